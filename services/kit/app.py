@@ -1,0 +1,274 @@
+"""The composition root that every service shares: settings -> adapters -> run.
+
+A service says what it is made of (`ServiceSpec`); this module connects it,
+starts it in order, tells its health truthfully, and stops it cleanly.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import uvloop
+from google.protobuf.internal import api_implementation
+
+from services.kit import log
+from services.kit.bus.kafka import KafkaBus
+from services.kit.bus.protocol import Producer
+from services.kit.clock import PlatformClock, load_clock, wall_now
+from services.kit.contracts import Contract, contract
+from services.kit.errors import PharmaLoopError
+from services.kit.facts import FactLog
+from services.kit.metrics import Metrics
+from services.kit.positions import Positions
+from services.kit.relay import LEASES, Relay
+from services.kit.rpc.server import RpcServer
+from services.kit.rpc.status import add_status
+from services.kit.runners.batch import KIT_KINDS, BatchRunner, Reactor, Surroundings
+from services.kit.runners.decider import ANSWERS, Command, Decider
+from services.kit.runners.step import StepFunction, StepRunner
+from services.kit.sealing import LocalKeys, Sealer
+from services.kit.settings import (
+    KafkaSettings,
+    MongoSettings,
+    PlatformSettings,
+    ServiceSettings,
+    service_settings,
+)
+from services.kit.store.kinds import Kind
+from services.kit.store.mongo import MongoStore
+from services.kit.store.motor_db import MotorStore
+from services.kit.work import STEPS
+
+_log = log.get_logger("kit.app")
+ROLES = ("api", "worker", "relay", "all")
+_HEALTH_SECONDS = 0.1
+_DRAIN_SECONDS = 15.0
+Background = Callable[["App"], Awaitable[None]]
+
+
+@dataclass(frozen=True)
+class ServiceSpec:
+    """What a service is made of.
+
+    `servicer` adds its gRPC servicer to the server; `rpc_names` are the full
+    names of the gRPC services, for reflection; `on_start` runs once, after
+    the runners have started; `background` runs beside everything.
+    """
+
+    name: str
+    rpc_names: tuple[str, ...]
+    servicer: Callable[[App, Any], None]
+    kinds: tuple[Kind[Any], ...] = ()
+    reactors: tuple[Reactor, ...] = ()
+    commands: Mapping[str, Command] = field(default_factory=dict)
+    steps: Callable[[App], Mapping[str, StepFunction]] = lambda app: {}
+    settings: type[ServiceSettings] = ServiceSettings
+    on_start: Background | None = None
+    background: Background | None = None
+
+
+@dataclass
+class App:
+    """A running service: its adapters and runners."""
+
+    spec: ServiceSpec
+    settings: Any
+    platform: PlatformSettings
+    kafka: KafkaSettings
+    site: str
+    clock: PlatformClock
+    contract: Contract
+    metrics: Metrics
+    bus: KafkaBus
+    producer: Producer
+    store: MotorStore
+    batch_store: MongoStore
+    relay: Relay
+    decider: Decider
+    facts: FactLog
+    sealer: Sealer
+    positions: Positions
+    runners: list[BatchRunner]
+    started: datetime
+    version: str
+    ready: bool = False
+
+
+def _version() -> str:
+    try:
+        return version("pharmaloop")
+    except PackageNotFoundError:
+        return "0"
+
+
+async def connect(spec: ServiceSpec) -> App:
+    """Connect a service's adapters. Raises with the setting's name and the remedy."""
+    assert api_implementation.Type() == "upb", "the C runtime of protobuf is missing"
+    settings = service_settings(spec.name, spec.settings)
+    platform, kafka, mongo = PlatformSettings(), KafkaSettings(), MongoSettings()
+    site = getattr(settings, "site", "")
+    database = settings.database or "_".join(["pharmaloop", spec.name, *([site] if site else [])])
+    clock, metrics, bus = load_clock(platform.state_dir), Metrics(spec.name), KafkaBus(kafka, spec.name)
+    store, batch_store, producer = MotorStore(mongo, database), MongoStore(mongo, database), bus.producer()
+    await store.prepare([*spec.kinds, *KIT_KINDS, STEPS, ANSWERS, LEASES])
+    relay = Relay(store, producer, clock, metrics, f"{spec.name}-{settings.instance}-{os.getpid()}")
+    around = Surroundings(
+        spec.name,
+        site,
+        contract(),
+        bus,
+        batch_store,
+        metrics,
+        relay.wake,
+        platform.group_prefix,
+        settings.instance,
+    )
+    runners = [BatchRunner(reactor, around) for reactor in spec.reactors]
+    return App(
+        spec=spec,
+        settings=settings,
+        platform=platform,
+        kafka=kafka,
+        site=site,
+        clock=clock,
+        contract=contract(),
+        metrics=metrics,
+        bus=bus,
+        producer=producer,
+        store=store,
+        batch_store=batch_store,
+        relay=relay,
+        decider=Decider(
+            spec.name, dict(spec.commands), store=store, relay=relay, contract=contract(), clock=clock
+        ),
+        facts=FactLog(spec.name, producer, contract(), clock, site),
+        sealer=Sealer(LocalKeys(platform.state_dir / "keys")),
+        positions=Positions(store, {runner.name: runner.topics for runner in runners}),
+        runners=runners,
+        started=wall_now(),
+        version=_version(),
+    )
+
+
+class Running:
+    """The parts of a service that run, started in order and stopped in reverse."""
+
+    def __init__(self, app: App, role: str) -> None:
+        self._app = app
+        self._api = role in ("api", "all")
+        self._worker = role in ("worker", "all")
+        self._relay = role in ("relay", "all")
+        self._tasks: list[asyncio.Task[None]] = []
+        self._server = RpcServer(app.settings, app.metrics)
+        self.port = 0
+        self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def _spawn(self, work: Awaitable[None], name: str) -> None:
+        task = asyncio.ensure_future(work)
+        task.set_name(name)
+        task.add_done_callback(self._ended)
+        self._tasks.append(task)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and task.exception() and not self.failed.done():
+            self.failed.set_exception(task.exception() or RuntimeError(task.get_name()))
+
+    async def start(self) -> None:
+        app = self._app
+        self._spawn(app.decider.run(), "decider")
+        if self._relay:
+            self._spawn(app.relay.run(), "relay")
+        if self._worker:
+            for runner in app.runners:
+                runner.start()
+            steps = StepRunner(app.store, app.clock, app.metrics, app.spec.steps(app))
+            self._spawn(steps.run(), "steps")
+        add_status(app, self._server.server)
+        if self._api:
+            app.spec.servicer(app, self._server.server)
+        names = [*app.spec.rpc_names, "pharmaloop.common.v1.StatusService"]
+        port = self.port = await self._server.start(names)
+        metrics_port = app.metrics.serve(app.settings.metrics_host, app.settings.metrics_port)
+        if app.spec.background:
+            self._spawn(app.spec.background(app), "background")
+        if app.spec.on_start:
+            await app.spec.on_start(app)
+        self._spawn(self._watch_health(), "health")
+        _log.info("started", grpc_port=port, metrics_port=metrics_port, version=app.version)
+
+    async def _watch_health(self) -> None:
+        """Serving = every runner of this process turns."""
+        app = self._app
+        while True:
+            states = [runner.status.state for runner in app.runners] if self._worker else []
+            ready = all(state == "running" for state in states)
+            if ready != app.ready:
+                app.ready = ready
+                await self._server.set_serving(ready)
+            await asyncio.sleep(_HEALTH_SECONDS)
+
+    async def stop(self) -> None:
+        app = self._app
+        await self._server.stop()
+        if self._worker:
+            for runner in app.runners:
+                runner.stop()
+            for runner in app.runners:
+                await asyncio.to_thread(runner.join, _DRAIN_SECONDS)
+        with contextlib.suppress(PharmaLoopError, Exception):
+            await app.relay.publish_once()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.to_thread(app.producer.close)
+        await app.store.close()
+        app.batch_store.close()
+
+
+def _resolve(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)
+
+
+async def serve(spec: ServiceSpec, role: str) -> int:
+    """Run a service until it is told to stop; answers the exit code."""
+    loop = asyncio.get_running_loop()
+    stop: asyncio.Future[None] = loop.create_future()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, _resolve, stop)
+    app = await connect(spec)
+    running = Running(app, role)
+    await running.start()
+    done, _ = await asyncio.wait({stop, running.failed}, return_when=asyncio.FIRST_COMPLETED)
+    failure = running.failed.exception() if running.failed in done else None
+    if failure:
+        _log.error("a part of the service failed", exc_info=failure)
+    await running.stop()
+    _log.info("stopped")
+    return 1 if failure else 0
+
+
+def main(spec: ServiceSpec) -> None:
+    """Entry point of a service's `main.py`."""
+    parser = argparse.ArgumentParser(prog=f"services.{spec.name}")
+    parser.add_argument("--role", choices=ROLES, default="all", help="what this process does")
+    role = parser.parse_args().role
+    log.configure(spec.name, os.environ.get("PHARMALOOP_LOG_LEVEL", "INFO"))
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            code = runner.run(serve(spec, role))
+    except PharmaLoopError as error:
+        _log.error("cannot start", reason=str(error))
+        code = 1
+    sys.stdout.flush()
+    sys.exit(code)

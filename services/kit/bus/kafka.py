@@ -1,0 +1,268 @@
+"""The bus on Apache Kafka, through librdkafka.
+
+Settings and their reasons: murmur2_random puts keys where every other client
+expects them; cooperative-sticky and a static instance id make restarts quiet;
+a consumer polls for the first record and drains the rest, because
+`consume(n, t)` would wait the whole time for n.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future
+from typing import Any, cast
+
+import confluent_kafka as ck
+from confluent_kafka.admin import AdminClient, OffsetSpec
+
+from services.kit.bus.protocol import Outgoing, Partition, Position, Record
+from services.kit.errors import Integrity, Retryable
+from services.kit.log import get_logger
+from services.kit.settings import KafkaSettings
+
+_log = get_logger("kit.bus")
+_REQUEST_SECONDS = 10.0
+
+
+def client_config(settings: KafkaSettings, client: str) -> dict[str, Any]:
+    """The one place that says how a client connects."""
+    config: dict[str, Any] = {
+        "bootstrap.servers": settings.bootstrap_servers,
+        "client.id": client,
+        "security.protocol": settings.security_protocol,
+        "logger": _Quiet(),
+    }
+    if settings.ssl_ca_location:
+        config["ssl.ca.location"] = settings.ssl_ca_location
+        config["ssl.certificate.location"] = settings.ssl_certificate_location
+        config["ssl.key.location"] = settings.ssl_key_location
+    return config
+
+
+class _Quiet:
+    """Takes librdkafka's own log lines into ours, at debug: it repeats itself."""
+
+    def log(self, _level: int, message: str, *args: Any) -> None:
+        _log.debug("librdkafka", text=message % args if args else message)
+
+    def __getattr__(self, _name: str) -> Callable[..., None]:
+        return lambda message="", *args, **_: _log.debug("librdkafka", text=str(message))
+
+
+class _Burst:
+    """Collects the delivery reports of one publish call."""
+
+    def __init__(self, count: int) -> None:
+        self.future: Future[list[Position]] = Future()
+        self._positions: list[Position | None] = [None] * count
+        self._open = count
+        self._error = ""
+        self.future.set_running_or_notify_cancel()
+
+    def report(self, index: int) -> Callable[[Any, Any], None]:
+        def on_delivery(error: Any, message: Any) -> None:
+            if error is not None:
+                self._error = self._error or str(error)
+            else:
+                self._positions[index] = Position(message.topic(), message.partition(), message.offset())
+            self._open -= 1
+            if not self._open:
+                self._finish()
+
+        return on_delivery
+
+    def _finish(self) -> None:
+        if self._error:
+            self.future.set_exception(Retryable(f"Kafka did not take every record: {self._error}"))
+        else:
+            self.future.set_result([position for position in self._positions if position])
+
+    def fail_rest(self, count: int, error: str) -> None:
+        """`count` records were never handed over."""
+        self._error = self._error or error
+        self._open -= count
+        if not self._open:
+            self._finish()
+
+
+class KafkaProducer:
+    """Idempotent producer with acks=all; one thread serves the delivery reports."""
+
+    def __init__(self, settings: KafkaSettings, client: str) -> None:
+        self._producer = ck.Producer(
+            {
+                **client_config(settings, client),
+                "enable.idempotence": True,
+                "acks": "all",
+                "partitioner": "murmur2_random",
+                "linger.ms": 2,
+                "compression.type": "lz4",
+                "delivery.timeout.ms": 120_000,
+                "queue.buffering.max.messages": 1_000_000,
+            }
+        )
+        self._lock = threading.Lock()
+        self._closing = threading.Event()
+        self._thread = threading.Thread(target=self._serve, name="kafka-delivery", daemon=True)
+        self._thread.start()
+
+    def _serve(self) -> None:
+        while not self._closing.is_set():
+            self._producer.poll(0.1)
+
+    def publish(self, records: Sequence[Outgoing]) -> Future[list[Position]]:
+        burst = _Burst(len(records))
+        if not records:
+            burst.future.set_result([])
+            return burst.future
+        with self._lock:
+            for index, record in enumerate(records):
+                try:
+                    self._hand_over(record, burst.report(index))
+                except (BufferError, ck.KafkaException) as error:
+                    burst.fail_rest(len(records) - index, str(error))
+                    break
+        return burst.future
+
+    def _hand_over(self, record: Outgoing, on_delivery: Callable[[Any, Any], None]) -> None:
+        self._producer.produce(
+            record.topic,
+            key=record.key,
+            value=record.value,
+            headers=list(record.headers),
+            on_delivery=on_delivery,
+        )
+
+    def close(self) -> None:
+        self._producer.flush(_REQUEST_SECONDS)
+        self._closing.set()
+        self._thread.join(1.0)
+
+
+class KafkaConsumer:
+    """Consumer of the classic group protocol that starts where it is told to."""
+
+    def __init__(self, settings: KafkaSettings, group: str, instance: str) -> None:
+        self._consumer = ck.Consumer(
+            {
+                **client_config(settings, f"{group}-{instance}"),
+                "group.id": group,
+                "group.instance.id": f"{group}-{instance}",
+                "enable.auto.commit": False,
+                "auto.offset.reset": "earliest",
+                "partition.assignment.strategy": "cooperative-sticky",
+                "isolation.level": "read_committed",
+                "session.timeout.ms": 10_000,
+                "heartbeat.interval.ms": 2_000,
+                "max.poll.interval.ms": 300_000,
+                "fetch.wait.max.ms": 50,
+                "fetch.min.bytes": 1,
+                "enable.partition.eof": False,
+            }
+        )
+
+    def subscribe(
+        self,
+        topics: Iterable[str],
+        start: Callable[[Iterable[Partition]], dict[Partition, int]],
+        lost: Callable[[Iterable[Partition]], None],
+    ) -> None:
+        def on_assign(consumer: Any, partitions: list[Any]) -> None:
+            offsets = start([Partition(p.topic, p.partition) for p in partitions])
+            for p in partitions:
+                p.offset = offsets.get(Partition(p.topic, p.partition), ck.OFFSET_BEGINNING)
+            consumer.incremental_assign(partitions)
+
+        def on_lost(consumer: Any, partitions: list[Any]) -> None:
+            lost([Partition(p.topic, p.partition) for p in partitions])
+            consumer.incremental_unassign(partitions)
+
+        self._consumer.subscribe(list(topics), on_assign=on_assign, on_revoke=on_lost, on_lost=on_lost)
+
+    def take(self, limit: int, timeout: float) -> list[Record]:
+        first = self._consumer.poll(timeout)
+        if first is None:
+            return []
+        rest = self._consumer.consume(limit - 1, 0) if limit > 1 else []
+        return [record for record in map(self._record, [first, *rest]) if record]
+
+    def _record(self, message: Any) -> Record | None:
+        error = message.error()
+        if error is not None:
+            if error.retriable() or error.code() == ck.KafkaError._ALL_BROKERS_DOWN:
+                return None
+            if error.code() == ck.KafkaError.UNKNOWN_TOPIC_OR_PART:
+                raise Integrity(f"{error.str()}; run the topic migration, then restart")
+            raise Retryable(str(error))
+        return Record(
+            message.topic(),
+            message.partition(),
+            message.offset(),
+            message.key(),
+            message.value(),
+            tuple(message.headers() or ()),
+            message.timestamp()[1],
+        )
+
+    def rewind(self, positions: dict[Partition, int]) -> None:
+        for (topic, number), offset in positions.items():
+            self._consumer.seek(ck.TopicPartition(topic, number, offset))
+
+    def commit(self, positions: dict[Partition, int]) -> None:
+        offsets = [ck.TopicPartition(topic, number, offset) for (topic, number), offset in positions.items()]
+        try:
+            self._consumer.commit(offsets=offsets, asynchronous=True)
+        except ck.KafkaException as error:
+            _log.debug("commit skipped", error=str(error))
+
+    def close(self) -> None:
+        self._consumer.close()
+
+
+class KafkaLog:
+    """End offsets, through the admin client."""
+
+    def __init__(self, settings: KafkaSettings, client: str) -> None:
+        self._admin = AdminClient(client_config(settings, client))
+        self._partitions: dict[str, list[int]] = {}
+
+    def _numbers(self, topic: str) -> list[int]:
+        # Partition counts are fixed at creation, so they are asked for once.
+        if topic not in self._partitions:
+            metadata = self._admin.list_topics(topic, timeout=_REQUEST_SECONDS).topics[topic]
+            if metadata.error is not None:
+                raise Retryable(f"topic {topic}: {metadata.error}; run the topic migration")
+            self._partitions[topic] = sorted(metadata.partitions)
+        return self._partitions[topic]
+
+    def ends(self, topics: Iterable[str]) -> dict[Partition, int]:
+        try:
+            asked: Any = {
+                ck.TopicPartition(topic, number): OffsetSpec.latest()
+                for topic in topics
+                for number in self._numbers(topic)
+            }
+            answers = cast(Any, self._admin).list_offsets(asked, request_timeout=_REQUEST_SECONDS)
+            return {
+                Partition(tp.topic, tp.partition): future.result().offset for tp, future in answers.items()
+            }
+        except ck.KafkaException as error:
+            raise Retryable(f"Kafka did not tell its end offsets: {error}") from error
+
+
+class KafkaBus:
+    """Producers, consumers and the log of the installation that the settings name."""
+
+    def __init__(self, settings: KafkaSettings, client: str) -> None:
+        self._settings = settings
+        self._client = client
+
+    def producer(self) -> KafkaProducer:
+        return KafkaProducer(self._settings, self._client)
+
+    def consumer(self, group: str, instance: str) -> KafkaConsumer:
+        return KafkaConsumer(self._settings, group, instance)
+
+    def log(self) -> KafkaLog:
+        return KafkaLog(self._settings, self._client)

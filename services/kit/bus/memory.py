@@ -1,0 +1,119 @@
+"""The bus in memory, for unit tests and simulation only.
+
+It keeps what the protocols promise (order within a partition, positions,
+murmur2 by key) and nothing of a broker's timing, groups or recovery.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future
+
+from services.kit.bus.protocol import Outgoing, Partition, Position, Record
+
+
+def murmur2(data: bytes) -> int:
+    """32-bit MurmurHash2 as Kafka's default partitioner uses it (seed 0x9747b28c)."""
+    mask, m = 0xFFFFFFFF, 0x5BD1E995
+    h = (0x9747B28C ^ len(data)) & mask
+    whole = len(data) - len(data) % 4
+    for i in range(0, whole, 4):
+        k = int.from_bytes(data[i : i + 4], "little") * m & mask
+        k = (k ^ k >> 24) * m & mask
+        h = h * m & mask ^ k
+    tail = data[whole:]
+    if tail:
+        h = (h ^ int.from_bytes(tail, "little")) * m & mask
+    h = (h ^ h >> 13) * m & mask
+    return h ^ h >> 15
+
+
+class MemoryBus:
+    """Topics as lists. Topics it was not told of have `partitions` partitions."""
+
+    def __init__(self, partitions: int = 2) -> None:
+        self._count = partitions
+        self.records: dict[Partition, list[Record]] = defaultdict(list)
+        self._topics: set[str] = set()
+
+    def append(self, record: Outgoing) -> Position:
+        number = (murmur2(record.key) & 0x7FFFFFFF) % self._count
+        log = self.records[Partition(record.topic, number)]
+        self._topics.add(record.topic)
+        stamp = int(time.time() * 1000)
+        log.append(Record(record.topic, number, len(log), record.key, record.value, record.headers, stamp))
+        return Position(record.topic, number, len(log) - 1)
+
+    def all(self, topic: str) -> list[Record]:
+        """Every record of a topic, by partition and offset."""
+        return [r for n in range(self._count) for r in self.records[Partition(topic, n)]]
+
+    def partitions_of(self, topic: str) -> list[Partition]:
+        return [Partition(topic, n) for n in range(self._count)]
+
+    def producer(self) -> MemoryProducer:
+        return MemoryProducer(self)
+
+    def consumer(self, group: str, instance: str) -> MemoryConsumer:
+        return MemoryConsumer(self)
+
+    def log(self) -> MemoryLog:
+        return MemoryLog(self)
+
+
+class MemoryProducer:
+    def __init__(self, bus: MemoryBus) -> None:
+        self._bus = bus
+
+    def publish(self, records: Sequence[Outgoing]) -> Future[list[Position]]:
+        future: Future[list[Position]] = Future()
+        future.set_result([self._bus.append(record) for record in records])
+        return future
+
+    def close(self) -> None:
+        pass
+
+
+class MemoryConsumer:
+    """Is given every partition of its topics at once."""
+
+    def __init__(self, bus: MemoryBus) -> None:
+        self._bus = bus
+        self._next: dict[Partition, int] = {}
+
+    def subscribe(
+        self,
+        topics: Iterable[str],
+        start: Callable[[Iterable[Partition]], dict[Partition, int]],
+        lost: Callable[[Iterable[Partition]], None],
+    ) -> None:
+        partitions = [p for topic in topics for p in self._bus.partitions_of(topic)]
+        offsets = start(partitions)
+        self._next = {p: offsets.get(p, 0) for p in partitions}
+
+    def take(self, limit: int, timeout: float) -> list[Record]:
+        taken: list[Record] = []
+        for partition, offset in self._next.items():
+            fresh = self._bus.records[partition][offset : offset + limit - len(taken)]
+            taken += fresh
+            self._next[partition] = offset + len(fresh)
+        return taken
+
+    def rewind(self, positions: dict[Partition, int]) -> None:
+        self._next.update(positions)
+
+    def commit(self, positions: dict[Partition, int]) -> None:
+        pass
+
+    def close(self) -> None:
+        self._next = {}
+
+
+class MemoryLog:
+    def __init__(self, bus: MemoryBus) -> None:
+        self._bus = bus
+
+    def ends(self, topics: Iterable[str]) -> dict[Partition, int]:
+        return {p: len(self._bus.records[p]) for topic in topics for p in self._bus.partitions_of(topic)}

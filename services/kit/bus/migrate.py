@@ -1,0 +1,90 @@
+"""Creates the topics that `topics.yaml` names, and refuses a backbone that differs.
+
+Run as `python -m services.kit.bus.migrate`. Partition counts are fixed at
+creation: another count would break key order and tables, so it is an error
+here and not repaired.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+
+import confluent_kafka as ck
+from confluent_kafka.admin import AdminClient, NewTopic
+
+from services.kit.bus.kafka import client_config
+from services.kit.clock import ensure_clock
+from services.kit.contracts import Contract, contract
+from services.kit.errors import Integrity, Retryable
+from services.kit.settings import KafkaSettings, PlatformSettings
+
+_FOREVER = "-1"
+_DAY_MS = 86_400_000
+
+
+def changelogs(contract: Contract, kafka: KafkaSettings, prefix: str = "") -> Iterator[NewTopic]:
+    """The compacted topics of the loop processors' tables; `prefix` is for tests."""
+    partitions = {topic.name: topic.partitions for topic in contract.topics}
+    config = {"cleanup.policy": "compact", "min.insync.replicas": str(kafka.min_insync_replicas)}
+    for log in contract.changelogs:
+        yield NewTopic(prefix + log.name, partitions[log.source], kafka.replication_factor, config=config)
+
+
+def wanted(contract: Contract, sites: tuple[str, ...], kafka: KafkaSettings) -> Iterator[NewTopic]:
+    """Every topic with its companions: `.dlq` for each, changelogs for tables."""
+    replicas = str(kafka.min_insync_replicas)
+    for name, topic in contract.names(sites):
+        keep = _FOREVER if topic.keep_days is None else str(topic.keep_days * _DAY_MS)
+        config = {"cleanup.policy": "delete", "retention.ms": keep, "min.insync.replicas": replicas}
+        yield NewTopic(name, topic.partitions, kafka.replication_factor, config=config)
+        forever = {**config, "retention.ms": _FOREVER}
+        yield NewTopic(f"{name}.dlq", 1, kafka.replication_factor, config=forever)
+    yield from changelogs(contract, kafka)
+
+
+def _existing(admin: AdminClient) -> dict[str, int]:
+    return {name: len(meta.partitions) for name, meta in admin.list_topics(timeout=10).topics.items()}
+
+
+def migrate(kafka: KafkaSettings, sites: tuple[str, ...]) -> list[str]:
+    """Create what is missing; answers the names created.
+
+    Raises Integrity when a topic exists with another partition count, and
+    Retryable when the broker does not answer.
+    """
+    admin = AdminClient(client_config(kafka, "topic-migration"))
+    try:
+        existing = _existing(admin)
+        topics = list(wanted(contract(), sites, kafka))
+        for topic in topics:
+            have = existing.get(topic.topic)
+            if have is not None and have != topic.num_partitions:
+                raise Integrity(
+                    f"topic {topic.topic} has {have} partitions and topics.yaml says {topic.num_partitions}; "
+                    "counts are fixed at creation: make a new version of the topic"
+                )
+        missing = [topic for topic in topics if topic.topic not in existing]
+        for future in admin.create_topics(missing).values() if missing else ():
+            future.result()
+    except ck.KafkaException as error:
+        raise Retryable(f"Kafka at {kafka.bootstrap_servers} did not answer: {error}") from error
+    return [topic.topic for topic in missing]
+
+
+def main() -> int:
+    platform = PlatformSettings()
+    ensure_clock(platform.state_dir, platform.clock_speed)
+    begun = time.monotonic()
+    try:
+        created = migrate(KafkaSettings(), platform.sites)
+    except (Integrity, Retryable) as error:
+        print(f"topic migration: {error}", file=sys.stderr)
+        return 1
+    print(f"topic migration: {len(created)} topics created in {time.monotonic() - begun:.1f} s")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

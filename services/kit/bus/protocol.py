@@ -1,0 +1,104 @@
+"""What the platform asks of a log: publish, consume from a position, ask for ends.
+
+Two implementations stand behind these protocols and pass one shared suite:
+`kafka` (the real one) and `memory` (unit tests and simulation only).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+Headers = tuple[tuple[str, bytes], ...]
+
+
+class Partition(NamedTuple):
+    """A partition of a topic."""
+
+    topic: str
+    number: int
+
+
+class Position(NamedTuple):
+    """Where one record stands."""
+
+    topic: str
+    partition: int
+    offset: int
+
+
+@dataclass(frozen=True)
+class Outgoing:
+    """A record to publish; its partition follows from the key (murmur2)."""
+
+    topic: str
+    key: bytes
+    value: bytes | None
+    headers: Headers
+
+
+@dataclass(frozen=True)
+class Record:
+    """A record as it stands in the log; `timestamp_ms` is its CreateTime (wall)."""
+
+    topic: str
+    partition: int
+    offset: int
+    key: bytes | None
+    value: bytes | None
+    headers: Headers
+    timestamp_ms: int
+
+
+class Producer(Protocol):
+    """Publishes records durably (acks of all in-sync replicas, idempotent)."""
+
+    def publish(self, records: Sequence[Outgoing]) -> Future[list[Position]]:
+        """Publish in order; the future has every position, or Retryable if any record failed."""
+
+    def close(self) -> None:
+        """Wait for what is in flight, then release the client."""
+
+
+class Consumer(Protocol):
+    """Takes records of its assigned partitions, in order within each."""
+
+    def subscribe(
+        self,
+        topics: Iterable[str],
+        start: Callable[[Iterable[Partition]], dict[Partition, int]],
+        lost: Callable[[Iterable[Partition]], None],
+    ) -> None:
+        """Join the group. `start` gives the offset to begin at for newly assigned
+        partitions; `lost` hears of partitions taken away, before anybody else gets them."""
+
+    def take(self, limit: int, timeout: float) -> list[Record]:
+        """At most `limit` records; waits up to `timeout` seconds for the first only."""
+
+    def rewind(self, positions: dict[Partition, int]) -> None:
+        """Take again from these offsets."""
+
+    def commit(self, positions: dict[Partition, int]) -> None:
+        """Tell the log how far the group is: for lag tools only, never for starting."""
+
+    def close(self) -> None:
+        """Leave the group."""
+
+
+class Log(Protocol):
+    """Questions about the log as a whole."""
+
+    def ends(self, topics: Iterable[str]) -> dict[Partition, int]:
+        """End offset (last + 1) of every partition of the topics; Retryable when unreachable."""
+
+
+class Bus(Protocol):
+    """Makes producers, consumers and the log of one installation."""
+
+    def producer(self) -> Producer: ...
+
+    def consumer(self, group: str, instance: str) -> Consumer: ...
+
+    def log(self) -> Log: ...

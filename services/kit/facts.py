@@ -1,0 +1,114 @@
+"""Facts go to the log first: validated for form, produced, answered with positions.
+
+A fact happened; no rule of the domain may refuse it. Only the malformed is
+refused, record by record, with the field and the rule. Its id comes from its
+source, so sending it twice has one effect.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TypeVar
+
+from google.protobuf.message import Message
+
+from pharmaloop.common.v1 import types_pb2 as common
+from services.kit.bus.protocol import Outgoing, Position, Producer
+from services.kit.clock import Clock
+from services.kit.contracts import Contract
+from services.kit.envelope import Event, to_record
+from services.kit.errors import Invalid
+
+M = TypeVar("M", bound=Message)
+_PUBLISH_SECONDS = 30.0
+
+
+@dataclass(frozen=True)
+class Fact:
+    """A validated fact: its message, its own id, when it happened."""
+
+    message: Message
+    id: str
+    time: datetime
+    subject: str
+    key: str = ""
+
+
+class FactLog:
+    """Records facts of one service."""
+
+    def __init__(
+        self, service: str, producer: Producer, contract: Contract, clock: Clock, site: str = ""
+    ) -> None:
+        self._service = service
+        self._producer = producer
+        self._contract = contract
+        self._clock = clock
+        self._site = site
+
+    async def record(
+        self,
+        records: Iterable[M],
+        to_fact: Callable[[int, M], Fact],
+        *,
+        all_or_nothing: bool,
+        actor: str,
+        field: str,
+    ) -> common.FactReceipt:
+        """Judge each record by `to_fact` (Invalid refuses it) and record the good ones.
+
+        With `all_or_nothing`, the first refusal raises Invalid with its index
+        and nothing is recorded. Retryable when the log did not take them: then
+        the same call, repeated, has one effect.
+        """
+        receipt = common.FactReceipt()
+        outgoing: list[Outgoing] = []
+        for index, record in enumerate(records):
+            try:
+                fact = to_fact(index, record)
+            except Invalid as error:
+                path = f"{field}[{index}].{error.field}" if error.field else f"{field}[{index}]"
+                if all_or_nothing:
+                    raise Invalid(error.reason, error.description, path) from error
+                receipt.refused.add(
+                    index=index, reason=error.reason, field=path, description=error.description
+                )
+                continue
+            outgoing.append(self._outgoing(fact, actor))
+        positions = await self._publish(outgoing)
+        receipt.accepted = len(outgoing)
+        receipt.positions.CopyFrom(vector(positions))
+        return receipt
+
+    def _outgoing(self, fact: Fact, actor: str) -> Outgoing:
+        topic, key = self._contract.route(fact.message, self._site)
+        event = Event(
+            id=fact.id,
+            source=f"/svc/{self._service}/fact",
+            subject=fact.subject,
+            time=fact.time,
+            message=fact.message,
+            key=fact.key or key,
+            actor=actor,
+        )
+        return to_record(event, topic)
+
+    async def _publish(self, outgoing: list[Outgoing]) -> list[Position]:
+        future = asyncio.wrap_future(self._producer.publish(outgoing))
+        return await asyncio.wait_for(future, _PUBLISH_SECONDS)
+
+
+def vector(positions: Iterable[Position]) -> common.PositionVector:
+    """The positions as a vector: the highest offset of each partition."""
+    highest: dict[tuple[str, int], int] = {}
+    for topic, partition, offset in positions:
+        highest[(topic, partition)] = max(offset, highest.get((topic, partition), -1))
+    return common.PositionVector(
+        positions=[
+            common.LogPosition(topic=topic, partition=partition, offset=offset)
+            for (topic, partition), offset in sorted(highest.items())
+        ]
+    )

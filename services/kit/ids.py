@@ -1,0 +1,92 @@
+"""Identity: lot keys, and ids that two sources or two deliveries make alike.
+
+Every id that has to be the same on a second delivery is a UUIDv5 of what it
+identifies (RFC 9562, section 5.5), so that sending twice has one effect.
+"""
+
+from __future__ import annotations
+
+import uuid
+from typing import NamedTuple
+from urllib.parse import quote, unquote
+
+from services.kit.errors import Invalid
+
+_NAMESPACE = uuid.UUID("6f1c6e0a-5d0d-5f5c-9a52-6a5d7d6f4c11")
+_LOT_PARTS = 4
+_PRODUCT_PARTS = 3
+
+
+class LotParts(NamedTuple):
+    """The parts of a lot key, decoded."""
+
+    owner: str
+    scheme: str
+    item: str
+    lot: str
+
+
+def derived_id(*parts: str) -> str:
+    """UUIDv5 of the parts; equal parts give an equal id in every process."""
+    return str(uuid.uuid5(_NAMESPACE, "\x1f".join(parts)))
+
+
+def new_id() -> str:
+    """A random id, for requests."""
+    return str(uuid.uuid4())
+
+
+def _join(*parts: str) -> str:
+    return "/".join(quote(part, safe="-._~") for part in parts)
+
+
+def lot_key(owner: str, scheme: str, item: str, lot: str) -> str:
+    """Canonical lot key: parts percent-encoded (RFC 3986 unreserved kept), joined by '/'."""
+    return _join(owner, scheme, item, lot)
+
+
+def product_key(owner: str, scheme: str, item: str) -> str:
+    """Canonical product key: a lot key without its last part."""
+    return _join(owner, scheme, item)
+
+
+def _split(key: str, parts: int, field: str, form: str) -> list[str]:
+    pieces = key.split("/")
+    if len(pieces) != parts or not all(pieces) or _join(*map(unquote, pieces)) != key:
+        raise Invalid(
+            "NOT_CANONICAL",
+            f"{key!r} is not a canonical key; write it as {form}, each part percent-encoded",
+            field,
+        )
+    return [unquote(piece) for piece in pieces]
+
+
+def parse_lot(key: str, field: str = "lot") -> LotParts:
+    """Parts of a canonical lot key; Invalid names `field` when it is not one."""
+    return LotParts(*_split(key, _LOT_PARTS, field, "owner/scheme/item/lot"))
+
+
+def check_product(key: str, field: str = "product") -> str:
+    """The key itself; Invalid names `field` when it is not canonical."""
+    _split(key, _PRODUCT_PARTS, field, "owner/scheme/item")
+    return key
+
+
+def product_of(lot: str) -> str:
+    """Product key of a canonical lot key."""
+    return lot.rsplit("/", 1)[0]
+
+
+def dispense_id(site: str, order: str, lot: str) -> str:
+    """Id of a dispense: the same from the pharmacy, the hospital and the wholesaler."""
+    return derived_id("dispense", site, order, lot)
+
+
+def effect_id(cause: str, effect: str, target: str) -> str:
+    """Id of an event that a reactor emits: the same on every delivery of its cause."""
+    return derived_id("effect", cause, effect, target)
+
+
+def plan_id(run: str, pseudonym: str) -> str:
+    """Id of a patient's monitoring plan in a run."""
+    return derived_id("plan", run, pseudonym)

@@ -1,0 +1,127 @@
+"""The metrics of the platform, as typed constants: mypy refuses a name that is not here.
+
+Dashboards, alert rules and docs name nothing outside this registry. Each
+metric says what it means and what to do when it looks wrong.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
+
+_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800)
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One metric: name, kind, labels, and what an operator should know."""
+
+    name: str
+    kind: Literal["counter", "gauge", "histogram"]
+    labels: tuple[str, ...]
+    help: str
+
+
+RPC_SECONDS = Metric(
+    "pharmaloop_rpc_seconds",
+    "histogram",
+    ("service", "method", "code"),
+    "Time to answer an RPC, by status code.",
+)
+RUNNER_RECORDS = Metric(
+    "pharmaloop_runner_records_total", "counter", ("service", "runner"), "Records a runner has taken."
+)
+RUNNER_LAG = Metric(
+    "pharmaloop_runner_lag_records",
+    "gauge",
+    ("service", "runner"),
+    "Records between a runner and the end of its topics; if it only grows, the runner is stuck or too slow.",
+)
+RUNNER_AGE = Metric(
+    "pharmaloop_runner_age_seconds",
+    "histogram",
+    ("service", "runner"),
+    "Wall time from a record's creation to its effect.",
+)
+RUNNER_RETRIES = Metric(
+    "pharmaloop_runner_retries_total",
+    "counter",
+    ("service", "runner"),
+    "Batches tried again after a transient fault.",
+)
+RUNNER_UP = Metric(
+    "pharmaloop_runner_up",
+    "gauge",
+    ("service", "runner"),
+    "1 while the runner turns; 0: read its log, then restart.",
+)
+DEAD_LETTERS = Metric(
+    "pharmaloop_dead_letters_total",
+    "counter",
+    ("service", "runner", "reason"),
+    "Records that were dead-lettered; any on a safety topic needs a person.",
+)
+OUTBOX_WAITING = Metric(
+    "pharmaloop_outbox_waiting", "gauge", ("service",), "Outbox rows committed and not published."
+)
+STEP_OVERDUE = Metric(
+    "pharmaloop_step_overdue_seconds", "gauge", ("service",), "Age of the oldest due step, in wall seconds."
+)
+STAGE_SECONDS = Metric(
+    "pharmaloop_stage_seconds",
+    "histogram",
+    ("loop", "stage"),
+    "Wall time of a stage of a loop: the loop SLO.",
+)
+LOOP_RUNS = Metric(
+    "pharmaloop_loop_runs_total", "counter", ("loop", "outcome"), "Runs that ended, by outcome."
+)
+
+CATALOGUE: tuple[Metric, ...] = tuple(
+    value for value in list(globals().values()) if isinstance(value, Metric)
+)
+
+
+class Metrics:
+    """The process's own registry: makes each metric of the catalogue once."""
+
+    def __init__(self, service: str) -> None:
+        self.service = service
+        self.registry = CollectorRegistry()
+        self._made: dict[Metric, Counter | Gauge | Histogram] = {}
+        for metric in CATALOGUE:
+            self._made[metric] = self._make(metric)
+
+    def _make(self, metric: Metric) -> Counter | Gauge | Histogram:
+        if metric.kind == "counter":
+            return Counter(metric.name, metric.help, metric.labels, registry=self.registry)
+        if metric.kind == "gauge":
+            return Gauge(metric.name, metric.help, metric.labels, registry=self.registry)
+        return Histogram(metric.name, metric.help, metric.labels, buckets=_SECONDS, registry=self.registry)
+
+    def _labelled(self, metric: Metric, labels: dict[str, str]) -> Counter | Gauge | Histogram:
+        if "service" in metric.labels:
+            labels = {"service": self.service, **labels}
+        return self._made[metric].labels(**labels)
+
+    def add(self, metric: Metric, amount: float = 1, **labels: str) -> None:
+        child = self._labelled(metric, labels)
+        assert isinstance(child, Counter)
+        child.inc(amount)
+
+    def set(self, metric: Metric, value: float, **labels: str) -> None:
+        child = self._labelled(metric, labels)
+        assert isinstance(child, Gauge)
+        child.set(value)
+
+    def observe(self, metric: Metric, value: float, **labels: str) -> None:
+        child = self._labelled(metric, labels)
+        assert isinstance(child, Histogram)
+        child.observe(value)
+
+    def serve(self, host: str, port: int) -> int:
+        """Serve /metrics; answers the port (a free one for 0)."""
+        server, _thread = start_http_server(port, addr=host, registry=self.registry)
+        return int(server.server_port)

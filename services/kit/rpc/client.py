@@ -1,0 +1,47 @@
+"""Channels to services: one function connects, with retries for what may be repeated."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import grpc
+from grpc import aio
+
+_SERVICE_CONFIG = json.dumps(
+    {
+        "methodConfig": [
+            {
+                "name": [{}],
+                "retryPolicy": {
+                    "maxAttempts": 4,
+                    "initialBackoff": "0.1s",
+                    "maxBackoff": "1s",
+                    "backoffMultiplier": 2,
+                    "retryableStatusCodes": ["UNAVAILABLE"],
+                },
+            }
+        ],
+        "retryThrottling": {"maxTokens": 10, "tokenRatio": 0.1},
+    }
+)
+_OPTIONS: list[tuple[str, Any]] = [
+    ("grpc.service_config", _SERVICE_CONFIG),
+    ("grpc.enable_retries", 1),
+    ("grpc.max_receive_message_length", 64_000_000),
+]
+
+
+def channel(target: str) -> aio.Channel:
+    """An asynchronous channel. Every mutating call carries a request id, so a retry has one effect."""
+    return aio.insecure_channel(target, options=_OPTIONS)
+
+
+def sync_channel(target: str) -> grpc.Channel:
+    """A blocking channel, for the command line."""
+    return grpc.insecure_channel(target, options=_OPTIONS)
+
+
+def metadata(actor: str) -> tuple[tuple[str, str], ...]:
+    """What a call says about its caller."""
+    return (("x-actor", actor),)

@@ -1,0 +1,72 @@
+"""Errors as gRPC status: code, machine-readable reason, field. One table, both ways."""
+
+from __future__ import annotations
+
+import grpc
+from google.protobuf.any_pb2 import Any as AnyMessage
+from google.protobuf.duration_pb2 import Duration
+from google.rpc import error_details_pb2, status_pb2
+from grpc_status import rpc_status
+
+from services.kit.errors import Forbidden, Integrity, Invalid, PharmaLoopError, Rejected, Retryable, Unknown
+
+#: First match wins: subclasses stand before their base.
+_CODES: tuple[tuple[type[PharmaLoopError], grpc.StatusCode], ...] = (
+    (Invalid, grpc.StatusCode.INVALID_ARGUMENT),
+    (Unknown, grpc.StatusCode.NOT_FOUND),
+    (Rejected, grpc.StatusCode.FAILED_PRECONDITION),
+    (Forbidden, grpc.StatusCode.PERMISSION_DENIED),
+    (Retryable, grpc.StatusCode.UNAVAILABLE),
+    (Integrity, grpc.StatusCode.DATA_LOSS),
+)
+_DOMAIN = "pharmaloop"
+
+
+def code_of(error: BaseException) -> grpc.StatusCode:
+    """Status code of an error; INTERNAL for one that is not of the tree."""
+    for cls, code in _CODES:
+        if isinstance(error, cls):
+            return code
+    return grpc.StatusCode.INTERNAL
+
+
+def status_of(error: BaseException) -> grpc.Status:
+    """The rich status of an error. What is not of the tree says nothing of itself."""
+    code = code_of(error)
+    status = status_pb2.Status(code=code.value[0])
+    reason, field = "INTERNAL", ""
+    status.message = "the service failed; its log has the cause under the request's id"
+    if isinstance(error, PharmaLoopError):
+        status.message = str(error)
+        reason = code.name
+    if isinstance(error, Rejected):
+        status.message, reason, field = error.description, error.reason, error.field
+    info = error_details_pb2.ErrorInfo(reason=reason, domain=_DOMAIN)
+    if field:
+        info.metadata["field"] = field
+        violation = error_details_pb2.BadRequest.FieldViolation(field=field, description=status.message)
+        _attach(status, error_details_pb2.BadRequest(field_violations=[violation]))
+    if isinstance(error, Retryable):
+        _attach(status, error_details_pb2.RetryInfo(retry_delay=Duration(nanos=200_000_000)))
+    _attach(status, info)
+    rich: grpc.Status = rpc_status.to_status(status)
+    return rich
+
+
+def _attach(status: status_pb2.Status, detail: error_details_pb2.ErrorInfo | object) -> None:
+    packed = AnyMessage()
+    packed.Pack(detail)  # type: ignore[arg-type]
+    status.details.append(packed)
+
+
+def reason_of(error: grpc.RpcError) -> tuple[str, str]:
+    """(reason, field) of a refused call, as a client reads them; empty where absent."""
+    status = rpc_status.from_call(error)
+    if status is None:
+        return "", ""
+    for detail in status.details:
+        info = error_details_pb2.ErrorInfo()
+        if detail.Is(info.DESCRIPTOR):
+            detail.Unpack(info)
+            return info.reason, info.metadata.get("field", "")
+    return "", ""

@@ -1,0 +1,185 @@
+"""The gRPC server of a service: one interceptor says what every call must bring.
+
+A deadline, a request id where the method changes something, a size within
+the limit. It binds the log, measures, and turns errors into rich status.
+Who the actor is comes from one replaceable function.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any, cast
+
+import grpc
+import structlog
+from google.protobuf.message import Message
+from grpc import aio
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from services.kit.envelope import new_trace
+from services.kit.errors import Invalid, PharmaLoopError
+from services.kit.ids import new_id
+from services.kit.log import get_logger
+from services.kit.metrics import RPC_SECONDS, Metrics
+from services.kit.rpc.context import Caller, bind
+from services.kit.rpc.errors import code_of, status_of
+from services.kit.settings import ServiceSettings
+
+_log = get_logger("kit.rpc")
+_PLATFORM_METHODS = ("/grpc.",)
+_HARD_LIMIT_BYTES = 64_000_000
+
+#: Says who calls, from the call's metadata. Replaced when identity arrives.
+ActorOf = Callable[[dict[str, str]], str]
+
+
+def actor_from_metadata(metadata: dict[str, str]) -> str:
+    """Development rule: the caller says who it is."""
+    return metadata.get("x-actor", "anonymous")
+
+
+def server_credentials(settings: ServiceSettings) -> grpc.ServerCredentials | None:
+    """The one place that says how the server's port is secured; None is plain text."""
+    return None
+
+
+class Gate(aio.ServerInterceptor):
+    """Checks, measures and translates every call."""
+
+    def __init__(self, metrics: Metrics, settings: ServiceSettings, actor_of: ActorOf) -> None:
+        self._metrics = metrics
+        self._limit = settings.max_request_bytes
+        self._actor_of = actor_of
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler[Any, Any] | None]],
+        details: grpc.HandlerCallDetails,
+    ) -> grpc.RpcMethodHandler[Any, Any] | None:
+        handler = await continuation(details)
+        method = details.method
+        if handler is None or method.startswith(_PLATFORM_METHODS):
+            return handler
+        codec = {
+            "request_deserializer": handler.request_deserializer,
+            "response_serializer": handler.response_serializer,
+        }
+        if handler.unary_unary:
+            return grpc.unary_unary_rpc_method_handler(
+                self._unary(cast(Any, handler.unary_unary), method), **codec
+            )
+        if handler.unary_stream:
+            return grpc.unary_stream_rpc_method_handler(
+                self._stream(cast(Any, handler.unary_stream), method), **codec
+            )
+        return handler
+
+    def _unary(self, inner: Callable[..., Awaitable[Any]], method: str) -> Callable[..., Awaitable[Any]]:
+        async def call(request: Message, context: aio.ServicerContext[Any, Any]) -> Any:
+            started = time.perf_counter()
+            try:
+                self._enter(request, context, method)
+                answer = await inner(request, context)
+            except Exception as error:
+                await self._refuse(context, method, started, error)
+                raise AssertionError("abort raises") from error
+            self._measure(method, "OK", started)
+            return answer
+
+        return call
+
+    def _stream(
+        self, inner: Callable[..., AsyncIterator[Any]], method: str
+    ) -> Callable[..., AsyncIterator[Any]]:
+        async def call(request: Message, context: aio.ServicerContext[Any, Any]) -> AsyncIterator[Any]:
+            started = time.perf_counter()
+            try:
+                self._enter(request, context, method)
+                async for item in inner(request, context):
+                    yield item
+            except Exception as error:  # noqa: BLE001 -- every failure becomes a status
+                await self._refuse(context, method, started, error)
+            self._measure(method, "OK", started)
+
+        return call
+
+    def _enter(self, request: Message, context: aio.ServicerContext[Any, Any], method: str) -> None:
+        metadata = {key: str(value) for key, value in context.invocation_metadata() or ()}
+        call_id = metadata.get("x-request-id") or new_id()
+        actor = self._actor_of(metadata)
+        bind(Caller(actor, call_id, metadata.get("traceparent") or new_trace()))
+        structlog.contextvars.bind_contextvars(call=call_id, actor=actor)
+        if context.time_remaining() is None:
+            raise Invalid("DEADLINE_REQUIRED", "give every call a deadline (timeout=...)", "deadline")
+        size = request.ByteSize()
+        if size > self._limit:
+            raise Invalid(
+                "REQUEST_TOO_LARGE",
+                f"the request has {size} bytes, the limit is {self._limit}; send it in parts",
+                "",
+            )
+        if "request_id" in request.DESCRIPTOR.fields_by_name and not request.request_id:  # type: ignore[attr-defined]
+            raise Invalid(
+                "REQUIRED", "give every request an id of its own; the same id has one effect", "request_id"
+            )
+
+    async def _refuse(
+        self, context: aio.ServicerContext[Any, Any], method: str, started: float, error: Exception
+    ) -> None:
+        if isinstance(error, aio.AbortError):
+            raise error
+        code = code_of(error)
+        self._measure(method, code.name, started)
+        if not isinstance(error, PharmaLoopError):
+            _log.error("call failed", method=method, exc_info=error)
+        status = status_of(error)
+        await context.abort(status.code, status.details, tuple(status.trailing_metadata))
+
+    def _measure(self, method: str, code: str, started: float) -> None:
+        self._metrics.observe(RPC_SECONDS, time.perf_counter() - started, method=method, code=code)
+
+
+class RpcServer:
+    """The server with health and reflection."""
+
+    def __init__(
+        self, settings: ServiceSettings, metrics: Metrics, actor_of: ActorOf = actor_from_metadata
+    ) -> None:
+        self._settings = settings
+        options = [("grpc.max_receive_message_length", _HARD_LIMIT_BYTES), ("grpc.so_reuseport", 0)]
+        self.server = aio.server(interceptors=[Gate(metrics, settings, actor_of)], options=options)
+        self._health = health.aio.HealthServicer()
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self.server)
+        self.port = 0
+
+    async def start(self, names: list[str]) -> int:
+        """Listen; answers the port. Invalid when the port is taken."""
+        address = f"{self._settings.grpc_host}:{self._settings.grpc_port}"
+        if self._settings.reflection:
+            known = [*names, health.SERVICE_NAME, reflection.SERVICE_NAME]
+            reflection.enable_server_reflection(known, self.server)
+        credentials = server_credentials(self._settings)
+        try:
+            if credentials is None:
+                self.port = self.server.add_insecure_port(address)
+            else:
+                self.port = self.server.add_secure_port(address, credentials)
+        except RuntimeError:
+            self.port = 0
+        if not self.port:
+            raise Invalid(
+                "PORT_IN_USE", f"cannot listen on {address}; free it or set another port", "grpc_port"
+            )
+        await self.set_serving(False)
+        await self.server.start()
+        return self.port
+
+    async def set_serving(self, serving: bool) -> None:
+        status = health_pb2.HealthCheckResponse.ServingStatus
+        await self._health.set("", status.SERVING if serving else status.NOT_SERVING)
+
+    async def stop(self) -> None:
+        await self._health.enter_graceful_shutdown()
+        await self.server.stop(2.0)

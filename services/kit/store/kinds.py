@@ -1,0 +1,106 @@
+"""Kinds of stored state: a name, a frozen dataclass, and how events change it.
+
+A stored document is `{_id, v, s}`: `v` is the version (raised by one with
+every event, or with every write where no events are involved), `s` the state
+in plain types. One codec serves every state (msgspec); moments are stored as
+ISO text, because BSON's own type drops microseconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Generic, NamedTuple, TypeVar
+
+import msgspec
+from google.protobuf.message import Message
+
+S = TypeVar("S")
+Doc = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Kind(Generic[S]):
+    """One kind of state, and the collection it lives in.
+
+    `fields` are the state's fields that may be searched for by value; a field
+    that holds a list matches each of its elements. A kind with `evolve` is an
+    aggregate: it changes by its own events only.
+    """
+
+    name: str
+    state: type[S]
+    fields: tuple[str, ...] = ()
+    evolve: Callable[[S | None, Message], S] | None = None
+
+    def __hash__(self) -> int:
+        return hash(self.name)
+
+    def to_doc(self, id: str, version: int, state: S) -> Doc:
+        return {"_id": id, "v": version, "s": msgspec.to_builtins(state, builtin_types=(bytes,))}
+
+    def from_doc(self, doc: Doc) -> Stored[S]:
+        return Stored(doc["_id"], doc["v"], msgspec.convert(doc["s"], self.state, builtin_types=(bytes,)))
+
+    def matches(self, state: S, field: str, value: Any) -> bool:
+        """Does the state hold the value in the field, as the database would say?"""
+        held = getattr(state, field)
+        return value in held if isinstance(held, (tuple, frozenset, list)) else bool(held == value)
+
+
+class Stored(NamedTuple, Generic[S]):
+    """A state as it stands in the database."""
+
+    id: str
+    version: int
+    state: S
+
+
+class Get(NamedTuple):
+    """Read one state by id."""
+
+    kind: Kind[Any]
+    id: str
+
+
+class Where(NamedTuple):
+    """Read every state whose field holds the value."""
+
+    kind: Kind[Any]
+    field: str
+    value: Any
+
+
+Read = Get | Where
+
+
+class Write(NamedTuple):
+    """Put (or, with no state, delete) one state, if it still has the version read.
+
+    `base` is 0 for a state that did not exist.
+    """
+
+    kind: Kind[Any]
+    id: str
+    base: int
+    version: int
+    state: Any | None
+
+
+class OutboxRow(NamedTuple):
+    """An event to publish; published in order of (aggregate, seq)."""
+
+    id: str
+    aggregate: str
+    seq: int
+    topic: str
+    key: bytes
+    value: bytes
+    headers: tuple[tuple[str, bytes], ...]
+
+
+class Plan(NamedTuple):
+    """Everything that one transaction writes."""
+
+    writes: tuple[Write, ...]
+    outbox: tuple[OutboxRow, ...]

@@ -1,0 +1,154 @@
+"""The store in memory, for unit tests and simulation only.
+
+Both forms share one set of documents. States go through the same codec as
+with the database, so a state that cannot be stored fails here too.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from copy import deepcopy
+from typing import Any, TypeVar
+
+from services.kit.bus.protocol import Position
+from services.kit.store.kinds import Doc, Get, Kind, OutboxRow, Plan, Read, Stored
+from services.kit.store.mongo import make_token, open_token
+from services.kit.store.protocol import AsyncTransaction, Conflict, Loaded, Page, Transaction
+
+T = TypeVar("T")
+S = TypeVar("S")
+
+
+class MemoryDatabase:
+    """The documents of one service."""
+
+    def __init__(self) -> None:
+        self.docs: dict[str, dict[str, Doc]] = defaultdict(dict)
+        self.outbox: dict[str, OutboxRow] = {}
+        self.published: dict[str, Position] = {}
+
+    def matching(self, kind: Kind[S], field: str, value: Any) -> list[Stored[S]]:
+        stored = [kind.from_doc(deepcopy(doc)) for doc in self.docs[kind.name].values()]
+        return [item for item in stored if kind.matches(item.state, field, value)]
+
+
+class MemoryTransaction:
+    def __init__(self, database: MemoryDatabase) -> None:
+        self._database = database
+
+    def load(self, reads: Iterable[Read]) -> Loaded:
+        return {read: self._read(read) for read in reads}
+
+    def _read(self, read: Read) -> list[Stored[Any]]:
+        if isinstance(read, Get):
+            doc = self._database.docs[read.kind.name].get(read.id)
+            return [read.kind.from_doc(deepcopy(doc))] if doc else []
+        return self._database.matching(read.kind, read.field, read.value)
+
+    def write(self, plan: Plan) -> None:
+        for write in plan.writes:
+            doc = self._database.docs[write.kind.name].get(write.id)
+            if (doc["v"] if doc else 0) != write.base:
+                raise Conflict(f"{write.kind.name} {write.id} changed since it was read")
+        for write in plan.writes:
+            if write.state is None:
+                self._database.docs[write.kind.name].pop(write.id, None)
+            else:
+                doc = write.kind.to_doc(write.id, write.version, write.state)
+                self._database.docs[write.kind.name][write.id] = doc
+        for row in plan.outbox:
+            self._database.outbox.setdefault(row.id, row)
+
+
+class MemoryStore:
+    """The synchronous form."""
+
+    def __init__(self, database: MemoryDatabase) -> None:
+        self.database = database
+
+    def prepare(self, kinds: Iterable[Kind[Any]]) -> None:
+        pass
+
+    def transact(self, work: Callable[[Transaction], T]) -> T:
+        return work(MemoryTransaction(self.database))
+
+    def close(self) -> None:
+        pass
+
+
+class _AsyncTransaction:
+    def __init__(self, database: MemoryDatabase) -> None:
+        self._sync = MemoryTransaction(database)
+
+    async def load(self, reads: Iterable[Read]) -> Loaded:
+        return self._sync.load(reads)
+
+    async def write(self, plan: Plan) -> None:
+        self._sync.write(plan)
+
+
+class AsyncMemoryStore:
+    """The asynchronous form."""
+
+    def __init__(self, database: MemoryDatabase) -> None:
+        self.database = database
+
+    async def prepare(self, kinds: Iterable[Kind[Any]]) -> None:
+        pass
+
+    async def transact(self, work: Callable[[AsyncTransaction], Awaitable[T]]) -> T:
+        return await work(_AsyncTransaction(self.database))
+
+    async def get(self, kind: Kind[S], id: str) -> Stored[S] | None:
+        doc = self.database.docs[kind.name].get(id)
+        return kind.from_doc(deepcopy(doc)) if doc else None
+
+    async def where(self, kind: Kind[S], field: str, value: Any) -> list[Stored[S]]:
+        return self.database.matching(kind, field, value)
+
+    def _filtered(self, kind: Kind[Any], filters: Mapping[str, Any]) -> list[Stored[Any]]:
+        stored = [kind.from_doc(deepcopy(doc)) for doc in self.database.docs[kind.name].values()]
+        return [i for i in stored if all(kind.matches(i.state, f, v) for f, v in filters.items())]
+
+    async def page(
+        self,
+        kind: Kind[Any],
+        filters: Mapping[str, Any],
+        order: str,
+        descending: bool,
+        token: str,
+        limit: int,
+    ) -> Page:
+        def place(item: Stored[Any]) -> tuple[Any, str]:
+            return (item.id if order == "_id" else getattr(item.state, order)), item.id
+
+        items = sorted(self._filtered(kind, filters), key=place, reverse=descending)
+        if token:
+            end = open_token(token)
+            items = [i for i in items if (place(i) < end if descending else place(i) > end)]
+        return Page(items[:limit], make_token(order, items[limit - 1]) if len(items) > limit else "")
+
+    async def count(self, kind: Kind[Any], filters: Mapping[str, Any]) -> int:
+        return len(self._filtered(kind, filters))
+
+    async def not_after(self, kind: Kind[S], field: str, bound: Any, limit: int) -> list[Stored[S]]:
+        stored = [kind.from_doc(deepcopy(doc)) for doc in self.database.docs[kind.name].values()]
+        due = [item for item in stored if getattr(item.state, field) <= bound]
+        return sorted(due, key=lambda item: getattr(item.state, field))[:limit]
+
+    async def unpublished(self, limit: int) -> list[OutboxRow]:
+        rows = [r for r in self.database.outbox.values() if r.id not in self.database.published]
+        return sorted(rows, key=lambda row: (row.aggregate, row.seq))[:limit]
+
+    async def outbox_waiting(self) -> int:
+        return len(self.database.outbox) - len(self.database.published)
+
+    async def mark_published(self, positions: Mapping[str, Position]) -> None:
+        self.database.published.update(positions)
+
+    async def positions_of(self, ids: Iterable[str]) -> dict[str, Position]:
+        return {id: self.database.published[id] for id in ids if id in self.database.published}
+
+    async def close(self) -> None:
+        pass

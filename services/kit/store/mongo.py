@@ -1,0 +1,230 @@
+"""What both MongoDB drivers share, and the synchronous store on PyMongo.
+
+Batch runners use sync PyMongo: one transaction and a few round trips a batch.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, datetime
+from typing import Any, TypeVar
+
+from pymongo import ASCENDING, DESCENDING, DeleteOne, MongoClient, ReplaceOne
+from pymongo.client_session import ClientSession
+from pymongo.database import Database
+from pymongo.errors import ConnectionFailure, OperationFailure, PyMongoError
+from pymongo.read_concern import ReadConcern
+from pymongo.write_concern import WriteConcern
+
+from services.kit.bus.protocol import Position
+from services.kit.errors import Invalid, Retryable
+from services.kit.settings import MongoSettings
+from services.kit.store.kinds import Doc, Get, Kind, OutboxRow, Plan, Read, Stored, Where, Write
+from services.kit.store.protocol import Conflict, Loaded, Transaction
+
+T = TypeVar("T")
+OUTBOX = "_outbox"
+#: Published outbox rows are kept so long for those who ask for positions.
+KEEP_PUBLISHED_SECONDS = 86_400
+ATTEMPTS = 8
+MAJORITY = WriteConcern("majority", j=True)
+SNAPSHOT = ReadConcern("snapshot")
+
+
+def client_options(settings: MongoSettings) -> dict[str, Any]:
+    """The one place that says how a client connects."""
+    options: dict[str, Any] = {"serverSelectionTimeoutMS": 10_000, "retryWrites": True, "w": "majority"}
+    if settings.tls_ca_file:
+        options |= {"tls": True, "tlsCAFile": settings.tls_ca_file}
+        options |= {"tlsCertificateKeyFile": settings.tls_certificate_key_file}
+    return options
+
+
+def index_specs(kinds: Iterable[Kind[Any]]) -> list[tuple[str, list[tuple[str, int]], dict[str, Any]]]:
+    """(collection, keys, options) of every index the kinds and the outbox need."""
+    specs: list[tuple[str, list[tuple[str, int]], dict[str, Any]]] = [
+        (OUTBOX, [("agg", ASCENDING), ("seq", ASCENDING)], {"partialFilterExpression": {"open": True}}),
+        (OUTBOX, [("published", ASCENDING)], {"expireAfterSeconds": KEEP_PUBLISHED_SECONDS}),
+    ]
+    specs += [(kind.name, [(f"s.{field}", ASCENDING)], {}) for kind in kinds for field in kind.fields]
+    return specs
+
+
+def queries(reads: Iterable[Read]) -> list[tuple[Kind[Any], Doc, list[Read]]]:
+    """Reads as few queries: ids of one kind together."""
+    ids: dict[Kind[Any], list[Read]] = defaultdict(list)
+    result: list[tuple[Kind[Any], Doc, list[Read]]] = []
+    for read in reads:
+        if isinstance(read, Get):
+            ids[read.kind].append(read)
+        else:
+            result.append((read.kind, {f"s.{read.field}": read.value}, [read]))
+    for kind, gets in ids.items():
+        result.append((kind, {"_id": {"$in": [g.id for g in gets if isinstance(g, Get)]}}, gets))
+    return result
+
+
+def sort_out(kind: Kind[Any], asked: list[Read], docs: Iterable[Doc], into: Loaded) -> None:
+    """File the documents of one query under the reads that asked for them."""
+    stored = [kind.from_doc(doc) for doc in docs]
+    if isinstance(asked[0], Where):
+        into[asked[0]] = stored
+        return
+    by_id = {item.id: item for item in stored}
+    for read in asked:
+        assert isinstance(read, Get)
+        into[read] = [by_id[read.id]] if read.id in by_id else []
+
+
+def by_collection(writes: Iterable[Write]) -> dict[str, tuple[list[Doc], list[Any]]]:
+    """Writes as (documents to insert, guarded operations) by collection."""
+    result: dict[str, tuple[list[Doc], list[Any]]] = defaultdict(lambda: ([], []))
+    for write in writes:
+        inserts, guarded = result[write.kind.name]
+        if write.state is None:
+            if write.base:
+                guarded.append(DeleteOne({"_id": write.id, "v": write.base}))
+        elif write.base == 0:
+            inserts.append(write.kind.to_doc(write.id, write.version, write.state))
+        else:
+            doc = write.kind.to_doc(write.id, write.version, write.state)
+            guarded.append(ReplaceOne({"_id": write.id, "v": write.base}, doc))
+    return result
+
+
+def check_guarded(expected: int, matched: int) -> None:
+    if matched != expected:
+        raise Conflict("another transaction changed a state that this one had read")
+
+
+def outbox_doc(row: OutboxRow) -> Doc:
+    return {
+        "_id": row.id,
+        "agg": row.aggregate,
+        "seq": row.seq,
+        "topic": row.topic,
+        "key": row.key,
+        "value": row.value,
+        "headers": [[name, value] for name, value in row.headers],
+        "open": True,
+    }
+
+
+def outbox_row(doc: Doc) -> OutboxRow:
+    headers = tuple((name, bytes(value)) for name, value in doc["headers"])
+    return OutboxRow(doc["_id"], doc["agg"], doc["seq"], doc["topic"], doc["key"], doc["value"], headers)
+
+
+def published_update(position: Position) -> Doc:
+    where = {"topic_at": position.topic, "partition": position.partition, "offset": position.offset}
+    return {"$set": {**where, "open": False, "published": datetime.now(UTC)}}
+
+
+def position_of(doc: Doc) -> Position:
+    return Position(doc["topic_at"], doc["partition"], doc["offset"])
+
+
+def page_query(
+    filters: Mapping[str, Any], order: str, descending: bool, token: str
+) -> tuple[Doc, list[tuple[str, int]]]:
+    """Filter and sort of a page; the token holds where the page before ended."""
+    path = "_id" if order == "_id" else f"s.{order}"
+    query: Doc = {f"s.{name}": value for name, value in filters.items()}
+    direction = DESCENDING if descending else ASCENDING
+    if token:
+        value, id = open_token(token)
+        beyond = "$lt" if descending else "$gt"
+        query["$or"] = [{path: {beyond: value}}, {path: value, "_id": {beyond: id}}]
+    return query, [(path, direction), ("_id", direction)]
+
+
+def open_token(token: str) -> tuple[Any, str]:
+    try:
+        value, id = json.loads(base64.urlsafe_b64decode(token.encode()))
+    except ValueError:
+        raise Invalid("BAD_PAGE_TOKEN", "give back next_page_token as it was", "page_token") from None
+    return value, str(id)
+
+
+def make_token(order: str, stored: Stored[Any]) -> str:
+    value = stored.id if order == "_id" else getattr(stored.state, order)
+    return base64.urlsafe_b64encode(json.dumps([value, stored.id]).encode()).decode()
+
+
+def is_transient(error: PyMongoError) -> bool:
+    """Would the same transaction, run again, perhaps succeed?"""
+    if isinstance(error, ConnectionFailure) or error.has_error_label("TransientTransactionError"):
+        return True
+    # 11000: two transactions inserted one id; the second run sees the first's.
+    return isinstance(error, OperationFailure) and error.code in (11000, 112)
+
+
+def backoff(attempt: int) -> float:
+    return float(min(0.5, 0.005 * 2**attempt))
+
+
+class _MongoTransaction:
+    def __init__(self, database: Database[Doc], session: ClientSession) -> None:
+        self._database = database
+        self._session = session
+
+    def load(self, reads: Iterable[Read]) -> Loaded:
+        loaded: Loaded = {}
+        for kind, query, asked in queries(reads):
+            sort_out(kind, asked, self._database[kind.name].find(query, session=self._session), loaded)
+        return loaded
+
+    def write(self, plan: Plan) -> None:
+        for name, (inserts, guarded) in by_collection(plan.writes).items():
+            if inserts:
+                self._database[name].insert_many(inserts, ordered=False, session=self._session)
+            if guarded:
+                done = self._database[name].bulk_write(guarded, ordered=False, session=self._session)
+                check_guarded(len(guarded), done.matched_count + done.deleted_count)
+        if plan.outbox:
+            self._write_outbox(plan.outbox)
+
+    def _write_outbox(self, rows: tuple[OutboxRow, ...]) -> None:
+        outbox = self._database[OUTBOX]
+        ids = [row.id for row in rows]
+        there = {d["_id"] for d in outbox.find({"_id": {"$in": ids}}, {"_id": 1}, session=self._session)}
+        fresh = [outbox_doc(row) for row in rows if row.id not in there]
+        if fresh:
+            outbox.insert_many(fresh, ordered=False, session=self._session)
+
+
+class MongoStore:
+    """The synchronous store of one service's database."""
+
+    def __init__(self, settings: MongoSettings, database: str) -> None:
+        self._client: MongoClient[Doc] = MongoClient(settings.uri, **client_options(settings))
+        self._database = self._client[database]
+
+    def prepare(self, kinds: Iterable[Kind[Any]]) -> None:
+        for name, keys, options in index_specs(kinds):
+            self._database[name].create_index(keys, **options)
+
+    def transact(self, work: Callable[[Transaction], T]) -> T:
+        for attempt in range(ATTEMPTS):
+            try:
+                return self._once(work)
+            except (PyMongoError, Conflict) as error:
+                if isinstance(error, PyMongoError) and not is_transient(error):
+                    raise
+                last: Exception = error
+                time.sleep(backoff(attempt))
+        raise Retryable(f"the transaction did not succeed in {ATTEMPTS} attempts: {last}") from last
+
+    def _once(self, work: Callable[[Transaction], T]) -> T:
+        with (
+            self._client.start_session() as session,
+            session.start_transaction(read_concern=SNAPSHOT, write_concern=MAJORITY),
+        ):
+            return work(_MongoTransaction(self._database, session))
+
+    def close(self) -> None:
+        self._client.close()

@@ -1,0 +1,145 @@
+"""The asynchronous store on motor; the only module that imports it.
+
+Motor is past its end of life: moving to PyMongo's own asynchronous client
+must stay a change in this file. So nothing of motor leaves it, and only calls
+that both drivers share, or that differ in one line here, are used.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from typing import Any, TypeVar
+
+from motor.motor_asyncio import AsyncIOMotorClient
+from pymongo import UpdateOne
+from pymongo.errors import PyMongoError
+
+from services.kit.bus.protocol import Position
+from services.kit.errors import Retryable
+from services.kit.settings import MongoSettings
+from services.kit.store import mongo
+from services.kit.store.kinds import Doc, Kind, OutboxRow, Plan, Read, Stored
+from services.kit.store.protocol import AsyncTransaction, Conflict, Loaded, Page
+
+T = TypeVar("T")
+S = TypeVar("S")
+
+
+class _MotorTransaction:
+    def __init__(self, database: Any, session: Any) -> None:
+        self._database = database
+        self._session = session
+
+    async def load(self, reads: Iterable[Read]) -> Loaded:
+        loaded: Loaded = {}
+        for kind, query, asked in mongo.queries(reads):
+            docs = await self._database[kind.name].find(query, session=self._session).to_list(None)
+            mongo.sort_out(kind, asked, docs, loaded)
+        return loaded
+
+    async def write(self, plan: Plan) -> None:
+        for name, (inserts, guarded) in mongo.by_collection(plan.writes).items():
+            if inserts:
+                await self._database[name].insert_many(inserts, ordered=False, session=self._session)
+            if guarded:
+                done = await self._database[name].bulk_write(guarded, ordered=False, session=self._session)
+                mongo.check_guarded(len(guarded), done.matched_count + done.deleted_count)
+        if plan.outbox:
+            await self._write_outbox(plan.outbox)
+
+    async def _write_outbox(self, rows: tuple[OutboxRow, ...]) -> None:
+        outbox = self._database[mongo.OUTBOX]
+        known = outbox.find({"_id": {"$in": [row.id for row in rows]}}, {"_id": 1}, session=self._session)
+        there = {doc["_id"] for doc in await known.to_list(None)}
+        fresh = [mongo.outbox_doc(row) for row in rows if row.id not in there]
+        if fresh:
+            await outbox.insert_many(fresh, ordered=False, session=self._session)
+
+
+class MotorStore:
+    """The asynchronous store of one service's database.
+
+    Make it inside the running event loop and use it from that loop only.
+    """
+
+    def __init__(self, settings: MongoSettings, database: str) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._client: Any = AsyncIOMotorClient(settings.uri, **mongo.client_options(settings))
+        self._database = self._client[database]
+
+    async def prepare(self, kinds: Iterable[Kind[Any]]) -> None:
+        for name, keys, options in mongo.index_specs(kinds):
+            await self._database[name].create_index(keys, **options)
+
+    async def transact(self, work: Callable[[AsyncTransaction], Awaitable[T]]) -> T:
+        assert asyncio.get_running_loop() is self._loop, "one store per event loop"
+        for attempt in range(mongo.ATTEMPTS):
+            try:
+                return await self._once(work)
+            except (PyMongoError, Conflict) as error:
+                if isinstance(error, PyMongoError) and not mongo.is_transient(error):
+                    raise
+                last: Exception = error
+                await asyncio.sleep(mongo.backoff(attempt))
+        raise Retryable(f"the transaction did not succeed in {mongo.ATTEMPTS} attempts: {last}") from last
+
+    async def _once(self, work: Callable[[AsyncTransaction], Awaitable[T]]) -> T:
+        async with (
+            await self._client.start_session() as session,
+            session.start_transaction(read_concern=mongo.SNAPSHOT, write_concern=mongo.MAJORITY),
+        ):
+            return await work(_MotorTransaction(self._database, session))
+
+    async def get(self, kind: Kind[S], id: str) -> Stored[S] | None:
+        doc = await self._database[kind.name].find_one({"_id": id})
+        return kind.from_doc(doc) if doc else None
+
+    async def where(self, kind: Kind[S], field: str, value: Any) -> list[Stored[S]]:
+        docs = await self._database[kind.name].find({f"s.{field}": value}).to_list(None)
+        return [kind.from_doc(doc) for doc in docs]
+
+    async def page(
+        self,
+        kind: Kind[Any],
+        filters: Mapping[str, Any],
+        order: str,
+        descending: bool,
+        token: str,
+        limit: int,
+    ) -> Page:
+        query, sort = mongo.page_query(filters, order, descending, token)
+        docs = await self._database[kind.name].find(query).sort(sort).limit(limit + 1).to_list(None)
+        items = [kind.from_doc(doc) for doc in docs[:limit]]
+        return Page(items, mongo.make_token(order, items[-1]) if len(docs) > limit else "")
+
+    async def count(self, kind: Kind[Any], filters: Mapping[str, Any]) -> int:
+        query, _ = mongo.page_query(filters, "_id", False, "")
+        return int(await self._database[kind.name].count_documents(query))
+
+    async def not_after(self, kind: Kind[S], field: str, bound: Any, limit: int) -> list[Stored[S]]:
+        path = f"s.{field}"
+        cursor = self._database[kind.name].find({path: {"$lte": bound}}).sort([(path, 1)]).limit(limit)
+        return [kind.from_doc(doc) for doc in await cursor.to_list(None)]
+
+    async def unpublished(self, limit: int) -> list[OutboxRow]:
+        cursor = self._database[mongo.OUTBOX].find({"open": True}).sort([("agg", 1), ("seq", 1)])
+        return [mongo.outbox_row(doc) for doc in await cursor.limit(limit).to_list(None)]
+
+    async def outbox_waiting(self) -> int:
+        return int(await self._database[mongo.OUTBOX].count_documents({"open": True}))
+
+    async def mark_published(self, positions: Mapping[str, Position]) -> None:
+        updates: list[Any] = [
+            UpdateOne({"_id": id}, mongo.published_update(position)) for id, position in positions.items()
+        ]
+        if updates:
+            await self._database[mongo.OUTBOX].bulk_write(updates, ordered=False)
+
+    async def positions_of(self, ids: Iterable[str]) -> dict[str, Position]:
+        query: Doc = {"_id": {"$in": list(ids)}, "open": False}
+        docs = await self._database[mongo.OUTBOX].find(query).to_list(None)
+        return {doc["_id"]: mongo.position_of(doc) for doc in docs}
+
+    async def close(self) -> None:
+        self._client.close()

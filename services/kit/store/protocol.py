@@ -1,0 +1,113 @@
+"""What the platform asks of a database: transactions over kinds of state.
+
+Batch runners use the synchronous form from their own thread, deciders, steps
+and queries the asynchronous one. `memory` stands behind both for unit tests
+and simulation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from typing import Any, NamedTuple, Protocol, TypeVar
+
+from services.kit.bus.protocol import Position
+from services.kit.errors import Retryable
+from services.kit.store.kinds import Kind, OutboxRow, Plan, Read, Stored
+
+T = TypeVar("T")
+S = TypeVar("S")
+Loaded = dict[Read, list[Stored[Any]]]
+
+
+class Conflict(Retryable):
+    """Somebody else changed what the transaction had read."""
+
+
+class Transaction(Protocol):
+    """A transaction with a snapshot."""
+
+    def load(self, reads: Iterable[Read]) -> Loaded:
+        """The states asked for; an empty list for what does not exist."""
+
+    def write(self, plan: Plan) -> None:
+        """Write all of it; Conflict when a version is not the one read.
+
+        An outbox row that exists already is left as it is: its event was
+        committed by an earlier delivery of the same cause.
+        """
+
+
+class AsyncTransaction(Protocol):
+    """The same, awaited."""
+
+    async def load(self, reads: Iterable[Read]) -> Loaded: ...
+
+    async def write(self, plan: Plan) -> None: ...
+
+
+class Store(Protocol):
+    """The synchronous form."""
+
+    def prepare(self, kinds: Iterable[Kind[Any]]) -> None:
+        """Make the indexes of the kinds; safe to repeat."""
+
+    def transact(self, work: Callable[[Transaction], T]) -> T:
+        """Run `work` and commit. A transient conflict runs it again, a bounded
+        number of times; then Retryable."""
+
+    def close(self) -> None: ...
+
+
+class Page(NamedTuple):
+    """One page of a query; `token` is empty at the end."""
+
+    items: list[Stored[Any]]
+    token: str
+
+
+class AsyncStore(Protocol):
+    """The asynchronous form, with the queries and the outbox."""
+
+    async def prepare(self, kinds: Iterable[Kind[Any]]) -> None: ...
+
+    async def transact(self, work: Callable[[AsyncTransaction], Awaitable[T]]) -> T: ...
+
+    async def get(self, kind: Kind[S], id: str) -> Stored[S] | None:
+        """One state, read alone."""
+
+    async def where(self, kind: Kind[S], field: str, value: Any) -> list[Stored[S]]:
+        """Every state whose field holds the value."""
+
+    async def page(
+        self,
+        kind: Kind[Any],
+        filters: Mapping[str, Any],
+        order: str,
+        descending: bool,
+        token: str,
+        limit: int,
+    ) -> Page:
+        """States whose fields hold the values, ordered by a field and then by id.
+
+        Invalid on `page_token` for a token that this query did not give.
+        """
+
+    async def count(self, kind: Kind[Any], filters: Mapping[str, Any]) -> int:
+        """How many states a page query would give over all pages."""
+
+    async def not_after(self, kind: Kind[S], field: str, bound: Any, limit: int) -> list[Stored[S]]:
+        """States whose field is at most the bound, smallest first: what is due."""
+
+    async def unpublished(self, limit: int) -> list[OutboxRow]:
+        """Outbox rows to publish, in order of (aggregate, seq)."""
+
+    async def outbox_waiting(self) -> int:
+        """How many outbox rows are not published."""
+
+    async def mark_published(self, positions: Mapping[str, Position]) -> None:
+        """Note where outbox rows stand in the log, by event id."""
+
+    async def positions_of(self, ids: Iterable[str]) -> dict[str, Position]:
+        """Where the events stand; those not published are left out."""
+
+    async def close(self) -> None: ...

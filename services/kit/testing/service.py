@@ -1,0 +1,86 @@
+"""Runs a whole service inside a test, on real engines, with names of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import uuid
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
+from pathlib import Path
+
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient
+from grpc import aio
+
+from services.kit.app import App, Running, ServiceSpec, connect
+from services.kit.bus.kafka import client_config
+from services.kit.bus.migrate import changelogs
+from services.kit.contracts import contract
+from services.kit.rpc.client import channel
+from services.kit.settings import KafkaSettings
+
+_READY_SECONDS = 30.0
+
+
+@contextmanager
+def environment(values: dict[str, str]) -> Iterator[None]:
+    """Set environment variables for a while; settings are read inside."""
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+def _make_changelogs(kafka: str, prefix: str) -> None:
+    """Tables of a test have changelogs of their own, for their names follow the group prefix."""
+    settings = KafkaSettings(bootstrap_servers=kafka)
+    admin = AdminClient(client_config(settings, "test-changelogs"))
+    topics = list(changelogs(contract(), settings, prefix))
+    there = admin.list_topics(timeout=10).topics
+    for made in admin.create_topics([t for t in topics if t.topic not in there] or topics).values():
+        with suppress(KafkaException):  # a second start finds them there
+            made.result()
+
+
+@asynccontextmanager
+async def running_service(
+    spec: ServiceSpec, kafka: str, mongo: str, state_dir: Path, *, database: str = "", **extra: str
+) -> AsyncIterator[tuple[App, aio.Channel]]:
+    """The service, serving, with a database and consumer groups of its own.
+
+    Give `database` to continue with what an earlier run of the test stored.
+    `extra` are settings of the service by field name.
+    """
+    name = database or f"t{uuid.uuid4().hex[:12]}"
+    prefix = f"PHARMALOOP_{spec.name.upper()}_"
+    values = {
+        "KAFKA_BOOTSTRAP_SERVERS": kafka,
+        "MONGODB_URI": mongo,
+        "PHARMALOOP_STATE_DIR": str(state_dir),
+        "PHARMALOOP_GROUP_PREFIX": f"{name}.",
+        f"{prefix}DATABASE": name,
+        f"{prefix}GRPC_PORT": "0",
+        f"{prefix}METRICS_PORT": "0",
+        **{f"{prefix}{field.upper()}": value for field, value in extra.items()},
+    }
+    if any(log.owner == spec.name for log in contract().changelogs):
+        await asyncio.to_thread(_make_changelogs, kafka, f"{name}.")
+    with environment(values):
+        app = await connect(spec)
+    running = Running(app, "all")
+    try:
+        await running.start()
+        async with asyncio.timeout(_READY_SECONDS):
+            while not app.ready:
+                await asyncio.sleep(0.02)
+        async with channel(f"127.0.0.1:{running.port}") as open_channel:
+            yield app, open_channel
+    finally:
+        await running.stop()

@@ -1,0 +1,359 @@
+"""One unit of work: what a handler reads, changes and emits, kept in memory.
+
+Handlers are pure in effect: they see states through a `Work`, and what they
+put or emit stays in it until the runner writes everything in one transaction.
+A handler that touches a state which is not loaded yet is stopped by
+`NotLoaded`, the runner loads it, and the handler runs again from the start.
+So a handler must not catch broad exceptions, and must not keep anything
+outside its `Work`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterable
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple, TypeVar
+
+from google.protobuf.message import Message
+
+from services.kit.contracts import Contract, event_type
+from services.kit.envelope import Event, to_record
+from services.kit.errors import Integrity, PharmaLoopError
+from services.kit.ids import derived_id, effect_id
+from services.kit.store.kinds import Get, Kind, OutboxRow, Plan, Read, Stored, Where, Write
+from services.kit.store.protocol import Loaded
+
+S = TypeVar("S")
+_MAX_ROUNDS = 200
+
+
+class NotLoaded(BaseException):
+    """The handler needs states that are not loaded. Not an Exception on purpose:
+    domain code that catches Exception must not swallow it."""
+
+    def __init__(self, reads: set[Read]) -> None:
+        super().__init__(len(reads))
+        self.reads = reads
+
+
+@dataclass(frozen=True)
+class Step:
+    """A row of the step runner: work that is due at a moment of platform time.
+
+    Stored by the transaction that makes it due; `due` is ISO text, UTC.
+    `lease` (wall, ISO) and `attempts` belong to the step runner.
+    """
+
+    step: str
+    key: str
+    due: str
+    payload: dict[str, str] = field(default_factory=dict)
+    lease: str = ""
+    attempts: int = 0
+
+
+STEPS: Kind[Step] = Kind("_step", Step, ("due",))
+
+
+def moment_text(moment: datetime) -> str:
+    """A moment as ISO text that sorts in time order."""
+    return moment.isoformat(timespec="microseconds")
+
+
+@dataclass(frozen=True)
+class Cause:
+    """What the work answers to: a request or an event.
+
+    `id` makes the ids of its events; `now` is platform time (for an event:
+    its own domain time, so that a second delivery decides alike).
+    """
+
+    id: str
+    now: datetime
+    actor: str
+    event: str = ""
+    case: str = ""
+    run: str = ""
+    trace: str = ""
+
+
+class _Held(NamedTuple):
+    version: int
+    state: Any | None
+
+
+class Overlay:
+    """States loaded and changed by the works of one transaction."""
+
+    def __init__(self) -> None:
+        self._base: dict[Get, int] = {}
+        self._held: dict[Get, _Held] = {}
+        self._found: dict[Where, set[str]] = {}
+        self._changed: set[Get] = set()
+        self.outbox: list[OutboxRow] = []
+
+    def add(self, loaded: Loaded) -> None:
+        """Take in what was read; what is held already stays as it is."""
+        for read, items in loaded.items():
+            if isinstance(read, Where):
+                self._found[read] = {item.id for item in items}
+                for item in items:
+                    self._hold(Get(read.kind, item.id), item)
+            else:
+                self._hold(read, items[0] if items else None)
+
+    def _hold(self, get: Get, item: Stored[Any] | None) -> None:
+        if get not in self._base:
+            self._base[get] = item.version if item else 0
+            self._held[get] = _Held(item.version, item.state) if item else _Held(0, None)
+
+    def holds(self, read: Read) -> bool:
+        return read in self._held if isinstance(read, Get) else read in self._found
+
+    def get(self, get: Get) -> _Held:
+        try:
+            return self._held[get]
+        except KeyError:
+            raise NotLoaded({get}) from None
+
+    def where(self, where: Where) -> set[Get]:
+        """Keys of the states that hold the value, with what this transaction changed."""
+        if where not in self._found:
+            raise NotLoaded({where})
+        keys = {Get(where.kind, id) for id in self._found[where]}
+        keys |= {get for get in self._changed if get.kind.name == where.kind.name}
+        return keys
+
+    def accept(self, work: Work) -> None:
+        """Take over the changes of a work that went well."""
+        for get, held in work.changes.items():
+            self._held[get] = held
+            self._changed.add(get)
+        self.outbox.extend(work.outbox)
+
+    def plan(self) -> Plan:
+        writes = tuple(
+            Write(get.kind, get.id, self._base[get], self._held[get].version, self._held[get].state)
+            for get in self._changed
+            if self._base[get] or self._held[get].state is not None
+        )
+        return Plan(writes, tuple(self.outbox))
+
+
+class Work:
+    """What one handler call sees and changes."""
+
+    def __init__(self, overlay: Overlay, cause: Cause, contract: Contract, service: str) -> None:
+        self._overlay = overlay
+        self._contract = contract
+        self._service = service
+        self._emitted: dict[tuple[str, str], int] = {}
+        self.cause = cause
+        self.changes: dict[Get, _Held] = {}
+        self.outbox: list[OutboxRow] = []
+
+    @property
+    def now(self) -> datetime:
+        return self.cause.now
+
+    def _held(self, get: Get) -> _Held:
+        return self.changes[get] if get in self.changes else self._overlay.get(get)
+
+    def get(self, kind: Kind[S], id: str) -> S | None:
+        """The state, or None where there is none."""
+        state: S | None = self._held(Get(kind, id)).state
+        return state
+
+    def version(self, kind: Kind[Any], id: str) -> int:
+        """The state's version; 0 where there is none."""
+        return self._held(Get(kind, id)).version
+
+    def load(self, kind: Kind[Any], ids: Iterable[str]) -> None:
+        """Ask for many states at once, before getting them one by one."""
+        missing: set[Read] = {Get(kind, id) for id in ids}
+        missing = {read for read in missing if read not in self.changes and not self._overlay.holds(read)}
+        if missing:
+            raise NotLoaded(missing)
+
+    def where(self, kind: Kind[S], field: str, value: Any) -> dict[str, S]:
+        """Every state whose field holds the value, by id, in order of id."""
+        keys = self._overlay.where(Where(kind, field, value))
+        keys |= {get for get in self.changes if get.kind.name == kind.name}
+        found = {get.id: self._held(get).state for get in keys}
+        return {
+            id: state
+            for id, state in sorted(found.items())
+            if state is not None and kind.matches(state, field, value)
+        }
+
+    def put(self, kind: Kind[S], id: str, state: S) -> None:
+        """Write a state that is not an aggregate."""
+        if kind.evolve is not None:
+            raise Integrity(f"{kind.name} is an aggregate: it changes by its events only")
+        get = Get(kind, id)
+        self.changes[get] = _Held(self._held(get).version + 1, state)
+
+    def drop(self, kind: Kind[Any], id: str) -> None:
+        """Delete a state, if there is one."""
+        get = Get(kind, id)
+        self.changes[get] = _Held(self._held(get).version, None)
+
+    def apply(
+        self, kind: Kind[S], id: str, message: Message, *, site: str = "", case: str = "", run: str = ""
+    ) -> S:
+        """An aggregate's event: the state evolves, the version rises, the event goes out."""
+        assert kind.evolve is not None, f"{kind.name} has no evolve"
+        get = Get(kind, id)
+        held = self._held(get)
+        state = kind.evolve(held.state, message)
+        version = held.version + 1
+        self.changes[get] = _Held(version, state)
+        self._emit(message, kind.name, id, version, site, case, run)
+        return state
+
+    def emit_fact(self, message: Message, id: str, *, subject: str, site: str = "") -> None:
+        """A fact that the handler knows and records; its id is the source's own."""
+        topic, key = self._contract.route(message, site)
+        event = self._event(id, "fact", subject, message, key, None, "", "")
+        self.outbox.append(_row(event, topic, f"fact/{id}", 0))
+
+    def copy(self, event: Event, topic: str, key: str) -> None:
+        """Put the event, as it is, onto another topic of this service, under a case key."""
+        record = to_record(replace(event, key=key, case=key), topic)
+        id, place = derived_id("copy", topic, event.id), f"copy/{event.source}|{event.subject}"
+        value = record.value or b""
+        self.outbox.append(OutboxRow(id, place, event.seq or 0, topic, record.key, value, record.headers))
+
+    def _emit(self, message: Message, kind: str, id: str, seq: int, site: str, case: str, run: str) -> None:
+        effect, target = event_type(type(message)), f"{kind}/{id}"
+        n = self._emitted.get((effect, target), 0)
+        self._emitted[(effect, target)] = n + 1
+        topic, key = self._contract.route(message, site)
+        event_id = effect_id(self.cause.id, effect, f"{target}#{n}")
+        event = self._event(event_id, kind, id, message, key, seq, case, run)
+        self.outbox.append(_row(event, topic, target, seq))
+
+    def _event(
+        self,
+        id: str,
+        kind: str,
+        subject: str,
+        message: Message,
+        key: str,
+        seq: int | None,
+        case: str,
+        run: str,
+    ) -> Event:
+        return Event(
+            id=id,
+            source=f"/svc/{self._service}/{kind}",
+            subject=subject,
+            time=self.cause.now,
+            message=message,
+            key=key,
+            seq=seq,
+            cause=self.cause.event,
+            case=case or self.cause.case,
+            run=run or self.cause.run,
+            actor=self.cause.actor,
+            trace=self.cause.trace,
+        )
+
+    def due(self, step: str, key: str, at: datetime, **payload: str) -> None:
+        """Make a step due at a moment of platform time; a second call moves it."""
+        self.put(STEPS, f"{step}|{key}", Step(step, key, moment_text(at), payload))
+
+    def due_in(self, step: str, key: str, delay: timedelta, **payload: str) -> None:
+        self.due(step, key, self.now + delay, **payload)
+
+    def not_due(self, step: str, key: str) -> None:
+        """Cancel a step."""
+        self.drop(STEPS, f"{step}|{key}")
+
+
+def _row(event: Event, topic: str, aggregate: str, seq: int) -> OutboxRow:
+    record = to_record(event, topic)
+    return OutboxRow(event.id, aggregate, seq, topic, record.key, record.value or b"", record.headers)
+
+
+def request_cause(actor: str, method: str, request_id: str, now: datetime, trace: str = "") -> Cause:
+    """The cause that a command is."""
+    return Cause(derived_id("request", actor, method, request_id), now, actor, trace=trace)
+
+
+def event_cause(event: Event, actor: str) -> Cause:
+    """The cause that an event is: its id, its domain time, its case and run."""
+    return Cause(event.id, event.time, actor, event.id, event.case, event.run, event.trace)
+
+
+@dataclass(frozen=True)
+class Job:
+    """One handler call of a transaction."""
+
+    cause: Cause
+    call: Callable[[Work], Any]
+
+
+class Done(NamedTuple):
+    """What became of a job: its work and answer, or the error that undid it."""
+
+    work: Work | None
+    answer: Any
+    error: PharmaLoopError | None
+
+
+def run_jobs(
+    jobs: list[Job], overlay: Overlay, contract: Contract, service: str
+) -> Generator[set[Read], Loaded, list[Done]]:
+    """Run jobs in order over one overlay. Yields what to load; is sent what was loaded.
+
+    A job that raises a PharmaLoopError leaves no trace in the overlay; the
+    others stand. First all jobs are tried out, so that their reads go to the
+    database together.
+    """
+    yield from load_ahead(jobs, overlay, contract, service)
+    results = []
+    for job in jobs:
+        results.append((yield from run_one(job, overlay, contract, service)))
+    return results
+
+
+def load_ahead(
+    jobs: list[Job], overlay: Overlay, contract: Contract, service: str
+) -> Generator[set[Read], Loaded, None]:
+    """Try the jobs out without keeping what they do, to load what they need together."""
+    waiting = jobs
+    while len(waiting) > 1:
+        lacking: set[Read] = set()
+        still = []
+        for job in waiting:
+            try:
+                job.call(Work(overlay, job.cause, contract, service))
+            except NotLoaded as need:
+                lacking |= need.reads
+                still.append(job)
+            except Exception:  # noqa: BLE001 -- tried out only
+                # The job will say so itself, in its turn, against the state it meets then.
+                continue
+        if lacking:
+            overlay.add((yield lacking))
+        waiting = still
+
+
+def run_one(
+    job: Job, overlay: Overlay, contract: Contract, service: str
+) -> Generator[set[Read], Loaded, Done]:
+    """Run one job; its changes join the overlay unless it raises."""
+    for _ in range(_MAX_ROUNDS):
+        work = Work(overlay, job.cause, contract, service)
+        try:
+            answer = job.call(work)
+        except NotLoaded as need:
+            overlay.add((yield need.reads))
+            continue
+        except PharmaLoopError as error:
+            return Done(None, None, error)
+        overlay.accept(work)
+        return Done(work, answer, None)
+    raise Integrity(f"a handler asked for states {_MAX_ROUNDS} times; it never had enough")
