@@ -1,0 +1,28 @@
+"""Composition root of rnd."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pharmaloop.rnd.v1 import service_pb2_grpc as api_grpc
+from services.kit.app import App, ServiceSpec, main
+from services.kit.runners.batch import Reactor
+from services.rnd.api import RndApi
+from services.rnd.handlers import EVENTS
+from services.rnd.views import KINDS
+
+
+def _servicer(app: App, server: Any) -> None:
+    api_grpc.add_RndServiceServicer_to_server(RndApi(app), server)
+
+
+SPEC = ServiceSpec(
+    name="rnd",
+    rpc_names=("pharmaloop.rnd.v1.RndService",),
+    servicer=_servicer,
+    kinds=KINDS,
+    reactors=(Reactor("insights", EVENTS),),
+)
+
+if __name__ == "__main__":
+    main(SPEC)
