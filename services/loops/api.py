@@ -1,0 +1,74 @@
+"""The gRPC face of loops."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import datetime
+from typing import Any
+
+from pharmaloop.loops.v1 import events_pb2 as events
+from pharmaloop.loops.v1 import service_pb2 as api
+from pharmaloop.loops.v1 import service_pb2_grpc as api_grpc
+from services.kit.errors import Unknown
+from services.kit.rpc.api import Api
+from services.kit.rpc.status import timestamp
+from services.loops.domain.runs import CLOSED, OPEN, STALLED, RunView
+from services.loops.views import RUNS
+
+_STATES = {api.RUN_STATE_OPEN: OPEN, api.RUN_STATE_STALLED: STALLED, api.RUN_STATE_CLOSED: CLOSED}
+_NUMBERS = {name: number for number, name in _STATES.items()}
+_WATCH_SECONDS = 0.2
+_WATCHED = 1000
+
+
+class LoopsApi(Api, api_grpc.LoopsServiceServicer):
+    async def ListRuns(self, request: api.ListRunsRequest, context: Any) -> api.ListRunsResponse:
+        await self.reach(request)
+        filters = {"state": _STATES.get(request.state, ""), "lot": request.lot}
+        page = await self.page(request, RUNS, filters, "began", descending=True)
+        return api.ListRunsResponse(
+            runs=[_run(item.state) for item in page.items], next_page_token=page.token
+        )
+
+    async def GetRun(self, request: api.GetRunRequest, context: Any) -> api.GetRunResponse:
+        await self.reach(request)
+        stored = await self.app.store.get(RUNS, request.run)
+        if stored is None:
+            raise Unknown("UNKNOWN_RUN", f"there is no run {request.run!r}; ListRuns shows the runs", "run")
+        return api.GetRunResponse(run=_run(stored.state))
+
+    async def WatchRuns(
+        self, request: api.WatchRunsRequest, context: Any
+    ) -> AsyncIterator[api.WatchRunsResponse]:
+        told: dict[str, int] = {}
+        while True:
+            page = await self.app.store.page(RUNS, {}, "began", True, "", _WATCHED)
+            for item in reversed(page.items):
+                if told.get(item.id) != item.version:
+                    told[item.id] = item.version
+                    yield api.WatchRunsResponse(run=_run(item.state))
+            await asyncio.sleep(_WATCH_SECONDS)
+
+
+def _run(view: RunView) -> api.Run:
+    stages = [
+        api.Stage(
+            name=stage.name, seconds=stage.seconds, ended=timestamp(datetime.fromisoformat(stage.ended))
+        )
+        for stage in view.stages
+    ]
+    run = api.Run(
+        run=view.run,
+        loop="safety",
+        opened=events.SafetyRunOpened.FromString(view.opened),
+        state=_NUMBERS[view.state],
+        stages=stages,
+        stage=view.stage,
+        waiting_for=view.waiting_for,
+        began=timestamp(datetime.fromisoformat(view.began)),
+        seconds=view.seconds,
+    )
+    if view.closed:
+        run.closed.CopyFrom(events.LoopClosed.FromString(view.closed))
+    return run

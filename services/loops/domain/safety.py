@@ -1,0 +1,384 @@
+"""The safety loop as a pure state machine on the events of one case.
+
+A case is a root lot. It holds runs: at most one that is not sealed. Every
+rule of when a run may go on is a condition on its state, so a lost or
+repeated event, or another order, ends in the same place.
+
+Stages follow one another without a gap: a stage begins where the one before
+it ended, so the stages of a run sum to the whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+
+from google.protobuf.message import Message
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from pharmaloop.clinical.v1 import events_pb2 as clinical
+from pharmaloop.loops.v1 import events_pb2 as loops
+from pharmaloop.production.v1 import events_pb2 as production
+from pharmaloop.rnd.v1 import events_pb2 as rnd
+from pharmaloop.traceability.v1 import events_pb2 as traceability
+
+
+@dataclass(frozen=True)
+class Site:
+    """What a run knows of one site: announced, acknowledged, planned, answered."""
+
+    epoch: int = 0
+    n: int = 0
+    digest: str = ""
+    ack_epoch: int = -1
+    ack_digest: str = ""
+    only_in_trace: int = 0
+    only_at_site: int = 0
+    patients: int = 0
+    planned_patients: int = -1
+    plans: int = 0
+    without_consent: int = 0
+    answered: int = 0
+    affected: int = 0
+    complete: bool = False
+
+    def received(self) -> bool:
+        """Does the site hold exactly what was announced last?"""
+        return self.ack_epoch == self.epoch and self.ack_digest == self.digest
+
+    def agrees(self) -> bool:
+        """Received, and its own records show neither more nor less."""
+        return self.received() and not self.only_in_trace and not self.only_at_site
+
+    def planned(self) -> bool:
+        """Has every exposed patient a plan, or no consent to one?"""
+        settled = self.plans + self.without_consent
+        return self.planned_patients == self.patients == settled and self.received()
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run of the loop. Moments are ISO text; `boundary` is where the stage began."""
+
+    run: str
+    lot: str
+    deviation: str
+    product: str
+    tag: str
+    follows: str
+    trigger: str
+    boundary: str
+    stage: str = "trace"
+    seq: int = 0
+    version: int = 0
+    lots: tuple[str, ...] = ()
+    decided: tuple[str, ...] = ()
+    unattributed: int = 0
+    sites: dict[str, Site] = field(default_factory=dict)
+    asked: int = 0
+    sealed: int = 0
+    members: int = 0
+    capa: str = ""
+    limited: bool = False
+    insight: str = ""
+    closed: bool = False
+
+
+@dataclass(frozen=True)
+class Case:
+    """The runs of a root lot, oldest first."""
+
+    runs: tuple[Run, ...] = ()
+
+
+@dataclass(frozen=True)
+class Happened:
+    """An event as the machine sees it: `id` is its own, `time` platform time, `wall` its record's."""
+
+    id: str
+    message: Message
+    time: datetime
+    wall: datetime
+    run: str = ""
+    successor_of: str = ""
+
+
+#: An effect: the event, the run it belongs to, its number within the run.
+Effect = tuple[Message, str, int]
+
+
+@dataclass(frozen=True)
+class StageRule:
+    """A stage: when it is over, how long it may take (platform time), what it waits for."""
+
+    name: str
+    over: Callable[[Run], bool]
+    limit: timedelta
+    waits_for: str
+
+
+def _all_sites(run: Run, test: Callable[[Site], bool]) -> bool:
+    return run.version > 0 and all(test(site) for site in run.sites.values())
+
+
+def lots_decided(run: Run) -> bool:
+    return run.version > 0 and set(run.lots) <= set(run.decided)
+
+
+def may_seal(run: Run) -> bool:
+    """Rule 4 of the exposure protocol, for one run."""
+    return not run.sealed and run.unattributed == 0 and lots_decided(run) and _all_sites(run, Site.agrees)
+
+
+_QUICK = timedelta(hours=6)
+STAGES: tuple[StageRule, ...] = (
+    StageRule("trace", lambda r: r.version > 0, _QUICK, "the first announcement of the exposure journal"),
+    StageRule("receive", lambda r: _all_sites(r, Site.received), _QUICK, "a site to hold what was announced"),
+    StageRule("hold", lots_decided, _QUICK, "the owner's decision on an implicated lot"),
+    StageRule("plan", lambda r: _all_sites(r, Site.planned), _QUICK, "monitoring plans of exposed patients"),
+    StageRule(
+        "seal", lambda r: r.sealed > 0, _QUICK, "the journal's seal: a site or a dispense is unexplained"
+    ),
+    StageRule(
+        "respond", lambda r: _all_sites(r, lambda s: s.complete), timedelta(hours=24), "patients' answers"
+    ),
+    StageRule("propose", lambda r: bool(r.capa), _QUICK, "production to propose a corrective action"),
+    StageRule(
+        "approve", lambda r: r.limited, timedelta(hours=72), "a person to approve the corrective action"
+    ),
+    StageRule("learn", lambda r: bool(r.insight), _QUICK, "research to take the insight"),
+)
+#: A successor adds exposures to a case whose deviation is already answered.
+_SUCCESSOR_STAGES = STAGES[:6]
+RULES: dict[str, StageRule] = {rule.name: rule for rule in STAGES}
+
+
+def stages_of(run: Run) -> tuple[StageRule, ...]:
+    return _SUCCESSOR_STAGES if run.follows else STAGES
+
+
+class _Emitter:
+    """Collects a run's effects and numbers them."""
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+        self.effects: list[Effect] = []
+
+    def emit(self, message: Message) -> None:
+        self.run = replace(self.run, seq=self.run.seq + 1)
+        self.effects.append((message, self.run.run, self.run.seq))
+
+
+def react(case: Case | None, event: Happened, successor: Callable[[str], str]) -> tuple[Case, list[Effect]]:
+    """The case after the event, and what it emits. `successor` makes a run's id from its trigger."""
+    case = case or Case()
+    message = event.message
+    if isinstance(message, production.DeviationConfirmed):
+        return _on_trigger(case, event, message, successor(event.id))
+    if isinstance(message, traceability.ExposureAfterSeal):
+        return _on_after_seal(case, event, message)
+    for index, run in enumerate(case.runs):
+        if run.run == event.run:
+            changed, effects = _on_run_event(run, event)
+            return Case((*case.runs[:index], changed, *case.runs[index + 1 :])), effects
+    return case, []
+
+
+def _on_trigger(
+    case: Case, event: Happened, message: production.DeviationConfirmed, run_id: str
+) -> tuple[Case, list[Effect]]:
+    if any(not run.sealed and not run.closed for run in case.runs):
+        return case, []  # joins the run that is going on
+    run = Run(
+        run=run_id,
+        lot=message.lot,
+        deviation=message.deviation,
+        product=message.product,
+        tag=message.tag,
+        follows="",
+        trigger=event.id,
+        boundary=event.wall.isoformat(),
+    )
+    return _open(case, run, event)
+
+
+def _on_after_seal(
+    case: Case, event: Happened, message: traceability.ExposureAfterSeal
+) -> tuple[Case, list[Effect]]:
+    if any(run.run == message.successor for run in case.runs):
+        return case, []
+    run = Run(
+        run=message.successor,
+        lot=message.root,
+        deviation="",
+        product="",
+        tag="",
+        follows=message.run,
+        trigger=event.id,
+        boundary=event.wall.isoformat(),
+    )
+    return _open(case, run, event)
+
+
+def _open(case: Case, run: Run, event: Happened) -> tuple[Case, list[Effect]]:
+    out = _Emitter(run)
+    out.emit(
+        loops.SafetyRunOpened(
+            run=run.run,
+            case=run.lot,
+            lot=run.lot,
+            deviation=run.deviation,
+            product=run.product,
+            tag=run.tag,
+            follows=run.follows,
+            trigger=run.trigger,
+        )
+    )
+    _set_deadline(out, event)
+    return Case((*case.runs, out.run)), out.effects
+
+
+def _on_run_event(run: Run, event: Happened) -> tuple[Run, list[Effect]]:
+    out = _Emitter(_take_in(run, event.message))
+    message = event.message
+    if isinstance(message, loops.DeadlinePassed) and message.stage == run.stage and not run.closed:
+        out.emit(
+            loops.LoopStalled(
+                run=run.run, case=run.lot, stage=run.stage, waiting_for=RULES[run.stage].waits_for
+            )
+        )
+    if may_seal(out.run) and out.run.asked != out.run.version:
+        out.run = replace(out.run, asked=out.run.version)
+        out.emit(loops.SealRequested(run=run.run, version=out.run.version))
+    _advance(out, event)
+    return out.run, out.effects
+
+
+def _advance(out: _Emitter, event: Happened) -> None:
+    """End every stage whose condition holds, in order; after the last, the run."""
+    while not out.run.closed and RULES[out.run.stage].over(out.run):
+        run = out.run
+        ended = max(event.wall, datetime.fromisoformat(run.boundary))
+        out.emit(
+            loops.StageCompleted(
+                run=run.run,
+                case=run.lot,
+                stage=run.stage,
+                began=_stamp(datetime.fromisoformat(run.boundary)),
+                ended=_stamp(ended),
+            )
+        )
+        names = [rule.name for rule in stages_of(run)]
+        place = names.index(run.stage) + 1
+        if place == len(names):
+            out.run = replace(out.run, boundary=ended.isoformat(), closed=True)
+            out.emit(_closed(out.run))
+        else:
+            out.run = replace(out.run, boundary=ended.isoformat(), stage=names[place])
+            if not RULES[names[place]].over(out.run):
+                _set_deadline(out, event)
+
+
+def _set_deadline(out: _Emitter, event: Happened) -> None:
+    run = out.run
+    due = event.time + RULES[run.stage].limit
+    out.emit(loops.DeadlineSet(run=run.run, case=run.lot, stage=run.stage, due=_stamp(due)))
+
+
+def _closed(run: Run) -> loops.LoopClosed:
+    sites = run.sites.values()
+    return loops.LoopClosed(
+        run=run.run,
+        case=run.lot,
+        outcome=loops.RUN_OUTCOME_CLOSED,
+        deviation=run.deviation,
+        lots=run.lots,
+        members=run.members,
+        patients=sum(site.patients for site in sites),
+        plans=sum(site.plans for site in sites),
+        answered=sum(site.answered for site in sites),
+        affected=sum(site.affected for site in sites),
+        capa=run.capa,
+        insight=run.insight,
+    )
+
+
+def _stamp(moment: datetime) -> Timestamp:
+    stamp = Timestamp()
+    stamp.FromDatetime(moment)
+    return stamp
+
+
+# -- what each event says of a run ---------------------------------------
+
+
+def _take_in(run: Run, message: Message) -> Run:
+    taker = _TAKERS.get(type(message))
+    return taker(run, message) if taker else run
+
+
+def _announced(run: Run, message: traceability.ExposureAnnounced) -> Run:
+    if message.version <= run.version:
+        return run
+    sites = {
+        name: replace(run.sites.get(name, Site()), epoch=at.epoch, n=at.n, digest=at.digest.hex())
+        for name, at in sorted(message.sites.items())
+    }
+    return replace(
+        run,
+        version=message.version,
+        lots=tuple(message.lots),
+        unattributed=message.unattributed,
+        sites={**run.sites, **sites},
+    )
+
+
+def _site(run: Run, name: str, **changes: int | str | bool) -> Run:
+    site = replace(run.sites.get(name, Site()), **changes)  # type: ignore[arg-type]
+    return replace(run, sites={**run.sites, name: site})
+
+
+def _received(run: Run, message: clinical.ExposureReceived) -> Run:
+    return _site(
+        run,
+        message.site,
+        ack_epoch=message.epoch,
+        ack_digest=message.digest.hex(),
+        only_in_trace=message.only_in_trace,
+        only_at_site=message.only_at_site,
+        patients=message.patients,
+    )
+
+
+def _plans(run: Run, message: clinical.PlansOpened) -> Run:
+    return _site(
+        run,
+        message.site,
+        planned_patients=message.patients,
+        plans=message.plans,
+        without_consent=message.without_consent,
+    )
+
+
+def _responses(run: Run, message: clinical.ResponsesSummarised) -> Run:
+    return _site(
+        run, message.site, answered=message.answered, affected=message.affected, complete=message.complete
+    )
+
+
+def _decided(run: Run, message: production.LotImplicationAnswered) -> Run:
+    return replace(run, decided=tuple(sorted({*run.decided, message.lot})))
+
+
+_TAKERS: dict[type[Message], Callable[[Run, Message], Run]] = {
+    traceability.ExposureAnnounced: _announced,  # type: ignore[dict-item]
+    clinical.ExposureReceived: _received,  # type: ignore[dict-item]
+    clinical.PlansOpened: _plans,  # type: ignore[dict-item]
+    clinical.ResponsesSummarised: _responses,  # type: ignore[dict-item]
+    production.LotImplicationAnswered: _decided,  # type: ignore[dict-item]
+    traceability.ExposureSealed: lambda run, m: replace(run, sealed=m.version, members=m.members),  # type: ignore[attr-defined]
+    production.CapaProposed: lambda run, m: replace(run, capa=m.capa),  # type: ignore[attr-defined]
+    production.ProcessLimitChanged: lambda run, m: replace(run, limited=True),
+    rnd.InsightRecorded: lambda run, m: replace(run, insight=m.insight),  # type: ignore[attr-defined]
+}

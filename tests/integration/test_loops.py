@@ -1,0 +1,101 @@
+"""The loops service on real engines: a whole safety run from trigger to close."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from google.protobuf.message import Message
+
+from pharmaloop.clinical.v1 import events_pb2 as clinical
+from pharmaloop.loops.v1 import service_pb2 as api
+from pharmaloop.loops.v1 import service_pb2_grpc as api_grpc
+from pharmaloop.production.v1 import events_pb2 as production
+from pharmaloop.rnd.v1 import events_pb2 as rnd
+from pharmaloop.traceability.v1 import events_pb2 as traceability
+from services.kit.app import App
+from services.kit.contracts import contract
+from services.kit.envelope import Event, to_record
+from services.kit.testing.service import running_service
+from services.loops.main import SPEC
+
+SITE = "hospital-a"
+
+
+class Others:
+    """Plays the other services: publishes their events of one case."""
+
+    def __init__(self, app: App, lot: str) -> None:
+        self._app = app
+        self._lot = lot
+        self._seq: dict[str, int] = {}
+        self.run = ""
+
+    async def say(self, service: str, message: Message) -> None:
+        subject = f"{self._lot}/{service}"
+        self._seq[subject] = self._seq.get(subject, 0) + 1
+        topic, key = contract().route(message, SITE)
+        event = Event(
+            id=str(uuid.uuid4()),
+            source=f"/svc/{service}/test",
+            subject=subject,
+            time=datetime.now(UTC),
+            message=message,
+            key=key,
+            seq=self._seq[subject],
+            case=self._lot,
+            run=self.run,
+        )
+        await asyncio.wrap_future(self._app.producer.publish([to_record(event, topic)]))
+
+
+async def _until_run(stub: api_grpc.LoopsServiceStub, lot: str, stage: str, state: int = 0) -> api.Run:
+    async with asyncio.timeout(20):
+        while True:
+            answer = await stub.ListRuns(api.ListRunsRequest(lot=lot), timeout=5)
+            for run in answer.runs:
+                if run.stage == stage and state in (0, run.state):
+                    return run
+            await asyncio.sleep(0.02)
+
+
+@pytest.mark.req("A3", "G2e")
+async def test_a_safety_run_goes_through_every_stage(backbone: str, mongo: str, tmp_path: Path) -> None:
+    lot, digest = f"maker/item/G/{uuid.uuid4().hex}", b"d" * 32
+    async with running_service(SPEC, backbone, mongo, tmp_path) as (app, channel):
+        stub, others = api_grpc.LoopsServiceStub(channel), Others(app, lot)
+        await others.say(
+            "production", production.DeviationConfirmed(lot=lot, deviation="d1", product="maker/item/G", tag="T")
+        )
+        run = await _until_run(stub, lot, "trace")
+        others.run = run.run
+        announced = traceability.ExposureAnnounced(run=run.run, version=1, root=lot, lots=[lot])
+        announced.sites[SITE].CopyFrom(traceability.SiteExposure(epoch=1, n=2, digest=digest))
+        await others.say("traceability", announced)
+        await _until_run(stub, lot, "receive")
+        received = clinical.ExposureReceived(run=run.run, site=SITE, epoch=1, n=2, digest=digest, patients=2)
+        await others.say("clinical", received)
+        await _until_run(stub, lot, "hold")
+        await others.say("production", production.LotImplicationAnswered(lot=lot, run=run.run))
+        await _until_run(stub, lot, "plan")
+        await others.say("clinical", clinical.PlansOpened(run=run.run, site=SITE, patients=2, plans=1, without_consent=1))
+        await _until_run(stub, lot, "seal")
+        await others.say("traceability", traceability.ExposureSealed(run=run.run, version=1, lots=[lot], members=2))
+        await _until_run(stub, lot, "respond")
+        await others.say(
+            "clinical", clinical.ResponsesSummarised(run=run.run, site=SITE, plans=1, answered=1, affected=1, complete=True)
+        )
+        await others.say("capa", production.CapaProposed(capa="c1", run=run.run))
+        await _until_run(stub, lot, "approve")
+        await others.say("capa", production.ProcessLimitChanged(capa="c1", run=run.run))
+        await others.say("rnd", rnd.InsightRecorded(insight="i1", run=run.run))
+        closed = await _until_run(stub, lot, "", api.RUN_STATE_CLOSED)
+        assert [stage.name for stage in closed.stages] == [
+            "trace", "receive", "hold", "plan", "seal", "respond", "propose", "approve", "learn",
+        ]  # fmt: skip
+        whole = closed.stages[-1].ended.ToDatetime() - closed.began.ToDatetime()
+        assert closed.seconds == pytest.approx(whole.total_seconds(), abs=1e-3)
+        assert (closed.closed.members, closed.closed.patients, closed.closed.answered) == (2, 2, 1)
