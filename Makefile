@@ -1,0 +1,63 @@
+# PharmaLoop on one machine. `make` lists what there is.
+
+PYTHON ?= python3
+BIN := .venv/bin
+STACK := $(BIN)/python -m deploy.local.stack
+# What the simulated world is told: make run SEED=3 SPEED=2 QA=manual
+WORLD := $(if $(SEED),--seed $(SEED)) $(if $(SPEED),--speed $(SPEED)) $(if $(QA),--qa $(QA))
+OPTIONS := $(WORLD) $(if $(ONLY),--only $(ONLY))
+
+.DEFAULT_GOAL := help
+.PHONY: help setup run up down status logs clean test lint proto proto-baseline bench lock
+.NOTPARALLEL:
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: ## Prepare this checkout (idempotent): environment, Kafka, generated code
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+	  echo "setup: '$(PYTHON)' is not a Python 3.11 or newer: install one (Debian: apt-get install python3.11 python3.11-venv)" \
+	       "and run 'make setup PYTHON=python3.11'" >&2; exit 1; }
+	@$(PYTHON) -m deploy.local.setup_env
+
+run: setup ## Start everything in the foreground, Ctrl-C stops it [SEED= SPEED= QA=manual UNTIL_DONE=1 ONLY=]
+	@$(STACK) run $(OPTIONS) $(if $(UNTIL_DONE),--until-done)
+
+up: setup ## Start everything in the background, return when it is ready [SEED= SPEED= QA=manual ONLY=]
+	@$(STACK) up $(OPTIONS)
+
+down: ## Stop what `make up` started
+	@test ! -x $(BIN)/python || $(STACK) down
+
+status: setup ## Show what runs and where it listens
+	@$(STACK) status
+
+logs: setup ## Follow the logs of a running stack
+	@$(STACK) logs
+
+clean: down ## Stop everything and forget all data of earlier runs (.state)
+	@rm -rf .state
+
+test: setup ## Run the tests [T=path]
+	@$(BIN)/python -m pytest $(T)
+
+bench: setup ## Run the benchmarks [T=path]
+	@$(BIN)/python -m pytest -s -o python_files='bench_*.py' -o timeout=1800 $(or $(T),tests/bench)
+
+lint: setup ## Check style, types, architecture and contracts
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m deploy.local.check_sizes
+	$(BIN)/buf lint proto
+	$(BIN)/buf breaking proto --against proto/baseline.binpb
+
+proto: setup ## Generate code from proto/ where it changed
+	@$(BIN)/python -m deploy.local.protos
+
+proto-baseline: setup ## Accept the contract as it is now as the one that `make lint` compares with
+	$(BIN)/buf build proto -o proto/baseline.binpb
+
+lock: setup ## Resolve the dependencies anew and write requirements/ [UPGRADE=1]
+	@$(BIN)/python -m deploy.local.lock $(if $(UPGRADE),--upgrade)

@@ -1,0 +1,22 @@
+"""Ask a service over gRPC whether it serves (grpc.health.v1, the server as a whole)."""
+
+import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+NOT_ANSWERING = "not answering"
+
+
+def health(address: str, timeout: float = 1.0) -> str:
+    """SERVING, another status of the health protocol, or `not answering`."""
+    with grpc.insecure_channel(address) as channel:
+        try:
+            answer = health_pb2_grpc.HealthStub(channel).Check(
+                health_pb2.HealthCheckRequest(), timeout=timeout
+            )
+        except grpc.RpcError:
+            return NOT_ANSWERING
+    return str(health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status))
+
+
+def is_serving(address: str) -> bool:
+    return health(address) == "SERVING"

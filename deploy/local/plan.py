@@ -1,0 +1,163 @@
+"""What runs on one machine: which processes, with which ports, environment and command lines.
+
+Pure of effects but for the port file: `Plan` says what is to run, `supervised`
+runs it, `stack` decides when. A service is added by its name in `SERVICES`.
+"""
+
+import json
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+from deploy.local.ports import load_ports, setting
+from services.kit.testing.engines import HOST, KafkaEngine, MongoEngine, tied_to_parent
+
+ROOT = Path(__file__).resolve().parents[2]
+SERVICES = ("production", "traceability", "clinical", "alerting", "rnd", "loops")
+PORT_NAMES = [
+    "kafka",
+    "kafka_controller",
+    "mongodb",
+    *(f"{service}_{kind}" for service in SERVICES for kind in ("grpc", "metrics")),
+    "world_metrics",
+]
+MIGRATE = "migrate"
+WORLD = "world"
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """One process that the supervisor keeps: what a config file needs to know of it."""
+
+    name: str
+    group: str
+    command: list[str]
+    autorestart: str = "true"
+    stop_seconds: int = 20
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One stack: a state directory, its ports and its choice of processes."""
+
+    state: Path
+    ports: dict[str, int]
+    environment: Mapping[str, str] = field(default_factory=lambda: os.environ)
+    only: frozenset[str] = frozenset()
+    world_options: tuple[str, ...] = ()
+    restart_world: bool = True
+
+    def runs(self, name: str) -> bool:
+        return not self.only or name in self.only
+
+    @cached_property
+    def kafka(self) -> KafkaEngine | None:
+        """The local Kafka; None when another one is given."""
+        if "KAFKA_BOOTSTRAP_SERVERS" in self.environment or not self.runs("kafka"):
+            return None
+        return KafkaEngine(self.state / "kafka", self.ports["kafka"], self.ports["kafka_controller"])
+
+    @cached_property
+    def mongod(self) -> MongoEngine | None:
+        """The local mongod; None when another one is given."""
+        if "MONGODB_URI" in self.environment or not self.runs("mongod"):
+            return None
+        return MongoEngine(self.state / "mongod", self.ports["mongodb"])
+
+    @property
+    def engines(self) -> list[KafkaEngine | MongoEngine]:
+        return [engine for engine in (self.kafka, self.mongod) if engine]
+
+    @property
+    def bootstrap(self) -> str:
+        return self.environment.get("KAFKA_BOOTSTRAP_SERVERS") or f"{HOST}:{self.ports['kafka']}"
+
+    @property
+    def mongodb_uri(self) -> str:
+        return self.environment.get("MONGODB_URI") or MongoEngine(self.state, self.ports["mongodb"]).uri
+
+    @property
+    def services(self) -> list[str]:
+        return [service for service in SERVICES if self.runs(service)]
+
+    def log_file(self, name: str) -> Path:
+        return self.state / "logs" / f"{name}.log"
+
+    @cached_property
+    def programs(self) -> list[Program]:
+        """In the order in which they start; they stop the other way round, group by group."""
+        python = sys.executable
+        engines = [
+            Program(e.name, "engines", tied_to_parent(e.command()), stop_seconds=40) for e in self.engines
+        ]
+        services = [
+            Program(
+                name, "services", tied_to_parent([python, "-m", f"services.{name}.main", "--role", "all"])
+            )
+            for name in self.services
+        ]
+        world = Program(
+            WORLD,
+            WORLD,
+            tied_to_parent([python, "-m", "services.world.main", *self.world_options]),
+            autorestart="unexpected" if self.restart_world else "false",
+        )
+        return [*engines, *services, *([world] if self.runs(WORLD) else [])]
+
+    def migrate_command(self) -> list[str]:
+        return [sys.executable, "-m", "services.kit.bus.migrate"]
+
+    def endpoints(self) -> dict[str, object]:
+        """Where everything listens: written for the command line tool, and for whoever looks."""
+        metrics = [*self.services, *([WORLD] if self.runs(WORLD) else [])]
+        return {
+            "grpc": {name: f"{HOST}:{self.ports[f'{name}_grpc']}" for name in self.services},
+            "metrics": {name: f"{HOST}:{self.ports[f'{name}_metrics']}" for name in metrics},
+            "kafka": self.bootstrap,
+            "mongodb": self.mongodb_uri,
+        }
+
+    def child_environment(self) -> dict[str, str]:
+        """One environment serves all: the names of what differs carry the service's name."""
+        listens = {
+            f"PHARMALOOP_{name.upper()}_PORT": str(port)
+            for name, port in self.ports.items()
+            if name.endswith(("_grpc", "_metrics"))
+        }
+        return {
+            **self.environment,
+            **listens,
+            "KAFKA_BOOTSTRAP_SERVERS": self.bootstrap,
+            "MONGODB_URI": self.mongodb_uri,
+            "PHARMALOOP_STATE_DIR": str(self.state),
+            "PHARMALOOP_ENDPOINTS": json.dumps(self.endpoints()["grpc"]),
+            "PHARMALOOP_CLINICAL_SITE": self.environment.get("PHARMALOOP_CLINICAL_SITE", "hospital-a"),
+            "PYTHONUNBUFFERED": "1",
+        }
+
+    def listening(self, program: str) -> list[tuple[str, int, str]]:
+        """The ports that a program will open: name, port, and the setting that changes it."""
+        names = [
+            name for name in PORT_NAMES if name.startswith(f"{program}_") and not name.startswith("kafka")
+        ]
+        return [(name, self.ports[name], setting(name)) for name in names]
+
+
+def state_dir(environment: Mapping[str, str] = os.environ) -> Path:
+    return Path(environment.get("PHARMALOOP_STATE_DIR") or ROOT / ".state").resolve()
+
+
+def make_plan(
+    only: frozenset[str] = frozenset(), world_options: tuple[str, ...] = (), *, restart_world: bool = True
+) -> Plan:
+    state = state_dir()
+    return Plan(
+        state,
+        load_ports(state, PORT_NAMES),
+        only=only,
+        world_options=world_options,
+        restart_world=restart_world,
+    )
