@@ -68,7 +68,8 @@ async def test_a_safety_run_goes_through_every_stage(backbone: str, mongo: str, 
     async with running_service(SPEC, backbone, mongo, tmp_path) as (app, channel):
         stub, others = api_grpc.LoopsServiceStub(channel), Others(app, lot)
         await others.say(
-            "production", production.DeviationConfirmed(lot=lot, deviation="d1", product="maker/item/G", tag="T")
+            "production",
+            production.DeviationConfirmed(lot=lot, deviation="d1", product="maker/item/G", tag="T"),
         )
         run = await _until_run(stub, lot, "trace")
         others.run = run.run
@@ -81,12 +82,19 @@ async def test_a_safety_run_goes_through_every_stage(backbone: str, mongo: str, 
         await _until_run(stub, lot, "hold")
         await others.say("production", production.LotImplicationAnswered(lot=lot, run=run.run))
         await _until_run(stub, lot, "plan")
-        await others.say("clinical", clinical.PlansOpened(run=run.run, site=SITE, patients=2, plans=1, without_consent=1))
+        await others.say(
+            "clinical", clinical.PlansOpened(run=run.run, site=SITE, patients=2, plans=1, without_consent=1)
+        )
         await _until_run(stub, lot, "seal")
-        await others.say("traceability", traceability.ExposureSealed(run=run.run, version=1, lots=[lot], members=2))
+        await others.say(
+            "traceability", traceability.ExposureSealed(run=run.run, version=1, lots=[lot], members=2)
+        )
         await _until_run(stub, lot, "respond")
         await others.say(
-            "clinical", clinical.ResponsesSummarised(run=run.run, site=SITE, plans=1, answered=1, affected=1, complete=True)
+            "clinical",
+            clinical.ResponsesSummarised(
+                run=run.run, site=SITE, plans=1, answered=1, affected=1, complete=True
+            ),
         )
         await others.say("capa", production.CapaProposed(capa="c1", run=run.run))
         await _until_run(stub, lot, "approve")

@@ -1,0 +1,277 @@
+"""The safety machine alone: its rules, and that order and repeats do not matter."""
+
+from __future__ import annotations
+
+import random
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from google.protobuf.message import Message
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pharmaloop.clinical.v1 import events_pb2 as clinical
+from pharmaloop.loops.v1 import events_pb2 as loops
+from pharmaloop.production.v1 import events_pb2 as production
+from pharmaloop.rnd.v1 import events_pb2 as rnd
+from pharmaloop.traceability.v1 import events_pb2 as traceability
+from services.kit.envelope import Event
+from services.kit.runners.loop import MemoryLoop
+from services.loops.machine import SAFETY
+
+LOT, CHILD, A, B = "m/item/G/1", "m/gtin/1/7", "hospital-a", "hospital-b"
+START = datetime(2026, 3, 1, tzinfo=UTC)
+DIGESTS = {A: b"a" * 32, B: b"b" * 32}
+
+
+class Player:
+    """Feeds one case and keeps what comes out."""
+
+    def __init__(self) -> None:
+        self.driver = MemoryLoop(SAFETY)
+        self.out: list[Event] = []
+        self.run = ""
+        self._n = 0
+        self.fed: list[Event] = []
+
+    def event(self, message: Message, source: str, seq: int, run: str = "") -> Event:
+        self._n += 1
+        wall = START + timedelta(seconds=self._n)
+        return Event(
+            id=f"e-{source}-{seq}",
+            source=f"/svc/{source}",
+            subject=source,
+            time=wall,
+            message=message,
+            seq=seq,
+            case=LOT,
+            run=run or self.run,
+            created=wall,
+        )
+
+    def feed(self, event: Event) -> list[Event]:
+        self.fed.append(event)
+        out = self.driver.take(event)
+        self.out += out
+        return out
+
+    def open(self) -> None:
+        confirmed = production.DeviationConfirmed(lot=LOT, deviation="d", product="m/item/G", tag="T")
+        opened = self.feed(self.event(confirmed, "lot", 1))
+        self.run = opened[0].run
+
+    def names(self) -> list[str]:
+        return [event.type.rsplit(".", 1)[1] for event in self.out]
+
+    def stages(self) -> list[str]:
+        return [e.message.stage for e in self.out if isinstance(e.message, loops.StageCompleted)]
+
+
+def announced(version: int, epochs: dict[str, int], lots: tuple[str, ...] = (LOT, CHILD)) -> Message:
+    message = traceability.ExposureAnnounced(run="", version=version, root=LOT, lots=lots)
+    for site, epoch in epochs.items():
+        message.sites[site].CopyFrom(traceability.SiteExposure(epoch=epoch, n=1, digest=DIGESTS[site]))
+    return message
+
+
+def received(site: str, epoch: int, digest: bytes = b"", **more: int) -> Message:
+    return clinical.ExposureReceived(
+        site=site, epoch=epoch, n=1, digest=digest or DIGESTS[site], patients=1, **more
+    )
+
+
+def whole_run(player: Player) -> list[tuple[Message, str, int]]:
+    """Everything the other services say in a plain run: (message, source, seq)."""
+    return [
+        (announced(1, {A: 1, B: 1}), "exposure", 1),
+        (received(A, 1), "clin-a", 1),
+        (received(B, 1), "clin-b", 1),
+        (production.LotImplicationAnswered(lot=LOT), "lot", 2),
+        (production.LotImplicationAnswered(lot=CHILD), "child", 1),
+        (clinical.PlansOpened(site=A, patients=1, plans=1), "plan-a", 1),
+        (clinical.PlansOpened(site=B, patients=1, without_consent=1), "plan-b", 1),
+        (traceability.ExposureSealed(version=1, members=2), "exposure", 2),
+        (clinical.ResponsesSummarised(site=A, plans=1, answered=1, affected=1, complete=True), "clin-a", 2),
+        (clinical.ResponsesSummarised(site=B, complete=True), "clin-b", 2),
+        (production.CapaProposed(capa="c"), "capa", 1),
+        (production.ProcessLimitChanged(capa="c"), "capa", 2),
+        (rnd.InsightRecorded(insight="i"), "insight", 1),
+    ]
+
+
+def final(player: Player) -> loops.LoopClosed:
+    closed = [e.message for e in player.out if isinstance(e.message, loops.LoopClosed)]
+    assert len({message.SerializeToString() for message in closed}) == 1
+    return closed[0]
+
+
+@given(st.randoms(use_true_random=False))
+def test_any_order_across_sources_and_any_repeat_closes_the_run_alike(chance: random.Random) -> None:
+    player = Player()
+    player.open()
+    queues: dict[str, list[tuple[Message, str, int]]] = {}
+    for item in whole_run(player):
+        queues.setdefault(item[1], []).append(item)
+    while queues:
+        source = chance.choice(sorted(queues))
+        item = queues[source].pop(0)
+        if not queues[source]:
+            del queues[source]
+        player.feed(player.event(*item))
+        if chance.random() < 0.3:
+            before = player.driver.cases[LOT].state
+            again = chance.choice(player.fed)
+            player.driver.take(again)
+            assert player.driver.cases[LOT].state == before
+    closed = final(player)
+    assert (closed.members, closed.patients, closed.plans, closed.answered, closed.affected) == (
+        2,
+        2,
+        1,
+        1,
+        1,
+    )
+    assert player.stages() == [
+        "trace",
+        "receive",
+        "hold",
+        "plan",
+        "seal",
+        "respond",
+        "propose",
+        "approve",
+        "learn",
+    ]
+
+
+@given(st.integers(0, 12))
+def test_a_repeated_event_sends_its_effects_again_with_the_same_ids(which: int) -> None:
+    player = Player()
+    player.open()
+    events = [player.event(*item) for item in whole_run(player)]
+    outs = [player.feed(event) for event in events]
+    again = player.driver.take(events[which])
+    assert [(e.id, e.seq, e.message) for e in again] == [(e.id, e.seq, e.message) for e in outs[which]]
+
+
+def test_effects_of_a_run_are_numbered_without_a_gap() -> None:
+    player = Player()
+    player.open()
+    for item in whole_run(player):
+        player.feed(player.event(*item))
+    assert [event.seq for event in player.out] == list(range(1, len(player.out) + 1))
+
+
+def test_stages_follow_one_another_without_a_gap() -> None:
+    player = Player()
+    player.open()
+    for item in whole_run(player):
+        player.feed(player.event(*item))
+    stages = [e.message for e in player.out if isinstance(e.message, loops.StageCompleted)]
+    assert all(a.ended == b.began for a, b in zip(stages, stages[1:], strict=False))
+
+
+def _ready_to_seal(player: Player) -> None:
+    for item in whole_run(player)[:5]:
+        player.feed(player.event(*item))
+
+
+def test_the_seal_is_asked_once_for_a_version() -> None:
+    player = Player()
+    player.open()
+    _ready_to_seal(player)
+    asked = [e.message.version for e in player.out if isinstance(e.message, loops.SealRequested)]
+    assert asked == [1]
+
+
+@pytest.mark.parametrize(
+    "breaks",
+    [
+        received(A, 1, digest=b"x" * 32),
+        received(A, 0),
+        received(A, 1, only_in_trace=1),
+        received(A, 1, only_at_site=1),
+    ],
+    ids=["other digest", "old epoch", "trace knows more", "site knows more"],
+)
+def test_no_seal_while_a_site_differs(breaks: clinical.ExposureReceived) -> None:
+    player = Player()
+    player.open()
+    items = whole_run(player)
+    items[1] = (breaks, "clin-a", 1)
+    for item in items[:5]:
+        player.feed(player.event(*item))
+    assert "SealRequested" not in player.names()
+    player.feed(player.event(received(A, 1), "clin-a", 2))
+    assert "SealRequested" in player.names()
+
+
+def test_no_seal_while_a_site_that_was_announced_has_not_answered() -> None:
+    player = Player()
+    player.open()
+    items = whole_run(player)
+    for item in items[:2] + items[3:5]:
+        player.feed(player.event(*item))
+    assert "SealRequested" not in player.names()
+
+
+def test_no_seal_while_a_dispense_is_unattributed_or_a_lot_undecided() -> None:
+    player = Player()
+    player.open()
+    items = whole_run(player)
+    first = announced(1, {A: 1, B: 1})
+    assert isinstance(first, traceability.ExposureAnnounced)
+    first.unattributed = 1
+    for item in [(first, "exposure", 1), *items[1:4]]:
+        player.feed(player.event(*item))
+    player.feed(player.event(announced(2, {A: 1, B: 1}), "exposure", 2))
+    assert "SealRequested" not in player.names()
+    player.feed(player.event(*items[4]))
+    assert "SealRequested" in player.names()
+
+
+def test_growth_while_sealing_is_asked_again_with_the_new_version() -> None:
+    player = Player()
+    player.open()
+    _ready_to_seal(player)
+    player.feed(player.event(announced(2, {A: 2, B: 1}), "exposure", 2))
+    player.feed(player.event(traceability.ExposureExtended(asked=1, version=2), "exposure", 3))
+    player.feed(player.event(received(A, 2), "clin-a", 2))
+    asked = [e.message.version for e in player.out if isinstance(e.message, loops.SealRequested)]
+    assert asked == [1, 2]
+
+
+def test_a_second_trigger_joins_the_open_run_and_opens_another_after_the_seal() -> None:
+    player = Player()
+    player.open()
+    player.feed(player.event(production.DeviationConfirmed(lot=LOT, deviation="d2"), "lot", 2))
+    assert player.names().count("SafetyRunOpened") == 1
+    player.feed(player.event(traceability.ExposureSealed(version=1), "exposure", 1))
+    player.feed(player.event(production.DeviationConfirmed(lot=LOT, deviation="d3"), "lot", 3))
+    assert player.names().count("SafetyRunOpened") == 2
+
+
+def test_what_comes_after_the_seal_opens_the_named_successor_once() -> None:
+    player = Player()
+    player.open()
+    late = traceability.ExposureAfterSeal(run=player.run, successor="run-2", root=LOT)
+    player.feed(player.event(late, "exposure", 1))
+    player.feed(player.event(late, "exposure", 2))
+    opened = [e.message for e in player.out if isinstance(e.message, loops.SafetyRunOpened)]
+    assert [(o.run, o.follows) for o in opened[1:]] == [("run-2", player.run)]
+
+
+def test_a_passed_deadline_of_the_stage_that_waits_names_what_is_missing() -> None:
+    player = Player()
+    player.open()
+    player.feed(player.event(loops.DeadlinePassed(run=player.run, case=LOT, stage="trace"), "deadline", 1))
+    stalled = [e.message for e in player.out if isinstance(e.message, loops.LoopStalled)]
+    assert [(s.stage, "announcement" in s.waiting_for) for s in stalled] == [("trace", True)]
+
+
+def test_a_deadline_of_a_stage_that_is_over_says_nothing() -> None:
+    player = Player()
+    player.open()
+    player.feed(player.event(announced(1, {A: 1}), "exposure", 1))
+    player.feed(player.event(loops.DeadlinePassed(run=player.run, case=LOT, stage="trace"), "deadline", 1))
+    assert "LoopStalled" not in player.names()
