@@ -8,7 +8,7 @@ WORLD := $(if $(SEED),--seed $(SEED)) $(if $(SPEED),--speed $(SPEED)) $(if $(QA)
 OPTIONS := $(WORLD) $(if $(ONLY),--only $(ONLY))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run up down status logs clean test lint proto proto-baseline bench lock
+.PHONY: help setup run up down status logs clean test lint proto proto-baseline bench evidence lock
 .NOTPARALLEL:
 
 help: ## List the targets
@@ -40,6 +40,9 @@ clean: down ## Stop everything and forget all data of earlier runs (.state)
 
 test: setup ## Run the tests [T=path]
 	@$(BIN)/python -m pytest $(T)
+
+evidence: setup ## Render which test is evidence for which requirement
+	@$(BIN)/python -m deploy.local.evidence
 
 bench: setup ## Run the benchmarks [T=path]
 	@$(BIN)/python -m pytest -s -o python_files='bench_*.py' -o timeout=1800 $(or $(T),tests/bench)

@@ -52,7 +52,7 @@ class Others:
         await asyncio.wrap_future(self._app.producer.publish([to_record(event, topic)]))
 
 
-async def _until_run(stub: api_grpc.LoopsServiceStub, lot: str, stage: str, state: int = 0) -> api.Run:
+async def _until_run(stub: api_grpc.LoopsServiceAsyncStub, lot: str, stage: str, state: int = 0) -> api.Run:
     async with asyncio.timeout(20):
         while True:
             answer = await stub.ListRuns(api.ListRunsRequest(lot=lot), timeout=5)
@@ -62,7 +62,6 @@ async def _until_run(stub: api_grpc.LoopsServiceStub, lot: str, stage: str, stat
             await asyncio.sleep(0.02)
 
 
-@pytest.mark.req("A3", "G2e")
 async def test_a_safety_run_goes_through_every_stage(backbone: str, mongo: str, tmp_path: Path) -> None:
     lot, digest = f"maker/item/G/{uuid.uuid4().hex}", b"d" * 32
     async with running_service(SPEC, backbone, mongo, tmp_path) as (app, channel):

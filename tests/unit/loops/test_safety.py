@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 
 import pytest
 from google.protobuf.message import Message
@@ -74,9 +75,17 @@ def announced(version: int, epochs: dict[str, int], lots: tuple[str, ...] = (LOT
     return message
 
 
-def received(site: str, epoch: int, digest: bytes = b"", **more: int) -> Message:
+def received(
+    site: str, epoch: int, digest: bytes = b"", only_in_trace: int = 0, only_at_site: int = 0
+) -> clinical.ExposureReceived:
     return clinical.ExposureReceived(
-        site=site, epoch=epoch, n=1, digest=digest or DIGESTS[site], patients=1, **more
+        site=site,
+        epoch=epoch,
+        n=1,
+        digest=digest or DIGESTS[site],
+        patients=1,
+        only_in_trace=only_in_trace,
+        only_at_site=only_at_site,
     )
 
 
@@ -168,7 +177,7 @@ def test_stages_follow_one_another_without_a_gap() -> None:
     for item in whole_run(player):
         player.feed(player.event(*item))
     stages = [e.message for e in player.out if isinstance(e.message, loops.StageCompleted)]
-    assert all(a.ended == b.began for a, b in zip(stages, stages[1:], strict=False))
+    assert all(a.ended == b.began for a, b in pairwise(stages))
 
 
 def _ready_to_seal(player: Player) -> None:
