@@ -127,6 +127,10 @@ def logs(plan: Plan) -> int:
     return 0
 
 
+#: What the simulated world is told.
+_WORLD_OPTIONS = ("--seed", "--speed", "--qa", "--loops")
+
+
 def _names(value: str) -> frozenset[str]:
     names = frozenset(value.split(","))
     if unknown := names - set(NAMES):
@@ -142,7 +146,7 @@ def _parser() -> argparse.ArgumentParser:
     for name, text in (("up", "start in the background"), ("run", "start in the foreground")):
         command = commands.add_parser(name, help=text)
         command.add_argument("--only", type=_names, default=frozenset(), help="comma-separated processes")
-        for option in ("--seed", "--speed", "--qa"):
+        for option in _WORLD_OPTIONS:
             command.add_argument(option, help="passed to the simulated world")
         if name == "run":
             command.add_argument("--until-done", action="store_true", help="stop when the world has finished")
@@ -152,7 +156,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _world_options(arguments: argparse.Namespace) -> tuple[str, ...]:
-    given = ((f"--{name}", getattr(arguments, name)) for name in ("seed", "speed", "qa"))
+    given = ((option, getattr(arguments, option[2:])) for option in _WORLD_OPTIONS)
     return tuple(word for name, value in given if value is not None for word in (name, value))
 
 

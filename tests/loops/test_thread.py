@@ -1,0 +1,89 @@
+"""The thread as a whole, on the real stack, judged against the truth that the world planted."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.loops.stack import SERVICES, Stack, running_stack
+
+_WORLD_SECONDS = 400
+
+
+def _assert_nobody_is_missed(verdict: dict[str, Any], loops: int) -> None:
+    safety = verdict["safety"]
+    assert safety["closed"] >= loops
+    assert safety["closed"] == safety["runs"]
+    assert safety["recall"] == 1.0
+    assert safety["precision"] == 1.0
+    assert safety["expected"] > 0
+    for lot in safety["lots"]:
+        assert lot["missed"] == []
+        assert lot["wrong"] == []
+
+
+def _assert_plans_for_consent_only(stack: Stack) -> None:
+    """Every exposed patient has a plan or gave no consent, and the loop says how many."""
+    _, runs = stack.pharmaloop("loops")
+    for run in runs["runs"]:
+        closed = run["closed"]
+        assert 0 < closed["plans"] <= closed["patients"] <= closed["members"]
+        assert closed["answered"] <= closed["plans"]
+
+
+@pytest.mark.req("G2c")
+@pytest.mark.timeout(600)
+def test_planted_faults_find_all_their_patients_and_the_loops_close(tmp_path: Path) -> None:
+    with running_stack(tmp_path / "s", "--seed", "7", "--loops", "2", "--speed", "4") as stack:
+        stack.until_world_is_done(_WORLD_SECONDS)
+        code, verdict = stack.pharmaloop("verify")
+        assert code == 0, verdict
+        _assert_nobody_is_missed(verdict, loops=2)
+        _assert_plans_for_consent_only(stack)
+        code, status = stack.pharmaloop("status")
+        assert code == 0
+        assert {name: service["health"] for name, service in status["services"].items()} == dict.fromkeys(
+            SERVICES, "serving"
+        )
+        _, alerts = stack.pharmaloop("alerts")
+        assert any(alert["raised"]["kind"] == "ALERT_KIND_DEVIATION" for alert in alerts["alerts"])
+
+
+class _Killer(threading.Thread):
+    """Kills each service once, without warning, while loops are open."""
+
+    def __init__(self, stack: Stack) -> None:
+        super().__init__(daemon=True)
+        self._stack = stack
+        self.killed: list[str] = []
+
+    def run(self) -> None:
+        while not self._something_is_open():
+            time.sleep(0.5)
+        for name in SERVICES:
+            os.kill(self._stack.process(name).pid, signal.SIGKILL)
+            self.killed.append(name)
+            time.sleep(3)
+
+    def _something_is_open(self) -> bool:
+        _, runs = self._stack.pharmaloop("loops")
+        return bool(runs and runs["runs"])
+
+
+@pytest.mark.timeout(700)
+def test_every_service_killed_once_in_the_middle_gives_the_same_answer(tmp_path: Path) -> None:
+    with running_stack(tmp_path / "s", "--seed", "7", "--loops", "2", "--speed", "4") as stack:
+        killer = _Killer(stack)
+        killer.start()
+        stack.until_world_is_done(_WORLD_SECONDS)
+        killer.join(30)
+        assert killer.killed == list(SERVICES)
+        code, verdict = stack.pharmaloop("verify")
+        assert code == 0, verdict
+        _assert_nobody_is_missed(verdict, loops=2)
