@@ -24,6 +24,9 @@ class Clock(Protocol):
     def wall(self) -> datetime:
         """Wall time, UTC."""
 
+    def until(self, moment: datetime) -> timedelta:
+        """Wall time until a moment of platform time; negative when it passed."""
+
 
 def wall_now() -> datetime:
     return datetime.now(UTC)
@@ -44,7 +47,6 @@ class PlatformClock:
         return wall_now()
 
     def until(self, moment: datetime) -> timedelta:
-        """Wall time until a moment of platform time; negative when it passed."""
         return (moment - self.now()) / self.speed
 
 
@@ -59,6 +61,9 @@ class ManualClock:
 
     def wall(self) -> datetime:
         return self.moment
+
+    def until(self, moment: datetime) -> timedelta:
+        return moment - self.moment
 
     def advance(self, seconds: float) -> None:
         self.moment += timedelta(seconds=seconds)

@@ -127,7 +127,9 @@ def contract() -> Contract:
     """The contract of this build, loaded once."""
     raw = yaml.safe_load(_topics_file())
     topics = tuple(_topic(name, entry, raw["defaults"]) for name, entry in raw["topics"].items())
-    changelogs = tuple(Changelog(name, entry["owner"], entry["source"]) for name, entry in raw["changelogs"].items())
+    changelogs = tuple(
+        Changelog(name, entry["owner"], entry["source"]) for name, entry in raw["changelogs"].items()
+    )
     by_event = {event: topic for topic in topics for event in topic.events}
     return Contract(topics, changelogs, {event: _class(event) for event in by_event}, by_event)
 

@@ -17,6 +17,8 @@ from services.kit.contracts import Contract, event_type
 from services.kit.errors import Poison
 
 _CONTENT_TYPE = b"application/protobuf"
+#: A version of more digits fits no 64-bit column.
+_SEQ_DIGITS = 18
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,11 @@ def new_trace() -> str:
     return f"00-{secrets.token_hex(16)}-{secrets.token_hex(8)}-01"
 
 
+def _with_offset(moment: datetime) -> datetime:
+    # What protobuf's ToDatetime() gives is UTC and does not say so.
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
 def headers_of(event: Event) -> Headers:
     """Headers of the record that carries the event; empty optional ones are left out."""
     required = {
@@ -63,7 +70,7 @@ def headers_of(event: Event) -> Headers:
         "ce_id": event.id,
         "ce_type": event.type,
         "ce_source": event.source,
-        "ce_time": event.time.isoformat(),
+        "ce_time": _with_offset(event.time).isoformat(),
         "ce_subject": event.subject,
         "traceparent": event.trace or new_trace(),
     }
@@ -102,24 +109,29 @@ def _required(headers: dict[str, bytes], name: str) -> str:
 
 def _message(contract: Contract, type_name: str, value: bytes | None) -> Message:
     cls = contract.class_of(type_name)
+    if value is None:
+        raise Poison("UNDECODABLE", f"the record has no value; a {type_name} was expected")
     try:
-        return cls.FromString(value or b"")
+        return cls.FromString(value)
     except DecodeError as error:
         raise Poison("UNDECODABLE", f"the value is not a {type_name}: {error}") from None
 
 
 def _time(text: str) -> datetime:
     try:
-        return datetime.fromisoformat(text)
+        moment = datetime.fromisoformat(text)
     except ValueError:
         raise Poison("BAD_HEADER", f"ce_time {text!r} is not an ISO 8601 time") from None
+    if moment.tzinfo is None:
+        raise Poison("BAD_HEADER", f"ce_time {text!r} has no offset from UTC")
+    return moment
 
 
 def _seq(text: str) -> int | None:
     if not text:
         return None
-    if not text.isdigit():
-        raise Poison("BAD_HEADER", f"pl_seq {text!r} is not a number")
+    if not (text.isascii() and text.isdigit() and len(text) <= _SEQ_DIGITS):
+        raise Poison("BAD_HEADER", f"pl_seq {text[:40]!r} is not a version number")
     return int(text)
 
 

@@ -20,7 +20,7 @@ from services.kit.bus.protocol import Outgoing, Position, Producer
 from services.kit.clock import Clock
 from services.kit.contracts import Contract
 from services.kit.envelope import Event, to_record
-from services.kit.errors import Invalid
+from services.kit.errors import Invalid, Retryable
 
 M = TypeVar("M", bound=Message)
 _PUBLISH_SECONDS = 30.0
@@ -98,7 +98,11 @@ class FactLog:
 
     async def _publish(self, outgoing: list[Outgoing]) -> list[Position]:
         future = asyncio.wrap_future(self._producer.publish(outgoing))
-        return await asyncio.wait_for(future, _PUBLISH_SECONDS)
+        try:
+            async with asyncio.timeout(_PUBLISH_SECONDS):
+                return await future
+        except TimeoutError:
+            raise Retryable("the log did not answer in time; send the same call again") from None
 
 
 def vector(positions: Iterable[Position]) -> common.PositionVector:

@@ -27,6 +27,11 @@ _BATCH = 2000
 _POLL_SECONDS = 0.5
 _LEASE_SECONDS = 10.0
 _REMEMBERED = 20_000
+_RELEASE_SECONDS = 2.0
+#: How often who waits for a position asks the database, where another process publishes.
+_ELSEWHERE_SECONDS = 0.02
+#: The same where this process publishes: only rows of an earlier process are not told.
+_EARLIER_SECONDS = 0.1
 
 
 @dataclass(frozen=True)
@@ -61,6 +66,18 @@ async def take_lease(store: AsyncStore, name: str, holder: str, clock: Clock) ->
         return False
 
 
+async def release_lease(store: AsyncStore, name: str, holder: str) -> None:
+    """Give a lease up, so that a successor need not wait for its end."""
+
+    async def work(txn: AsyncTransaction) -> None:
+        read = Get(LEASES, name)
+        found = (await txn.load([read]))[read]
+        if found and found[0].state.holder == holder:
+            await txn.write(Plan((Write(LEASES, name, found[0].version, 0, None),), ()))
+
+    await store.transact(work)
+
+
 class Relay:
     """Publishes one service's outbox, and tells where its events stand."""
 
@@ -76,6 +93,7 @@ class Relay:
         self._wake = asyncio.Event()
         self._known: dict[str, Position] = {}
         self._published = asyncio.Condition()
+        self._leads = False
 
     def wake(self) -> None:
         """There is something to publish. May be called from any thread."""
@@ -83,11 +101,20 @@ class Relay:
 
     async def run(self) -> None:
         """Publish until cancelled."""
+        try:
+            await self._publish_on()
+        finally:
+            with contextlib.suppress(TimeoutError, Retryable):
+                async with asyncio.timeout(_RELEASE_SECONDS):
+                    await release_lease(self._store, "relay", self._holder)
+
+    async def _publish_on(self) -> None:
         leased_until = 0.0
         while True:
             try:
                 if self._loop.time() > leased_until:
-                    if not await take_lease(self._store, "relay", self._holder, self._clock):
+                    self._leads = await take_lease(self._store, "relay", self._holder, self._clock)
+                    if not self._leads:
                         await asyncio.sleep(_POLL_SECONDS)
                         continue
                     leased_until = self._loop.time() + _LEASE_SECONDS / 3
@@ -100,8 +127,10 @@ class Relay:
                 await self._wait()
 
     async def _wait(self) -> None:
+        # Not wait_for: before Python 3.12 it may swallow a cancellation, and the stop would hang.
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._wake.wait(), _POLL_SECONDS)
+            async with asyncio.timeout(_POLL_SECONDS):
+                await self._wake.wait()
         self._wake.clear()
 
     async def publish_once(self) -> bool:
@@ -124,15 +153,22 @@ class Relay:
 
     async def positions(self, ids: Iterable[str], seconds: float) -> dict[str, Position]:
         """Where the events stand; waits for their publication up to `seconds`."""
-        wanted = list(ids)
+        wanted, end = list(ids), self._loop.time() + seconds
+        while True:
+            pause = _EARLIER_SECONDS if self._leads else _ELSEWHERE_SECONDS
+            await self._told(wanted, min(end, self._loop.time() + pause))
+            found = {id: self._known[id] for id in wanted if id in self._known}
+            if len(found) < len(wanted):
+                # Another process of the service, or an earlier one, may have published them.
+                found |= await self._store.positions_of(id for id in wanted if id not in found)
+            if len(found) == len(set(wanted)) or self._loop.time() >= end:
+                return {id: found[id] for id in wanted if id in found}
+
+    async def _told(self, wanted: list[str], end: float) -> None:
+        """Return when this process has published all of them, or at the time `end`."""
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(seconds), self._published:
+            async with asyncio.timeout_at(end), self._published:
                 await self._published.wait_for(lambda: all(id in self._known for id in wanted))
-        found = {id: self._known[id] for id in wanted if id in self._known}
-        if len(found) < len(wanted):
-            # Another process of the service may have published them.
-            found |= await self._store.positions_of(id for id in wanted if id not in found)
-        return {id: found[id] for id in wanted if id in found}
 
 
 def _outgoing(row: OutboxRow) -> Outgoing:

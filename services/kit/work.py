@@ -12,14 +12,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple, TypeVar
 
 from google.protobuf.message import Message
 
 from services.kit.contracts import Contract, event_type
 from services.kit.envelope import Event, to_record
-from services.kit.errors import Integrity, PharmaLoopError
+from services.kit.errors import Integrity
 from services.kit.ids import derived_id, effect_id
 from services.kit.store.kinds import Get, Kind, OutboxRow, Plan, Read, Stored, Where, Write
 from services.kit.store.protocol import Loaded
@@ -57,8 +57,9 @@ STEPS: Kind[Step] = Kind("_step", Step, ("due",))
 
 
 def moment_text(moment: datetime) -> str:
-    """A moment as ISO text that sorts in time order."""
-    return moment.isoformat(timespec="microseconds")
+    """A moment as ISO text, UTC, that sorts in time order; one without an offset is UTC already."""
+    utc = moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return utc.isoformat(timespec="microseconds")
 
 
 @dataclass(frozen=True)
@@ -149,6 +150,7 @@ class Work:
         self._contract = contract
         self._service = service
         self._emitted: dict[tuple[str, str], int] = {}
+        self.blind: set[Read] = set()
         self.cause = cause
         self.changes: dict[Get, _Held] = {}
         self.outbox: list[OutboxRow] = []
@@ -192,12 +194,20 @@ class Work:
         if kind.evolve is not None:
             raise Integrity(f"{kind.name} is an aggregate: it changes by its events only")
         get = Get(kind, id)
-        self.changes[get] = _Held(self._held(get).version + 1, state)
+        self.changes[get] = _Held(self._base(get) + 1, state)
 
     def drop(self, kind: Kind[Any], id: str) -> None:
         """Delete a state, if there is one."""
         get = Get(kind, id)
-        self.changes[get] = _Held(self._held(get).version, None)
+        self.changes[get] = _Held(self._base(get), None)
+
+    def _base(self, get: Get) -> int:
+        """The version to write over. One that is not loaded is noted and does not stop the
+        handler: what it writes blindly is loaded together, and then it runs again."""
+        if get not in self.changes and not self._overlay.holds(get):
+            self.blind.add(get)
+            return 0
+        return self._held(get).version
 
     def apply(
         self, kind: Kind[S], id: str, message: Message, *, site: str = "", case: str = "", run: str = ""
@@ -300,7 +310,7 @@ class Done(NamedTuple):
 
     work: Work | None
     answer: Any
-    error: PharmaLoopError | None
+    error: Exception | None
 
 
 def run_jobs(
@@ -308,8 +318,7 @@ def run_jobs(
 ) -> Generator[set[Read], Loaded, list[Done]]:
     """Run jobs in order over one overlay. Yields what to load; is sent what was loaded.
 
-    A job that raises a PharmaLoopError leaves no trace in the overlay; the
-    others stand. First all jobs are tried out, so that their reads go to the
+    A job that raises leaves no trace in the overlay; the others stand. First all jobs are tried out, so that their reads go to the
     database together.
     """
     yield from load_ahead(jobs, overlay, contract, service)
@@ -324,36 +333,48 @@ def load_ahead(
 ) -> Generator[set[Read], Loaded, None]:
     """Try the jobs out without keeping what they do, to load what they need together."""
     waiting = jobs
-    while len(waiting) > 1:
+    for _ in range(_MAX_ROUNDS):
+        if len(waiting) < 2:
+            return
         lacking: set[Read] = set()
         still = []
         for job in waiting:
-            try:
-                job.call(Work(overlay, job.cause, contract, service))
-            except NotLoaded as need:
-                lacking |= need.reads
+            needed = _try_out(job, Work(overlay, job.cause, contract, service))
+            if needed:
+                lacking |= needed
                 still.append(job)
-            except Exception:  # noqa: BLE001 -- tried out only
-                # The job will say so itself, in its turn, against the state it meets then.
-                continue
         if lacking:
             overlay.add((yield lacking))
         waiting = still
 
 
+def _try_out(job: Job, work: Work) -> set[Read]:
+    """What the job lacks. What it refuses it will refuse again in its turn, against what it meets then."""
+    try:
+        job.call(work)
+    except NotLoaded as need:
+        return need.reads | work.blind
+    except Exception:  # noqa: BLE001 -- tried out only
+        return set()
+    return work.blind
+
+
 def run_one(
     job: Job, overlay: Overlay, contract: Contract, service: str
 ) -> Generator[set[Read], Loaded, Done]:
-    """Run one job; its changes join the overlay unless it raises."""
+    """Run one job; its changes join the overlay unless it raises. It never raises itself."""
     for _ in range(_MAX_ROUNDS):
         work = Work(overlay, job.cause, contract, service)
         try:
             answer = job.call(work)
         except NotLoaded as need:
-            overlay.add((yield need.reads))
+            overlay.add((yield need.reads | work.blind))
             continue
-        except PharmaLoopError as error:
+        except Exception as error:  # noqa: BLE001 -- this job's alone; the runner judges it
             return Done(None, None, error)
-        overlay.accept(work)
-        return Done(work, answer, None)
-    raise Integrity(f"a handler asked for states {_MAX_ROUNDS} times; it never had enough")
+        if not work.blind:
+            overlay.accept(work)
+            return Done(work, answer, None)
+        overlay.add((yield work.blind))
+    endless = f"a handler asked for states {_MAX_ROUNDS} times and never had enough; load many at once"
+    return Done(None, None, Integrity(endless))

@@ -17,7 +17,7 @@ import confluent_kafka as ck
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from services.kit.bus.protocol import Outgoing, Partition, Position, Record
-from services.kit.errors import Integrity, Retryable
+from services.kit.errors import Integrity, PharmaLoopError, Retryable
 from services.kit.log import get_logger
 from services.kit.settings import KafkaSettings
 
@@ -58,19 +58,25 @@ class _Burst:
         self._positions: list[Position | None] = [None] * count
         self._open = count
         self._error = ""
+        # Reports come from the delivery thread, failures to hand over from the publisher's.
+        self._lock = threading.Lock()
         self.future.set_running_or_notify_cancel()
 
     def report(self, index: int) -> Callable[[Any, Any], None]:
         def on_delivery(error: Any, message: Any) -> None:
-            if error is not None:
-                self._error = self._error or str(error)
-            else:
+            if error is None:
                 self._positions[index] = Position(message.topic(), message.partition(), message.offset())
-            self._open -= 1
-            if not self._open:
-                self._finish()
+            self._settle(1, "" if error is None else str(error))
 
         return on_delivery
+
+    def _settle(self, count: int, error: str) -> None:
+        with self._lock:
+            self._error = self._error or error
+            self._open -= count
+            last = not self._open
+        if last:
+            self._finish()
 
     def _finish(self) -> None:
         if self._error:
@@ -80,10 +86,7 @@ class _Burst:
 
     def fail_rest(self, count: int, error: str) -> None:
         """`count` records were never handed over."""
-        self._error = self._error or error
-        self._open -= count
-        if not self._open:
-            self._finish()
+        self._settle(count, error)
 
 
 class KafkaProducer:
@@ -161,6 +164,7 @@ class KafkaConsumer:
                 "enable.partition.eof": False,
             }
         )
+        self._error: PharmaLoopError | None = None
 
     def subscribe(
         self,
@@ -181,11 +185,28 @@ class KafkaConsumer:
         self._consumer.subscribe(list(topics), on_assign=on_assign, on_revoke=on_lost, on_lost=on_lost)
 
     def take(self, limit: int, timeout: float) -> list[Record]:
+        records = [] if self._error else self._drained(limit, timeout)
+        if self._error and not records:
+            error, self._error = self._error, None
+            raise error
+        return records
+
+    def _drained(self, limit: int, timeout: float) -> list[Record]:
+        """What has come. An error among it is told by the next call: its neighbours would
+        be lost with it, for the client's position has passed them."""
         first = self._consumer.poll(timeout)
         if first is None:
             return []
-        rest = self._consumer.consume(limit - 1, 0) if limit > 1 else []
-        return [record for record in map(self._record, [first, *rest]) if record]
+        records = []
+        for message in [first, *(self._consumer.consume(limit - 1, 0) if limit > 1 else ())]:
+            try:
+                record = self._record(message)
+            except PharmaLoopError as error:
+                self._error = self._error or error
+                continue
+            if record is not None:
+                records.append(record)
+        return records
 
     def _record(self, message: Any) -> Record | None:
         error = message.error()
@@ -201,7 +222,7 @@ class KafkaConsumer:
             message.offset(),
             message.key(),
             message.value(),
-            tuple(message.headers() or ()),
+            tuple((name, value or b"") for name, value in message.headers() or ()),
             message.timestamp()[1],
         )
 

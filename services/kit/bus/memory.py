@@ -6,6 +6,7 @@ murmur2 by key) and nothing of a broker's timing, groups or recovery.
 
 from __future__ import annotations
 
+import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
@@ -37,14 +38,17 @@ class MemoryBus:
         self._count = partitions
         self.records: dict[Partition, list[Record]] = defaultdict(list)
         self._topics: set[str] = set()
+        self.grown = threading.Condition()
 
     def append(self, record: Outgoing) -> Position:
         number = (murmur2(record.key) & 0x7FFFFFFF) % self._count
         log = self.records[Partition(record.topic, number)]
         self._topics.add(record.topic)
-        stamp = int(time.time() * 1000)
-        log.append(Record(record.topic, number, len(log), record.key, record.value, record.headers, stamp))
-        return Position(record.topic, number, len(log) - 1)
+        topic, key, value, headers = record.topic, record.key, record.value, record.headers
+        with self.grown:
+            log.append(Record(topic, number, len(log), key, value, headers, int(time.time() * 1000)))
+            self.grown.notify_all()
+            return Position(record.topic, number, len(log) - 1)
 
     def all(self, topic: str) -> list[Record]:
         """Every record of a topic, by partition and offset."""
@@ -94,6 +98,14 @@ class MemoryConsumer:
         self._next = {p: offsets.get(p, 0) for p in partitions}
 
     def take(self, limit: int, timeout: float) -> list[Record]:
+        with self._bus.grown:
+            self._bus.grown.wait_for(self._any, timeout)
+            return self._take(limit)
+
+    def _any(self) -> bool:
+        return any(len(self._bus.records[partition]) > offset for partition, offset in self._next.items())
+
+    def _take(self, limit: int) -> list[Record]:
         taken: list[Record] = []
         for partition, offset in self._next.items():
             fresh = self._bus.records[partition][offset : offset + limit - len(taken)]

@@ -10,6 +10,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import confluent_kafka as ck
 from confluent_kafka.admin import AdminClient, NewTopic
@@ -22,6 +23,7 @@ from services.kit.settings import KafkaSettings, PlatformSettings
 
 _FOREVER = "-1"
 _DAY_MS = 86_400_000
+_ROUNDS = 25
 
 
 def changelogs(contract: Contract, kafka: KafkaSettings, prefix: str = "") -> Iterator[NewTopic]:
@@ -55,22 +57,44 @@ def migrate(kafka: KafkaSettings, sites: tuple[str, ...]) -> list[str]:
     Retryable when the broker does not answer.
     """
     admin = AdminClient(client_config(kafka, "topic-migration"))
+    topics, created = list(wanted(contract(), sites, kafka)), list[str]()
     try:
-        existing = _existing(admin)
-        topics = list(wanted(contract(), sites, kafka))
-        for topic in topics:
-            have = existing.get(topic.topic)
-            if have is not None and have != topic.num_partitions:
-                raise Integrity(
-                    f"topic {topic.topic} has {have} partitions and topics.yaml says {topic.num_partitions}; "
-                    "counts are fixed at creation: make a new version of the topic"
-                )
-        missing = [topic for topic in topics if topic.topic not in existing]
-        for future in admin.create_topics(missing).values() if missing else ():
-            future.result()
+        for _ in range(_ROUNDS):
+            missing = _missing(topics, _existing(admin))
+            made = _create(admin, missing)
+            created += made
+            if len(made) == len(missing):
+                return created
+            # Another migration made the rest; it shows in a moment, and is checked too.
+            time.sleep(0.2)
     except ck.KafkaException as error:
         raise Retryable(f"Kafka at {kafka.bootstrap_servers} did not answer: {error}") from error
-    return [topic.topic for topic in missing]
+    raise Retryable(f"Kafka at {kafka.bootstrap_servers} does not show the topics that it has")
+
+
+def _missing(topics: list[NewTopic], existing: dict[str, int]) -> list[NewTopic]:
+    for topic in topics:
+        have = existing.get(topic.topic, topic.num_partitions)
+        if have != topic.num_partitions:
+            raise Integrity(
+                f"topic {topic.topic} has {have} partitions and topics.yaml says {topic.num_partitions}; "
+                "counts are fixed at creation: make a new version of the topic"
+            )
+    return [topic for topic in topics if topic.topic not in existing]
+
+
+def _create(admin: AdminClient, missing: list[NewTopic]) -> list[str]:
+    """Names of the topics made; those that somebody else made meanwhile are left out."""
+    made = []
+    for name, future in (admin.create_topics(missing) if missing else {}).items():
+        try:
+            future.result()
+            made.append(name)
+        except ck.KafkaException as error:
+            cause: Any = error.args[0]
+            if cause.code() != ck.KafkaError.TOPIC_ALREADY_EXISTS:
+                raise
+    return made
 
 
 def main() -> int:

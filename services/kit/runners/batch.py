@@ -15,6 +15,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import TypeVar
 
 from google.protobuf.message import Message
 
@@ -39,6 +40,7 @@ from services.kit.store.protocol import Loaded, Store, Transaction
 from services.kit.work import Cause, Done, Job, Overlay, Work, event_cause, load_ahead, run_one
 
 _log = get_logger("kit.batch")
+T = TypeVar("T")
 
 #: What an event does: reads and changes states through the work.
 Handler = Callable[[Work, Event], None]
@@ -203,8 +205,6 @@ class BatchRunner:
     def _run(self) -> None:
         consumer: Consumer | None = None
         try:
-            self.status.parked = self._count_parked()
-            self._any_parked = self.status.parked > 0
             consumer = self._around.bus.consumer(self._around.group_prefix + self.name, self._around.instance)
             consumer.subscribe(self._topics, self._start_at, self._lost)
             self._state("running")
@@ -236,12 +236,7 @@ class BatchRunner:
         attempt = 0
         while not self._stopping.is_set():
             try:
-                self.process(records)
-                consumer.commit({p: self._positions[p] for p in _partitions(records)})
-                return
-            except Fenced:
-                self._positions |= self._stored(_partitions(records))
-                consumer.rewind({p: self._positions[p] for p in _partitions(records)})
+                self._take_in(consumer, records)
                 return
             except Retryable as error:
                 attempt += 1
@@ -250,22 +245,33 @@ class BatchRunner:
                 self.status.beat = time.monotonic()
                 time.sleep(min(5.0, 0.05 * 2**attempt))
 
+    def _take_in(self, consumer: Consumer, records: list[Record]) -> None:
+        partitions = _partitions(records)
+        try:
+            self.process(records)
+        except Fenced:
+            self._positions |= self._stored(partitions)
+            consumer.rewind({p: self._positions[p] for p in partitions})
+        else:
+            consumer.commit({p: self._positions[p] for p in partitions})
+
     # -- one batch ------------------------------------------------------
 
     def process(self, records: list[Record]) -> None:
         """Fold a batch: all its effects and its watermark in one transaction."""
         dead = self._around.store.transact(lambda txn: self._fold(txn, records))
-        self._limit.note(dead)
+        self._limit.note([reason is not None for reason in dead])
         for partition, offset in _ends(records).items():
             self._positions[partition] = offset
         self._around.wake_relay()
-        self._count(records, sum(dead))
+        self._count(records, [reason for reason in dead if reason is not None])
 
-    def _fold(self, txn: Transaction, records: list[Record]) -> list[bool]:
+    def _fold(self, txn: Transaction, records: list[Record]) -> list[str | None]:
+        """For each record, the reason to dead-letter it, if there was one."""
         overlay = Overlay()
         work = self._batch(records, overlay)
         dead = _drive(txn, work)
-        self._limit.check(dead)
+        self._limit.check([reason is not None for reason in dead])
         plan = overlay.plan()
         if (
             plan.outbox
@@ -277,18 +283,20 @@ class BatchRunner:
         txn.write(Plan(plan.writes + marks, plan.outbox))
         return dead
 
-    def _batch(self, records: list[Record], overlay: Overlay) -> Generator[set[Read], Loaded, list[bool]]:
+    def _batch(
+        self, records: list[Record], overlay: Overlay
+    ) -> Generator[set[Read], Loaded, list[str | None]]:
         around = self._around
         jobs = [self._job(record) for record in records]
         yield from load_ahead(jobs, overlay, around.contract, around.service)
-        dead = []
+        dead: list[str | None] = []
         for record, job in zip(records, jobs, strict=True):
             bad = _poison((yield from run_one(job, overlay, around.contract, around.service)))
             if bad is not None:
                 # At once, before the next record: what follows on its key is parked.
                 burial = Job(_bare_cause(record), self._dead_letter(record, bad))
                 yield from run_one(burial, overlay, around.contract, around.service)
-            dead.append(bad is not None)
+            dead.append(bad.reason if bad is not None else None)
         return dead
 
     def _job(self, record: Record) -> Job:
@@ -371,6 +379,9 @@ class BatchRunner:
     def _start_at(self, partitions: Iterable[Partition]) -> dict[Partition, int]:
         offsets = self._stored(partitions)
         self._positions |= offsets
+        # Whoever had the partitions before may have parked keys of theirs.
+        self.status.parked = self._count_parked()
+        self._any_parked = self.status.parked > 0
         return offsets
 
     def _lost(self, partitions: Iterable[Partition]) -> None:
@@ -387,16 +398,17 @@ class BatchRunner:
         self.status.state, self.status.detail = state, detail
         self._around.metrics.set(RUNNER_UP, float(state == "running"), runner=self.name)
 
-    def _count(self, records: list[Record], dead: int) -> None:
+    def _count(self, records: list[Record], dead: list[str]) -> None:
         self.status.records += len(records)
         self._around.metrics.add(RUNNER_RECORDS, len(records), runner=self.name)
         now = wall_now().timestamp()
         oldest = min(record.timestamp_ms for record in records) / 1000
         self._around.metrics.observe(RUNNER_AGE, max(0.0, now - oldest), runner=self.name)
         if dead:
-            self.status.dead_letters += dead
+            self.status.dead_letters += len(dead)
             self.status.parked = self._count_parked()
-            self._around.metrics.add(DEAD_LETTERS, dead, runner=self.name, reason="poison")
+            for reason in dead:
+                self._around.metrics.add(DEAD_LETTERS, runner=self.name, reason=reason)
 
     def _tell_lag(self) -> None:
         if time.monotonic() - self._lag_at < _LAG_SECONDS:
@@ -411,13 +423,13 @@ class BatchRunner:
         self._around.metrics.set(RUNNER_LAG, self.status.lag, runner=self.name)
 
 
-def _drive(txn: Transaction, work: Generator[set[Read], Loaded, list[bool]]) -> list[bool]:
+def _drive(txn: Transaction, work: Generator[set[Read], Loaded, T]) -> T:
     try:
         reads = next(work)
         while True:
             reads = work.send(txn.load(reads))
     except StopIteration as stop:
-        result: list[bool] = stop.value
+        result: T = stop.value
         return result
 
 

@@ -207,6 +207,8 @@ def _settle(future: asyncio.Future[Answer], done: Done) -> None:
     if future.done():
         return
     if done.error is not None:
+        if not isinstance(done.error, PharmaLoopError):
+            _log.error("command failed", exc_info=done.error)
         future.set_exception(done.error)
     else:
         future.set_result(done.answer)

@@ -61,18 +61,24 @@ class StepRunner:
 
     async def run_due(self) -> int:
         """Run every step that is due and not leased; answers how many."""
-        due = await self._store.not_after(STEPS, "due", moment_text(self._clock.now()), _MANY)
-        wall = moment_text(self._clock.wall())
-        self._tell(due)
-        free = [row for row in due if row.state.lease <= wall]
-        ran = await asyncio.gather(*(self._claim_and_run(row) for row in free))
+        ran = await asyncio.gather(*(self._claim_and_run(row) for row in await self._free()))
         return sum(ran)
 
+    async def _free(self) -> list[Stored[Step]]:
+        """Due steps that nobody holds, the oldest first. Those that wait do not hide those behind them."""
+        limit = _MANY
+        while True:
+            due = await self._store.not_after(STEPS, "due", moment_text(self._clock.now()), limit)
+            wall = moment_text(self._clock.wall())
+            free = [row for row in due if row.state.lease <= wall]
+            if len(free) >= _MANY or len(due) < limit:
+                self._tell(due)
+                return free[:_MANY]
+            limit *= 4
+
     def _tell(self, due: list[Stored[Step]]) -> None:
-        overdue = 0.0
-        if due:
-            overdue = (self._clock.now() - datetime.fromisoformat(due[0].state.due)).total_seconds()
-        self._metrics.set(STEP_OVERDUE, overdue)
+        overdue = -self._clock.until(datetime.fromisoformat(due[0].state.due)) if due else timedelta()
+        self._metrics.set(STEP_OVERDUE, overdue.total_seconds())
 
     async def _claim_and_run(self, row: Stored[Step]) -> bool:
         until = self._clock.wall() + timedelta(seconds=_LEASE_SECONDS)
@@ -82,8 +88,15 @@ class StepRunner:
         mine = Stored(row.id, row.version + 1, claimed)
         try:
             again = await self._steps[claimed.step](claimed)
-        except PharmaLoopError as error:
-            _log.warning("step failed, trying again", step=claimed.step, key=claimed.key, error=str(error))
+        except Exception as error:  # noqa: BLE001 -- one step's failure must not end the others
+            bug = None if isinstance(error, PharmaLoopError) else error
+            _log.warning(
+                "step failed, trying again",
+                step=claimed.step,
+                key=claimed.key,
+                error=repr(error),
+                exc_info=bug,
+            )
             again = Again(min(10.0, 0.2 * 2 ** min(claimed.attempts, 6)))
         await self._finish(mine, again)
         return True
@@ -97,12 +110,12 @@ class StepRunner:
         await self._write(mine, replace(mine.state, lease=wait, payload=payload))
 
     async def _write(self, row: Stored[Step], state: Step | None) -> bool:
-        """Change the row if nobody else has; the version is the fence."""
+        """Change the row if it is still as it was: a row made anew counts its versions anew."""
 
         async def work(txn: AsyncTransaction) -> bool:
             read = Get(STEPS, row.id)
             found = (await txn.load([read]))[read]
-            if not found or found[0].version != row.version:
+            if not found or found[0] != row:
                 return False
             await txn.write(Plan((Write(STEPS, row.id, row.version, row.version + 1, state),), ()))
             return True

@@ -11,9 +11,12 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from copy import deepcopy
 from typing import Any, TypeVar
 
+import bson
+
 from services.kit.bus.protocol import Position
+from services.kit.errors import Retryable
 from services.kit.store.kinds import Doc, Get, Kind, OutboxRow, Plan, Read, Stored
-from services.kit.store.mongo import make_token, open_token
+from services.kit.store.mongo import ATTEMPTS, make_token, open_token, token_mark
 from services.kit.store.protocol import AsyncTransaction, Conflict, Loaded, Page, Transaction
 
 T = TypeVar("T")
@@ -34,8 +37,11 @@ class MemoryDatabase:
 
 
 class MemoryTransaction:
+    """Keeps its writes until `commit`, so that one that fails leaves nothing."""
+
     def __init__(self, database: MemoryDatabase) -> None:
         self._database = database
+        self._plans: list[Plan] = []
 
     def load(self, reads: Iterable[Read]) -> Loaded:
         return {read: self._read(read) for read in reads}
@@ -47,10 +53,25 @@ class MemoryTransaction:
         return self._database.matching(read.kind, read.field, read.value)
 
     def write(self, plan: Plan) -> None:
+        self._check(plan)
+        for write in plan.writes:
+            if write.state is not None:
+                # Refuses what the database could not store.
+                bson.encode(write.kind.to_doc(write.id, write.version, write.state))
+        self._plans.append(plan)
+
+    def _check(self, plan: Plan) -> None:
         for write in plan.writes:
             doc = self._database.docs[write.kind.name].get(write.id)
             if (doc["v"] if doc else 0) != write.base:
                 raise Conflict(f"{write.kind.name} {write.id} changed since it was read")
+
+    def commit(self) -> None:
+        for plan in self._plans:
+            self._check(plan)
+            self._apply(plan)
+
+    def _apply(self, plan: Plan) -> None:
         for write in plan.writes:
             if write.state is None:
                 self._database.docs[write.kind.name].pop(write.id, None)
@@ -71,7 +92,15 @@ class MemoryStore:
         pass
 
     def transact(self, work: Callable[[Transaction], T]) -> T:
-        return work(MemoryTransaction(self.database))
+        for _ in range(ATTEMPTS):
+            txn = MemoryTransaction(self.database)
+            try:
+                result = work(txn)
+                txn.commit()
+                return result
+            except Conflict as error:
+                last = error
+        raise Retryable(f"the transaction did not succeed in {ATTEMPTS} attempts: {last}") from last
 
     def close(self) -> None:
         pass
@@ -80,6 +109,7 @@ class MemoryStore:
 class _AsyncTransaction:
     def __init__(self, database: MemoryDatabase) -> None:
         self._sync = MemoryTransaction(database)
+        self.commit = self._sync.commit
 
     async def load(self, reads: Iterable[Read]) -> Loaded:
         return self._sync.load(reads)
@@ -98,7 +128,15 @@ class AsyncMemoryStore:
         pass
 
     async def transact(self, work: Callable[[AsyncTransaction], Awaitable[T]]) -> T:
-        return await work(_AsyncTransaction(self.database))
+        for _ in range(ATTEMPTS):
+            txn = _AsyncTransaction(self.database)
+            try:
+                result = await work(txn)
+                txn.commit()
+                return result
+            except Conflict as error:
+                last = error
+        raise Retryable(f"the transaction did not succeed in {ATTEMPTS} attempts: {last}") from last
 
     async def get(self, kind: Kind[S], id: str) -> Stored[S] | None:
         doc = self.database.docs[kind.name].get(id)
@@ -124,10 +162,11 @@ class AsyncMemoryStore:
             return (item.id if order == "_id" else getattr(item.state, order)), item.id
 
         items = sorted(self._filtered(kind, filters), key=place, reverse=descending)
+        mark = token_mark(filters, order, descending)
         if token:
-            end = open_token(token)
+            end = open_token(token, mark)
             items = [i for i in items if (place(i) < end if descending else place(i) > end)]
-        return Page(items[:limit], make_token(order, items[limit - 1]) if len(items) > limit else "")
+        return Page(items[:limit], make_token(mark, order, items[limit - 1]) if len(items) > limit else "")
 
     async def count(self, kind: Kind[Any], filters: Mapping[str, Any]) -> int:
         return len(self._filtered(kind, filters))
@@ -142,10 +181,11 @@ class AsyncMemoryStore:
         return sorted(rows, key=lambda row: (row.aggregate, row.seq))[:limit]
 
     async def outbox_waiting(self) -> int:
-        return len(self.database.outbox) - len(self.database.published)
+        return len(self.database.outbox.keys() - self.database.published.keys())
 
     async def mark_published(self, positions: Mapping[str, Position]) -> None:
-        self.database.published.update(positions)
+        known = {id: at for id, at in positions.items() if id in self.database.outbox}
+        self.database.published.update(known)
 
     async def positions_of(self, ids: Iterable[str]) -> dict[str, Position]:
         return {id: self.database.published[id] for id in ids if id in self.database.published}

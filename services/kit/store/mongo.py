@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import json
 import time
+import zlib
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
@@ -16,7 +17,7 @@ from typing import Any, TypeVar
 from pymongo import ASCENDING, DESCENDING, DeleteOne, MongoClient, ReplaceOne
 from pymongo.client_session import ClientSession
 from pymongo.database import Database
-from pymongo.errors import ConnectionFailure, OperationFailure, PyMongoError
+from pymongo.errors import BulkWriteError, ConnectionFailure, OperationFailure, PyMongoError
 from pymongo.read_concern import ReadConcern
 from pymongo.write_concern import WriteConcern
 
@@ -101,6 +102,15 @@ def check_guarded(expected: int, matched: int) -> None:
         raise Conflict("another transaction changed a state that this one had read")
 
 
+def fresh_rows(rows: Iterable[OutboxRow], there: set[str]) -> list[Doc]:
+    """Documents of the rows that are not there yet; of two rows with one id, the first."""
+    fresh: dict[str, OutboxRow] = {}
+    for row in rows:
+        if row.id not in there:
+            fresh.setdefault(row.id, row)
+    return [outbox_doc(row) for row in fresh.values()]
+
+
 def outbox_doc(row: OutboxRow) -> Doc:
     return {
         "_id": row.id,
@@ -136,23 +146,37 @@ def page_query(
     query: Doc = {f"s.{name}": value for name, value in filters.items()}
     direction = DESCENDING if descending else ASCENDING
     if token:
-        value, id = open_token(token)
+        value, id = open_token(token, token_mark(filters, order, descending))
         beyond = "$lt" if descending else "$gt"
         query["$or"] = [{path: {beyond: value}}, {path: value, "_id": {beyond: id}}]
     return query, [(path, direction), ("_id", direction)]
 
 
-def open_token(token: str) -> tuple[Any, str]:
+def token_mark(filters: Mapping[str, Any], order: str, descending: bool) -> str:
+    """What tells the tokens of one query from those of another."""
+    query = json.dumps([sorted(filters.items()), order, descending], default=str)
+    return f"{zlib.crc32(query.encode()):08x}"
+
+
+def open_token(token: str, mark: str) -> tuple[Any, str]:
+    """The place at which a page ended; Invalid for what this query did not give."""
     try:
-        value, id = json.loads(base64.urlsafe_b64decode(token.encode()))
-    except ValueError:
-        raise Invalid("BAD_PAGE_TOKEN", "give back next_page_token as it was", "page_token") from None
-    return value, str(id)
+        given, value, id = json.loads(base64.urlsafe_b64decode(token.encode()))
+    except (ValueError, TypeError):
+        given = value = id = None
+    # Plain values only: an object would reach the database as an operator.
+    if given != mark or not isinstance(id, str) or isinstance(value, dict | list):
+        raise Invalid(
+            "BAD_PAGE_TOKEN",
+            "give next_page_token back as it was, with the query that gave it",
+            "page_token",
+        )
+    return value, id
 
 
-def make_token(order: str, stored: Stored[Any]) -> str:
+def make_token(mark: str, order: str, stored: Stored[Any]) -> str:
     value = stored.id if order == "_id" else getattr(stored.state, order)
-    return base64.urlsafe_b64encode(json.dumps([value, stored.id]).encode()).decode()
+    return base64.urlsafe_b64encode(json.dumps([mark, value, stored.id]).encode()).decode()
 
 
 def is_transient(error: PyMongoError) -> bool:
@@ -160,6 +184,8 @@ def is_transient(error: PyMongoError) -> bool:
     if isinstance(error, ConnectionFailure) or error.has_error_label("TransientTransactionError"):
         return True
     # 11000: two transactions inserted one id; the second run sees the first's.
+    if isinstance(error, BulkWriteError):
+        return {one["code"] for one in error.details.get("writeErrors", ())} <= {11000, 112}
     return isinstance(error, OperationFailure) and error.code in (11000, 112)
 
 
@@ -192,7 +218,7 @@ class _MongoTransaction:
         outbox = self._database[OUTBOX]
         ids = [row.id for row in rows]
         there = {d["_id"] for d in outbox.find({"_id": {"$in": ids}}, {"_id": 1}, session=self._session)}
-        fresh = [outbox_doc(row) for row in rows if row.id not in there]
+        fresh = fresh_rows(rows, there)
         if fresh:
             outbox.insert_many(fresh, ordered=False, session=self._session)
 

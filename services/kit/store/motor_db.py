@@ -8,8 +8,9 @@ that both drivers share, or that differ in one line here, are used.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Mapping
-from typing import Any, TypeVar
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar
 
 from motor.motor_asyncio import AsyncIOMotorClient
 from pymongo import UpdateOne
@@ -24,6 +25,22 @@ from services.kit.store.protocol import AsyncTransaction, Conflict, Loaded, Page
 
 T = TypeVar("T")
 S = TypeVar("S")
+P = ParamSpec("P")
+
+
+def _retryable(query: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, Coroutine[Any, Any, T]]:
+    """A database that does not answer a query is Retryable: nothing is wrong with who asked."""
+
+    @wraps(query)
+    async def call(*args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            return await query(*args, **kwargs)
+        except PyMongoError as error:
+            if not mongo.is_transient(error):
+                raise
+            raise Retryable(f"MongoDB did not answer: {error}") from error
+
+    return call
 
 
 class _MotorTransaction:
@@ -52,7 +69,7 @@ class _MotorTransaction:
         outbox = self._database[mongo.OUTBOX]
         known = outbox.find({"_id": {"$in": [row.id for row in rows]}}, {"_id": 1}, session=self._session)
         there = {doc["_id"] for doc in await known.to_list(None)}
-        fresh = [mongo.outbox_doc(row) for row in rows if row.id not in there]
+        fresh = mongo.fresh_rows(rows, there)
         if fresh:
             await outbox.insert_many(fresh, ordered=False, session=self._session)
 
@@ -91,14 +108,17 @@ class MotorStore:
         ):
             return await work(_MotorTransaction(self._database, session))
 
+    @_retryable
     async def get(self, kind: Kind[S], id: str) -> Stored[S] | None:
         doc = await self._database[kind.name].find_one({"_id": id})
         return kind.from_doc(doc) if doc else None
 
+    @_retryable
     async def where(self, kind: Kind[S], field: str, value: Any) -> list[Stored[S]]:
         docs = await self._database[kind.name].find({f"s.{field}": value}).to_list(None)
         return [kind.from_doc(doc) for doc in docs]
 
+    @_retryable
     async def page(
         self,
         kind: Kind[Any],
@@ -111,24 +131,30 @@ class MotorStore:
         query, sort = mongo.page_query(filters, order, descending, token)
         docs = await self._database[kind.name].find(query).sort(sort).limit(limit + 1).to_list(None)
         items = [kind.from_doc(doc) for doc in docs[:limit]]
-        return Page(items, mongo.make_token(order, items[-1]) if len(docs) > limit else "")
+        mark = mongo.token_mark(filters, order, descending)
+        return Page(items, mongo.make_token(mark, order, items[-1]) if len(docs) > limit else "")
 
+    @_retryable
     async def count(self, kind: Kind[Any], filters: Mapping[str, Any]) -> int:
         query, _ = mongo.page_query(filters, "_id", False, "")
         return int(await self._database[kind.name].count_documents(query))
 
+    @_retryable
     async def not_after(self, kind: Kind[S], field: str, bound: Any, limit: int) -> list[Stored[S]]:
         path = f"s.{field}"
         cursor = self._database[kind.name].find({path: {"$lte": bound}}).sort([(path, 1)]).limit(limit)
         return [kind.from_doc(doc) for doc in await cursor.to_list(None)]
 
+    @_retryable
     async def unpublished(self, limit: int) -> list[OutboxRow]:
         cursor = self._database[mongo.OUTBOX].find({"open": True}).sort([("agg", 1), ("seq", 1)])
         return [mongo.outbox_row(doc) for doc in await cursor.limit(limit).to_list(None)]
 
+    @_retryable
     async def outbox_waiting(self) -> int:
         return int(await self._database[mongo.OUTBOX].count_documents({"open": True}))
 
+    @_retryable
     async def mark_published(self, positions: Mapping[str, Position]) -> None:
         updates: list[Any] = [
             UpdateOne({"_id": id}, mongo.published_update(position)) for id, position in positions.items()
@@ -136,6 +162,7 @@ class MotorStore:
         if updates:
             await self._database[mongo.OUTBOX].bulk_write(updates, ordered=False)
 
+    @_retryable
     async def positions_of(self, ids: Iterable[str]) -> dict[str, Position]:
         query: Doc = {"_id": {"$in": list(ids)}, "open": False}
         docs = await self._database[mongo.OUTBOX].find(query).to_list(None)

@@ -1,0 +1,123 @@
+"""What alerting does with events and commands, on one page.
+
+A trigger that gets no run is watched here and not in loops: whoever fails to
+open a run cannot be the one who notices.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import cast
+
+from google.protobuf.message import Message
+
+from pharmaloop.alerting.v1 import events_pb2 as events
+from pharmaloop.alerting.v1 import service_pb2 as api
+from pharmaloop.loops.v1 import events_pb2 as loops
+from pharmaloop.production.v1 import events_pb2 as production
+from pharmaloop.traceability.v1 import events_pb2 as traceability
+from services.alerting.domain import alerts, triggers
+from services.alerting.domain.triggers import PATIENCE, Run, Trigger
+from services.alerting.views import ALERTS, RUNS, TRIGGERS
+from services.kit.envelope import Event
+from services.kit.errors import Rejected, Unknown
+from services.kit.ids import derived_id
+from services.kit.runners.batch import Events
+from services.kit.runners.decider import Command
+from services.kit.work import Work, moment_text
+
+NO_RUN_STEP = "no-run"
+
+
+def _raise(work: Work, raised: events.AlertRaised) -> None:
+    """Raise an alert once; its case is the lot that it is about."""
+    if work.get(ALERTS, raised.alert) is None:
+        work.apply(ALERTS, raised.alert, raised, case=raised.lot, run=raised.run)
+
+
+def _text(moment: datetime) -> str:
+    return moment_text(moment.astimezone(UTC))
+
+
+def on_deviation_detected(work: Work, event: Event) -> None:
+    detected = cast(production.DeviationDetected, event.message)
+    alert = derived_id("alert", "deviation", detected.deviation)
+    text = alerts.of_deviation(detected)
+    _raise(work, alerts.raised(alert, events.ALERT_KIND_DEVIATION, text, work.now, lot=detected.lot))
+
+
+def on_loop_stalled(work: Work, event: Event) -> None:
+    stalled = cast(loops.LoopStalled, event.message)
+    alert = derived_id("alert", "stalled", stalled.run, stalled.stage)
+    text = alerts.of_stall(stalled)
+    _raise(
+        work,
+        alerts.raised(
+            alert, events.ALERT_KIND_LOOP_STALLED, text, work.now, lot=stalled.case, run=stalled.run
+        ),
+    )
+
+
+def on_deviation_confirmed(work: Work, event: Event) -> None:
+    """From now on the clock runs for the run that must take it up, unless it came already."""
+    judged = cast(production.DeviationConfirmed, event.message)
+    before = work.get(TRIGGERS, judged.deviation) or Trigger(judged.deviation)
+    deadline = event.time + PATIENCE
+    trigger = triggers.confirmed(before, judged.lot, _text(event.time), _text(deadline))
+    work.put(TRIGGERS, judged.deviation, trigger)
+    if not trigger.run:
+        work.due(NO_RUN_STEP, judged.deviation, deadline)
+
+
+def on_safety_run_opened(work: Work, event: Event) -> None:
+    opened = cast(loops.SafetyRunOpened, event.message)
+    run = work.get(RUNS, opened.run) or Run(opened.run)
+    work.put(RUNS, opened.run, triggers.opened(run, opened.lot, _text(event.time)))
+    if opened.deviation:
+        trigger = work.get(TRIGGERS, opened.deviation) or Trigger(opened.deviation)
+        work.put(TRIGGERS, opened.deviation, triggers.answered(trigger, opened.run))
+        work.not_due(NO_RUN_STEP, opened.deviation)
+
+
+def on_run_ended(work: Work, event: Event) -> None:
+    """Sealed or closed: later triggers of the lot need a run of their own."""
+    ended = cast("traceability.ExposureSealed | loops.LoopClosed", event.message)
+    run = work.get(RUNS, ended.run) or Run(ended.run)
+    work.put(RUNS, ended.run, triggers.ended(run, _text(event.time)))
+
+
+def report_missing_run(work: Work, request: production.DeviationConfirmed) -> Message:
+    """The step's command, with the deviation's id alone: the time is over, did a run take it up?"""
+    trigger = work.get(TRIGGERS, request.deviation) or Trigger(request.deviation)
+    runs = list(work.where(RUNS, "lot", trigger.lot).values())
+    if trigger.confirmed and not triggers.is_taken_up(trigger, runs):
+        alert = derived_id("alert", "no-run", trigger.deviation)
+        text = alerts.of_missing_run(trigger.lot, trigger.deviation)
+        _raise(work, alerts.raised(alert, events.ALERT_KIND_NO_RUN, text, work.now, lot=trigger.lot))
+    return request
+
+
+def acknowledge_alert(work: Work, request: api.AcknowledgeAlertRequest) -> Message:
+    alert = work.get(ALERTS, request.alert)
+    if alert is None:
+        raise Unknown(
+            "UNKNOWN_ALERT", f"there is no alert {request.alert!r}; ListAlerts shows the alerts", "alert"
+        )
+    try:
+        taken = alerts.acknowledge(alert, work.cause.actor, request.note, work.now)
+    except alerts.Refused as refused:
+        raise Rejected(refused.reason, refused.description, "alert") from None
+    for event in taken:
+        work.apply(ALERTS, request.alert, event, case=alert.lot, run=alert.run)
+    return api.AcknowledgeAlertResponse()
+
+
+EVENTS: Events = {
+    production.DeviationDetected: on_deviation_detected,
+    production.DeviationConfirmed: on_deviation_confirmed,
+    loops.SafetyRunOpened: on_safety_run_opened,
+    loops.LoopStalled: on_loop_stalled,
+    loops.LoopClosed: on_run_ended,
+    traceability.ExposureSealed: on_run_ended,
+}
+COMMANDS: dict[str, Command] = {"AcknowledgeAlert": acknowledge_alert, "ReportMissingRun": report_missing_run}

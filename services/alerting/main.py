@@ -1,0 +1,31 @@
+"""Composition root of alerting."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pharmaloop.alerting.v1 import service_pb2_grpc as api_grpc
+from services.alerting.api import AlertingApi
+from services.alerting.handlers import COMMANDS, EVENTS
+from services.alerting.steps import steps
+from services.alerting.views import KINDS
+from services.kit.app import App, ServiceSpec, main
+from services.kit.runners.batch import Reactor
+
+
+def _servicer(app: App, server: Any) -> None:
+    api_grpc.add_AlertingServiceServicer_to_server(AlertingApi(app), server)
+
+
+SPEC = ServiceSpec(
+    name="alerting",
+    rpc_names=("pharmaloop.alerting.v1.AlertingService",),
+    servicer=_servicer,
+    kinds=KINDS,
+    reactors=(Reactor("alerts", EVENTS),),
+    commands=COMMANDS,
+    steps=steps,
+)
+
+if __name__ == "__main__":
+    main(SPEC)

@@ -1,0 +1,12 @@
+"""Stored states of alerting."""
+
+from __future__ import annotations
+
+from services.alerting.domain.alerts import Alert, evolve
+from services.alerting.domain.triggers import Run, Trigger
+from services.kit.store.kinds import Kind
+
+ALERTS: Kind[Alert] = Kind("alert", Alert, ("open", "kind", "at"), evolve=evolve)
+TRIGGERS: Kind[Trigger] = Kind("trigger", Trigger)
+RUNS: Kind[Run] = Kind("run", Run, ("lot",))
+KINDS = (ALERTS, TRIGGERS, RUNS)

@@ -1,0 +1,74 @@
+"""`loops`: the runs of the safety loop, stage by stage."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import click
+from rich.console import Console
+
+from pharmaloop.loops.v1 import service_pb2 as api
+from services.cli.plain import plain, word
+from services.cli.session import Session, console, table
+
+_WATCH_SECONDS = 24 * 3600.0
+
+
+@click.command()
+@click.argument("run", required=False)
+@click.option("--watch", is_flag=True, help="Stay and show every change (with --json: one document a line).")
+@click.pass_obj
+def loops(session: Session, run: str | None, watch: bool) -> None:
+    """List the runs of the loop, newest first, or show one RUN with its stages."""
+    if watch:
+        _watch(session, run)
+    elif run:
+        found = plain(session.call(session.loops.GetRun, api.GetRunRequest(run=run)).run)
+        session.show({"run": found}, lambda out: _print_run(out, found))
+    else:
+        pages = session.pages(session.loops.ListRuns, api.ListRunsRequest())
+        runs = [plain(item) for page in pages for item in page.runs]
+        session.show({"runs": runs}, lambda out: out.print(_table(runs)))
+
+
+def _watch(session: Session, run: str | None) -> None:
+    out = console()
+    for answer in session.stream(session.loops.WatchRuns, api.WatchRunsRequest(), _WATCH_SECONDS):
+        if run and answer.run.run != run:
+            continue
+        found = plain(answer.run)
+        if session.as_json:
+            click.echo(json.dumps(found, ensure_ascii=False))
+        else:
+            last = found["stages"][-1]["name"] if found["stages"] else "opened"
+            state = word(found["state"], "RUN_STATE")
+            out.print(f"{found['opened']['lot']}  {state:<8} {last} done, {found['seconds']:.1f} s")
+
+
+def _table(runs: list[dict[str, Any]]) -> Any:
+    rows = [
+        [
+            run["run"],
+            run["opened"]["lot"] if run["opened"] else "-",
+            word(run["state"], "RUN_STATE"),
+            run["stage"] or run["waiting_for"] or "-",
+            str(run["closed"]["patients"]) if run["closed"] else "-",
+            f"{run['seconds']:.1f} s",
+        ]
+        for run in runs
+    ]
+    return table("Safety loop", ["run", "lot", "state", "stage", "patients", "time"], rows)
+
+
+def _print_run(out: Console, run: dict[str, Any]) -> None:
+    out.print(_table([run]))
+    stages = [[stage["name"], f"{stage['seconds']:.3f} s", stage["ended"] or "-"] for stage in run["stages"]]
+    out.print()
+    out.print(table("Stages", ["stage", "time", "ended"], stages))
+    if closed := run["closed"]:
+        out.print(
+            f"\n{closed['members']} dispenses of {len(closed['lots'])} lots, {closed['patients']} patients, "
+            f"{closed['plans']} plans, {closed['answered']} answered, {closed['affected']} affected"
+        )
+        out.print(f"capa {closed['capa'] or '-'}   insight {closed['insight'] or '-'}")

@@ -1,0 +1,130 @@
+"""`lot` and `trace`: what is known of a lot, and where it went."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import click
+import grpc
+from rich.console import Console
+
+from pharmaloop.production.v1 import service_pb2 as production
+from pharmaloop.traceability.v1 import service_pb2 as trace
+from services.cli.plain import iso, plain, word
+from services.cli.session import LOT, SECONDS, Failure, Session, plain_errors, table
+from services.kit.rpc.client import metadata
+
+_TRACE_SECONDS = 60.0
+
+
+@click.command()
+@click.argument("lot", type=LOT)
+@click.pass_obj
+def lot(session: Session, lot: str) -> None:
+    """Show the quality state of LOT and its place in the material."""
+    record = _record(session, lot)
+    node = session.call(session.traceability.GetLotNode, trace.GetLotNodeRequest(lot=lot))
+    quality = plain(record) if record else None
+    document = {"lot": lot, "quality": quality, "material": plain(node)}
+
+    def people(out: Console) -> None:
+        out.print(f"[bold]{lot}[/bold]")
+        if quality:
+            out.print(f"state      {word(quality['state'], 'LOT_STATE')}  {quality['reason']}")
+            out.print(f"equipment  {quality['equipment']}  {quality['started']} to {quality['completed']}")
+            for deviation in quality["deviations"]:
+                seen = deviation["detected"]
+                judged = f"{word(deviation['state'], 'DEVIATION_STATE')}  {deviation['reason']}"
+                out.print(f"deviation  {seen['deviation']}  {seen['tag']}  {judged}")
+        else:
+            out.print("state      not in the plant's records")
+        out.print(f"made from  {', '.join(node.inputs) or '-'}")
+        out.print(f"went into  {', '.join(node.outputs) or '-'}")
+        out.print(f"dispenses  {node.dispenses}   runs  {', '.join(node.runs) or '-'}  {node.suspect}")
+
+    session.show(document, people)
+
+
+def _record(session: Session, lot: str) -> production.Lot | None:
+    """The lot in the plant's records; None where only the trace knows it."""
+    with plain_errors():
+        try:
+            request = production.GetLotRequest(lot=lot)
+            return session.production.GetLot(request, timeout=SECONDS, metadata=metadata(session.actor)).lot
+        except grpc.RpcError as error:
+            if error.code() != grpc.StatusCode.NOT_FOUND:
+                raise
+            return None
+
+
+@dataclass
+class Traced:
+    """The elements of a trace; complete only with its end."""
+
+    lots: list[trace.TracedLot] = field(default_factory=list)
+    dispenses: list[trace.TracedDispense] = field(default_factory=list)
+    end: trace.TraceEnd | None = None
+
+    def add(self, element: trace.TraceLotResponse) -> None:
+        match element.WhichOneof("element"):
+            case "lot":
+                self.lots.append(element.lot)
+            case "dispense":
+                self.dispenses.append(element.dispense)
+            case "end":
+                self.end = element.end
+
+    def check(self) -> None:
+        """A partial list shown as a whole one would lose patients: Failure instead."""
+        if self.end is None:
+            said = f"the trace broke off after {len(self.lots)} lots and {len(self.dispenses)} dispenses"
+            raise Incomplete(f"{said}: it is not complete and is not shown; try again")
+        if (self.end.lots, self.end.dispenses) != (len(self.lots), len(self.dispenses)):
+            raise Incomplete(
+                f"the trace names {self.end.lots} lots and {self.end.dispenses} dispenses, but "
+                f"{len(self.lots)} and {len(self.dispenses)} arrived: it is not shown; try again"
+            )
+
+
+class Incomplete(Failure):
+    """A trace without its end; exit status 1."""
+
+    exit_code = 1
+
+
+@click.command(name="trace")
+@click.argument("lot", type=LOT)
+@click.pass_obj
+def trace_lot(session: Session, lot: str) -> None:
+    """Trace LOT down to every lot made from it and every patient who received it."""
+    traced = Traced()
+    for element in session.stream(
+        session.traceability.TraceLot, trace.TraceLotRequest(lot=lot), _TRACE_SECONDS
+    ):
+        traced.add(element)
+    traced.check()
+    patients = {(item.site, item.pseudonym) for item in traced.dispenses if item.pseudonym}
+    document: dict[str, Any] = {
+        "lot": lot,
+        "complete": True,
+        "patients": len(patients),
+        "lots": [plain(item) for item in traced.lots],
+        "dispenses": [plain(item) for item in traced.dispenses],
+    }
+    session.show(document, lambda out: _print_trace(out, lot, traced, len(patients)))
+
+
+def _print_trace(out: Console, lot: str, traced: Traced, patients: int) -> None:
+    lots = [
+        [str(item.depth), item.lot, item.suspect or ("" if item.known else "only referred to")]
+        for item in traced.lots
+    ]
+    given = [
+        [item.site or "-", item.pseudonym or "-", item.lot, iso(item.at) or "-", item.suspect]
+        for item in traced.dispenses
+    ]
+    out.print(table("Lots", ["depth", "lot", "remark"], lots))
+    out.print()
+    out.print(table("Dispenses", ["site", "patient", "lot", "at", "remark"], given))
+    out.print(f"\n{lot}: {len(lots)} lots, {len(given)} dispenses, {patients} patients (complete)")

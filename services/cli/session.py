@@ -1,0 +1,194 @@
+"""One run of the command: its endpoints, its actor, its output, its way to call.
+
+A refusal of a service becomes one plain sentence with reason and field on
+stderr and exit status 2; a stack trace never reaches the user.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NoReturn, TypeVar
+
+import click
+import grpc
+from google.protobuf.message import Message
+from rich.console import Console
+from rich.table import Table
+
+from pharmaloop.alerting.v1 import service_pb2_grpc as alerting_grpc
+from pharmaloop.clinical.v1 import service_pb2_grpc as clinical_grpc
+from pharmaloop.common.v1 import service_pb2_grpc as common_grpc
+from pharmaloop.loops.v1 import service_pb2_grpc as loops_grpc
+from pharmaloop.production.v1 import service_pb2_grpc as production_grpc
+from pharmaloop.traceability.v1 import service_pb2_grpc as traceability_grpc
+from services.cli.endpoints import Endpoints, NoEndpoints, find_endpoints, state_dir
+from services.kit.errors import Invalid
+from services.kit.ids import parse_lot
+from services.kit.rpc.client import metadata, sync_channel
+from services.kit.rpc.errors import reason_of
+
+M = TypeVar("M", bound=Message)
+SECONDS = 10.0
+_PAGE = 1000
+
+
+class Failure(click.ClickException):
+    """What went wrong, in a sentence; exit status 2."""
+
+    exit_code = 2
+
+    def show(self, file: Any = None) -> None:
+        click.echo(f"pharmaloop: {self.format_message()}", file=file, err=True)
+
+
+@dataclass
+class Session:
+    """Options that every command shares."""
+
+    endpoints_option: str = ""
+    actor: str = ""
+    as_json: bool = False
+    _channels: dict[str, grpc.Channel] = field(default_factory=dict)
+
+    @cached_property
+    def endpoints(self) -> Endpoints:
+        try:
+            return find_endpoints(self.endpoints_option)
+        except NoEndpoints as error:
+            raise Failure(str(error)) from None
+
+    @property
+    def state(self) -> Path:
+        """The state folder, for what is only on disk (the world's truth)."""
+        folder = state_dir()
+        if folder is None:
+            raise Failure("there is no .state folder here or above; set PHARMALOOP_STATE_DIR")
+        return folder
+
+    @cached_property
+    def production(self) -> production_grpc.ProductionServiceStub:
+        return production_grpc.ProductionServiceStub(self.channel("production"))
+
+    @cached_property
+    def traceability(self) -> traceability_grpc.TraceabilityServiceStub:
+        return traceability_grpc.TraceabilityServiceStub(self.channel("traceability"))
+
+    @cached_property
+    def clinical(self) -> clinical_grpc.ClinicalServiceStub:
+        return clinical_grpc.ClinicalServiceStub(self.channel("clinical"))
+
+    @cached_property
+    def loops(self) -> loops_grpc.LoopsServiceStub:
+        return loops_grpc.LoopsServiceStub(self.channel("loops"))
+
+    @cached_property
+    def alerting(self) -> alerting_grpc.AlertingServiceStub:
+        return alerting_grpc.AlertingServiceStub(self.channel("alerting"))
+
+    def status_of(self, service: str) -> common_grpc.StatusServiceStub:
+        return common_grpc.StatusServiceStub(self.channel(service))
+
+    def channel(self, service: str) -> grpc.Channel:
+        """The connection to a service, made once."""
+        if service not in self._channels:
+            address = self.endpoints.grpc.get(service)
+            if not address:
+                known = ", ".join(sorted(self.endpoints.grpc)) or "none"
+                raise Failure(f"the endpoints do not say where {service} listens (they name: {known})")
+            self._channels[service] = sync_channel(address)
+        return self._channels[service]
+
+    def call(self, method: Callable[..., M], request: Message) -> M:
+        """The answer of a call, or Failure with reason and field."""
+        with plain_errors():
+            return method(request, timeout=SECONDS, metadata=metadata(self.actor))
+
+    def stream(self, method: Callable[..., Iterator[M]], request: Message, seconds: float) -> Iterator[M]:
+        """The messages of a streaming call, or Failure."""
+        with plain_errors():
+            yield from method(request, timeout=seconds, metadata=metadata(self.actor))
+
+    def pages(self, method: Callable[..., M], request: Any, most: int = 0) -> Iterator[M]:
+        """The pages of a list: all, or as many as hold `most` items."""
+        request.page_size = min(most, _PAGE) or _PAGE
+        while True:
+            answer = self.call(method, request)
+            yield answer
+            request.page_token = getattr(answer, "next_page_token", "")
+            if not request.page_token or most:
+                return
+
+    def close(self) -> None:
+        for channel in self._channels.values():
+            channel.close()
+
+    def show(self, document: dict[str, Any], people: Callable[[Console], None]) -> None:
+        """One JSON document on stdout for programs, tables for people."""
+        if self.as_json:
+            click.echo(json.dumps(document, ensure_ascii=False))
+        else:
+            people(console())
+
+
+def console() -> Console:
+    """Wide enough for keys where the output is not a terminal."""
+    return Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 200)
+
+
+def table(title: str, columns: list[str], rows: list[list[str]]) -> Table:
+    """A plain table; lot keys are never cut."""
+    shown = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        shown.add_column(column, overflow="fold")
+    for row in rows:
+        shown.add_row(*row)
+    return shown
+
+
+@contextmanager
+def plain_errors() -> Iterator[None]:
+    """Turn what gRPC raises into one sentence."""
+    try:
+        yield
+    except grpc.RpcError as error:
+        _fail(error)
+
+
+def _fail(error: Any) -> NoReturn:
+    code: grpc.StatusCode = error.code()
+    if code == grpc.StatusCode.UNAVAILABLE and not reason_of(error)[0]:
+        raise Failure(
+            "the service does not answer (UNAVAILABLE); 'pharmaloop status' shows which are up"
+        ) from None
+    if code == grpc.StatusCode.DEADLINE_EXCEEDED:
+        raise Failure("the service did not answer in time (DEADLINE_EXCEEDED); try again") from None
+    reason, where = reason_of(error)
+    told = f"{reason or code.name}, field {where}" if where else reason or code.name
+    raise Failure(f"{error.details() or 'the call failed'} ({told})") from None
+
+
+class LotArgument(click.ParamType):
+    """A canonical lot key; a bare lot string is refused, never guessed."""
+
+    name = "lot"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        try:
+            parse_lot(str(value))
+        except Invalid as error:
+            self.fail(
+                f"{error.description}, for example maker-1/item/granulate/G-0041; "
+                "'pharmaloop deviations' and 'pharmaloop loops' list keys",
+                param,
+                ctx,
+            )
+        return str(value)
+
+
+LOT = LotArgument()

@@ -1,0 +1,97 @@
+"""What the site has said of a run to the others: the aggregate of its shared events.
+
+It keeps the last statement of each kind byte for byte, so that nothing is
+said twice and every change is said. Only numbers leave the site here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from google.protobuf.message import Message
+
+from pharmaloop.clinical.v1 import events_pb2 as clinical
+from services.clinical.domain.holdings import Holding
+
+
+@dataclass(frozen=True)
+class Statements:
+    """The last ExposureReceived, PlansOpened and ResponsesSummarised; empty before the first."""
+
+    received: bytes = b""
+    opened: bytes = b""
+    summarised: bytes = b""
+    bulks: int = 0
+
+
+def evolve(state: Statements | None, event: object) -> Statements:
+    """The statements after one more."""
+    state = state or Statements()
+    if isinstance(event, clinical.ExposureReceived):
+        return replace(state, received=event.SerializeToString())
+    if isinstance(event, clinical.PlansOpened):
+        return replace(state, opened=event.SerializeToString())
+    if isinstance(event, clinical.ResponsesSummarised):
+        return replace(state, summarised=event.SerializeToString())
+    assert isinstance(event, clinical.MonitoringPlansOpened)
+    return replace(state, bulks=state.bulks + 1)
+
+
+def received(holding: Holding, site: str) -> clinical.ExposureReceived:
+    """The acknowledgement; only for a holding that matches its announcement."""
+    assert holding.announced is not None
+    return clinical.ExposureReceived(
+        run=holding.run,
+        site=site,
+        epoch=holding.announced.epoch,
+        n=holding.members,
+        digest=bytes.fromhex(holding.digest),
+        only_in_trace=holding.only_in_trace,
+        only_at_site=holding.only_at_site,
+        patients=holding.patients,
+    )
+
+
+def opened(holding: Holding, site: str) -> clinical.PlansOpened:
+    return clinical.PlansOpened(
+        run=holding.run,
+        site=site,
+        patients=holding.patients,
+        plans=holding.plans,
+        without_consent=holding.declined,
+    )
+
+
+def summary(holding: Holding, site: str) -> clinical.ResponsesSummarised:
+    lots = [
+        clinical.LotResponses(lot=lot, plans=count.plans, answered=count.answered, affected=count.affected)
+        for lot, count in sorted(holding.lots.items())
+        if count.plans
+    ]
+    return clinical.ResponsesSummarised(
+        run=holding.run,
+        site=site,
+        plans=holding.plans,
+        answered=holding.answered,
+        affected=holding.affected,
+        complete=holding.complete,
+        lots=lots,
+    )
+
+
+def news(said: Statements | None, holding: Holding, site: str, bulk: bool) -> list[Message]:
+    """What is to be said now: whatever may be said and was not said just so before.
+
+    The acknowledgement waits until the holding equals the announcement; the
+    number of plans until all members are there, or for a bulk; the summary for
+    the first plan or the first acknowledgement.
+    """
+    said = said or Statements()
+    due: list[tuple[Message, bytes]] = []
+    if holding.gathered or bulk:
+        due.append((opened(holding, site), said.opened))
+    if holding.matched:
+        due.append((received(holding, site), said.received))
+    if holding.matched or holding.plans or said.summarised:
+        due.append((summary(holding, site), said.summarised))
+    return [message for message, before in due if message.SerializeToString() != before]

@@ -1,0 +1,95 @@
+"""Draw the conclusions: called after every change of what the site holds of a run.
+
+It looks at the state alone and never at what changed it, so that any order of
+events ends in the same plans and the same statements. Before all announced
+members are there only full bulks of plans leave: a run of ten thousand
+patients must not open them all in one transaction, nor one by one.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from services.clinical.domain import dispenses, holdings, moments, patients, plans, statements
+from services.clinical.domain.holdings import Holding
+from services.clinical.domain.patients import Patient
+from services.clinical.domain.plans import Plan
+from services.clinical.handlers.here import Here
+from services.clinical.views import DISPENSES, HOLDINGS, LOTS, PATIENTS, PLANS, STATEMENTS
+from services.kit.ids import plan_id
+from services.kit.work import Work, moment_text
+
+FOLLOW_UP_STEP = "follow-up"
+
+
+def settle(here: Here, work: Work, holding: Holding) -> Holding:
+    """Tell the trace what only the site has, open plans, say what is new; the holding is kept."""
+    if holding.matched and holding.unlooked:
+        holding = _tell_trace(here, work, holding)
+    holding, opened = _open_plans(here, work, holding)
+    id, place = here.id_of(holding.run), {"case": holding.case, "run": holding.run}
+    work.put(HOLDINGS, id, holding)
+    for bulk in plans.bulks(holding.run, here.site, opened):
+        work.apply(STATEMENTS, id, bulk, site=here.site, **place)
+    for message in statements.news(work.get(STATEMENTS, id), holding, here.site, bool(opened)):
+        work.apply(STATEMENTS, id, message, **place)
+    return holding
+
+
+def _tell_trace(here: Here, work: Work, holding: Holding) -> Holding:
+    """Record as dispense facts what the site has of listed lots and the journal has not."""
+    work.load(LOTS, holding.unlooked)
+    for name in holding.unlooked:
+        lot = work.get(LOTS, name)
+        if lot is None or lot.own_records <= holding.lot(name).shown:
+            continue
+        for id, dispense in work.where(DISPENSES, "lots", name).items():
+            own = dispense.own
+            if own is None or own.lot != name or dispense.reported:
+                continue
+            if not dispenses.in_journal(dispense, holding.run):
+                _report(here, work, id, dispense, own)
+    return holdings.looked(holding)
+
+
+def _report(here: Here, work: Work, id: str, dispense: dispenses.Dispense, own: dispenses.OwnRecord) -> None:
+    fact = dispenses.fact(dispense, own, here.site, moments.stamp_of(own.at))
+    work.emit_fact(fact, id, subject=id)
+    work.put(DISPENSES, id, dispenses.reported(dispense))
+
+
+def _open_plans(here: Here, work: Work, holding: Holding) -> tuple[Holding, list[Plan]]:
+    """Open the plans of those who wait and still consent: all of them, or full bulks."""
+    ready = len(holding.waiting)
+    if not holding.gathered:
+        ready -= ready % plans.BULK
+    if not ready:
+        return holding, []
+    moment = moment_text(here.now())
+    opened = [
+        plan for name in _ready(work, holding, ready) if (plan := _open_plan(work, holding.run, name, moment))
+    ]
+    settled = holdings.plans_opened(holding, ready, opened)
+    if settled.due > holding.due:
+        work.due(FOLLOW_UP_STEP, holding.run, datetime.fromisoformat(settled.due))
+    return settled, opened
+
+
+def _ready(work: Work, holding: Holding, ready: int) -> tuple[str, ...]:
+    names = holding.waiting[:ready]
+    work.load(PATIENTS, names)
+    work.load(PLANS, (plan_id(holding.run, name) for name in names))
+    return names
+
+
+def _open_plan(work: Work, run: str, pseudonym: str, moment: str) -> Plan | None:
+    """Open one plan; None when the patient withdrew their consent while they waited."""
+    id = plan_id(run, pseudonym)
+    plan, patient = work.get(PLANS, id) or Plan(id), work.get(PATIENTS, pseudonym) or Patient(pseudonym)
+    if not patient.consent:
+        work.put(PATIENTS, pseudonym, patients.without_plan(patient, run))
+        work.put(PLANS, id, plans.at_stage(plan, "declined"))
+        return None
+    opened = plans.opened(plan, moment)
+    work.put(PLANS, id, opened)
+    return opened

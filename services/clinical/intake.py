@@ -1,0 +1,169 @@
+"""From what a source sends to a fact, or to the reason why it is none.
+
+Only form is judged here: a fact happened, and no rule of the domain may
+refuse it. What is personal is sealed under the patient's own key before it
+leaves this module, so nothing behind it ever sees it in the clear.
+"""
+
+from __future__ import annotations
+
+import math
+import uuid
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from google.protobuf.message import Message
+
+from pharmaloop.clinical.v1 import events_pb2 as clinical
+from pharmaloop.clinical.v1 import service_pb2 as api
+from pharmaloop.common.v1 import types_pb2 as common
+from services.kit.errors import Invalid, Unknown
+from services.kit.facts import Fact
+from services.kit.ids import derived_id, dispense_id, parse_lot
+from services.kit.sealing import Sealer, subject_key
+
+_SEXES = ("F", "M", "U")
+_OLDEST_YEARS = 130
+_LONGEST_PSEUDONYM = 128
+_LONGEST_WORDS = 4000
+_LARGEST_OFFSET_MINUTES = 14 * 60
+
+
+@dataclass(frozen=True)
+class Intake:
+    """Makes the facts of one site."""
+
+    site: str
+    sealer: Sealer
+
+    def subject(self, subject: api.Subject) -> Fact:
+        """Raises Invalid with the field that breaks a rule."""
+        _check_pseudonym(subject.pseudonym)
+        at = moment_of(subject)
+        recorded = clinical.SubjectRecorded(
+            pseudonym=subject.pseudonym, site=self.site, consent=subject.consent, at=subject.at
+        )
+        if subject.HasField("profile"):
+            _check_profile(subject.profile)
+            recorded.profile.CopyFrom(self._seal(subject.profile, subject.pseudonym))
+        consent = "consent" if subject.consent else "no consent"
+        id = derived_id("subject", self.site, subject.pseudonym, at.isoformat(), consent)
+        return Fact(recorded, id, at, subject.pseudonym)
+
+    def medication(self, record: clinical.MedicationRecorded) -> Fact:
+        """Raises Invalid with the field that breaks a rule."""
+        if record.site not in ("", self.site):
+            raise Invalid("UNKNOWN_SITE", _other_site(record.site, self.site), "site")
+        _check_pseudonym(record.pseudonym)
+        parse_lot(record.lot)
+        _check_quantity(record)
+        at = moment_of(record)
+        filled = clinical.MedicationRecorded()
+        filled.CopyFrom(record)
+        filled.site, filled.dispense = self.site, self._dispense(record)
+        return Fact(filled, derived_id("medication", filled.dispense), at, filled.dispense)
+
+    def _dispense(self, record: clinical.MedicationRecorded) -> str:
+        if not record.order:
+            if not record.dispense:
+                raise Invalid("REQUIRED", "give the order number, or the id of the dispense", "order")
+            return record.dispense
+        derived = dispense_id(self.site, record.order, record.lot)
+        if record.dispense not in ("", derived):
+            raise Invalid(
+                "ID_MISMATCH",
+                f"the id made from site, order and lot is {derived}; leave the id out, or correct the order",
+                "dispense",
+            )
+        return derived
+
+    def response(self, request: api.RecordResponseRequest) -> Fact:
+        """Raises Invalid with the field that breaks a rule."""
+        at = check_response(request)
+        recorded = clinical.ResponseRecorded(
+            plan=request.plan,
+            site=self.site,
+            pseudonym=request.pseudonym,
+            affected=request.affected,
+            at=request.at,
+        )
+        if request.words:
+            recorded.text.CopyFrom(self._seal(clinical.ResponseText(words=request.words), request.pseudonym))
+        return Fact(recorded, derived_id("response", request.plan, request.request_id), at, request.plan)
+
+    def _seal(self, message: Message, pseudonym: str) -> common.Sealed:
+        return self.sealer.seal(message, subject_key(self.site, pseudonym))
+
+
+def check_response(request: api.RecordResponseRequest) -> datetime:
+    """When the patient answered; Invalid with the field that breaks a rule."""
+    _check_plan_id(request.plan)
+    _check_pseudonym(request.pseudonym)
+    if len(request.words) > _LONGEST_WORDS:
+        raise Invalid("TOO_LONG", f"an answer has at most {_LONGEST_WORDS} characters", "words")
+    return moment_of(request)
+
+
+def check_site(named: str, site: str) -> None:
+    """Refuse a call that means another site, or none."""
+    if named != site:
+        raise Unknown("UNKNOWN_SITE", _other_site(named, site), "site")
+
+
+def _other_site(named: str, site: str) -> str:
+    return f"this is {site!r} and not {named!r}; call the process of the site that you mean"
+
+
+def moment_of(
+    record: api.Subject | clinical.MedicationRecorded | api.RecordResponseRequest,
+) -> datetime:
+    """When the fact happened, UTC."""
+    if not record.at.HasField("at"):
+        raise Invalid("REQUIRED", "say when it happened, with the source's offset from UTC", "at")
+    if abs(record.at.offset_minutes) > _LARGEST_OFFSET_MINUTES:
+        raise Invalid("OUT_OF_RANGE", "an offset from UTC is 14 hours at most", "at.offset_minutes")
+    try:
+        return record.at.at.ToDatetime(tzinfo=UTC)
+    except (ValueError, OverflowError):
+        raise Invalid("OUT_OF_RANGE", "the moment is none between the years 1 and 9999", "at.at") from None
+
+
+def _check_pseudonym(pseudonym: str) -> None:
+    if not pseudonym:
+        raise Invalid("REQUIRED", "give the patient's pseudonym at the site", "pseudonym")
+    # A bar would make two entries of the exposure digest look alike.
+    if len(pseudonym) > _LONGEST_PSEUDONYM or not pseudonym.isprintable() or set(pseudonym) & set("| "):
+        raise Invalid(
+            "MALFORMED",
+            f"a pseudonym has at most {_LONGEST_PSEUDONYM} printable characters, no blank and no '|'",
+            "pseudonym",
+        )
+
+
+def _check_profile(profile: clinical.SubjectProfile) -> None:
+    if not 0 <= profile.age_years <= _OLDEST_YEARS:
+        raise Invalid("OUT_OF_RANGE", f"an age is 0 to {_OLDEST_YEARS} years", "profile.age_years")
+    if profile.sex not in _SEXES:
+        raise Invalid("UNKNOWN_CODE", f"write the sex as one of {', '.join(_SEXES)}", "profile.sex")
+
+
+def _check_quantity(record: clinical.MedicationRecorded) -> None:
+    if not record.HasField("quantity"):
+        return
+    if not math.isfinite(record.quantity.value):
+        raise Invalid("NOT_FINITE", "a quantity is a finite number", "quantity.value")
+    if record.quantity.value < 0:
+        raise Invalid("OUT_OF_RANGE", "a quantity is not negative", "quantity.value")
+    if not record.quantity.unit:
+        raise Invalid("REQUIRED", "give the unit's UCUM code, for example '{tablet}'", "quantity.unit")
+
+
+def _check_plan_id(plan: str) -> None:
+    if not plan:
+        raise Invalid("REQUIRED", "give the id of the plan that is answered", "plan")
+    try:
+        canonical = str(uuid.UUID(plan)) == plan
+    except ValueError:
+        canonical = False
+    if not canonical:
+        raise Invalid("MALFORMED", "that is no plan's id; ListPlans shows the plans", "plan")

@@ -1,0 +1,74 @@
+"""Composition root of clinical: one process is one site."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import Field
+
+from pharmaloop.clinical.v1 import events_pb2 as clinical
+from pharmaloop.clinical.v1 import service_pb2_grpc as api_grpc
+from services.clinical.api import ClinicalApi
+from services.clinical.domain import moments
+from services.clinical.handlers import Here, commands, events
+from services.clinical.handlers.settle import FOLLOW_UP_STEP
+from services.clinical.keys import digest_keys
+from services.clinical.views import KINDS
+from services.kit.app import App, ServiceSpec, main
+from services.kit.runners.batch import Reactor
+from services.kit.runners.step import Again, StepFunction
+from services.kit.settings import ServiceSettings
+from services.kit.work import Step
+
+
+class ClinicalSettings(ServiceSettings):
+    """What a site needs to know of itself."""
+
+    site: str = Field(default="hospital-a", pattern=r"^[a-z0-9][a-z0-9-]*$", description="id of the site")
+    site_name: str = Field(default="Hospital A", min_length=1, description="its name for people")
+
+
+def _servicer(app: App, server: Any) -> None:
+    api_grpc.add_ClinicalServiceServicer_to_server(ClinicalApi(app), server)
+
+
+async def _register(app: App) -> None:
+    """The site takes part from its first start on; a later start says nothing new."""
+    site = clinical.SiteRegistered(site=app.site, name=app.settings.site_name)
+    request_id = f"register/{site.site}/{site.name}"
+    await app.decider.submit("RegisterSite", site, request_id=request_id, actor="platform")
+
+
+def make_spec() -> ServiceSpec:
+    """The service; its handlers are connected to the site when the workers start."""
+    here = Here()
+
+    def steps(app: App) -> Mapping[str, StepFunction]:
+        here.connect(app.site, digest_keys(app.sealer), app.clock)
+
+        async def end_follow_up(step: Step) -> Again | None:
+            last = clinical.MonitoringPlan(run=step.key, due=moments.stamp_of(step.due))
+            request_id = f"follow-up/{step.key}/{step.due}"
+            await app.decider.submit("EndFollowUp", last, request_id=request_id, actor="platform")
+            return None
+
+        return {FOLLOW_UP_STEP: end_follow_up}
+
+    return ServiceSpec(
+        name="clinical",
+        rpc_names=("pharmaloop.clinical.v1.ClinicalService",),
+        servicer=_servicer,
+        kinds=KINDS,
+        reactors=(Reactor("exposure", events(here)),),
+        commands=commands(here),
+        steps=steps,
+        settings=ClinicalSettings,
+        on_start=_register,
+    )
+
+
+SPEC = make_spec()
+
+if __name__ == "__main__":
+    main(SPEC)

@@ -1,0 +1,20 @@
+"""Stored states of a site."""
+
+from __future__ import annotations
+
+from services.clinical.domain import sites, statements
+from services.clinical.domain.dispenses import Dispense
+from services.clinical.domain.holdings import Holding
+from services.clinical.domain.lots import Lot
+from services.clinical.domain.patients import Patient
+from services.clinical.domain.plans import Plan
+from services.kit.store.kinds import Kind
+
+SITES: Kind[sites.Site] = Kind("site", sites.Site, evolve=sites.evolve)
+STATEMENTS: Kind[statements.Statements] = Kind("exposure", statements.Statements, evolve=statements.evolve)
+PATIENTS: Kind[Patient] = Kind("patient", Patient)
+DISPENSES: Kind[Dispense] = Kind("dispense", Dispense, ("lots", "entries"))
+LOTS: Kind[Lot] = Kind("lot", Lot)
+HOLDINGS: Kind[Holding] = Kind("holding", Holding)
+PLANS: Kind[Plan] = Kind("plan", Plan, ("run", "pseudonym"))
+KINDS = (SITES, STATEMENTS, PATIENTS, DISPENSES, LOTS, HOLDINGS, PLANS)

@@ -1,0 +1,94 @@
+"""What golden runs do, estimated robustly: medians and re-weighted regressions, point by point.
+
+A few odd runs among the good ones must not become the golden run, so no plain
+mean or least-squares fit is used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from services.production.domain.maturity import Floats, Ints, Recipe
+from services.production.domain.residuals import Aligned, Golden, places
+
+#: A point of the axis with fewer samples than this shares its estimate with its neighbour.
+MIN_SAMPLES = 30
+_PULL = 0.02  # how firmly the gain is held to 1 ("as it was") when the data say little
+_STEPS = 4
+
+
+def estimate(recipe: Recipe, runs: Sequence[Aligned]) -> Golden:
+    """Means, intercepts and gains of the golden run; its spreads are still nought."""
+    values = np.vstack([run.values for run in runs])
+    past = np.vstack([run.references for run in runs])
+    at = np.vstack([places(recipe, run.points) for run in runs])
+    columns = [_column(recipe, at[:, tag], values[:, tag], past[:, tag]) for tag in range(len(recipe.tags))]
+    mean, intercept, gain, learnt = (np.stack(part) for part in zip(*columns, strict=True))
+    nought = np.zeros_like(mean)
+    return Golden(mean, nought, intercept, gain, nought, learnt.astype(np.bool_))
+
+
+def _column(recipe: Recipe, at: Ints, values: Floats, past: Floats) -> tuple[Floats, Floats, Floats, Floats]:
+    """One tag at every point: mean, intercept, gain, and whether a shift was learnt."""
+    known = ~np.isnan(values)
+    at, values, past = at[known], values[known], past[known]
+    per_phase = len(recipe.ages)
+    size = per_phase * max(len(programme.phases) for programme in recipe.programmes())
+    mean, intercept, gain, learnt = (
+        np.full(size, _middle(values)),
+        np.zeros(size),
+        np.ones(size),
+        np.zeros(size),
+    )
+    for first in range(0, size, per_phase):
+        for points in _groups(at, first, first + per_phase):
+            rows = (at >= points.start) & (at < points.stop)
+            if not rows.any():
+                continue
+            mean[points] = np.median(values[rows])
+            both = rows & ~np.isnan(past)
+            if both.sum() >= MIN_SAMPLES:
+                intercept[points], gain[points] = _line(past[both], values[both])
+                learnt[points] = 1.0
+    return mean, intercept, gain, learnt
+
+
+def _middle(values: Floats) -> float:
+    return float(np.median(values)) if len(values) else 0.0
+
+
+def _groups(at: Ints, first: int, stop: int) -> list[slice]:
+    """Neighbouring points of one phase, joined until each group has MIN_SAMPLES; the rest joins the last."""
+    counts = np.bincount(at[(at >= first) & (at < stop)] - first, minlength=stop - first)
+    groups, begin, held = [], first, 0
+    for place in range(first, stop):
+        held += int(counts[place - first])
+        if held >= MIN_SAMPLES:
+            groups.append(slice(begin, place + 1))
+            begin, held = place + 1, 0
+    if not groups:
+        return [slice(first, stop)]
+    groups[-1] = slice(groups[-1].start, stop)
+    return groups
+
+
+def _line(past: Floats, values: Floats) -> tuple[float, float]:
+    """Intercept and gain by iteratively re-weighted least squares; residuals beyond 1.5 spreads count less."""
+    x, y = past - np.median(past), values - np.median(values)
+    pull = _PULL * (_spread(x) ** 2 * len(x) + 1e-9)
+    weights = np.ones(len(x))
+    for _ in range(_STEPS):
+        gain = float((np.sum(weights * x * y) + pull) / (np.sum(weights * x * x) + pull))
+        left = y - gain * x
+        left = left - np.median(left)
+        size = 1.5 * _spread(left) + 1e-9
+        weights = np.minimum(1.0, size / np.maximum(np.abs(left), size)) ** 2
+    return float(np.median(values - gain * past)), gain
+
+
+def _spread(values: npt.NDArray[np.float64]) -> float:
+    """Standard deviation by the median of absolute deviations (1.4826 for a normal distribution)."""
+    return 1.4826 * float(np.median(np.abs(values - np.median(values))))

@@ -1,0 +1,180 @@
+"""What the detector keeps of a run, and which model and limits judge it.
+
+Readings, lots, models and limits come on four topics in any order, and a
+missed deviation harms patients. So nothing is judged by what happened to
+arrive first: a run is judged by what was in force when its lot was started,
+over all its samples, whenever one of these becomes known or grows.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from pharmaloop.production.v1 import events_pb2 as events
+from services.production.domain import limits, maturity, samples
+from services.production.domain.golden import GoldenModel
+from services.production.domain.limits import Limits
+from services.production.domain.monitor import Alarm, judge
+from services.production.domain.samples import Samples
+
+#: So many of a product's started lots are judged again when a model or a limit comes late.
+_RECENT = 64
+
+
+@dataclass(frozen=True)
+class Basis:
+    """What judges a run: a model, and the limits that were changed by signature."""
+
+    version: str
+    limits: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Version:
+    """A model's version and since when it is in force (platform time, ISO)."""
+
+    version: str
+    at: str
+
+
+@dataclass(frozen=True)
+class Started:
+    """A run to judge: its watch, and when its lot was started (platform time, ISO)."""
+
+    watch: str
+    at: str
+
+
+@dataclass(frozen=True)
+class Product:
+    """The detector's copy of a product's models and limits, and the runs that they judge."""
+
+    product: str
+    limits: Limits
+    versions: tuple[Version, ...] = ()
+    runs: tuple[Started, ...] = ()
+
+    def basis(self, start: str) -> Basis | None:
+        """What was in force at a moment; the first model for what was before it."""
+        if not self.versions:
+            return None
+        before = [version for version in self.versions if version.at <= start]
+        return Basis((before or self.versions[:1])[-1].version, self.limits.at(start))
+
+    def concerned(self, since: str) -> list[str]:
+        """The runs that something in force since then judges."""
+        first = bool(self.versions) and self.versions[0].at == since
+        return [run.watch for run in self.runs if first or run.at >= since]
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """A model as it came, in the service's own coding."""
+
+    model: bytes
+
+
+@dataclass(frozen=True)
+class Watch:
+    """A run under watch. `start` and `product` are empty while its lot is not known here;
+    `found` are the tags that have a deviation."""
+
+    lot: str
+    equipment: str
+    product: str = ""
+    start: str = ""
+    samples: Samples = field(default_factory=Samples)
+    found: tuple[str, ...] = ()
+
+
+def registered(held: Product, watch: str, at: str) -> Product:
+    """The product with a run more; without a model all are kept, for they wait for it."""
+    runs = sorted({*held.runs, Started(watch, at)}, key=lambda run: (run.at, run.watch))
+    return replace(held, runs=tuple(runs[-_RECENT:] if held.versions else runs))
+
+
+def trained(held: Product, version: str, at: str) -> Product:
+    """The product with a model more."""
+    versions = sorted({*held.versions, Version(version, at)}, key=lambda known: known.at)
+    return replace(held, versions=tuple(versions))
+
+
+def limited(held: Product, event: events.ProcessLimitChanged, at: str) -> Product:
+    """The product with a changed limit more."""
+    return replace(held, limits=limits.change(held.limits, event, at))
+
+
+def begun(held: Watch, product: str, start: str) -> Watch:
+    """The run, now that its lot is known."""
+    return replace(held, product=product, start=start)
+
+
+def taken(held: Watch, more: Samples) -> Watch:
+    """The run with samples more; what is held already has no effect."""
+    return replace(held, samples=samples.joined(held.samples, more))
+
+
+def judged(held: Watch, basis: Basis, model: GoldenModel) -> tuple[Watch, list[events.DeviationDetected]]:
+    """Judge the run as far as its samples go: what is newly found, with the run that knows it.
+
+    A model does not judge the runs it was made from.
+    """
+    if held.lot in model.calibration_lots:
+        return held, []
+    alarms = judge(model, basis.limits, recorded(held.lot, held.samples))
+    fresh = [alarm for alarm in alarms if alarm.tag not in held.found]
+    found = (*held.found, *(alarm.tag for alarm in fresh))
+    return replace(held, found=found), [_detected(held, basis, alarm) for alarm in fresh]
+
+
+def recorded(lot: str, held: Samples) -> maturity.Run:
+    """The samples as the golden run sees them: seconds since the first one."""
+    table = held.table()
+    axis = held.axis()
+    seconds = (axis - axis[:1]) / 1_000_000
+    return maturity.Run(
+        lot=lot,
+        tags=tuple(table),
+        times=tuple(seconds.tolist()),
+        values=tuple(tuple(np.nan_to_num(values).tolist()) for values in table.values()),
+        good=tuple(tuple((~np.isnan(values)).tolist()) for values in table.values()),
+    )
+
+
+def _detected(held: Watch, basis: Basis, alarm: Alarm) -> events.DeviationDetected:
+    """The event of an alarm; its id is the service's to give."""
+    first = int(held.samples.axis()[0])
+
+    def moment(seconds: float) -> Timestamp:
+        stamp = Timestamp()
+        stamp.FromMicroseconds(first + round(seconds * 1_000_000))
+        return stamp
+
+    return events.DeviationDetected(
+        lot=held.lot,
+        product=held.product,
+        equipment=held.equipment,
+        tag=alarm.tag,
+        phase=alarm.phase,
+        first_out=moment(alarm.first_out),
+        detected=moment(alarm.detected),
+        magnitude=alarm.magnitude,
+        rule=alarm.rule,
+        model_version=basis.version,
+        limit=alarm.limit,
+        evidence=[
+            events.EvidencePoint(
+                at=moment(point.seconds),
+                value=point.value,
+                expected=point.expected,
+                low=point.low,
+                high=point.high,
+            )
+            for point in alarm.evidence
+        ],
+        unit=held.samples.units()[alarm.tag],
+        samples_out=alarm.samples_out,
+    )

@@ -1,0 +1,49 @@
+"""What production does with events and commands, on one page."""
+
+from __future__ import annotations
+
+from pharmaloop.clinical.v1 import events_pb2 as clinical
+from pharmaloop.loops.v1 import events_pb2 as loops
+from pharmaloop.production.v1 import events_pb2 as production
+from pharmaloop.traceability.v1 import events_pb2 as traceability
+from services.kit.runners.batch import Events
+from services.kit.runners.decider import Command
+from services.production.handlers import commands, detector, history, lists, quality
+
+#: Judges readings online against the golden run of their product.
+DETECTOR: Events = {
+    production.ReadingsRecorded: detector.on_readings_recorded,
+    production.LotStarted: detector.on_lot_started,
+    production.GoldenModelTrained: detector.on_golden_model_trained,
+    production.ProcessLimitChanged: detector.on_process_limit_changed,
+}
+#: Answers the safety loop: holds lots, gathers evidence, proposes actions.
+QUALITY: Events = {
+    loops.SafetyRunOpened: quality.on_safety_run_opened,
+    traceability.LotImplicated: quality.on_lot_implicated,
+    traceability.ExposureAnnounced: quality.on_exposure_announced,
+    traceability.ExposureSealed: quality.on_exposure_sealed,
+    clinical.ResponsesSummarised: quality.on_responses_summarised,
+}
+#: Keeps the recorded runs.
+HISTORY: Events = {production.ReadingsRecorded: history.on_readings_recorded}
+#: Keeps the rows that people page through.
+LISTS: Events = {
+    production.DeviationDetected: lists.on_deviation_detected,
+    production.DeviationConfirmed: lists.on_deviation_judged,
+    production.DeviationRejected: lists.on_deviation_judged,
+    production.CapaProposed: lists.on_capa_proposed,
+    production.CapaApproved: lists.on_capa_approved,
+}
+COMMANDS: dict[str, Command] = {
+    "RegisterEquipment": commands.register_equipment,
+    "StartLot": commands.start_lot,
+    "CompleteLot": commands.complete_lot,
+    "HoldLot": commands.hold_lot,
+    "ReleaseLot": commands.release_lot,
+    "RejectLot": commands.reject_lot,
+    "ConfirmDeviation": commands.confirm_deviation,
+    "RejectDeviation": commands.reject_deviation,
+    "TrainModel": commands.train_model,
+    "ApproveCapa": commands.approve_capa,
+}

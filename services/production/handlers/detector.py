@@ -1,0 +1,94 @@
+"""Judges runs online and opens deviations; what it lacks yet, it waits for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import cast
+
+from pharmaloop.production.v1 import events_pb2 as events
+from services.kit.envelope import Event
+from services.kit.ids import derived_id
+from services.kit.log import get_logger
+from services.kit.work import Work, moment_text
+from services.production.domain import lot as lots
+from services.production.domain import samples, watch
+from services.production.domain.limits import Limits
+from services.production.domain.watch import Parameters, Product, Watch
+from services.production.handlers.models import opened
+from services.production.views import LOTS, PARAMETERS, PRODUCTS, WATCHES, run_id
+
+_log = get_logger("production.detector")
+
+
+def on_readings_recorded(work: Work, event: Event) -> None:
+    batch = cast(events.ReadingsRecorded, event.message)
+    id = run_id(batch.lot, batch.equipment)
+    held = work.get(WATCHES, id) or Watch(batch.lot, batch.equipment)
+    grown = watch.taken(held, samples.of(batch))
+    if grown.samples.points > samples.MAX_POINTS:
+        _log.warning("run too long, the rest is not judged", lot=batch.lot, equipment=batch.equipment)
+    elif grown != held:
+        _judge(work, id, grown)
+
+
+def on_lot_started(work: Work, event: Event) -> None:
+    started = cast(events.LotStarted, event.message)
+    id, at = run_id(started.lot, started.equipment), moment_text(event.time)
+    held = work.get(WATCHES, id) or Watch(started.lot, started.equipment)
+    product = watch.registered(_product(work, started.product), id, at)
+    work.put(PRODUCTS, product.product, product)
+    _judge(work, id, watch.begun(held, started.product, at))
+
+
+def on_golden_model_trained(work: Work, event: Event) -> None:
+    trained = cast(events.GoldenModelTrained, event.message)
+    at = moment_text(event.time)
+    product = watch.trained(_product(work, trained.product), trained.version, at)
+    work.put(PRODUCTS, product.product, product)
+    work.put(PARAMETERS, _parameters_id(product.product, trained.version), Parameters(trained.parameters))
+    _judge_again(work, product.concerned(at))
+
+
+def on_process_limit_changed(work: Work, event: Event) -> None:
+    changed = cast(events.ProcessLimitChanged, event.message)
+    at = moment_text(event.time)
+    product = watch.limited(_product(work, changed.product), changed, at)
+    work.put(PRODUCTS, product.product, product)
+    _judge_again(work, product.concerned(at))
+
+
+def _product(work: Work, product: str) -> Product:
+    return work.get(PRODUCTS, product) or Product(product, Limits(product))
+
+
+def _parameters_id(product: str, version: str) -> str:
+    return f"{product}|{version}"
+
+
+def _judge_again(work: Work, ids: Iterable[str]) -> None:
+    waiting = list(ids)
+    work.load(WATCHES, waiting)
+    for id in waiting:
+        held = work.get(WATCHES, id)
+        if held is not None:
+            _judge(work, id, held)
+
+
+def _judge(work: Work, id: str, held: Watch) -> None:
+    """Store the run, judged as far as its samples go, if all it needs is there."""
+    product = work.get(PRODUCTS, held.product) if held.product else None
+    basis = product.basis(held.start) if product else None
+    if basis is not None:
+        parameters = work.get(PARAMETERS, _parameters_id(held.product, basis.version))
+        assert parameters is not None, "stored with the version that names it"
+        held, found = watch.judged(held, basis, opened(parameters.model))
+        _open(work, held, found)
+    work.put(WATCHES, id, held)
+
+
+def _open(work: Work, held: Watch, found: Iterable[events.DeviationDetected]) -> None:
+    """Open each deviation once for its lot and tag."""
+    for detected in found:
+        detected.deviation = derived_id("deviation", held.lot, detected.tag)
+        for decided in lots.decide_detect(work.get(LOTS, held.lot), detected):
+            work.apply(LOTS, held.lot, decided)

@@ -1,0 +1,34 @@
+"""Composition root of production."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pharmaloop.production.v1 import service_pb2_grpc as api_grpc
+from services.kit.app import App, ServiceSpec, main
+from services.kit.runners.batch import Reactor, projector
+from services.production import handlers
+from services.production.api import ProductionApi
+from services.production.views import KINDS
+
+
+def _servicer(app: App, server: Any) -> None:
+    api_grpc.add_ProductionServiceServicer_to_server(ProductionApi(app), server)
+
+
+SPEC = ServiceSpec(
+    name="production",
+    rpc_names=("pharmaloop.production.v1.ProductionService",),
+    servicer=_servicer,
+    kinds=KINDS,
+    reactors=(
+        Reactor("detector", handlers.DETECTOR),
+        Reactor("quality", handlers.QUALITY),
+        projector("history", handlers.HISTORY),
+        projector("lists", handlers.LISTS),
+    ),
+    commands=handlers.COMMANDS,
+)
+
+if __name__ == "__main__":
+    main(SPEC)

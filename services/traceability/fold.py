@@ -1,0 +1,220 @@
+"""The fold: what each fact does to the graph, and to the journals that watch it.
+
+It never blocks and never refuses a fact. From a run's watch on, what is
+folded for a watched lot joins the run's journal in the same transaction;
+what belongs to a sealed run names its successor.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import cast
+
+from pharmaloop.clinical.v1 import events_pb2 as clinical
+from pharmaloop.loops.v1 import events_pb2 as loops
+from pharmaloop.production.v1 import events_pb2 as production
+from pharmaloop.traceability.v1 import events_pb2 as events
+from services.kit.envelope import Event
+from services.kit.work import Work
+from services.traceability import journal
+from services.traceability.domain import dispense as dispenses
+from services.traceability.domain import graph, run
+from services.traceability.domain.dispense import CONFLICT, OLDER_THAN_LOT, Dispense
+from services.traceability.domain.graph import CYCLE, Node
+from services.traceability.domain.moments import iso, when
+from services.traceability.domain.run import Run, Watch
+from services.traceability.outside import Outside
+from services.traceability.views import (
+    ALL_SITES,
+    DISPENSES,
+    ENTRIES,
+    EXPOSURES,
+    NODES,
+    REGISTRY,
+    RUNS,
+    SUSPECTS,
+    Registry,
+    Suspect,
+)
+
+CUT_STEP = "cut"
+#: How far up a cycle is looked for: each level is a read of its own.
+_ANCESTRY_LEVELS = 100
+_DESCRIPTIONS = {
+    CYCLE: "records make the lot its own ancestor; correct the material record that is wrong",
+    CONFLICT: "its sources name different lots, sites or patients; find out which is right",
+    OLDER_THAN_LOT: "it was dispensed before its lot was made; correct the time that is wrong",
+}
+
+
+def on_material_recorded(outside: Outside, work: Work, event: Event) -> None:
+    record = cast(events.MaterialRecorded, event.message)
+    used = sorted({item.lot for item in record.inputs})
+    before = _nodes(work, {record.lot, *used})
+    after = graph.linked(before, record.lot, used, when(record.at))
+    if graph.may_close_cycle(before, record.lot, used):
+        for lot in graph.on_cycle(_ancestors(work, used), record.lot):
+            after[lot] = replace(after.get(lot) or _node(work, lot), suspect=CYCLE)
+            _flag(work, CYCLE, lot)
+    for node in after.values():
+        _put_node(work, node)
+    if after[record.lot].made != before[record.lot].made:
+        _review_ages(work, record.lot)
+    fresh = [lot for lot in used if lot not in before[record.lot].inputs]
+    for name in sorted({name for lot in fresh for name in before[lot].watches}):
+        parents = [lot for lot in fresh if name in before[lot].watches]
+        _spread(outside, work, name, record.lot, parents)
+
+
+def on_lot_started(work: Work, event: Event) -> None:
+    started = cast(production.LotStarted, event.message)
+    before = _node(work, started.lot)
+    after = graph.exists(before, iso(started.at) if started.HasField("at") else "")
+    _put_node(work, after)
+    if after.made != before.made:
+        _review_ages(work, started.lot)
+
+
+def on_dispense_recorded(outside: Outside, work: Work, event: Event) -> None:
+    record = cast(events.DispenseRecorded, event.message)
+    before = work.get(DISPENSES, record.dispense)
+    dispense = dispenses.claimed(before, record.dispense, dispenses.claim_of(record))
+    nodes = _nodes(work, dispense.lots)
+    dispense = dispenses.aged(dispense, {lot: node.made for lot, node in nodes.items()})
+    if dispense == before:
+        return
+    for node in nodes.values():
+        _put_node(work, node)
+    _put_dispense(work, before, dispense)
+    for name in sorted({name for node in nodes.values() for name in node.watches}):
+        _join(outside, work, name, [dispense])
+
+
+def on_site_registered(outside: Outside, work: Work, event: Event) -> None:
+    site = cast(clinical.SiteRegistered, event.message).site
+    sites = journal.registered(work)
+    if site in sites:
+        return
+    work.put(REGISTRY, ALL_SITES, Registry(graph.joined(sites, [site])))
+    waiting = work.where(ENTRIES, "waiting", site).values()
+    work.load(DISPENSES, [entry.dispense for entry in waiting])
+    running = work.where(RUNS, "sealed", False)
+    for name, watcher in running.items():
+        # Rewritten, so that a walk at the same time cannot miss the site: one of the two is run again.
+        work.put(RUNS, name, watcher)
+    announced = {name for name in running if work.get(EXPOSURES, name)}
+    for name in sorted(announced | {entry.run for entry in waiting}):
+        found = (work.get(DISPENSES, entry.dispense) for entry in waiting if entry.run == name)
+        _join(outside, work, name, [dispense for dispense in found if dispense is not None])
+
+
+def on_safety_run_opened(outside: Outside, work: Work, event: Event) -> None:
+    opened = cast(loops.SafetyRunOpened, event.message)
+    if work.get(RUNS, opened.run) is not None:
+        return
+    _put_node(work, graph.watched(_node(work, opened.lot), opened.run))
+    case = opened.case or event.case
+    work.put(RUNS, opened.run, run.opened(opened.run, case, opened.lot, opened.follows, event.trace))
+    work.due(CUT_STEP, opened.run, outside.now())
+
+
+def on_seal_requested(outside: Outside, work: Work, event: Event) -> None:
+    request = cast(loops.SealRequested, event.message)
+    found = work.get(RUNS, request.run)
+    if found is None or found.sealed:
+        return  # the run's own record stands before this one, under the same key
+    work.put(RUNS, request.run, run.asking(found, request.version))
+    work.due(CUT_STEP, request.run, outside.now())
+
+
+# -- runs that watch ------------------------------------------------------
+
+
+def _join(outside: Outside, work: Work, name: str, found: list[Dispense]) -> None:
+    """Dispenses of watched lots join the run's journal; after its seal they name the successor."""
+    watcher = _run(work, name)
+    if not watcher.sealed:
+        journal.append(work, outside, watcher, found)
+    elif journal.lacks(work, watcher, found):
+        journal.after_seal(work, watcher)
+
+
+def _spread(outside: Outside, work: Work, name: str, lot: str, parents: Iterable[str]) -> None:
+    """A lot was made from watched ones: it is watched, implicated, and to be walked."""
+    node = _node(work, lot)
+    if name in node.watches:
+        return
+    watcher = _run(work, name)
+    if watcher.sealed:
+        journal.after_seal(work, watcher)
+        return
+    depth = 1 + min(watcher.lots[parent] for parent in parents)
+    _put_node(work, graph.watched(node, name))
+    journal.append(work, outside, run.watching(watcher, [Watch(lot, depth)]))
+    work.due(CUT_STEP, name, outside.now())
+
+
+def _run(work: Work, name: str) -> Run:
+    watcher = work.get(RUNS, name)
+    assert watcher is not None, "a watch is set with its run"
+    return watcher
+
+
+# -- nodes and dispenses --------------------------------------------------
+
+
+def _node(work: Work, lot: str) -> Node:
+    return work.get(NODES, lot) or Node(lot)
+
+
+def _nodes(work: Work, lots: Iterable[str]) -> dict[str, Node]:
+    wanted = sorted(lots)
+    work.load(NODES, wanted)
+    return {lot: _node(work, lot) for lot in wanted}
+
+
+def _put_node(work: Work, node: Node) -> None:
+    if work.get(NODES, node.lot) != node:
+        work.put(NODES, node.lot, node)
+
+
+def _ancestors(work: Work, lots: Iterable[str]) -> dict[str, Node]:
+    """The lots and everything they were made from, as far up as is looked."""
+    found: dict[str, Node] = {}
+    level = set(lots)
+    for _ in range(_ANCESTRY_LEVELS):
+        if not level:
+            break
+        found |= _nodes(work, level)
+        level = {above for lot in level for above in found[lot].inputs} - set(found)
+    return found
+
+
+def _put_dispense(work: Work, before: Dispense | None, dispense: Dispense) -> None:
+    work.put(DISPENSES, dispense.dispense, dispense)
+    told = set(before.suspects) if before else set()
+    for reason in sorted(set(dispense.suspects) - told):
+        _flag(work, reason, dispense.lots[0], dispense.dispense)
+    for reason in sorted(told - set(dispense.suspects)):
+        work.drop(SUSPECTS, _suspect_id(reason, dispense.dispense))
+
+
+def _review_ages(work: Work, lot: str) -> None:
+    """A lot's making became known, or earlier: which of its dispenses are older?"""
+    given = work.where(DISPENSES, "lots", lot)
+    nodes = _nodes(work, {name for dispense in given.values() for name in dispense.lots})
+    made = {name: node.made for name, node in nodes.items()}
+    for dispense in given.values():
+        after = dispenses.aged(dispense, made)
+        if after != dispense:
+            _put_dispense(work, dispense, after)
+
+
+def _suspect_id(reason: str, subject: str) -> str:
+    return f"{reason}|{subject}"
+
+
+def _flag(work: Work, reason: str, lot: str, dispense: str = "") -> None:
+    suspect = Suspect(reason, lot, dispense, _DESCRIPTIONS[reason])
+    work.put(SUSPECTS, _suspect_id(reason, dispense or lot), suspect)

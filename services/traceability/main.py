@@ -1,0 +1,49 @@
+"""Composition root of traceability."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pharmaloop.traceability.v1 import service_pb2_grpc as api_grpc
+from services.kit.app import App, ServiceSpec, main
+from services.kit.contracts import event_type
+from services.kit.runners.batch import Reactor
+from services.kit.runners.step import StepFunction
+from services.kit.sealing import LocalKeys
+from services.traceability.api import TraceabilityApi
+from services.traceability.fold import CUT_STEP
+from services.traceability.handlers import CUT_EVENTS, commands, fold_events
+from services.traceability.outside import Outside
+from services.traceability.steps import cut_step
+from services.traceability.views import KINDS
+
+
+def _servicer(app: App, server: Any) -> None:
+    api_grpc.add_TraceabilityServiceServicer_to_server(TraceabilityApi(app), server)
+
+
+def make_spec() -> ServiceSpec:
+    """The service; its handlers are connected to keys and clock when the workers start."""
+    outside = Outside()
+
+    def steps(app: App) -> Mapping[str, StepFunction]:
+        outside.connect(LocalKeys(app.platform.state_dir / "keys"), app.clock)
+        topics = app.contract.names_for([event_type(cls) for cls in CUT_EVENTS])
+        return {CUT_STEP: cut_step(app, topics)}
+
+    return ServiceSpec(
+        name="traceability",
+        rpc_names=("pharmaloop.traceability.v1.TraceabilityService",),
+        servicer=_servicer,
+        kinds=KINDS,
+        reactors=(Reactor("fold", fold_events(outside)),),
+        commands=commands(outside),
+        steps=steps,
+    )
+
+
+SPEC = make_spec()
+
+if __name__ == "__main__":
+    main(SPEC)

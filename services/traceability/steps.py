@@ -1,0 +1,83 @@
+"""The step of the exposure protocol: note a cut, wait until the fold has passed it, go on.
+
+It only reads (positions, ends of the log, the run's row) and submits
+commands, so it may be interrupted anywhere and begun again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable
+
+from google.protobuf.message import Message
+
+from services.kit.app import App
+from services.kit.bus.protocol import Log, Partition
+from services.kit.runners.batch import PARKED
+from services.kit.runners.step import Again
+from services.kit.store.protocol import AsyncStore
+from services.kit.work import Step
+from services.traceability.domain.run import Place, Run
+from services.traceability.protocol import FOLD, note_request, round_request
+from services.traceability.views import RUNS
+
+_FOLDING_SECONDS = 0.02
+_PARKED_SECONDS = 0.5
+
+#: Submits a command: method, request, request id, trace.
+Submit = Callable[[str, Message, str, str], Awaitable[object]]
+FoldedTo = Callable[[], Awaitable[dict[Partition, int]]]
+
+
+class CutStep:
+    """Moves one run's protocol on until it rests or has to wait."""
+
+    def __init__(
+        self, store: AsyncStore, log: Log, folded_to: FoldedTo, submit: Submit, topics: Iterable[str]
+    ) -> None:
+        """`topics` are those that can carry genealogy or dispenses."""
+        self._store = store
+        self._log = log
+        self._folded_to = folded_to
+        self._submit = submit
+        self._topics = tuple(topics)
+
+    async def __call__(self, step: Step) -> Again | None:
+        while True:
+            found = await self._store.get(RUNS, step.key)
+            if found is None or found.state.at_rest:
+                return None
+            run = found.state
+            if run.cut_is_open:
+                if not self._passed(run, await self._folded_to()):
+                    return Again(_FOLDING_SECONDS)
+                await self._command("Walk", run)
+            elif run.may_seal:
+                if await self._store.where(PARKED, "runner", FOLD):
+                    return Again(_PARKED_SECONDS)
+                await self._command("Seal", run)
+            else:
+                await self._note(run)
+
+    async def _note(self, run: Run) -> None:
+        """Note a new cut. The run was read before the ends are: that order is the protocol."""
+        ends = await asyncio.to_thread(self._log.ends, self._topics)
+        cut = [Place(p.topic, p.number, end) for p, end in sorted(ends.items()) if end]
+        request_id = f"{run.run}|{run.round + 1}"
+        await self._submit("NoteCut", note_request(run, cut), request_id, run.trace)
+
+    async def _command(self, method: str, run: Run) -> None:
+        request = round_request(run.run, run.round)
+        await self._submit(method, request, f"{run.run}|{run.round}", run.trace)
+
+    def _passed(self, run: Run, at: dict[Partition, int]) -> bool:
+        return all(at.get(Partition(p.topic, p.partition), 0) >= p.offset for p in run.cut)
+
+
+def cut_step(app: App, topics: Iterable[str]) -> CutStep:
+    """The step on a running service."""
+
+    async def submit(method: str, request: Message, request_id: str, trace: str) -> object:
+        return await app.decider.submit(method, request, request_id=request_id, actor="platform", trace=trace)
+
+    return CutStep(app.store, app.bus.log(), lambda: app.positions.of(FOLD), submit, topics)

@@ -1,0 +1,95 @@
+"""Stored states of traceability, and the queries on them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from services.kit.store.kinds import Get, Kind, Read, Stored, Where
+from services.kit.store.protocol import AsyncStore, AsyncTransaction, Loaded
+from services.traceability.domain import entries, exposure, run
+from services.traceability.domain.dispense import Dispense
+from services.traceability.domain.graph import Node
+
+
+@dataclass(frozen=True)
+class Registry:
+    """The sites that take part."""
+
+    sites: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Suspect:
+    """A fact that was stored and looks wrong, as a person reads it."""
+
+    reason: str
+    lot: str
+    dispense: str
+    description: str
+
+
+NODES: Kind[Node] = Kind("lot_node", Node)
+DISPENSES: Kind[Dispense] = Kind("dispense", Dispense, ("lots",))
+RUNS: Kind[run.Run] = Kind("exposure_run", run.Run, ("root", "sealed"))
+EXPOSURES: Kind[exposure.Exposure] = Kind("exposure", exposure.Exposure, evolve=exposure.evolve)
+ENTRIES: Kind[entries.Entry] = Kind("entry", entries.Entry, ("waiting",))
+REGISTRY: Kind[Registry] = Kind("site_registry", Registry)
+SUSPECTS: Kind[Suspect] = Kind("suspect", Suspect)
+KINDS = (NODES, DISPENSES, RUNS, EXPOSURES, ENTRIES, REGISTRY, SUSPECTS)
+
+#: The one document of the registry.
+ALL_SITES = "sites"
+
+
+class Level(NamedTuple):
+    """The lots at one depth below the lot that was asked for, with their dispenses."""
+
+    depth: int
+    nodes: list[Node]
+    dispenses: list[Dispense]
+
+
+async def read(store: AsyncStore, reads: Iterable[Read]) -> Loaded:
+    """Read together, under one snapshot."""
+    wanted = list(reads)
+
+    async def work(txn: AsyncTransaction) -> Loaded:
+        return await txn.load(wanted)
+
+    return await store.transact(work)
+
+
+async def sites(store: AsyncStore) -> tuple[str, ...]:
+    """The registered sites."""
+    found = await store.get(REGISTRY, ALL_SITES)
+    return found.state.sites if found else ()
+
+
+async def trace(store: AsyncStore, root: Node) -> AsyncIterator[Level]:
+    """Down from a lot, level by level. Ends also where the graph has a cycle."""
+    seen: set[str] = {root.lot}
+    disputed: set[str] = set()
+    lots, depth = [root.lot], 0
+    while lots:
+        gets = [Get(NODES, lot) for lot in lots]
+        given = [Where(DISPENSES, "lots", lot) for lot in lots]
+        loaded = await read(store, [*gets, *given])
+        nodes = [found.state for get in gets for found in loaded[get]]
+        yield Level(depth, nodes, _once((found for where in given for found in loaded[where]), disputed))
+        below = {child for node in nodes for child in node.outputs} - seen
+        seen |= below
+        lots, depth = sorted(below), depth + 1
+
+
+def _once(found: Iterable[Stored[Dispense]], disputed: set[str]) -> list[Dispense]:
+    """Each dispense once: a disputed one may name several lots of the trace."""
+    result = []
+    for id, _, dispense in found:
+        if len(dispense.lots) > 1:
+            if id in disputed:
+                continue
+            disputed.add(id)
+        result.append(dispense)
+    return result

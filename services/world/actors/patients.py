@@ -1,0 +1,85 @@
+"""The patients: each sees only their own plans, and answers from their own body.
+
+The post room sorts the plans by person; nothing else is shared between them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Sequence
+from datetime import timedelta
+
+from pharmaloop.clinical.v1 import events_pb2 as events
+from pharmaloop.clinical.v1 import service_pb2 as api
+from services.world.actors.desk import Desk
+from services.world.entities import Body
+from services.world.ids import moment
+from services.world.platform_api import Refused
+from services.world.timing import LOOK_SECONDS
+
+EARLIEST, LATEST = timedelta(minutes=30), timedelta(hours=4)
+_WELL = ("I feel as always.", "Nothing to report.", "No complaints, thank you.")
+_UNWELL = (
+    "My skin itches where the patch was.",
+    "I have been dizzy since last week.",
+    "I feel sick at times.",
+)
+
+
+class Patient:
+    """One person. `body` is theirs alone."""
+
+    def __init__(self, body: Body, desk: Desk, site: str) -> None:
+        self._body = body
+        self._desk = desk
+        self._site = site
+
+    async def receive(self, plan: events.MonitoringPlan) -> None:
+        """Answer in one's own time, or never."""
+        if not self._body.answers:
+            return
+        draw = random.Random(f"{self._desk.seed}/{self._body.pseudonym}/{plan.plan}")
+        await self._desk.sleep(EARLIEST + (LATEST - EARLIEST) * draw.random())
+        request = api.RecordResponseRequest(
+            request_id=self._desk.request("response", plan.plan),
+            site=self._site,
+            plan=plan.plan,
+            pseudonym=self._body.pseudonym,
+            affected=self._body.complaint,
+            words=draw.choice(_UNWELL if self._body.complaint else _WELL),
+            at=moment(self._desk.clock.now()),
+        )
+        try:
+            await self._desk.call(self._desk.platform.clinical.RecordResponse, request)
+        except Refused as refusal:
+            self._desk.say(f"patient: {refusal}")
+
+
+class PostRoom:
+    """Brings each patient their plans, once."""
+
+    def __init__(self, desk: Desk, site: str, bodies: Sequence[Body]) -> None:
+        self._desk = desk
+        self._site = site
+        self._patients = {body.pseudonym: Patient(body, desk, site) for body in bodies}
+        self._delivered: set[str] = set()
+
+    async def run(self) -> None:
+        async with asyncio.TaskGroup() as answers:
+            while True:
+                for plan in await self._new_plans():
+                    self._delivered.add(plan.plan)
+                    if patient := self._patients.get(plan.pseudonym):
+                        answers.create_task(patient.receive(plan))
+                await asyncio.sleep(LOOK_SECONDS)
+
+    async def _new_plans(self) -> list[events.MonitoringPlan]:
+        desk = self._desk
+        request = api.ListPlansRequest(site=self._site, only_open=True)
+        return [
+            view.plan
+            async for page in desk.platform.pages(desk.platform.clinical.ListPlans, request, desk.actor)
+            for view in page.plans
+            if view.plan.plan not in self._delivered
+        ]

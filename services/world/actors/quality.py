@@ -1,0 +1,165 @@
+"""Quality assurance and the head of quality: people who judge, release and sign.
+
+They look at what the platform publishes, take about half an hour of platform
+time, and write down why. With `--qa manual` judging and signing is left to
+whoever sits at the keyboard; releasing goes on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+from pharmaloop.production.v1 import events_pb2 as events
+from pharmaloop.production.v1 import service_pb2 as api
+from services.world.actors.desk import Desk
+from services.world.actors.judgement import judge
+from services.world.ids import short
+from services.world.platform_api import Refused
+from services.world.timing import LOOK_SECONDS
+
+THINKING = timedelta(minutes=30)
+#: The detector may still say something about a run that has just ended.
+BEFORE_RELEASE = timedelta(minutes=60)
+
+
+class QualityAssurance:
+    def __init__(self, desk: Desk, *, manual: bool) -> None:
+        self._desk = desk
+        self._manual = manual
+        self._seen: dict[str, datetime] = {}
+        self._slips: dict[str, datetime] = {}
+
+    def hand_in(self, lot: str, *, at_once: bool = False) -> None:
+        """The plant's slip that a lot's run is over."""
+        now = self._desk.clock.now()
+        self._slips[lot] = now if at_once else now + BEFORE_RELEASE
+
+    def waiting(self) -> int:
+        """Lots that nobody has decided about yet."""
+        return len(self._slips)
+
+    async def run(self) -> None:
+        while True:
+            for deviation in await self._open_deviations():
+                await self._look_at(deviation)
+            await self._release_lots()
+            await asyncio.sleep(LOOK_SECONDS)
+
+    async def _open_deviations(self) -> list[events.DeviationDetected]:
+        desk = self._desk
+        request = api.ListDeviationsRequest(state=api.DEVIATION_STATE_OPEN)
+        return [
+            deviation.detected
+            async for page in desk.platform.pages(
+                desk.platform.production.ListDeviations, request, desk.actor
+            )
+            for deviation in page.deviations
+        ]
+
+    async def _look_at(self, detected: events.DeviationDetected) -> None:
+        now = self._desk.clock.now()
+        if detected.deviation not in self._seen:
+            self._seen[detected.deviation] = now
+            self._announce(detected)
+        if not self._manual and now - self._seen[detected.deviation] >= THINKING:
+            await self._judge(detected)
+
+    def _announce(self, detected: events.DeviationDetected) -> None:
+        seen = f"{detected.tag} at {detected.magnitude:.1f} SD in phase {detected.phase or '-'}"
+        self._desk.say(f"deviation on {short(detected.lot)}: {seen}")
+        if self._manual:
+            self._desk.say(
+                f"it waits for you: pharmaloop confirm {detected.lot} {detected.deviation} --reason ..."
+            )
+
+    async def _judge(self, detected: events.DeviationDetected) -> None:
+        verdict = judge(detected)
+        desk, production = self._desk, self._desk.platform.production
+        fields = {
+            "request_id": desk.request("judge", detected.deviation),
+            "lot": detected.lot,
+            "deviation": detected.deviation,
+            "reason": verdict.reason,
+        }
+        try:
+            if verdict.confirmed:
+                await desk.call(production.ConfirmDeviation, api.ConfirmDeviationRequest(**fields))
+            else:
+                await desk.call(production.RejectDeviation, api.RejectDeviationRequest(**fields))
+        except Refused as refusal:
+            desk.say(f"qa: {refusal}")
+            return
+        word = "confirmed" if verdict.confirmed else "rejected"
+        desk.say(f"deviation on {short(detected.lot)} {word} by qa: {verdict.reason}")
+
+    async def _release_lots(self) -> None:
+        now = self._desk.clock.now()
+        due = [lot for lot, ready in self._slips.items() if now >= ready]
+        await asyncio.gather(*(self._release(lot) for lot in due))
+
+    async def _release(self, lot: str) -> None:
+        """Release a completed lot; keep its slip while a deviation waits for a judgement."""
+        desk, production = self._desk, self._desk.platform.production
+        found = (await desk.call(production.GetLot, api.GetLotRequest(lot=lot))).lot
+        if any(deviation.state == api.DEVIATION_STATE_OPEN for deviation in found.deviations):
+            return
+        del self._slips[lot]
+        if found.state == api.LOT_STATE_COMPLETED:
+            request = api.ReleaseLotRequest(request_id=desk.request("release", lot), lot=lot)
+            try:
+                await desk.call(production.ReleaseLot, request)
+            except Refused as refusal:
+                desk.say(f"qa: {refusal}")
+        desk.progress.finish(f"release:{lot}")
+
+    async def release_now(self, lots: Sequence[str]) -> None:
+        """Release lots of the past, which had their time."""
+        for lot in lots:
+            if not self._desk.progress.is_done(f"release:{lot}"):
+                self.hand_in(lot, at_once=True)
+        while self._slips:
+            await asyncio.sleep(LOOK_SECONDS)
+
+
+class HeadOfQuality:
+    """Signs corrective actions."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+        self._seen: dict[str, datetime] = {}
+
+    async def run(self) -> None:
+        while True:
+            for proposed in await self._proposed():
+                now = self._desk.clock.now()
+                if now - self._seen.setdefault(proposed.capa, now) >= THINKING:
+                    await self._sign(proposed)
+            await asyncio.sleep(LOOK_SECONDS)
+
+    async def _proposed(self) -> list[events.CapaProposed]:
+        desk = self._desk
+        request = api.ListCapasRequest(state=api.CAPA_STATE_PROPOSED)
+        return [
+            capa.proposed
+            async for page in desk.platform.pages(desk.platform.production.ListCapas, request, desk.actor)
+            for capa in page.capas
+        ]
+
+    async def _sign(self, proposed: events.CapaProposed) -> None:
+        desk = self._desk
+        request = api.ApproveCapaRequest(
+            request_id=desk.request("approve", proposed.capa),
+            capa=proposed.capa,
+            meaning=f"I have read the evidence and approve the limit of {proposed.limit_after:.2f} SD.",
+        )
+        try:
+            await desk.call(desk.platform.production.ApproveCapa, request)
+        except Refused as refusal:
+            desk.say(f"head of quality: {refusal}")
+            return
+        desk.say(
+            f"capa for {short(proposed.lot)} approved: {proposed.tag} limit "
+            f"{proposed.limit_before:.2f} -> {proposed.limit_after:.2f} SD"
+        )

@@ -1,0 +1,154 @@
+"""Alerting on real engines: alerts are raised, listed and taken; a trigger without a run is noticed."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+
+import grpc
+import pytest
+from google.protobuf.message import Message
+
+from pharmaloop.alerting.v1 import events_pb2 as events
+from pharmaloop.alerting.v1 import service_pb2 as api
+from pharmaloop.alerting.v1 import service_pb2_grpc as api_grpc
+from pharmaloop.common.v1 import types_pb2 as common
+from pharmaloop.loops.v1 import events_pb2 as loops
+from pharmaloop.production.v1 import events_pb2 as production
+from services.alerting.main import SPEC
+from services.kit.app import App
+from services.kit.clock import ensure_clock
+from services.kit.contracts import contract
+from services.kit.envelope import Event, to_record
+from services.kit.rpc.client import metadata
+from services.kit.rpc.errors import reason_of
+from services.kit.testing.service import running_service
+
+DEVIATION, NO_RUN = events.ALERT_KIND_DEVIATION, events.ALERT_KIND_NO_RUN
+
+
+class Others:
+    """Plays production and loops, for one lot."""
+
+    def __init__(self, app: App) -> None:
+        self._app = app
+        self.lot = f"maker/gtin/A/{uuid.uuid4().hex}"
+
+    async def say(self, *messages: Message) -> common.PositionVector:
+        """Publish, each message as an aggregate of its own; answers where the last stands."""
+        records = []
+        for message in messages:
+            topic, key = contract().route(message)
+            id, now = str(uuid.uuid4()), self._app.clock.now()
+            event = Event(id, "/svc/other/test", id, now, message, key=key, seq=1, case=self.lot)
+            records.append(to_record(event, topic))
+        place = (await asyncio.wrap_future(self._app.producer.publish(records)))[-1]
+        told = common.LogPosition(topic=place.topic, partition=place.partition, offset=place.offset)
+        return common.PositionVector(positions=[told])
+
+    def detected(self, deviation: str) -> Message:
+        return production.DeviationDetected(
+            deviation=deviation,
+            lot=self.lot,
+            equipment="plant-1/dryer-1",
+            tag="DryerTemp",
+            magnitude=6.3,
+            limit=4,
+        )
+
+    def confirmed(self, deviation: str) -> Message:
+        return production.DeviationConfirmed(deviation=deviation, lot=self.lot)
+
+    def opened(self, deviation: str) -> Message:
+        return loops.SafetyRunOpened(run=str(uuid.uuid4()), case=self.lot, lot=self.lot, deviation=deviation)
+
+
+async def _alerts(
+    stub: api_grpc.AlertingServiceAsyncStub, lot: str, done: Callable[[list[api.Alert]], bool]
+) -> list[api.Alert]:
+    """The lot's alerts, newest first, once they are as wanted."""
+    async with asyncio.timeout(15):
+        while True:
+            answer = await stub.ListAlerts(api.ListAlertsRequest(page_size=1000), timeout=10)
+            alerts = [alert for alert in answer.alerts if alert.raised.lot == lot]
+            if done(alerts):
+                return alerts
+            await asyncio.sleep(0.05)
+
+
+async def test_an_alert_is_raised_listed_and_taken_by_one_person(
+    backbone: str, mongo: str, tmp_path: Path
+) -> None:
+    async with running_service(SPEC, backbone, mongo, tmp_path) as (app, channel):
+        stub: api_grpc.AlertingServiceAsyncStub = api_grpc.AlertingServiceStub(channel)
+        others = Others(app)
+        stalled = loops.LoopStalled(run="r", case=others.lot, stage="seal", waiting_for="a site")
+        await others.say(others.detected(f"d-{others.lot}"))
+        await _alerts(stub, others.lot, lambda alerts: len(alerts) == 1)
+        await others.say(stalled)
+        alerts = await _alerts(stub, others.lot, lambda alerts: len(alerts) == 2)
+        assert [alert.raised.kind for alert in alerts] == [events.ALERT_KIND_LOOP_STALLED, DEVIATION]
+        assert alerts[0].raised.at.ToDatetime() > alerts[1].raised.at.ToDatetime()
+        await _take(stub, alerts[1].raised.alert)
+
+
+async def _take(stub: api_grpc.AlertingServiceAsyncStub, alert: str) -> None:
+    async def take(actor: str, which: str = alert) -> common.Receipt:
+        request = api.AcknowledgeAlertRequest(request_id=str(uuid.uuid4()), alert=which, note="on it")
+        return (await stub.AcknowledgeAlert(request, timeout=10, metadata=metadata(actor))).receipt
+
+    assert len((await take("qa-1")).event_ids) == 1
+    assert not (await take("qa-1")).event_ids
+    for which, code, reason in (
+        (alert, grpc.StatusCode.FAILED_PRECONDITION, "ALREADY_ACKNOWLEDGED"),
+        ("nowhere", grpc.StatusCode.NOT_FOUND, "UNKNOWN_ALERT"),
+    ):
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await take("qa-2", which)
+        assert (refused.value.code(), *reason_of(refused.value)) == (code, reason, "alert")
+    request = api.ListAlertsRequest(kind=DEVIATION, page_size=1000)
+    taken = {item.raised.alert: item for item in (await stub.ListAlerts(request, timeout=10)).alerts}
+    assert (taken[alert].actor, taken[alert].note) == ("qa-1", "on it")
+    assert taken[alert].HasField("acknowledged")
+    request.only_open = True
+    left = (await stub.ListAlerts(request, timeout=10)).alerts
+    assert alert not in {item.raised.alert for item in left}
+
+
+async def test_a_confirmed_deviation_without_a_run_is_noticed_and_one_with_a_run_is_not(
+    backbone: str, mongo: str, tmp_path: Path
+) -> None:
+    ensure_clock(tmp_path, 3600)  # half an hour in half a second
+    async with running_service(SPEC, backbone, mongo, tmp_path) as (app, channel):
+        stub: api_grpc.AlertingServiceAsyncStub = api_grpc.AlertingServiceStub(channel)
+        missed, met = Others(app), Others(app)
+        await met.say(met.opened(f"d-{met.lot}"))
+        await met.say(met.confirmed(f"d-{met.lot}"))
+        await missed.say(missed.confirmed(f"d-{missed.lot}"))
+        alerts = await _alerts(stub, missed.lot, bool)
+        assert [alert.raised.kind for alert in alerts] == [NO_RUN]
+        await asyncio.sleep(0.5)
+        assert not await _alerts(stub, met.lot, lambda alerts: True)
+
+
+async def test_a_service_that_was_away_does_not_blame_the_loop(
+    backbone: str, mongo: str, tmp_path: Path
+) -> None:
+    ensure_clock(tmp_path, 36_000)
+    database = f"t{uuid.uuid4().hex[:12]}"
+    async with running_service(SPEC, backbone, mongo, tmp_path, database=database) as (app, _):
+        others = Others(app)
+    async with running_service(SPEC, backbone, mongo, tmp_path, database=f"{database}x") as (app, _):
+        # Said while the first service is away, and much longer ago than its patience.
+        say = Others(app)
+        say.lot = others.lot
+        await say.say(say.confirmed(f"d-{say.lot}"))
+        last = await say.say(say.opened(f"d-{say.lot}"))
+        await asyncio.sleep(0.5)
+    async with running_service(SPEC, backbone, mongo, tmp_path, database=database) as (_, channel):
+        stub: api_grpc.AlertingServiceAsyncStub = api_grpc.AlertingServiceStub(channel)
+        await stub.ListAlerts(api.ListAlertsRequest(min_position=last), timeout=10)
+        await asyncio.sleep(0.5)
+        assert not await _alerts(stub, others.lot, lambda alerts: True)

@@ -1,0 +1,196 @@
+"""What every bus must do, in memory and on Kafka: one suite for all that stand behind the protocols."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future
+
+from services.kit.bus.memory import murmur2
+from services.kit.bus.protocol import Bus, Consumer, Outgoing, Partition, Position, Record
+
+#: Every topic of the suite has so many partitions.
+PARTITIONS = 3
+_PATIENCE_SECONDS = 20.0
+#: Makes a topic that no other test uses, and names it.
+NewTopic = Callable[[], str]
+#: Joins a group of its own, to begin at the offsets given.
+Join = Callable[[str, dict[Partition, int]], Consumer]
+
+
+def outgoing(topic: str, key: str, value: str | bytes | None = b"v") -> Outgoing:
+    body = value.encode() if isinstance(value, str) else value
+    return Outgoing(topic, key.encode(), body, (("ce_id", b"1"), ("raw", b"\x00\xff"), ("empty", b"")))
+
+
+def sent(future: Future[list[Position]]) -> list[Position]:
+    return future.result(_PATIENCE_SECONDS)
+
+
+def taken(consumer: Consumer, count: int) -> list[Record]:
+    """So many records; more than was asked for is given too, so that a test sees it."""
+    found: list[Record] = []
+    end = time.monotonic() + _PATIENCE_SECONDS
+    while len(found) < count and time.monotonic() < end:
+        found += consumer.take(500, 0.2)
+    return found
+
+
+def by_partition(records: Iterable[Record]) -> dict[int, list[int]]:
+    offsets: dict[int, list[int]] = {}
+    for record in records:
+        offsets.setdefault(record.partition, []).append(record.offset)
+    return offsets
+
+
+def spread(topic: str, count: int) -> list[Outgoing]:
+    """Records over many keys, numbered in the order of publishing."""
+    return [outgoing(topic, f"key-{n % 7}", str(n)) for n in range(count)]
+
+
+class BusSuite:
+    """Subclasses give the fixtures `bus`, `new_topic` and `join`."""
+
+    def test_records_stand_where_the_producer_says(self, bus: Bus, new_topic: NewTopic, join: Join) -> None:
+        topic, producer = new_topic(), bus.producer()
+        records = spread(topic, 200)
+        positions = sent(producer.publish(records)) + sent(producer.publish(records[:3]))
+        found = {Position(r.topic, r.partition, r.offset): r for r in taken(join(topic, {}), 203)}
+        assert len(found) == 203
+        assert [found[at].value for at in positions] == [r.value for r in [*records, *records[:3]]]
+        producer.close()
+
+    def test_records_of_a_key_keep_their_order(self, bus: Bus, new_topic: NewTopic, join: Join) -> None:
+        topic, producer = new_topic(), bus.producer()
+        records = spread(topic, 300)
+        bursts = [producer.publish(records[n : n + 10]) for n in range(0, 300, 10)]  # none is waited for
+        for burst in bursts:
+            sent(burst)
+        found = taken(join(topic, {}), 300)
+        for offsets in by_partition(found).values():
+            assert offsets == sorted(offsets)
+        for key in {r.key for r in found}:
+            numbers = [int(r.value or b"") for r in found if r.key == key]
+            assert numbers == sorted(numbers)
+        producer.close()
+
+    def test_a_record_arrives_byte_for_byte(self, bus: Bus, new_topic: NewTopic, join: Join) -> None:
+        topic, producer = new_topic(), bus.producer()
+        values: list[bytes | None] = [b"\x00\xff" * 500, b"", None]
+        before = time.time() * 1000
+        sent(producer.publish([outgoing(topic, "ключ/药", value) for value in values]))
+        found = taken(join(topic, {}), 3)
+        assert [r.value for r in found] == values
+        assert {r.key for r in found} == {"ключ/药".encode()}
+        assert {r.headers for r in found} == {(("ce_id", b"1"), ("raw", b"\x00\xff"), ("empty", b""))}
+        assert all(before - 1000 <= r.timestamp_ms <= time.time() * 1000 + 1000 for r in found)
+        producer.close()
+
+    def test_nothing_to_publish_is_published_at_once(self, bus: Bus) -> None:
+        producer = bus.producer()
+        assert sent(producer.publish([])) == []
+        producer.close()
+
+    def test_a_consumer_begins_where_it_is_told(self, bus: Bus, new_topic: NewTopic, join: Join) -> None:
+        topic, producer = new_topic(), bus.producer()
+        sent(producer.publish(spread(topic, 60)))
+        ends = bus.log().ends([topic])
+        begin = {p: end // 2 for p, end in ends.items()}
+        found = taken(join(topic, begin), sum(ends[p] - begin[p] for p in ends))
+        expected = {p.number: list(range(begin[p], ends[p])) for p in ends if ends[p] > begin[p]}
+        assert by_partition(found) == expected
+        producer.close()
+
+    def test_a_consumer_is_asked_for_every_partition_and_told_no_more_than_it_asks(
+        self, bus: Bus, new_topic: NewTopic
+    ) -> None:
+        topic, producer = new_topic(), bus.producer()
+        asked: list[Partition] = []
+        sent(producer.publish(spread(topic, 30)))
+        consumer = bus.consumer(f"group-{topic}", "0")
+
+        def start(partitions: Iterable[Partition]) -> dict[Partition, int]:
+            asked.extend(partitions)
+            return {}  # nothing stored yet: from the beginning
+
+        consumer.subscribe([topic], start, lambda partitions: None)
+        assert sorted(by_partition(taken(consumer, 30)).values()) == sorted(
+            list(range(end)) for end in bus.log().ends([topic]).values() if end
+        )
+        assert sorted(asked) == [Partition(topic, n) for n in range(PARTITIONS)]
+        consumer.close()
+        producer.close()
+
+    def test_what_was_committed_does_not_decide_where_to_begin(
+        self, bus: Bus, new_topic: NewTopic, join: Join
+    ) -> None:
+        topic, producer = new_topic(), bus.producer()
+        sent(producer.publish(spread(topic, 20)))
+        first = join(topic, {})
+        assert len(taken(first, 20)) == 20
+        first.commit(bus.log().ends([topic]))
+        first.close()
+        # The database was restored from a backup: its watermark is older than the group's offset.
+        stored = {Partition(topic, n): 0 for n in range(PARTITIONS)}
+        assert len(taken(join(topic, stored), 20)) == 20
+        producer.close()
+
+    def test_a_rewound_consumer_takes_again(self, bus: Bus, new_topic: NewTopic, join: Join) -> None:
+        topic, producer = new_topic(), bus.producer()
+        sent(producer.publish([outgoing(topic, "one key", str(n)) for n in range(10)]))
+        consumer = join(topic, {})
+        first = taken(consumer, 10)
+        consumer.rewind({Partition(topic, first[0].partition): 4})
+        assert [r.value for r in taken(consumer, 6)] == [b"%d" % n for n in range(4, 10)]
+        sent(producer.publish([outgoing(topic, "one key", "10")]))
+        assert [r.value for r in taken(consumer, 1)] == [b"10"]
+        producer.close()
+
+    def test_take_gives_no_more_than_asked_and_loses_nothing(
+        self, bus: Bus, new_topic: NewTopic, join: Join
+    ) -> None:
+        topic, producer = new_topic(), bus.producer()
+        sent(producer.publish(spread(topic, 25)))
+        consumer, end = join(topic, {}), time.monotonic() + _PATIENCE_SECONDS
+        sizes: list[int] = []
+        while sum(sizes) < 25 and time.monotonic() < end:
+            sizes.append(len(consumer.take(4, 0.2)))
+        assert max(sizes) <= 4
+        assert sum(sizes) == 25
+        assert consumer.take(1, 0) == []
+        producer.close()
+
+    def test_take_waits_for_the_first_record_only(self, bus: Bus, new_topic: NewTopic, join: Join) -> None:
+        topic, producer = new_topic(), bus.producer()
+        sent(producer.publish([outgoing(topic, "k", "0")]))
+        consumer = join(topic, {})
+        assert len(taken(consumer, 1)) == 1  # it has joined its group
+        later = threading.Timer(0.1, lambda: producer.publish([outgoing(topic, "k", "1")]))
+        later.start()
+        began = time.monotonic()
+        assert [r.value for r in consumer.take(500, 10)] == [b"1"]
+        assert time.monotonic() - began < 5, "it waited for five hundred"
+        began = time.monotonic()
+        assert consumer.take(500, 0.2) == []
+        assert time.monotonic() - began > 0.1, "a runner without work would turn as fast as it can"
+        later.join()
+        producer.close()
+
+    def test_the_log_tells_its_ends(self, bus: Bus, new_topic: NewTopic) -> None:
+        full, empty, producer = new_topic(), new_topic(), bus.producer()
+        sent(producer.publish(spread(full, 40)))
+        ends = bus.log().ends([full, empty])
+        assert set(ends) == {Partition(topic, n) for topic in (full, empty) for n in range(PARTITIONS)}
+        assert sum(ends[p] for p in ends if p.topic == full) == 40
+        assert sum(ends[p] for p in ends if p.topic == empty) == 0
+        assert bus.log().ends([]) == {}
+        producer.close()
+
+    def test_a_key_stands_where_every_client_expects_it(self, bus: Bus, new_topic: NewTopic) -> None:
+        topic, producer = new_topic(), bus.producer()
+        keys = [*(f"owner/gtin/{n}/lot-{n % 13}" for n in range(1000)), "", "é", "药" * 50]
+        positions = sent(producer.publish([outgoing(topic, key) for key in keys]))
+        expected = [(murmur2(key.encode()) & 0x7FFFFFFF) % PARTITIONS for key in keys]
+        assert [at.partition for at in positions] == expected
+        producer.close()

@@ -1,0 +1,241 @@
+"""Alerts: raised once each, in any order of events, and taken by one person."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+from itertools import permutations
+
+import pytest
+from google.protobuf.message import Message
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pharmaloop.alerting.v1 import events_pb2 as alerting
+from pharmaloop.alerting.v1 import service_pb2 as api
+from pharmaloop.loops.v1 import events_pb2 as loops
+from pharmaloop.production.v1 import events_pb2 as production
+from pharmaloop.traceability.v1 import events_pb2 as traceability
+from services.alerting.domain.triggers import PATIENCE
+from services.alerting.handlers import COMMANDS, EVENTS
+from services.alerting.views import ALERTS
+from services.kit.errors import Rejected, Unknown
+from services.kit.runners.batch import Reactor
+from services.kit.work import STEPS
+from tests.unit.memory_service import MemoryService, Said
+
+START = datetime(2026, 3, 1, 12, tzinfo=UTC)
+LOT = "maker/gtin/A/L1"
+
+
+def _service() -> MemoryService:
+    return MemoryService("alerting", Reactor("alerts", EVENTS), COMMANDS)
+
+
+def _said(message: Message, source: str, minutes: float = 0, seq: int = 1) -> Said:
+    at = START + timedelta(minutes=minutes)
+    return Said(message, source, seq, f"{source}#{seq}", at, LOT)
+
+
+def _detected(deviation: str = "d-1") -> production.DeviationDetected:
+    point = production.EvidencePoint(value=78.25, expected=71, low=68.5, high=73.5)
+    return production.DeviationDetected(
+        deviation=deviation,
+        lot=LOT,
+        equipment="plant-1/dryer-1",
+        tag="DryerTemp",
+        phase="drying",
+        magnitude=6.34,
+        limit=4,
+        unit="Cel",
+        evidence=[point],
+    )
+
+
+def _confirmed(deviation: str = "d-1") -> production.DeviationConfirmed:
+    return production.DeviationConfirmed(deviation=deviation, lot=LOT, product="maker/gtin/A", tag="T")
+
+
+def _opened(deviation: str = "d-1", run: str = "run-1") -> loops.SafetyRunOpened:
+    return loops.SafetyRunOpened(run=run, case=LOT, lot=LOT, deviation=deviation)
+
+
+def _sealed(run: str = "run-1") -> traceability.ExposureSealed:
+    return traceability.ExposureSealed(run=run, version=1)
+
+
+def _pass_deadlines(service: MemoryService) -> None:
+    """Run the steps that are due, as their command does."""
+    for row in service.states(STEPS).values():
+        assert row.due == (START + PATIENCE).isoformat(timespec="microseconds")
+        request = production.DeviationConfirmed(deviation=row.key)
+        service.command("ReportMissingRun", request, START + PATIENCE)
+
+
+def _kinds(service: MemoryService) -> list[alerting.AlertKind]:
+    return [raised.kind for raised in service.all(alerting.AlertRaised)]
+
+
+def test_a_deviation_alert_says_what_where_and_how_far_out() -> None:
+    service = _service()
+    service.deliver(_said(_detected(), "lot"))
+    (raised,) = service.all(alerting.AlertRaised)
+    for word in ("DryerTemp", LOT, "plant-1/dryer-1", "drying", "6.3", "4.0", "78.25 Cel", "73.5", "d-1"):
+        assert word in raised.text
+    assert (raised.kind, raised.lot) == (alerting.ALERT_KIND_DEVIATION, LOT)
+    assert raised.at.ToDatetime(UTC) == START
+
+
+def test_an_alert_is_raised_once_for_a_deviation_and_for_a_stage_of_a_run() -> None:
+    service = _service()
+    stalled = [loops.LoopStalled(run="run-1", case=LOT, stage=stage, waiting_for="a site") for stage in "aab"]
+    service.deliver(_said(_detected(), "lot"), _said(_detected(), "lot"), _said(_detected(), "lot", seq=2))
+    service.deliver(*(_said(message, "run", seq=n + 1) for n, message in enumerate(stalled)))
+    assert _kinds(service) == [
+        alerting.ALERT_KIND_DEVIATION,
+        alerting.ALERT_KIND_LOOP_STALLED,
+        alerting.ALERT_KIND_LOOP_STALLED,
+    ]
+    last = service.events()[-1]
+    assert (last.case, last.run) == (LOT, "run-1")
+
+
+def test_a_confirmed_deviation_without_a_run_raises_an_alert_at_its_deadline() -> None:
+    service = _service()
+    service.deliver(_said(_confirmed(), "lot"))
+    assert not service.rows()
+    _pass_deadlines(service)
+    _pass_deadlines(service)
+    (raised,) = service.all(alerting.AlertRaised)
+    assert (raised.kind, raised.lot) == (alerting.ALERT_KIND_NO_RUN, LOT)
+    assert "d-1" in raised.text
+    assert service.events()[-1].case == LOT
+
+
+def _orders(said: Iterable[Said]) -> list[tuple[Said, ...]]:
+    return list(permutations(said))
+
+
+TAKEN_UP: dict[str, list[Said]] = {
+    "its own run": [_said(_confirmed(), "lot"), _said(_opened(), "run")],
+    "its own run, sealed at once": [
+        _said(_confirmed(), "lot"),
+        _said(_opened(), "run"),
+        _said(_sealed(), "journal", 1),
+    ],
+    "joins the open run of its lot": [
+        _said(_confirmed(), "lot"),
+        _said(_opened("d-0"), "run", -60),
+        _said(_sealed(), "journal", 5),
+    ],
+    "joins a run that another deviation opened a moment later": [
+        _said(_confirmed(), "lot"),
+        _said(_opened("d-2"), "run", 1),
+    ],
+}
+MISSED: dict[str, list[Said]] = {
+    "no run at all": [_said(_confirmed(), "lot")],
+    "the lot's run was sealed before": [
+        _said(_confirmed(), "lot"),
+        _said(_opened("d-0"), "run", -60),
+        _said(_sealed(), "journal", -5),
+        _said(loops.LoopClosed(run="run-1", case=LOT), "run-end", 7),
+    ],
+    "the lot's run was closed before": [
+        _said(_confirmed(), "lot"),
+        _said(_opened("d-0"), "run", -60),
+        _said(loops.LoopClosed(run="run-1", case=LOT), "run-end", -5),
+    ],
+    "the lot's next run opened too late": [_said(_confirmed(), "lot"), _said(_opened("d-2"), "run", 31)],
+}
+
+
+@pytest.mark.parametrize("story", TAKEN_UP)
+def test_no_alert_when_a_run_took_the_deviation_up_in_any_order(story: str) -> None:
+    for order in _orders(TAKEN_UP[story]):
+        service = _service()
+        for said in order:
+            service.deliver(said)
+        _pass_deadlines(service)
+        assert not service.rows()
+
+
+@pytest.mark.parametrize("story", MISSED)
+def test_an_alert_when_no_run_took_the_deviation_up_in_any_order(story: str) -> None:
+    for order in _orders(MISSED[story]):
+        service = _service()
+        for said in order:
+            service.deliver(said)
+        _pass_deadlines(service)
+        assert _kinds(service) == [alerting.ALERT_KIND_NO_RUN]
+
+
+@given(st.data())
+def test_repeats_and_any_order_raise_the_same_alerts(data: st.DataObject) -> None:
+    said = [
+        _said(_detected("d-1"), "lot-1"),
+        _said(_detected("d-2"), "lot-2"),
+        _said(_confirmed("d-1"), "lot-3"),
+        _said(_confirmed("d-2"), "lot-4"),
+        _said(_opened("d-1"), "run-1", -10),
+        _said(_sealed(), "journal", -5),
+        _said(loops.LoopStalled(run="run-1", case=LOT, stage="seal", waiting_for="a site"), "run-1b"),
+    ]
+    sent = data.draw(st.permutations(said))
+    sent += data.draw(st.lists(st.sampled_from(said), max_size=5))
+    service = _service()
+    for one in sent:
+        service.deliver(one)
+    _pass_deadlines(service)
+    # d-1 opened the run itself; d-2 came after its seal and got none.
+    texts = sorted(
+        (raised.kind, raised.text.partition("d-")[2][:1]) for raised in service.all(alerting.AlertRaised)
+    )
+    assert texts == [
+        (alerting.ALERT_KIND_DEVIATION, "1"),
+        (alerting.ALERT_KIND_DEVIATION, "2"),
+        (alerting.ALERT_KIND_LOOP_STALLED, ""),
+        (alerting.ALERT_KIND_NO_RUN, "2"),
+    ]
+    assert len(service.states(ALERTS)) == len(texts)
+
+
+def _raised() -> tuple[MemoryService, str]:
+    service = _service()
+    service.deliver(_said(_detected(), "lot"))
+    return service, service.all(alerting.AlertRaised)[0].alert
+
+
+def _acknowledge(service: MemoryService, alert: str, actor: str, note: str = "mine") -> None:
+    request = api.AcknowledgeAlertRequest(alert=alert, note=note)
+    service.command("AcknowledgeAlert", request, START + timedelta(minutes=3), actor)
+
+
+def test_a_person_takes_an_alert_and_may_say_so_again() -> None:
+    service, alert = _raised()
+    _acknowledge(service, alert, "qa-1")
+    _acknowledge(service, alert, "qa-1", "still mine")
+    assert service.all(alerting.AlertAcknowledged) == [
+        alerting.AlertAcknowledged(alert=alert, actor="qa-1", note="mine", at=START + timedelta(minutes=3))
+    ]
+    assert service.events()[-1].case == LOT
+    row = service.states(ALERTS)[alert]
+    assert (row.open, row.actor, row.note) == (False, "qa-1", "mine")
+    assert row.acknowledged == (START + timedelta(minutes=3)).isoformat(timespec="microseconds")
+
+
+def test_an_alert_that_somebody_has_is_refused_to_another() -> None:
+    service, alert = _raised()
+    _acknowledge(service, alert, "qa-1")
+    with pytest.raises(Rejected, match="qa-1 has taken") as refusal:
+        _acknowledge(service, alert, "qa-2")
+    assert (refusal.value.reason, refusal.value.field) == ("ALREADY_ACKNOWLEDGED", "alert")
+
+
+@pytest.mark.parametrize(
+    ("alert", "error", "reason"), [("", Unknown, "UNKNOWN_ALERT"), ("a-1", Unknown, "UNKNOWN_ALERT")]
+)
+def test_an_alert_that_is_not_there_is_refused(alert: str, error: type[Rejected], reason: str) -> None:
+    with pytest.raises(error) as refusal:
+        _acknowledge(_service(), alert, "qa-1")
+    assert (refusal.value.reason, refusal.value.field) == (reason, "alert")

@@ -1,0 +1,164 @@
+"""Fake services for the command line, over real gRPC in this process, and a hand-made world."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+import grpc
+from click.testing import CliRunner, Result
+from google.protobuf.message import Message
+
+from pharmaloop.clinical.v1 import service_pb2 as clinical
+from pharmaloop.common.v1 import service_pb2 as common
+from pharmaloop.loops.v1 import events_pb2 as loops_events
+from pharmaloop.loops.v1 import service_pb2 as loops
+from pharmaloop.production.v1 import events_pb2 as production_events
+from pharmaloop.production.v1 import service_pb2 as production
+from services.cli.main import cli
+from services.kit.errors import PharmaLoopError
+from services.kit.rpc.errors import status_of
+
+ROOT = "maker-1/item/granulate/G-0001"
+PACKED = "maker-1/gtin/06901234500547/A-0001"
+SITE = "hospital-a"
+Answer = Callable[[Any], Any]
+
+
+class Fake(grpc.GenericRpcHandler):
+    """Answers every method by its short name; an error of the kit becomes its rich status."""
+
+    def __init__(self) -> None:
+        self.answers: dict[str, Answer] = {}
+        self.requests: list[tuple[str, Any]] = []
+        self.actors: list[str] = []
+
+    def service(self, details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler[Any, Any] | None:
+        package, _, method = details.method.rpartition("/")
+        module = _module(package)
+        request = getattr(module, f"{method}Request", None)
+        if request is None:
+            return None
+        streams = method in ("TraceLot", "WatchRuns")
+        make = grpc.unary_stream_rpc_method_handler if streams else grpc.unary_unary_rpc_method_handler
+        run = self._stream if streams else self._unary
+        return make(
+            lambda message, context: run(method, message, context),
+            request_deserializer=request.FromString,
+            response_serializer=lambda answer: answer.SerializeToString(),
+        )
+
+    def _unary(self, method: str, request: Message, context: Any) -> Any:
+        self.requests.append((method, request))
+        self.actors.append(str(dict(context.invocation_metadata()).get("x-actor", "")))
+        assert context.time_remaining() is not None
+        try:
+            if method not in self.answers:
+                context.abort(grpc.StatusCode.UNIMPLEMENTED, f"no answer for {method}")
+            return self.answers[method](request)
+        except PharmaLoopError as error:
+            status = status_of(error)
+            context.set_trailing_metadata(tuple(status.trailing_metadata))
+            return context.abort(status.code, status.details)
+
+    def _stream(self, method: str, request: Message, context: Any) -> Iterator[Any]:
+        yield from self._unary(method, request, context)
+
+    def of(self, method: str) -> list[Any]:
+        return [request for name, request in self.requests if name == method]
+
+
+def _module(package: str) -> Any:
+    from pharmaloop.alerting.v1 import service_pb2 as alerting
+    from pharmaloop.traceability.v1 import service_pb2 as traceability
+
+    modules = {
+        "alerting": alerting,
+        "clinical": clinical,
+        "common": common,
+        "loops": loops,
+        "production": production,
+        "traceability": traceability,
+    }
+    return modules[package.split(".")[1]]
+
+
+@dataclass
+class Bench:
+    """The fakes, a state folder, and a way to run the command."""
+
+    fake: Fake
+    address: str
+    state: Path
+    services: tuple[str, ...] = ("alerting", "clinical", "loops", "production", "rnd", "traceability")
+    environment: dict[str, str] = field(default_factory=dict)
+
+    def run(self, *arguments: str) -> Result:
+        environment = {
+            "PHARMALOOP_ENDPOINTS": json.dumps(dict.fromkeys(self.services, self.address)),
+            "PHARMALOOP_STATE_DIR": str(self.state),
+            "KAFKA_BOOTSTRAP_SERVERS": "",
+            "MONGODB_URI": "",
+            **self.environment,
+        }
+        return CliRunner().invoke(cli, arguments, env=environment, catch_exceptions=False)
+
+    def json(self, *arguments: str) -> Any:
+        return json.loads(self.run(*arguments, "--json").stdout)
+
+    def write_truth(self, members: list[list[str]], **more: Any) -> None:
+        folder = self.state / "world"
+        folder.mkdir(parents=True, exist_ok=True)
+        truth = {
+            "site": SITE,
+            "exposures": {ROOT: members, PACKED: members},
+            "planted": [{"lot": ROOT, "tag": "DryerTemp"}],
+            "live": [ROOT],
+            **more,
+        }
+        (folder / "truth.json").write_text(json.dumps(truth))
+
+
+@contextmanager
+def bench(state: Path) -> Iterator[Bench]:
+    from concurrent.futures import ThreadPoolExecutor
+
+    fake = Fake()
+    server = grpc.server(ThreadPoolExecutor(8), handlers=[fake])
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    try:
+        yield Bench(fake, f"127.0.0.1:{port}", state)
+    finally:
+        server.stop(None).wait()
+
+
+# -- answers of a platform that ran one loop ------------------------------
+
+
+def deviation(lot: str = ROOT, state: int = production.DEVIATION_STATE_CONFIRMED) -> production.Deviation:
+    detected = production_events.DeviationDetected(
+        deviation="d-1", lot=lot, tag="DryerTemp", magnitude=9, limit=5
+    )
+    return production.Deviation(detected=detected, state=cast(Any, state))
+
+
+def run(name: str = "run-1", lot: str = ROOT, closed: bool = True) -> loops.Run:
+    found = loops.Run(
+        run=name,
+        opened=loops_events.SafetyRunOpened(run=name, lot=lot),
+        state=loops.RUN_STATE_CLOSED if closed else loops.RUN_STATE_OPEN,
+        stages=[loops.Stage(name="trace", seconds=0.5), loops.Stage(name="seal", seconds=1.5)],
+        seconds=2.0,
+    )
+    if closed:
+        found.closed.CopyFrom(loops_events.LoopClosed(run=name, patients=2))
+    return found
+
+
+def exposure(pseudonym: str, dispense: str) -> clinical.Exposure:
+    return clinical.Exposure(dispense=dispense, pseudonym=pseudonym, lot=PACKED)

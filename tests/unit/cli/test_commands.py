@@ -1,0 +1,229 @@
+"""The commands: one JSON document on stdout, one plain sentence on stderr when it fails."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from pharmaloop.alerting.v1 import events_pb2 as alerting_events
+from pharmaloop.alerting.v1 import service_pb2 as alerting
+from pharmaloop.common.v1 import service_pb2 as common
+from pharmaloop.loops.v1 import service_pb2 as loops
+from pharmaloop.production.v1 import service_pb2 as production
+from pharmaloop.traceability.v1 import service_pb2 as traceability
+from services.kit.errors import Rejected, Retryable, Unknown
+from tests.unit.cli.support import PACKED, ROOT, SITE, Bench, deviation, run
+
+
+def trace_of(*, end: bool = True, dispenses: int = 1) -> list[traceability.TraceLotResponse]:
+    elements = [
+        traceability.TraceLotResponse(lot=traceability.TracedLot(lot=ROOT, known=True)),
+        traceability.TraceLotResponse(lot=traceability.TracedLot(lot=PACKED, depth=1, known=True)),
+        traceability.TraceLotResponse(
+            dispense=traceability.TracedDispense(dispense="a", lot=PACKED, site=SITE, pseudonym="P-1")
+        ),
+    ]
+    if end:
+        last = traceability.TraceEnd(lots=2, dispenses=dispenses)
+        elements.append(traceability.TraceLotResponse(end=last))
+    return elements
+
+
+def test_trace_shows_a_complete_trace(bench: Bench) -> None:
+    bench.fake.answers["TraceLot"] = lambda request: trace_of()
+    document = bench.json("trace", ROOT)
+    assert document["complete"] is True
+    assert document["patients"] == 1
+    assert [lot["lot"] for lot in document["lots"]] == [ROOT, PACKED]
+    assert "1 patients (complete)" in bench.run("trace", ROOT).output
+
+
+@pytest.mark.parametrize("stream", [trace_of(end=False), trace_of(dispenses=2)])
+def test_trace_never_shows_a_part_as_the_whole(bench: Bench, stream: Any) -> None:
+    bench.fake.answers["TraceLot"] = lambda request: stream
+    for more in ((), ("--json",)):
+        result = bench.run("trace", ROOT, *more)
+        assert result.exit_code == 1
+        assert result.stdout == ""
+        assert "not shown; try again" in result.stderr
+
+
+@pytest.mark.parametrize("lot", ["G-0001", "granulate/G-0001", "maker 1/item/granulate/G", "a/b/c/d/e", ""])
+@pytest.mark.parametrize("command", ["lot", "trace", "confirm", "reject"])
+def test_only_canonical_lots_are_taken(bench: Bench, command: str, lot: str) -> None:
+    more = ["d-1", "--reason", "x"] if command in ("confirm", "reject") else []
+    result = bench.run(command, lot, *more)
+    assert result.exit_code == 2
+    assert "owner/scheme/item/lot" in result.stderr
+    assert bench.fake.requests == []
+
+
+def test_a_refusal_is_one_plain_sentence(bench: Bench) -> None:
+    def refuse(request: Any) -> Any:
+        raise Rejected("ALREADY_JUDGED", "the deviation was confirmed by qa", "deviation")
+
+    bench.fake.answers["ConfirmDeviation"] = refuse
+    result = bench.run("confirm", ROOT, "d-1", "--reason", "clearly out")
+    assert result.exit_code == 2
+    assert result.stderr == (
+        "pharmaloop: the deviation was confirmed by qa (ALREADY_JUDGED, field deviation)\n"
+    )
+
+
+def test_a_service_that_is_down_is_one_plain_sentence(bench: Bench) -> None:
+    bench.environment["PHARMALOOP_ENDPOINTS"] = json.dumps({"production": "127.0.0.1:1"})
+    result = bench.run("deviations")
+    assert result.exit_code == 2
+    assert "the service does not answer (UNAVAILABLE)" in result.stderr
+    result = bench.run("loops")
+    assert result.exit_code == 2
+    assert "do not say where loops listens" in result.stderr
+
+
+def test_a_service_that_cannot_answer_yet_says_why(bench: Bench) -> None:
+    def later(request: Any) -> Any:
+        raise Retryable("the position is not reached yet")
+
+    bench.fake.answers["ListRuns"] = later
+    result = bench.run("loops")
+    assert result.exit_code == 2
+    assert "the position is not reached yet (UNAVAILABLE)" in result.stderr
+
+
+def test_confirm_and_reject_and_approve_say_who_and_why(bench: Bench) -> None:
+    bench.fake.answers = {
+        "ConfirmDeviation": lambda request: production.ConfirmDeviationResponse(),
+        "RejectDeviation": lambda request: production.RejectDeviationResponse(),
+        "ApproveCapa": lambda request: production.ApproveCapaResponse(),
+    }
+    assert bench.run("--actor", "li", "confirm", ROOT, "d-1", "--reason", "out").exit_code == 0
+    assert bench.run("--actor", "li", "reject", ROOT, "d-2", "--reason", "noise").exit_code == 0
+    assert bench.run("--actor", "li", "approve", "c-1", "--meaning", "I agree").exit_code == 0
+    assert bench.fake.actors == ["li"] * 3
+    assert bench.fake.of("ConfirmDeviation")[0].reason == "out"
+    assert bench.fake.of("ApproveCapa")[0].meaning == "I agree"
+    ids = {request.request_id for _, request in bench.fake.requests}
+    assert len(ids) == 3
+    assert all(ids)
+    assert bench.run("confirm", ROOT, "d-1").exit_code == 2
+
+
+def test_deviations_are_read_to_the_last_page(bench: Bench) -> None:
+    def page(request: production.ListDeviationsRequest) -> production.ListDeviationsResponse:
+        token = "" if request.page_token else "next"
+        return production.ListDeviationsResponse(deviations=[deviation()], next_page_token=token)
+
+    bench.fake.answers["ListDeviations"] = page
+    document = bench.json("deviations", "--state", "confirmed")
+    assert len(document["deviations"]) == 2
+    assert document["deviations"][0]["state"] == "DEVIATION_STATE_CONFIRMED"
+    assert document["deviations"][0]["detected"]["magnitude"] == 9
+    assert bench.fake.of("ListDeviations")[0].state == production.DEVIATION_STATE_CONFIRMED
+    assert ROOT in bench.run("deviations").output
+
+
+def test_loops_lists_shows_and_watches(bench: Bench) -> None:
+    bench.fake.answers = {
+        "ListRuns": lambda request: loops.ListRunsResponse(runs=[run()]),
+        "GetRun": lambda request: loops.GetRunResponse(run=run(request.run)),
+        "WatchRuns": lambda request: [
+            loops.WatchRunsResponse(run=run("run-1", closed=False)),
+            loops.WatchRunsResponse(run=run("run-1")),
+        ],
+    }
+    assert bench.json("loops")["runs"][0]["state"] == "RUN_STATE_CLOSED"
+    assert bench.json("loops", "run-7")["run"]["run"] == "run-7"
+    assert "seal" in bench.run("loops", "run-1").output
+    lines = [json.loads(line) for line in bench.run("loops", "--watch", "--json").stdout.splitlines()]
+    assert [line["state"] for line in lines] == ["RUN_STATE_OPEN", "RUN_STATE_CLOSED"]
+    assert ROOT in bench.run("loops", "--watch").output
+
+
+def test_lot_shows_quality_and_material(bench: Bench) -> None:
+    lot = production.Lot(
+        lot=ROOT, state=production.LOT_STATE_HELD, reason="deviation", deviations=[deviation()]
+    )
+    bench.fake.answers = {
+        "GetLot": lambda request: production.GetLotResponse(lot=lot),
+        "GetLotNode": lambda request: traceability.GetLotNodeResponse(lot=ROOT, outputs=[PACKED]),
+    }
+    document = bench.json("lot", ROOT)
+    assert document["quality"]["state"] == "LOT_STATE_HELD"
+    assert document["material"]["outputs"] == [PACKED]
+    assert PACKED in bench.run("lot", ROOT).output
+
+
+def test_a_lot_that_only_the_trace_knows_is_shown(bench: Bench) -> None:
+    def unknown(request: Any) -> Any:
+        raise Unknown("UNKNOWN_LOT", "no such lot", "lot")
+
+    bench.fake.answers = {
+        "GetLot": unknown,
+        "GetLotNode": lambda request: traceability.GetLotNodeResponse(lot=ROOT, known=True),
+    }
+    assert bench.json("lot", ROOT)["quality"] is None
+    bench.fake.answers["GetLotNode"] = unknown
+    assert bench.run("lot", ROOT).exit_code == 2
+
+
+def test_alerts_are_listed_and_taken(bench: Bench) -> None:
+    raised = alerting_events.AlertRaised(alert="al-1", kind=alerting_events.ALERT_KIND_DEVIATION, text="look")
+    bench.fake.answers = {
+        "ListAlerts": lambda request: alerting.ListAlertsResponse(alerts=[alerting.Alert(raised=raised)]),
+        "AcknowledgeAlert": lambda request: alerting.AcknowledgeAlertResponse(),
+    }
+    assert bench.json("alerts")["alerts"][0]["raised"]["kind"] == "ALERT_KIND_DEVIATION"
+    assert "look" in bench.run("alerts").output
+    assert bench.run("acknowledge", "al-1", "--note", "on my way").exit_code == 0
+    assert bench.fake.of("AcknowledgeAlert")[0].note == "on my way"
+
+
+def test_capas_are_listed(bench: Bench) -> None:
+    capa = production.Capa(state=production.CAPA_STATE_PROPOSED)
+    capa.proposed.capa = "c-1"
+    bench.fake.answers["ListCapas"] = lambda request: production.ListCapasResponse(capas=[capa])
+    assert bench.json("capas", "--state", "proposed")["capas"][0]["state"] == "CAPA_STATE_PROPOSED"
+    assert "c-1" in bench.run("capas").output
+
+
+def serving(request: Any) -> common.GetStatusResponse:
+    return common.GetStatusResponse(
+        service="x",
+        version="0.1.0",
+        health="serving",
+        memory_mb=80.5,
+        runners=[common.RunnerStatus(name="r", state="running", lag=3), common.RunnerStatus(name="s", lag=4)],
+    )
+
+
+def test_status_gives_endpoints_and_services(bench: Bench) -> None:
+    bench.fake.answers["GetStatus"] = serving
+    document = bench.json("status")
+    assert document["endpoints"]["grpc"]["production"] == bench.address
+    assert set(document["endpoints"]) == {"grpc", "metrics", "kafka", "mongodb"}
+    production_status = document["services"]["production"]
+    assert {"health": "serving", "lag": 7, "memory_mb": 80.5, "version": "0.1.0"}.items() <= (
+        production_status.items()
+    )
+    assert [runner["name"] for runner in production_status["runners"]] == ["r", "s"]
+    assert bench.run("status").exit_code == 0
+
+
+def test_status_shows_who_is_down(bench: Bench) -> None:
+    bench.fake.answers["GetStatus"] = serving
+    addresses = {"production": bench.address, "rnd": "127.0.0.1:1"}
+    bench.environment["PHARMALOOP_ENDPOINTS"] = json.dumps(addresses)
+    result = bench.run("status", "--json")
+    assert result.exit_code == 1
+    services = json.loads(result.stdout)["services"]
+    assert services["rnd"]["health"] == "down"
+    assert services["rnd"]["lag"] is None
+    assert services["production"]["health"] == "serving"
+
+
+def test_json_may_stand_before_or_after_the_command(bench: Bench) -> None:
+    bench.fake.answers["ListRuns"] = lambda request: loops.ListRunsResponse()
+    assert json.loads(bench.run("--json", "loops").stdout) == {"runs": []}
+    assert json.loads(bench.run("loops", "--json").stdout) == {"runs": []}

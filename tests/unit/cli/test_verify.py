@@ -1,0 +1,153 @@
+"""`verify` against hand-made worlds: it must fail when a patient is missed, and only then succeed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from pharmaloop.clinical.v1 import service_pb2 as clinical
+from pharmaloop.loops.v1 import service_pb2 as loops
+from pharmaloop.production.v1 import service_pb2 as production
+from services.kit.errors import Unknown
+from tests.unit.cli.support import ROOT, SITE, Bench, deviation, exposure, run
+
+
+def exposures(*members: tuple[str, str], total: int | None = None) -> Any:
+    found = [exposure(*member) for member in members]
+    count = len(found) if total is None else total
+    return lambda request: clinical.ListExposuresResponse(exposures=found, total=count)
+
+
+def test_all_good(good: Bench) -> None:
+    result = good.run("verify")
+    assert result.exit_code == 0, result.output
+    assert "recall 1.0, precision 1.0" in result.output
+
+
+def test_the_document(good: Bench) -> None:
+    document = good.json("verify")
+    safety = document["safety"]
+    assert document["ok"] is True
+    assert document["failures"] == []
+    assert {"runs": 1, "closed": 1, "expected": 3, "recall": 1.0, "precision": 1.0}.items() <= safety.items()
+    assert safety["stage_seconds"] == {"trace": {"p50": 0.5, "p99": 0.5}, "seal": {"p50": 1.5, "p99": 1.5}}
+    (lot,) = safety["lots"]
+    wanted = {
+        "lot": ROOT,
+        "run": "run-1",
+        "expected": 3,
+        "found": 3,
+        "missed": [],
+        "wrong": [],
+        "patients": 2,
+    }
+    assert wanted.items() <= lot.items()
+    wanted = {"hits": 1, "misses": 0, "false_alarms": 0, "runs_judged": 1}
+    assert wanted.items() <= document["detector"].items()
+
+
+def test_a_missed_patient_fails(good: Bench) -> None:
+    good.fake.answers["ListExposures"] = exposures(("P-1", "a"), ("P-1", "b"))
+    assert good.run("verify").exit_code == 1
+    document = good.json("verify")
+    assert document["ok"] is False
+    assert document["safety"]["recall"] == pytest.approx(2 / 3, abs=1e-5)
+    assert document["safety"]["precision"] == 1.0
+    assert document["safety"]["lots"][0]["missed"] == [[SITE, "P-2", "c"]]
+
+
+def test_a_missed_dispense_of_a_known_patient_fails_too(good: Bench) -> None:
+    good.fake.answers["ListExposures"] = exposures(("P-1", "a"), ("P-2", "c"))
+    assert good.run("verify").exit_code == 1
+
+
+def test_a_wrong_patient_fails(good: Bench) -> None:
+    good.fake.answers["ListExposures"] = exposures(("P-1", "a"), ("P-1", "b"), ("P-2", "c"), ("P-9", "z"))
+    result = good.run("verify")
+    assert result.exit_code == 1
+    assert "1 exposures were named wrongly" in result.output
+    assert good.json("verify")["safety"]["precision"] == 0.75
+
+
+def test_runs_of_one_lot_are_united(good: Bench) -> None:
+    """What came after the seal is in the successor's run."""
+    by_run = {"run-1": exposures(("P-1", "a"), ("P-1", "b")), "run-2": exposures(("P-2", "c"))}
+    good.fake.answers["ListRuns"] = lambda request: loops.ListRunsResponse(runs=[run("run-2"), run()])
+    good.fake.answers["ListExposures"] = lambda request: by_run[request.run](request)
+    document = good.json("verify")
+    assert document["ok"] is True
+    assert document["safety"]["lots"][0]["runs"] == ["run-2", "run-1"]
+
+
+@pytest.mark.parametrize("state", [production.DEVIATION_STATE_OPEN, production.DEVIATION_STATE_REJECTED])
+def test_nothing_confirmed_fails(good: Bench, state: int) -> None:
+    only = [deviation(state=state)]
+    good.fake.answers["ListDeviations"] = lambda request: production.ListDeviationsResponse(deviations=only)
+    good.fake.answers["ListRuns"] = lambda request: loops.ListRunsResponse()
+    result = good.run("verify")
+    assert result.exit_code == 1
+    assert "nothing was confirmed" in result.output
+    assert good.json("verify")["safety"]["recall"] is None
+
+
+@pytest.mark.parametrize("runs", [[], [run(closed=False)]])
+def test_a_confirmed_lot_without_a_closed_run_fails(good: Bench, runs: list[loops.Run]) -> None:
+    good.fake.answers["ListRuns"] = lambda request: loops.ListRunsResponse(runs=runs)
+    result = good.run("verify")
+    assert result.exit_code == 1
+    assert "no run of the loop closed" in result.output
+
+
+def test_a_lot_of_another_world_fails(good: Bench) -> None:
+    other = [deviation(lot="maker-9/item/granulate/G-1")]
+    good.fake.answers["ListDeviations"] = lambda request: production.ListDeviationsResponse(deviations=other)
+    result = good.run("verify")
+    assert result.exit_code == 1
+    assert "not of this world" in result.output
+
+
+def test_the_detector_is_measured_and_never_decides(good: Bench) -> None:
+    """A missed fault and a false alarm: both are printed, the loop is still right."""
+    alarmed, missed = "maker-1/item/granulate/G-0002", "maker-1/item/granulate/G-0003"
+    good.write_truth(
+        [[SITE, "P-1", "a"], [SITE, "P-1", "b"], [SITE, "P-2", "c"]],
+        planted=[{"lot": ROOT, "tag": "DryerTemp"}, {"lot": missed, "tag": "DryerTemp"}],
+        live=[ROOT, alarmed, missed],
+    )
+    found = [deviation(), deviation(alarmed, production.DEVIATION_STATE_REJECTED)]
+    good.fake.answers["ListDeviations"] = lambda request: production.ListDeviationsResponse(deviations=found)
+    document = good.json("verify")
+    assert document["ok"] is True
+    wanted = {"hits": 1, "misses": 1, "false_alarms": 1, "runs_judged": 3, "false_alarm_rate": 1.0}
+    assert wanted.items() <= document["detector"].items()
+
+
+def test_an_alarm_on_another_tag_is_no_hit(good: Bench) -> None:
+    good.write_truth(
+        [[SITE, "P-1", "a"], [SITE, "P-1", "b"], [SITE, "P-2", "c"]],
+        planted=[{"lot": ROOT, "tag": "JacketTemperature"}],
+    )
+    detector = good.json("verify")["detector"]
+    assert (detector["hits"], detector["misses"]) == (0, 1)
+
+
+def test_a_run_that_has_not_ended_is_not_judged(good: Bench) -> None:
+    def unknown(request: Any) -> Any:
+        raise Unknown("UNKNOWN_LOT", "no such lot", "lot")
+
+    good.fake.answers["GetLot"] = unknown
+    assert good.json("verify")["detector"]["runs_judged"] == 0
+
+
+def test_a_short_answer_is_not_taken_for_a_whole_one(good: Bench) -> None:
+    good.fake.answers["ListExposures"] = exposures(("P-1", "a"), total=3)
+    result = good.run("verify")
+    assert result.exit_code == 2
+    assert "names 3 exposures of run run-1 and sent 1" in result.stderr
+
+
+def test_no_world_is_a_plain_sentence(bench: Bench) -> None:
+    result = bench.run("verify")
+    assert result.exit_code == 2
+    assert "the simulated world has not been started here" in result.stderr

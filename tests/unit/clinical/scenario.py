@@ -1,0 +1,290 @@
+"""What may happen at one site, as streams that keep their own order, and what must come of it.
+
+The oracle knows the whole story and no order: it is written from the
+protocol, and uses nothing of the service but the contract.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+from datetime import timedelta
+
+from hypothesis import strategies as st
+
+from pharmaloop.clinical.v1 import events_pb2 as clinical
+from pharmaloop.common.v1 import types_pb2 as common
+from pharmaloop.traceability.v1 import events_pb2 as traceability
+from services.kit.ids import dispense_id, plan_id
+from tests.unit.clinical.memory_site import SEALED_KEY, SITE, START, moment, slow_digest, stamp
+from tests.unit.memory_service import Said
+
+RUNS = ("run-1", "run-2")
+LOTS = ("maker/gtin/A/L.1", "maker/gtin/A/L.2", "maker/gtin/B/L%201")
+
+
+@dataclass(frozen=True)
+class Person:
+    """A patient: what the hospital records of their consent (None: nothing), and their answer."""
+
+    pseudonym: str
+    consents: tuple[bool, ...]
+    answer: bool | None
+
+
+@dataclass(frozen=True)
+class Given:
+    """A dispense: who got which lot, in which commit of which run it joins the journal (-1: never),
+    whether it is returned, and whether the hospital recorded it."""
+
+    person: Person
+    lot: str
+    commits: dict[str, int]
+    returned: bool
+    recorded: bool
+    order: str
+
+    @property
+    def id(self) -> str:
+        return dispense_id(SITE, self.order, self.lot)
+
+    def text(self, kind: str) -> str:
+        return f"{SITE}|{self.person.pseudonym}|{self.lot}|{self.id}|{kind}"
+
+
+@dataclass(frozen=True)
+class Story:
+    """Everything that happens."""
+
+    people: tuple[Person, ...]
+    given: tuple[Given, ...]
+    commits: int
+
+    def members(self, run: str, upto: int) -> list[Given]:
+        return [g for g in self.given if 0 <= g.commits[run] <= upto]
+
+    def texts(self, run: str, upto: int) -> list[str]:
+        members = self.members(run, upto)
+        return [g.text("MEMBER") for g in members] + [g.text("DISPOSITION") for g in members if g.returned]
+
+    def listed(self, run: str, upto: int) -> list[str]:
+        return sorted({g.lot for g in self.members(run, upto)} | {LOTS[0]})
+
+
+@st.composite
+def stories(draw: st.DrawFn) -> Story:
+    consents = st.sampled_from([(), (True,), (False,), (False, True)])
+    people = tuple(
+        Person(f"P-{n}", draw(consents), draw(st.sampled_from([None, False, True])))
+        for n in range(draw(st.integers(1, 4)))
+    )
+    commits = draw(st.integers(1, 3))
+    joins = st.integers(-1, commits - 1)
+    given = tuple(
+        Given(
+            person=draw(st.sampled_from(people)),
+            lot=draw(st.sampled_from(LOTS)),
+            commits={run: draw(joins) for run in RUNS},
+            returned=draw(st.booleans()),
+            recorded=draw(st.booleans()),
+            order=f"order-{n}",
+        )
+        for n in range(draw(st.integers(0, 6)))
+    )
+    return Story(people, given, commits)
+
+
+# -- the streams ------------------------------------------------------------
+
+
+def _journal(story: Story, run: str) -> list[list[Said]]:
+    """The trace's events of one run: the key, the entries, the announcements, each in their order."""
+    source, case = f"/svc/traceability/journal/{run}", LOTS[0]
+    entries: list[Said] = []
+    announcements: list[Said] = []
+    for commit in range(story.commits):
+        now = START + timedelta(minutes=commit)
+        for given in story.members(run, commit):
+            if given.commits[run] == commit:
+                for kind in _kinds(given):
+                    entries.append(
+                        _said(_entry(given, run, commit, kind), f"{source}/entries", entries, now, case, run)
+                    )
+        announced = traceability.ExposureAnnounced(
+            run=run, version=commit + 1, root=case, lots=story.listed(run, commit)
+        )
+        announced.sites[SITE].CopyFrom(
+            traceability.SiteExposure(
+                epoch=commit + 1,
+                n=len(story.members(run, commit)),
+                digest=slow_digest(story.texts(run, commit)),
+            )
+        )
+        announced.sites["hospital-b"].CopyFrom(traceability.SiteExposure(digest=bytes(32)))
+        announcements.append(_said(announced, f"{source}/head", announcements, now, case, run))
+    opened = traceability.ExposureOpened(run=run, site=SITE, root=case, digest_key=SEALED_KEY)
+    return [[_said(opened, f"{source}/key", [], START, case, run)], entries, announcements]
+
+
+def _kinds(given: Given) -> list[traceability.EntryKind]:
+    kinds = [traceability.ENTRY_KIND_MEMBER]
+    return [*kinds, traceability.ENTRY_KIND_DISPOSITION] if given.returned else kinds
+
+
+def _entry(given: Given, run: str, commit: int, kind: traceability.EntryKind) -> traceability.ExposureEntered:
+    return traceability.ExposureEntered(
+        run=run,
+        site=SITE,
+        epoch=commit + 1,
+        kind=kind,
+        dispense=given.id,
+        lot=given.lot,
+        pseudonym=given.person.pseudonym,
+        at=stamp(START - timedelta(days=5)),
+    )
+
+
+def _said(message: object, source: str, before: list[Said], now: object, case: str, run: str) -> Said:
+    seq = len(before) + 1
+    return Said(message, source, seq, f"{source}#{seq}", now, case, run)  # type: ignore[arg-type]
+
+
+def _fact(message: object, id: str, days: float) -> Said:
+    return Said(message, "/svc/clinical/fact", None, id, moment(days).at.ToDatetime(START.tzinfo), "", "")  # type: ignore[arg-type]
+
+
+def _facts(story: Story) -> list[list[Said]]:
+    """The hospital's facts: each a stream of its own, for nothing orders them."""
+    streams: list[list[Said]] = []
+    for person in story.people:
+        for n, consent in enumerate(person.consents):
+            subject = clinical.SubjectRecorded(
+                pseudonym=person.pseudonym, site=SITE, consent=consent, at=moment(30 - n)
+            )
+            streams.append([_fact(subject, f"subject/{person.pseudonym}/{n}", 30 - n)])
+        if person.answer is not None:
+            streams += [
+                [
+                    _fact(
+                        _response(person, run, person.answer, 1.0), f"response/{run}/{person.pseudonym}", 1.0
+                    ),
+                ]
+                for run in RUNS
+            ]
+    for given in story.given:
+        if given.recorded:
+            streams.append([_fact(_medication(given), f"medication/{given.id}", 6)])
+    return streams
+
+
+def _response(person: Person, run: str, affected: bool, days: float) -> clinical.ResponseRecorded:
+    return clinical.ResponseRecorded(
+        plan=plan_id(run, person.pseudonym),
+        site=SITE,
+        pseudonym=person.pseudonym,
+        affected=affected,
+        at=moment(days),
+    )
+
+
+def _medication(given: Given) -> clinical.MedicationRecorded:
+    return clinical.MedicationRecorded(
+        dispense=given.id,
+        site=SITE,
+        pseudonym=given.person.pseudonym,
+        lot=given.lot,
+        order=given.order,
+        at=moment(6),
+        quantity=common.Quantity(value=1, unit="{tablet}"),
+    )
+
+
+def streams_of(story: Story) -> list[list[Said]]:
+    journals = [stream for run in RUNS for stream in _journal(story, run)]
+    return [stream for stream in [*journals, *_facts(story)] if stream]
+
+
+@st.composite
+def deliveries(draw: st.DrawFn, story: Story) -> list[list[Said]]:
+    """Some interleaving of the streams, in batches, with repeats."""
+    queues = [list(stream) for stream in streams_of(story)]
+    sent: list[Said] = []
+    while queues:
+        queue = queues[draw(st.integers(0, len(queues) - 1))]
+        sent.append(queue.pop(0))
+        queues = [left for left in queues if left]
+        if draw(st.integers(0, 4)) == 0:
+            sent.append(draw(st.sampled_from(sent)))
+    batches: list[list[Said]] = []
+    while sent:
+        size = draw(st.integers(1, 8))
+        batches.append(sent[:size])
+        sent = sent[size:]
+    return batches
+
+
+# -- the oracle ---------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What a run must end in at the site."""
+
+    received: clinical.ExposureReceived
+    opened: clinical.PlansOpened
+    summary: clinical.ResponsesSummarised
+    lots_of: dict[str, tuple[str, ...]]
+    only_here: set[str]
+
+
+def expected(story: Story, run: str) -> Expected:
+    last = story.commits - 1
+    members = story.members(run, last)
+    listed = story.listed(run, last)
+    only_here = {g.id for g in story.given if g.recorded and g.lot in listed and g not in members}
+    lots_of: dict[str, set[str]] = defaultdict(set)
+    for given in members:
+        lots_of[given.person.pseudonym].add(given.lot)
+    exposed = [person for person in story.people if person.pseudonym in lots_of]
+    planned = [person for person in exposed if True in person.consents]
+    declined = [person for person in exposed if person.consents == (False,)]
+    received = clinical.ExposureReceived(
+        run=run,
+        site=SITE,
+        epoch=last + 1,
+        n=len(members),
+        digest=slow_digest(story.texts(run, last)),
+        only_in_trace=sum(not g.recorded for g in members),
+        only_at_site=len(only_here),
+        patients=len(exposed),
+    )
+    opened = clinical.PlansOpened(
+        run=run, site=SITE, patients=len(exposed), plans=len(planned), without_consent=len(declined)
+    )
+    return Expected(
+        received,
+        opened,
+        _summary(run, planned, lots_of, len(exposed) == len(planned) + len(declined)),
+        {person.pseudonym: tuple(sorted(lots_of[person.pseudonym])) for person in planned},
+        only_here,
+    )
+
+
+def _summary(
+    run: str, planned: list[Person], lots_of: dict[str, set[str]], resolved: bool
+) -> clinical.ResponsesSummarised:
+    def counted(people: list[Person]) -> tuple[int, int, int]:
+        answered = [person for person in people if person.answer is not None]
+        return len(people), len(answered), sum(bool(person.answer) for person in answered)
+
+    plans, answered, affected = counted(planned)
+    summary = clinical.ResponsesSummarised(
+        run=run, site=SITE, plans=plans, answered=answered, affected=affected
+    )
+    summary.complete = resolved and plans == answered
+    for lot in LOTS:
+        of_lot = [person for person in planned if lot in lots_of[person.pseudonym]]
+        if of_lot:
+            plans, answered, affected = counted(of_lot)
+            summary.lots.add(lot=lot, plans=plans, answered=answered, affected=affected)
+    return summary

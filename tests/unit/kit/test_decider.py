@@ -1,0 +1,317 @@
+"""The decider: one answer for each request, and commands that wait together are one transaction."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from google.protobuf.message import Message
+
+from pharmaloop.common.v1 import types_pb2 as common
+from pharmaloop.production.v1 import events_pb2 as production
+from services.kit.errors import Invalid, Rejected, Retryable, Unknown
+from services.kit.runners.decider import Decider, Decision
+from services.kit.store.protocol import AsyncTransaction
+from services.kit.work import Work
+from tests.unit.kit.support import (
+    LOT,
+    LOT_TOPIC,
+    NOON,
+    NOTE,
+    Bench,
+    CountingStore,
+    Lot,
+    Note,
+    headers,
+    started,
+)
+
+A, B = "m/item/G/a", "m/item/G/b"
+
+
+def start_lot(work: Work, request: production.LotStarted) -> Message:
+    if work.get(LOT, request.lot) is not None:
+        raise Rejected("STARTED", "the lot was started before", "lot")
+    work.apply(LOT, request.lot, request)
+    return common.LotKey(lot=request.lot)
+
+
+def hold_lot(work: Work, request: production.LotHeld) -> Message:
+    lot = work.get(LOT, request.lot)
+    if lot is None:
+        raise Unknown("NO_LOT", "start it first", "lot")
+    work.apply(LOT, request.lot, request)
+    work.apply(LOT, request.lot, production.LotRejected(lot=request.lot))
+    return common.LotKey(lot=request.lot)
+
+
+def spoil(work: Work, request: production.LotStarted) -> Message:
+    """Changes, emits, and then finds a rule that says no."""
+    work.apply(LOT, request.lot, request)
+    work.put(NOTE, "spoilt", Note("half"))
+    raise Rejected("NO", "no", "lot")
+
+
+def break_down(work: Work, request: Message) -> Message:
+    work.put(NOTE, "broken", Note("half"))
+    raise ZeroDivisionError("a bug of one command")
+
+
+COMMANDS: dict[str, Callable[[Work, Any], Message]] = {
+    "StartLot": start_lot,
+    "HoldLot": hold_lot,
+    "Spoil": spoil,
+    "BreakDown": break_down,
+}
+
+
+@pytest.fixture
+def bench() -> Bench:
+    return Bench("production")
+
+
+async def ask(decider: Decider, method: str, request: Message, id: str, actor: str = "ann") -> Decision:
+    return await decider.submit(method, request, request_id=id, actor=actor, trace="00-aa-bb-01")
+
+
+async def test_a_command_is_answered_with_what_it_did_and_where_that_stands(bench: Bench) -> None:
+    async with bench.deciding(COMMANDS) as decider:
+        decision = await ask(decider, "StartLot", started(A), "r-1")
+    assert common.LotKey.FromString(decision.message) == common.LotKey(lot=A)
+    assert not decision.pending
+    (event,) = bench.read(LOT_TOPIC)
+    assert (event.id,) == decision.event_ids
+    assert [(event.topic, event.partition, event.offset)] == [tuple(at) for at in decision.positions]
+    assert (event.key, event.subject, event.seq, event.time) == (A, A, 1, NOON)
+    assert (event.actor, event.trace, event.source) == ("ann", "00-aa-bb-01", "/svc/production/lot")
+    assert event.cause == "", "a request is no event"
+    assert event.message == started(A)
+
+
+async def test_versions_count_by_one_over_commands(bench: Bench) -> None:
+    async with bench.deciding(COMMANDS) as decider:
+        await ask(decider, "StartLot", started(A), "r-1")
+        await asyncio.gather(
+            *(ask(decider, "HoldLot", production.LotHeld(lot=A), f"r-{n}") for n in range(2, 5))
+        )
+    assert [event.seq for event in bench.read(LOT_TOPIC)] == [1, 2, 3, 4, 5, 6, 7]
+    assert bench.versions(LOT) == {A: 7}
+    assert bench.states(LOT)[A].happened == ("LotStarted", *["LotHeld", "LotRejected"] * 3)
+
+
+async def test_commands_that_wait_together_are_one_transaction(bench: Bench) -> None:
+    store = CountingStore(bench.database)
+    async with bench.deciding(COMMANDS, store) as decider:
+        asked = [ask(decider, "StartLot", started(f"lot-{n}"), f"r-{n}") for n in range(200)]
+        decisions = await asyncio.gather(*asked)
+    assert store.transactions == 1
+    assert len(bench.states(LOT)) == 200
+    assert len({id for decision in decisions for id in decision.event_ids}) == 200
+    assert [common.LotKey.FromString(d.message).lot for d in decisions] == [f"lot-{n}" for n in range(200)]
+
+
+async def test_a_group_has_an_end(bench: Bench) -> None:
+    store = CountingStore(bench.database)
+    async with bench.deciding(COMMANDS, store) as decider:
+        await asyncio.gather(*(ask(decider, "StartLot", started(f"lot-{n}"), f"r-{n}") for n in range(300)))
+    assert store.transactions == 2
+
+
+@pytest.mark.parametrize("together", [True, False], ids=["in one group", "one after the other"])
+async def test_the_same_request_has_one_effect_and_one_answer(bench: Bench, together: bool) -> None:
+    async with bench.deciding(COMMANDS) as decider:
+        if together:
+            both = await asyncio.gather(*(ask(decider, "StartLot", started(A), "r-1") for _ in range(2)))
+        else:
+            both = [await ask(decider, "StartLot", started(A), "r-1") for _ in range(2)]
+    assert both[0] == both[1]
+    assert len(bench.read(LOT_TOPIC)) == 1
+    assert bench.versions(LOT) == {A: 1}
+
+
+async def test_the_answer_outlives_the_process(bench: Bench) -> None:
+    async with bench.deciding(COMMANDS) as decider:
+        first = await ask(decider, "StartLot", started(A), "r-1")
+    async with bench.deciding(COMMANDS) as decider:
+        assert await asyncio.wait_for(ask(decider, "StartLot", started(A), "r-1"), 0.9) == first
+    assert len(bench.read(LOT_TOPIC)) == 1
+
+
+@pytest.mark.parametrize("together", [True, False], ids=["in one group", "one after the other"])
+async def test_a_refusal_is_repeated_though_the_rule_would_now_say_yes(bench: Bench, together: bool) -> None:
+    hold = production.LotHeld(lot=A)
+    async with bench.deciding(COMMANDS) as decider:
+        if together:
+            asked = [ask(decider, "HoldLot", hold, "r-1"), ask(decider, "HoldLot", hold, "r-1")]
+            refused = await asyncio.gather(*asked, return_exceptions=True)
+        else:
+            refused = []
+            for _ in range(2):
+                with pytest.raises(Unknown) as caught:
+                    await ask(decider, "HoldLot", hold, "r-1")
+                refused.append(caught.value)
+                if len(refused) == 1:
+                    await ask(decider, "StartLot", started(A), "r-0")
+    for error in refused:
+        assert isinstance(error, Unknown)
+        assert (error.reason, error.description, error.field) == ("NO_LOT", "start it first", "lot")
+    assert not any(event.type.endswith("LotHeld") for event in bench.read(LOT_TOPIC))
+
+
+async def test_a_request_id_is_the_actors_own(bench: Bench) -> None:
+    async with bench.deciding(COMMANDS) as decider:
+        await ask(decider, "StartLot", started(A), "1", actor="ann")
+        await ask(decider, "StartLot", started(B), "1", actor="bob")
+        await ask(decider, "HoldLot", production.LotHeld(lot=A), "1", actor="ann")
+    assert set(bench.states(LOT)) == {A, B}
+    assert bench.states(LOT)[A].held
+
+
+async def test_a_refused_command_leaves_no_trace_and_its_group_stands(bench: Bench) -> None:
+    async with bench.deciding(COMMANDS) as decider:
+        good, bad, other = await asyncio.gather(
+            ask(decider, "StartLot", started(A), "r-1"),
+            ask(decider, "Spoil", started("spoilt"), "r-2"),
+            ask(decider, "StartLot", started(B), "r-3"),
+            return_exceptions=True,
+        )
+    assert isinstance(bad, Rejected)
+    assert isinstance(good, Decision)
+    assert isinstance(other, Decision)
+    assert set(bench.states(LOT)) == {A, B}
+    assert not bench.states(NOTE)
+    assert sorted(event.subject for event in bench.read(LOT_TOPIC)) == [A, B]
+
+
+async def test_a_bug_in_one_command_is_that_commands_alone(bench: Bench) -> None:
+    async with bench.deciding(COMMANDS) as decider:
+        good, bad, other = await asyncio.gather(
+            ask(decider, "StartLot", started(A), "r-1"),
+            ask(decider, "BreakDown", started(A), "r-2"),
+            ask(decider, "StartLot", started(B), "r-3"),
+            return_exceptions=True,
+        )
+        assert isinstance(good, Decision), "a neighbour's bug was this command's end"
+        assert isinstance(other, Decision)
+        assert isinstance(bad, ZeroDivisionError), "as Retryable, clients would send it again and again"
+        assert not bench.states(NOTE)
+        with pytest.raises(ZeroDivisionError):  # nothing was stored as its answer: mended code may answer
+            await ask(decider, "BreakDown", started(A), "r-2")
+
+
+async def test_a_later_command_of_a_group_sees_the_earlier_ones(bench: Bench) -> None:
+    async with bench.deciding(COMMANDS) as decider:
+        first, second, third = await asyncio.gather(
+            ask(decider, "StartLot", started(A), "r-1"),
+            ask(decider, "StartLot", started(A), "r-2"),
+            ask(decider, "HoldLot", production.LotHeld(lot=A), "r-3"),
+            return_exceptions=True,
+        )
+    assert isinstance(first, Decision)
+    assert isinstance(second, Rejected)
+    assert isinstance(third, Decision)
+    assert bench.states(LOT)[A] == Lot(("LotStarted", "LotHeld", "LotRejected"), held=True)
+
+
+async def test_event_ids_follow_from_the_request(bench: Bench) -> None:
+    other = Bench("production")
+    decisions = []
+    for one in (bench, other):
+        async with one.deciding(COMMANDS) as decider:
+            await ask(decider, "StartLot", started(A), "r-1")
+            decisions.append(await ask(decider, "HoldLot", production.LotHeld(lot=A), "r-2"))
+    assert decisions[0].event_ids == decisions[1].event_ids
+    assert len(set(decisions[0].event_ids)) == 2
+
+
+async def test_a_command_without_a_request_id_is_refused(bench: Bench) -> None:
+    async with bench.deciding(COMMANDS) as decider:
+        with pytest.raises(Invalid) as caught:
+            await ask(decider, "StartLot", started(A), "")
+    assert (caught.value.reason, caught.value.field) == ("REQUIRED", "request_id")
+
+
+class Down(CountingStore):
+    """A database that is away for its first transactions."""
+
+    def __init__(self, bench: Bench, error: Exception) -> None:
+        super().__init__(bench.database)
+        self._error = error
+
+    async def transact(self, work: Callable[[AsyncTransaction], Any]) -> Any:
+        if self.transactions < 1:
+            self.transactions += 1
+            raise self._error
+        return await super().transact(work)
+
+
+@pytest.mark.parametrize("error", [Retryable("no primary"), OSError("broken pipe")], ids=["known", "unknown"])
+async def test_a_database_that_is_away_is_told_and_the_next_command_goes_on(
+    bench: Bench, error: Exception
+) -> None:
+    async with bench.deciding(COMMANDS, Down(bench, error)) as decider:
+        with pytest.raises(Retryable):
+            await ask(decider, "StartLot", started(A), "r-1")
+        await ask(decider, "StartLot", started(A), "r-1")
+    assert set(bench.states(LOT)) == {A}
+
+
+async def test_a_transaction_that_met_a_change_is_decided_anew(bench: Bench) -> None:
+    """Another process starts the lot between this one's reading and writing."""
+
+    class Raced(CountingStore):
+        async def transact(self, work: Callable[[AsyncTransaction], Any]) -> Any:
+            first = not self.transactions
+
+            async def raced(txn: AsyncTransaction) -> Any:
+                nonlocal first
+                result = await work(txn)
+                if first:
+                    first = False
+                    self.database.docs[LOT.name][A] = LOT.to_doc(A, 1, Lot(("LotStarted",)))
+                return result
+
+            return await super().transact(raced)
+
+    async with bench.deciding(COMMANDS, Raced(bench.database)) as decider:
+        with pytest.raises(Rejected, match="STARTED"):
+            await ask(decider, "StartLot", started(A), "r-1")
+    assert not bench.read(LOT_TOPIC)
+
+
+async def test_a_caller_that_goes_away_harms_nobody(bench: Bench) -> None:
+    async with bench.deciding(COMMANDS) as decider:
+        gone = asyncio.ensure_future(ask(decider, "StartLot", started(A), "r-1"))
+        await asyncio.sleep(0)
+        gone.cancel()
+        await ask(decider, "StartLot", started(B), "r-2")
+        again = await ask(decider, "StartLot", started(A), "r-1")
+    assert common.LotKey.FromString(again.message).lot == A
+    assert len(bench.read(LOT_TOPIC)) == 2
+
+
+async def test_what_is_committed_and_not_published_is_said_to_be_pending(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("services.kit.runners.decider._POSITION_SECONDS", 0.02)
+    async with bench.deciding(COMMANDS) as decider:
+        monkeypatch.setattr("services.kit.relay.Relay.publish_once", lambda self: asyncio.sleep(0.01))
+        decision = await ask(decider, "StartLot", started(A), "r-1")
+    assert decision.pending
+    assert decision.positions == ()
+    assert len(decision.event_ids) == 1
+    assert set(bench.states(LOT)) == {A}
+    assert set(bench.database.outbox) == set(decision.event_ids), "it is lost, and not late"
+
+
+async def test_every_event_is_a_cloud_event(bench: Bench) -> None:
+    async with bench.deciding(COMMANDS) as decider:
+        await ask(decider, "StartLot", started(A), "r-1")
+        await ask(decider, "HoldLot", production.LotHeld(lot=A), "r-2")
+    for record in bench.bus.all(LOT_TOPIC):
+        told = headers(record)
+        assert told["ce_specversion"] == "1.0"
+        assert told["ce_type"].startswith("pharmaloop.production.v1.Lot")
+        assert all(told[name] for name in ("ce_id", "ce_source", "ce_time", "ce_subject", "traceparent"))

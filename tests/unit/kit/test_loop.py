@@ -1,0 +1,117 @@
+"""The loop protocol: a repeat changes nothing, and says again what it said."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pharmaloop.loops.v1 import events_pb2 as loops
+from services.kit.envelope import Event
+from services.kit.runners.loop import Case, Effect, Loop, MemoryLoop
+from tests.unit.kit.support import NOON, lot_event
+
+
+@dataclass(frozen=True)
+class Heard:
+    """Which events a case has heard, in order."""
+
+    ids: tuple[str, ...] = ()
+    digest: bytes = b"\x00\xff"
+
+
+def react(state: Heard | None, event: Event) -> tuple[Heard, list[Effect]]:
+    before = state or Heard()
+    after = Heard((*before.ids, event.id))
+    n = len(after.ids)
+    effects: list[Effect] = []
+    if event.actor != "silent":
+        stage = loops.StageCompleted(run="run-1", stage=f"stage-{n}")
+        effects = [Effect(stage, "run-1", n), Effect(loops.SealRequested(run="run-1", version=n), "run-1", n)]
+    return after, effects
+
+
+LOOP: Loop[Heard] = Loop("safety", Heard, react)
+
+
+def cased(name: str, seq: int | None, **fields: str) -> Event:
+    return replace(lot_event(name, seq), case="case-1", **fields)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def driver() -> MemoryLoop[Heard]:
+    return MemoryLoop(LOOP)
+
+
+def test_effects_follow_from_their_cause(driver: MemoryLoop[Heard]) -> None:
+    stage, seal = driver.take(cased("a", 1, trace="00-aa-bb-01"))
+    assert stage.message == loops.StageCompleted(run="run-1", stage="stage-1")
+    assert (stage.source, stage.subject, stage.key, stage.seq) == ("/svc/loops/safety", "run-1", "run-1", 1)
+    assert (stage.cause, stage.case, stage.run) == ("a-1", "case-1", "run-1")
+    assert (stage.time, stage.actor, stage.trace) == (NOON, "service:loops", "00-aa-bb-01")
+    assert stage.id != seal.id
+
+
+def test_a_repeat_changes_nothing_and_sends_again_under_the_same_ids(driver: MemoryLoop[Heard]) -> None:
+    # A crash between table and log loses the effects; the repeat is their second chance.
+    first = driver.take(cased("a", 1))
+    driver.take(cased("b", 1))
+    before = driver.cases["case-1"]
+    again = driver.take(cased("a", 1))
+    assert again == first
+    assert driver.cases["case-1"] == before
+    event = cased("a", 1)
+    assert LOOP.step(before, event)[0] is before, "the table is not written"
+
+
+def test_an_older_version_of_a_source_is_dropped(driver: MemoryLoop[Heard]) -> None:
+    driver.take(cased("a", 3))
+    assert driver.take(cased("a", 2)) == []
+    assert driver.cases["case-1"].state.ids == ("a-3",)
+
+
+def test_sources_count_for_themselves(driver: MemoryLoop[Heard]) -> None:
+    driver.take(cased("a", 5))
+    driver.take(cased("b", 1))
+    driver.take(replace(cased("a", 1, source="/svc/elsewhere"), id="other"))
+    assert driver.cases["case-1"].state.ids == ("a-5", "b-1", "other")
+
+
+def test_an_event_without_effects_repeats_none(driver: MemoryLoop[Heard]) -> None:
+    assert driver.take(cased("a", 1, actor="silent")) == []
+    assert driver.take(cased("a", 1, actor="silent")) == []
+    assert driver.cases["case-1"].state.ids == ("a-1",)
+
+
+def test_cases_are_apart(driver: MemoryLoop[Heard]) -> None:
+    driver.take(cased("a", 1))
+    driver.take(replace(cased("a", 1), case="case-2"))
+    assert {case: held.state.ids for case, held in driver.cases.items()} == {
+        "case-1": ("a-1",),
+        "case-2": ("a-1",),
+    }
+
+
+def test_a_case_stays_small_and_still_repeats_what_is_recent(driver: MemoryLoop[Heard]) -> None:
+    sent = {n: driver.take(cased("a", n)) for n in range(1, 301)}
+    case = driver.cases["case-1"]
+    assert len(case.recent) <= 256
+    assert driver.take(cased("a", 300)) == sent[300]
+    assert driver.take(cased("a", 100)) == sent[100]
+    assert driver.take(cased("a", 1)) == [], "too old to repeat, and still not taken twice"
+    assert len(driver.cases["case-1"].state.ids) == 300
+
+
+@given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(1, 5)), max_size=20))
+def test_the_table_keeps_a_case_as_it_is(deliveries: list[tuple[str, int]]) -> None:
+    case: Case[Heard] | None = None
+    stored: Case[Heard] | None = None
+    for name, seq in deliveries:
+        event = cased(name, seq)
+        case, out = LOOP.step(case, event)
+        kept, again = LOOP.step(stored, event)
+        stored = LOOP.load(LOOP.dump(kept))
+        assert again == out
+        assert (stored.state, stored.seen) == (case.state, case.seen)

@@ -1,0 +1,188 @@
+"""Corrective actions: when they are proposed, what approval does, what may be published."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+from google.protobuf.message import Message
+
+from pharmaloop.clinical.v1 import events_pb2 as clinical
+from pharmaloop.loops.v1 import events_pb2 as loops
+from pharmaloop.production.v1 import events_pb2 as events
+from pharmaloop.traceability.v1 import events_pb2 as traceability
+from services.production.domain import capa as capas
+from services.production.domain import evidence, limits
+from services.production.domain.capa import Capa, publishable
+from services.production.domain.errors import Absent, Malformed, Refusal
+from services.production.domain.evidence import Evidence, SiteAnswers
+
+WHOLE = Evidence(
+    "r1",
+    root="m/item/API/1",
+    deviation="d1",
+    product="m/item/API",
+    tag="Temp",
+    version=3,
+    sites=("a", "b"),
+    sealed=3,
+    answers=(SiteAnswers("a", 30, 28, 12, True), SiteAnswers("b", 5, 5, 3, True)),
+)
+
+
+def proposal(before: float = 6.0, after: float = 5.0) -> Capa:
+    (proposed,) = capas.decide_propose(None, WHOLE, "c1", before, after)
+    return capas.evolve(None, proposed)
+
+
+def approve(held: Capa | None, limit_now: float = 6.0, meaning: str = "approved") -> list[Message]:
+    return capas.decide_approve(held, "qa", meaning, limit_now, "i1")
+
+
+def test_a_proposal_says_what_it_rests_on() -> None:
+    (proposed,) = capas.decide_propose(None, WHOLE, "c1", 6.0, 5.0)
+    assert isinstance(proposed, events.CapaProposed)
+    assert (proposed.answered, proposed.affected, proposed.deviation) == (33, 15, "d1")
+    for number in ("33 of 35", "15", "6.00", "5.00"):
+        assert number in proposed.reason
+
+
+def test_a_run_gets_one_proposal() -> None:
+    assert capas.decide_propose(proposal(), WHOLE, "c1", 6.0, 5.0) == []
+
+
+def test_approval_changes_the_limit_and_tells_research_in_one_go() -> None:
+    approved, changed, insight = approve(proposal())
+    assert isinstance(approved, events.CapaApproved)
+    assert isinstance(changed, events.ProcessLimitChanged)
+    assert isinstance(insight, events.InsightPublished)
+    assert (approved.actor, approved.run) == ("qa", "r1")
+    assert (changed.limit_before, changed.limit_after, changed.capa) == (6.0, 5.0, "c1")
+    assert (insight.answered, insight.affected, insight.suppressed) == (33, 15, False)
+    assert "15 of 33" in insight.statement
+    assert capas.evolve(proposal(), approved).state == "approved"
+
+
+def test_a_limit_tightened_further_in_the_meantime_stays() -> None:
+    changed = approve(proposal(), limit_now=4.5)[1]
+    assert isinstance(changed, events.ProcessLimitChanged)
+    assert (changed.limit_before, changed.limit_after) == (4.5, 4.5)
+
+
+@pytest.mark.parametrize(
+    ("held", "meaning", "error", "told"),
+    [
+        (None, "yes", Absent, ("UNKNOWN_CAPA", "capa")),
+        (replace(proposal(), state="approved", actor="qa"), "yes", Refusal, ("ILLEGAL_TRANSITION", "capa")),
+        (proposal(), "", Malformed, ("REQUIRED", "meaning")),
+    ],
+)
+def test_approval_is_refused_with_the_reason(
+    held: Capa | None, meaning: str, error: type[Refusal], told: tuple[str, str]
+) -> None:
+    with pytest.raises(error) as refused:
+        approve(held, meaning=meaning)
+    assert (refused.value.reason, refused.value.field) == told
+
+
+@pytest.mark.parametrize(
+    ("answered", "affected", "shown"),
+    [
+        (0, 0, False),
+        (9, 0, False),
+        (9, 9, False),
+        (10, 0, True),
+        (10, 1, False),
+        (10, 10, True),
+        (19, 9, False),
+        (19, 10, False),
+        (20, 10, True),
+        (100, 9, False),
+        (100, 91, False),
+        (100, 90, True),
+    ],
+)
+def test_no_count_below_ten_is_published_or_can_be_worked_out(
+    answered: int, affected: int, shown: bool
+) -> None:
+    counts = publishable(answered, affected)
+    assert counts == ((answered, affected, False) if shown else (0, 0, True))
+
+
+def test_a_suppressed_statement_carries_no_count() -> None:
+    few = replace(WHOLE, answers=(SiteAnswers("a", 8, 7, 6, True),), sites=("a",))
+    (proposed,) = capas.decide_propose(None, few, "c1", 6.0, 5.0)
+    insight = approve(capas.evolve(None, proposed))[2]
+    assert isinstance(insight, events.InsightPublished)
+    assert (insight.answered, insight.affected, insight.suppressed) == (0, 0, True)
+    assert "7" not in insight.statement
+    assert "withheld" in insight.statement
+
+
+@pytest.mark.parametrize(
+    "lacking",
+    [
+        {"tag": ""},
+        {"version": -1},
+        {"version": 2},
+        {"sealed": -1},
+        {"answers": WHOLE.answers[:1]},
+        {"answers": (WHOLE.answers[0], replace(WHOLE.answers[1], complete=False))},
+    ],
+    ids=["subject", "announcement", "announcement as new as the seal", "seal", "a site", "a site's end"],
+)
+def test_evidence_that_lacks_a_part_is_not_whole(lacking: dict[str, object]) -> None:
+    assert evidence.is_whole(WHOLE)
+    assert not evidence.is_whole(replace(WHOLE, **lacking))  # type: ignore[arg-type]
+
+
+def test_the_parts_of_a_run_may_come_in_any_order() -> None:
+    announcement = traceability.ExposureAnnounced(run="r1", version=3, root="m/item/API/1")
+    for site in ("a", "b"):
+        announcement.sites[site].epoch = 1
+    earlier = traceability.ExposureAnnounced(run="r1", version=1, root="m/item/API/1")
+    parts: list[Callable[[Evidence], Evidence]] = [
+        lambda e: evidence.opened(
+            e,
+            loops.SafetyRunOpened(
+                run="r1", lot="m/item/API/1", deviation="d1", product="m/item/API", tag="Temp"
+            ),
+        ),
+        lambda e: evidence.announced(e, announcement),
+        lambda e: evidence.announced(e, earlier),
+        lambda e: evidence.sealed(e, traceability.ExposureSealed(run="r1", version=3)),
+        *(
+            lambda e, s=site: evidence.answered(
+                e,
+                clinical.ResponsesSummarised(
+                    site=s.site, plans=s.plans, answered=s.answered, affected=s.affected, complete=s.complete
+                ),
+            )
+            for site in WHOLE.answers
+        ),
+    ]
+    for order in itertools.permutations(parts):
+        held = Evidence("r1")
+        for put in order:
+            held = put(held)
+        assert held == WHOLE
+
+
+def test_a_changed_limit_is_in_force_from_its_moment_on() -> None:
+    first = events.ProcessLimitChanged(product="p", tag="Temp", limit_after=5.0, capa="c1")
+    second = events.ProcessLimitChanged(product="p", tag="Temp", limit_after=4.0, capa="c2")
+    held = limits.change(limits.change(None, second, "2026-03-02"), first, "2026-03-01")
+    assert held == limits.change(held, first, "2026-03-01"), "a repeat has no effect"
+    assert held.at("2026-02-28") == {}
+    assert held.at("2026-03-01") == {"Temp": 5.0}
+    assert held.now() == {"Temp": 4.0}
+
+
+def test_the_limit_in_force_is_the_signed_one_then_the_models_then_the_given() -> None:
+    model = events.GoldenModelTrained(tags=[events.TagModel(tag="Temp", limit=6.0)])
+    changed = limits.change(None, events.ProcessLimitChanged(tag="Temp", limit_after=5.0), "2026")
+    assert limits.in_force("Temp", changed, model, 7.0) == 5.0
+    assert limits.in_force("Temp", None, model, 7.0) == 6.0
+    assert limits.in_force("Other", changed, model, 7.0) == 7.0

@@ -1,0 +1,283 @@
+"""Drives the real handlers, commands and step in memory, as Kafka and MongoDB would.
+
+Transactions read a snapshot and fail on a write conflict, and a transaction
+may be interrupted between its reads and its commit: what the protocol must
+survive. Nothing here knows the protocol's rules.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from copy import deepcopy
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, TypeVar
+
+from google.protobuf.message import Message
+
+from pharmaloop.clinical.v1 import events_pb2 as clinical
+from pharmaloop.common.v1 import types_pb2 as common
+from pharmaloop.loops.v1 import events_pb2 as loops
+from pharmaloop.production.v1 import events_pb2 as production
+from pharmaloop.traceability.v1 import events_pb2 as events
+from services.kit.bus.memory import MemoryBus
+from services.kit.bus.protocol import Partition, Record
+from services.kit.clock import ManualClock
+from services.kit.contracts import contract, event_type
+from services.kit.envelope import Event, from_record, to_record
+from services.kit.errors import Retryable
+from services.kit.ids import lot_key
+from services.kit.metrics import Metrics
+from services.kit.positions import Positions
+from services.kit.runners.batch import BatchRunner, Reactor, Surroundings
+from services.kit.runners.step import StepRunner
+from services.kit.store.kinds import OutboxRow, Plan, Read
+from services.kit.store.memory import AsyncMemoryStore, MemoryDatabase, MemoryStore, MemoryTransaction
+from services.kit.store.protocol import Conflict, Loaded, Transaction
+from services.kit.work import Job, Overlay, request_cause, run_one
+from services.traceability.fold import CUT_STEP
+from services.traceability.handlers import CUT_EVENTS, commands, fold_events
+from services.traceability.outside import Outside
+from services.traceability.protocol import FOLD
+from services.traceability.steps import CutStep
+
+T = TypeVar("T")
+START = datetime(2026, 3, 1, tzinfo=UTC)
+TOPICS = contract().names_for([event_type(cls) for cls in CUT_EVENTS])
+
+
+class Keys:
+    """Keys that need no folder."""
+
+    def make(self, key_id: str) -> bytes:
+        return key_id.encode().ljust(32, b".")[:32]
+
+    def find(self, key_id: str) -> bytes:
+        return self.make(key_id)
+
+    def destroy(self, key_id: str) -> None:
+        raise NotImplementedError
+
+
+class _Snapshot:
+    """A transaction that reads what was committed when it began."""
+
+    def __init__(self, database: MemoryDatabase, before_commit: Callable[[], None]) -> None:
+        frozen = MemoryDatabase()
+        frozen.docs = deepcopy(database.docs)
+        self._reads = MemoryTransaction(frozen)
+        self._writes = MemoryTransaction(database)
+        self._before_commit = before_commit
+
+    def load(self, reads: Iterable[Read]) -> Loaded:
+        return self._reads.load(reads)
+
+    def write(self, plan: Plan) -> None:
+        self._before_commit()
+        self._writes.write(plan)
+        self._writes.commit()
+
+
+class SnapshotStore(MemoryStore):
+    """The store in memory, with snapshots, conflicts, and something between read and commit."""
+
+    def __init__(self, database: MemoryDatabase) -> None:
+        super().__init__(database)
+        self.interrupt: Callable[[], None] | None = None
+
+    def _before_commit(self) -> None:
+        interrupt, self.interrupt = self.interrupt, None
+        if interrupt is not None:
+            interrupt()
+
+    def transact(self, work: Callable[[Transaction], T]) -> T:
+        while True:
+            try:
+                return work(_Snapshot(self.database, self._before_commit))
+            except Conflict:
+                continue
+
+
+@dataclass(frozen=True)
+class Told:
+    """An event that the service emitted."""
+
+    message: Message
+    topic: str
+    seq: int
+    case: str
+    run: str
+
+
+def moment(hours: float) -> common.Moment:
+    result = common.Moment()
+    result.at.FromDatetime(START + timedelta(hours=hours))
+    return result
+
+
+def lot(name: str) -> str:
+    return lot_key("maker", "gtin", "04012345678901", name)
+
+
+def material(name: str, *inputs: str, at: float = 0) -> events.MaterialRecorded:
+    used = [events.MaterialInput(lot=lot(other)) for other in inputs]
+    return events.MaterialRecorded(lot=lot(name), inputs=used, at=moment(at), record=f"{name}{inputs}")
+
+
+def dispense(
+    id: str, name: str, site: str = "", pseudonym: str = "", source: str = "pharmacy", at: float = 10
+) -> events.DispenseRecorded:
+    return events.DispenseRecorded(
+        dispense=id, lot=lot(name), site=site, pseudonym=pseudonym, source=source, at=moment(at), order=id
+    )
+
+
+def started(name: str, at: float = 0) -> production.LotStarted:
+    return production.LotStarted(lot=lot(name), at=moment(at).at)
+
+
+def registered(site: str) -> clinical.SiteRegistered:
+    return clinical.SiteRegistered(site=site, name=site)
+
+
+def opened(run: str, name: str, follows: str = "") -> loops.SafetyRunOpened:
+    return loops.SafetyRunOpened(run=run, case=lot(name), lot=lot(name), follows=follows)
+
+
+def asked(run: str, version: int) -> loops.SealRequested:
+    return loops.SealRequested(run=run, version=version)
+
+
+class Service:
+    """Traceability in memory: publish to it, let it fold and step, see what it tells."""
+
+    def __init__(self) -> None:
+        self.bus = MemoryBus()
+        self.database = MemoryDatabase()
+        self.store = SnapshotStore(self.database)
+        self.clock = ManualClock(START)
+        self.outside = Outside()
+        self.outside.connect(Keys(), self.clock)
+        self.fail_next_answer = False
+        #: What happens between the reads and the commit of the next command of a method.
+        self.during: dict[str, Callable[[], None]] = {}
+        metrics = Metrics("traceability")
+        around = Surroundings("traceability", "", contract(), self.bus, self.store, metrics, lambda: None)
+        reactor = Reactor("fold", fold_events(self.outside))
+        #: Two workers of the fold, as in a consumer group: each has its own partitions.
+        self._workers = (BatchRunner(reactor, around), BatchRunner(reactor, around))
+        topics = sorted(self._workers[0].topics)
+        assert self._workers[0].name == FOLD
+        self._partitions = [p for topic in topics for p in self.bus.partitions_of(topic)]
+        self._commands = commands(self.outside)
+        self._seqs: dict[str, int] = defaultdict(int)
+        self._loop = asyncio.Runner()
+        store = AsyncMemoryStore(self.database)
+        positions = Positions(store, {FOLD: topics})
+        step = CutStep(store, self.bus.log(), lambda: positions.of(FOLD), self._submit, TOPICS)
+        self._steps = StepRunner(store, self.clock, metrics, {CUT_STEP: step})
+
+    def close(self) -> None:
+        self._loop.close()
+
+    # -- in -----------------------------------------------------------------
+
+    def publish(self, message: Message, *, again: bool = False) -> None:
+        """Put an event on its topic; `again` repeats the newest of its aggregate."""
+        topic, key = contract().route(message)
+        seq = None
+        if not isinstance(message, events.MaterialRecorded | events.DispenseRecorded):
+            self._seqs[topic + key] += 0 if again else 1
+            seq = self._seqs[topic + key]
+        # One id for equal messages: a fact that is sent twice is the same fact.
+        id = f"{event_type(type(message))}/{message.SerializeToString(deterministic=True).hex()}"
+        case = message.case if isinstance(message, loops.SafetyRunOpened) else ""
+        event = Event(id, "/svc/test", key, START, message, key, seq, case=case)
+        self.bus.append(to_record(event, topic))
+
+    def worker(self, partition: Partition) -> int:
+        """Which worker of the fold has the partition."""
+        return self._partitions.index(partition) % 2
+
+    def _folded(self, partition: Partition) -> int:
+        return self._workers[self.worker(partition)].positions().get(partition, 0)
+
+    def waiting(self) -> list[Partition]:
+        """Partitions with records that are not folded, in a stable order."""
+        return [p for p in self._partitions if self._folded(p) < len(self.bus.records[p])]
+
+    def fold(self, partition: Partition, count: int) -> None:
+        start = self._folded(partition)
+        self._workers[self.worker(partition)].process(self.bus.records[partition][start : start + count])
+
+    def fold_all(self) -> None:
+        while parts := self.waiting():
+            self.fold(parts[0], 100)
+
+    def step(self) -> int:
+        """Run every due step once, each until it has to wait."""
+        self.clock.advance(20)
+        return self._loop.run(self._steps.run_due())
+
+    def settle(self) -> None:
+        """Fold and step until nothing is left to do."""
+        for _ in range(200):
+            self.fold_all()
+            if not self.step() and not self.waiting():
+                return
+        raise AssertionError("the protocol does not come to rest")
+
+    async def _submit(self, method: str, request: Message, request_id: str, trace: str) -> object:
+        cause = request_cause("platform", method, request_id, self.clock.now(), trace)
+        command = self._commands[method]
+
+        def work(txn: Transaction) -> Any:
+            overlay = Overlay()
+            job = run_one(Job(cause, lambda w: command(w, request)), overlay, contract(), "traceability")
+            try:
+                reads = next(job)
+                while True:
+                    reads = job.send(txn.load(reads))
+            except StopIteration as stop:
+                if stop.value.error is not None:
+                    raise stop.value.error from None
+            txn.write(overlay.plan())
+
+        if method in self.during:
+            self.store.interrupt = self.during.pop(method)
+        self.store.transact(work)
+        if self.fail_next_answer:
+            self.fail_next_answer = False
+            raise Retryable("the process died after its commit")
+        return None
+
+    # -- out ----------------------------------------------------------------
+
+    def told(self, run: str = "") -> list[Told]:
+        """What the service emitted, in the order in which its relay would publish it."""
+        rows = sorted(self.database.outbox.values(), key=lambda row: (row.aggregate, row.seq))
+        told = [_told(row) for row in rows if row.aggregate.startswith("exposure/")]
+        return [item for item in told if not run or item.run == run]
+
+    def announced(self, run: str) -> list[events.ExposureAnnounced]:
+        return [t.message for t in self.told(run) if isinstance(t.message, events.ExposureAnnounced)]
+
+    def members(self, run: str) -> dict[str, events.ExposureEntered]:
+        """Members by dispense, as the sites hear of them."""
+        heard = [t.message for t in self.told(run) if isinstance(t.message, events.ExposureEntered)]
+        assert len({m.dispense for m in heard}) == len(heard), "a member entered twice"
+        return {message.dispense: message for message in heard}
+
+    def state(self, kind: Any, id: str) -> Any:
+        doc = self.database.docs[kind.name].get(id)
+        return kind.from_doc(deepcopy(doc)).state if doc else None
+
+    def states(self, kind: Any) -> dict[str, Any]:
+        return {id: self.state(kind, id) for id in sorted(self.database.docs[kind.name])}
+
+
+def _told(row: OutboxRow) -> Told:
+    event = from_record(contract(), Record(row.topic, 0, 0, row.key, row.value, row.headers, 0))
+    return Told(event.message, row.topic, event.seq or 0, event.case, event.run)

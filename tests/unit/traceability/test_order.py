@@ -1,0 +1,320 @@
+"""Any interleaving ends with the journals that the facts alone determine.
+
+Facts, runs and seals are folded in random order; transactions interrupt one
+another; steps die and come again. At each seal, everything that was in the
+log at its cut is in the journals of its root; at the end, everything is.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from google.protobuf.message import Message
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from pharmaloop.clinical.v1 import events_pb2 as clinical
+from pharmaloop.traceability.v1 import events_pb2 as events
+from services.kit.contracts import contract
+from services.kit.envelope import from_record
+from services.traceability.domain import digest
+from services.traceability.domain.run import Run
+from services.traceability.views import ENTRIES, EXPOSURES, NODES, RUNS
+from tests.unit.traceability.driver import (
+    Service,
+    asked,
+    dispense,
+    lot,
+    material,
+    opened,
+    registered,
+    started,
+)
+
+LOTS = ["a", "b", "c", "d", "e"]
+SITES = ["hospital-a", "hospital-b"]
+DISPENSES = [f"d{n}" for n in range(6)]
+ROOTS = ["a", "c"]
+ACTIONS = [
+    *["publish"] * 3,
+    *["fold"] * 3,
+    *["step"] * 2,
+    *["fold-in-step"] * 2,
+    *["step-in-fold", "fold-in-fold", "settle", "seal", "seal-all", "loops", "die"],
+]
+
+
+@dataclass(frozen=True)
+class Story:
+    """What happened, in some order, and how the platform's work fell between."""
+
+    messages: tuple[Message, ...]
+    actions: tuple[tuple[str, int], ...]
+
+
+def _records(id: str, name: str, site: str, sources: tuple[bool, bool]) -> list[Message]:
+    """A pharmacy that may not know the patient, a hospital that does, or both; one of them twice."""
+    pharmacy, hospital = sources
+    blind = dispense(id, name)
+    told = dispense(id, name, site, f"P-{id}", source="hospital")
+    return [blind, blind] * pharmacy + [told] * (hospital or not pharmacy)
+
+
+@st.composite
+def stories(draw: st.DrawFn) -> Story:
+    edges = draw(st.lists(st.tuples(st.sampled_from(LOTS), st.sampled_from(LOTS)), max_size=8))
+    messages: list[Message] = [material(child, parent) for child, parent in edges]
+    messages += [started(name) for name in draw(st.sets(st.sampled_from(LOTS)))]
+    messages += [registered(site) for site in SITES]
+    for id in DISPENSES:
+        name, site = draw(st.sampled_from(LOTS)), draw(st.sampled_from([*SITES, "nowhere"]))
+        messages += _records(id, name, site, draw(st.tuples(st.booleans(), st.booleans())))
+    order = list(draw(st.permutations(messages)))
+    for root in ROOTS:
+        order.insert(draw(st.integers(0, len(order) // 2)), opened(f"run-{root}", root))
+    actions = draw(st.lists(st.tuples(st.sampled_from(ACTIONS), st.integers(0, 7)), min_size=30, max_size=60))
+    return Story(tuple(order), tuple(actions))
+
+
+class Player:
+    """Plays a story, and the loops' part: seals that are asked for, successors that are opened."""
+
+    def __init__(self, service: Service, story: Story) -> None:
+        self.service = service
+        self._left = list(story.messages)
+        self._known: set[str] = {f"run-{root}" for root in ROOTS}
+        self._acts: dict[str, Callable[[int], None]] = {
+            "publish": lambda n: self._publish(1 + n),
+            "fold": self._fold,
+            "step": lambda n: self._step(),
+            "settle": lambda n: self._settle(),
+            "seal": self._ask,
+            "seal-all": lambda n: self._seal_all(),
+            "loops": lambda n: self._open_successors(),
+            "fold-in-fold": self._fold_in_fold,
+            "fold-in-step": self._fold_in_step,
+            "step-in-fold": self._step_in_fold,
+            "die": self._die,
+        }
+
+    def play(self, actions: Iterable[tuple[str, int]]) -> None:
+        for name, number in actions:
+            self._acts[name](number)
+        self.service.during, self.service.store.interrupt = {}, None
+
+    def finish(self) -> None:
+        """No more facts: seal every run, and every successor."""
+        self._publish(len(self._left))
+        for _ in range(20):
+            self._open_successors()
+            self._settle()
+            if not self._seal_all():
+                return
+        raise AssertionError("the runs do not end though the facts do")
+
+    def _settle(self) -> None:
+        self.service.settle()
+        check_seals(self.service)
+
+    def _seal_all(self) -> int:
+        """Ask for the seal of every open run, and let it be answered."""
+        runs = [run for run in self.service.states(RUNS) if not self.service.state(RUNS, run).sealed]
+        for run in runs:
+            announced = self.service.announced(run)
+            if announced:
+                self.service.publish(asked(run, announced[-1].version))
+        self._settle()
+        return len(runs)
+
+    def _publish(self, count: int) -> None:
+        for message in self._left[:count]:
+            self.service.publish(message)
+        del self._left[:count]
+
+    def _fold(self, number: int, besides: int | None = None) -> None:
+        """Fold some records of a partition; `besides` is a worker that is busy."""
+        parts = [p for p in self.service.waiting() if self.service.worker(p) != besides]
+        if parts:
+            self.service.fold(parts[number % len(parts)], 1 + number % 3)
+
+    def _step(self) -> None:
+        self.service.step()
+        check_seals(self.service)
+
+    def _ask(self, number: int) -> None:
+        runs = sorted(self.service.states(RUNS))
+        if runs:
+            name = runs[number % len(runs)]
+            announced = self.service.announced(name)
+            if announced:
+                self.service.publish(asked(name, announced[-1].version))
+
+    def _open_successors(self) -> None:
+        for told in self.service.told():
+            late = told.message
+            if isinstance(late, events.ExposureAfterSeal) and late.successor not in self._known:
+                self._known.add(late.successor)
+                root = late.root.rsplit("/", 1)[1]
+                self.service.publish(opened(late.successor, root, follows=late.run))
+
+    def _fold_in_step(self, number: int) -> None:
+        method = ("Walk", "Seal", "NoteCut")[number % 3]
+        self.service.during[method] = lambda: self._fold(number)
+        self._step()
+
+    def _step_in_fold(self, number: int) -> None:
+        self.service.store.interrupt = lambda: self._step()
+        self._fold(number)
+        self.service.store.interrupt = None
+
+    def _fold_in_fold(self, number: int) -> None:
+        """Both workers of the fold at once: the other reads before this one commits."""
+        parts = self.service.waiting()
+        if parts:
+            partition = parts[number % len(parts)]
+            busy = self.service.worker(partition)
+            self.service.store.interrupt = lambda: self._fold(number // 2, besides=busy)
+            self.service.fold(partition, 1 + number % 3)
+
+    def _die(self, number: int) -> None:
+        self.service.fail_next_answer = True
+        self._step()
+        self.service.fail_next_answer = False
+
+
+# -- the oracle: from facts to what must be found ---------------------------
+
+
+def facts(service: Service, run: Run | None = None) -> list[Message]:
+    """The facts in the log; below the cut of a run, if one is given."""
+    ends = {(p.topic, p.partition): p.offset for p in run.cut} if run else None
+    found = []
+    for partition, records in service.bus.records.items():
+        for record in records:
+            if ends is None or record.offset < ends.get(tuple(partition), 0):
+                found.append(from_record(contract(), record).message)
+    return found
+
+
+def below(root: str, edges: set[tuple[str, str]]) -> set[str]:
+    """The root and everything made from it."""
+    found, level = {root}, {root}
+    while level:
+        level = {child for parent, child in edges if parent in level} - found
+        found |= level
+    return found
+
+
+def expected(root: str, told: list[Message]) -> tuple[dict[str, tuple[str, str, str]], set[str]]:
+    """Members (dispense: site, pseudonym, lot) and unattributed dispenses of a root."""
+    edges = {(i.lot, m.lot) for m in told if isinstance(m, events.MaterialRecorded) for i in m.inputs}
+    lots = below(root, edges)
+    members, all_of = {}, set()
+    for m in told:
+        if isinstance(m, events.DispenseRecorded) and m.lot in lots:
+            all_of.add(m.dispense)
+            if m.site in SITES and m.pseudonym:
+                members[m.dispense] = (m.site, m.pseudonym, m.lot)
+    return members, all_of - set(members)
+
+
+def journals(service: Service, root: str) -> dict[str, dict[str, tuple[str, str, str]]]:
+    """Members of every run of a root, as the sites heard of them."""
+    return {
+        run.run: {id: (m.site, m.pseudonym, m.lot) for id, m in service.members(run.run).items()}
+        for run in service.states(RUNS).values()
+        if run.root == root
+    }
+
+
+def check_seals(service: Service) -> None:
+    """Whatever was in the log at the cut of a seal is in a sealed journal of its root."""
+    runs = service.states(RUNS)
+    for run in runs.values():
+        if run.sealed:
+            members, unattributed = expected(run.root, facts(service, run))
+            sealed = {r.run for r in runs.values() if r.sealed and r.root == run.root}
+            # Before its site registers, a dispense stands there as unattributed.
+            held = {e.dispense for e in service.states(ENTRIES).values() if e.run in sealed}
+            lacking = (set(members) | unattributed) - held
+            assert not lacking, f"{run.run} was sealed without {lacking}"
+
+
+def check_root(service: Service, root: str) -> None:
+    """All journals of a root together hold exactly what the facts determine, each thing once."""
+    members, unattributed = expected(root, facts(service))
+    found: dict[str, tuple[str, str, str]] = {}
+    for run, entries in journals(service, root).items():
+        assert not set(entries) & set(found), "taken again by a successor"
+        found |= entries
+        check_run(service, run, entries)
+    assert found == members
+    check_unattributed(service, root, unattributed)
+
+
+def check_unattributed(service: Service, root: str, unattributed: set[str]) -> None:
+    """Each unattributed dispense stands in one journal; every head counts what is open in its own."""
+    runs = journals(service, root)
+    entries = [e for e in service.states(ENTRIES).values() if e.kind == "UNATTRIBUTED" and e.run in runs]
+    for run in runs:
+        counted = sum(e.open for e in entries if e.run == run)
+        assert service.state(EXPOSURES, run).unattributed == counted
+    never = sorted(e.dispense for e in entries if e.dispense in unattributed)
+    assert never == sorted(unattributed)
+
+
+def check_run(service: Service, run: str, entries: dict[str, tuple[str, str, str]]) -> None:
+    """One announcement for each version; the last and the seal say what the entries add up to."""
+    announced = service.announced(run)
+    assert [a.version for a in announced] == list(range(1, len(announced) + 1))
+    sums: dict[str, list[int]] = defaultdict(list)
+    for id, (site, pseudonym, name) in entries.items():
+        key = service.outside.key(run, site)
+        sums[site].append(digest.term(key, site, pseudonym, name, id, "MEMBER"))
+    last = announced[-1]
+    in_the_log = facts(service, service.state(RUNS, run))
+    known = {m.site for m in in_the_log if isinstance(m, clinical.SiteRegistered)}
+    assert known <= set(last.sites) <= set(SITES)
+    for site, at in last.sites.items():
+        assert at.digest.hex() == digest.added(digest.ZERO, sums[site])
+        assert at.n == len(sums[site])
+    sealed = [t.message for t in service.told(run) if isinstance(t.message, events.ExposureSealed)]
+    assert [(s.version, s.members) for s in sealed] == [(last.version, len(entries))]
+
+
+@settings(
+    max_examples=150,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)
+@given(stories())
+def test_any_interleaving_ends_with_what_the_facts_determine(story: Story) -> None:
+    service = Service()
+    try:
+        player = Player(service, story)
+        player.play(story.actions)
+        player.finish()
+        check_seals(service)
+        for root in ROOTS:
+            check_root(service, lot(root))
+    finally:
+        service.close()
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(stories(), st.randoms(use_true_random=False))
+def test_the_graph_does_not_depend_on_the_order(story: Story, random: object) -> None:
+    shuffled = list(story.messages)
+    random.shuffle(shuffled)  # type: ignore[attr-defined]
+    graphs = []
+    for messages in (story.messages, tuple(shuffled)):
+        service = Service()
+        for message in messages:
+            if not isinstance(message, type(opened("", "a"))):
+                service.publish(message)
+        service.fold_all()
+        graphs.append(service.states(NODES))
+        service.close()
+    assert graphs[0] == graphs[1]
