@@ -92,7 +92,11 @@ class Intake:
         return Fact(recorded, derived_id("response", request.plan, request.request_id), at, request.plan)
 
     def _seal(self, message: Message, pseudonym: str) -> common.Sealed:
-        return self.sealer.seal(message, subject_key(self.site, pseudonym))
+        try:
+            return self.sealer.seal(message, subject_key(self.site, pseudonym))
+        except Unknown:
+            said = "the patient's key was destroyed: nothing personal is recorded of them any more"
+            raise Invalid("ERASED", said, "pseudonym") from None
 
 
 def check_response(request: api.RecordResponseRequest) -> datetime:

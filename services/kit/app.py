@@ -42,6 +42,7 @@ from services.kit.settings import (
     MongoSettings,
     PlatformSettings,
     ServiceSettings,
+    read_settings,
     service_settings,
 )
 from services.kit.store.kinds import Kind
@@ -115,7 +116,8 @@ async def connect(spec: ServiceSpec) -> App:
     """Connect a service's adapters. Raises with the setting's name and the remedy."""
     assert api_implementation.Type() == "upb", "the C runtime of protobuf is missing"
     settings = service_settings(spec.name, spec.settings)
-    platform, kafka, mongo = PlatformSettings(), KafkaSettings(), MongoSettings()
+    platform = read_settings(PlatformSettings)
+    kafka, mongo = read_settings(KafkaSettings), read_settings(MongoSettings)
     site = getattr(settings, "site", "")
     database = settings.database or "_".join(["pharmaloop", spec.name, *([site] if site else [])])
     clock, metrics, bus = load_clock(platform.state_dir), Metrics(spec.name), KafkaBus(kafka, spec.name)
@@ -189,9 +191,10 @@ class Running:
         if self._relay:
             self._spawn(app.relay.run(), "relay")
         if self._worker:
+            # Steps are made first: what connects handlers to the process does so there.
+            steps = StepRunner(app.store, app.clock, app.metrics, app.spec.steps(app))
             for runner in app.runners:
                 runner.start()
-            steps = StepRunner(app.store, app.clock, app.metrics, app.spec.steps(app))
             self._spawn(steps.run(), "steps")
         add_status(app, self._server.server)
         if self._api:

@@ -30,7 +30,7 @@ class KeyProvider(Protocol):
     """Keeps keys by id."""
 
     def make(self, key_id: str) -> bytes:
-        """The key; made when it does not exist."""
+        """The key; made when it does not exist, Unknown when it was destroyed."""
 
     def find(self, key_id: str) -> bytes:
         """The key; Unknown when it does not exist or was destroyed."""
@@ -53,7 +53,7 @@ class LocalKeys:
         path = self._path(key_id)
         if not path.exists():
             self._create(path)
-        return path.read_bytes()
+        return self.find(key_id)
 
     def _create(self, path: Path) -> None:
         # Written aside and linked: another process sees no key or a whole one, never a part.
@@ -69,15 +69,15 @@ class LocalKeys:
             draft.unlink()
 
     def find(self, key_id: str) -> bytes:
-        try:
-            return self._path(key_id).read_bytes()
-        except FileNotFoundError:
-            raise Unknown(
-                "NO_KEY", f"there is no key {key_id!r}; it was never made, or was destroyed"
-            ) from None
+        path = self._path(key_id)
+        key = path.read_bytes() if path.exists() else b""
+        if not key:
+            raise Unknown("NO_KEY", f"there is no key {key_id!r}; it was never made, or was destroyed")
+        return key
 
     def destroy(self, key_id: str) -> None:
-        self._path(key_id).unlink(missing_ok=True)
+        # An empty file stays: under a new key of this name, what the old one sealed would look altered.
+        self._path(key_id).write_bytes(b"")
 
 
 def subject_key(site: str, pseudonym: str) -> str:
@@ -101,7 +101,7 @@ class Sealer:
         key = self._keys.find(sealed.key_id)
         try:
             return AESGCM(key).decrypt(sealed.nonce, sealed.ciphertext, _bound(sealed.key_id, purpose))
-        except InvalidTag:
+        except (InvalidTag, ValueError):
             raise Integrity(f"a value sealed under {sealed.key_id!r} was altered or moved") from None
 
     def seal(self, message: Message, key_id: str) -> common.Sealed:

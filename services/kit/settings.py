@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from pydantic import Field, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from services.kit.errors import Invalid
 
@@ -66,15 +66,25 @@ class PlatformSettings(BaseSettings):
     group_prefix: str = Field(default="", description="prefix of consumer groups; set by tests")
 
 
-S = TypeVar("S", bound=ServiceSettings)
+S = TypeVar("S", bound=BaseSettings)
+T = TypeVar("T", bound=ServiceSettings)
 
 
-def service_settings(name: str, cls: type[S]) -> S:
-    """Settings of one service from PHARMALOOP_<NAME>_*; Invalid names what is wrong."""
-    prefix = f"PHARMALOOP_{name.upper()}_"
+def read_settings(cls: type[S], prefix: str = "") -> S:
+    """Settings from the environment; Invalid names the variable that is wrong."""
+    prefix = prefix or cls.model_config.get("env_prefix", "")
     try:
-        return cls(_env_prefix=prefix)  # type: ignore[call-arg]
+        return cls(_env_prefix=prefix)
     except ValidationError as error:
         first = error.errors()[0]
-        field = prefix + "_".join(str(part) for part in first["loc"]).upper()
-        raise Invalid("BAD_SETTING", f"{field}: {first['msg']}; correct the environment", field) from error
+        name, problem = str(first["loc"][0]), first["msg"]
+    except SettingsError as error:
+        # A value that should be JSON and is none; the message quotes the field.
+        name, problem = str(error).split('"')[1], "this is not JSON"
+    variable = prefix + name.upper()
+    raise Invalid("BAD_SETTING", f"{variable}: {problem}; correct the environment", variable)
+
+
+def service_settings(name: str, cls: type[T]) -> T:
+    """Settings of one service from PHARMALOOP_<NAME>_*."""
+    return read_settings(cls, f"PHARMALOOP_{name.upper()}_")

@@ -318,8 +318,8 @@ def run_jobs(
 ) -> Generator[set[Read], Loaded, list[Done]]:
     """Run jobs in order over one overlay. Yields what to load; is sent what was loaded.
 
-    A job that raises leaves no trace in the overlay; the others stand. First all jobs are tried out, so that their reads go to the
-    database together.
+    A job that raises leaves no trace in the overlay; the others stand. First
+    all jobs are tried out, so that their reads go to the database together.
     """
     yield from load_ahead(jobs, overlay, contract, service)
     results = []

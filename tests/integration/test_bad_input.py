@@ -6,6 +6,7 @@ After the whole table the services are up, and nothing of what was refused is st
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import math
 import uuid
 from collections.abc import AsyncIterator, Callable
@@ -104,7 +105,11 @@ async def services(backbone: str, mongo: str, tmp_path: Path) -> AsyncIterator[S
     async with AsyncExitStack() as stack:
         started = {
             spec.name: await stack.enter_async_context(running_service(spec, backbone, mongo, tmp_path))
-            for spec in (PRODUCTION, TRACEABILITY, CLINICAL)
+            for spec in (
+                PRODUCTION,
+                TRACEABILITY,
+                CLINICAL,
+            )
         }
         running = Services(
             {name: app for name, (app, _) in started.items()},
@@ -132,11 +137,13 @@ async def _knows_site(services: Services) -> bool:
     return bool(answer.receipt.accepted)
 
 
-def record_readings(batch: production_events.ReadingsRecorded) -> Message:
+def record_readings(batch: production_events.ReadingsRecorded) -> production.RecordReadingsRequest:
     return production.RecordReadingsRequest(request_id=rid(), batches=[batch], all_or_nothing=True)
 
 
-def record_dispense(fact: traceability_events.DispenseRecorded) -> Message:
+def record_dispense(
+    fact: traceability_events.DispenseRecorded,
+) -> traceability.RecordDispenseRequest:
     return traceability.RecordDispenseRequest(request_id=rid(), dispenses=[fact], all_or_nothing=True)
 
 
@@ -185,7 +192,9 @@ TABLE = {
     "another site's patients": Refused(
         "clinical", "RecordMedications",
         lambda: clinical.RecordMedicationsRequest(
-            request_id=rid(), site="hospital-z", medications=[clinical_events.MedicationRecorded(lot=fresh_lot())]
+            request_id=rid(),
+            site="hospital-z",
+            medications=[clinical_events.MedicationRecorded(lot=fresh_lot())],
         ),
         grpc.StatusCode.NOT_FOUND, "UNKNOWN_SITE", "site",
     ),
@@ -333,12 +342,10 @@ async def _node(
 ) -> traceability.GetLotNodeResponse:
     async with asyncio.timeout(20):
         while True:
-            try:
+            with contextlib.suppress(grpc.aio.AioRpcError):  # not known yet
                 node = await services.traceability.GetLotNode(
                     traceability.GetLotNodeRequest(lot=lot), timeout=10
                 )
                 if test(node):
                     return node
-            except grpc.aio.AioRpcError as error:
-                assert error.code() == grpc.StatusCode.NOT_FOUND
             await asyncio.sleep(0.05)

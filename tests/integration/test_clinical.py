@@ -79,6 +79,11 @@ class Hospital:
         request = api.RecordMedicationsRequest(request_id=_rid(), site=SITE, medications=records)
         return (await self.stub.RecordMedications(request, timeout=10, metadata=WHO)).receipt
 
+    async def folded(self, receipt: common.FactReceipt) -> None:
+        """Return once the site has folded what was recorded, so that what it says next is known."""
+        request = api.ListPlansRequest(site=SITE, min_position=receipt.positions)
+        await self.stub.ListPlans(request, timeout=10)
+
     def response(self, name: str, **changes: Any) -> api.RecordResponseRequest:
         fields: dict[str, Any] = {
             "request_id": _rid(),
@@ -181,8 +186,8 @@ async def test_a_run_from_its_exposures_to_the_answers(backbone: str, mongo: str
     async with _hospital(backbone, mongo, tmp_path) as site:
         names = [f"{site.run[:8]}-{n}" for n in range(4)]
         no_consent, only_here = names[2], names[3]
-        await site.record_subjects({name: name != no_consent for name in names})
-        await site.record_medications(names[0], only_here)
+        await site.folded(await site.record_subjects({name: name != no_consent for name in names}))
+        await site.folded(await site.record_medications(names[0], only_here))
         await site.tell(site.opened(), *(site.entered(name) for name in names[:3]), site.announced())
 
         (ack,) = (event.message for event in await site.heard(clinical.ExposureReceived))
@@ -235,7 +240,7 @@ async def test_a_large_run_goes_on_after_a_restart(backbone: str, mongo: str, tm
     database, count = f"t{uuid.uuid4().hex[:12]}", 1200
     async with _hospital(backbone, mongo, tmp_path, database) as site:
         names = [f"{site.run[:8]}-{n}" for n in range(count)]
-        await site.record_subjects(dict.fromkeys(names, True))
+        await site.folded(await site.record_subjects(dict.fromkeys(names, True)))
         half = [site.entered(name) for name in names[: count // 2]]
         await site.tell(site.opened(), *half)
     async with _hospital(backbone, mongo, tmp_path, database) as again:
@@ -257,7 +262,7 @@ async def test_a_follow_up_without_answers_ends_on_the_platform_clock(
     ensure_clock(tmp_path, 36_000)  # eight hours in less than a second
     async with _hospital(backbone, mongo, tmp_path) as site:
         name = site.run[:8]
-        await site.record_subjects({name: True})
+        await site.folded(await site.record_subjects({name: True}))
         await site.tell(site.opened(), site.entered(name), site.announced())
         summaries = [event.message for event in await site.heard(clinical.ResponsesSummarised, 2)]
         assert [(s.plans, s.answered, s.complete) for s in summaries] == [  # type: ignore[attr-defined]
@@ -271,7 +276,7 @@ async def test_another_site_and_a_strangers_plan_are_refused(
 ) -> None:
     async with _hospital(backbone, mongo, tmp_path) as site:
         name = site.run[:8]
-        await site.record_subjects({name: True})
+        await site.folded(await site.record_subjects({name: True}))
         await site.tell(site.opened(), site.entered(name), site.announced())
         await site.heard(clinical.PlansOpened)
         calls: list[tuple[Any, Any]] = [

@@ -18,8 +18,8 @@ from confluent_kafka.admin import AdminClient, NewTopic
 from services.kit.bus.kafka import client_config
 from services.kit.clock import ensure_clock
 from services.kit.contracts import Contract, contract
-from services.kit.errors import Integrity, Retryable
-from services.kit.settings import KafkaSettings, PlatformSettings
+from services.kit.errors import Integrity, PharmaLoopError, Retryable
+from services.kit.settings import KafkaSettings, PlatformSettings, read_settings
 
 _FOREVER = "-1"
 _DAY_MS = 86_400_000
@@ -98,12 +98,12 @@ def _create(admin: AdminClient, missing: list[NewTopic]) -> list[str]:
 
 
 def main() -> int:
-    platform = PlatformSettings()
-    ensure_clock(platform.state_dir, platform.clock_speed)
     begun = time.monotonic()
     try:
-        created = migrate(KafkaSettings(), platform.sites)
-    except (Integrity, Retryable) as error:
+        platform = read_settings(PlatformSettings)
+        ensure_clock(platform.state_dir, platform.clock_speed)
+        created = migrate(read_settings(KafkaSettings), platform.sites)
+    except PharmaLoopError as error:
         print(f"topic migration: {error}", file=sys.stderr)
         return 1
     print(f"topic migration: {len(created)} topics created in {time.monotonic() - begun:.1f} s")

@@ -31,12 +31,12 @@ def code_of(error: BaseException) -> grpc.StatusCode:
 
 
 def status_of(error: BaseException) -> grpc.Status:
-    """The rich status of an error. What is not of the tree says nothing of itself."""
+    """The rich status of an error. What is not in the table says nothing of itself."""
     code = code_of(error)
     status = status_pb2.Status(code=code.value[0])
     reason, field = "INTERNAL", ""
     status.message = "the service failed; its log has the cause under the request's id"
-    if isinstance(error, PharmaLoopError):
+    if isinstance(error, PharmaLoopError) and code is not grpc.StatusCode.INTERNAL:
         status.message = str(error)
         reason = code.name
     if isinstance(error, Rejected):

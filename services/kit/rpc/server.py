@@ -7,6 +7,7 @@ Who the actor is comes from one replaceable function.
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, cast
@@ -19,7 +20,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from services.kit.envelope import new_trace
-from services.kit.errors import Invalid, PharmaLoopError
+from services.kit.errors import Invalid
 from services.kit.ids import new_id
 from services.kit.log import get_logger
 from services.kit.metrics import RPC_SECONDS, Metrics
@@ -30,6 +31,8 @@ from services.kit.settings import ServiceSettings
 _log = get_logger("kit.rpc")
 _PLATFORM_METHODS = ("/grpc.",)
 _HARD_LIMIT_BYTES = 64_000_000
+#: Failures of ours, and not refusals: somebody has to look.
+_TO_LOOK_AT = (grpc.StatusCode.INTERNAL, grpc.StatusCode.DATA_LOSS)
 
 #: Says who calls, from the call's metadata. Replaced when identity arrives.
 ActorOf = Callable[[dict[str, str]], str]
@@ -82,6 +85,9 @@ class Gate(aio.ServerInterceptor):
             try:
                 self._enter(request, context, method)
                 answer = await inner(request, context)
+            except asyncio.CancelledError:
+                self._measure(method, "CANCELLED", started)
+                raise
             except Exception as error:
                 await self._refuse(context, method, started, error)
                 raise AssertionError("abort raises") from error
@@ -99,6 +105,9 @@ class Gate(aio.ServerInterceptor):
                 self._enter(request, context, method)
                 async for item in inner(request, context):
                     yield item
+            except asyncio.CancelledError:
+                self._measure(method, "CANCELLED", started)
+                raise
             except Exception as error:  # noqa: BLE001 -- every failure becomes a status
                 await self._refuse(context, method, started, error)
             self._measure(method, "OK", started)
@@ -132,7 +141,7 @@ class Gate(aio.ServerInterceptor):
             raise error
         code = code_of(error)
         self._measure(method, code.name, started)
-        if not isinstance(error, PharmaLoopError):
+        if code in _TO_LOOK_AT:
             _log.error("call failed", method=method, exc_info=error)
         status = status_of(error)
         await context.abort(status.code, status.details, tuple(status.trailing_metadata))

@@ -87,7 +87,7 @@ def align(recipe: Recipe, run: Run, lag: int, window: int) -> Aligned:
         for tag, values, good in zip(run.tags, run.values, run.good, strict=True)
     }
     values = np.column_stack([held.get(tag, np.full(len(times), np.nan)) for tag in recipe.tags])
-    begin = Stage(0, float(times[0]) if len(times) else 0.0)
+    begin = Stage(0, 0.0)
     points = []
     for programme in recipe.programmes():
         phases, ages, _ = follow(programme, begin, times, held)

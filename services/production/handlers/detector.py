@@ -83,7 +83,8 @@ def _judge(work: Work, id: str, held: Watch) -> None:
         assert parameters is not None, "stored with the version that names it"
         held, found = watch.judged(held, basis, opened(parameters.model))
         _open(work, held, found)
-    work.put(WATCHES, id, held)
+    if held != work.get(WATCHES, id):
+        work.put(WATCHES, id, held)
 
 
 def _open(work: Work, held: Watch, found: Iterable[events.DeviationDetected]) -> None:

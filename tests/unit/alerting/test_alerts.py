@@ -8,7 +8,7 @@ from itertools import permutations
 
 import pytest
 from google.protobuf.message import Message
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pharmaloop.alerting.v1 import events_pb2 as alerting
@@ -170,6 +170,7 @@ def test_an_alert_when_no_run_took_the_deviation_up_in_any_order(story: str) -> 
         assert _kinds(service) == [alerting.ALERT_KIND_NO_RUN]
 
 
+@settings(deadline=None, max_examples=50)
 @given(st.data())
 def test_repeats_and_any_order_raise_the_same_alerts(data: st.DataObject) -> None:
     said = [

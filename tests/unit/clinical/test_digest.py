@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.clinical.domain import digests
@@ -14,6 +14,7 @@ _names = st.text(st.characters(codec="utf-8", exclude_characters="|"), min_size=
 _entries = st.tuples(_names, _names, _names, _names, st.sampled_from(["MEMBER", "DISPOSITION"]))
 
 
+@settings(deadline=None)
 @given(st.lists(_entries, unique=True, max_size=20), st.randoms())
 def test_the_digest_is_the_sum_of_keyed_hashes_in_any_order(
     entries: list[tuple[str, str, str, str, str]], chance: random.Random

@@ -19,7 +19,7 @@ from services.kit.envelope import Event, to_record
 from services.kit.errors import Invalid, Unknown
 from services.kit.facts import Fact
 from services.kit.ids import dispense_id, plan_id
-from services.kit.sealing import LocalKeys, Sealer
+from services.kit.sealing import LocalKeys, Sealer, subject_key
 from tests.unit.clinical.memory_site import SITE, MemorySite, moment
 from tests.unit.memory_service import Said
 
@@ -165,6 +165,17 @@ def test_the_same_record_makes_the_same_fact_id_and_a_change_of_consent_another(
     withdrawn.consent = False
     assert intake.subject(_subject()).id == intake.subject(_subject()).id != intake.subject(withdrawn).id
     assert intake.response(_response()).id == intake.response(_response()).id
+
+
+def test_nothing_personal_is_recorded_of_an_erased_patient(tmp_path: Path) -> None:
+    keys = LocalKeys(tmp_path / "keys")
+    keys.make(subject_key(SITE, "01-701-1015"))
+    keys.destroy(subject_key(SITE, "01-701-1015"))
+    intake = Intake(SITE, Sealer(keys))
+    for record in (lambda: intake.subject(_subject()), lambda: intake.response(_response())):
+        with pytest.raises(Invalid) as refusal:
+            record()
+        assert (refusal.value.reason, refusal.value.field) == ("ERASED", "pseudonym")
 
 
 def _told(fact: Fact) -> Said:

@@ -14,7 +14,7 @@ from google.protobuf.message import Message
 from pharmaloop.production.v1 import events_pb2 as production
 from pharmaloop.rnd.v1 import events_pb2 as rnd
 from services.kit.bus.memory import MemoryBus
-from services.kit.bus.protocol import Headers, Outgoing, Partition, Position, Record
+from services.kit.bus.protocol import Headers, Outgoing, Position, Record
 from services.kit.clock import ManualClock
 from services.kit.contracts import contract
 from services.kit.envelope import Event, from_record, to_record

@@ -65,7 +65,9 @@ def test_an_event_changes_states_and_emits_in_one_go(bench: Bench) -> None:
     assert row.id == told["ce_id"] == str(uuid.UUID(row.id))
     assert told["ce_source"] == "/svc/rnd/lot"
     assert told["ce_subject"] == A
-    assert told["ce_time"] == NOON.isoformat(), "domain time is the cause's, for a second delivery decides alike"
+    assert told["ce_time"] == NOON.isoformat(), (
+        "domain time is the cause's, for a second delivery decides alike"
+    )
     assert told["pl_cause"] == f"{A}-1"
     assert (told["pl_case"], told["pl_run"], told["pl_seq"]) == ("case-1", "run-1", "1")
     assert told["pl_actor"] == "service:rnd"
@@ -186,9 +188,10 @@ def test_a_crash_after_the_commit_changes_nothing(bench: Bench, monkeypatch: pyt
     def crash(self: MemoryConsumer, positions: object) -> None:
         raise Crash
 
-    with monkeypatch.context() as patch, pytest.raises(Crash):
+    with monkeypatch.context() as patch:
         patch.setattr(MemoryConsumer, "commit", crash)
-        turner.turn()
+        with pytest.raises(Crash):
+            turner.turn()
     before = bench.snapshot()
     again = bench.turner(EVENTS)
     assert again.turn() == 0, "it starts at the watermark, and not where Kafka believes it to be"
@@ -205,9 +208,11 @@ def test_a_crash_before_the_commit_leaves_nothing(bench: Bench, monkeypatch: pyt
     def crash(self: object) -> None:
         raise Crash
 
-    with monkeypatch.context() as patch, pytest.raises(Crash):
+    broken = bench.turner(EVENTS)
+    with monkeypatch.context() as patch:
         patch.setattr("services.kit.store.memory.MemoryTransaction.commit", crash)
-        bench.turner(EVENTS).turn()
+        with pytest.raises(Crash):
+            broken.turn()
     assert bench.snapshot() == empty
     bench.turner(EVENTS).turn()
     assert texts(bench) == {A: f"{A}-1"}
@@ -296,7 +301,9 @@ def test_a_handler_may_follow_what_it_reads(bench: Bench) -> None:
 
     bench.send(lot_event("x", 1))
     bench.turner({production.LotStarted: lay}, name="lay").turn()
-    bench.send(lot_event("n0", 1, id="first"), lot_event("n28", 1, id="second"), lot_event("none", 1, id="third"))
+    bench.send(
+        lot_event("n0", 1, id="first"), lot_event("n28", 1, id="second"), lot_event("none", 1, id="third")
+    )
     bench.turner({production.LotStarted: follow}, name="follow").turn()
     found = texts(bench)
     assert found["path of first"] == ">".join(f"n{n}" for n in range(31))

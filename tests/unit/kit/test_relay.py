@@ -138,9 +138,7 @@ async def test_one_relay_of_a_service_works_at_a_time(bench: Bench) -> None:
 
 
 async def test_of_two_that_ask_at_once_one_gets_it(bench: Bench) -> None:
-    took = await asyncio.gather(
-        *(take_lease(bench.waiting, "relay", str(n), bench.clock) for n in range(5))
-    )
+    took = await asyncio.gather(*(take_lease(bench.waiting, "relay", str(n), bench.clock) for n in range(5)))
     assert sum(took) == 1
 
 

@@ -14,9 +14,9 @@ from services.kit.clock import PlatformClock, wall_now
 from services.kit.contracts import contract
 from services.kit.errors import Rejected, Retryable
 from services.kit.metrics import STEP_OVERDUE
+from services.kit.runners.batch import _drive as fold
 from services.kit.runners.decider import Decider
 from services.kit.runners.step import Again, StepFunction, StepRunner, due_of
-from services.kit.runners.batch import _drive as fold
 from services.kit.store.kinds import Get
 from services.kit.store.protocol import Transaction
 from services.kit.work import STEPS, Cause, Job, Overlay, Step, Work, run_jobs

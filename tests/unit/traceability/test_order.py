@@ -92,7 +92,7 @@ class Player:
             "settle": lambda n: self._settle(),
             "seal": self._ask,
             "seal-all": lambda n: self._seal_all(),
-            "loops": lambda n: self._open_successors(),
+            "loops": lambda n: print(end='') if self._open_successors() else None,
             "fold-in-fold": self._fold_in_fold,
             "fold-in-step": self._fold_in_step,
             "step-in-fold": self._step_in_fold,
@@ -108,9 +108,10 @@ class Player:
         """No more facts: seal every run, and every successor."""
         self._publish(len(self._left))
         for _ in range(20):
-            self._open_successors()
             self._settle()
-            if not self._seal_all():
+            opened_more = self._open_successors()
+            self._settle()
+            if not self._seal_all() and not opened_more:
                 return
         raise AssertionError("the runs do not end though the facts do")
 
@@ -151,13 +152,15 @@ class Player:
             if announced:
                 self.service.publish(asked(name, announced[-1].version))
 
-    def _open_successors(self) -> None:
+    def _open_successors(self) -> bool:
+        before = len(self._known)
         for told in self.service.told():
             late = told.message
             if isinstance(late, events.ExposureAfterSeal) and late.successor not in self._known:
                 self._known.add(late.successor)
                 root = late.root.rsplit("/", 1)[1]
                 self.service.publish(opened(late.successor, root, follows=late.run))
+        return len(self._known) > before
 
     def _fold_in_step(self, number: int) -> None:
         method = ("Walk", "Seal", "NoteCut")[number % 3]

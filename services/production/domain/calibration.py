@@ -1,0 +1,207 @@
+"""How wide the spreads must be: calibrated on residuals of runs that the estimate has not seen.
+
+The spread of a stretch of a phase comes from the largest sustained residual
+(median of three) that a good run shows there, not from a standard deviation:
+process residuals have heavy tails, and a limit must hold for them. All spreads
+are then raised by one common factor until no more runs than the allowance
+would alarm, each run judged by spreads that it had no part in. So a spread is
+what the process really does, a third of what its good runs stay within.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from services.production.domain.estimation import estimate
+from services.production.domain.maturity import Floats, Ints, Recipe
+from services.production.domain.residuals import (
+    CHARTS,
+    LEVEL,
+    SHIFT,
+    Aligned,
+    Golden,
+    expected,
+    median_of_three,
+    places,
+    spreads,
+)
+
+Tails: TypeAlias = npt.NDArray[np.float64]  # runs x charts x tags x stretches; NaN where a run never was
+Widths: TypeAlias = npt.NDArray[np.float64]  # charts x tags x stretches; NaN where too few runs were
+
+
+@dataclass(frozen=True)
+class Config:
+    """How a model is trained. Shares are of the number of runs.
+
+    `lag`, `window`: samples, see `residuals`. `limit`: in spreads. `set_aside`:
+    runs that shape no spread, the oddest ones. `allowance`: runs that may
+    alarm in calibration; `aim`: the same, as promised. `floor`: the narrowest
+    spread's limit, as a share of the tag's span. `borrow`: how far a stretch
+    is drawn to the tag's average width. `stretches`: seconds at which a phase
+    is cut. `min_runs`: fewer runs than these teach nothing of a stretch.
+    """
+
+    lag: int = 10
+    window: int = 3
+    limit: float = 3.0
+    set_aside: float = 0.05
+    allowance: float = 0.08
+    aim: float = 0.10
+    floor: float = 0.03
+    borrow: float = 0.3
+    stretches: tuple[float, ...] = (0.0, 240.0, 600.0)
+    min_runs: int = 8
+    folds: int = 7
+    inner_folds: int = 5
+
+
+def folds(count: int, parts: int) -> Iterator[tuple[Ints, Ints]]:
+    """Which runs to learn from and which to judge, so that each is judged once.
+
+    Every parts-th run is in the same fold, so that a plant's slow change over
+    time is in each of them.
+    """
+    index = np.arange(count)
+    for part in range(min(parts, count)):
+        yield index[index % parts != part], index[index % parts == part]
+
+
+def calibrate(recipe: Recipe, runs: Sequence[Aligned], config: Config) -> Golden:
+    """The golden run with its spreads, from good runs."""
+    golden = estimate(recipe, runs)
+    tails = _tails(recipe, runs, config)
+    span = _span(runs)
+    widths = _factor(tails, span, config) * _widths(tails, span, config)
+    by_point = _by_point(recipe, widths, span, config)
+    band = by_point[LEVEL] / config.limit
+    unknown = np.isnan(by_point[SHIFT])
+    learnt = golden.learnt & ~unknown & ~np.isnan(by_point[LEVEL])
+    middle = np.nanmedian(np.vstack([run.values for run in runs]), axis=0)
+    blind = np.isnan(band)
+    band = np.where(blind, span[:, None] / config.limit, band)
+    spread = np.where(learnt, by_point[SHIFT] / config.limit, band)
+    mean = np.where(blind, np.nan_to_num(middle)[:, None], golden.mean)
+    return replace(golden, mean=mean, band=band, spread=spread, learnt=learnt)
+
+
+def statistics(recipe: Recipe, run: Aligned, golden: Golden) -> Floats:
+    """For each tag, the largest distance (median of three, in spreads) that a run reaches on either chart."""
+    at = places(recipe, run.points)
+    distance = (run.values[:, :, None] - expected(golden, run, at)) / spreads(golden, at)
+    medians = np.stack([np.abs(median_of_three(distance[:, :, chart])) for chart in (SHIFT, LEVEL)])
+    result: Floats = np.nan_to_num(np.fmax.reduce(medians, axis=(0, 1)))
+    return result
+
+
+def held_out(recipe: Recipe, runs: Sequence[Aligned], config: Config) -> Floats:
+    """`statistics` of every run (runs x tags), each by a model that never saw the run."""
+    result = np.zeros((len(runs), len(recipe.tags)))
+    for learn, judge in folds(len(runs), config.folds):
+        golden = calibrate(recipe, [runs[place] for place in learn], config)
+        for place in judge:
+            result[place] = statistics(recipe, runs[place], golden)
+    return result
+
+
+def _tails(recipe: Recipe, runs: Sequence[Aligned], config: Config) -> Tails:
+    """The largest sustained residual of each run in each stretch, by estimates that never saw the run."""
+    count = len(config.stretches) * max(len(programme.phases) for programme in recipe.programmes())
+    tails = np.full((len(runs), len(CHARTS), len(recipe.tags), count), np.nan)
+    for learn, judge in folds(len(runs), config.inner_folds):
+        golden = estimate(recipe, [runs[place] for place in learn])
+        for place in judge:
+            at = places(recipe, runs[place].points)
+            residuals = runs[place].values[:, :, None] - expected(golden, runs[place], at)
+            stretch = _stretch(recipe, config)[at]
+            for chart in (SHIFT, LEVEL):
+                sustained = np.abs(median_of_three(residuals[:, :, chart]))
+                _largest(sustained, stretch, tails[place, chart])
+    tails[..., _upsets(recipe, config)] = np.nan
+    return tails
+
+
+def _largest(sustained: Floats, stretch: Ints, into: Floats) -> None:
+    """Writes the largest value of each tag in each stretch."""
+    for tag in range(sustained.shape[1]):
+        column = np.where(np.isnan(sustained[:, tag]), -1.0, sustained[:, tag])
+        top = np.full(into.shape[1], -1.0)
+        np.maximum.at(top, stretch[:, tag], column)
+        into[tag] = np.where(top < 0, np.nan, top)
+
+
+def _stretch(recipe: Recipe, config: Config) -> Ints:
+    """Stretch of each point of the axis."""
+    within = np.searchsorted(config.stretches, recipe.ages, side="right") - 1
+    phases = max(len(programme.phases) for programme in recipe.programmes())
+    return (np.arange(phases)[:, None] * len(config.stretches) + within).ravel()
+
+
+def _upsets(recipe: Recipe, config: Config) -> list[int]:
+    per_phase = len(config.stretches)
+    first = [recipe.programme.phases.index(name) * per_phase for name in recipe.upsets]
+    return [place + part for place in first for part in range(per_phase)]
+
+
+def _span(runs: Sequence[Aligned]) -> Floats:
+    """The range that a tag moves in, from its 2nd to its 98th percentile; never nought."""
+    values = np.vstack([run.values for run in runs])
+    known = ~np.isnan(values).all(axis=0)
+    span = np.full(values.shape[1], 1e-6)
+    if known.any():
+        low, middle, high = np.nanquantile(values[:, known], [0.02, 0.5, 0.98], axis=0)
+        span[known] = np.maximum.reduce([high - low, 0.01 * np.abs(middle), span[known]])
+    return span
+
+
+def _widths(tails: Tails, span: Floats, config: Config) -> Widths:
+    """What the limits must leave room for, before the common factor."""
+    floor = config.floor * span[None, :, None]
+    kept = _kept(tails, floor, config)
+    seen = (~np.isnan(tails)).sum(axis=0) >= min(config.min_runs, max(3, len(tails) // 5))
+    widths = np.where(seen, np.fmax(np.fmax.reduce(tails[kept], axis=0), floor), np.nan)
+    logs = np.log(widths)
+    count = np.maximum(seen.sum(axis=2, keepdims=True), 1)
+    average = np.where(seen, logs, 0.0).sum(axis=2, keepdims=True) / count
+    drawn = np.exp((1 - config.borrow) * logs + config.borrow * average)
+    result: Widths = np.fmax(widths, drawn)
+    return result
+
+
+def _kept(tails: Tails, floor: Floats, config: Config) -> npt.NDArray[np.bool_]:
+    """All runs but the oddest: those furthest beyond what nine in ten runs do, over all stretches."""
+    usual = np.fmax(_ninth_tenth(tails), floor)
+    with np.errstate(invalid="ignore"):
+        odd = np.nansum(np.log(np.fmax(tails / usual, 1.0)), axis=(1, 2, 3))
+    kept = np.ones(len(tails), dtype=np.bool_)
+    kept[np.argsort(-odd, kind="stable")[: int(np.ceil(config.set_aside * len(tails)))]] = False
+    return kept
+
+
+def _ninth_tenth(tails: Tails) -> Floats:
+    """The 90th percentile over the runs that were there; nought where none was."""
+    there = ~np.isnan(tails)
+    order = np.sort(np.where(there, tails, np.inf), axis=0)
+    place = np.floor(0.9 * np.maximum(there.sum(axis=0) - 1, 0)).astype(np.intp)
+    value = np.take_along_axis(order, place[None], axis=0)[0]
+    return np.where(np.isfinite(value), value, 0.0)
+
+
+def _factor(tails: Tails, span: Floats, config: Config) -> float:
+    """The common factor: no more than the allowance would alarm, each judged without itself."""
+    reached = np.zeros(len(tails))
+    for place in range(len(tails)):
+        others = np.delete(tails, place, axis=0)
+        reached[place] = np.nan_to_num(np.fmax.reduce(tails[place] / _widths(others, span, config), axis=None))
+    allowed = int(config.allowance * len(tails))
+    return max(float(np.sort(reached)[::-1][min(allowed, len(reached) - 1)]), 1.0)
+
+
+def _by_point(recipe: Recipe, widths: Widths, span: Floats, config: Config) -> Widths:
+    """Widths at each point of the axis, none wider than the tag's span."""
+    return np.minimum(widths, span[None, :, None])[:, :, _stretch(recipe, config)]

@@ -1,0 +1,221 @@
+"""The detector: whatever the order, the split and the repeats of what it hears, it finds the same."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pharmaloop.production.v1 import events_pb2 as events
+from services.kit.envelope import Event
+from services.kit.runners.batch import Reactor
+from services.production.domain import samples
+from services.production.domain.equipment import Equipment, Tag
+from services.production.domain.errors import Refusal
+from services.production.domain.samples import Run
+from services.production.handlers import DETECTOR, HISTORY
+from services.production.handlers.models import train
+from services.production.views import LOTS, RUNS, WATCHES
+from tests.unit.production.memory import Memory, minutes, said
+
+PRODUCT, OVEN = "maker/item/API", "plant-1/oven-1"
+EQUIPMENT = {
+    OVEN: Equipment(OVEN, "plant-1", (Tag("Temp", "Cel"), Tag("Load", "kg"), Tag("TempSP", "Cel", True)))
+}
+DETECT = Reactor("detector", DETECTOR)
+ROWS = 60
+Said = tuple[Event, str]
+
+
+def values(seed: int, fault: float = 0.0) -> dict[str, list[float]]:
+    """A made-up process: a ramp and a steady tag, with noise; a fault is a step of Temp in the middle."""
+    noise = np.random.default_rng(seed).normal(size=(2, ROWS))
+    step = np.where(np.arange(ROWS) >= ROWS // 2, fault, 0.0)
+    return {
+        "Temp": (50 + 0.5 * np.arange(ROWS) + noise[0] + step).tolist(),
+        "Load": (20 + noise[1]).tolist(),
+        "TempSP": [80.0] * ROWS,
+    }
+
+
+def batches(lot: str, table: dict[str, list[float]], rows: int = ROWS) -> list[events.ReadingsRecorded]:
+    units = {tag.name: tag.unit for tag in EQUIPMENT[OVEN].tags}
+    made = []
+    for first in range(0, ROWS, rows):
+        batch = events.ReadingsRecorded(equipment=OVEN, lot=lot)
+        batch.start.at.FromDatetime(minutes(first))
+        batch.offsets_ms[:] = [60_000 * row for row in range(min(rows, ROWS - first))]
+        for tag, column in table.items():
+            batch.tags.add(tag=tag, unit=units[tag], values=column[first : first + rows])
+        made.append(batch)
+    return made
+
+
+def runs(count: int) -> list[Run]:
+    lots = [f"{PRODUCT}/good-{n}" for n in range(count)]
+    return [Run(lot, OVEN, samples.of(batches(lot, values(n))[0])) for n, lot in enumerate(lots)]
+
+
+@pytest.fixture(scope="module")
+def model() -> events.GoldenModelTrained:
+    return train(PRODUCT, runs(24), EQUIPMENT)
+
+
+def test_a_model_is_published_fit_to_be_read(model: events.GoldenModelTrained) -> None:
+    assert {tag.tag for tag in model.tags} == {"Temp", "Load"}, "a set-point is not monitored"
+    assert 0 <= model.rate_low <= model.false_alarms / model.judged_runs <= model.rate_high <= 1
+    assert all(spread > 0 for tag in model.tags for spread in tag.spread)
+    assert train(PRODUCT, runs(24), EQUIPMENT).version == model.version, "the same runs give the same model"
+
+
+def test_too_few_runs_are_refused() -> None:
+    with pytest.raises(Refusal) as refused:
+        train(PRODUCT, runs(3), EQUIPMENT)
+    assert (refused.value.reason, refused.value.field) == ("TOO_FEW_RUNS", "lots")
+
+
+def test_runs_without_a_common_tag_are_refused() -> None:
+    other = samples.of(
+        events.ReadingsRecorded(offsets_ms=[0], tags=[events.TagReadings(tag="X", values=[1])])
+    )
+    with pytest.raises(Refusal, match="NO_COMMON_TAGS"):
+        train(PRODUCT, [*runs(3), Run(f"{PRODUCT}/x", OVEN, other)], EQUIPMENT)
+
+
+def started(lot: str, at: float) -> Said:
+    return said(events.LotStarted(lot=lot, product=PRODUCT, equipment=OVEN), minutes(at), seq=1, subject=lot)
+
+
+def readings(lot: str, fault: float, rows: int = 20) -> list[Said]:
+    table = values(1000 + len(lot), fault)
+    return [said(batch, minutes(200)) for batch in batches(lot, table, rows)]
+
+
+def trained(model: events.GoldenModelTrained, at: float, seq: int = 1) -> Said:
+    return said(model, minutes(at), seq=seq, subject=PRODUCT)
+
+
+def limit(after: float, at: float) -> Said:
+    changed = events.ProcessLimitChanged(product=PRODUCT, tag="Temp", limit_after=after, capa="c1", run="r1")
+    return said(changed, minutes(at), seq=3, subject="c1")
+
+
+def small_and_large(model: events.GoldenModelTrained) -> tuple[float, float]:
+    """A fault that only a limit of a third shows, and one that every limit shows."""
+    temp = next(tag for tag in model.tags if tag.tag == "Temp")
+    spread = max(temp.spread)
+    return 0.6 * temp.limit * min(temp.spread), 4 * temp.limit * spread
+
+
+def found(memory: Memory) -> dict[tuple[str, str], bytes]:
+    """What was detected, by lot and tag."""
+    result = {}
+    for event in memory.out(events.DeviationDetected):
+        detected: Any = event.message
+        result[(detected.lot, detected.tag)] = detected.SerializeToString(deterministic=True)
+    assert len(result) == len(memory.out(events.DeviationDetected)), "once for a lot and tag"
+    return result
+
+
+def story(model: events.GoldenModelTrained) -> list[list[Said]]:
+    """What happened, as the sequences whose order the log keeps."""
+    small, large = small_and_large(model)
+    early, late, good = f"{PRODUCT}/early", f"{PRODUCT}/later", f"{PRODUCT}/steady"
+    return [
+        [trained(model, 0)],
+        [limit(1.0, 100)],
+        *([started(lot, at)] for lot, at in ((early, 10), (late, 150), (good, 20))),
+        readings(early, large),
+        readings(late, small),
+        readings(good, 0.0),
+    ]
+
+
+def tell(sequences: list[list[Said]], order: Iterable[int], chunk: int) -> Memory:
+    """The sequences interleaved as `order` says, in batches of `chunk` records."""
+    memory, rest = Memory(), [iter(sequence) for sequence in sequences]
+    told = [event for place in order for event in _next(rest[place])]
+    told += [event for sequence in rest for event in sequence]
+    for first in range(0, len(told), chunk):
+        memory.give(DETECT, told[first : first + chunk])
+    return memory
+
+
+def _next(sequence: Iterator[Said]) -> list[Said]:
+    event = next(sequence, None)
+    return [] if event is None else [event]
+
+
+def test_a_story_in_its_order_finds_the_large_fault_and_the_small_one_after_the_limit_changed(
+    model: events.GoldenModelTrained,
+) -> None:
+    result = found(tell(story(model), [], 1))
+    assert set(result) == {(f"{PRODUCT}/early", "Temp"), (f"{PRODUCT}/later", "Temp")}
+    small = events.DeviationDetected.FromString(result[(f"{PRODUCT}/later", "Temp")])
+    assert (small.limit, small.model_version) == (1.0, model.version)
+    assert math.isfinite(small.magnitude)
+
+
+@settings(max_examples=25, deadline=None)
+@given(data=st.data())
+def test_every_interleaving_finds_the_same(model: events.GoldenModelTrained, data: st.DataObject) -> None:
+    sequences = story(model)
+    places = [place for place, sequence in enumerate(sequences) for _ in sequence]
+    order = data.draw(st.permutations(places))
+    chunk = data.draw(st.sampled_from([1, 3, len(places)]))
+    assert found(tell(sequences, order, chunk)) == found(tell(sequences, [], 1))
+
+
+def test_repeats_change_nothing(memory: Memory, model: events.GoldenModelTrained) -> None:
+    told = [event for sequence in story(model) for event in sequence]
+    memory.give(DETECT, told)
+    once, docs = found(memory), memory.states(WATCHES)
+    memory.give(DETECT, told)
+    assert (found(memory), memory.states(WATCHES)) == (once, docs)
+
+
+def test_nothing_is_judged_before_the_lot_is_known(memory: Memory, model: events.GoldenModelTrained) -> None:
+    lot = f"{PRODUCT}/early"
+    _, large = small_and_large(model)
+    memory.give(DETECT, [trained(model, 0), *readings(lot, large)])
+    assert not found(memory)
+    memory.give(DETECT, [started(lot, 10)])
+    assert set(found(memory)) == {(lot, "Temp")}
+    assert [held.deviation for held in memory.states(LOTS)[lot].deviations]
+
+
+def test_a_model_does_not_judge_the_runs_it_was_made_from(
+    memory: Memory, model: events.GoldenModelTrained
+) -> None:
+    lot = model.calibration_lots[0]
+    memory.give(DETECT, [started(lot, 10), *readings(lot, 1000.0), trained(model, 20)])
+    assert not found(memory)
+
+
+def test_a_run_is_judged_by_the_model_that_was_in_force_when_it_started(
+    memory: Memory, model: events.GoldenModelTrained
+) -> None:
+    newer = train(PRODUCT, runs(30), EQUIPMENT)
+    _, large = small_and_large(model)
+    lot = f"{PRODUCT}/early"
+    memory.give(
+        DETECT, [trained(model, 0), trained(newer, 50, seq=2), started(lot, 10), *readings(lot, large)]
+    )
+    (detected,) = memory.out(events.DeviationDetected)
+    assert isinstance(detected.message, events.DeviationDetected)
+    assert detected.message.model_version == model.version != newer.version
+
+
+def test_the_history_holds_each_run_once(memory: Memory) -> None:
+    lot = f"{PRODUCT}/1"
+    keep = Reactor("history", HISTORY, emits=False)
+    told = readings(lot, 0.0)
+    memory.give(keep, [*told, *told])
+    (run,) = memory.states(RUNS).values()
+    assert (run.lot, run.equipment, len(run.samples)) == (lot, OVEN, ROWS)
+    assert run.samples.table()["Temp"].tolist() == values(1000 + len(lot))["Temp"]

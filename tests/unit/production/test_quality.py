@@ -1,0 +1,246 @@
+"""Production's part of the safety loop: holds, answers, evidence, one proposal, one approval."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from google.protobuf.message import Message
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pharmaloop.clinical.v1 import events_pb2 as clinical
+from pharmaloop.loops.v1 import events_pb2 as loops
+from pharmaloop.production.v1 import events_pb2 as events
+from pharmaloop.production.v1 import service_pb2 as api
+from pharmaloop.traceability.v1 import events_pb2 as traceability
+from services.kit.envelope import Event
+from services.kit.errors import Invalid, Rejected, Unknown
+from services.kit.runners.batch import Reactor
+from services.production.domain.equipment import Tag
+from services.production.handlers import LISTS, QUALITY
+from services.production.views import CAPA_ROWS, CAPAS, DEVIATION_ROWS, EVIDENCE, LIMITS, LOTS
+from tests.unit.production.memory import START, Memory, minutes, said
+
+PRODUCT, OVEN, TEMP = "maker/item/API", "plant-1/oven-1", Tag("Temp", "Cel")
+ROOT, CHILD, FINISHED = f"{PRODUCT}/1", f"{PRODUCT}/2", "maker/gtin/09506000134352/7"
+REACT = Reactor("quality", QUALITY)
+LIST = Reactor("lists", LISTS, emits=False)
+Said = tuple[Event, str]
+
+
+def plant(memory: Memory, *lots: str) -> None:
+    """Equipment is registered and the lots are started."""
+    memory.ask(
+        "RegisterEquipment",
+        api.RegisterEquipmentRequest(
+            equipment=OVEN, plant="plant-1", tags=[events.Tag(name=TEMP.name, unit=TEMP.unit)]
+        ),
+    )
+    for lot in lots:
+        memory.ask("StartLot", api.StartLotRequest(lot=lot, equipment=OVEN))
+
+
+def of_run(message: Message, seq: int, run: str = "r1") -> Said:
+    return said(message, minutes(seq), seq=seq, case=ROOT, run=run, subject=f"{type(message).__name__}/{run}")
+
+
+def implicated(lot: str, seq: int, run: str = "r1") -> Said:
+    return of_run(traceability.LotImplicated(run=run, lot=lot, root=ROOT, depth=seq - 1), seq, run)
+
+
+def answers(site: str, answered: int, seq: int, complete: bool = True, run: str = "r1") -> Said:
+    message = clinical.ResponsesSummarised(
+        run=run, site=site, plans=30, answered=answered, affected=answered // 2, complete=complete
+    )
+    return said(message, minutes(seq), seq=seq, case=ROOT, run=run, subject=f"{run}/{site}")
+
+
+def announced(version: int, *sites: str, run: str = "r1") -> Said:
+    message = traceability.ExposureAnnounced(run=run, version=version, root=ROOT)
+    for site in sites:
+        message.sites[site].epoch = version
+    return of_run(message, version, run)
+
+
+def opened(run: str = "r1", follows: str = "") -> Said:
+    message = loops.SafetyRunOpened(run=run, case=ROOT, lot=ROOT, follows=follows)
+    if not follows:
+        message.MergeFrom(loops.SafetyRunOpened(deviation="d1", product=PRODUCT, tag="Temp"))
+    return of_run(message, 1, run)
+
+
+def story() -> list[list[Said]]:
+    """A run as the log keeps it: one sequence for each topic and key."""
+    return [
+        [opened()],
+        [implicated(ROOT, 1), implicated(CHILD, 2), implicated(FINISHED, 3)],
+        [announced(1, "a"), announced(2, "a", "b"), of_run(sealed(2), 9)],
+        [answers("a", 10, 1, complete=False), answers("a", 30, 2)],
+        [answers("b", 25, 1)],
+    ]
+
+
+def sealed(version: int) -> traceability.ExposureSealed:
+    return traceability.ExposureSealed(run="r1", version=version)
+
+
+def tell(sequences: list[list[Said]], order: list[int]) -> Memory:
+    memory = Memory()
+    plant(memory, ROOT)
+    rest = [iter(sequence) for sequence in sequences]
+    for place in order:
+        memory.give(REACT, [next(rest[place])])
+    return memory
+
+
+@settings(max_examples=40, deadline=None)
+@given(data=st.data())
+def test_every_interleaving_of_a_run_ends_alike(data: st.DataObject) -> None:
+    sequences = story()
+    places = [place for place, sequence in enumerate(sequences) for _ in sequence]
+    memory = tell(sequences, data.draw(st.permutations(places)))
+    plain = tell(sequences, places)
+    for kind in (LOTS, EVIDENCE, CAPAS):
+        assert memory.states(kind) == plain.states(kind)
+    (capa,) = memory.out(events.CapaProposed)
+    assert isinstance(capa.message, events.CapaProposed)
+    assert (capa.message.answered, capa.message.affected) == (55, 27)
+    assert (capa.message.lot, capa.message.deviation, capa.message.tag) == (ROOT, "d1", "Temp")
+    answered: list[Any] = [event.message for event in memory.out(events.LotImplicationAnswered)]
+    assert {answer.lot: answer.decision for answer in answered} == {
+        ROOT: events.IMPLICATION_DECISION_HELD,
+        CHILD: events.IMPLICATION_DECISION_HELD_WHEN_KNOWN,
+        FINISHED: events.IMPLICATION_DECISION_HELD_WHEN_KNOWN,
+    }
+    for event in memory.out():
+        if not isinstance(event.message, events.EquipmentRegistered | events.LotStarted):
+            assert (event.case, event.run) == (ROOT, "r1"), type(event.message)
+
+
+def test_a_remembered_lot_is_held_when_it_starts_in_the_name_of_its_run(memory: Memory) -> None:
+    memory.give(REACT, [implicated(CHILD, 1)])
+    plant(memory, CHILD)
+    (held,) = memory.out(events.LotHeld)
+    assert (held.subject, held.case, held.run) == (CHILD, ROOT, "r1")
+    (began,) = memory.out(events.LotStarted)
+    assert (began.case, began.run) == ("", "")
+    assert memory.states(LOTS)[CHILD].state == "held"
+
+
+def test_a_lot_that_is_held_or_rejected_is_answered_and_left_as_it_is(memory: Memory) -> None:
+    plant(memory, ROOT, CHILD)
+    memory.ask("HoldLot", api.HoldLotRequest(lot=ROOT, reason="by hand"))
+    memory.ask("HoldLot", api.HoldLotRequest(lot=CHILD, reason="by hand"))
+    memory.ask("RejectLot", api.RejectLotRequest(lot=CHILD, reason="spoiled"))
+    memory.give(REACT, [implicated(ROOT, 1), implicated(CHILD, 2)])
+    assert len(memory.out(events.LotHeld)) == 2
+    answered: list[Any] = [event.message for event in memory.out(events.LotImplicationAnswered)]
+    assert {answer.decision for answer in answered} == {
+        events.IMPLICATION_DECISION_HELD,
+        events.IMPLICATION_DECISION_REJECTED,
+    }
+
+
+def test_a_lot_answers_again_for_every_run(memory: Memory) -> None:
+    plant(memory, ROOT)
+    memory.give(REACT, [implicated(ROOT, 1), implicated(ROOT, 1, run="r2"), implicated(ROOT, 2, run="r2")])
+    assert len(memory.out(events.LotImplicationAnswered)) == 3
+    assert memory.states(LOTS)[ROOT].runs == ("r1", "r2")
+
+
+@pytest.mark.parametrize("first", ["before", "after"])
+def test_a_successor_run_is_about_the_same_deviation(memory: Memory, first: str) -> None:
+    successor = [
+        opened("r2", follows="r1"),
+        announced(1, run="r2"),
+        of_run(traceability.ExposureSealed(run="r2", version=1), 2, "r2"),
+    ]
+    for event in [opened(), *successor] if first == "before" else [*successor, opened()]:
+        memory.give(REACT, [event])
+    (capa,) = memory.out(events.CapaProposed)
+    assert isinstance(capa.message, events.CapaProposed)
+    assert (capa.message.run, capa.message.deviation, capa.message.tag) == ("r2", "d1", "Temp")
+
+
+def test_approval_is_one_commit_and_moves_the_limit_once(memory: Memory) -> None:
+    memory = tell(story(), [place for place, sequence in enumerate(story()) for _ in sequence])
+    ((id, _),) = memory.states(CAPAS).items()
+    asked = api.ApproveCapaRequest(capa=id, meaning="I approve")
+    memory.ask("ApproveCapa", asked, minutes(50))
+    with pytest.raises(Rejected, match="ILLEGAL_TRANSITION"):
+        memory.ask("ApproveCapa", asked)
+    types = [type(event.message) for event in memory.out() if event.subject == id]
+    assert types == [
+        events.CapaProposed,
+        events.CapaApproved,
+        events.ProcessLimitChanged,
+        events.InsightPublished,
+    ]
+    assert list(memory.states(LIMITS)[PRODUCT].now()) == ["Temp"]
+
+
+def test_the_lists_show_what_was_judged_and_by_whom(memory: Memory) -> None:
+    detected = events.DeviationDetected(deviation="d1", lot=ROOT, product=PRODUCT, tag="Temp")
+    detected.detected.FromDatetime(START)
+    confirmed = events.DeviationConfirmed(deviation="d1", lot=ROOT, actor="qa", reason="seen")
+    proposed = events.CapaProposed(capa="c1", run="r1")
+    approved = events.CapaApproved(capa="c1", run="r1", actor="qa")
+    told = [
+        said(detected, minutes(3), seq=1, subject=ROOT),
+        said(confirmed, minutes(4), seq=2, subject=ROOT),
+        said(proposed, minutes(5), seq=1, subject="c1"),
+        said(approved, minutes(6), seq=2, subject="c1"),
+    ]
+    memory.give(LIST, told)
+    memory.give(LIST, told)
+    (row,) = memory.states(DEVIATION_ROWS).values()
+    assert (row.state, row.actor, row.reason, row.at) == (
+        "confirmed",
+        "qa",
+        "seen",
+        "2026-03-01T00:00:00.000000+00:00",
+    )
+    (capa,) = memory.states(CAPA_ROWS).values()
+    assert (capa.state, capa.actor, capa.at[:16]) == ("approved", "qa", "2026-03-01T00:05")
+
+
+@pytest.mark.parametrize(
+    ("method", "request_", "error", "told"),
+    [
+        ("StartLot", api.StartLotRequest(lot="x", equipment=OVEN), Invalid, ("NOT_CANONICAL", "lot")),
+        (
+            "StartLot",
+            api.StartLotRequest(lot=CHILD, equipment="none"),
+            Unknown,
+            ("UNKNOWN_EQUIPMENT", "equipment"),
+        ),
+        (
+            "StartLot",
+            api.StartLotRequest(lot=CHILD, product="a/b/c", equipment=OVEN),
+            Invalid,
+            ("WRONG_PRODUCT", "product"),
+        ),
+        ("StartLot", api.StartLotRequest(lot=ROOT, equipment=OVEN), Rejected, ("ILLEGAL_TRANSITION", "lot")),
+        ("CompleteLot", api.CompleteLotRequest(lot=CHILD), Unknown, ("UNKNOWN_LOT", "lot")),
+        ("HoldLot", api.HoldLotRequest(lot=ROOT), Invalid, ("REQUIRED", "reason")),
+        ("ReleaseLot", api.ReleaseLotRequest(lot=ROOT), Rejected, ("ILLEGAL_TRANSITION", "lot")),
+        ("RejectLot", api.RejectLotRequest(lot=ROOT, reason="x"), Rejected, ("ILLEGAL_TRANSITION", "lot")),
+        (
+            "ConfirmDeviation",
+            api.ConfirmDeviationRequest(lot=ROOT, deviation="x", reason="x"),
+            Unknown,
+            ("UNKNOWN_DEVIATION", "deviation"),
+        ),
+        ("ApproveCapa", api.ApproveCapaRequest(capa="x", meaning="x"), Unknown, ("UNKNOWN_CAPA", "capa")),
+    ],
+)
+def test_a_command_is_refused_with_the_platforms_error(
+    memory: Memory, method: str, request_: Any, error: type[Rejected], told: tuple[str, str]
+) -> None:
+    plant(memory, ROOT)
+    before = len(memory.database.outbox)
+    with pytest.raises(error) as refused:
+        memory.ask(method, request_)
+    assert (refused.value.reason, refused.value.field) == told
+    assert len(memory.database.outbox) == before, "nothing half-written"
