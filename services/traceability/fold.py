@@ -28,7 +28,6 @@ from services.traceability.outside import Outside
 from services.traceability.views import (
     ALL_SITES,
     DISPENSES,
-    ENTRIES,
     EXPOSURES,
     NODES,
     REGISTRY,
@@ -82,6 +81,7 @@ def on_dispense_recorded(outside: Outside, work: Work, event: Event) -> None:
     dispense = dispenses.claimed(before, record.dispense, dispenses.claim_of(record))
     nodes = _nodes(work, dispense.lots)
     dispense = dispenses.aged(dispense, {lot: node.made for lot, node in nodes.items()})
+    dispense = dispenses.placed(dispense, journal.registered(work))
     if dispense == before:
         return
     for node in nodes.values():
@@ -96,17 +96,21 @@ def on_site_registered(outside: Outside, work: Work, event: Event) -> None:
     sites = journal.registered(work)
     if site in sites:
         return
-    work.put(REGISTRY, ALL_SITES, Registry(graph.joined(sites, [site])))
-    waiting = work.where(ENTRIES, "waiting", site).values()
-    work.load(DISPENSES, [entry.dispense for entry in waiting])
+    sites = graph.joined(sites, [site])
+    work.put(REGISTRY, ALL_SITES, Registry(sites))
     running = work.where(RUNS, "sealed", False)
     for name, watcher in running.items():
         # Rewritten, so that a walk at the same time cannot miss the site: one of the two is run again.
         work.put(RUNS, name, watcher)
-    announced = {name for name in running if work.get(EXPOSURES, name)}
-    for name in sorted(announced | {entry.run for entry in waiting}):
-        found = (work.get(DISPENSES, entry.dispense) for entry in waiting if entry.run == name)
-        _join(outside, work, name, [dispense for dispense in found if dispense is not None])
+    concerned: dict[str, list[Dispense]] = {name: [] for name in running if work.get(EXPOSURES, name)}
+    waiting = work.where(DISPENSES, "waiting", site)
+    nodes = _nodes(work, {lot for dispense in waiting.values() for lot in dispense.lots})
+    for id, dispense in waiting.items():
+        work.put(DISPENSES, id, dispenses.placed(dispense, sites))
+        for name in {name for lot in dispense.lots for name in nodes[lot].watches}:
+            concerned.setdefault(name, []).append(dispense)
+    for name, found in sorted(concerned.items()):
+        _join(outside, work, name, found)
 
 
 def on_safety_run_opened(outside: Outside, work: Work, event: Event) -> None:

@@ -47,7 +47,7 @@ def append(work: Work, outside: Outside, run: Run, dispenses: Sequence[Dispense]
         site = event.site if isinstance(event, _SITE_EVENTS) else ""
         work.apply(EXPOSURES, run.run, event, site=site, case=run.case, run=run.run)
     for dispense, item in news:
-        _enter(work, run, dispense, item, sites)
+        _enter(work, run, dispense, item)
     work.put(RUNS, run.run, run)
 
 
@@ -97,18 +97,18 @@ def _member(run: Run, dispense: Dispense) -> exposure.Member:
     return exposure.Member(dispense.site, dispense.dispense, lot, dispense.pseudonym, dispense.at)
 
 
-def _enter(work: Work, run: Run, dispense: Dispense, item: News, sites: tuple[str, ...]) -> None:
+def _enter(work: Work, run: Run, dispense: Dispense, item: News) -> None:
     if item.member:
-        _put(work, run, MEMBER, dispense, sites)
+        _put(work, run, MEMBER, dispense)
     if item.unattributed > 0:
-        _put(work, run, UNATTRIBUTED, dispense, sites)
+        _put(work, run, UNATTRIBUTED, dispense)
     elif item.unattributed < 0:
         id = entry_id(run.run, dispense.dispense, UNATTRIBUTED)
         entry = work.get(ENTRIES, id)
         assert entry is not None
-        work.put(ENTRIES, id, replace(entry, open=False, waiting=""))
+        work.put(ENTRIES, id, replace(entry, open=False))
 
 
-def _put(work: Work, run: Run, kind: str, dispense: Dispense, sites: tuple[str, ...]) -> None:
-    entry = entries.entry_of(run.run, kind, dispense, _lot_in(run, dispense), sites)
+def _put(work: Work, run: Run, kind: str, dispense: Dispense) -> None:
+    entry = entries.entry_of(run.run, kind, dispense, _lot_in(run, dispense))
     work.put(ENTRIES, entry_id(run.run, dispense.dispense, kind), entry)

@@ -31,10 +31,10 @@ class Suspect:
 
 
 NODES: Kind[Node] = Kind("lot_node", Node)
-DISPENSES: Kind[Dispense] = Kind("dispense", Dispense, ("lots",))
+DISPENSES: Kind[Dispense] = Kind("dispense", Dispense, ("lots", "waiting"))
 RUNS: Kind[run.Run] = Kind("exposure_run", run.Run, ("root", "sealed"))
 EXPOSURES: Kind[exposure.Exposure] = Kind("exposure", exposure.Exposure, evolve=exposure.evolve)
-ENTRIES: Kind[entries.Entry] = Kind("entry", entries.Entry, ("waiting",))
+ENTRIES: Kind[entries.Entry] = Kind("entry", entries.Entry)
 REGISTRY: Kind[Registry] = Kind("site_registry", Registry)
 SUSPECTS: Kind[Suspect] = Kind("suspect", Suspect)
 KINDS = (NODES, DISPENSES, RUNS, EXPOSURES, ENTRIES, REGISTRY, SUSPECTS)

@@ -60,8 +60,10 @@ class Hospital:
 
     # -- the hospital's own people ---------------------------------------
 
-    async def record_subjects(self, consents: dict[str, bool]) -> common.FactReceipt:
-        profile = clinical.SubjectProfile(age_years=70, sex="F", arm="planted-arm")
+    async def record_subjects(
+        self, consents: dict[str, bool], with_profile: bool = True
+    ) -> common.FactReceipt:
+        profile = clinical.SubjectProfile(age_years=70, sex="F", arm="active") if with_profile else None
         subjects = [
             api.Subject(pseudonym=name, consent=consent, profile=profile, at=_moment())
             for name, consent in consents.items()
@@ -82,7 +84,13 @@ class Hospital:
     async def folded(self, receipt: common.FactReceipt) -> None:
         """Return once the site has folded what was recorded, so that what it says next is known."""
         request = api.ListPlansRequest(site=SITE, min_position=receipt.positions)
-        await self.stub.ListPlans(request, timeout=10)
+        async with asyncio.timeout(25):
+            while True:
+                try:
+                    await self.stub.ListPlans(request, timeout=10)
+                    return
+                except grpc.aio.AioRpcError as error:
+                    assert error.code() == grpc.StatusCode.UNAVAILABLE  # noqa: PT017 -- not there yet
 
     def response(self, name: str, **changes: Any) -> api.RecordResponseRequest:
         fields: dict[str, Any] = {
@@ -240,7 +248,7 @@ async def test_a_large_run_goes_on_after_a_restart(backbone: str, mongo: str, tm
     database, count = f"t{uuid.uuid4().hex[:12]}", 1200
     async with _hospital(backbone, mongo, tmp_path, database) as site:
         names = [f"{site.run[:8]}-{n}" for n in range(count)]
-        await site.folded(await site.record_subjects(dict.fromkeys(names, True)))
+        await site.folded(await site.record_subjects(dict.fromkeys(names, True), with_profile=False))
         half = [site.entered(name) for name in names[: count // 2]]
         await site.tell(site.opened(), *half)
     async with _hospital(backbone, mongo, tmp_path, database) as again:

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 from pymongo import MongoClient
 
+from services.kit.errors import Retryable
 from services.kit.settings import MongoSettings
 from services.kit.store import mongo as mongo_store
 from services.kit.store.kinds import Get, Plan, Write
@@ -64,6 +65,29 @@ async def test_a_transaction_sees_one_moment(stores: Stores) -> None:
 
     stores.blocking.transact(work)
     assert seen == [1, 1], "half of another transaction was seen"
+
+
+@pytest.mark.parametrize(
+    "query", ["get", "where", "page", "count", "not_after", "unpublished", "positions_of"]
+)
+async def test_a_database_that_does_not_answer_may_be_asked_again(
+    monkeypatch: pytest.MonkeyPatch, query: str
+) -> None:
+    # As another error it would end the relay and the steps, and tell callers that we are broken.
+    arguments: dict[str, tuple[object, ...]] = {
+        "get": (THING, "a"),
+        "where": (THING, "colour", "red"),
+        "page": (THING, {}, "_id", False, "", 1),
+        "count": (THING, {}),
+        "not_after": (THING, "at", "x", 1),
+        "unpublished": (1,),
+        "positions_of": (["a"],),
+    }
+    monkeypatch.setattr(mongo_store, "client_options", lambda settings: {"serverSelectionTimeoutMS": 30})
+    store = MotorStore(MongoSettings(uri="mongodb://127.0.0.1:1/?replicaSet=rs0"), "none")
+    with pytest.raises(Retryable):
+        await getattr(store, query)(*arguments[query])
+    await store.close()
 
 
 async def test_every_searched_field_and_the_open_outbox_have_an_index(

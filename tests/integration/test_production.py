@@ -252,8 +252,8 @@ async def assert_told(plant: Plant, run: str, lot: str) -> None:
 
     def read() -> None:
         for record in consumer.take(500, 0.2):
-            event = from_record(contract(), record)
-            if event.run == run:
+            if ("pl_run", run.encode()) in record.headers:
+                event = from_record(contract(), record)
                 assert event.case == lot
                 seen.add(type(event.message).__name__)
 

@@ -73,21 +73,21 @@ def folds(count: int, parts: int) -> Iterator[tuple[Ints, Ints]]:
 
 
 def calibrate(recipe: Recipe, runs: Sequence[Aligned], config: Config) -> Golden:
-    """The golden run with its spreads, from good runs."""
+    """The golden run with its spreads, from good runs.
+
+    Where too few runs were to learn from, the tag's median and whole range
+    stand in: little is found there, and the published spread says so.
+    """
     golden = estimate(recipe, runs)
     tails = _tails(recipe, runs, config)
-    span = _span(runs)
-    widths = _factor(tails, span, config) * _widths(tails, span, config)
-    by_point = _by_point(recipe, widths, span, config)
-    band = by_point[LEVEL] / config.limit
-    unknown = np.isnan(by_point[SHIFT])
-    learnt = golden.learnt & ~unknown & ~np.isnan(by_point[LEVEL])
-    middle = np.nanmedian(np.vstack([run.values for run in runs]), axis=0)
-    blind = np.isnan(band)
-    band = np.where(blind, span[:, None] / config.limit, band)
-    spread = np.where(learnt, by_point[SHIFT] / config.limit, band)
-    mean = np.where(blind, np.nan_to_num(middle)[:, None], golden.mean)
-    return replace(golden, mean=mean, band=band, spread=spread, learnt=learnt)
+    middle, span, whole = _ranges(runs)
+    widths = _factors(tails, span, config) * _widths(tails, span, config)
+    shift, level = np.minimum(widths, whole[:, None])[:, :, _stretch(recipe, config)] / config.limit
+    blind = np.isnan(level)
+    band = np.where(blind, whole[:, None] / config.limit, level)
+    learnt = golden.learnt & ~np.isnan(shift) & ~blind
+    mean = np.where(blind, middle[:, None], golden.mean)
+    return replace(golden, mean=mean, band=band, spread=np.where(learnt, shift, band), learnt=learnt)
 
 
 def statistics(recipe: Recipe, run: Aligned, golden: Golden) -> Floats:
@@ -148,15 +148,16 @@ def _upsets(recipe: Recipe, config: Config) -> list[int]:
     return [place + part for place in first for part in range(per_phase)]
 
 
-def _span(runs: Sequence[Aligned]) -> Floats:
-    """The range that a tag moves in, from its 2nd to its 98th percentile; never nought."""
+def _ranges(runs: Sequence[Aligned]) -> tuple[Floats, Floats, Floats]:
+    """Of each tag: the median, the span from the 2nd to the 98th percentile, and the whole range.
+
+    Neither is ever nought, also for a constant tag.
+    """
     values = np.vstack([run.values for run in runs])
-    known = ~np.isnan(values).all(axis=0)
-    span = np.full(values.shape[1], 1e-6)
-    if known.any():
-        low, middle, high = np.nanquantile(values[:, known], [0.02, 0.5, 0.98], axis=0)
-        span[known] = np.maximum.reduce([high - low, 0.01 * np.abs(middle), span[known]])
-    return span
+    values = np.where(np.isnan(values).all(axis=0), 0.0, values)
+    least, low, middle, high, most = np.nanquantile(values, [0.0, 0.02, 0.5, 0.98, 1.0], axis=0)
+    span = np.maximum.reduce([high - low, 0.01 * np.abs(middle), np.full_like(middle, 1e-6)])
+    return middle, span, np.maximum(most - least, span)
 
 
 def _widths(tails: Tails, span: Floats, config: Config) -> Widths:
@@ -192,16 +193,25 @@ def _ninth_tenth(tails: Tails) -> Floats:
     return np.where(np.isfinite(value), value, 0.0)
 
 
-def _factor(tails: Tails, span: Floats, config: Config) -> float:
-    """The common factor: no more than the allowance would alarm, each judged without itself."""
-    reached = np.zeros(len(tails))
+def _factors(tails: Tails, span: Floats, config: Config) -> Widths:
+    """The factor of each chart and tag: half way (in logarithms) between the one factor that would
+    serve all, which the worst tag sets, and the tag's own, which few runs set."""
+    reached = np.zeros(tails.shape[:3])
     for place in range(len(tails)):
-        others = np.delete(tails, place, axis=0)
-        reached[place] = np.nan_to_num(np.fmax.reduce(tails[place] / _widths(others, span, config), axis=None))
-    allowed = int(config.allowance * len(tails))
-    return max(float(np.sort(reached)[::-1][min(allowed, len(reached) - 1)]), 1.0)
+        widths = _widths(np.delete(tails, place, axis=0), span, config)
+        reached[place] = np.nan_to_num(np.fmax.reduce(tails[place] / widths, axis=2))
+    allowed = min(int(config.allowance * len(tails)), len(tails) - 1)
+    common = np.sort(reached.max(axis=(1, 2)))[::-1][allowed]
+    own = _without(reached, allowed).max(axis=0)
+    factors: Widths = np.sqrt(np.maximum(common, 1.0) * np.maximum(own, 1.0))
+    return factors[:, :, None]
 
 
-def _by_point(recipe: Recipe, widths: Widths, span: Floats, config: Config) -> Widths:
-    """Widths at each point of the axis, none wider than the tag's span."""
-    return np.minimum(widths, span[None, :, None])[:, :, _stretch(recipe, config)]
+def _without(reached: Widths, allowed: int) -> Widths:
+    """The runs but those few whose going narrows the tags' own factors most."""
+    for _ in range(allowed):
+        order = np.sort(reached, axis=0)
+        top, second = np.maximum(order[-1], 1.0), np.maximum(order[-2], 1.0)
+        gain = np.where(reached >= top, np.log(top / second), 0.0).sum(axis=(1, 2))
+        reached = np.delete(reached, int(gain.argmax()), axis=0)
+    return reached

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from services.production.domain.golden import LAG, LIMIT, WINDOW, GoldenModel, chart, residuals
+from services.production.domain.golden import LAG, LIMIT, WINDOW, GoldenModel
 from services.production.domain.maturity import Ints, Run
-from services.production.domain.residuals import CHARTS, Golden, align, spreads
+from services.production.domain.residuals import CHARTS, Golden, align, expected, median_of_three, places, spreads
 
 _EVIDENCE = 20
 #: The most that one corrective action narrows a limit, when every answer is a complaint.
@@ -79,11 +79,12 @@ def judge(model: GoldenModel, limits: Mapping[str, float], run: Run) -> tuple[Al
 
 def _judge(model: GoldenModel, golden: Golden, run: Run) -> _Judged:
     aligned = align(model.recipe, run, LAG, WINDOW)
-    left, at = residuals(model.recipe, golden, aligned)
-    spread = spreads(golden, at)
+    at = places(model.recipe, aligned.points)
+    middle, spread = expected(golden, aligned, at), spreads(golden, at)
+    each = (aligned.values[:, :, None] - middle) / spread
+    z = median_of_three(each.reshape(len(each), -1)).reshape(each.shape)
     phases = aligned.points[0] // len(model.recipe.ages)
-    middle = aligned.values[:, :, None] - left
-    return _Judged(run, left / spread, chart(left / spread), middle, spread, aligned.values, phases)
+    return _Judged(run, each, z, middle, spread, aligned.values, phases)
 
 
 def _alarm(model: GoldenModel, judged: _Judged, tag: int, limit: float) -> Alarm | None:

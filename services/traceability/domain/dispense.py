@@ -7,7 +7,7 @@ another about lot or patient make it disputed: a person has to look.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 
 from pharmaloop.traceability.v1 import events_pb2 as events
@@ -30,7 +30,8 @@ class Claim:
 
 @dataclass(frozen=True)
 class Dispense:
-    """A dispense by its id. More than one lot only when its sources contradict one another."""
+    """A dispense by its id. More than one lot only when its sources contradict one another;
+    `waiting` is the site that it names, while nobody has registered that."""
 
     dispense: str
     lots: tuple[str, ...]
@@ -39,6 +40,7 @@ class Dispense:
     at: str
     claims: tuple[Claim, ...]
     suspects: tuple[str, ...] = ()
+    waiting: str = ""
 
     @property
     def sources(self) -> tuple[str, ...]:
@@ -85,6 +87,11 @@ def claimed(before: Dispense | None, dispense: str, claim: Claim) -> Dispense:
         claims=claims,
         suspects=tuple(sorted(kept | ({CONFLICT} if _contradict(claims) else set()))),
     )
+
+
+def placed(dispense: Dispense, sites: Collection[str]) -> Dispense:
+    """The dispense, waiting for its site or not."""
+    return replace(dispense, waiting="" if dispense.site in sites else dispense.site)
 
 
 def aged(dispense: Dispense, made: Mapping[str, str]) -> Dispense:

@@ -21,8 +21,7 @@ KINDS = (MEMBER, UNATTRIBUTED)
 
 @dataclass(frozen=True)
 class Entry:
-    """One entry. `open` is False once an unattributed dispense found its patient;
-    `waiting` is the site that it names and nobody has registered yet."""
+    """One entry. `open` is False once an unattributed dispense found its patient."""
 
     run: str
     kind: str
@@ -32,7 +31,6 @@ class Entry:
     pseudonym: str
     at: str
     open: bool = True
-    waiting: str = ""
 
 
 class Held(NamedTuple):
@@ -73,9 +71,8 @@ def news_of(dispense: Dispense, sites: Collection[str], held: Held) -> News:
     return News(attributed and held.member is None and MEMBER not in taken, change)
 
 
-def entry_of(run: str, kind: str, dispense: Dispense, lot: str, sites: Collection[str]) -> Entry:
+def entry_of(run: str, kind: str, dispense: Dispense, lot: str) -> Entry:
     """The entry of a dispense in a run's journal."""
-    waits = kind == UNATTRIBUTED and dispense.site not in sites
     return Entry(
         run=run,
         kind=kind,
@@ -84,5 +81,4 @@ def entry_of(run: str, kind: str, dispense: Dispense, lot: str, sites: Collectio
         site=dispense.site,
         pseudonym=dispense.pseudonym,
         at=dispense.at,
-        waiting=dispense.site if waits else "",
     )

@@ -57,8 +57,8 @@ class Story:
 def _records(id: str, name: str, site: str, sources: tuple[bool, bool]) -> list[Message]:
     """A pharmacy that may not know the patient, a hospital that does, or both; one of them twice."""
     pharmacy, hospital = sources
-    blind = dispense(id, name)
-    told = dispense(id, name, site, f"P-{id}", source="hospital")
+    blind: Message = dispense(id, name)
+    told: Message = dispense(id, name, site, f"P-{id}", source="hospital")
     return [blind, blind] * pharmacy + [told] * (hospital or not pharmacy)
 
 
@@ -88,11 +88,11 @@ class Player:
         self._acts: dict[str, Callable[[int], None]] = {
             "publish": lambda n: self._publish(1 + n),
             "fold": self._fold,
-            "step": lambda n: self._step(),
-            "settle": lambda n: self._settle(),
+            "step": self._step,
+            "settle": self._settle,
             "seal": self._ask,
-            "seal-all": lambda n: self._seal_all(),
-            "loops": lambda n: print(end='') if self._open_successors() else None,
+            "seal-all": self._seal_and_settle,
+            "loops": self._loops,
             "fold-in-fold": self._fold_in_fold,
             "fold-in-step": self._fold_in_step,
             "step-in-fold": self._step_in_fold,
@@ -115,9 +115,12 @@ class Player:
                 return
         raise AssertionError("the runs do not end though the facts do")
 
-    def _settle(self) -> None:
+    def _settle(self, number: int = 0) -> None:
         self.service.settle()
         check_seals(self.service)
+
+    def _seal_and_settle(self, number: int) -> None:
+        self._seal_all()
 
     def _seal_all(self) -> int:
         """Ask for the seal of every open run, and let it be answered."""
@@ -140,7 +143,7 @@ class Player:
         if parts:
             self.service.fold(parts[number % len(parts)], 1 + number % 3)
 
-    def _step(self) -> None:
+    def _step(self, number: int = 0) -> None:
         self.service.step()
         check_seals(self.service)
 
@@ -151,6 +154,9 @@ class Player:
             announced = self.service.announced(name)
             if announced:
                 self.service.publish(asked(name, announced[-1].version))
+
+    def _loops(self, number: int) -> None:
+        self._open_successors()
 
     def _open_successors(self) -> bool:
         before = len(self._known)
@@ -168,7 +174,7 @@ class Player:
         self._step()
 
     def _step_in_fold(self, number: int) -> None:
-        self.service.store.interrupt = lambda: self._step()
+        self.service.store.interrupt = self._step
         self._fold(number)
         self.service.store.interrupt = None
 
@@ -196,7 +202,7 @@ def facts(service: Service, run: Run | None = None) -> list[Message]:
     found = []
     for partition, records in service.bus.records.items():
         for record in records:
-            if ends is None or record.offset < ends.get(tuple(partition), 0):
+            if ends is None or record.offset < ends.get((partition.topic, partition.number), 0):
                 found.append(from_record(contract(), record).message)
     return found
 

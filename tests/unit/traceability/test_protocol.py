@@ -83,7 +83,11 @@ def test_one_walk_finds_the_whole_tree_and_announces_it_once(service: Service) -
         *["ExposureEntered"] * 2,
         "ExposureAnnounced",
     ]
-    depths = {t.message.lot: t.message.depth for t in service.told("r") if isinstance(t.message, events.LotImplicated)}
+    depths = {
+        t.message.lot: t.message.depth
+        for t in service.told("r")
+        if isinstance(t.message, events.LotImplicated)
+    }
     assert depths == {lot("raw"): 0, lot("bulk"): 1, lot("pack1"): 2, lot("pack2"): 2}
 
 
@@ -157,7 +161,9 @@ def test_what_comes_after_the_seal_names_one_successor_which_takes_it(service: S
     service.settle()
     service.publish(asked("r", 1))
     service.settle()
-    published(service, dispense("d4", "pack1", A, "P4"), material("pack3", "bulk"), dispense("d5", "pack3", B, "P5"))
+    published(
+        service, dispense("d4", "pack1", A, "P4"), material("pack3", "bulk"), dispense("d5", "pack3", B, "P5")
+    )
     service.settle()
     after = [t.message for t in service.told("r") if isinstance(t.message, events.ExposureAfterSeal)]
     successor = derived_id("successor", "r")
