@@ -6,7 +6,7 @@ transactions that touch one journal never pass each other unseen.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from pharmaloop.traceability.v1 import events_pb2 as events
@@ -14,7 +14,7 @@ from services.kit.ids import derived_id
 from services.kit.work import Work
 from services.traceability.domain import entries, exposure
 from services.traceability.domain.dispense import Dispense
-from services.traceability.domain.entries import KINDS, MEMBER, UNATTRIBUTED, Held, News, entry_id
+from services.traceability.domain.entries import MEMBER, UNATTRIBUTED, Held, News, entry_id
 from services.traceability.domain.run import Run
 from services.traceability.outside import Outside
 from services.traceability.views import ALL_SITES, ENTRIES, EXPOSURES, REGISTRY, RUNS
@@ -35,11 +35,14 @@ def append(work: Work, outside: Outside, run: Run, dispenses: Sequence[Dispense]
     """
     head = work.get(EXPOSURES, run.run)
     sites = registered(work)
-    news = [(dispense, item) for dispense, item in _news(work, run, dispenses, sites) if any(item)]
-    known = set(head.lots) if head else set()
+    # A run of its own trigger asks every patient anew; a successor takes what no journal has.
+    earlier = _sealed_of_root(work, run) if run.follows and dispenses else []
+    counted = head is not None and head.unattributed > 0
+    news = [pair for pair in _news(work, run, dispenses, sites, earlier, counted) if any(pair[1])]
+    known, lots = set(head.lots) if head else set(), run.lots
     growth = exposure.Growth(
-        lots=[(watch.lot, watch.depth) for watch in run.watches if watch.lot not in known],
-        members=sorted(_member(run, dispense) for dispense, item in news if item.member),
+        lots=[(lot, depth) for lot, depth in lots.items() if lot not in known],
+        members=sorted(_member(dispense, lots) for dispense, item in news if item.member),
         unattributed=sum(item.unattributed for _, item in news),
         sites=sites,
     )
@@ -47,13 +50,14 @@ def append(work: Work, outside: Outside, run: Run, dispenses: Sequence[Dispense]
         site = event.site if isinstance(event, _SITE_EVENTS) else ""
         work.apply(EXPOSURES, run.run, event, site=site, case=run.case, run=run.run)
     for dispense, item in news:
-        _enter(work, run, dispense, item)
+        _enter(work, run.run, dispense, item, lots)
     work.put(RUNS, run.run, run)
 
 
 def lacks(work: Work, run: Run, dispenses: Iterable[Dispense]) -> bool:
     """Does a sealed run's journal, with the earlier ones of its root, lack something of the dispenses?"""
-    return any(item.grows for _, item in _news(work, run, list(dispenses), registered(work)))
+    news = _news(work, run, list(dispenses), registered(work), _sealed_of_root(work, run), False)
+    return any(item.grows for _, item in news)
 
 
 def after_seal(work: Work, run: Run) -> None:
@@ -64,51 +68,56 @@ def after_seal(work: Work, run: Run) -> None:
         work.apply(EXPOSURES, run.run, event, case=run.case, run=run.run)
 
 
+def _sealed_of_root(work: Work, run: Run) -> list[str]:
+    """The other sealed runs of the same root."""
+    return [r.run for r in work.where(RUNS, "root", run.root).values() if r.sealed and r.run != run.run]
+
+
 def _news(
-    work: Work, run: Run, dispenses: Sequence[Dispense], sites: tuple[str, ...]
+    work: Work,
+    run: Run,
+    dispenses: Sequence[Dispense],
+    sites: tuple[str, ...],
+    others: list[str],
+    counted: bool,
 ) -> list[tuple[Dispense, News]]:
-    if not dispenses:
-        return []
-    others = [r.run for r in work.where(RUNS, "root", run.root).values() if r.sealed and r.run != run.run]
-    books = [run.run, *others]
-    work.load(ENTRIES, [entry_id(b, d.dispense, kind) for b in books for d in dispenses for kind in KINDS])
-    return [(d, entries.news_of(d, sites, _held(work, run.run, others, d))) for d in dispenses]
-
-
-def _held(work: Work, run: str, others: list[str], dispense: Dispense) -> Held:
-    earlier = (
-        work.get(ENTRIES, entry_id(other, dispense.dispense, kind)) for other in others for kind in KINDS
+    """What of each dispense is new; `counted` says that the journal holds unattributed ones."""
+    asked = [(dispense, entries.kinds_asked(dispense, sites, counted)) for dispense in dispenses]
+    work.load(
+        ENTRIES,
+        [
+            entry_id(book, d.dispense, kind)
+            for book in (run.run, *others)
+            for d, kinds in asked
+            for kind in kinds
+        ],
     )
-    return Held(
-        work.get(ENTRIES, entry_id(run, dispense.dispense, MEMBER)),
-        work.get(ENTRIES, entry_id(run, dispense.dispense, UNATTRIBUTED)),
-        tuple(entry for entry in earlier if entry is not None),
-    )
+    return [(d, entries.news_of(d, sites, _held(work, run.run, others, d, kinds))) for d, kinds in asked]
 
 
-def _lot_in(run: Run, dispense: Dispense) -> str:
+def _held(work: Work, run: str, others: list[str], dispense: Dispense, kinds: tuple[str, ...]) -> Held:
+    own = {kind: work.get(ENTRIES, entry_id(run, dispense.dispense, kind)) for kind in kinds}
+    earlier = (work.get(ENTRIES, entry_id(other, dispense.dispense, k)) for other in others for k in kinds)
+    found = tuple(entry for entry in earlier if entry is not None)
+    return Held(own.get(MEMBER), own.get(UNATTRIBUTED), found)
+
+
+def _lot_in(lots: Mapping[str, int], dispense: Dispense) -> str:
     """The lot by which the dispense belongs to the run."""
-    lots = run.lots
     return next(lot for lot in dispense.lots if lot in lots)
 
 
-def _member(run: Run, dispense: Dispense) -> exposure.Member:
-    lot = _lot_in(run, dispense)
+def _member(dispense: Dispense, lots: Mapping[str, int]) -> exposure.Member:
+    lot = _lot_in(lots, dispense)
     return exposure.Member(dispense.site, dispense.dispense, lot, dispense.pseudonym, dispense.at)
 
 
-def _enter(work: Work, run: Run, dispense: Dispense, item: News) -> None:
+def _enter(work: Work, run: str, dispense: Dispense, item: News, lots: Mapping[str, int]) -> None:
+    lot = _lot_in(lots, dispense)
     if item.member:
-        _put(work, run, MEMBER, dispense)
-    if item.unattributed > 0:
-        _put(work, run, UNATTRIBUTED, dispense)
-    elif item.unattributed < 0:
-        id = entry_id(run.run, dispense.dispense, UNATTRIBUTED)
-        entry = work.get(ENTRIES, id)
-        assert entry is not None
-        work.put(ENTRIES, id, replace(entry, open=False))
-
-
-def _put(work: Work, run: Run, kind: str, dispense: Dispense) -> None:
-    entry = entries.entry_of(run.run, kind, dispense, _lot_in(run, dispense))
-    work.put(ENTRIES, entry_id(run.run, dispense.dispense, kind), entry)
+        entry = entries.entry_of(run, MEMBER, dispense, lot)
+        work.put(ENTRIES, entry_id(run, dispense.dispense, MEMBER), entry)
+    if item.unattributed:
+        entry = entries.entry_of(run, UNATTRIBUTED, dispense, lot)
+        open_now = replace(entry, open=item.unattributed > 0)
+        work.put(ENTRIES, entry_id(run, dispense.dispense, UNATTRIBUTED), open_now)

@@ -6,16 +6,13 @@ with the model that the platform publishes, for a fault is sized in its spread.
 
 from __future__ import annotations
 
-import csv
-import importlib.util
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
-from pathlib import Path
 from typing import TypeAlias
 
 from pharmaloop.production.v1 import events_pb2 as events
 from services.world.entities import PlantedFault
+from services.world.plant import plant_fault, read_runs, spread_along
 
 #: One value for each sample, by tag.
 Profile: TypeAlias = Mapping[str, Sequence[float]]
@@ -55,41 +52,18 @@ class Model:
         return cls({tag.tag: tuple(tag.spread) for tag in published.tags})
 
 
-@cache
-def _runs() -> dict[int, dict[str, tuple[float, ...]]]:
-    spec = importlib.util.find_spec("process_improve")
-    if spec is None or not spec.submodule_search_locations:
-        raise FileNotFoundError("the data package 'process-improve' is not installed; run 'make setup'")
-    path = Path(spec.submodule_search_locations[0], "datasets", "batch", "dryer.csv")
-    columns: dict[int, dict[str, list[float]]] = {}
-    with path.open() as file:
-        for row in csv.DictReader(file):
-            run = columns.setdefault(int(row["batch_id"]), {tag.name: [] for tag in TAGS})
-            for tag in TAGS:
-                run[tag.name].append(float(row[tag.name]))
-    return {run: {tag: tuple(values) for tag, values in tags.items()} for run, tags in columns.items()}
-
-
 def sample_counts() -> dict[int, int]:
     """How many samples each real run has."""
-    return {run: len(tags[TAGS[0].name]) for run, tags in _runs().items()}
+    return {number: len(run.times) for number, run in read_runs().items()}
 
 
 def profile_of(run: int, fault: PlantedFault | None = None, model: Model | None = None) -> Profile:
     """The values of a real run; of a copy with a fault where one is given."""
-    values = _runs()[run]
+    real = read_runs()[run]
     if fault is None:
-        return values
+        return real.columns
     if model is None or fault.tag not in model.spread:
         raise ValueError(f"the published model does not say the spread of {fault.tag}")
-    return {**values, fault.tag: _plant(values[fault.tag], fault, sorted(model.spread[fault.tag]))}
-
-
-def _plant(values: Sequence[float], fault: PlantedFault, spread: Sequence[float]) -> tuple[float, ...]:
-    begin = int(fault.onset * len(values))
-    size = fault.magnitude * spread[len(spread) // 2]
-    ramp = 1 if fault.kind == "step" else 20
-    return tuple(
-        value + size * min(1.0, (at - begin + 1) / ramp) if at >= begin else value
-        for at, value in enumerate(values)
-    )
+    spread = spread_along(real, fault.tag, model.spread[fault.tag])
+    onset = int(fault.onset * len(real.times))
+    return plant_fault(real, fault.tag, fault.kind, onset, fault.magnitude, spread).columns

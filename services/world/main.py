@@ -83,6 +83,7 @@ async def _play(seed: int, options: Options) -> int:
     metrics.serve(own.metrics_host, own.metrics_port)
     platform = Platform(settings.endpoints, metrics, say)
     say(f"world of seed {seed}: {len(world.dryer_lots)} dryer runs, {len(world.subjects)} patients")
+    began = clock.wall()
     try:
         missing = await Simulation(world, platform, clock, progress, say, options).run()
     finally:
@@ -90,7 +91,8 @@ async def _play(seed: int, options: Options) -> int:
     for line in missing:
         say(f"not done after {options.limit_minutes:g} minutes: {line}")
     if not missing:
-        say("everything was replayed, judged and closed")
+        minutes = (clock.wall() - began).total_seconds() / 60
+        say(f"everything was replayed, judged and closed; it took {minutes:.1f} minutes")
     return 1 if missing else 0
 
 

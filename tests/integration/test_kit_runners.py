@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -232,6 +233,22 @@ async def test_garbage_is_dead_lettered_whole_and_the_service_stays_up(
         assert place["dlq_runner"] == "rnd.insights"
     assert (runner.state, runner.dead_letters) == ("running", 3)
     assert told.health == "serving"
+
+
+async def test_a_large_record_goes_the_whole_way(others: Backbone, start: Start) -> None:
+    # A record that the outbox cannot publish would be tried for ever, and everything behind it would wait.
+    product, key, garbage = new_name("product"), new_name("garbage"), random.randbytes(2_000_000)
+    large = published(product)
+    large.message.MergeFrom(production.InsightPublished(statement=random.randbytes(600_000).hex()))
+    async with start() as (_, channel):
+        letters = await others.listen(f"{CAPA_TOPIC}.dlq", key)
+        heard = await others.listen(INSIGHT_TOPIC, large.key)
+        await others.send(Outgoing(CAPA_TOPIC, key.encode(), garbage, headers_of(published("p"))))
+        stands = await others.say(large)
+        assert await insights(channel, product, *stands) == [large.subject]
+        (letter,) = await letters(1)
+        assert len(await heard(1)) == 1
+    assert letter.value == garbage
 
 
 async def test_status_tells_where_the_service_stands(others: Backbone, start: Start) -> None:

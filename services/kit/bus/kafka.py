@@ -23,6 +23,9 @@ from services.kit.settings import KafkaSettings
 
 _log = get_logger("kit.bus")
 _REQUEST_SECONDS = 10.0
+#: What a topic takes (twice the largest request), and its dead letters: the record with its reasons.
+LARGEST_RECORD_BYTES = 8_000_000
+LARGEST_LETTER_BYTES = 9_000_000
 
 
 def client_config(settings: KafkaSettings, client: str) -> dict[str, Any]:
@@ -103,6 +106,8 @@ class KafkaProducer:
                 "compression.type": "lz4",
                 "delivery.timeout.ms": 120_000,
                 "queue.buffering.max.messages": 1_000_000,
+                # The broker's topics decide; a record that the client refuses would stop the outbox.
+                "message.max.bytes": LARGEST_LETTER_BYTES,
             }
         )
         self._lock = threading.Lock()

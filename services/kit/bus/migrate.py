@@ -15,7 +15,7 @@ from typing import Any
 import confluent_kafka as ck
 from confluent_kafka.admin import AdminClient, NewTopic
 
-from services.kit.bus.kafka import client_config
+from services.kit.bus.kafka import LARGEST_LETTER_BYTES, LARGEST_RECORD_BYTES, client_config
 from services.kit.clock import ensure_clock
 from services.kit.contracts import Contract, contract
 from services.kit.errors import Integrity, PharmaLoopError, Retryable
@@ -39,9 +39,14 @@ def wanted(contract: Contract, sites: tuple[str, ...], kafka: KafkaSettings) -> 
     replicas = str(kafka.min_insync_replicas)
     for name, topic in contract.names(sites):
         keep = _FOREVER if topic.keep_days is None else str(topic.keep_days * _DAY_MS)
-        config = {"cleanup.policy": "delete", "retention.ms": keep, "min.insync.replicas": replicas}
+        config = {
+            "cleanup.policy": "delete",
+            "retention.ms": keep,
+            "min.insync.replicas": replicas,
+            "max.message.bytes": str(LARGEST_RECORD_BYTES),
+        }
         yield NewTopic(name, topic.partitions, kafka.replication_factor, config=config)
-        forever = {**config, "retention.ms": _FOREVER}
+        forever = {**config, "retention.ms": _FOREVER, "max.message.bytes": str(LARGEST_LETTER_BYTES)}
         yield NewTopic(f"{name}.dlq", 1, kafka.replication_factor, config=forever)
     yield from changelogs(contract, kafka)
 

@@ -45,18 +45,20 @@ class Config:
     spread's limit, as a share of the tag's span. `borrow`: how far a stretch
     is drawn to the tag's average width. `stretches`: seconds at which a phase
     is cut. `min_runs`: fewer runs than these teach nothing of a stretch.
+    `margin`: the least factor, since the next run may go beyond all runs so far.
     """
 
     lag: int = 10
     window: int = 3
     limit: float = 3.0
     set_aside: float = 0.05
-    allowance: float = 0.08
+    allowance: float = 0.06
     aim: float = 0.10
     floor: float = 0.03
     borrow: float = 0.3
     stretches: tuple[float, ...] = (0.0, 240.0, 600.0)
     min_runs: int = 8
+    margin: float = 1.25
     folds: int = 7
     inner_folds: int = 5
 
@@ -203,7 +205,7 @@ def _factors(tails: Tails, span: Floats, config: Config) -> Widths:
     allowed = min(int(config.allowance * len(tails)), len(tails) - 1)
     common = np.sort(reached.max(axis=(1, 2)))[::-1][allowed]
     own = _without(reached, allowed).max(axis=0)
-    factors: Widths = np.sqrt(np.maximum(common, 1.0) * np.maximum(own, 1.0))
+    factors: Widths = np.maximum(np.sqrt(np.maximum(common, 1.0) * np.maximum(own, 1.0)), config.margin)
     return factors[:, :, None]
 
 

@@ -81,7 +81,7 @@ def _groups(at: Ints, first: int, stop: int) -> list[slice]:
 
 
 def _line(past: Floats, values: Floats) -> tuple[float, float]:
-    """Intercept and gain by iteratively re-weighted least squares; residuals beyond 1.5 spreads count less."""
+    """Intercept and gain by iteratively re-weighted least squares: beyond 1.5 spreads counts less."""
     x, y = past - _middle(past), values - _middle(values)
     pull = _PULL * (_spread(x) ** 2 * len(x) + 1e-9)
     weights = np.ones(len(x))

@@ -28,6 +28,8 @@ LAG, WINDOW = CONFIG.lag, CONFIG.window
 #: The limits whose price is known, widest first.
 LIMITS = tuple(round(LIMIT - 0.1 * step, 1) for step in range(21))
 MIN_TRAINING_RUNS = 10
+#: A signature may narrow a limit until so large a share of runs alarms beyond those that do now.
+_FEW_MORE = 0.05
 
 
 class TooFewRuns(ValueError):
@@ -44,7 +46,8 @@ class GoldenModel:
     `rate_low` and `rate_high` are the exact 95 % interval of that rate.
     `alarms_at` says, by tag and for each of LIMITS, how many runs would alarm
     with that limit of the tag, the others' unchanged; `narrowest` is, by tag,
-    the smallest limit at which these are no more than the aim.
+    the smallest limit at which these are no more than the aim, or few more than
+    now where the aim is missed.
     """
 
     product: str
@@ -111,6 +114,7 @@ def train(product: str, recipe: Recipe, runs: Sequence[Run], config: Config = CO
     alarms = int((reached > config.limit).any(axis=1).sum())
     low, high = interval(alarms, len(ordered))
     alarms_at = _alarms_at(reached)
+    bearable = max(config.aim * len(ordered), alarms + _FEW_MORE * len(ordered))
     model = GoldenModel(
         product=product,
         recipe=recipe,
@@ -120,7 +124,7 @@ def train(product: str, recipe: Recipe, runs: Sequence[Run], config: Config = CO
         rate_low=low,
         rate_high=high,
         alarms_at=alarms_at,
-        narrowest=tuple(_narrowest(counts, config.aim * len(ordered)) for counts in alarms_at),
+        narrowest=tuple(_narrowest(counts, bearable) for counts in alarms_at),
         points=golden.mean.shape[1],
         mean=golden.mean.tobytes(),
         intercept=golden.intercept.tobytes(),
@@ -142,13 +146,15 @@ def _alarms_at(reached: Floats) -> tuple[tuple[int, ...], ...]:
 
 
 def _narrowest(counts: Sequence[int], bearable: float) -> float:
-    """The smallest of LIMITS down to which the alarms stay bearable; the widest where none does."""
-    held = LIMIT
-    for limit, alarms in zip(LIMITS, counts, strict=True):
+    """The smallest of LIMITS, from the usual one down, at which no more runs than bearable alarm."""
+    narrowest = LIMIT
+    for limit, alarms in sorted(zip(LIMITS, counts, strict=True), reverse=True):
+        if limit > LIMIT:
+            continue
         if alarms > bearable:
             break
-        held = limit
-    return held
+        narrowest = limit
+    return narrowest
 
 
 def interval(hits: int, trials: int, level: float = 0.95) -> tuple[float, float]:

@@ -49,7 +49,7 @@ class Between:
 
 @dataclass(frozen=True)
 class Entry:
-    """A way into a phase: from one of `after`, once that has lasted `dwell` seconds, when all of `when` hold."""
+    """A way into a phase: from one of `after` that has lasted `dwell` seconds, when all of `when` hold."""
 
     phase: str
     after: tuple[str, ...]
@@ -59,7 +59,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Programme:
-    """Phases in the order of the recipe (a run begins in the first) and the ways into them, first match first."""
+    """Phases in the order of the recipe (a run begins in the first) and the ways into them, in order."""
 
     phases: tuple[str, ...]
     entries: tuple[Entry, ...] = ()
@@ -86,11 +86,8 @@ class Recipe:
     ages: tuple[float, ...] = field(default=tuple(60.0 * minute for minute in _MINUTES))
 
     def programmes(self) -> tuple[Programme, Programme]:
+        """Both alignments; a signal of the first is judged by the second."""
         return (self.programme, self.coarse)
-
-    def alignment(self, tag: str) -> int:
-        """Index into `programmes()` of the alignment that judges a tag."""
-        return int(tag in self.programme.signals())
 
     def signals(self) -> tuple[str, ...]:
         """Every tag that some alignment reads."""

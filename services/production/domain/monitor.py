@@ -1,22 +1,35 @@
-"""Judging a run against its golden run, sample by sample.
+"""Judging a run against its golden run, batch by batch.
 
-What is said of a sample depends on it and the samples before it only, so the
-answer for a run does not depend on how its readings were split, and a run
-that has grown is simply judged again.
+What is said of a sample depends on it and the samples before it only: the
+answer does not depend on how the readings were split, and what comes again
+changes nothing. So a run may be judged as it grows (`observe`), or as a whole
+(`judge`); both give the same alarms.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from services.production.domain.golden import LAG, LIMIT, WINDOW, GoldenModel
-from services.production.domain.maturity import Ints, Run
-from services.production.domain.residuals import CHARTS, Golden, align, expected, median_of_three, places, spreads
+from services.production.domain.maturity import Bools, Floats, Ints, Run, Stage, cells, follow
+from services.production.domain.residuals import (
+    CHARTS,
+    REACH,
+    Cube,
+    expected,
+    median_of_three,
+    places,
+    prepare,
+    spreads,
+)
 
 _EVIDENCE = 20
+#: Samples that must be at hand to judge the next one, and to show the evidence of an alarm on it.
+_MEMORY = _EVIDENCE + LAG + WINDOW
+_BEFORE = -1e300  # earlier than any sample
 #: The most that one corrective action narrows a limit, when every answer is a complaint.
 _STRONGEST = 0.25
 _RULES = ("left its own recent level", "left the golden run")
@@ -35,7 +48,11 @@ class Point:
 
 @dataclass(frozen=True)
 class Alarm:
-    """A tag left its limits. Times are seconds since the run's start, magnitudes in spreads."""
+    """A tag left its limits. Times are seconds since the run's start, magnitudes in spreads.
+
+    `magnitude` is the largest distance up to the detection; `samples_out` says
+    how many of the last three good samples were beyond the limit.
+    """
 
     tag: str
     phase: str
@@ -49,86 +66,181 @@ class Alarm:
 
 
 @dataclass(frozen=True)
-class _Judged:
-    """A run's statistics in spreads, with what they rest on (samples x tags x charts)."""
+class Monitor:
+    """A run under watch, as far as the next samples need it: its last samples and what has alarmed.
 
-    run: Run
-    each: np.ndarray
-    z: np.ndarray
-    expected: np.ndarray
-    spread: np.ndarray
-    values: np.ndarray
-    phases: Ints
-
-
-def judge(model: GoldenModel, limits: Mapping[str, float], run: Run) -> tuple[Alarm, ...]:
-    """The alarms of a run so far, at most one a tag, in order of detection.
-
-    `limits` are limits that a signature changed, by tag, in spreads.
+    `times` are seconds since the run's start, of the last samples; `points`
+    their places on the maturity axis, by programme; `values` and `good` are by
+    tag, a value that is not good is kept as nought. No sample up to `seen` is
+    looked at again.
     """
-    if not run.times:
-        return ()
-    judged = _judge(model, model.golden(), run)
-    found = []
-    for place, tag in enumerate(model.recipe.tags):
-        alarm = _alarm(model, judged, place, limits.get(tag, LIMIT))
-        if alarm is not None:
-            found.append(alarm)
-    return tuple(sorted(found, key=lambda alarm: (alarm.detected, alarm.tag)))
+
+    lot: str
+    version: str
+    stages: tuple[Stage, Stage]
+    seen: float = _BEFORE
+    times: tuple[float, ...] = ()
+    points: tuple[tuple[int, ...], tuple[int, ...]] = ((), ())
+    values: tuple[tuple[float, ...], ...] = ()
+    good: tuple[tuple[bool, ...], ...] = ()
+    alarmed: tuple[str, ...] = ()
 
 
-def _judge(model: GoldenModel, golden: Golden, run: Run) -> _Judged:
-    aligned = align(model.recipe, run, LAG, WINDOW)
-    at = places(model.recipe, aligned.points)
-    middle, spread = expected(golden, aligned, at), spreads(golden, at)
-    each = (aligned.values[:, :, None] - middle) / spread
-    z = median_of_three(each.reshape(len(each), -1)).reshape(each.shape)
-    phases = aligned.points[0] // len(model.recipe.ages)
-    return _Judged(run, each, z, middle, spread, aligned.values, phases)
-
-
-def _alarm(model: GoldenModel, judged: _Judged, tag: int, limit: float) -> Alarm | None:
-    z = np.nan_to_num(judged.z[:, tag, :], nan=0.0)
-    out = np.abs(z) > limit
-    if not out.any():
-        return None
-    row = int(out.any(axis=1).argmax())
-    which = int(np.abs(z[row]).argmax())
-    raw = np.nan_to_num(judged.each[:, tag, which], nan=0.0)
-    side = np.sign(z[row, which])
-    first = _first_out(raw, row, side, limit)
-    phase = model.recipe.programme.phases[int(judged.phases[row])]
-    return Alarm(
-        tag=model.recipe.tags[tag],
-        phase=phase,
-        first_out=judged.run.times[first],
-        detected=judged.run.times[row],
-        magnitude=float(np.max(side * raw[first : row + 1])),
-        limit=limit,
-        rule=f"two of three samples {_RULES[which]} by more than {limit:g} spreads ({CHARTS[which]} chart)",
-        samples_out=int(np.sum(side * raw[first : row + 1] > limit)),
-        evidence=_evidence(judged, tag, which, row, limit),
+def start(model: GoldenModel, lot: str) -> Monitor:
+    """A run of which nothing has been heard."""
+    nothing: tuple[tuple[float, ...], ...] = ((),) * len(model.recipe.tags)
+    return Monitor(
+        lot, model.version, (Stage(0, 0.0), Stage(0, 0.0)), values=nothing, good=((),) * len(nothing)
     )
 
 
-def _first_out(raw: np.ndarray, row: int, side: float, limit: float) -> int:
-    """The first of the last three samples that lies beyond the limit on that side."""
-    return next((n for n in range(max(0, row - 2), row + 1) if side * raw[n] > limit), row)
+def columns_of(run: Run) -> dict[str, Floats]:
+    """A recorded run as `observe` takes it: by tag, NaN where a value is not good."""
+    return {
+        tag: np.where(good, values, np.nan)
+        for tag, values, good in zip(run.tags, run.values, run.good, strict=True)
+    }
 
 
-def _evidence(judged: _Judged, tag: int, which: int, row: int, limit: float) -> tuple[Point, ...]:
-    points = []
-    for n in range(max(0, row - _EVIDENCE + 1), row + 1):
-        value, middle = judged.values[n, tag], judged.expected[n, tag, which]
-        if np.isnan(value) or np.isnan(middle):
-            continue
-        reach = limit * judged.spread[n, tag, which]
-        points.append(
-            Point(
-                judged.run.times[n], float(value), float(middle), float(middle - reach), float(middle + reach)
-            )
-        )
-    return tuple(points)
+def judge(model: GoldenModel, limits: Mapping[str, float], run: Run) -> tuple[Alarm, ...]:
+    """The alarms of a run so far, at most one a tag, in order of detection."""
+    return observe(model, limits, start(model, run.lot), np.asarray(run.times), columns_of(run))[1]
+
+
+def observe(
+    model: GoldenModel,
+    limits: Mapping[str, float],
+    monitor: Monitor,
+    times: Floats,
+    columns: Mapping[str, Floats],
+) -> tuple[Monitor, tuple[Alarm, ...]]:
+    """The monitor after a columnar batch, and the alarms that are new with it, at most one a tag in a run.
+
+    `times` are seconds since the run's start. A column has one value for each,
+    NaN where it is not good; a column that is missing is not good throughout.
+    Samples that are not later than all before them are left out. `limits` are
+    limits that a signature changed, by tag, in spreads.
+    """
+    if monitor.version != model.version:
+        raise ValueError(f"the monitor follows model {monitor.version}, not {model.version}")
+    later = _later(times, monitor.seen)
+    if not later.any():
+        return monitor, ()
+    fresh = {tag: values[later] for tag, values in columns.items()}
+    window = _extend(model, monitor, times[later], fresh)
+    alarms = _alarms(model, limits, monitor, window)
+    alarmed = (*monitor.alarmed, *(alarm.tag for alarm in alarms))
+    return replace(_remembered(monitor, window), alarmed=alarmed), alarms
+
+
+@dataclass(frozen=True)
+class _Window:
+    """The remembered samples and the new ones, which begin at row `first`."""
+
+    first: int
+    times: Floats
+    values: Floats
+    points: tuple[Ints, Ints]
+    stages: tuple[Stage, Stage]
+
+
+@dataclass(frozen=True)
+class _Judged:
+    """Of each sample, tag and chart: expectation, spread, distance in spreads, and its median of three."""
+
+    middle: Cube
+    spread: Cube
+    distance: Cube
+    median: Cube
+
+
+def _later(times: Floats, seen: float) -> Bools:
+    before = np.concatenate(([seen], np.maximum(np.maximum.accumulate(times[:-1]), seen)))
+    return np.asarray(times > before[: len(times)], dtype=np.bool_)
+
+
+def _extend(model: GoldenModel, monitor: Monitor, times: Floats, fresh: Mapping[str, Floats]) -> _Window:
+    recipe = model.recipe
+    nothing = np.full(len(times), np.nan)
+    held = np.where(monitor.good, monitor.values, np.nan).T
+    values = np.vstack([held, np.column_stack([fresh.get(tag, nothing) for tag in recipe.tags])])
+    points, stages = [], []
+    for programme, stage, known in zip(recipe.programmes(), monitor.stages, monitor.points, strict=True):
+        phases, ages, stage_after = follow(programme, stage, times, fresh)
+        points.append(np.concatenate([np.asarray(known, dtype=np.intp), cells(recipe, phases, ages)]))
+        stages.append(stage_after)
+    all_times = np.concatenate([monitor.times, times])
+    return _Window(len(held), all_times, values, (points[0], points[1]), (stages[0], stages[1]))
+
+
+def _remembered(monitor: Monitor, window: _Window) -> Monitor:
+    last = window.values[-_MEMORY:].T
+    return replace(
+        monitor,
+        seen=float(window.times[-1]),
+        stages=window.stages,
+        times=tuple(window.times[-_MEMORY:].tolist()),
+        points=(tuple(window.points[0][-_MEMORY:].tolist()), tuple(window.points[1][-_MEMORY:].tolist())),
+        values=tuple(map(tuple, np.nan_to_num(last).tolist())),
+        good=tuple(map(tuple, (~np.isnan(last)).tolist())),
+    )
+
+
+def _judged(model: GoldenModel, window: _Window) -> _Judged:
+    golden = model.golden()
+    run = prepare(model.recipe, window.values, window.points, LAG, WINDOW)
+    at = places(model.recipe, run.points)
+    middle, spread = expected(golden, run, at), spreads(golden, at)
+    distance = (run.values[:, :, None] - middle) / spread
+    median = median_of_three(distance.reshape(len(distance), -1)).reshape(distance.shape)
+    return _Judged(middle, spread, distance, median)
+
+
+def _alarms(
+    model: GoldenModel, limits: Mapping[str, float], monitor: Monitor, window: _Window
+) -> tuple[Alarm, ...]:
+    judged = _judged(model, window)
+    by_tag = np.array([limits.get(tag, LIMIT) for tag in model.recipe.tags])
+    size = np.nan_to_num(np.abs(judged.median[window.first :]))
+    out: Bools = np.any(size > by_tag[:, None], axis=2)
+    found = [
+        _alarm(model, window, judged, place, window.first + int(out[:, place].argmax()), float(by_tag[place]))
+        for place in np.flatnonzero(out.any(axis=0)).tolist()
+        if model.recipe.tags[place] not in monitor.alarmed
+    ]
+    return tuple(sorted(found, key=lambda alarm: (alarm.detected, alarm.tag)))
+
+
+def _alarm(model: GoldenModel, window: _Window, judged: _Judged, tag: int, row: int, limit: float) -> Alarm:
+    chart = int(np.nan_to_num(np.abs(judged.median[row, tag])).argmax())
+    side = float(np.sign(judged.median[row, tag, chart]))
+    begin = max(0, row - REACH + 1)
+    known = begin + np.flatnonzero(~np.isnan(judged.distance[begin : row + 1, tag, chart]))
+    last = known[-3:]
+    beyond = side * judged.distance[last, tag, chart]
+    return Alarm(
+        tag=model.recipe.tags[tag],
+        phase=model.recipe.programme.phases[int(window.points[0][row]) // len(model.recipe.ages)],
+        first_out=float(window.times[last[int((beyond > limit).argmax())]]),
+        detected=float(window.times[row]),
+        magnitude=float(beyond.max()),
+        limit=limit,
+        rule=f"two of three samples {_RULES[chart]} by more than {limit:g} spreads ({CHARTS[chart]} chart)",
+        samples_out=int((beyond > limit).sum()),
+        evidence=_evidence(window, judged, tag, chart, row, limit),
+    )
+
+
+def _evidence(
+    window: _Window, judged: _Judged, tag: int, chart: int, row: int, limit: float
+) -> tuple[Point, ...]:
+    rows = np.arange(max(0, row - _EVIDENCE + 1), row + 1)
+    rows = rows[~np.isnan(judged.distance[rows, tag, chart])]
+    middle, reach = judged.middle[rows, tag, chart], limit * judged.spread[rows, tag, chart]
+    table = np.column_stack(
+        [window.times[rows], window.values[rows, tag], middle, middle - reach, middle + reach]
+    )
+    return tuple(Point(*line) for line in table.tolist())
 
 
 def propose_limit(before: float, answered: int, affected: int, narrowest: float = 0.0) -> float:

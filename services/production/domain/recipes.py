@@ -62,7 +62,7 @@ DRYER = Recipe(
 
 
 def recipe_for(tags: Collection[str], set_points: Collection[str] = ()) -> Recipe:
-    """The dryer's recipe where its tags are there; else every tag but the set-points, aligned by the clock."""
+    """The dryer's recipe where its tags are there; else all but the set-points, aligned by the clock."""
     if {*DRYER.tags, *DRYER.signals()} <= set(tags):
         return DRYER
     clock = Programme(("run",))

@@ -105,7 +105,8 @@ def prepare(recipe: Recipe, values: Floats, points: tuple[Ints, Ints], lag: int,
 
 def places(recipe: Recipe, points: tuple[Ints, Ints]) -> Ints:
     """Point of the axis for each sample and tag: each tag by the alignment that may judge it."""
-    return np.column_stack([points[recipe.alignment(tag)] for tag in recipe.tags])
+    signals = recipe.programme.signals()
+    return np.column_stack([points[int(tag in signals)] for tag in recipe.tags])
 
 
 def expected(golden: Golden, run: Aligned, at: Ints) -> Cube:

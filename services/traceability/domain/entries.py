@@ -16,7 +16,6 @@ from services.traceability.domain.dispense import Dispense
 
 MEMBER = "MEMBER"
 UNATTRIBUTED = "UNATTRIBUTED"
-KINDS = (MEMBER, UNATTRIBUTED)
 
 
 @dataclass(frozen=True)
@@ -57,10 +56,23 @@ def entry_id(run: str, dispense: str, kind: str) -> str:
     return f"{run}|{dispense}|{kind}"
 
 
+def _attributed(dispense: Dispense, sites: Collection[str]) -> bool:
+    return bool(dispense.pseudonym) and dispense.site in sites
+
+
+def _unexplained(dispense: Dispense, sites: Collection[str]) -> bool:
+    return dispense.disputed or not _attributed(dispense, sites)
+
+
+def kinds_asked(dispense: Dispense, sites: Collection[str], counted: bool) -> tuple[str, ...]:
+    """The kinds of entries that decide what is new; `counted`: the journal holds unattributed ones."""
+    member = _attributed(dispense, sites)
+    return (MEMBER,) * member + (UNATTRIBUTED,) * (counted or _unexplained(dispense, sites))
+
+
 def news_of(dispense: Dispense, sites: Collection[str], held: Held) -> News:
-    """What of the dispense a run's journal has to take."""
-    attributed = bool(dispense.pseudonym) and dispense.site in sites
-    unexplained = not attributed or dispense.disputed
+    """What of the dispense a run's journal has to take. `held` has at least the kinds asked for."""
+    unexplained = _unexplained(dispense, sites)
     taken = {entry.kind for entry in held.earlier if entry.open}
     counted = held.unattributed is not None and held.unattributed.open
     change = 0
@@ -68,7 +80,8 @@ def news_of(dispense: Dispense, sites: Collection[str], held: Held) -> News:
         change = 1
     elif counted and not unexplained:
         change = -1
-    return News(attributed and held.member is None and MEMBER not in taken, change)
+    member = _attributed(dispense, sites) and held.member is None and MEMBER not in taken
+    return News(member, change)
 
 
 def entry_of(run: str, kind: str, dispense: Dispense, lot: str) -> Entry:

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 
 from pharmaloop.production.v1 import events_pb2 as events
 
-#: Real when the run is this far beyond the limit in force, in multiples of it.
-CLEARLY_OUT = 1.2
+#: Real from so many residual standard deviations on. A fixed distance, for the limit in force may have
+#: been narrowed by a corrective action.
+CLEARLY_OUT = 4.0
 
 
 @dataclass(frozen=True)
@@ -29,8 +30,8 @@ def judge(detected: events.DeviationDetected) -> Verdict:
         return Verdict(False, f"{seen}, but no evidence is shown")
     if not _one_sided(detected):
         return Verdict(False, f"{seen}, but returned or swung to the other side: noise")
-    if detected.magnitude < CLEARLY_OUT * detected.limit:
-        return Verdict(False, f"{seen}: too close to the limit to be more than variation")
+    if detected.magnitude < CLEARLY_OUT:
+        return Verdict(False, f"{seen}: below {CLEARLY_OUT:.1f} SD it may be common variation")
     return Verdict(True, f"{seen} on one side for {detected.samples_out} samples in a row")
 
 

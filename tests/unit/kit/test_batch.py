@@ -246,11 +246,12 @@ def test_a_second_instance_is_fenced_and_goes_on_from_the_watermark(bench: Bench
     paused, other = bench.turner(EVENTS), bench.turner(EVENTS)
     other.turn()  # while `paused` sleeps, somebody else does its work
     done = bench.snapshot()
-    paused.turn()
-    assert bench.snapshot() == done, "the revived process wrote over the other's work"
     bench.send(lot_event(A, 2))
-    assert paused.turn() == 1, "it goes on from the watermark"
+    assert paused.turn() == 3, "it takes what the other has done, and one more"
+    assert bench.snapshot() == done, "the revived process wrote over the other's work"
+    assert paused.turn() == 1, "it goes on from the watermark: nothing twice, nothing left out"
     assert texts(bench)[A] == f"{A}-1 {A}-2"
+    assert bench.marks() == 3
 
 
 def test_a_fenced_batch_says_so(bench: Bench) -> None:

@@ -83,7 +83,7 @@ async def test_one_place_that_is_not_reached_is_enough_to_wait(bench: Bench) -> 
 
 
 async def test_positions_are_those_of_the_newest_generation(bench: Bench) -> None:
-    for generation, at in ((1, 90), (2, 5)):
+    for generation, at in ((2, 5), (1, 90)):
         mark = Mark("rnd.test", generation, LOT_TOPIC, 0, at)
         bench.database.docs[MARKS.name][f"rnd.test|{generation}|{LOT_TOPIC}|0"] = MARKS.to_doc("m", 1, mark)
     assert await positions(bench).of("rnd.test") == {Partition(LOT_TOPIC, 0): 5}

@@ -215,6 +215,19 @@ def test_no_seal_while_a_site_differs(breaks: clinical.ExposureReceived) -> None
     assert "SealRequested" in player.names()
 
 
+def test_a_successor_seals_though_the_site_has_what_an_earlier_journal_took() -> None:
+    player = Player()
+    player.open()
+    late = traceability.ExposureAfterSeal(run=player.run, successor="run-2", root=LOT)
+    player.feed(player.event(late, "exposure", 1))
+    player.run = "run-2"
+    player.feed(player.event(announced(1, {A: 1}), "second", 1))
+    player.feed(player.event(production.LotImplicationAnswered(lot=LOT), "lot", 2))
+    player.feed(player.event(production.LotImplicationAnswered(lot=CHILD), "child", 1))
+    player.feed(player.event(received(A, 1, only_at_site=7), "clin-a", 1))
+    assert [e.run for e in player.out if isinstance(e.message, loops.SealRequested)] == ["run-2"]
+
+
 def test_no_seal_while_a_site_that_was_announced_has_not_answered() -> None:
     player = Player()
     player.open()

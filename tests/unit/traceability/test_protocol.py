@@ -245,6 +245,17 @@ def test_an_unattributed_dispense_that_is_explained_after_the_seal_is_late(servi
     assert service.announced(successor)[-1].unattributed == 0
 
 
+def test_a_run_of_a_trigger_of_its_own_asks_every_patient_anew(service: Service) -> None:
+    chain(service)
+    service.publish(opened("r", "raw"))
+    service.settle()
+    service.publish(asked("r", 1))
+    service.settle()
+    service.publish(opened("again", "raw"))
+    service.settle()
+    assert set(service.members("again")) == {"d1", "d2"}
+
+
 def test_runs_on_overlapping_lots_each_have_the_whole_journal(service: Service) -> None:
     chain(service)
     published(service, opened("r", "raw"), opened("s", "pack1"))

@@ -154,7 +154,7 @@ def deviation(lot: str, magnitude: float) -> production.Deviation:
 async def test_quality_assurance_judges_unless_a_person_does(
     desk_for: DeskFor, recorder: Recorder, quick: None, manual: bool
 ) -> None:
-    found = [deviation("m/item/g/1", 12.0), deviation("m/item/g/2", 5.1)]
+    found = [deviation("m/item/g/1", 12.0), deviation("m/item/g/2", 3.1)]
     recorder.answers["ListDeviations"] = lambda request: production.ListDeviationsResponse(deviations=found)
     await for_a_while(QualityAssurance(desk_for("qa"), manual=manual).run())
     confirmed = {request.lot for request in recorder.of("ConfirmDeviation")}
