@@ -57,7 +57,7 @@ def _record(message: Any) -> Record:
         message.offset,
         message.key,
         message.value,
-        tuple((str(name), bytes(value)) for name, value in pairs),
+        tuple((str(name), bytes(value or b"")) for name, value in pairs),
         int((message.timestamp or 0) * 1000),
     )
 
@@ -76,10 +76,11 @@ class Machine:
 
     async def _consume(self, stream: Any) -> None:
         async for item in stream.events():
-            await self._take(_record(item.message))
+            await self._take(item.message)
 
-    async def _take(self, record: Record) -> None:
+    async def _take(self, message: Any) -> None:
         """One record of the case topic: never raises, so that nothing is acknowledged unseen."""
+        record = _record(message)
         try:
             event = from_record(contract(), record)
             key = record.key or b""

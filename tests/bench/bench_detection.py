@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -25,6 +25,7 @@ from services.production.domain.residuals import align, places, spreads
 from services.world import plant
 
 FOLDS = 5
+FEWEST = 10  # runs at a clock sample, for a mean and spread by the clock
 ONSETS = (0.12, 0.3, 0.5, 0.7, 0.85)
 
 
@@ -54,23 +55,20 @@ def cases(everything: list[plant.DryerRun]) -> list[Case]:
     return found
 
 
-def naive_distances(everything: list[plant.DryerRun], fewest: int = 10) -> list[float]:
-    """The largest |z| of each run against the others at the same clock sample."""
+def naive_distances(everything: list[plant.DryerRun], tags: Sequence[str], seen: bool = False) -> list[float]:
+    """The largest |z| of each run at a clock sample, against the others; with `seen`, against all."""
     return [
-        max(
-            _naive(real, [other for other in everything if other is not real], tag, fewest)
-            for tag in DRYER.tags
-        )
+        max(_naive(real, [run for run in everything if seen or run is not real], tag) for tag in tags)
         for real in everything
     ]
 
 
-def _naive(real: plant.DryerRun, others: list[plant.DryerRun], tag: str, fewest: int) -> float:
+def _naive(real: plant.DryerRun, others: list[plant.DryerRun], tag: str) -> float:
     table = np.full((len(others), len(real.times)), np.nan)
     for place, other in enumerate(others):
         column = other.columns[tag][: len(real.times)]
         table[place, : len(column)] = column
-    known = (~np.isnan(table)).sum(axis=0) >= fewest
+    known = (~np.isnan(table)).sum(axis=0) >= FEWEST
     mean, spread = np.nanmean(table[:, known], axis=0), np.nanstd(table[:, known], axis=0, ddof=1)
     distance = np.abs(np.asarray(real.columns[tag])[known] - mean) / np.maximum(spread, 1e-9)
     return float(distance.max())
@@ -110,11 +108,14 @@ def print_false_alarms(everything: list[plant.DryerRun]) -> GoldenModel:
         f"false alarms, cross-validated: {alarms} of {judged} runs ({alarms / judged:.1%}), "
         f"exact 95 % interval {model.rate_low:.1%} to {model.rate_high:.1%}; trained in {seconds:.1f} s"
     )
-    naive = naive_distances(everything)
+    naive = naive_distances(everything, DRYER.tags)
     for limit in (4.0, 6.0):
         beyond = sum(distance > limit for distance in naive)
         low, high = interval(beyond, judged)
         print(f"  yardstick |z| > {limit:g} by the clock: {beyond} of {judged}, {low:.1%} to {high:.1%}")
+    known = naive_distances(everything, [tag for tag in DRYER.tags if tag != "AgitatorTorque"], seen=True)
+    beyond = sum(distance > 4 for distance in known)
+    print(f"  the same on the runs it was made from, without AgitatorTorque: {beyond} of {judged}")
     alike = sorted(naive, reverse=True)[alarms]
     print(f"  yardstick: to alarm on as few runs, its limit must be |z| > {alike:.1f}")
     return model
