@@ -129,7 +129,7 @@ def on_seal_requested(outside: Outside, work: Work, event: Event) -> None:
     if found is None or found.sealed:
         return  # the run's own record stands before this one, under the same key
     work.put(RUNS, request.run, run.asking(found, request.version))
-    work.due(CUT_STEP, request.run, outside.now())
+    _wake(outside, work, found)
 
 
 # -- runs that watch ------------------------------------------------------
@@ -156,7 +156,18 @@ def _spread(outside: Outside, work: Work, name: str, lot: str, parents: Iterable
     depth = 1 + min(watcher.lots[parent] for parent in parents)
     _put_node(work, graph.watched(node, name))
     journal.append(work, outside, run.watching(watcher, [Watch(lot, depth)]))
-    work.due(CUT_STEP, name, outside.now())
+    _wake(outside, work, watcher)
+
+
+def _wake(outside: Outside, work: Work, before: Run) -> None:
+    """Make the step of a run due that was at rest until now.
+
+    Any other run has its step waiting, which writes its row at every poll: a
+    fold that wrote it too would lose to it again and again, and the step would
+    wait for the fold.
+    """
+    if before.at_rest:
+        work.due(CUT_STEP, before.run, outside.now())
 
 
 def _run(work: Work, name: str) -> Run:

@@ -60,6 +60,9 @@ def walk(outside: Outside, work: Work, request: Struct) -> Empty:
     watcher = _at_round(work, request)
     if watcher is None or not watcher.cut_is_open:
         return Empty()
+    # Read first, for whatever is read later runs this function again over all that stands above it.
+    work.get(EXPOSURES, watcher.run)
+    journal.registered(work)
     found = _descend(work, watcher)
     dispenses = _dispenses_of(work, [*watcher.not_firm, *(watch.lot for watch in found)])
     for watch in found:

@@ -118,7 +118,7 @@ class Trace:
         return [item async for item in self.stub.TraceLot(request, timeout=10)]
 
     async def told(self, run: str, until_type: type[Message]) -> list[Event]:
-        """What the topics say of a run, up to the first event of a type."""
+        """What the topics say of a run, up to the first event of a type and all before it."""
         return await asyncio.to_thread(self._told, run, until_type)
 
     def _told(self, run: str, until_type: type[Message]) -> list[Event]:
@@ -127,13 +127,20 @@ class Trace:
         found: list[Event] = []
         try:
             deadline = time.monotonic() + 15
-            while not any(isinstance(event.message, until_type) for event in found):
+            while not _is_whole(found, until_type):
                 assert time.monotonic() < deadline, [event.type for event in found]
-                records = consumer.take(500, 0.2)
-                found += [e for e in (from_record(contract(), r) for r in records) if e.run == run]
+                mine = (r for r in consumer.take(500, 0.2) if ("pl_run", run.encode()) in r.headers)
+                found += [from_record(contract(), record) for record in mine]
         finally:
             consumer.close()
         return sorted(found, key=lambda event: event.seq or 0)
+
+
+def _is_whole(found: list[Event], until_type: type[Message]) -> bool:
+    """Is there an event of the type, and every version of the run before it? Topics are read in any order."""
+    own = {event.seq for event in found if event.source.endswith("/exposure")}
+    ends = [event.seq or 0 for event in found if isinstance(event.message, until_type)]
+    return bool(ends) and set(range(1, min(ends) + 1)) <= own
 
 
 def _nothing(partitions: Any) -> None:

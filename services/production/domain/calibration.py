@@ -2,10 +2,11 @@
 
 The spread of a stretch of a phase comes from the largest sustained residual
 (median of three) that a good run shows there, not from a standard deviation:
-process residuals have heavy tails, and a limit must hold for them. All spreads
-are then raised by one common factor until no more runs than the allowance
-would alarm, each run judged by spreads that it had no part in. So a spread is
-what the process really does, a third of what its good runs stay within.
+process residuals have heavy tails, and a limit must hold for them. The spreads
+of each chart and tag are then raised by a factor, so that few runs would
+alarm, each judged by spreads that it had no part in. So a spread is what the
+process really does: a third of what its good runs stay within. What the factor
+brings is not assumed but measured, in `held_out`.
 """
 
 from __future__ import annotations
@@ -45,7 +46,8 @@ class Config:
     spread's limit, as a share of the tag's span. `borrow`: how far a stretch
     is drawn to the tag's average width. `stretches`: seconds at which a phase
     is cut. `min_runs`: fewer runs than these teach nothing of a stretch.
-    `margin`: the least factor, since the next run may go beyond all runs so far.
+    `least` and `most` bound the factors: the next run may go beyond all so far, and
+    one wild run among few must not make the limits useless.
     """
 
     lag: int = 10
@@ -58,7 +60,8 @@ class Config:
     borrow: float = 0.3
     stretches: tuple[float, ...] = (0.0, 240.0, 600.0)
     min_runs: int = 8
-    margin: float = 1.25
+    least: float = 1.25
+    most: float = 4.0
     folds: int = 7
     inner_folds: int = 5
 
@@ -205,7 +208,9 @@ def _factors(tails: Tails, span: Floats, config: Config) -> Widths:
     allowed = min(int(config.allowance * len(tails)), len(tails) - 1)
     common = np.sort(reached.max(axis=(1, 2)))[::-1][allowed]
     own = _without(reached, allowed).max(axis=0)
-    factors: Widths = np.maximum(np.sqrt(np.maximum(common, 1.0) * np.maximum(own, 1.0)), config.margin)
+    factors: Widths = np.clip(
+        np.sqrt(np.maximum(common, 1.0) * np.maximum(own, 1.0)), config.least, config.most
+    )
     return factors[:, :, None]
 
 

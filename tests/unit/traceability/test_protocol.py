@@ -9,6 +9,7 @@ from pharmaloop.traceability.v1 import events_pb2 as events
 from services.kit.ids import derived_id
 from services.kit.runners.batch import PARKED, Parked
 from services.kit.store.kinds import Plan, Write
+from services.kit.work import STEPS
 from services.traceability.domain import digest
 from services.traceability.protocol import FOLD
 from services.traceability.views import DISPENSES, EXPOSURES, NODES, RUNS, SUSPECTS
@@ -311,6 +312,23 @@ def test_a_late_dispense_during_the_seal_keeps_it_from_sealing(service: Service)
     service.publish(asked("r", 1))
     service.settle()
     assert service.told("r")[-1].message == events.ExposureExtended(run="r", asked=1, version=2)
+
+
+def test_the_fold_leaves_the_row_of_a_waiting_step_alone(service: Service) -> None:
+    """The step writes its row at every poll while it waits for the fold: they must not collide."""
+    chain(service)
+    service.publish(opened("r", "raw"))
+    service.fold_all()
+    row = service.database.docs[STEPS.name]["cut|r"]["v"]
+    published(service, material("pack3", "raw"), asked("r", 1))
+    service.fold_all()
+    assert service.state(RUNS, "r").not_firm == (lot("raw"), lot("pack3"))
+    assert service.database.docs[STEPS.name]["cut|r"]["v"] == row
+    service.settle()
+    assert service.database.docs[STEPS.name] == {}
+    service.publish(material("pack4", "raw"))
+    service.fold_all()
+    assert "cut|r" in service.database.docs[STEPS.name]
 
 
 def test_a_lot_is_not_firm_by_a_cut_that_was_noted_before_its_watch(service: Service) -> None:
