@@ -180,7 +180,10 @@ class Hospital:
         return found
 
     def _concerns(self, message: Any) -> bool:
-        return self.run in (getattr(message, "run", self.run), getattr(message, "order", ""))
+        fields = message.DESCRIPTOR.fields_by_name
+        if "run" in fields:
+            return bool(message.run == self.run)
+        return "order" not in fields or str(message.order).startswith(self.run)
 
 
 def _ignore(partitions: Iterable[Partition]) -> None:

@@ -230,6 +230,8 @@ def test_a_cut_covers_only_the_watches_that_stood_before_it() -> None:
     grown = run.watching(noted, [run.Watch("m", 1)])
     walked = run.walked(grown)
     assert (made.phase, walked.not_firm, walked.phase) == ("watching", ("m",), "walking")
+    late = run.walked(run.noted(run.watching(made, [run.Watch("m", 1)]), 1, 1, 0, ()))
+    assert late.not_firm == ("m",)  # its watch was committed after the ends were read
     again = run.walked(run.noted(walked, 2, 2, 0, ()))
     assert (again.not_firm, again.phase, again.at_rest) == ((), "open", True)
 
