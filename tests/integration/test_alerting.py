@@ -69,7 +69,7 @@ async def _alerts(
     stub: api_grpc.AlertingServiceAsyncStub, lot: str, done: Callable[[list[api.Alert]], bool]
 ) -> list[api.Alert]:
     """The lot's alerts, newest first, once they are as wanted."""
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(60):
         while True:
             answer = await stub.ListAlerts(api.ListAlertsRequest(page_size=1000), timeout=10)
             alerts = [alert for alert in answer.alerts if alert.raised.lot == lot]

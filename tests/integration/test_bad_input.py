@@ -124,7 +124,7 @@ async def services(backbone: str, mongo: str, tmp_path: Path) -> AsyncIterator[S
             ),
             timeout=10,
         )
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while not await _knows_site(running):
                 await asyncio.sleep(0.05)
         yield running
@@ -282,7 +282,7 @@ async def test_garbage_on_a_topic_is_dead_lettered_with_its_bytes_and_the_reason
     found: dict[bytes, str] = {}
     consumer = app.bus.consumer(f"look-{rid()}", "0")
     consumer.subscribe([f"{topic}.dlq"], _from_the_start, _ignore)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while len(found) < 2:
             for record in await asyncio.to_thread(consumer.take, 100, 0.2):
                 if record.value and mark in record.value:
@@ -326,7 +326,7 @@ async def test_the_implausible_is_stored_and_shown_as_suspect(services: Services
     await services.traceability.RecordMaterial(materials, timeout=10)
     await services.traceability.RecordDispense(record_dispense(old), timeout=10)
     wanted = {(first, "OLDER_THAN_LOT")}
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while True:
             request = traceability.ListSuspectsRequest(page_size=1000)
             answer = await services.traceability.ListSuspects(request, timeout=10)
@@ -340,7 +340,7 @@ async def test_the_implausible_is_stored_and_shown_as_suspect(services: Services
 async def _node(
     services: Services, lot: str, test: Callable[[traceability.GetLotNodeResponse], bool]
 ) -> traceability.GetLotNodeResponse:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while True:
             with contextlib.suppress(grpc.aio.AioRpcError):  # not known yet
                 node = await services.traceability.GetLotNode(

@@ -168,7 +168,7 @@ class Hospital:
         consumer.subscribe([topic], lambda partitions: dict.fromkeys(partitions, 0), _ignore)
         found: list[Event] = []
         try:
-            async with asyncio.timeout(15):
+            async with asyncio.timeout(60):
                 while len(found) < count:
                     for record in await asyncio.to_thread(consumer.take, 500, 0.2):
                         with contextlib.suppress(Poison):  # another test's garbage

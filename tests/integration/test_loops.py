@@ -53,7 +53,7 @@ class Others:
 
 
 async def _until_run(stub: api_grpc.LoopsServiceAsyncStub, lot: str, stage: str, state: int = 0) -> api.Run:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while True:
             answer = await stub.ListRuns(api.ListRunsRequest(lot=lot), timeout=5)
             for run in answer.runs:

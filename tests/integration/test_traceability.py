@@ -126,7 +126,7 @@ class Trace:
         consumer.subscribe(TOPICS, lambda partitions: dict.fromkeys(partitions, 0), _nothing)
         found: list[Event] = []
         try:
-            deadline = time.monotonic() + 15
+            deadline = time.monotonic() + 60
             while not _is_whole(found, until_type):
                 assert time.monotonic() < deadline, [event.type for event in found]
                 mine = (r for r in consumer.take(500, 0.2) if ("pl_run", run.encode()) in r.headers)
