@@ -180,9 +180,13 @@ class Player:
                 self.service.publish(opened(late.successor, root, follows=late.run))
         return len(self._known) > before
 
+    def _publish_and_fold(self, number: int) -> None:
+        self._publish(number)
+        self.service.fold_all()
+
     def _fold_in_step(self, number: int) -> None:
-        """Fold one partition, or everything, between the reads and the commit of a command."""
-        work = self.service.fold_all if number % 2 else partial(self._fold, number)
+        """Fold something old, or all with something new, between a command's reads and its commit."""
+        work = partial(self._publish_and_fold if number % 2 else self._fold, number)
         self.service.during[("Walk", "Walk", "Seal", "NoteCut")[number // 2]] = work
         self._step()
 
