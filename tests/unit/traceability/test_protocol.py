@@ -206,6 +206,22 @@ def test_a_site_that_registers_late_is_announced_and_gets_what_waited(service: S
     assert newest.sites["hospital-c"].digest == digest_of(service, "r", "hospital-c")
 
 
+def test_a_site_that_registers_during_the_first_walk_is_not_missed(service: Service) -> None:
+    chain(service)
+    service.publish(dispense("d6", "pack1", "hospital-c", "P6"))
+    service.fold_all()
+
+    def fold_a_site() -> None:
+        service.publish(registered("hospital-c"))
+        service.fold_all()
+
+    service.during["Walk"] = fold_a_site
+    service.publish(opened("r", "raw"))
+    service.settle()
+    newest = service.announced("r")[-1]
+    assert (newest.unattributed, newest.sites["hospital-c"].n) == (0, 1)
+
+
 def test_an_unattributed_dispense_becomes_a_member_by_its_second_source(service: Service) -> None:
     chain(service)
     service.publish(dispense("d7", "pack1"))
