@@ -21,7 +21,7 @@ from typing import Any
 import uvloop
 from google.protobuf.internal import api_implementation
 
-from services.kit import log
+from services.kit import log, points
 from services.kit.bus.kafka import KafkaBus
 from services.kit.bus.protocol import Producer
 from services.kit.clock import PlatformClock, load_clock, wall_now
@@ -268,6 +268,7 @@ def main(spec: ServiceSpec) -> None:
     role = parser.parse_args().role
     log.configure(spec.name, os.environ.get("PHARMALOOP_LOG_LEVEL", "INFO"))
     try:
+        points.arm_from(os.environ)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             code = runner.run(serve(spec, role))
     except PharmaLoopError as error:

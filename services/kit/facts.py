@@ -16,6 +16,7 @@ from typing import TypeVar
 from google.protobuf.message import Message
 
 from pharmaloop.common.v1 import types_pb2 as common
+from services.kit import points
 from services.kit.bus.protocol import Outgoing, Position, Producer
 from services.kit.clock import Clock
 from services.kit.contracts import Contract
@@ -100,9 +101,11 @@ class FactLog:
         future = asyncio.wrap_future(self._producer.publish(outgoing))
         try:
             async with asyncio.timeout(_PUBLISH_SECONDS):
-                return await future
+                positions = await future
         except TimeoutError:
             raise Retryable("the log did not answer in time; send the same call again") from None
+        points.reached("facts.published")
+        return positions
 
 
 def vector(positions: Iterable[Position]) -> common.PositionVector:

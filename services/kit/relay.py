@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import timedelta
 
+from services.kit import points
 from services.kit.bus.protocol import Outgoing, Position, Producer
 from services.kit.clock import Clock
 from services.kit.errors import Retryable
@@ -138,9 +139,12 @@ class Relay:
         rows = await self._store.unpublished(_BATCH)
         self._metrics.set(OUTBOX_WAITING, len(rows))
         if rows:
+            points.reached("relay.read")
             positions = await asyncio.wrap_future(self._producer.publish([_outgoing(row) for row in rows]))
+            points.reached("relay.published")
             stand = {row.id: position for row, position in zip(rows, positions, strict=True)}
             await self._store.mark_published(stand)
+            points.reached("relay.marked")
             await self._tell(stand)
         return len(rows) == _BATCH
 

@@ -16,6 +16,7 @@ from typing import Any
 import faust
 from faust.types import ProcessingGuarantee
 
+from services.kit import points
 from services.kit.bus.protocol import Record
 from services.kit.contracts import contract
 from services.kit.envelope import Event, from_record, headers_of
@@ -93,8 +94,10 @@ class Machine:
         except Exception as error:  # noqa: BLE001 -- faust acknowledges what raises
             await self._dead_letter(record, error)
             return
+        points.reached("loop.stored")
         for effect in effects:
             await self._send(effect)
+        points.reached("loop.sent")
 
     async def _send(self, event: Event) -> None:
         topic, _ = contract().route(event.message)

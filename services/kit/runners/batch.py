@@ -19,6 +19,7 @@ from typing import TypeVar
 
 from google.protobuf.message import Message
 
+from services.kit import points
 from services.kit.bus.protocol import Bus, Consumer, Partition, Record
 from services.kit.clock import wall_now
 from services.kit.contracts import Contract, event_type
@@ -228,6 +229,7 @@ class BatchRunner:
             time.sleep(1.0)
             return 0
         if records:
+            points.reached("batch.taken")
             self._until_done(consumer, records)
         self._tell_lag()
         return len(records)
@@ -254,12 +256,14 @@ class BatchRunner:
             consumer.rewind({p: self._positions[p] for p in partitions})
         else:
             consumer.commit({p: self._positions[p] for p in partitions})
+        points.reached("batch.told")
 
     # -- one batch ------------------------------------------------------
 
     def process(self, records: list[Record]) -> None:
         """Fold a batch: all its effects and its watermark in one transaction."""
         dead = self._around.store.transact(lambda txn: self._fold(txn, records))
+        points.reached("batch.committed")
         self._limit.note([reason is not None for reason in dead])
         for partition, offset in _ends(records).items():
             self._positions[partition] = offset
@@ -281,6 +285,7 @@ class BatchRunner:
             raise Integrity(f"{self.name} is a projector and emitted an event")
         marks = self._marks(txn, records)
         txn.write(Plan(plan.writes + marks, plan.outbox))
+        points.reached("batch.written")
         return dead
 
     def _batch(

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 from google.protobuf.message import Message
 
+from services.kit import points
 from services.kit.bus.protocol import Position
 from services.kit.clock import Clock
 from services.kit.contracts import Contract
@@ -180,6 +181,7 @@ class Decider:
         async def work(txn: AsyncTransaction) -> list[Done]:
             results, plan = await drive(txn, _group(jobs, self._contract, self._service))
             await txn.write(plan)
+            points.reached("decider.written")
             return results
 
         try:
@@ -188,6 +190,7 @@ class Decider:
             _log.warning("group not committed", commands=len(group), error=repr(error))
             self._fail(group, error)
             return
+        points.reached("decider.committed")
         self._relay.wake()
         for waiting, done in zip(group, results, strict=True):
             _settle(waiting.future, done)

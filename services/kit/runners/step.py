@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
+from services.kit import points
 from services.kit.clock import Clock
 from services.kit.errors import PharmaLoopError
 from services.kit.log import get_logger
@@ -86,6 +87,7 @@ class StepRunner:
         if not await self._write(row, claimed):
             return False
         mine = Stored(row.id, row.version + 1, claimed)
+        points.reached("step.claimed")
         try:
             again = await self._steps[claimed.step](claimed)
         except Exception as error:  # noqa: BLE001 -- one step's failure must not end the others
@@ -98,7 +100,9 @@ class StepRunner:
                 exc_info=bug,
             )
             again = Again(min(10.0, 0.2 * 2 ** min(claimed.attempts, 6)))
+        points.reached("step.ran")
         await self._finish(mine, again)
+        points.reached("step.finished")
         return True
 
     async def _finish(self, mine: Stored[Step], again: Again | None) -> None:
