@@ -22,8 +22,8 @@ from services.alerting.views import ALERTS, RUNS, TRIGGERS
 from services.kit.envelope import Event
 from services.kit.errors import Rejected, Unknown
 from services.kit.ids import derived_id
-from services.kit.runners.batch import Events
 from services.kit.runners.decider import Command
+from services.kit.runners.reactor import Events
 from services.kit.work import Work, moment_text
 
 NO_RUN_STEP = "no-run"

@@ -10,7 +10,7 @@ from services.alerting.handlers import COMMANDS, EVENTS
 from services.alerting.steps import steps
 from services.alerting.views import KINDS
 from services.kit.app import App, ServiceSpec, main
-from services.kit.runners.batch import Reactor
+from services.kit.runners.reactor import Reactor
 
 
 def _servicer(app: App, server: Any) -> None:

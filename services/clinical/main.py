@@ -16,7 +16,7 @@ from services.clinical.handlers.settle import FOLLOW_UP_STEP
 from services.clinical.keys import digest_keys
 from services.clinical.views import KINDS
 from services.kit.app import App, ServiceSpec, main
-from services.kit.runners.batch import Reactor
+from services.kit.runners.reactor import Reactor
 from services.kit.runners.step import Again, StepFunction
 from services.kit.settings import ServiceSettings
 from services.kit.work import Step

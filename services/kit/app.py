@@ -33,8 +33,11 @@ from services.kit.positions import Positions
 from services.kit.relay import LEASES, Relay
 from services.kit.rpc.server import RpcServer
 from services.kit.rpc.status import add_status
-from services.kit.runners.batch import KIT_KINDS, BatchRunner, Reactor, Surroundings
+from services.kit.runners.batch import BatchRunner, Surroundings
 from services.kit.runners.decider import ANSWERS, Command, Decider
+from services.kit.runners.letters import LETTERS
+from services.kit.runners.notes import NOTES
+from services.kit.runners.reactor import Reactor
 from services.kit.runners.step import StepFunction, StepRunner
 from services.kit.sealing import LocalKeys, Sealer
 from services.kit.settings import (
@@ -122,7 +125,7 @@ async def connect(spec: ServiceSpec) -> App:
     database = settings.database or "_".join(["pharmaloop", spec.name, *([site] if site else [])])
     clock, metrics, bus = load_clock(platform.state_dir), Metrics(spec.name), KafkaBus(kafka, spec.name)
     store, batch_store, producer = MotorStore(mongo, database), MongoStore(mongo, database), bus.producer()
-    await store.prepare([*spec.kinds, *KIT_KINDS, STEPS, ANSWERS, LEASES])
+    await store.prepare([*spec.kinds, *NOTES, LETTERS, STEPS, ANSWERS, LEASES])
     relay = Relay(store, producer, clock, metrics, f"{spec.name}-{settings.instance}-{os.getpid()}")
     around = Surroundings(
         spec.name,

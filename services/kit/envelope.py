@@ -135,6 +135,14 @@ def _seq(text: str) -> int | None:
     return int(text)
 
 
+def type_of(record: Record) -> str:
+    """The event type of a record, before it is decoded; Poison where there is none."""
+    for name, value in record.headers:
+        if name == "ce_type":
+            return _header({name: value}, name)
+    raise Poison("NO_HEADER", "header ce_type is missing")
+
+
 def from_record(contract: Contract, record: Record) -> Event:
     """The event of a record; Poison says what is wrong with it."""
     headers = dict(record.headers)

@@ -51,6 +51,12 @@ RUNNER_RETRIES = Metric(
     ("service", "runner"),
     "Batches tried again after a transient fault.",
 )
+RUNNER_WAITING = Metric(
+    "pharmaloop_runner_waiting_sources",
+    "gauge",
+    ("service", "runner"),
+    "Sources whose events wait for a state that has not arrived; old ones point at a lost record upstream.",
+)
 RUNNER_UP = Metric(
     "pharmaloop_runner_up",
     "gauge",

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from pharmaloop.common.v1 import types_pb2 as common
 from services.kit.bus.protocol import Partition
 from services.kit.errors import Invalid, Retryable
-from services.kit.runners.batch import MARKS
+from services.kit.runners.notes import MARKS
 from services.kit.store.protocol import AsyncStore
 
 _POLL_SECONDS = 0.01

@@ -10,7 +10,7 @@ outside its `Work`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple, TypeVar
@@ -35,6 +35,51 @@ class NotLoaded(BaseException):
     def __init__(self, reads: set[Read]) -> None:
         super().__init__(len(reads))
         self.reads = reads
+
+
+class NotYet(Exception):
+    """The state that the event refers to has not arrived: keep the event until it has.
+
+    Raised by `Work.require`; a fact or an event of another aggregate may overtake
+    what it refers to, for nothing is ordered across keys and topics.
+    """
+
+    def __init__(self, kind: Kind[Any], id: str) -> None:
+        super().__init__(f"{kind.name}/{id}")
+        self.kind, self.id = kind, id
+
+
+@dataclass(frozen=True)
+class Acted:
+    """A cause has acted on an aggregate, or an event has been emitted, and must not again."""
+
+
+INBOX: Kind[Acted] = Kind("_inbox", Acted)
+
+
+@dataclass(frozen=True)
+class Scope:
+    """What the works of a transaction may touch.
+
+    `views` are the views that this runner makes, pinned to the making it works
+    on. `making` is a rebuild: it writes its views and its own notes, and emits
+    nothing. `own` names the runner's notes. `restored` is a database that was
+    set back: what the topics show to have happened must not happen again.
+    """
+
+    views: Mapping[str, Kind[Any]] = field(default_factory=dict)
+    own: tuple[str, ...] = ()
+    making: bool = False
+    restored: bool = False
+
+    def pin(self, kind: Kind[S]) -> Kind[S]:
+        return self.views.get(kind.name, kind)
+
+    def keeps(self, kind: Kind[Any]) -> bool:
+        return not self.making or kind.name in self.views or kind.name in self.own
+
+
+_EVERYTHING = Scope()
 
 
 @dataclass(frozen=True)
@@ -67,7 +112,8 @@ class Cause:
     """What the work answers to: a request or an event.
 
     `id` makes the ids of its events; `now` is platform time (for an event:
-    its own domain time, so that a second delivery decides alike).
+    its own domain time, so that a second delivery decides alike). `fact` is an
+    event without a version: nothing but the inbox tells its second delivery.
     """
 
     id: str
@@ -77,6 +123,7 @@ class Cause:
     case: str = ""
     run: str = ""
     trace: str = ""
+    fact: bool = False
 
 
 class _Held(NamedTuple):
@@ -87,7 +134,8 @@ class _Held(NamedTuple):
 class Overlay:
     """States loaded and changed by the works of one transaction."""
 
-    def __init__(self) -> None:
+    def __init__(self, scope: Scope = _EVERYTHING) -> None:
+        self.scope = scope
         self._base: dict[Get, int] = {}
         self._held: dict[Get, _Held] = {}
         self._found: dict[Where, set[str]] = {}
@@ -137,9 +185,9 @@ class Overlay:
         writes = tuple(
             Write(get.kind, get.id, self._base[get], self._held[get].version, self._held[get].state)
             for get in self._changed
-            if self._base[get] or self._held[get].state is not None
+            if (self._base[get] or self._held[get].state is not None) and self.scope.keeps(get.kind)
         )
-        return Plan(writes, tuple(self.outbox))
+        return Plan(writes, () if self.scope.making else tuple(self.outbox))
 
 
 class Work:
@@ -150,6 +198,8 @@ class Work:
         self._contract = contract
         self._service = service
         self._emitted: dict[tuple[str, str], int] = {}
+        self._scope = overlay.scope
+        self._acting: set[str] = set()
         self.blind: set[Read] = set()
         self.cause = cause
         self.changes: dict[Get, _Held] = {}
@@ -164,22 +214,31 @@ class Work:
 
     def get(self, kind: Kind[S], id: str) -> S | None:
         """The state, or None where there is none."""
-        state: S | None = self._held(Get(kind, id)).state
+        state: S | None = self._held(Get(self._scope.pin(kind), id)).state
+        return state
+
+    def require(self, kind: Kind[S], id: str) -> S:
+        """The state that the event refers to; where it has not arrived, the event is kept until it has."""
+        state = self.get(kind, id)
+        if state is None:
+            raise NotYet(self._scope.pin(kind), id)
         return state
 
     def version(self, kind: Kind[Any], id: str) -> int:
         """The state's version; 0 where there is none."""
-        return self._held(Get(kind, id)).version
+        return self._held(Get(self._scope.pin(kind), id)).version
 
     def load(self, kind: Kind[Any], ids: Iterable[str]) -> None:
         """Ask for many states at once, before getting them one by one."""
-        missing: set[Read] = {Get(kind, id) for id in ids}
+        pinned = self._scope.pin(kind)
+        missing: set[Read] = {Get(pinned, id) for id in ids}
         missing = {read for read in missing if read not in self.changes and not self._overlay.holds(read)}
         if missing:
             raise NotLoaded(missing)
 
     def where(self, kind: Kind[S], field: str, value: Any) -> dict[str, S]:
         """Every state whose field holds the value, by id, in order of id."""
+        kind = self._scope.pin(kind)
         keys = self._overlay.where(Where(kind, field, value))
         keys |= {get for get in self.changes if get.kind.name == kind.name}
         found = {get.id: self._held(get).state for get in keys}
@@ -193,12 +252,12 @@ class Work:
         """Write a state that is not an aggregate."""
         if kind.evolve is not None:
             raise Integrity(f"{kind.name} is an aggregate: it changes by its events only")
-        get = Get(kind, id)
+        get = Get(self._scope.pin(kind), id)
         self.changes[get] = _Held(self._base(get) + 1, state)
 
     def drop(self, kind: Kind[Any], id: str) -> None:
         """Delete a state, if there is one."""
-        get = Get(kind, id)
+        get = Get(self._scope.pin(kind), id)
         self.changes[get] = _Held(self._base(get), None)
 
     def _base(self, get: Get) -> int:
@@ -212,10 +271,17 @@ class Work:
     def apply(
         self, kind: Kind[S], id: str, message: Message, *, site: str = "", case: str = "", run: str = ""
     ) -> S:
-        """An aggregate's event: the state evolves, the version rises, the event goes out."""
+        """An aggregate's event: the state evolves, the version rises, the event goes out.
+
+        A fact that comes a second time acts on an aggregate once: then the
+        state is answered as it is.
+        """
         assert kind.evolve is not None, f"{kind.name} has no evolve"
         get = Get(kind, id)
         held = self._held(get)
+        if held.state is not None and (self._scope.making or self._has_acted(get, message)):
+            unchanged: S = held.state
+            return unchanged
         state = kind.evolve(held.state, message)
         version = held.version + 1
         self.changes[get] = _Held(version, state)
@@ -235,12 +301,33 @@ class Work:
         value = record.value or b""
         self.outbox.append(OutboxRow(id, place, event.seq or 0, topic, record.key, value, record.headers))
 
-    def _emit(self, message: Message, kind: str, id: str, seq: int, site: str, case: str, run: str) -> None:
-        effect, target = event_type(type(message)), f"{kind}/{id}"
+    def _has_acted(self, get: Get, message: Message) -> bool:
+        """Has this cause acted on the aggregate before this work? From now on it has."""
+        if not (self.cause.fact or self._scope.restored):
+            return False
+        target = f"{get.kind.name}/{get.id}"
+        if self._scope.restored and self.get(INBOX, self._event_id(message, target)[0]) is not None:
+            return True
+        place = f"{target}|{self.cause.event or self.cause.id}"
+        if place in self._acting:
+            return False
+        if self.get(INBOX, place) is not None:
+            return True
+        self._acting.add(place)
+        self.put(INBOX, place, Acted())
+        return False
+
+    def _event_id(self, message: Message, target: str) -> tuple[str, tuple[str, str], int]:
+        """Id of the next event of this type about the target, with its key and number among them."""
+        effect = event_type(type(message))
         n = self._emitted.get((effect, target), 0)
-        self._emitted[(effect, target)] = n + 1
+        return effect_id(self.cause.id, effect, f"{target}#{n}"), (effect, target), n
+
+    def _emit(self, message: Message, kind: str, id: str, seq: int, site: str, case: str, run: str) -> None:
+        target = f"{kind}/{id}"
+        event_id, counted, n = self._event_id(message, target)
+        self._emitted[counted] = n + 1
         topic, key = self._contract.route(message, site)
-        event_id = effect_id(self.cause.id, effect, f"{target}#{n}")
         event = self._event(event_id, kind, id, message, key, seq, case, run)
         self.outbox.append(_row(event, topic, target, seq))
 
@@ -294,7 +381,8 @@ def request_cause(actor: str, method: str, request_id: str, now: datetime, trace
 
 def event_cause(event: Event, actor: str) -> Cause:
     """The cause that an event is: its id, its domain time, its case and run."""
-    return Cause(event.id, event.time, actor, event.id, event.case, event.run, event.trace)
+    fact = event.seq is None
+    return Cause(event.id, event.time, actor, event.id, event.case, event.run, event.trace, fact)
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from pharmaloop.rnd.v1 import events_pb2 as rnd
 from pharmaloop.traceability.v1 import events_pb2 as traceability
 from services.kit.envelope import Event
 from services.kit.errors import Poison
-from services.kit.runners.batch import Events, Handler
+from services.kit.runners.reactor import Events, Handler
 from services.kit.work import Work
 from services.loops.domain import runs
 from services.loops.views import DEADLINES, RUNS

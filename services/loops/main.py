@@ -8,7 +8,7 @@ from typing import Any
 from pharmaloop.loops.v1 import events_pb2 as events
 from pharmaloop.loops.v1 import service_pb2_grpc as api_grpc
 from services.kit.app import App, ServiceSpec, main
-from services.kit.runners.batch import Reactor, projector
+from services.kit.runners.reactor import Reactor, projector
 from services.kit.runners.step import Again, StepFunction
 from services.kit.work import Step
 from services.loops.api import LoopsApi

@@ -6,7 +6,7 @@ from typing import Any
 
 from pharmaloop.production.v1 import service_pb2_grpc as api_grpc
 from services.kit.app import App, ServiceSpec, main
-from services.kit.runners.batch import Reactor, projector
+from services.kit.runners.reactor import Reactor, projector
 from services.production import handlers
 from services.production.api import ProductionApi
 from services.production.views import KINDS

@@ -6,7 +6,7 @@ from typing import cast
 
 from pharmaloop.production.v1 import events_pb2 as production
 from services.kit.envelope import Event
-from services.kit.runners.batch import Events
+from services.kit.runners.reactor import Events
 from services.kit.work import Work, moment_text
 from services.rnd.domain import insights
 from services.rnd.views import INSIGHTS, RECORDS

@@ -6,7 +6,7 @@ from typing import Any
 
 from pharmaloop.rnd.v1 import service_pb2_grpc as api_grpc
 from services.kit.app import App, ServiceSpec, main
-from services.kit.runners.batch import Reactor
+from services.kit.runners.reactor import Reactor
 from services.rnd.api import RndApi
 from services.rnd.handlers import EVENTS
 from services.rnd.views import KINDS

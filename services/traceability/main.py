@@ -8,7 +8,7 @@ from typing import Any
 from pharmaloop.traceability.v1 import service_pb2_grpc as api_grpc
 from services.kit.app import App, ServiceSpec, main
 from services.kit.contracts import event_type
-from services.kit.runners.batch import Reactor
+from services.kit.runners.reactor import Reactor
 from services.kit.runners.step import StepFunction
 from services.kit.sealing import LocalKeys
 from services.traceability.api import TraceabilityApi

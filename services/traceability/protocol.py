@@ -14,7 +14,7 @@ from google.protobuf.json_format import MessageToDict
 from google.protobuf.struct_pb2 import Struct
 
 from services.kit.errors import Retryable
-from services.kit.runners.batch import PARKED
+from services.kit.runners.notes import PARKED
 from services.kit.work import NotLoaded, Work
 from services.traceability import journal
 from services.traceability.domain import exposure, graph, run

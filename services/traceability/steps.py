@@ -13,7 +13,7 @@ from google.protobuf.message import Message
 
 from services.kit.app import App
 from services.kit.bus.protocol import Log, Partition
-from services.kit.runners.batch import PARKED
+from services.kit.runners.notes import PARKED
 from services.kit.runners.step import Again
 from services.kit.store.protocol import AsyncStore
 from services.kit.work import Step

@@ -34,7 +34,7 @@ from services.kit.envelope import Event, from_record, headers_of, to_record
 from services.kit.errors import Integrity, Retryable
 from services.kit.facts import vector
 from services.kit.rpc.errors import reason_of
-from services.kit.runners.batch import Reactor
+from services.kit.runners.reactor import Reactor
 from services.kit.settings import KafkaSettings
 from services.kit.testing.service import running_service
 from services.kit.work import Work

@@ -14,8 +14,8 @@ from pharmaloop.traceability.v1 import events_pb2 as traceability
 from services.clinical.handlers import commands as do
 from services.clinical.handlers import exposures, records
 from services.clinical.handlers.here import Here
-from services.kit.runners.batch import Events
 from services.kit.runners.decider import Command
+from services.kit.runners.reactor import Events
 
 
 def events(here: Here) -> Events:

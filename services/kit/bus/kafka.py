@@ -9,6 +9,7 @@ a consumer polls for the first record and drains the rest, because
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from typing import Any, cast
@@ -156,7 +157,8 @@ class KafkaConsumer:
             {
                 **client_config(settings, f"{group}-{instance}"),
                 "group.id": group,
-                "group.instance.id": f"{group}-{instance}",
+                # A reader is in no group; a member keeps its place through a restart.
+                **({"group.instance.id": f"{group}-{instance}"} if instance else {}),
                 "enable.auto.commit": False,
                 "auto.offset.reset": "earliest",
                 "partition.assignment.strategy": "cooperative-sticky",
@@ -188,6 +190,10 @@ class KafkaConsumer:
             consumer.incremental_unassign(partitions)
 
         self._consumer.subscribe(list(topics), on_assign=on_assign, on_revoke=on_lost, on_lost=on_lost)
+
+    def assign(self, starts: dict[Partition, int]) -> None:
+        """Take these partitions from these offsets, without a group."""
+        self._consumer.assign([ck.TopicPartition(*place, offset) for place, offset in starts.items()])
 
     def take(self, limit: int, timeout: float) -> list[Record]:
         records = [] if self._error else self._drained(limit, timeout)
@@ -231,6 +237,19 @@ class KafkaConsumer:
             message.timestamp()[1],
         )
 
+    def hold(self, seconds: float) -> None:
+        """A consumer that does not poll is thrown out of its group; paused partitions give nothing."""
+        self._consumer.pause(self._consumer.assignment())
+        end = time.monotonic() + seconds
+        while (left := end - time.monotonic()) > 0:
+            message = self._consumer.poll(left)
+            # Only a partition that came just now gives something: it is not paused yet.
+            record = self._record(message) if message is not None else None
+            if record is not None:
+                self._consumer.seek(ck.TopicPartition(record.topic, record.partition, record.offset))
+                self._consumer.pause(self._consumer.assignment())
+        self._consumer.resume(self._consumer.assignment())
+
     def rewind(self, positions: dict[Partition, int]) -> None:
         for (topic, number), offset in positions.items():
             self._consumer.seek(ck.TopicPartition(topic, number, offset))
@@ -262,19 +281,23 @@ class KafkaLog:
             self._partitions[topic] = sorted(metadata.partitions)
         return self._partitions[topic]
 
+    def starts(self, topics: Iterable[str]) -> dict[Partition, int]:
+        return self._offsets(topics, OffsetSpec.earliest())
+
     def ends(self, topics: Iterable[str]) -> dict[Partition, int]:
+        return self._offsets(topics, OffsetSpec.latest())
+
+    def _offsets(self, topics: Iterable[str], spec: OffsetSpec) -> dict[Partition, int]:
         try:
             asked: Any = {
-                ck.TopicPartition(topic, number): OffsetSpec.latest()
-                for topic in topics
-                for number in self._numbers(topic)
+                ck.TopicPartition(topic, number): spec for topic in topics for number in self._numbers(topic)
             }
             answers = cast(Any, self._admin).list_offsets(asked, request_timeout=_REQUEST_SECONDS)
             return {
                 Partition(tp.topic, tp.partition): future.result().offset for tp, future in answers.items()
             }
         except ck.KafkaException as error:
-            raise Retryable(f"Kafka did not tell its end offsets: {error}") from error
+            raise Retryable(f"Kafka did not tell its offsets: {error}") from error
 
 
 class KafkaBus:
@@ -289,6 +312,11 @@ class KafkaBus:
 
     def consumer(self, group: str, instance: str) -> KafkaConsumer:
         return KafkaConsumer(self._settings, group, instance)
+
+    def reader(self, starts: dict[Partition, int]) -> KafkaConsumer:
+        reader = KafkaConsumer(self._settings, f"{self._client}-reader", "")
+        reader.assign(starts)
+        return reader
 
     def log(self) -> KafkaLog:
         return KafkaLog(self._settings, self._client)

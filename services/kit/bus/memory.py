@@ -63,6 +63,11 @@ class MemoryBus:
     def consumer(self, group: str, instance: str) -> MemoryConsumer:
         return MemoryConsumer(self)
 
+    def reader(self, starts: dict[Partition, int]) -> MemoryConsumer:
+        reader = MemoryConsumer(self)
+        reader.rewind(starts)
+        return reader
+
     def log(self) -> MemoryLog:
         return MemoryLog(self)
 
@@ -113,6 +118,9 @@ class MemoryConsumer:
             self._next[partition] = offset + len(fresh)
         return taken
 
+    def hold(self, seconds: float) -> None:
+        time.sleep(seconds)
+
     def rewind(self, positions: dict[Partition, int]) -> None:
         self._next.update(positions)
 
@@ -126,6 +134,9 @@ class MemoryConsumer:
 class MemoryLog:
     def __init__(self, bus: MemoryBus) -> None:
         self._bus = bus
+
+    def starts(self, topics: Iterable[str]) -> dict[Partition, int]:
+        return {p: 0 for topic in topics for p in self._bus.partitions_of(topic)}
 
     def ends(self, topics: Iterable[str]) -> dict[Partition, int]:
         return {p: len(self._bus.records[p]) for topic in topics for p in self._bus.partitions_of(topic)}

@@ -77,6 +77,9 @@ class Consumer(Protocol):
     def take(self, limit: int, timeout: float) -> list[Record]:
         """At most `limit` records; waits up to `timeout` seconds for the first only."""
 
+    def hold(self, seconds: float) -> None:
+        """Stay in the group for so long and take nothing: no record is lost, none is passed over."""
+
     def rewind(self, positions: dict[Partition, int]) -> None:
         """Take again from these offsets."""
 
@@ -90,6 +93,9 @@ class Consumer(Protocol):
 class Log(Protocol):
     """Questions about the log as a whole."""
 
+    def starts(self, topics: Iterable[str]) -> dict[Partition, int]:
+        """Offset of the oldest record that is still there; Retryable when unreachable."""
+
     def ends(self, topics: Iterable[str]) -> dict[Partition, int]:
         """End offset (last + 1) of every partition of the topics; Retryable when unreachable."""
 
@@ -100,5 +106,8 @@ class Bus(Protocol):
     def producer(self) -> Producer: ...
 
     def consumer(self, group: str, instance: str) -> Consumer: ...
+
+    def reader(self, starts: dict[Partition, int]) -> Consumer:
+        """A consumer of these partitions from these offsets, in no group."""
 
     def log(self) -> Log: ...

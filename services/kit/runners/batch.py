@@ -5,27 +5,23 @@ read (a paused and revived process is fenced), writes the states, and puts the
 reactor's events, and its dead letters, into the outbox. So a record has one
 effect, however often it is delivered; an aggregate's event that is not newer
 than the last one seen is dropped.
+
+While a fault lasts the batch is held and tried again, the runner stays in its
+group and says that it waits; nothing is given up and nothing is overtaken.
 """
 
 from __future__ import annotations
 
 import threading
 import time
-from collections import deque
-from collections.abc import Callable, Generator, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import TypeVar
-
-from google.protobuf.message import Message
 
 from services.kit import points
 from services.kit.bus.protocol import Bus, Consumer, Partition, Record
 from services.kit.clock import wall_now
-from services.kit.contracts import Contract, event_type
-from services.kit.envelope import Event, from_record
-from services.kit.errors import Integrity, PharmaLoopError, Poison, Rejected, Retryable
-from services.kit.ids import derived_id
+from services.kit.contracts import Contract
+from services.kit.errors import Integrity, PharmaLoopError, Poison, Retryable
 from services.kit.log import get_logger
 from services.kit.metrics import (
     DEAD_LETTERS,
@@ -34,107 +30,35 @@ from services.kit.metrics import (
     RUNNER_RECORDS,
     RUNNER_RETRIES,
     RUNNER_UP,
+    RUNNER_WAITING,
     Metrics,
 )
-from services.kit.store.kinds import Get, Kind, OutboxRow, Plan, Read, Where, Write
-from services.kit.store.protocol import Loaded, Store, Transaction
-from services.kit.work import Cause, Done, Job, Overlay, Work, event_cause, load_ahead, run_one
+from services.kit.runners.aside import Aside
+from services.kit.runners.fold import Flags, HandlerFold, scope_of
+from services.kit.runners.letters import Graves
+from services.kit.runners.limit import DeadLetterLimit
+from services.kit.runners.notes import MARKS, PARKED, Making, Mark
+from services.kit.runners.reactor import Reactor
+from services.kit.runners.rows import RowFold
+from services.kit.store.kinds import Get, Plan, Where, Write
+from services.kit.store.protocol import Store, Transaction, Unstorable
 
 _log = get_logger("kit.batch")
-T = TypeVar("T")
 
-#: What an event does: reads and changes states through the work.
-Handler = Callable[[Work, Event], None]
-Events = Mapping[type[Message], Handler]
-
-_TAKE = 500
 _TAKE_SECONDS = 0.2
 _LAG_SECONDS = 2.0
-
-
-@dataclass(frozen=True)
-class Mark:
-    """How far a runner has folded one partition: the offset it takes next."""
-
-    runner: str
-    generation: int
-    topic: str
-    partition: int
-    next: int
-
-
-@dataclass(frozen=True)
-class Seen:
-    """The newest version of an aggregate that a runner has folded."""
-
-    seq: int
-
-
-@dataclass(frozen=True)
-class Parked:
-    """A key behind a dead letter: what follows it goes the same way, in order."""
-
-    runner: str
-    topic: str
-    key: str
-    behind: str
-
-
-MARKS: Kind[Mark] = Kind("_mark", Mark, ("runner",))
-SEEN: Kind[Seen] = Kind("_seen", Seen)
-PARKED: Kind[Parked] = Kind("_parked", Parked, ("runner",))
-KIT_KINDS: tuple[Kind[Mark] | Kind[Parked], ...] = (MARKS, PARKED)
-
-
-@dataclass(frozen=True)
-class Reactor:
-    """A named set of event handlers. `emits` is False for a projector, which
-    writes read models and nothing else, ever."""
-
-    name: str
-    events: Events
-    emits: bool = True
-    generation: int = 1
-
-    def topics(self, contract: Contract, site: str) -> tuple[str, ...]:
-        return contract.names_for([event_type(cls) for cls in self.events], site)
-
-
-def projector(name: str, events: Events) -> Reactor:
-    """A runner that writes read models and emits nothing."""
-    return Reactor(name, events, emits=False)
+_ASIDE_SECONDS = 0.5
+#: Attempts at full speed; after them the runner holds its partitions and says so.
+_QUICK_ATTEMPTS = 4
+_LONGEST_PAUSE = 5.0
 
 
 class Fenced(PharmaLoopError):
     """Another instance has moved the watermark: take again from where it stands."""
 
 
-class DeadLetterLimit:
-    """Stops a runner that dead-letters too much: a bad deploy must not drain a topic."""
-
-    def __init__(self, consecutive: int = 100, ratio: float = 0.5, window: int = 400) -> None:
-        self._consecutive = consecutive
-        self._ratio = ratio
-        self._recent: deque[bool] = deque(maxlen=window)
-
-    def check(self, dead: list[bool]) -> None:
-        """Would these records break the limit? Integrity says so; nothing is noted."""
-        recent = deque(self._recent, maxlen=self._recent.maxlen)
-        recent.extend(dead)
-        run = 0
-        for bad in reversed(recent):
-            if not bad:
-                break
-            run += 1
-        full = len(recent) == recent.maxlen
-        if run > self._consecutive or (full and sum(recent) > self._ratio * len(recent)):
-            raise Integrity(
-                f"{sum(recent)} of the last {len(recent)} records could not be processed, {run} in a row: "
-                "stopped before more are dead-lettered; look at the newest deploy, then restart"
-            )
-
-    def note(self, dead: list[bool]) -> None:
-        self._recent.extend(dead)
+class Superseded(PharmaLoopError):
+    """A newer making of the views has taken over; this one has nothing to do any more."""
 
 
 @dataclass
@@ -147,6 +71,7 @@ class RunnerState:
     records: int = 0
     dead_letters: int = 0
     parked: int = 0
+    waiting: int = 0
     detail: str = ""
     beat: float = 0.0
 
@@ -167,21 +92,33 @@ class Surroundings:
 
 
 class BatchRunner:
-    """Runs one reactor or projector in a thread of its own."""
+    """Runs one making of a reactor or projector, in a thread of its own.
 
-    def __init__(self, reactor: Reactor, around: Surroundings) -> None:
+    `follows` is the generation that is live while this one is only being made
+    (a rebuild): then it emits nothing, and never passes the one it follows.
+    """
+
+    def __init__(
+        self, reactor: Reactor, around: Surroundings, generation: int = 1, *, follows: int = 0
+    ) -> None:
         self.reactor = reactor
         self.name = f"{around.service}.{reactor.name}"
+        self.making = Making(self.name, generation)
         self.status = RunnerState(self.name)
+        self.paused = False
         self._around = around
+        self._follows = follows
         self._topics = reactor.topics(around.contract, around.site)
+        self._fold: HandlerFold | RowFold = _fold_of(reactor, self.making, around)
+        self._aside = Aside(around.store, self._fold, self.making)
+        self._flags = Flags()
         self._positions: dict[Partition, int] = {}
         self._limit = DeadLetterLimit()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name=self.name, daemon=True)
         self._log = around.bus.log()
         self._lag_at = 0.0
-        self._any_parked = False
+        self._aside_at = 0.0
 
     @property
     def topics(self) -> tuple[str, ...]:
@@ -201,17 +138,26 @@ class BatchRunner:
         """The offset it takes next, by partition."""
         return dict(self._positions)
 
+    def go_live(self) -> None:
+        """From now on this making is the live one: it emits, and follows nobody."""
+        self._follows = 0
+
     # -- the loop -------------------------------------------------------
 
     def _run(self) -> None:
         consumer: Consumer | None = None
         try:
-            consumer = self._around.bus.consumer(self._around.group_prefix + self.name, self._around.instance)
+            group = self._around.group_prefix + self.name
+            if self.making.generation > 1:
+                group += f".g{self.making.generation}"
+            consumer = self._around.bus.consumer(group, self._around.instance)
             consumer.subscribe(self._topics, self._start_at, self._lost)
             self._state("running")
             while not self._stopping.is_set():
                 self.turn(consumer)
             self._state("stopped")
+        except Superseded:
+            self._state("stopped", "a rebuilt view has taken over")
         except Exception as error:  # noqa: BLE001 -- the runner says why it stopped
             self._state("failed", str(error))
             _log.error("runner stopped", runner=self.name, error=repr(error))
@@ -222,8 +168,13 @@ class BatchRunner:
     def turn(self, consumer: Consumer) -> int:
         """Take and process one batch; answers how many records it had."""
         self.status.beat = time.monotonic()
+        if self.paused:
+            consumer.hold(_TAKE_SECONDS)
+            return 0
         try:
-            records = consumer.take(_TAKE, _TAKE_SECONDS)
+            records = consumer.take(self._fold.take, _TAKE_SECONDS)
+            if self._follows and records:
+                records = self._not_beyond(consumer, records)
         except Retryable as error:
             _log.warning("nothing taken, trying again", runner=self.name, error=str(error))
             time.sleep(1.0)
@@ -231,6 +182,7 @@ class BatchRunner:
         if records:
             points.reached("batch.taken")
             self._until_done(consumer, records)
+        self._look_aside()
         self._tell_lag()
         return len(records)
 
@@ -239,13 +191,25 @@ class BatchRunner:
         while not self._stopping.is_set():
             try:
                 self._take_in(consumer, records)
-                return
             except Retryable as error:
                 attempt += 1
-                self._around.metrics.add(RUNNER_RETRIES, runner=self.name)
-                _log.warning("batch tried again", runner=self.name, attempt=attempt, error=str(error))
-                self.status.beat = time.monotonic()
-                time.sleep(min(5.0, 0.05 * 2**attempt))
+                self._tell_retry(attempt, error)
+                pause = min(_LONGEST_PAUSE, 0.05 * 2**attempt)
+                if attempt <= _QUICK_ATTEMPTS:
+                    time.sleep(pause)
+                else:
+                    consumer.hold(pause)
+                continue
+            if self.status.state == "retrying":
+                self._state("running")
+            return
+
+    def _tell_retry(self, attempt: int, error: Exception) -> None:
+        self._around.metrics.add(RUNNER_RETRIES, runner=self.name)
+        _log.warning("batch tried again", runner=self.name, attempt=attempt, error=str(error))
+        self.status.beat = time.monotonic()
+        if attempt > _QUICK_ATTEMPTS:
+            self._state("retrying", str(error))
 
     def _take_in(self, consumer: Consumer, records: list[Record]) -> None:
         partitions = _partitions(records)
@@ -261,141 +225,128 @@ class BatchRunner:
     # -- one batch ------------------------------------------------------
 
     def process(self, records: list[Record]) -> None:
-        """Fold a batch: all its effects and its watermark in one transaction."""
-        dead = self._around.store.transact(lambda txn: self._fold(txn, records))
+        """Fold a batch: all its effects and its watermark in one transaction.
+
+        Where the database can never store what a batch makes, its records are
+        folded one by one, and the one at fault is dead-lettered.
+        """
+        try:
+            reasons = self._around.store.transact(lambda txn: self._batch(txn, records))
+        except Unstorable as error:
+            if len(records) > 1:
+                for record in records:
+                    self.process([record])
+                return
+            bad = Poison("UNSTORABLE", str(error))
+            reasons = self._around.store.transact(lambda txn: self._burial(txn, records[0], bad))
         points.reached("batch.committed")
-        self._limit.note([reason is not None for reason in dead])
+        self._limit.note(reasons)
         for partition, offset in _ends(records).items():
             self._positions[partition] = offset
         self._around.wake_relay()
-        self._count(records, [reason for reason in dead if reason is not None])
+        self._count(records, [reason for reason in reasons if reason is not None])
 
-    def _fold(self, txn: Transaction, records: list[Record]) -> list[str | None]:
+    def _batch(self, txn: Transaction, records: list[Record]) -> list[str | None]:
         """For each record, the reason to dead-letter it, if there was one."""
-        overlay = Overlay()
-        work = self._batch(records, overlay)
-        dead = _drive(txn, work)
-        self._limit.check([reason is not None for reason in dead])
-        plan = overlay.plan()
-        if (
-            plan.outbox
-            and not self.reactor.emits
-            and not all(r.aggregate.startswith("dlq/") for r in plan.outbox)
-        ):
-            raise Integrity(f"{self.name} is a projector and emitted an event")
+        scope = scope_of(self.reactor, self.making.generation, making=bool(self._follows))
         marks = self._marks(txn, records)
-        txn.write(Plan(plan.writes + marks, plan.outbox))
+        reasons = self._fold.fold(txn, records, scope, self._flags)
+        self._limit.check(reasons)
+        txn.write(Plan(marks, ()))
         points.reached("batch.written")
-        return dead
+        return reasons
 
-    def _batch(
-        self, records: list[Record], overlay: Overlay
-    ) -> Generator[set[Read], Loaded, list[str | None]]:
-        around = self._around
-        jobs = [self._job(record) for record in records]
-        yield from load_ahead(jobs, overlay, around.contract, around.service)
-        dead: list[str | None] = []
-        for record, job in zip(records, jobs, strict=True):
-            bad = _poison((yield from run_one(job, overlay, around.contract, around.service)))
-            if bad is not None:
-                # At once, before the next record: what follows on its key is parked.
-                burial = Job(_bare_cause(record), self._dead_letter(record, bad))
-                yield from run_one(burial, overlay, around.contract, around.service)
-            dead.append(bad.reason if bad is not None else None)
-        return dead
+    def _burial(self, txn: Transaction, record: Record, bad: Poison) -> list[str | None]:
+        graves = Graves(txn, self.making, [record], any_parked=self._flags.parked, emits=not self._follows)
+        reason = graves.bury(record, bad)
+        self._flags.parked = self._flags.parked or graves.any_parked
+        self._limit.check([reason])
+        marks = self._marks(txn, [record])
+        letters = graves.plan()
+        txn.write(Plan(letters.writes + marks, letters.outbox))
+        return [reason]
 
-    def _job(self, record: Record) -> Job:
+    # -- what was set aside ---------------------------------------------
+
+    def _look_aside(self) -> None:
+        if time.monotonic() - self._aside_at < _ASIDE_SECONDS:
+            return
+        self._aside_at = time.monotonic()
         try:
-            event = from_record(self._around.contract, record)
-        except Poison as error:
-            return Job(_bare_cause(record), _raiser(error))
-        handler = self.reactor.events.get(type(event.message))
-        if handler is None:
-            return Job(_bare_cause(record), lambda work: None)
-        return Job(
-            event_cause(event, f"service:{self._around.service}"), self._guarded(handler, event, record)
-        )
+            self.look_aside()
+        except Retryable as error:
+            _log.warning("what was set aside is not taken up yet", runner=self.name, error=str(error))
 
-    def _guarded(self, handler: Handler, event: Event, record: Record) -> Callable[[Work], None]:
-        """The handler behind the guards: parked keys, and versions already seen."""
-        seen_id = f"{self.name}|{record.topic}|{event.source}|{event.subject}"
+    def look_aside(self) -> int:
+        """Take up letters to process again, and events whose state has arrived; answers how many."""
+        scope = scope_of(self.reactor, self.making.generation, making=bool(self._follows))
+        done = 0 if self._follows else self._aside.redrive(scope, self._positions)
+        if self._flags.waiting:
+            done += self._aside.take_up(scope)
+        if done:
+            self._around.wake_relay()
+        if done or self._flags.parked or self._flags.waiting:
+            self._recount()
+        return done
 
-        def call(work: Work) -> None:
-            if self._any_parked and work.get(PARKED, self._parked_id(record)) is not None:
-                raise Poison("PARKED", "an earlier record of this key was dead-lettered")
-            if event.seq is not None:
-                seen = work.get(SEEN, seen_id)
-                if seen is not None and seen.seq >= event.seq:
-                    return
-                work.put(SEEN, seen_id, Seen(event.seq))
-            try:
-                handler(work, event)
-            except PharmaLoopError:
-                raise
-            except Exception as error:
-                _log.error("handler failed", runner=self.name, type=event.type, id=event.id, exc_info=True)
-                raise Poison("HANDLER_FAILED", repr(error)) from error
-
-        return call
-
-    # -- dead letters ---------------------------------------------------
-
-    def _parked_id(self, record: Record) -> str:
-        return f"{self.name}|{record.topic}|{(record.key or b'').hex()}"
-
-    def _dead_letter(self, record: Record, error: Poison) -> Callable[[Work], None]:
-        ordered = any(name == "pl_seq" for name, _ in record.headers)
-
-        def call(work: Work) -> None:
-            work.outbox.append(_letter(self.name, record, error))
-            if ordered and work.get(PARKED, self._parked_id(record)) is None:
-                where = f"{record.topic}/{record.partition}/{record.offset}"
-                key = (record.key or b"").decode(errors="replace")
-                self._any_parked = True
-                work.put(PARKED, self._parked_id(record), Parked(self.name, record.topic, key, where))
-
-        return call
+    def _recount(self) -> None:
+        read = Where(PARKED, "runner", self.name)
+        parked = self._around.store.transact(lambda txn: txn.load([read]))[read]
+        self.status.parked = sum(self.making.owns(one.state) for one in parked)
+        self.status.waiting = self._aside.waiting()
+        self._flags.parked, self._flags.waiting = self.status.parked > 0, self.status.waiting > 0
+        self._around.metrics.set(RUNNER_WAITING, self.status.waiting, runner=self.name)
 
     # -- positions ------------------------------------------------------
-
-    def _mark_id(self, partition: Partition) -> str:
-        return f"{self.name}|{self.reactor.generation}|{partition.topic}|{partition.number}"
 
     def _marks(self, txn: Transaction, records: list[Record]) -> tuple[Write, ...]:
         """Compare-and-set of the watermarks. Fenced when one is not where it was left."""
         ends = _ends(records)
-        reads = {p: Get(MARKS, self._mark_id(p)) for p in ends}
+        reads = {p: Get(MARKS, self.making.mark(p)) for p in ends}
         loaded = txn.load(reads.values())
         writes = []
         for partition, end in ends.items():
             found = loaded[reads[partition]]
+            if found and found[0].state.sealed:
+                raise Superseded(self.name)
             stands, base = (found[0].state.next, found[0].version) if found else (0, 0)
             if stands != self._positions.get(partition, 0):
                 raise Fenced(f"{partition.topic}/{partition.number} stands at {stands}")
-            mark = Mark(self.name, self.reactor.generation, partition.topic, partition.number, end)
-            writes.append(Write(MARKS, self._mark_id(partition), base, base + 1, mark))
+            mark = Mark(self.name, self.making.generation, partition.topic, partition.number, end)
+            writes.append(Write(MARKS, self.making.mark(partition), base, base + 1, mark))
         return tuple(writes)
 
-    def _stored(self, partitions: Iterable[Partition]) -> dict[Partition, int]:
-        reads = {p: Get(MARKS, self._mark_id(p)) for p in partitions}
+    def _stored(self, partitions: Iterable[Partition], generation: int = 0) -> dict[Partition, int]:
+        making = Making(self.name, generation or self.making.generation)
+        reads = {p: Get(MARKS, making.mark(p)) for p in partitions}
         loaded = self._around.store.transact(lambda txn: txn.load(reads.values()))
         return {p: loaded[read][0].state.next if loaded[read] else 0 for p, read in reads.items()}
 
     def _start_at(self, partitions: Iterable[Partition]) -> dict[Partition, int]:
         offsets = self._stored(partitions)
         self._positions |= offsets
-        # Whoever had the partitions before may have parked keys of theirs.
-        self.status.parked = self._count_parked()
-        self._any_parked = self.status.parked > 0
+        # Whoever had the partitions before may have set records of theirs aside.
+        self._recount()
         return offsets
 
     def _lost(self, partitions: Iterable[Partition]) -> None:
         for partition in partitions:
             self._positions.pop(partition, None)
 
-    def _count_parked(self) -> int:
-        read = Where(PARKED, "runner", self.name)
-        return len(self._around.store.transact(lambda txn: txn.load([read]))[read])
+    def _not_beyond(self, consumer: Consumer, records: list[Record]) -> list[Record]:
+        """The records that the live generation has folded; the others are taken again later."""
+        bounds = self._stored(_partitions(records), self._follows)
+        within = [r for r in records if r.offset < bounds[Partition(r.topic, r.partition)]]
+        if len(within) < len(records):
+            back: dict[Partition, int] = {}
+            for record in records:
+                partition = Partition(record.topic, record.partition)
+                if record.offset >= bounds[partition]:
+                    back.setdefault(partition, record.offset)
+            consumer.rewind(back)
+            if not within:
+                consumer.hold(0.05)
+        return within
 
     # -- telling --------------------------------------------------------
 
@@ -411,7 +362,7 @@ class BatchRunner:
         self._around.metrics.observe(RUNNER_AGE, max(0.0, now - oldest), runner=self.name)
         if dead:
             self.status.dead_letters += len(dead)
-            self.status.parked = self._count_parked()
+            self._recount()
             for reason in dead:
                 self._around.metrics.add(DEAD_LETTERS, runner=self.name, reason=reason)
 
@@ -428,14 +379,13 @@ class BatchRunner:
         self._around.metrics.set(RUNNER_LAG, self.status.lag, runner=self.name)
 
 
-def _drive(txn: Transaction, work: Generator[set[Read], Loaded, T]) -> T:
-    try:
-        reads = next(work)
-        while True:
-            reads = work.send(txn.load(reads))
-    except StopIteration as stop:
-        result: T = stop.value
-        return result
+def _fold_of(reactor: Reactor, making: Making, around: Surroundings) -> HandlerFold | RowFold:
+    rows = reactor.rows
+    if rows is None:
+        return HandlerFold(reactor, making, around.service, around.contract)
+    if reactor.emits:
+        raise Integrity(f"{making.runner} has rows: make it a projector, rows emit nothing")
+    return RowFold(reactor, rows, making, around.contract)
 
 
 def _partitions(records: list[Record]) -> set[Partition]:
@@ -444,42 +394,5 @@ def _partitions(records: list[Record]) -> set[Partition]:
 
 def _ends(records: list[Record]) -> dict[Partition, int]:
     """The offset after the last record, by partition."""
-    return {Partition(r.topic, r.partition): r.offset + 1 for r in records}
-
-
-def _poison(done: Done) -> Poison | None:
-    """The reason to dead-letter a record; other errors stop or repeat the batch."""
-    if done.error is None or isinstance(done.error, Poison):
-        return done.error
-    if isinstance(done.error, Rejected):
-        return Poison(done.error.reason, done.error.description)
-    raise done.error
-
-
-def _raiser(error: Poison) -> Callable[[Work], None]:
-    def call(work: Work) -> None:
-        raise error
-
-    return call
-
-
-def _bare_cause(record: Record) -> Cause:
-    where = derived_id("record", record.topic, str(record.partition), str(record.offset))
-    return Cause(where, datetime.fromtimestamp(record.timestamp_ms / 1000, UTC), "platform")
-
-
-def _letter(runner: str, record: Record, error: Poison) -> OutboxRow:
-    """The dead letter: original bytes and headers, and why."""
-    why = {
-        "dlq_reason": error.reason,
-        "dlq_description": error.description,
-        "dlq_runner": runner,
-        "dlq_topic": record.topic,
-        "dlq_partition": str(record.partition),
-        "dlq_offset": str(record.offset),
-    }
-    headers = record.headers + tuple((name, value.encode()) for name, value in why.items())
-    id = derived_id("dlq", runner, record.topic, str(record.partition), str(record.offset))
-    place = f"dlq/{record.topic}/{record.partition}"
-    topic = f"{record.topic}.dlq"
-    return OutboxRow(id, place, record.offset, topic, record.key or b"", record.value or b"", headers)
+    ends: dict[tuple[str, int], int] = {(r.topic, r.partition): r.offset + 1 for r in records}
+    return {Partition(*place): end for place, end in ends.items()}

@@ -9,7 +9,7 @@ ISO text, because BSON's own type drops microseconds.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Generic, NamedTuple, TypeVar
 
 import msgspec
@@ -25,16 +25,22 @@ class Kind(Generic[S]):
 
     `fields` are the state's fields that may be searched for by value; a field
     that holds a list matches each of its elements. A kind with `evolve` is an
-    aggregate: it changes by its own events only.
+    aggregate: it changes by its own events only. `generation` pins one making
+    of a view; 0 is the one that is live.
     """
 
     name: str
     state: type[S]
     fields: tuple[str, ...] = ()
     evolve: Callable[[S | None, Message], S] | None = None
+    generation: int = 0
 
     def __hash__(self) -> int:
         return hash(self.name)
+
+    def pinned(self, generation: int) -> Kind[S]:
+        """The same kind in one making of its view."""
+        return replace(self, generation=generation)
 
     def to_doc(self, id: str, version: int, state: S) -> Doc:
         return {"_id": id, "v": version, "s": msgspec.to_builtins(state, builtin_types=(bytes,))}
@@ -46,6 +52,18 @@ class Kind(Generic[S]):
         """Does the state hold the value in the field, as the database would say?"""
         held = getattr(state, field)
         return value in held if isinstance(held, (tuple, frozenset, list)) else bool(held == value)
+
+
+class Names:
+    """Which making of a view is live, by the kind's name; the first where nothing is said."""
+
+    def __init__(self) -> None:
+        self.live: dict[str, int] = {}
+
+    def of(self, kind: Kind[Any]) -> str:
+        """Name of the collection that holds the kind."""
+        generation = kind.generation or self.live.get(kind.name, 1)
+        return kind.name if generation == 1 else f"{kind.name}~{generation}"
 
 
 class Stored(NamedTuple, Generic[S]):

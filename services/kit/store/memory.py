@@ -15,7 +15,7 @@ import bson
 
 from services.kit.bus.protocol import Position
 from services.kit.errors import Retryable
-from services.kit.store.kinds import Doc, Get, Kind, OutboxRow, Plan, Read, Stored
+from services.kit.store.kinds import Doc, Get, Kind, Names, OutboxRow, Plan, Read, Stored
 from services.kit.store.mongo import ATTEMPTS, make_token, open_token, token_mark
 from services.kit.store.protocol import AsyncTransaction, Conflict, Loaded, Page, Transaction
 
@@ -28,11 +28,15 @@ class MemoryDatabase:
 
     def __init__(self) -> None:
         self.docs: dict[str, dict[str, Doc]] = defaultdict(dict)
+        self.names = Names()
         self.outbox: dict[str, OutboxRow] = {}
         self.published: dict[str, Position] = {}
 
+    def of(self, kind: Kind[Any]) -> dict[str, Doc]:
+        return self.docs[self.names.of(kind)]
+
     def matching(self, kind: Kind[S], field: str, value: Any) -> list[Stored[S]]:
-        stored = [kind.from_doc(deepcopy(doc)) for doc in self.docs[kind.name].values()]
+        stored = [kind.from_doc(deepcopy(doc)) for doc in self.of(kind).values()]
         return [item for item in stored if kind.matches(item.state, field, value)]
 
 
@@ -42,13 +46,14 @@ class MemoryTransaction:
     def __init__(self, database: MemoryDatabase) -> None:
         self._database = database
         self._plans: list[Plan] = []
+        self._rows: list[tuple[Kind[Any], list[Doc]]] = []
 
     def load(self, reads: Iterable[Read]) -> Loaded:
         return {read: self._read(read) for read in reads}
 
     def _read(self, read: Read) -> list[Stored[Any]]:
         if isinstance(read, Get):
-            doc = self._database.docs[read.kind.name].get(read.id)
+            doc = self._database.of(read.kind).get(read.id)
             return [read.kind.from_doc(deepcopy(doc))] if doc else []
         return self._database.matching(read.kind, read.field, read.value)
 
@@ -62,22 +67,33 @@ class MemoryTransaction:
 
     def _check(self, plan: Plan) -> None:
         for write in plan.writes:
-            doc = self._database.docs[write.kind.name].get(write.id)
+            doc = self._database.of(write.kind).get(write.id)
             if (doc["v"] if doc else 0) != write.base:
                 raise Conflict(f"{write.kind.name} {write.id} changed since it was read")
+
+    def docs(self, kind: Kind[Any], ids: Iterable[str]) -> dict[str, Doc]:
+        held = self._database.of(kind)
+        return {id: deepcopy(held[id]) for id in ids if id in held}
+
+    def put_docs(self, kind: Kind[Any], new: list[Doc], known: list[Doc]) -> None:
+        for doc in [*new, *known]:
+            bson.encode(doc)
+        self._rows.append((kind, deepcopy([*new, *known])))
 
     def commit(self) -> None:
         for plan in self._plans:
             self._check(plan)
             self._apply(plan)
+        for kind, docs in self._rows:
+            self._database.of(kind).update({doc["_id"]: doc for doc in docs})
 
     def _apply(self, plan: Plan) -> None:
         for write in plan.writes:
             if write.state is None:
-                self._database.docs[write.kind.name].pop(write.id, None)
+                self._database.of(write.kind).pop(write.id, None)
             else:
                 doc = write.kind.to_doc(write.id, write.version, write.state)
-                self._database.docs[write.kind.name][write.id] = doc
+                self._database.of(write.kind)[write.id] = doc
         for row in plan.outbox:
             self._database.outbox.setdefault(row.id, row)
 
@@ -87,6 +103,7 @@ class MemoryStore:
 
     def __init__(self, database: MemoryDatabase) -> None:
         self.database = database
+        self.names = database.names
 
     def prepare(self, kinds: Iterable[Kind[Any]]) -> None:
         pass
@@ -123,6 +140,7 @@ class AsyncMemoryStore:
 
     def __init__(self, database: MemoryDatabase) -> None:
         self.database = database
+        self.names = database.names
 
     async def prepare(self, kinds: Iterable[Kind[Any]]) -> None:
         pass
@@ -139,14 +157,14 @@ class AsyncMemoryStore:
         raise Retryable(f"the transaction did not succeed in {ATTEMPTS} attempts: {last}") from last
 
     async def get(self, kind: Kind[S], id: str) -> Stored[S] | None:
-        doc = self.database.docs[kind.name].get(id)
+        doc = self.database.of(kind).get(id)
         return kind.from_doc(deepcopy(doc)) if doc else None
 
     async def where(self, kind: Kind[S], field: str, value: Any) -> list[Stored[S]]:
         return self.database.matching(kind, field, value)
 
     def _filtered(self, kind: Kind[Any], filters: Mapping[str, Any]) -> list[Stored[Any]]:
-        stored = [kind.from_doc(deepcopy(doc)) for doc in self.database.docs[kind.name].values()]
+        stored = [kind.from_doc(deepcopy(doc)) for doc in self.database.of(kind).values()]
         return [i for i in stored if all(kind.matches(i.state, f, v) for f, v in filters.items())]
 
     async def page(
@@ -172,7 +190,7 @@ class AsyncMemoryStore:
         return len(self._filtered(kind, filters))
 
     async def not_after(self, kind: Kind[S], field: str, bound: Any, limit: int) -> list[Stored[S]]:
-        stored = [kind.from_doc(deepcopy(doc)) for doc in self.database.docs[kind.name].values()]
+        stored = [kind.from_doc(deepcopy(doc)) for doc in self.database.of(kind).values()]
         due = [item for item in stored if getattr(item.state, field) <= bound]
         return sorted(due, key=lambda item: getattr(item.state, field))[:limit]
 
@@ -189,6 +207,9 @@ class AsyncMemoryStore:
 
     async def positions_of(self, ids: Iterable[str]) -> dict[str, Position]:
         return {id: self.database.published[id] for id in ids if id in self.database.published}
+
+    async def forget(self, kind: Kind[Any]) -> None:
+        self.database.docs.pop(self.names.of(kind), None)
 
     async def close(self) -> None:
         pass

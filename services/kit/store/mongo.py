@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 from pymongo import ASCENDING, DESCENDING, DeleteOne, MongoClient, ReplaceOne
 from pymongo.client_session import ClientSession
+from pymongo.collection import Collection
 from pymongo.database import Database
 from pymongo.errors import BulkWriteError, ConnectionFailure, OperationFailure, PyMongoError
 from pymongo.read_concern import ReadConcern
@@ -24,10 +25,11 @@ from pymongo.write_concern import WriteConcern
 from services.kit.bus.protocol import Position
 from services.kit.errors import Invalid, Retryable
 from services.kit.settings import MongoSettings
-from services.kit.store.kinds import Doc, Get, Kind, OutboxRow, Plan, Read, Stored, Where, Write
+from services.kit.store.kinds import Doc, Get, Kind, Names, OutboxRow, Plan, Read, Stored, Where, Write
 from services.kit.store.protocol import Conflict, Loaded, Transaction
 
 T = TypeVar("T")
+IndexSpec = tuple[str, list[tuple[str, int]], dict[str, Any]]
 OUTBOX = "_outbox"
 #: Published outbox rows are kept so long for those who ask for positions.
 KEEP_PUBLISHED_SECONDS = 86_400
@@ -45,13 +47,13 @@ def client_options(settings: MongoSettings) -> dict[str, Any]:
     return options
 
 
-def index_specs(kinds: Iterable[Kind[Any]]) -> list[tuple[str, list[tuple[str, int]], dict[str, Any]]]:
+def index_specs(kinds: Iterable[Kind[Any]], names: Names) -> list[IndexSpec]:
     """(collection, keys, options) of every index the kinds and the outbox need."""
-    specs: list[tuple[str, list[tuple[str, int]], dict[str, Any]]] = [
+    specs: list[IndexSpec] = [
         (OUTBOX, [("agg", ASCENDING), ("seq", ASCENDING)], {"partialFilterExpression": {"open": True}}),
         (OUTBOX, [("published", ASCENDING)], {"expireAfterSeconds": KEEP_PUBLISHED_SECONDS}),
     ]
-    specs += [(kind.name, [(f"s.{field}", ASCENDING)], {}) for kind in kinds for field in kind.fields]
+    specs += [(names.of(kind), [(f"s.{field}", ASCENDING)], {}) for kind in kinds for field in kind.fields]
     return specs
 
 
@@ -81,11 +83,11 @@ def sort_out(kind: Kind[Any], asked: list[Read], docs: Iterable[Doc], into: Load
         into[read] = [by_id[read.id]] if read.id in by_id else []
 
 
-def by_collection(writes: Iterable[Write]) -> dict[str, tuple[list[Doc], list[Any]]]:
+def by_collection(writes: Iterable[Write], names: Names) -> dict[str, tuple[list[Doc], list[Any]]]:
     """Writes as (documents to insert, guarded operations) by collection."""
     result: dict[str, tuple[list[Doc], list[Any]]] = defaultdict(lambda: ([], []))
     for write in writes:
-        inserts, guarded = result[write.kind.name]
+        inserts, guarded = result[names.of(write.kind)]
         if write.state is None:
             if write.base:
                 guarded.append(DeleteOne({"_id": write.id, "v": write.base}))
@@ -194,18 +196,22 @@ def backoff(attempt: int) -> float:
 
 
 class _MongoTransaction:
-    def __init__(self, database: Database[Doc], session: ClientSession) -> None:
+    def __init__(self, database: Database[Doc], session: ClientSession, names: Names) -> None:
         self._database = database
         self._session = session
+        self._names = names
+
+    def _of(self, kind: Kind[Any]) -> Collection[Doc]:
+        return self._database[self._names.of(kind)]
 
     def load(self, reads: Iterable[Read]) -> Loaded:
         loaded: Loaded = {}
         for kind, query, asked in queries(reads):
-            sort_out(kind, asked, self._database[kind.name].find(query, session=self._session), loaded)
+            sort_out(kind, asked, self._of(kind).find(query, session=self._session), loaded)
         return loaded
 
     def write(self, plan: Plan) -> None:
-        for name, (inserts, guarded) in by_collection(plan.writes).items():
+        for name, (inserts, guarded) in by_collection(plan.writes, self._names).items():
             if inserts:
                 self._database[name].insert_many(inserts, ordered=False, session=self._session)
             if guarded:
@@ -213,6 +219,18 @@ class _MongoTransaction:
                 check_guarded(len(guarded), done.matched_count + done.deleted_count)
         if plan.outbox:
             self._write_outbox(plan.outbox)
+
+    def docs(self, kind: Kind[Any], ids: Iterable[str]) -> dict[str, Doc]:
+        found = self._of(kind).find({"_id": {"$in": list(ids)}}, session=self._session)
+        return {doc["_id"]: doc for doc in found}
+
+    def put_docs(self, kind: Kind[Any], new: list[Doc], known: list[Doc]) -> None:
+        collection = self._of(kind)
+        if new:
+            collection.insert_many(new, ordered=False, session=self._session)
+        if known:
+            changes = [ReplaceOne({"_id": doc["_id"]}, doc) for doc in known]
+            collection.bulk_write(changes, ordered=False, session=self._session)
 
     def _write_outbox(self, rows: tuple[OutboxRow, ...]) -> None:
         outbox = self._database[OUTBOX]
@@ -229,9 +247,10 @@ class MongoStore:
     def __init__(self, settings: MongoSettings, database: str) -> None:
         self._client: MongoClient[Doc] = MongoClient(settings.uri, **client_options(settings))
         self._database = self._client[database]
+        self.names = Names()
 
     def prepare(self, kinds: Iterable[Kind[Any]]) -> None:
-        for name, keys, options in index_specs(kinds):
+        for name, keys, options in index_specs(kinds, self.names):
             self._database[name].create_index(keys, **options)
 
     def transact(self, work: Callable[[Transaction], T]) -> T:
@@ -250,7 +269,7 @@ class MongoStore:
             self._client.start_session() as session,
             session.start_transaction(read_concern=SNAPSHOT, write_concern=MAJORITY),
         ):
-            return work(_MongoTransaction(self._database, session))
+            return work(_MongoTransaction(self._database, session, self.names))
 
     def close(self) -> None:
         self._client.close()

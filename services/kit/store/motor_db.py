@@ -20,7 +20,7 @@ from services.kit.bus.protocol import Position
 from services.kit.errors import Retryable
 from services.kit.settings import MongoSettings
 from services.kit.store import mongo
-from services.kit.store.kinds import Doc, Kind, OutboxRow, Plan, Read, Stored
+from services.kit.store.kinds import Doc, Kind, Names, OutboxRow, Plan, Read, Stored
 from services.kit.store.protocol import AsyncTransaction, Conflict, Loaded, Page
 
 T = TypeVar("T")
@@ -44,19 +44,20 @@ def _retryable(query: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, Corout
 
 
 class _MotorTransaction:
-    def __init__(self, database: Any, session: Any) -> None:
+    def __init__(self, database: Any, session: Any, names: Names) -> None:
         self._database = database
         self._session = session
+        self._names = names
 
     async def load(self, reads: Iterable[Read]) -> Loaded:
         loaded: Loaded = {}
         for kind, query, asked in mongo.queries(reads):
-            docs = await self._database[kind.name].find(query, session=self._session).to_list(None)
+            docs = await self._database[self._names.of(kind)].find(query, session=self._session).to_list(None)
             mongo.sort_out(kind, asked, docs, loaded)
         return loaded
 
     async def write(self, plan: Plan) -> None:
-        for name, (inserts, guarded) in mongo.by_collection(plan.writes).items():
+        for name, (inserts, guarded) in mongo.by_collection(plan.writes, self._names).items():
             if inserts:
                 await self._database[name].insert_many(inserts, ordered=False, session=self._session)
             if guarded:
@@ -84,9 +85,13 @@ class MotorStore:
         self._loop = asyncio.get_running_loop()
         self._client: Any = AsyncIOMotorClient(settings.uri, **mongo.client_options(settings))
         self._database = self._client[database]
+        self.names = Names()
+
+    def _of(self, kind: Kind[Any]) -> Any:
+        return self._database[self.names.of(kind)]
 
     async def prepare(self, kinds: Iterable[Kind[Any]]) -> None:
-        for name, keys, options in mongo.index_specs(kinds):
+        for name, keys, options in mongo.index_specs(kinds, self.names):
             await self._database[name].create_index(keys, **options)
 
     async def transact(self, work: Callable[[AsyncTransaction], Awaitable[T]]) -> T:
@@ -106,16 +111,16 @@ class MotorStore:
             await self._client.start_session() as session,
             session.start_transaction(read_concern=mongo.SNAPSHOT, write_concern=mongo.MAJORITY),
         ):
-            return await work(_MotorTransaction(self._database, session))
+            return await work(_MotorTransaction(self._database, session, self.names))
 
     @_retryable
     async def get(self, kind: Kind[S], id: str) -> Stored[S] | None:
-        doc = await self._database[kind.name].find_one({"_id": id})
+        doc = await self._of(kind).find_one({"_id": id})
         return kind.from_doc(doc) if doc else None
 
     @_retryable
     async def where(self, kind: Kind[S], field: str, value: Any) -> list[Stored[S]]:
-        docs = await self._database[kind.name].find({f"s.{field}": value}).to_list(None)
+        docs = await self._of(kind).find({f"s.{field}": value}).to_list(None)
         return [kind.from_doc(doc) for doc in docs]
 
     @_retryable
@@ -129,7 +134,7 @@ class MotorStore:
         limit: int,
     ) -> Page:
         query, sort = mongo.page_query(filters, order, descending, token)
-        docs = await self._database[kind.name].find(query).sort(sort).limit(limit + 1).to_list(None)
+        docs = await self._of(kind).find(query).sort(sort).limit(limit + 1).to_list(None)
         items = [kind.from_doc(doc) for doc in docs[:limit]]
         mark = mongo.token_mark(filters, order, descending)
         return Page(items, mongo.make_token(mark, order, items[-1]) if len(docs) > limit else "")
@@ -137,12 +142,12 @@ class MotorStore:
     @_retryable
     async def count(self, kind: Kind[Any], filters: Mapping[str, Any]) -> int:
         query, _ = mongo.page_query(filters, "_id", False, "")
-        return int(await self._database[kind.name].count_documents(query))
+        return int(await self._of(kind).count_documents(query))
 
     @_retryable
     async def not_after(self, kind: Kind[S], field: str, bound: Any, limit: int) -> list[Stored[S]]:
         path = f"s.{field}"
-        cursor = self._database[kind.name].find({path: {"$lte": bound}}).sort([(path, 1)]).limit(limit)
+        cursor = self._of(kind).find({path: {"$lte": bound}}).sort([(path, 1)]).limit(limit)
         return [kind.from_doc(doc) for doc in await cursor.to_list(None)]
 
     @_retryable
@@ -167,6 +172,10 @@ class MotorStore:
         query: Doc = {"_id": {"$in": list(ids)}, "open": False}
         docs = await self._database[mongo.OUTBOX].find(query).to_list(None)
         return {doc["_id"]: mongo.position_of(doc) for doc in docs}
+
+    @_retryable
+    async def forget(self, kind: Kind[Any]) -> None:
+        await self._of(kind).drop()
 
     async def close(self) -> None:
         self._client.close()

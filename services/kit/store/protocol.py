@@ -11,8 +11,8 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 from services.kit.bus.protocol import Position
-from services.kit.errors import Retryable
-from services.kit.store.kinds import Kind, OutboxRow, Plan, Read, Stored
+from services.kit.errors import PharmaLoopError, Retryable
+from services.kit.store.kinds import Doc, Kind, Names, OutboxRow, Plan, Read, Stored
 
 T = TypeVar("T")
 S = TypeVar("S")
@@ -21,6 +21,10 @@ Loaded = dict[Read, list[Stored[Any]]]
 
 class Conflict(Retryable):
     """Somebody else changed what the transaction had read."""
+
+
+class Unstorable(PharmaLoopError):
+    """The database can never take this state: too large, or of a type that it does not know."""
 
 
 class Transaction(Protocol):
@@ -36,6 +40,12 @@ class Transaction(Protocol):
         committed by an earlier delivery of the same cause.
         """
 
+    def docs(self, kind: Kind[Any], ids: Iterable[str]) -> dict[str, Doc]:
+        """The stored documents with these ids, as they are; for rows that are folded in bulk."""
+
+    def put_docs(self, kind: Kind[Any], new: list[Doc], known: list[Doc]) -> None:
+        """Insert the new and replace the known, as `docs` of the same transaction showed them."""
+
 
 class AsyncTransaction(Protocol):
     """The same, awaited."""
@@ -47,6 +57,9 @@ class AsyncTransaction(Protocol):
 
 class Store(Protocol):
     """The synchronous form."""
+
+    #: Which makings of views are live.
+    names: Names
 
     def prepare(self, kinds: Iterable[Kind[Any]]) -> None:
         """Make the indexes of the kinds; safe to repeat."""
@@ -67,6 +80,9 @@ class Page(NamedTuple):
 
 class AsyncStore(Protocol):
     """The asynchronous form, with the queries and the outbox."""
+
+    #: Which makings of views are live.
+    names: Names
 
     async def prepare(self, kinds: Iterable[Kind[Any]]) -> None: ...
 
@@ -109,5 +125,8 @@ class AsyncStore(Protocol):
 
     async def positions_of(self, ids: Iterable[str]) -> dict[str, Position]:
         """Where the events stand; those not published are left out."""
+
+    async def forget(self, kind: Kind[Any]) -> None:
+        """Drop one making of a view, whole."""
 
     async def close(self) -> None: ...

@@ -6,8 +6,8 @@ from pharmaloop.clinical.v1 import events_pb2 as clinical
 from pharmaloop.loops.v1 import events_pb2 as loops
 from pharmaloop.production.v1 import events_pb2 as production
 from pharmaloop.traceability.v1 import events_pb2 as traceability
-from services.kit.runners.batch import Events
 from services.kit.runners.decider import Command
+from services.kit.runners.reactor import Events
 from services.production.handlers import commands, detector, history, lists, quality
 
 #: Judges readings online against the golden run of their product.

@@ -20,7 +20,7 @@ from services.alerting.domain.triggers import PATIENCE
 from services.alerting.handlers import COMMANDS, EVENTS
 from services.alerting.views import ALERTS
 from services.kit.errors import Rejected, Unknown
-from services.kit.runners.batch import Reactor
+from services.kit.runners.reactor import Reactor
 from services.kit.work import STEPS
 from tests.unit.memory_service import MemoryService, Said
 

@@ -12,7 +12,7 @@ from pharmaloop.common.v1 import types_pb2 as common
 from services.clinical.handlers import Here, commands, events
 from services.clinical.keys import OpenKey
 from services.kit.clock import ManualClock
-from services.kit.runners.batch import Reactor
+from services.kit.runners.reactor import Reactor
 from tests.unit.memory_service import M, MemoryService
 
 SITE = "hospital-a"

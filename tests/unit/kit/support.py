@@ -20,8 +20,10 @@ from services.kit.contracts import contract
 from services.kit.envelope import Event, from_record, to_record
 from services.kit.metrics import Metrics
 from services.kit.relay import Relay
-from services.kit.runners.batch import MARKS, BatchRunner, Handler, Reactor, Surroundings
+from services.kit.runners.batch import BatchRunner, Surroundings
 from services.kit.runners.decider import Command, Decider
+from services.kit.runners.notes import MARKS
+from services.kit.runners.reactor import Handler, Reactor
 from services.kit.store.kinds import Kind, OutboxRow
 from services.kit.store.memory import AsyncMemoryStore, MemoryDatabase, MemoryStore
 from services.kit.store.protocol import AsyncTransaction

@@ -19,7 +19,8 @@ from services.kit.bus.memory import MemoryConsumer
 from services.kit.envelope import Event
 from services.kit.errors import Integrity, Retryable
 from services.kit.metrics import RUNNER_RETRIES
-from services.kit.runners.batch import Events, Fenced
+from services.kit.runners.batch import Fenced
+from services.kit.runners.reactor import Events
 from services.kit.work import STEPS, Work
 from tests.unit.kit.support import (
     INSIGHT_TOPIC,

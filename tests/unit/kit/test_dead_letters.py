@@ -12,7 +12,8 @@ from services.kit.bus.protocol import Record
 from services.kit.envelope import Event, headers_of
 from services.kit.errors import Integrity, Invalid, Poison, Rejected, Unknown
 from services.kit.metrics import DEAD_LETTERS
-from services.kit.runners.batch import DeadLetterLimit, Events
+from services.kit.runners.limit import DeadLetterLimit
+from services.kit.runners.reactor import Events
 from services.kit.work import Work
 from tests.unit.kit.support import (
     DLQ,
@@ -250,24 +251,36 @@ def test_too_many_in_a_row_stop_the_runner_before_any_of_the_batch_is_committed(
     assert bench.marks() == marks
 
 
+FAILED = "HANDLER_FAILED"
+
+
+def test_what_is_parked_says_nothing_about_the_deploy() -> None:
+    limit = DeadLetterLimit(consecutive=3, ratio=0.5, window=10)
+    for _ in range(10):
+        limit.check([FAILED, *["PARKED"] * 50, None])
+        limit.note([FAILED, *["PARKED"] * 50, None])
+    with pytest.raises(Integrity):
+        limit.check([FAILED] * 4)
+
+
 def test_a_good_record_ends_a_row() -> None:
     limit = DeadLetterLimit(consecutive=3, ratio=1.0, window=100)
     for _ in range(5):
-        for dead in ([True] * 3, [False]):
+        for dead in ([FAILED] * 3, [None]):
             limit.check(dead)
             limit.note(dead)
     with pytest.raises(Integrity):
-        limit.check([True] * 4)
-    limit.check([True] * 3)  # what was checked and not committed does not count
+        limit.check([FAILED] * 4)
+    limit.check([FAILED] * 3)  # what was checked and not committed does not count
 
 
 def test_too_large_a_share_stops_it_once_there_are_enough_to_judge() -> None:
     limit = DeadLetterLimit(consecutive=100, ratio=0.5, window=10)
-    limit.check([True, False] * 4 + [True])  # nine are too few to judge
-    limit.note([True, False] * 4 + [True])
-    limit.check([False])
+    limit.check([FAILED, None] * 4 + [FAILED])  # nine are too few to judge
+    limit.note([FAILED, None] * 4 + [FAILED])
+    limit.check([None])
     with pytest.raises(Integrity, match="6 of the last 10"):
-        limit.check([True])
+        limit.check([FAILED])
 
 
 def test_the_thread_stops_and_says_what_to_look_at(bench: Bench) -> None:

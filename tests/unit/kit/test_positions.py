@@ -12,7 +12,7 @@ from services.kit.bus.protocol import Partition, Position
 from services.kit.errors import Invalid, Retryable
 from services.kit.facts import vector
 from services.kit.positions import Positions
-from services.kit.runners.batch import MARKS, Mark
+from services.kit.runners.notes import MARKS, Mark
 from tests.unit.kit.support import LOT_TOPIC, Bench, lot_event, note_lot
 
 A, B = "m/item/G/a", "m/item/G/b"

@@ -14,8 +14,8 @@ from services.kit.clock import PlatformClock, wall_now
 from services.kit.contracts import contract
 from services.kit.errors import Rejected, Retryable
 from services.kit.metrics import STEP_OVERDUE
-from services.kit.runners.batch import _drive as fold
 from services.kit.runners.decider import Decider
+from services.kit.runners.fold import drive as fold
 from services.kit.runners.step import Again, StepFunction, StepRunner, due_of
 from services.kit.store.kinds import Get
 from services.kit.store.protocol import Transaction

@@ -15,7 +15,8 @@ from services.kit.contracts import contract
 from services.kit.envelope import Event, from_record, to_record
 from services.kit.ids import derived_id
 from services.kit.metrics import Metrics
-from services.kit.runners.batch import BatchRunner, Reactor, Surroundings
+from services.kit.runners.batch import BatchRunner, Surroundings
+from services.kit.runners.reactor import Reactor
 from services.kit.store.kinds import Kind
 from services.kit.store.memory import MemoryDatabase, MemoryStore
 from services.kit.store.protocol import Transaction

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from pharmaloop.production.v1 import events_pb2 as events
 from services.kit.envelope import Event
-from services.kit.runners.batch import Reactor
+from services.kit.runners.reactor import Reactor
 from services.production.domain import golden, samples
 from services.production.domain.equipment import Equipment, Tag
 from services.production.domain.errors import Refusal

@@ -16,7 +16,7 @@ from pharmaloop.production.v1 import service_pb2 as api
 from pharmaloop.traceability.v1 import events_pb2 as traceability
 from services.kit.envelope import Event
 from services.kit.errors import Invalid, Rejected, Unknown
-from services.kit.runners.batch import Reactor
+from services.kit.runners.reactor import Reactor
 from services.production.domain.equipment import Tag
 from services.production.handlers import LISTS, QUALITY
 from services.production.views import CAPA_ROWS, CAPAS, DEVIATION_ROWS, EVIDENCE, LIMITS, LOTS

@@ -31,9 +31,10 @@ from services.kit.errors import Retryable
 from services.kit.ids import lot_key
 from services.kit.metrics import Metrics
 from services.kit.positions import Positions
-from services.kit.runners.batch import BatchRunner, Reactor, Surroundings
+from services.kit.runners.batch import BatchRunner, Surroundings
+from services.kit.runners.reactor import Reactor
 from services.kit.runners.step import StepRunner
-from services.kit.store.kinds import OutboxRow, Plan, Read
+from services.kit.store.kinds import Doc, Kind, OutboxRow, Plan, Read
 from services.kit.store.memory import AsyncMemoryStore, MemoryDatabase, MemoryStore, MemoryTransaction
 from services.kit.store.protocol import Conflict, Loaded, Transaction
 from services.kit.work import Job, Overlay, request_cause, run_one
@@ -69,14 +70,25 @@ class _Snapshot:
         frozen.docs = deepcopy(database.docs)
         self._reads = MemoryTransaction(frozen)
         self._writes = MemoryTransaction(database)
+        self._plans: list[Plan] = []
         self._before_commit = before_commit
 
     def load(self, reads: Iterable[Read]) -> Loaded:
         return self._reads.load(reads)
 
+    def docs(self, kind: Kind[Any], ids: Iterable[str]) -> dict[str, Doc]:
+        return self._reads.docs(kind, ids)
+
     def write(self, plan: Plan) -> None:
+        self._plans.append(plan)
+
+    def put_docs(self, kind: Kind[Any], new: list[Doc], known: list[Doc]) -> None:
+        self._writes.put_docs(kind, new, known)
+
+    def commit(self) -> None:
         self._before_commit()
-        self._writes.write(plan)
+        for plan in self._plans:
+            self._writes.write(plan)
         self._writes.commit()
 
 
@@ -95,7 +107,10 @@ class SnapshotStore(MemoryStore):
     def transact(self, work: Callable[[Transaction], T]) -> T:
         while True:
             try:
-                return work(_Snapshot(self.database, self._before_commit))
+                txn = _Snapshot(self.database, self._before_commit)
+                result = work(txn)
+                txn.commit()
+                return result
             except Conflict:
                 continue
 

@@ -7,7 +7,7 @@ import pytest
 from pharmaloop.loops.v1 import events_pb2 as loops
 from pharmaloop.traceability.v1 import events_pb2 as events
 from services.kit.ids import derived_id
-from services.kit.runners.batch import PARKED, Parked
+from services.kit.runners.notes import PARKED, Parked
 from services.kit.store.kinds import Plan, Write
 from services.kit.work import STEPS
 from services.traceability.domain import digest
@@ -360,7 +360,7 @@ def test_a_parked_record_of_the_fold_holds_the_seal(service: Service) -> None:
     chain(service)
     service.publish(opened("r", "raw"))
     service.settle()
-    parked = Parked(FOLD, "pharmaloop.production.lot.v1", lot("pack1"), "somewhere/0/0")
+    parked = Parked(FOLD, 1, "pharmaloop.production.lot.v1", lot("pack1"), "somewhere/0/0")
     service.store.transact(lambda txn: txn.write(Plan((Write(PARKED, "p", 0, 1, parked),), ())))
     service.publish(asked("r", 1))
     service.fold_all()

@@ -1,0 +1,161 @@
+"""Dead letters: what a batch runner does with a record that can never be processed.
+
+The letter keeps the record's bytes and headers and the reason; it goes to the
+topic's `.dlq` and stays in the database until a person has it processed again
+or discards it, and says why. A letter of an ordered key parks the key: what
+follows on it becomes a letter too, so that nothing overtakes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from services.kit.bus.protocol import Record
+from services.kit.clock import wall_now
+from services.kit.errors import Poison
+from services.kit.ids import derived_id
+from services.kit.runners.limit import PARKED_REASON
+from services.kit.runners.notes import PARKED, Kept, Making, Parked
+from services.kit.store.kinds import Get, Kind, OutboxRow, Plan, Write
+from services.kit.store.protocol import Transaction
+
+#: States of a letter.
+OPEN, REDRIVE, DONE, DISCARDED = "open", "redrive", "done", "discarded"
+
+
+@dataclass(frozen=True)
+class Letter:
+    """A record that could not be processed, and what became of it.
+
+    `key` orders letters that must be processed in turn; empty for a fact.
+    `judged` tells who decided about it, why, and when (wall, ISO).
+    """
+
+    runner: str
+    state: str
+    key: str
+    reason: str
+    description: str
+    at: str
+    record: Kept
+    attempts: int = 1
+    judged_by: str = ""
+    judged_why: str = ""
+    judged_at: str = ""
+
+    @property
+    def waits(self) -> bool:
+        return self.state in (OPEN, REDRIVE)
+
+
+LETTERS: Kind[Letter] = Kind("_letter", Letter, ("runner", "state", "key", "reason"))
+
+
+def letter_id(runner: str, record: Record) -> str:
+    return f"{runner}|{record.topic}|{record.partition}|{record.offset:020d}"
+
+
+def key_of(runner: str, record: Record) -> str:
+    """The order that the record is part of; facts have none."""
+    if not any(name == "pl_seq" for name, _ in record.headers):
+        return ""
+    return f"{runner}|{record.topic}|{(record.key or b'').hex()}"
+
+
+def why(runner: str, record: Record, reason: str, description: str) -> tuple[tuple[str, bytes], ...]:
+    """The headers that a dead letter has beyond those of its record."""
+    told = {
+        "dlq_reason": reason,
+        "dlq_description": description,
+        "dlq_runner": runner,
+        "dlq_topic": record.topic,
+        "dlq_partition": str(record.partition),
+        "dlq_offset": str(record.offset),
+    }
+    return tuple((name, value.encode()) for name, value in told.items())
+
+
+def outbox_row(runner: str, record: Record, error: Poison) -> OutboxRow:
+    """The dead letter as a row to publish: original bytes and headers, and why."""
+    headers = record.headers + why(runner, record, error.reason, error.description)
+    id = derived_id("dlq", runner, record.topic, str(record.partition), str(record.offset))
+    place = f"dlq/{record.topic}/{record.partition}"
+    topic = f"{record.topic}.dlq"
+    return OutboxRow(id, place, record.offset, topic, record.key or b"", record.value or b"", headers)
+
+
+class Graves:
+    """The dead letters of one batch, and the keys that are parked behind earlier ones."""
+
+    def __init__(
+        self, txn: Transaction, making: Making, records: Iterable[Record], *, any_parked: bool, emits: bool
+    ) -> None:
+        self._txn = txn
+        self._making = making
+        self._emits = emits
+        self._parked: set[str] = set()
+        self._letters: dict[str, tuple[int, Letter]] = {}
+        self._outbox: list[OutboxRow] = []
+        if any_parked:
+            reads = {Get(PARKED, making.parked(record)) for record in records}
+            self._parked = {one.id for found in txn.load(reads).values() for one in found}
+        self._fresh: dict[str, Parked] = {}
+
+    @property
+    def any_parked(self) -> bool:
+        """Is any key of the batch parked?"""
+        return bool(self._fresh) or bool(self._parked)
+
+    def holds(self, record: Record) -> bool:
+        """Is the record's key parked?"""
+        if not self.any_parked:
+            return False
+        id = self._making.parked(record)
+        return id in self._fresh or id in self._parked
+
+    def follow(self, record: Record) -> str | None:
+        """The record follows an earlier one of its key."""
+        return self.bury(record, Poison(PARKED_REASON, "an earlier record of this key was dead-lettered"))
+
+    def bury(self, record: Record, error: Poison) -> str | None:
+        """Make a letter of the record; its reason, or None where a person has discarded it before."""
+        id = letter_id(self._making.runner, record)
+        base, letter = self._letter(id, record, error)
+        if letter is None:
+            return None
+        self._letters[id] = (base, letter)
+        if self._emits:
+            self._outbox.append(outbox_row(self._making.runner, record, error))
+        if letter.key and not self.holds(record):
+            where = f"{record.topic}/{record.partition}/{record.offset}"
+            key = (record.key or b"").decode(errors="replace")
+            making = self._making
+            parked = Parked(making.runner, making.generation, record.topic, key, where)
+            self._fresh[making.parked(record)] = parked
+        return error.reason
+
+    def _letter(self, id: str, record: Record, error: Poison) -> tuple[int, Letter | None]:
+        found = self._txn.load([Get(LETTERS, id)])[Get(LETTERS, id)]
+        before = found[0] if found else None
+        if before is not None and before.state.state == DISCARDED:
+            return 0, None
+        runner = self._making.runner
+        fresh = Letter(
+            runner=runner,
+            state=OPEN,
+            key=key_of(runner, record),
+            reason=error.reason,
+            description=error.description,
+            at=wall_now().isoformat(),
+            record=Kept.of(record),
+        )
+        if before is None:
+            return 0, fresh
+        return before.version, replace(fresh, attempts=before.state.attempts + 1, at=before.state.at)
+
+    def plan(self) -> Plan:
+        """What the batch's transaction writes for its letters."""
+        writes = [Write(LETTERS, id, base, base + 1, letter) for id, (base, letter) in self._letters.items()]
+        writes += [Write(PARKED, id, 0, 1, parked) for id, parked in self._fresh.items()]
+        return Plan(tuple(writes), tuple(self._outbox))
