@@ -8,7 +8,7 @@ from pharmaloop.alerting.v1 import service_pb2_grpc as api_grpc
 from services.alerting.api import AlertingApi
 from services.alerting.handlers import COMMANDS, EVENTS
 from services.alerting.steps import steps
-from services.alerting.views import KINDS
+from services.alerting.views import KINDS, RUNS, TRIGGERS
 from services.kit.app import App, ServiceSpec, main
 from services.kit.runners.reactor import Reactor
 
@@ -22,7 +22,7 @@ SPEC = ServiceSpec(
     rpc_names=("pharmaloop.alerting.v1.AlertingService",),
     servicer=_servicer,
     kinds=KINDS,
-    reactors=(Reactor("alerts", EVENTS),),
+    reactors=(Reactor("alerts", EVENTS, views=(TRIGGERS, RUNS)),),
     commands=COMMANDS,
     steps=steps,
 )

@@ -31,11 +31,13 @@ from services.kit.facts import FactLog
 from services.kit.metrics import Metrics
 from services.kit.positions import Positions
 from services.kit.relay import LEASES, Relay
+from services.kit.rpc.operations import add_operations
 from services.kit.rpc.server import RpcServer
 from services.kit.rpc.status import add_status
 from services.kit.runners.batch import BatchRunner, Surroundings
 from services.kit.runners.decider import ANSWERS, Command, Decider
 from services.kit.runners.letters import LETTERS
+from services.kit.runners.makings import Makings
 from services.kit.runners.notes import NOTES
 from services.kit.runners.reactor import Reactor
 from services.kit.runners.step import StepFunction, StepRunner
@@ -54,6 +56,7 @@ from services.kit.store.motor_db import MotorStore
 from services.kit.work import STEPS
 
 _log = log.get_logger("kit.app")
+_OF_EVERY_SERVICE = ("pharmaloop.common.v1.StatusService", "pharmaloop.common.v1.OperationsService")
 ROLES = ("api", "worker", "relay", "all")
 _HEALTH_SECONDS = 0.1
 _DRAIN_SECONDS = 15.0
@@ -102,10 +105,15 @@ class App:
     facts: FactLog
     sealer: Sealer
     positions: Positions
-    runners: list[BatchRunner]
+    makings: Makings
     started: datetime
     version: str
     ready: bool = False
+
+    @property
+    def runners(self) -> list[BatchRunner]:
+        """The batch runners whose makings are live."""
+        return self.makings.runners
 
 
 def _version() -> str:
@@ -115,7 +123,7 @@ def _version() -> str:
         return "0"
 
 
-async def connect(spec: ServiceSpec) -> App:
+async def connect(spec: ServiceSpec, role: str = "all") -> App:
     """Connect a service's adapters. Raises with the setting's name and the remedy."""
     assert api_implementation.Type() == "upb", "the C runtime of protobuf is missing"
     settings = service_settings(spec.name, spec.settings)
@@ -124,7 +132,11 @@ async def connect(spec: ServiceSpec) -> App:
     site = getattr(settings, "site", "")
     database = settings.database or "_".join(["pharmaloop", spec.name, *([site] if site else [])])
     clock, metrics, bus = load_clock(platform.state_dir), Metrics(spec.name), KafkaBus(kafka, spec.name)
-    store, batch_store, producer = MotorStore(mongo, database), MongoStore(mongo, database), bus.producer()
+    client = f"{database}-{role}-{settings.instance}"
+    store, batch_store = MotorStore(mongo, database, client), MongoStore(mongo, database, client)
+    producer = bus.producer()
+    if abandoned := await asyncio.to_thread(batch_store.end_abandoned):
+        _log.warning("transactions of a killed process ended", transactions=abandoned)
     await store.prepare([*spec.kinds, *NOTES, LETTERS, STEPS, ANSWERS, LEASES])
     relay = Relay(store, producer, clock, metrics, f"{spec.name}-{settings.instance}-{os.getpid()}")
     around = Surroundings(
@@ -138,7 +150,8 @@ async def connect(spec: ServiceSpec) -> App:
         platform.group_prefix,
         settings.instance,
     )
-    runners = [BatchRunner(reactor, around) for reactor in spec.reactors]
+    makings = Makings(spec.reactors, around, store, works=role in ("worker", "all"))
+    topics = {runner.name: runner.topics for runner in makings.runners}
     return App(
         spec=spec,
         settings=settings,
@@ -158,8 +171,8 @@ async def connect(spec: ServiceSpec) -> App:
         ),
         facts=FactLog(spec.name, producer, contract(), clock, site),
         sealer=Sealer(LocalKeys(platform.state_dir / "keys")),
-        positions=Positions(store, {runner.name: runner.topics for runner in runners}),
-        runners=runners,
+        positions=Positions(store, topics, makings.generation),
+        makings=makings,
         started=wall_now(),
         version=_version(),
     )
@@ -196,13 +209,14 @@ class Running:
         if self._worker:
             # Steps are made first: what connects handlers to the process does so there.
             steps = StepRunner(app.store, app.clock, app.metrics, app.spec.steps(app))
-            for runner in app.runners:
-                runner.start()
             self._spawn(steps.run(), "steps")
+        await app.makings.start()
+        self._spawn(app.makings.run(), "makings")
         add_status(app, self._server.server)
+        add_operations(app, self._server.server)
         if self._api:
             app.spec.servicer(app, self._server.server)
-        names = [*app.spec.rpc_names, "pharmaloop.common.v1.StatusService"]
+        names = [*app.spec.rpc_names, *_OF_EVERY_SERVICE]
         port = self.port = await self._server.start(names)
         metrics_port = app.metrics.serve(app.settings.metrics_host, app.settings.metrics_port)
         if app.spec.background:
@@ -226,11 +240,7 @@ class Running:
     async def stop(self) -> None:
         app = self._app
         await self._server.stop()
-        if self._worker:
-            for runner in app.runners:
-                runner.stop()
-            for runner in app.runners:
-                await asyncio.to_thread(runner.join, _DRAIN_SECONDS)
+        await app.makings.stop(_DRAIN_SECONDS)
         with contextlib.suppress(PharmaLoopError, Exception):
             await app.relay.publish_once()
         for task in self._tasks:
@@ -252,7 +262,7 @@ async def serve(spec: ServiceSpec, role: str) -> int:
     stop: asyncio.Future[None] = loop.create_future()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, _resolve, stop)
-    app = await connect(spec)
+    app = await connect(spec, role)
     running = Running(app, role)
     await running.start()
     done, _ = await asyncio.wait({stop, running.failed}, return_when=asyncio.FIRST_COMPLETED)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from pharmaloop.common.v1 import types_pb2 as common
 from services.kit.bus.protocol import Partition
@@ -23,9 +23,15 @@ _WAIT_SECONDS = 2.0
 class Positions:
     """Where the runners of a service stand, from their stored watermarks."""
 
-    def __init__(self, store: AsyncStore, topics: Mapping[str, Iterable[str]]) -> None:
-        """`topics` gives the topics by runner name."""
+    def __init__(
+        self,
+        store: AsyncStore,
+        topics: Mapping[str, Iterable[str]],
+        generation: Callable[[str], int] = lambda runner: 1,
+    ) -> None:
+        """`topics` gives the topics by runner name, `generation` the making that queries read."""
         self._store = store
+        self._generation = generation
         self._folded_by: dict[str, list[str]] = defaultdict(list)
         for runner, names in topics.items():
             for name in names:
@@ -34,11 +40,11 @@ class Positions:
     async def of(self, runner: str) -> dict[Partition, int]:
         """The offset that the runner takes next, by partition; nothing for an untouched one."""
         marks = await self._store.where(MARKS, "runner", runner)
-        newest = max((mark.state.generation for mark in marks), default=1)
+        live = self._generation(runner)
         return {
             Partition(m.state.topic, m.state.partition): m.state.next
             for m in marks
-            if m.state.generation == newest
+            if m.state.generation == live
         }
 
     async def all(self) -> dict[str, dict[Partition, int]]:

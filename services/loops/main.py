@@ -14,7 +14,7 @@ from services.kit.work import Step
 from services.loops.api import LoopsApi
 from services.loops.handlers import COMMANDS, DEADLINE_EVENTS, PROJECTION, ROUTER
 from services.loops.machine import Machine
-from services.loops.views import KINDS
+from services.loops.views import KINDS, RUNS
 
 
 def _servicer(app: App, server: Any) -> None:
@@ -45,7 +45,7 @@ SPEC = ServiceSpec(
     kinds=KINDS,
     reactors=(
         Reactor("router", ROUTER),
-        projector("runs", PROJECTION),
+        projector("runs", PROJECTION, RUNS),
         Reactor("deadlines", DEADLINE_EVENTS),
     ),
     commands=COMMANDS,

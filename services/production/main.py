@@ -9,7 +9,7 @@ from services.kit.app import App, ServiceSpec, main
 from services.kit.runners.reactor import Reactor, projector
 from services.production import handlers
 from services.production.api import ProductionApi
-from services.production.views import KINDS
+from services.production.views import KINDS, PARAMETERS, PRODUCTS, WATCHES
 
 
 def _servicer(app: App, server: Any) -> None:
@@ -22,7 +22,7 @@ SPEC = ServiceSpec(
     servicer=_servicer,
     kinds=KINDS,
     reactors=(
-        Reactor("detector", handlers.DETECTOR),
+        Reactor("detector", handlers.DETECTOR, views=(WATCHES, PRODUCTS, PARAMETERS)),
         Reactor("quality", handlers.QUALITY),
         projector("history", handlers.HISTORY),
         projector("lists", handlers.LISTS),

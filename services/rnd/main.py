@@ -9,7 +9,7 @@ from services.kit.app import App, ServiceSpec, main
 from services.kit.runners.reactor import Reactor
 from services.rnd.api import RndApi
 from services.rnd.handlers import EVENTS
-from services.rnd.views import KINDS
+from services.rnd.views import INSIGHTS, KINDS
 
 
 def _servicer(app: App, server: Any) -> None:
@@ -21,7 +21,7 @@ SPEC = ServiceSpec(
     rpc_names=("pharmaloop.rnd.v1.RndService",),
     servicer=_servicer,
     kinds=KINDS,
-    reactors=(Reactor("insights", EVENTS),),
+    reactors=(Reactor("insights", EVENTS, views=(INSIGHTS,)),),
 )
 
 if __name__ == "__main__":

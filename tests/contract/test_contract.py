@@ -16,6 +16,8 @@ TOPICS = sorted(d.topics().items())
 TOPIC_NAMES = [name for name, _ in TOPICS]
 MUTATING = [method for method in d.methods() if not d.is_query(method)]
 ASKING = [method for method in d.methods() if d.is_query(method)]
+#: What operators do to a process is no event of a domain: it has no place in the log.
+OF_A_PROCESS = "pharmaloop.common.v1."
 
 
 def _name(thing: Descriptor | FieldDescriptor | MethodDescriptor) -> str:
@@ -138,6 +140,8 @@ def test_what_changes_something_has_a_request_id_and_a_receipt(method: MethodDes
     asked = method.input_type.fields_by_name.get("request_id")
     assert asked is not None, "without a request id a repeated call has two effects"
     assert asked.type == FieldDescriptor.TYPE_STRING
+    if method.full_name.startswith(OF_A_PROCESS):
+        return
     receipt = method.output_type.fields_by_name.get("receipt")
     assert receipt is not None, "without positions nobody can read what was written"
     assert receipt.message_type is not None
@@ -148,7 +152,9 @@ def test_what_changes_something_has_a_request_id_and_a_receipt(method: MethodDes
 def test_what_asks_has_no_request_id(method: MethodDescriptor) -> None:
     # The gate of every server demands one wherever the field exists.
     assert "request_id" not in method.input_type.fields_by_name
-    if method.name.startswith(("Get", "List", "Trace")) and method.name != "GetStatus":
+    if method.full_name.startswith(OF_A_PROCESS):
+        return
+    if method.name.startswith(("Get", "List", "Trace")):
         assert "min_position" in method.input_type.fields_by_name
     if method.name.startswith("List"):
         assert {"page_size", "page_token"} <= set(method.input_type.fields_by_name)

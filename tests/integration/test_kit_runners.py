@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import random
-import time
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import suppress
-from dataclasses import dataclass, replace
+from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -30,8 +28,8 @@ from services.kit.app import App, ServiceSpec
 from services.kit.bus.kafka import KafkaBus
 from services.kit.bus.protocol import Headers, Outgoing, Partition, Position, Record
 from services.kit.contracts import contract
-from services.kit.envelope import Event, from_record, headers_of, to_record
-from services.kit.errors import Integrity, Retryable
+from services.kit.envelope import Event, from_record, headers_of
+from services.kit.errors import Integrity
 from services.kit.facts import vector
 from services.kit.rpc.errors import reason_of
 from services.kit.runners.reactor import Reactor
@@ -40,14 +38,11 @@ from services.kit.testing.service import running_service
 from services.kit.work import Work
 from services.rnd.main import SPEC
 from services.rnd.views import RECORDS
+from tests.suites.backbone import Backbone, new_name
 
 CAPA_TOPIC, INSIGHT_TOPIC = "pharmaloop.production.capa.v1", "pharmaloop.rnd.insight.v1"
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
-
-
-def new_name(kind: str) -> str:
-    return f"{kind}-{uuid.uuid4().hex[:12]}"
 
 
 def published(product: str, seq: int = 1) -> Event:
@@ -66,51 +61,6 @@ def published(product: str, seq: int = 1) -> Event:
         run="run-1",
         trace=TRACE,
     )
-
-
-@dataclass
-class Backbone:
-    """Publishes what other services would, and listens from now on."""
-
-    bus: KafkaBus
-
-    async def send(self, *records: Outgoing) -> list[Position]:
-        producer = self.bus.producer()
-        positions = await asyncio.wrap_future(producer.publish(records))
-        await asyncio.to_thread(producer.close)
-        return positions
-
-    async def say(self, *events: Event) -> list[Position]:
-        return await self.send(*(to_record(event, CAPA_TOPIC) for event in events))
-
-    def _ends(self, topic: str) -> dict[Partition, int]:
-        for _ in range(50):
-            # A topic that was just made has no leader for a moment.
-            with suppress(Retryable):
-                return self.bus.log().ends([topic])
-            time.sleep(0.1)
-        raise TimeoutError(topic)
-
-    async def listen(self, topic: str, *keys: str) -> Callable[[int], Awaitable[list[Record]]]:
-        """Gives, when called, what came since under the keys: so many records, or those of ten seconds.
-
-        A service with a new database folds what earlier tests left too; their keys are not ours.
-        """
-        ours = {key.encode() for key in keys}
-        begin = await asyncio.to_thread(self._ends, topic)
-
-        def read(count: int) -> list[Record]:
-            consumer = self.bus.consumer(new_name("listener"), "0")
-            consumer.subscribe([topic], lambda partitions: begin, lambda partitions: None)
-            found: list[Record] = []
-            end = time.monotonic() + 10
-            while len(found) < count and time.monotonic() < end:
-                found += [record for record in consumer.take(500, 0.1) if record.key in ours]
-            found += [record for record in consumer.take(500, 0.1) if record.key in ours]
-            consumer.close()
-            return found
-
-        return lambda count: asyncio.to_thread(read, count)
 
 
 @pytest.fixture
@@ -155,7 +105,7 @@ async def test_an_event_becomes_a_row_and_an_event(others: Backbone, start: Star
     said = published(product)
     async with start() as (_, channel):
         heard = await others.listen(INSIGHT_TOPIC, said.key)
-        stands = await others.say(said)
+        stands = await others.say(CAPA_TOPIC, said)
         assert await insights(channel, product, *stands) == [said.subject], "its own write was not read"
         (record,) = await heard(1)
     event = from_record(contract(), record)
@@ -187,11 +137,11 @@ async def test_a_restarted_service_goes_on_where_it_was(others: Backbone, start:
     first, second = published(product), published(product)
     heard = await others.listen(INSIGHT_TOPIC, first.key, second.key)
     async with start(database) as (_, channel):
-        stands = await others.say(first)
+        stands = await others.say(CAPA_TOPIC, first)
         assert await insights(channel, product, *stands) == [first.subject]
         assert len(await heard(1)) == 1
     # While it is down, production's relay repeats the first, at a new offset, and goes on.
-    stands = await others.say(first, second)
+    stands = await others.say(CAPA_TOPIC, first, second)
     async with start(database) as (app, channel):
         assert sorted(await insights(channel, product, *stands)) == sorted([first.subject, second.subject])
         assert app.runners[0].status.records == 2, "it read the topic from the beginning"
@@ -217,7 +167,7 @@ async def test_garbage_is_dead_lettered_whole_and_the_service_stays_up(
         stands = await others.send(
             *(Outgoing(CAPA_TOPIC, key.encode(), body, headers) for body, headers in GARBAGE.values())
         )
-        stands += await others.say(good)
+        stands += await others.say(CAPA_TOPIC, good)
         assert await insights(channel, product, *stands) == [good.subject]
         found = {dict(record.headers)["dlq_reason"].decode(): record for record in await letters(3)}
         told = await status(channel)
@@ -244,7 +194,7 @@ async def test_a_large_record_goes_the_whole_way(others: Backbone, start: Start)
         letters = await others.listen(f"{CAPA_TOPIC}.dlq", key)
         heard = await others.listen(INSIGHT_TOPIC, large.key)
         await others.send(Outgoing(CAPA_TOPIC, key.encode(), garbage, headers_of(published("p"))))
-        stands = await others.say(large)
+        stands = await others.say(CAPA_TOPIC, large)
         assert await insights(channel, product, *stands) == [large.subject]
         (letter,) = await letters(1)
         assert len(await heard(1)) == 1
@@ -254,7 +204,7 @@ async def test_a_large_record_goes_the_whole_way(others: Backbone, start: Start)
 async def test_status_tells_where_the_service_stands(others: Backbone, start: Start) -> None:
     product = new_name("product")
     async with start() as (app, channel):
-        (at,) = await others.say(published(product))
+        (at,) = await others.say(CAPA_TOPIC, published(product))
         await insights(channel, product, at)
         told = await status(channel)
         async with asyncio.timeout(60):
@@ -275,7 +225,7 @@ async def test_a_runner_that_stops_is_seen_from_outside(others: Backbone, start:
     spec = replace(SPEC, reactors=(Reactor("insights", {production.InsightPublished: alarmed}),))
     async with start(spec=spec) as (app, channel):
         assert (await status(channel)).health == "serving"
-        await others.say(said)
+        await others.say(CAPA_TOPIC, said)
         async with asyncio.timeout(60):
             while app.ready:
                 await asyncio.sleep(0.02)

@@ -43,6 +43,8 @@ def _runner(runner: BatchRunner) -> api.RunnerStatus:
         dead_letters=status.dead_letters,
         parked_keys=status.parked,
         detail=status.detail,
+        waiting_sources=status.waiting,
+        generation=runner.making.generation,
     )
 
 

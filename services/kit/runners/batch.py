@@ -12,6 +12,7 @@ group and says that it waits; nothing is given up and nothing is overtaken.
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -157,7 +158,8 @@ class BatchRunner:
                 self.turn(consumer)
             self._state("stopped")
         except Superseded:
-            self._state("stopped", "a rebuilt view has taken over")
+            # Said nowhere: the process hears of the new making within a second, and runs it.
+            _log.info("a newer making has taken over", runner=self.name)
         except Exception as error:  # noqa: BLE001 -- the runner says why it stopped
             self._state("failed", str(error))
             _log.error("runner stopped", runner=self.name, error=repr(error))
@@ -194,11 +196,7 @@ class BatchRunner:
             except Retryable as error:
                 attempt += 1
                 self._tell_retry(attempt, error)
-                pause = min(_LONGEST_PAUSE, 0.05 * 2**attempt)
-                if attempt <= _QUICK_ATTEMPTS:
-                    time.sleep(pause)
-                else:
-                    consumer.hold(pause)
+                _pause(consumer, attempt)
                 continue
             if self.status.state == "retrying":
                 self._state("running")
@@ -386,6 +384,16 @@ def _fold_of(reactor: Reactor, making: Making, around: Surroundings) -> HandlerF
     if reactor.emits:
         raise Integrity(f"{making.runner} has rows: make it a projector, rows emit nothing")
     return RowFold(reactor, rows, making, around.contract)
+
+
+def _pause(consumer: Consumer, attempt: int) -> None:
+    """Wait before the next attempt: a short while as it is, a longer one without leaving the group."""
+    seconds = min(_LONGEST_PAUSE, 0.05 * 2**attempt)
+    if attempt > _QUICK_ATTEMPTS:
+        with contextlib.suppress(Retryable):  # the log may be away together with the database
+            consumer.hold(seconds)
+            return
+    time.sleep(seconds)
 
 
 def _partitions(records: list[Record]) -> set[Partition]:

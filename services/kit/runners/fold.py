@@ -170,7 +170,7 @@ class HandlerFold:
 
 @dataclass(frozen=True)
 class _Entry:
-    """A record with what it is to do: a job, nothing (an event of another runner), or why it is unreadable."""
+    """A record and what it does: a job, nothing (another runner's event), or why it is unreadable."""
 
     record: Record
     job: Job | None = None

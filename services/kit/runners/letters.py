@@ -17,7 +17,7 @@ from services.kit.errors import Poison
 from services.kit.ids import derived_id
 from services.kit.runners.limit import PARKED_REASON
 from services.kit.runners.notes import PARKED, Kept, Making, Parked
-from services.kit.store.kinds import Get, Kind, OutboxRow, Plan, Write
+from services.kit.store.kinds import Get, Kind, OutboxRow, Plan, Stored, Write
 from services.kit.store.protocol import Transaction
 
 #: States of a letter.
@@ -94,12 +94,13 @@ class Graves:
         self._txn = txn
         self._making = making
         self._emits = emits
-        self._parked: set[str] = set()
+        self._parked: dict[str, Stored[Parked]] = {}
+        self._followed: set[str] = set()
         self._letters: dict[str, tuple[int, Letter]] = {}
         self._outbox: list[OutboxRow] = []
         if any_parked:
             reads = {Get(PARKED, making.parked(record)) for record in records}
-            self._parked = {one.id for found in txn.load(reads).values() for one in found}
+            self._parked = {one.id: one for found in txn.load(reads).values() for one in found}
         self._fresh: dict[str, Parked] = {}
 
     @property
@@ -115,7 +116,14 @@ class Graves:
         return id in self._fresh or id in self._parked
 
     def follow(self, record: Record) -> str | None:
-        """The record follows an earlier one of its key."""
+        """The record follows an earlier one of its key.
+
+        The parking is written again, so that whoever ends it at the same
+        moment conflicts with this batch: else the record would be passed over.
+        """
+        id = self._making.parked(record)
+        if id in self._parked:
+            self._followed.add(id)
         return self.bury(record, Poison(PARKED_REASON, "an earlier record of this key was dead-lettered"))
 
     def bury(self, record: Record, error: Poison) -> str | None:
@@ -158,4 +166,7 @@ class Graves:
         """What the batch's transaction writes for its letters."""
         writes = [Write(LETTERS, id, base, base + 1, letter) for id, (base, letter) in self._letters.items()]
         writes += [Write(PARKED, id, 0, 1, parked) for id, parked in self._fresh.items()]
+        for id in sorted(self._followed):
+            _, version, parked = self._parked[id]
+            writes.append(Write(PARKED, id, version, version + 1, parked))
         return Plan(tuple(writes), tuple(self._outbox))

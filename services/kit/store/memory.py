@@ -211,5 +211,10 @@ class AsyncMemoryStore:
     async def forget(self, kind: Kind[Any]) -> None:
         self.database.docs.pop(self.names.of(kind), None)
 
+    async def forget_ids(self, kind: Kind[Any], prefix: str) -> None:
+        held = self.database.of(kind)
+        for id in [id for id in held if id.startswith(prefix)]:
+            del held[id]
+
     async def close(self) -> None:
         pass

@@ -34,13 +34,20 @@ OUTBOX = "_outbox"
 #: Published outbox rows are kept so long for those who ask for positions.
 KEEP_PUBLISHED_SECONDS = 86_400
 ATTEMPTS = 8
+#: Sorts after every text that follows a prefix.
+BEYOND = "\U0010ffff"
 MAJORITY = WriteConcern("majority", j=True)
 SNAPSHOT = ReadConcern("snapshot")
 
 
-def client_options(settings: MongoSettings) -> dict[str, Any]:
-    """The one place that says how a client connects."""
-    options: dict[str, Any] = {"serverSelectionTimeoutMS": 10_000, "retryWrites": True, "w": "majority"}
+def client_options(settings: MongoSettings, client: str = "pharmaloop") -> dict[str, Any]:
+    """The one place that says how a client connects. `client` names it to the server."""
+    options: dict[str, Any] = {
+        "appname": client,
+        "serverSelectionTimeoutMS": 10_000,
+        "retryWrites": True,
+        "w": "majority",
+    }
     if settings.tls_ca_file:
         options |= {"tls": True, "tlsCAFile": settings.tls_ca_file}
         options |= {"tlsCertificateKeyFile": settings.tls_certificate_key_file}
@@ -244,10 +251,25 @@ class _MongoTransaction:
 class MongoStore:
     """The synchronous store of one service's database."""
 
-    def __init__(self, settings: MongoSettings, database: str) -> None:
-        self._client: MongoClient[Doc] = MongoClient(settings.uri, **client_options(settings))
+    def __init__(self, settings: MongoSettings, database: str, client: str = "pharmaloop") -> None:
+        self._client: MongoClient[Doc] = MongoClient(settings.uri, **client_options(settings, client))
         self._database = self._client[database]
+        self._name = client
         self.names = Names()
+
+    def end_abandoned(self) -> int:
+        """End the transactions that an earlier process of this name left open when it was killed.
+
+        The server would keep them, and what they hold, until their lifetime is
+        over (a minute by default). Answers how many; call it before the first
+        transaction of this process.
+        """
+        match = {"type": "idleSession", "appName": self._name, "transaction": {"$exists": True}}
+        idle = self._client.admin.aggregate([{"$currentOp": {"idleSessions": True}}, {"$match": match}])
+        sessions = [{"id": op["lsid"]["id"]} for op in idle]
+        if sessions:
+            self._client.admin.command("killSessions", sessions)
+        return len(sessions)
 
     def prepare(self, kinds: Iterable[Kind[Any]]) -> None:
         for name, keys, options in index_specs(kinds, self.names):

@@ -81,9 +81,9 @@ class MotorStore:
     Make it inside the running event loop and use it from that loop only.
     """
 
-    def __init__(self, settings: MongoSettings, database: str) -> None:
+    def __init__(self, settings: MongoSettings, database: str, client: str = "pharmaloop") -> None:
         self._loop = asyncio.get_running_loop()
-        self._client: Any = AsyncIOMotorClient(settings.uri, **mongo.client_options(settings))
+        self._client: Any = AsyncIOMotorClient(settings.uri, **mongo.client_options(settings, client))
         self._database = self._client[database]
         self.names = Names()
 
@@ -176,6 +176,10 @@ class MotorStore:
     @_retryable
     async def forget(self, kind: Kind[Any]) -> None:
         await self._of(kind).drop()
+
+    @_retryable
+    async def forget_ids(self, kind: Kind[Any], prefix: str) -> None:
+        await self._of(kind).delete_many({"_id": {"$gte": prefix, "$lt": prefix + mongo.BEYOND}})
 
     async def close(self) -> None:
         self._client.close()

@@ -129,4 +129,7 @@ class AsyncStore(Protocol):
     async def forget(self, kind: Kind[Any]) -> None:
         """Drop one making of a view, whole."""
 
+    async def forget_ids(self, kind: Kind[Any], prefix: str) -> None:
+        """Delete the states whose id begins with the prefix."""
+
     async def close(self) -> None: ...

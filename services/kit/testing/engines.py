@@ -205,10 +205,13 @@ class MongoEngine:
             "--oplogSize": "512",  # MB; the default, 5 % of the disk, is a server's
             "--setParameter": "diagnosticDataCollectionEnabled=false",
         }
+        # A process that dies inside a transaction leaves it open; so long it may hold up the next.
+        lifetime = ("--setParameter", "transactionLifetimeLimitSeconds=15")
         return [
             str(_find_mongod()),
             "--nounixsocket",
             *(word for option in options.items() for word in option),
+            *lifetime,
         ]
 
     def wait_ready(self, timeout: float, alive: Alive) -> None:

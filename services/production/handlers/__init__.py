@@ -7,7 +7,7 @@ from pharmaloop.loops.v1 import events_pb2 as loops
 from pharmaloop.production.v1 import events_pb2 as production
 from pharmaloop.traceability.v1 import events_pb2 as traceability
 from services.kit.runners.decider import Command
-from services.kit.runners.reactor import Events
+from services.kit.runners.reactor import Events, Rows
 from services.production.handlers import commands, detector, history, lists, quality
 
 #: Judges readings online against the golden run of their product.
@@ -26,14 +26,14 @@ QUALITY: Events = {
     clinical.ResponsesSummarised: quality.on_responses_summarised,
 }
 #: Keeps the recorded runs.
-HISTORY: Events = {production.ReadingsRecorded: history.on_readings_recorded}
+HISTORY: Rows = {production.ReadingsRecorded: history.RECORDED}
 #: Keeps the rows that people page through.
-LISTS: Events = {
-    production.DeviationDetected: lists.on_deviation_detected,
-    production.DeviationConfirmed: lists.on_deviation_judged,
-    production.DeviationRejected: lists.on_deviation_judged,
-    production.CapaProposed: lists.on_capa_proposed,
-    production.CapaApproved: lists.on_capa_approved,
+LISTS: Rows = {
+    production.DeviationDetected: lists.DETECTED,
+    production.DeviationConfirmed: lists.JUDGED,
+    production.DeviationRejected: lists.JUDGED,
+    production.CapaProposed: lists.PROPOSED,
+    production.CapaApproved: lists.APPROVED,
 }
 COMMANDS: dict[str, Command] = {
     "RegisterEquipment": commands.register_equipment,

@@ -6,17 +6,25 @@ from typing import cast
 
 from pharmaloop.production.v1 import events_pb2 as events
 from services.kit.envelope import Event
-from services.kit.work import Work
+from services.kit.runners.reactor import Row
 from services.production.domain import samples
 from services.production.domain.samples import Run
 from services.production.views import RUNS, run_id
 
 
-def on_readings_recorded(work: Work, event: Event) -> None:
+def _run(event: Event) -> str:
+    batch = cast(events.ReadingsRecorded, event.message)
+    return run_id(batch.lot, batch.equipment)
+
+
+def _joined(held: Run | None, event: Event) -> Run:
     """Join the batch to the run; what is held already, or goes beyond the bound, has no effect."""
     batch = cast(events.ReadingsRecorded, event.message)
-    id = run_id(batch.lot, batch.equipment)
-    held = work.get(RUNS, id) or Run(batch.lot, batch.equipment)
-    grown = samples.joined(held.samples, samples.of(batch))
-    if grown != held.samples and grown.points <= samples.MAX_POINTS:
-        work.put(RUNS, id, Run(batch.lot, batch.equipment, grown))
+    before = held or Run(batch.lot, batch.equipment)
+    grown = samples.joined(before.samples, samples.of(batch))
+    if grown == before.samples or grown.points > samples.MAX_POINTS:
+        return before
+    return Run(batch.lot, batch.equipment, grown)
+
+
+RECORDED = Row(RUNS, _run, _joined)

@@ -6,30 +6,40 @@ from typing import cast
 
 from pharmaloop.production.v1 import events_pb2 as events
 from services.kit.envelope import Event
-from services.kit.work import Work, moment_text
+from services.kit.runners.reactor import Row
+from services.kit.work import moment_text
 from services.production.domain import lists
+from services.production.domain.lists import CapaRow, DeviationRow
 from services.production.views import CAPA_ROWS, DEVIATION_ROWS
 
-
-def on_deviation_detected(work: Work, event: Event) -> None:
-    detected = cast(events.DeviationDetected, event.message)
-    row = work.get(DEVIATION_ROWS, detected.deviation)
-    work.put(DEVIATION_ROWS, detected.deviation, lists.detected(row, detected))
+Judged = events.DeviationConfirmed | events.DeviationRejected
 
 
-def on_deviation_judged(work: Work, event: Event) -> None:
-    judged = cast(events.DeviationConfirmed | events.DeviationRejected, event.message)
-    row = work.get(DEVIATION_ROWS, judged.deviation)
-    work.put(DEVIATION_ROWS, judged.deviation, lists.judged(row, judged, moment_text(event.time)))
+def _deviation(event: Event) -> str:
+    return cast(events.DeviationDetected | Judged, event.message).deviation
 
 
-def on_capa_proposed(work: Work, event: Event) -> None:
-    proposed = cast(events.CapaProposed, event.message)
-    row = work.get(CAPA_ROWS, proposed.capa)
-    work.put(CAPA_ROWS, proposed.capa, lists.proposed(row, proposed, moment_text(event.time)))
+def _capa(event: Event) -> str:
+    return cast(events.CapaProposed | events.CapaApproved, event.message).capa
 
 
-def on_capa_approved(work: Work, event: Event) -> None:
-    approved = cast(events.CapaApproved, event.message)
-    row = work.get(CAPA_ROWS, approved.capa)
-    work.put(CAPA_ROWS, approved.capa, lists.approved(row, approved, moment_text(event.time)))
+def _detected(row: DeviationRow | None, event: Event) -> DeviationRow:
+    return lists.detected(row, cast(events.DeviationDetected, event.message))
+
+
+def _judged(row: DeviationRow | None, event: Event) -> DeviationRow:
+    return lists.judged(row, cast(Judged, event.message), moment_text(event.time))
+
+
+def _proposed(row: CapaRow | None, event: Event) -> CapaRow:
+    return lists.proposed(row, cast(events.CapaProposed, event.message), moment_text(event.time))
+
+
+def _approved(row: CapaRow | None, event: Event) -> CapaRow:
+    return lists.approved(row, cast(events.CapaApproved, event.message), moment_text(event.time))
+
+
+DETECTED = Row(DEVIATION_ROWS, _deviation, _detected)
+JUDGED = Row(DEVIATION_ROWS, _deviation, _judged)
+PROPOSED = Row(CAPA_ROWS, _capa, _proposed)
+APPROVED = Row(CAPA_ROWS, _capa, _approved)
