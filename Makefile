@@ -44,8 +44,8 @@ test: setup ## Run the tests [T=path]
 evidence: setup ## Render which test is evidence for which requirement
 	@$(BIN)/python -m deploy.local.evidence
 
-bench: setup ## Run the benchmarks [T=path]
-	@$(BIN)/python -m pytest -s -o python_files='bench_*.py' -o timeout=1800 $(or $(T),tests/bench)
+bench: setup ## Run the benchmarks, write docs/benchmarks.md [T=path]
+	@$(BIN)/python -m tests.bench $(T)
 
 lint: setup ## Check style, types, architecture and contracts
 	$(BIN)/ruff check

@@ -1,0 +1,74 @@
+"""One projector process of the kit: the latest reading of each lot.
+
+A whole service by the kit's composition root, with one projector and no API
+of its own; it tells its parent how many records it has folded.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass
+from typing import cast
+
+from pharmaloop.production.v1 import events_pb2 as production
+from services.kit.app import App, ServiceSpec, main
+from services.kit.envelope import Event
+from services.kit.runners.batch import projector
+from services.kit.store.kinds import Kind
+from services.kit.work import Work
+from tests.bench.framework.machine import tell
+from tests.bench.framework.sampler import start_from_environment
+
+_LOOK_SECONDS = 0.02
+
+
+@dataclass(frozen=True)
+class Latest:
+    """The newest reading of a lot."""
+
+    equipment: str
+    tag: str
+    value: float
+    at_ms: int
+
+
+LATEST: Kind[Latest] = Kind("latest", Latest)
+
+
+def on_readings_recorded(work: Work, event: Event) -> None:
+    batch = cast(production.ReadingsRecorded, event.message)
+    at_ms = batch.start.at.ToMilliseconds() + batch.offsets_ms[-1]
+    held = work.get(LATEST, batch.lot)
+    if held is None or held.at_ms <= at_ms:
+        reading = batch.tags[0]
+        work.put(LATEST, batch.lot, Latest(batch.equipment, reading.tag, reading.values[-1], at_ms))
+
+
+async def _watch(app: App) -> None:
+    """Tell how far it is whenever that has changed."""
+    told = -1
+    while True:
+        records = sum(runner.status.records for runner in app.runners)
+        if records != told:
+            told = records
+            tell("folded", records=records, at=time.time())
+        await asyncio.sleep(_LOOK_SECONDS)
+
+
+def _no_servicer(_app: App, _server: object) -> None:
+    """It has no API of its own."""
+
+
+SPEC = ServiceSpec(
+    name="bench",
+    rpc_names=(),
+    servicer=_no_servicer,
+    kinds=(LATEST,),
+    reactors=(projector("latest", {production.ReadingsRecorded: on_readings_recorded}),),
+    background=_watch,
+)
+
+if __name__ == "__main__":
+    start_from_environment()
+    main(SPEC)
