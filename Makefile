@@ -44,8 +44,8 @@ test: setup ## Run the tests [T=path]
 evidence: setup ## Render which test is evidence for which requirement
 	@$(BIN)/python -m deploy.local.evidence
 
-bench: setup ## Run the benchmarks, write docs/benchmarks.md [T=path]
-	@$(BIN)/python -m tests.bench $(T)
+bench: setup ## Run the benchmarks, write docs/benchmarks.md [T=path PROFILE=1]
+	@$(if $(PROFILE),BENCH_PROFILE=1) $(BIN)/python -m tests.bench $(T)
 
 lint: setup ## Check style, types, architecture and contracts
 	$(BIN)/ruff check

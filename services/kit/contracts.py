@@ -39,7 +39,9 @@ class Topic:
 
     def at(self, site: str) -> str:
         """The topic's name at a site."""
-        if _SITE in self.name and not site:
+        if _SITE not in self.name:
+            return self.name
+        if not site:
             raise Poison("NO_SITE", f"{self.name} exists once for each site, and no site was given")
         return self.name.replace(_SITE, site)
 
@@ -78,7 +80,7 @@ class Contract:
 
     def route(self, message: Message, site: str = "") -> tuple[str, str]:
         """Topic name and record key of an event."""
-        topic = self.topic_of(message.DESCRIPTOR.full_name)
+        topic = self.topic_of(event_type(type(message)))
         return topic.at(site), str(getattr(message, topic.key))
 
     def names_for(self, events: Iterator[str] | list[str] | set[str], site: str = "") -> tuple[str, ...]:
@@ -134,6 +136,13 @@ def contract() -> Contract:
     return Contract(topics, changelogs, {event: _class(event) for event in by_event}, by_event)
 
 
+#: Asked for with every event; a descriptor makes its name anew each time.
+_type_names: dict[type[Message], str] = {}
+
+
 def event_type(cls: type[Message]) -> str:
     """Full name of an event class."""
-    return str(cls.DESCRIPTOR.full_name)
+    name = _type_names.get(cls)
+    if name is None:
+        name = _type_names[cls] = str(cls.DESCRIPTOR.full_name)
+    return name

@@ -11,7 +11,7 @@ outside its `Work`.
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple, TypeVar
 
@@ -296,7 +296,7 @@ class Work:
 
     def copy(self, event: Event, topic: str, key: str) -> None:
         """Put the event, as it is, onto another topic of this service, under a case key."""
-        record = to_record(replace(event, key=key, case=key), topic)
+        record = to_record(event._replace(key=key, case=key), topic)
         id, place = derived_id("copy", topic, event.id), f"copy/{event.source}|{event.subject}"
         value = record.value or b""
         self.outbox.append(OutboxRow(id, place, event.seq or 0, topic, record.key, value, record.headers))

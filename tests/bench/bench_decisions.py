@@ -86,7 +86,8 @@ def _start(machine: Machine, name: str, *arguments: str, **variables: str) -> tu
 def _until_serving(address: str, child: Child) -> None:
     deadline = time.monotonic() + _READY_SECONDS
     while not is_serving(address):
-        assert child.process.poll() is None and time.monotonic() < deadline, "the service does not serve"
+        assert child.process.poll() is None, "the service ended"
+        assert time.monotonic() < deadline, "the service does not serve"
         time.sleep(0.05)
 
 
@@ -122,7 +123,9 @@ async def _raw_transactions(mongo: MongoSettings, in_flight: int, count: int) ->
             session.start_transaction(read_concern=SNAPSHOT, write_concern=MAJORITY),
         ):
             key = {"_id": str(number)}
-            await database.aggregate_.update_one(key, {"$set": {"v": 1, "s": "x"}}, upsert=True, session=session)
+            await database.aggregate_.update_one(
+                key, {"$set": {"v": 1, "s": "x"}}, upsert=True, session=session
+            )
             await database.outbox.insert_one({**key, "open": True, "value": b"x" * 100}, session=session)
 
     measured = await measure(call, count, in_flight)
@@ -153,6 +156,7 @@ def run(machine: Machine) -> list[Row]:
         echo.stop()
         child, address = _start(machine, "decider", PHARMALOOP_PRODUCTION_DATABASE="decider")
         _until_serving(address, child)
+        machine.profiled(child, "decisions", "Decisions through gRPC: the service")
         (rate, times), alone, pending = runner.run(_decisions(address))
         child.stop()
     _check(machine, "decider", pending)

@@ -32,16 +32,15 @@ def backlog(machine: Machine, count: int, first: int = 0, rate: int = 0, keys: i
 
 def produce(machine: Machine, count: int, first: int = 0, keys: int = facts.KEYS) -> None:
     done = backlog(machine, count, first, keys=keys).told("produced")
-    assert done["count"] == count and done["left"] == 0, f"the broker did not take every fact: {done}"
+    assert (done["count"], done["left"]) == (count, 0), f"the broker did not take every fact: {done}"
 
 
-def kit_projector(machine: Machine, database: str, group: str = "", instance: str = "0", **more: str) -> Child:
+def kit_projector(machine: Machine, database: str, group: str = "", instance: str = "0") -> Child:
     return machine.child(
         "kit_projector",
         PHARMALOOP_BENCH_DATABASE=database,
         PHARMALOOP_GROUP_PREFIX=f"{group or database}.",
         PHARMALOOP_BENCH_INSTANCE=instance,
-        **more,
     )
 
 
@@ -73,9 +72,12 @@ def check(machine: Machine, databases: Iterable[str], count: int, keys: int = fa
 def run(machine: Machine) -> list[Row]:
     produce(machine, COUNT)
     raw = machine.child("raw_projector", str(COUNT), str(RAW_BATCH))
+    machine.profiled(raw, "projector-raw", "Facts to a read model: the raw clients")
     told = until_folded(raw, COUNT)
     raw_rate, raw_database = rate_of(told), raw.told("done")["database"]
+    raw.stop()
     kit = kit_projector(machine, "kit")
+    machine.profiled(kit, "projector", "Facts to a read model: the kit's projector")
     kit_rate = rate_of(until_folded(kit, COUNT))
     check(machine, ["kit", raw_database], COUNT)
     keeps_up = sustained(machine, kit)

@@ -17,7 +17,7 @@ from typing import Any, cast
 import confluent_kafka as ck
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
-from services.kit.bus.protocol import Outgoing, Partition, Position, Record
+from services.kit.bus.protocol import Headers, Outgoing, Partition, Position, Record
 from services.kit.errors import Integrity, PharmaLoopError, Retryable
 from services.kit.log import get_logger
 from services.kit.settings import KafkaSettings
@@ -149,6 +149,16 @@ class KafkaProducer:
         self._thread.join(1.0)
 
 
+def _headers(raw: list[tuple[str, bytes | None]] | None) -> Headers:
+    """A header without a value is an empty one. Nearly all have one, and are not copied one by one."""
+    if raw is None:
+        return ()
+    for _, value in raw:
+        if value is None:
+            return tuple((name, value or b"") for name, value in raw)
+    return cast(Headers, tuple(raw))
+
+
 class KafkaConsumer:
     """Consumer of the classic group protocol that starts where it is told to."""
 
@@ -233,7 +243,7 @@ class KafkaConsumer:
             message.offset(),
             message.key(),
             message.value(),
-            tuple((name, value or b"") for name, value in message.headers() or ()),
+            _headers(message.headers()),
             message.timestamp()[1],
         )
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 Headers = tuple[tuple[str, bytes], ...]
@@ -29,8 +28,7 @@ class Position(NamedTuple):
     offset: int
 
 
-@dataclass(frozen=True)
-class Outgoing:
+class Outgoing(NamedTuple):
     """A record to publish; its partition follows from the key (murmur2)."""
 
     topic: str
@@ -39,8 +37,7 @@ class Outgoing:
     headers: Headers
 
 
-@dataclass(frozen=True)
-class Record:
+class Record(NamedTuple):
     """A record as it stands in the log; `timestamp_ms` is its CreateTime (wall)."""
 
     topic: str

@@ -6,8 +6,6 @@ from dataclasses import replace
 
 from services.kit.app import main
 from services.production.main import SPEC
-from tests.bench.framework.sampler import start_from_environment
 
 if __name__ == "__main__":
-    start_from_environment()
     main(replace(SPEC, reactors=()))

@@ -1,6 +1,6 @@
 """The yardstick of gRPC: the same message there and back, by grpc.aio alone.
 
-    python -m tests.bench.children.echo PORT
+python -m tests.bench.children.echo PORT
 """
 
 from __future__ import annotations
@@ -9,26 +9,29 @@ import asyncio
 import sys
 from typing import Any
 
+import grpc
 import uvloop
 from grpc import aio
 
 from pharmaloop.production.v1 import service_pb2 as api
-from pharmaloop.production.v1 import service_pb2_grpc as api_grpc
 from tests.bench.framework.machine import tell
 
 
-class _Echo(api_grpc.ProductionServiceServicer):
-    async def RegisterEquipment(
-        self, request: api.RegisterEquipmentRequest, context: Any
-    ) -> api.RegisterEquipmentResponse:
-        response = api.RegisterEquipmentResponse()
-        response.receipt.request_id = request.request_id
-        return response
+async def _echo(request: api.RegisterEquipmentRequest, _context: Any) -> api.RegisterEquipmentResponse:
+    response = api.RegisterEquipmentResponse()
+    response.receipt.request_id = request.request_id
+    return response
 
 
 async def _serve(port: int) -> None:
     server = aio.server()
-    api_grpc.add_ProductionServiceServicer_to_server(_Echo(), server)
+    handler = grpc.unary_unary_rpc_method_handler(
+        _echo,
+        request_deserializer=api.RegisterEquipmentRequest.FromString,
+        response_serializer=api.RegisterEquipmentResponse.SerializeToString,
+    )
+    name = "pharmaloop.production.v1.ProductionService"
+    server.add_registered_method_handlers(name, {"RegisterEquipment": handler})
     server.add_insecure_port(f"127.0.0.1:{port}")
     await server.start()
     tell("serving")

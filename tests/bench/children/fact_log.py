@@ -26,7 +26,6 @@ from services.kit.ids import derived_id
 from services.kit.settings import KafkaSettings, PlatformSettings, read_settings
 from tests.bench.framework import facts
 from tests.bench.framework.machine import tell
-from tests.bench.framework.sampler import start_from_environment
 
 #: The largest request of the API, and how many a busy service has in work.
 _CALL = 500
@@ -80,8 +79,8 @@ def _raw(count: int) -> float:
     )
     prepared = _prepared(count)
     message, id = prepared[0]
-    event = Event(id=id, source="/svc/production/fact", subject=message.lot, time=facts.time_of(0), message=message)
-    headers: Any = list(headers_of(event)) + [("pl_actor", b"bench")]
+    event = Event(id, "/svc/production/fact", message.lot, facts.time_of(0), message, actor="bench")
+    headers: Any = list(headers_of(event))
     delivered = 0
 
     def on_delivery(error: Any, _message: Any) -> None:
@@ -107,7 +106,6 @@ def _raw(count: int) -> float:
 
 def main() -> None:
     way, count = sys.argv[1], int(sys.argv[2])
-    start_from_environment()
     if way == "raw":
         seconds = _raw(count)
     else:

@@ -14,11 +14,9 @@ from typing import cast
 from pharmaloop.production.v1 import events_pb2 as production
 from services.kit.app import App, ServiceSpec, main
 from services.kit.envelope import Event
-from services.kit.runners.batch import projector
+from services.kit.runners.reactor import Row, projector
 from services.kit.store.kinds import Kind
-from services.kit.work import Work
 from tests.bench.framework.machine import tell
-from tests.bench.framework.sampler import start_from_environment
 
 _LOOK_SECONDS = 0.02
 
@@ -36,13 +34,17 @@ class Latest:
 LATEST: Kind[Latest] = Kind("latest", Latest)
 
 
-def on_readings_recorded(work: Work, event: Event) -> None:
+def lot_of(event: Event) -> str:
+    return cast(production.ReadingsRecorded, event.message).lot
+
+
+def newest(held: Latest | None, event: Event) -> Latest:
     batch = cast(production.ReadingsRecorded, event.message)
-    at_ms = batch.start.at.ToMilliseconds() + batch.offsets_ms[-1]
-    held = work.get(LATEST, batch.lot)
-    if held is None or held.at_ms <= at_ms:
-        reading = batch.tags[0]
-        work.put(LATEST, batch.lot, Latest(batch.equipment, reading.tag, reading.values[-1], at_ms))
+    at_ms = batch.start.at.seconds * 1000 + batch.start.at.nanos // 1_000_000 + batch.offsets_ms[-1]
+    if held is not None and held.at_ms > at_ms:
+        return held
+    reading = batch.tags[0]
+    return Latest(batch.equipment, reading.tag, reading.values[-1], at_ms)
 
 
 async def _watch(app: App) -> None:
@@ -65,10 +67,9 @@ SPEC = ServiceSpec(
     rpc_names=(),
     servicer=_no_servicer,
     kinds=(LATEST,),
-    reactors=(projector("latest", {production.ReadingsRecorded: on_readings_recorded}),),
+    reactors=(projector("latest", {production.ReadingsRecorded: Row(LATEST, lot_of, newest)}),),
     background=_watch,
 )
 
 if __name__ == "__main__":
-    start_from_environment()
     main(SPEC)

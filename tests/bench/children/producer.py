@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import sys
 import time
+from typing import Any
 
 import confluent_kafka as ck
 
@@ -50,9 +51,8 @@ def _send(producer: ck.Producer, index: int, keys: int) -> None:
     )
     while True:
         try:
-            producer.produce(
-                facts.TOPIC, key=message.lot, value=message.SerializeToString(), headers=list(headers_of(event))
-            )
+            headers: Any = list(headers_of(event))
+            producer.produce(facts.TOPIC, message.SerializeToString(), message.lot, headers=headers)
             return
         except BufferError:
             producer.poll(0.05)

@@ -25,7 +25,6 @@ from services.kit.settings import KafkaSettings, MongoSettings, read_settings
 from services.kit.store.mongo import MAJORITY, SNAPSHOT, client_options
 from tests.bench.framework import facts
 from tests.bench.framework.machine import tell
-from tests.bench.framework.sampler import start_from_environment
 
 Doc = dict[str, Any]
 
@@ -87,7 +86,8 @@ def _write(
         if first == 0:
             marks.bulk_write([InsertOne({"_id": partition, "next": end})], session=session)
         else:
-            done = marks.update_one({"_id": partition, "next": first}, {"$set": {"next": end}}, session=session)
+            held = {"_id": partition, "next": first}
+            done = marks.update_one(held, {"$set": {"next": end}}, session=session)
             assert done.matched_count == 1, "somebody else moved the watermark"
 
 
@@ -113,5 +113,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    start_from_environment()
     main()

@@ -23,13 +23,15 @@ from typing import Any
 from services.kit.bus.migrate import migrate
 from services.kit.settings import KafkaSettings, MongoSettings
 from services.kit.testing.engines import KafkaEngine, MongoEngine, free_port, running, tied_to_parent
+from tests.bench.framework.profile import Profile
 from tests.bench.framework.rows import ROOT
 
 SITE = "hospital-a"
 _LIBRARIES = ("confluent-kafka", "grpcio", "motor", "pymongo", "protobuf", "faust-streaming", "uvloop")
 #: Where a child writes what it has to tell.
 EVENTS_FD = "PHARMALOOP_BENCH_EVENTS_FD"
-PROFILE = "PHARMALOOP_BENCH_PROFILE"
+#: Set by `make bench PROFILE=1`.
+PROFILE = "BENCH_PROFILE"
 _STOP_SECONDS = 30.0
 
 
@@ -105,6 +107,11 @@ class Machine:
         self._stack.callback(child.stop)
         return child
 
+    def profiled(self, child: Child, name: str, title: str) -> None:
+        """From now on, where PROFILE=1 asks for it, note where the child's time goes."""
+        if os.environ.get(PROFILE):
+            child.profile(Profile(child.pid, name, self.folder / f"{name}.stacks"), title)
+
 
 class ChildFailed(RuntimeError):
     """A child ended before it told what was asked of it."""
@@ -113,16 +120,21 @@ class ChildFailed(RuntimeError):
 class Child:
     """A child process that tells its parent what happened, one JSON document a line."""
 
-    def __init__(self, name: str, arguments: tuple[str, ...], variables: dict[str, str], folder: Path) -> None:
+    def __init__(
+        self, name: str, arguments: tuple[str, ...], variables: dict[str, str], folder: Path
+    ) -> None:
         self.name = name
+        self._profile: Profile | None = None
+        self._title = ""
         self._log = folder / f"{name}-{os.urandom(3).hex()}.log"
         reading, writing = os.pipe()
         command = [sys.executable, "-m", f"tests.bench.children.{name}", *arguments]
+        path = f"{ROOT}:{ROOT / 'proto' / 'gen'}"
         with self._log.open("wb") as log:
             self.process = subprocess.Popen(
                 tied_to_parent(command),
                 cwd=ROOT,
-                env={**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'proto' / 'gen'}", **variables, EVENTS_FD: str(writing)},
+                env={**os.environ, "PYTHONPATH": path, **variables, EVENTS_FD: str(writing)},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -130,6 +142,9 @@ class Child:
             )
         os.close(writing)
         self._lines = os.fdopen(reading)
+
+    def profile(self, profile: Profile, title: str) -> None:
+        self._profile, self._title = profile, title
 
     @property
     def pid(self) -> int:
@@ -151,6 +166,9 @@ class Child:
 
     def stop(self) -> None:
         """Ask it to stop, then see that it does."""
+        if self._profile is not None:
+            self._profile.end(self._title)
+            self._profile = None
         if self.process.poll() is None:
             self.process.terminate()
             try:

@@ -9,9 +9,10 @@ from tests.bench.framework import rows
 MD_FILE = rows.ROOT / "docs" / "benchmarks.md"
 _HEAD = """# Benchmarks
 
-Written by `make bench` from [benchmarks.json](benchmarks.json); do not edit. Each row stands beside its yardstick: the
-raw clients doing the same work in the same run. Performance is never asserted: a benchmark fails only when the answer is
-wrong. Where the time goes, and why a target is missed, is in [performance.md](performance.md).
+Written by `make bench` from [benchmarks.json](benchmarks.json); do not edit. Each row stands beside its
+yardstick: the raw clients doing the same work in the same run. Performance is never asserted: a benchmark
+fails only when the answer is wrong. Where the time goes, and why a target is missed, is in
+[performance.md](performance.md).
 
 """
 

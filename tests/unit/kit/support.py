@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, TypeVar, cast
 
@@ -237,4 +237,4 @@ def ids(rows: Iterable[Any]) -> list[str]:
 
 
 def moved(event: Event, **fields: Any) -> Event:
-    return replace(event, **fields)
+    return event._replace(**fields)

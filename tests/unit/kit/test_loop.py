@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import pytest
 from hypothesis import given
@@ -37,7 +37,7 @@ LOOP: Loop[Heard] = Loop("safety", Heard, react)
 
 
 def cased(name: str, seq: int | None, **fields: str) -> Event:
-    return replace(lot_event(name, seq), case="case-1", **fields)  # type: ignore[arg-type]
+    return lot_event(name, seq)._replace(case="case-1", **fields)  # type: ignore[arg-type]
 
 
 @pytest.fixture
@@ -75,7 +75,7 @@ def test_an_older_version_of_a_source_is_dropped(driver: MemoryLoop[Heard]) -> N
 def test_sources_count_for_themselves(driver: MemoryLoop[Heard]) -> None:
     driver.take(cased("a", 5))
     driver.take(cased("b", 1))
-    driver.take(replace(cased("a", 1, source="/svc/elsewhere"), id="other"))
+    driver.take(cased("a", 1, source="/svc/elsewhere")._replace(id="other"))
     assert driver.cases["case-1"].state.ids == ("a-5", "b-1", "other")
 
 
@@ -87,7 +87,7 @@ def test_an_event_without_effects_repeats_none(driver: MemoryLoop[Heard]) -> Non
 
 def test_cases_are_apart(driver: MemoryLoop[Heard]) -> None:
     driver.take(cased("a", 1))
-    driver.take(replace(cased("a", 1), case="case-2"))
+    driver.take(cased("a", 1)._replace(case="case-2"))
     assert {case: held.state.ids for case, held in driver.cases.items()} == {
         "case-1": ("a-1",),
         "case-2": ("a-1",),

@@ -82,12 +82,14 @@ async def test_one_place_that_is_not_reached_is_enough_to_wait(bench: Bench) -> 
         await positions(bench).reached(vector([*stands, Position(LOT_TOPIC, 5, 0)]))
 
 
-async def test_positions_are_those_of_the_newest_generation(bench: Bench) -> None:
+async def test_positions_are_those_of_the_making_that_queries_read(bench: Bench) -> None:
     for generation, at in ((2, 5), (1, 90)):
         mark = Mark("rnd.test", generation, LOT_TOPIC, 0, at)
         bench.database.docs[MARKS.name][f"rnd.test|{generation}|{LOT_TOPIC}|0"] = MARKS.to_doc("m", 1, mark)
-    assert await positions(bench).of("rnd.test") == {Partition(LOT_TOPIC, 0): 5}
-    assert await positions(bench).all() == {"rnd.test": {Partition(LOT_TOPIC, 0): 5}}
+    assert await positions(bench).of("rnd.test") == {Partition(LOT_TOPIC, 0): 90}
+    swapped = Positions(bench.waiting, {"rnd.test": (LOT_TOPIC,)}, lambda runner: 2)
+    assert await swapped.of("rnd.test") == {Partition(LOT_TOPIC, 0): 5}
+    assert await swapped.all() == {"rnd.test": {Partition(LOT_TOPIC, 0): 5}}
     assert await positions(bench).of("rnd.unknown") == {}
 
 
