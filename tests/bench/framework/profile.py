@@ -21,11 +21,13 @@ from pathlib import Path
 from tests.bench.framework.rows import ROOT
 
 FOLDER = ROOT / "docs" / "profiles"
-_RATE = 200
+_RATE = 100
 _ROWS = 22
 _THREADS = 2
 _LINE = re.compile(r":\d+\)$")
 _THREAD = re.compile(r"^thread \(?(?:0x[0-9A-Fa-f]+|\d+)?\)?:? ?")
+#: A pool's thread that waits for work, which py-spy takes for busy.
+_IDLE = "_worker (concurrent/futures/thread.py)"
 #: Frames of the interpreter and of threads as such, which every stack has.
 _FRAME_OF_ALL = re.compile(r"\((threading|runpy|asyncio/runners|<frozen runpy>)")
 
@@ -47,7 +49,17 @@ class Profile:
         program = shutil.which("py-spy", path=str(Path(sys.executable).parent)) or shutil.which("py-spy")
         if program is None:
             raise SystemExit("bench: PROFILE=1 needs py-spy; run 'make setup'")
-        words = ["record", "--pid", str(pid), "--rate", str(_RATE), "--format", "raw", "--threads"]
+        words = [
+            "record",
+            "--pid",
+            str(pid),
+            "--rate",
+            str(_RATE),
+            "--format",
+            "raw",
+            "--threads",
+            "--nonblocking",
+        ]
         self._process = subprocess.Popen(
             [program, *words, "--output", str(raw)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
@@ -70,7 +82,9 @@ def stacks(lines: Iterable[str]) -> dict[str, Stacks]:
         first, *frames = [_LINE.sub(")", frame) for frame in stack.split(";")]
         thread = _THREAD.sub("", first).rstrip("0123456789_-") or first
         held = found.setdefault(thread, Stacks())
-        frames = [frame for frame in frames if not _FRAME_OF_ALL.search(frame)] or ["waiting"]
+        if frames and frames[-1].startswith(_IDLE):
+            continue
+        frames = [frame for frame in frames if not _FRAME_OF_ALL.search(frame)] or ["(event loop)"]
         held.samples += int(count)
         held.own[frames[-1]] += int(count)
         for frame in set(frames):
