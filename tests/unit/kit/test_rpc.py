@@ -40,6 +40,7 @@ from services.kit.rpc.errors import reason_of
 from services.kit.rpc.server import RpcServer
 from services.kit.rpc.status import StatusServicer
 from services.kit.runners.batch import RunnerState
+from services.kit.runners.notes import Making
 from services.kit.settings import ServiceSettings
 from services.kit.store.memory import AsyncMemoryStore, MemoryDatabase
 
@@ -318,7 +319,9 @@ async def test_a_port_in_use_is_named(server: Server) -> None:
 
 async def test_status_says_how_the_process_is(server: Server) -> None:
     state = RunnerState("rnd.insights", "running", lag=3, records=9, dead_letters=1, parked=2)
-    runner = SimpleNamespace(status=state, positions=lambda: {Partition("t", 1): 5, Partition("t", 0): 0})
+    making = Making("rnd.insights", 2)
+    places_now = {Partition("t", 1): 5, Partition("t", 0): 0}
+    runner = SimpleNamespace(status=state, making=making, positions=lambda: places_now)
     app: Any = SimpleNamespace(
         spec=SimpleNamespace(name="rnd"),
         version="1.2",
@@ -333,7 +336,7 @@ async def test_status_says_how_the_process_is(server: Server) -> None:
     assert 1 < answer.memory_mb < 4000
     (told,) = answer.runners
     assert (told.name, told.state, told.lag, told.parked_keys) == ("rnd.insights", "running", 3, 2)
-    assert (told.records, told.dead_letters) == (9, 1)
+    assert (told.records, told.dead_letters, told.generation) == (9, 1, 2)
     places = [(p.topic, p.partition, p.offset) for p in answer.positions.positions]
     assert places == [("t", 1, 4)], "the last offset that was folded"
     assert common_grpc.StatusServiceServicer in StatusServicer.__mro__
