@@ -107,6 +107,8 @@ class BatchRunner:
         self.making = Making(self.name, generation)
         self.status = RunnerState(self.name)
         self.paused = False
+        #: Of a database that was set back: below these offsets nothing is done that was done before.
+        self.restored: dict[Partition, int] = {}
         self._around = around
         self._follows = follows
         self._topics = reactor.topics(around.contract, around.site)
@@ -246,13 +248,23 @@ class BatchRunner:
 
     def _batch(self, txn: Transaction, records: list[Record]) -> list[str | None]:
         """For each record, the reason to dead-letter it, if there was one."""
-        scope = scope_of(self.reactor, self.making.generation, making=bool(self._follows))
+        scope = scope_of(
+            self.reactor,
+            self.making.generation,
+            making=bool(self._follows),
+            restored=self._has_happened(records),
+        )
         marks = self._marks(txn, records)
         reasons = self._fold.fold(txn, records, scope, self._flags)
         self._limit.check(reasons)
         txn.write(Plan(marks, ()))
         points.reached("batch.written")
         return reasons
+
+    def _has_happened(self, records: list[Record]) -> bool:
+        """May something of this have been done before the database was set back?"""
+        until = self.restored
+        return bool(until) and any(r.offset < until.get(Partition(r.topic, r.partition), 0) for r in records)
 
     def _burial(self, txn: Transaction, record: Record, bad: Poison) -> list[str | None]:
         graves = Graves(txn, self.making, [record], any_parked=self._flags.parked, emits=not self._follows)

@@ -1,0 +1,231 @@
+"""A database that is older than its own topics catches up before it takes commands.
+
+An event is on a topic only after its transaction was committed; so a topic that
+holds newer versions than the database means that the database was set back (a
+backup was restored, or it is new). The aggregates are brought up to date from
+their own events, which are noted as having happened; then the runners fold
+their inputs again, and what the topics show to have happened is not done, and
+not said, a second time.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from services.kit.bus.protocol import Bus, Partition, Record
+from services.kit.contracts import Contract
+from services.kit.envelope import Event, from_record
+from services.kit.errors import Integrity, Poison
+from services.kit.log import get_logger
+from services.kit.runners.notes import MARKS, Making, Mark
+from services.kit.store.kinds import Get, Kind, Plan, Read, Write
+from services.kit.store.protocol import Store, Transaction
+from services.kit.work import INBOX, Acted
+
+_log = get_logger("kit.recovery")
+_TAKE = 2000
+_TAKE_SECONDS = 1.0
+#: Silent turns after which the rest of a partition is taken to hold nothing of ours.
+_SILENT_TURNS = 20
+
+
+@dataclass(frozen=True)
+class Restored:
+    """The database was set back once; until here its runners fold what was folded before."""
+
+    ends: tuple[tuple[str, int, int], ...]
+
+    def until(self) -> dict[Partition, int]:
+        return {Partition(topic, number): end for topic, number, end in self.ends}
+
+
+RESTORED: Kind[Restored] = Kind("_restored", Restored)
+#: The one document.
+_LATEST = "latest"
+
+#: An aggregate: its kind's name and its id.
+_Place = tuple[str, str]
+
+
+@dataclass
+class OwnLog:
+    """The topics that a service says its own aggregates' events on."""
+
+    service: str
+    contract: Contract
+    bus: Bus
+    store: Store
+    kinds: Iterable[Kind[Any]]
+    sites: tuple[str, ...]
+    _waiting: dict[_Place, dict[int, Event]] = field(default_factory=lambda: defaultdict(dict))
+
+    def __post_init__(self) -> None:
+        self._aggregates = {kind.name: kind for kind in self.kinds if kind.evolve is not None}
+        self._making = Making(f"{self.service}.own")
+        self._log = self.bus.log()
+        self.topics = sorted(
+            name
+            for name, topic in self.contract.names(self.sites)
+            if topic.owner == self.service and topic.events
+        )
+
+    # -- where the database certainly is ----------------------------------
+
+    def note(self) -> None:
+        """Everything below the present ends is in the database: it was committed before it was published."""
+        if not self._aggregates:
+            return
+        ends = self._log.ends(self.topics)
+        self.store.transact(lambda txn: self._set(txn, ends))
+
+    def _set(self, txn: Transaction, ends: Mapping[Partition, int]) -> None:
+        reads = {p: Get(MARKS, self._making.mark(p)) for p in ends}
+        loaded = txn.load(reads.values())
+        writes = []
+        for partition, end in ends.items():
+            found = loaded[reads[partition]]
+            stands, base = (found[0].state.next, found[0].version) if found else (0, 0)
+            if end > stands:
+                mark = Mark(self._making.runner, 1, partition.topic, partition.number, end)
+                writes.append(Write(MARKS, self._making.mark(partition), base, base + 1, mark))
+        if writes:
+            txn.write(Plan(tuple(writes), ()))
+
+    def _behind(self) -> dict[Partition, tuple[int, int]]:
+        """(first, after last) of what the database is not known to hold, by partition."""
+        ends, starts = self._log.ends(self.topics), self._log.starts(self.topics)
+        reads = {p: Get(MARKS, self._making.mark(p)) for p in ends}
+        loaded = self.store.transact(lambda txn: txn.load(reads.values()))
+        behind = {}
+        for partition, end in ends.items():
+            found = loaded[reads[partition]]
+            first = max(found[0].state.next if found else 0, starts[partition])
+            if first < end:
+                behind[partition] = (first, end)
+        return behind
+
+    # -- catching up --------------------------------------------------------
+
+    def catch_up(self) -> int:
+        """Bring the aggregates up to date from their own events; answers how many events were lacking.
+
+        Integrity when an event between the database and the topic is nowhere.
+        """
+        behind = self._behind() if self._aggregates else {}
+        if not behind:
+            return 0
+        lacking = sum(self._take_in(records) for records in self._read(behind))
+        missing = [place for place, held in self._waiting.items() if held]
+        if missing:
+            kind, id = missing[0]
+            first = min(self._waiting[missing[0]])
+            raise Integrity(
+                f"{self.service}: the topics hold version {first} of {kind} {id!r}, and the versions between "
+                "the database and it are nowhere: restore a newer backup"
+            )
+        self.note()
+        return lacking
+
+    def _read(self, behind: dict[Partition, tuple[int, int]]) -> Iterable[list[Record]]:
+        reader = self.bus.reader({partition: first for partition, (first, _) in behind.items()})
+        left = {partition: end for partition, (_, end) in behind.items()}
+        silent = 0
+        try:
+            while left and silent < _SILENT_TURNS:
+                records = reader.take(_TAKE, _TAKE_SECONDS)
+                silent = 0 if records else silent + 1
+                for record in records:
+                    partition = Partition(record.topic, record.partition)
+                    if record.offset + 1 >= left.get(partition, 0):
+                        left.pop(partition, None)
+                yield records
+        finally:
+            reader.close()
+        if left:
+            raise Integrity(
+                f"{self.service}: {len(left)} partitions of its own topics cannot be read to the end"
+            )
+
+    def _take_in(self, records: list[Record]) -> int:
+        touched: set[_Place] = set()
+        for record in records:
+            event = self._own(record)
+            if event is not None and event.seq is not None:
+                place = (event.source.rsplit("/", 1)[1], event.subject)
+                self._waiting[place].setdefault(event.seq, event)
+                touched.add(place)
+        if not touched:
+            return 0
+        before, after = self.store.transact(lambda txn: self._apply(txn, sorted(touched)))
+        for place, version in after.items():
+            held = self._waiting[place]
+            self._waiting[place] = {seq: event for seq, event in held.items() if seq > version}
+        return sum(after[place] - before[place] for place in after)
+
+    def _own(self, record: Record) -> Event | None:
+        """The record as an event of an aggregate of this service, if it is one."""
+        try:
+            event = from_record(self.contract, record)
+        except Poison:
+            return None  # whoever folds the topic dead-letters it
+        service, _, kind = event.source.removeprefix("/svc/").partition("/")
+        return event if service == self.service and kind in self._aggregates else None
+
+    def _apply(self, txn: Transaction, places: list[_Place]) -> tuple[dict[_Place, int], dict[_Place, int]]:
+        """Evolve what the database lacks of these aggregates, up to the first version that is missing.
+
+        Answers their versions before and after.
+        """
+        states = {place: Get(self._aggregates[place[0]], place[1]) for place in places}
+        loaded = txn.load(states.values())
+        before: dict[_Place, int] = {}
+        after: dict[_Place, int] = {}
+        writes: list[Write] = []
+        acted: set[str] = set()
+        for place, get in states.items():
+            assert get.kind.evolve is not None
+            found = loaded[get]
+            state, version = (found[0].state, found[0].version) if found else (None, 0)
+            before[place] = version
+            while (event := self._waiting[place].get(version + 1)) is not None:
+                state, version = get.kind.evolve(state, event.message), version + 1
+                acted.add(event.id)
+                if event.cause:
+                    acted.add(f"{place[0]}/{place[1]}|{event.cause}")
+            after[place] = version
+            if version > before[place]:
+                writes.append(Write(get.kind, get.id, before[place], version, state))
+        txn.write(Plan((*writes, *self._acted(txn, acted)), ()))
+        return before, after
+
+    def _acted(self, txn: Transaction, ids: set[str]) -> list[Write]:
+        reads: list[Read] = [Get(INBOX, id) for id in sorted(ids)]
+        loaded = txn.load(reads)
+        return [
+            Write(INBOX, read.id, 0, 1, Acted())
+            for read in reads
+            if isinstance(read, Get) and not loaded[read]
+        ]
+
+
+def note_restored(store: Store, ends: Mapping[Partition, int]) -> Restored:
+    """From now on the topics, up to these ends, are evidence of what happened before."""
+    restored = Restored(tuple((p.topic, p.number, end) for p, end in sorted(ends.items())))
+
+    def work(txn: Transaction) -> None:
+        found = txn.load([Get(RESTORED, _LATEST)])[Get(RESTORED, _LATEST)]
+        base = found[0].version if found else 0
+        txn.write(Plan((Write(RESTORED, _LATEST, base, base + 1, restored),), ()))
+
+    store.transact(work)
+    return restored
+
+
+def restored_of(store: Store) -> Restored | None:
+    """What a restore has left to be passed, if there ever was one."""
+    get = Get(RESTORED, _LATEST)
+    found = store.transact(lambda txn: txn.load([get]))[get]
+    return found[0].state if found else None

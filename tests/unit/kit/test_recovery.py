@@ -1,0 +1,132 @@
+"""A database that was set back: brought up to date from its own topics, and nothing happens twice."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+
+import pytest
+
+from pharmaloop.production.v1 import events_pb2 as production
+from pharmaloop.rnd.v1 import events_pb2 as rnd
+from services.kit.contracts import contract
+from services.kit.envelope import Event, to_record
+from services.kit.errors import Integrity
+from services.kit.recovery import OwnLog, note_restored, restored_of
+from services.kit.work import Work
+from tests.unit.kit.support import INSIGHT_TOPIC, LOT, NOON, Bench, lot_event, note_lot
+
+EVENTS = {production.LotStarted: note_lot}
+
+
+def note_each(work: Work, event: Event) -> None:
+    """Acts on the aggregate whatever it holds: only the kit keeps it from acting twice."""
+    work.apply(LOT, event.key, rnd.InsightRecorded(insight=event.key))
+
+
+LOTS = [f"m/item/G/{n}" for n in range(12)]
+
+
+@pytest.fixture
+def bench() -> Bench:
+    return Bench()
+
+
+def own(bench: Bench) -> OwnLog:
+    return OwnLog("rnd", contract(), bench.bus, bench.store, (LOT,), ("hospital-a",))
+
+
+async def publish(bench: Bench) -> None:
+    relay = bench.relay()
+    while await relay.publish_once():
+        pass
+
+
+def aggregate_event(id: str, seq: int) -> Event:
+    message = rnd.InsightRecorded(insight=id)
+    return Event(f"{id}-{seq}", "/svc/rnd/lot", id, NOON, message, id, seq)
+
+
+async def told(bench: Bench) -> list[str]:
+    await publish(bench)
+    return sorted(event.id for event in bench.read(INSIGHT_TOPIC))
+
+
+async def test_an_older_database_gets_its_aggregates_back_and_says_nothing_again(bench: Bench) -> None:
+    bench.send(*(lot_event(lot, 1) for lot in LOTS[:5]))
+    turner = bench.turner({production.LotStarted: note_each})
+    turner.turn()
+    await publish(bench)
+    own(bench).note()
+    backup = deepcopy((dict(bench.database.docs), bench.database.outbox, bench.database.published))
+    bench.send(*(lot_event(lot, 1) for lot in LOTS[5:]))
+    turner.turn()
+    before, said = (bench.states(LOT), bench.versions(LOT)), await told(bench)
+    assert len(said) == len(LOTS)
+
+    docs, bench.database.outbox, bench.database.published = backup
+    bench.database.docs.clear()
+    bench.database.docs.update(docs)
+    assert len(bench.states(LOT)) == 5
+    recovery = own(bench)
+    assert recovery.catch_up() == len(LOTS) - 5
+    assert (bench.states(LOT), bench.versions(LOT)) == before
+    assert recovery.catch_up() == 0, "it is up to date now"
+    restored = note_restored(bench.store, bench.bus.log().ends(turner.runner.topics))
+    # The runner folds again what it had folded after the backup was made.
+    again = bench.turner({production.LotStarted: note_each})
+    again.runner.restored = restored.until()
+    assert again.turn() == len(LOTS) - 5
+    assert (bench.states(LOT), bench.versions(LOT)) == before
+    assert await told(bench) == said
+    bench.send(lot_event(LOTS[0], 2))
+    again.turn()
+    assert len(await told(bench)) == len(said) + 1, "what is new is done"
+
+
+async def test_what_comes_after_a_restore_has_its_effect(bench: Bench) -> None:
+    bench.send(lot_event(LOTS[0], 1))
+    bench.turner(EVENTS).turn()
+    assert len(await told(bench)) == 1
+    bench.database.docs.clear()
+    bench.database.outbox.clear()
+    bench.database.published.clear()
+    assert own(bench).catch_up() == 1, "a new database takes its aggregates from the topic"
+    note_restored(bench.store, bench.bus.log().ends([INSIGHT_TOPIC]))
+    bench.send(lot_event(LOTS[1], 1))
+    bench.turner(EVENTS).turn()
+    assert set(bench.states(LOT)) == set(LOTS[:2])
+    assert len(await told(bench)) == 2
+
+
+def test_versions_are_put_in_order_and_repeats_passed_over(bench: Bench) -> None:
+    # One aggregate may speak on several topics: its versions come in any order across partitions.
+    for seq in (2, 1, 1, 3, 2):
+        bench.bus.append(to_record(aggregate_event(LOTS[0], seq), INSIGHT_TOPIC))
+    assert own(bench).catch_up() == 3
+    assert bench.versions(LOT) == {LOTS[0]: 3}
+    assert len(bench.states(LOT)[LOTS[0]].happened) == 3
+
+
+def test_a_version_that_is_nowhere_stops_the_service(bench: Bench) -> None:
+    for seq in (1, 3):
+        bench.bus.append(to_record(aggregate_event(LOTS[0], seq), INSIGHT_TOPIC))
+    with pytest.raises(Integrity, match=r"version 3 of lot .* newer backup"):
+        own(bench).catch_up()
+
+
+def test_what_others_say_and_garbage_are_not_its_own(bench: Bench) -> None:
+    bench.send_raw("k", b"\xff", (("x", b"1"),), topic=INSIGHT_TOPIC)
+    foreign = aggregate_event(LOTS[0], 1)._replace(source="/svc/production/lot")
+    bench.bus.append(to_record(foreign, INSIGHT_TOPIC))
+    fact = aggregate_event(LOTS[1], 1)._replace(seq=None)
+    bench.bus.append(to_record(fact, INSIGHT_TOPIC))
+    assert own(bench).catch_up() == 0
+    assert bench.states(LOT) == {}
+
+
+def test_what_a_restore_left_to_pass_is_remembered(bench: Bench) -> None:
+    assert restored_of(bench.store) is None
+    ends = bench.bus.log().ends([INSIGHT_TOPIC])
+    noted = note_restored(bench.store, ends)
+    assert restored_of(bench.store) == noted
+    assert noted.until() == ends
