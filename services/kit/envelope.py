@@ -20,8 +20,6 @@ from services.kit.errors import Poison
 _SPEC_VERSION = ("ce_specversion", b"1.0")
 _CONTENT_TYPE = ("content-type", b"application/protobuf")
 _OPTIONAL = ("pl_cause", "pl_case", "pl_run", "pl_actor", "pl_org", "pl_policy")
-#: What is read of a record, in this order.
-_READ = ("ce_id", "ce_source", "ce_type", "ce_time", "ce_subject", "traceparent", "pl_seq", *_OPTIONAL)
 #: Seeded by the system: a system call for each id would cost as much as all the other headers.
 _traces = random.Random(secrets.randbits(256))
 #: A version of more digits fits no 64-bit column.
@@ -95,21 +93,11 @@ def to_record(event: Event, topic: str) -> Outgoing:
     return Outgoing(topic, event.key.encode(), event.message.SerializeToString(), headers_of(event))
 
 
-def _texts(headers: dict[str, bytes]) -> list[str]:
-    """What `_READ` names, as text; empty where it is missing."""
+def _text(headers: dict[str, bytes], name: str) -> str:
     try:
-        return [headers.get(name, b"").decode() for name in _READ]
+        return headers.get(name, b"").decode()
     except UnicodeDecodeError:
-        name = next(name for name in _READ if not _is_text(headers.get(name, b"")))
         raise Poison("BAD_HEADER", f"header {name} is not UTF-8") from None
-
-
-def _is_text(value: bytes) -> bool:
-    try:
-        value.decode()
-    except UnicodeDecodeError:
-        return False
-    return True
 
 
 def _required(name: str, value: str) -> str:
@@ -159,23 +147,54 @@ def type_of(record: Record) -> str:
 
 def from_record(contract: Contract, record: Record) -> Event:
     """The event of a record; Poison says what is wrong with it."""
-    id, source, type_name, time, subject, trace, seq, *optional = _texts(dict(record.headers))
-    cause, case, run, actor, org, policy = optional
+    headers = dict(record.headers)
+    try:
+        time = datetime.fromisoformat(headers["ce_time"].decode())
+        cls = contract.classes[headers["ce_type"].decode()]
+        if time.tzinfo is None or record.value is None or not (headers["ce_id"] and headers["ce_source"]):
+            raise ValueError
+        return Event(
+            headers["ce_id"].decode(),
+            headers["ce_source"].decode(),
+            headers["ce_subject"].decode() if "ce_subject" in headers else "",
+            time,
+            cls.FromString(record.value),
+            record.key.decode() if record.key else "",
+            _seq(headers["pl_seq"].decode()) if "pl_seq" in headers else None,
+            headers["pl_cause"].decode() if "pl_cause" in headers else "",
+            headers["pl_case"].decode() if "pl_case" in headers else "",
+            headers["pl_run"].decode() if "pl_run" in headers else "",
+            headers["pl_actor"].decode() if "pl_actor" in headers else "",
+            headers["pl_org"].decode() if "pl_org" in headers else "",
+            headers["pl_policy"].decode() if "pl_policy" in headers else "",
+            headers["traceparent"].decode() if "traceparent" in headers else "",
+            record.topic,
+            record.partition,
+            record.offset,
+            datetime.fromtimestamp(record.timestamp_ms / 1000, UTC),
+        )
+    except (KeyError, ValueError, DecodeError):
+        # The straight way is for what is well-formed, nearly everything; this one says what is not.
+        return _checked(contract, record, headers)
+
+
+def _checked(contract: Contract, record: Record, headers: dict[str, bytes]) -> Event:
+    """The event of a record, header by header; Poison names the first one that is wrong."""
     return Event(
-        id=_required("ce_id", id),
-        source=_required("ce_source", source),
-        subject=subject,
-        time=_time(_required("ce_time", time)),
-        message=_message(contract, _required("ce_type", type_name), record.value),
+        id=_required("ce_id", _text(headers, "ce_id")),
+        source=_required("ce_source", _text(headers, "ce_source")),
+        subject=_text(headers, "ce_subject"),
+        time=_time(_required("ce_time", _text(headers, "ce_time"))),
+        message=_message(contract, _required("ce_type", _text(headers, "ce_type")), record.value),
         key=(record.key or b"").decode(errors="replace"),
-        seq=_seq(seq),
-        cause=cause,
-        case=case,
-        run=run,
-        actor=actor,
-        org=org,
-        policy=policy,
-        trace=trace,
+        seq=_seq(_text(headers, "pl_seq")),
+        cause=_text(headers, "pl_cause"),
+        case=_text(headers, "pl_case"),
+        run=_text(headers, "pl_run"),
+        actor=_text(headers, "pl_actor"),
+        org=_text(headers, "pl_org"),
+        policy=_text(headers, "pl_policy"),
+        trace=_text(headers, "traceparent"),
         topic=record.topic,
         partition=record.partition,
         offset=record.offset,
