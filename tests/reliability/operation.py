@@ -28,7 +28,7 @@ from services.kit.rpc.client import metadata, sync_channel
 from services.kit.testing.engines import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
-PATIENCE = 60.0
+PATIENCE = 90.0
 
 
 def make_certificate(folder: Path) -> tuple[Path, Path]:

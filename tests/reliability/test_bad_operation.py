@@ -38,6 +38,9 @@ from services.kit.testing.service import environment
 from services.rnd.main import SPEC
 from tests.reliability.operation import PATIENCE, Process, alive, make_certificate, process
 
+# Engines of its own and many processes: slow where the machine is busy.
+pytestmark = pytest.mark.timeout(400)
+_START_SECONDS = 200.0
 #: A password that may be seen nowhere.
 PASSWORD = "pass-word-4711"
 CAPA = "pharmaloop.production.capa.v1"
@@ -63,13 +66,16 @@ def engines() -> Iterator[Engines]:
         secured = SecuredListeners(free_port(), {"rnd": PASSWORD}, free_port(), store)
         kafka = KafkaEngine(folder / "kafka", free_port(), free_port(), secured=secured)
         first = MongoEngine(folder / "mongod", free_port())
-        with running(first, folder / "first.log"), MongoClient[Any](first.uri) as client:
+        with (
+            running(first, folder / "first.log", timeout=_START_SECONDS),
+            MongoClient[Any](first.uri) as client,
+        ):
             client.admin.command("createUser", "rnd", pwd=PASSWORD, roles=["root"])
             client.admin.command("createUser", "reader", pwd=PASSWORD, roles=["readAnyDatabase"])
         asking = MongoEngine(folder / "mongod", free_port(), ("rnd", PASSWORD))
         alone = MongoEngine(folder / "alone", free_port(), replica_set=False)
         for engine in (kafka, asking, alone):
-            stack.enter_context(running(engine, folder / f"{engine.port}.log"))
+            stack.enter_context(running(engine, folder / f"{engine.port}.log", timeout=_START_SECONDS))
         migrate(KafkaSettings(bootstrap_servers=kafka.bootstrap), ("hospital-a",))
         yield Engines(
             plain=kafka.bootstrap,
@@ -256,7 +262,7 @@ def test_a_wrong_engine_setting_is_named_with_its_remedy(
 @contextmanager
 def own_broker(folder: Path) -> Iterator[tuple[str, AdminClient]]:
     engine = KafkaEngine(folder / "kafka", free_port(), free_port())
-    with running(engine, folder / "kafka.log"):
+    with running(engine, folder / "kafka.log", timeout=_START_SECONDS):
         yield engine.bootstrap, AdminClient({"bootstrap.servers": engine.bootstrap})
 
 
@@ -465,7 +471,6 @@ def test_a_frozen_process_lets_its_heartbeat_age(engines: Engines, tmp_path: Pat
     assert not file.exists()
 
 
-@pytest.mark.timeout(300)
 def test_engines_may_come_late_and_go_and_come_back(tmp_path: Path) -> None:
     """The service waits for both, says which it lacks when one goes, and is ready again by itself."""
     kafka = KafkaEngine(tmp_path / "kafka", free_port(), free_port())
@@ -479,18 +484,18 @@ def test_engines_may_come_late_and_go_and_come_back(tmp_path: Path) -> None:
     log = tmp_path / "engines.log"
     with process(values, tmp_path) as rnd, ExitStack() as stack:
         rnd.wait("waiting", lambda: bool(rnd.lines("waiting to start")))
-        broker = stack.enter_context(running(kafka, log))
+        broker = stack.enter_context(running(kafka, log, timeout=_START_SECONDS))
         migrate(KafkaSettings(bootstrap_servers=kafka.bootstrap), ("hospital-a",))
-        with running(mongod, log):
+        with running(mongod, log, timeout=_START_SECONDS):
             rnd.wait_ready()
             os.kill(broker.pid, signal.SIGKILL)
             broker.wait()
             assert "KAFKA_BOOTSTRAP_SERVERS" in rnd.wait_reason("kafka: no Kafka answers")
-            stack.enter_context(running(kafka, log))
+            stack.enter_context(running(kafka, log, timeout=_START_SECONDS))
             rnd.wait_ready()
         rnd.wait_reason("database: the database does not answer")
         assert alive(tmp_path / "state" / "alive" / "rnd-0.json", 60)[0] == 0, "a restart would not help"
-        with running(mongod, log):
+        with running(mongod, log, timeout=_START_SECONDS):
             rnd.wait_ready()
         assert "Traceback" not in rnd.output()
 
