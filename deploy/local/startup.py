@@ -145,8 +145,8 @@ class Stack:
     def _check_given_engines(self) -> None:
         if "KAFKA_BOOTSTRAP_SERVERS" in self.plan.environment and not _kafka_answers(self.plan.bootstrap):
             raise StackError(
-                f"KAFKA_BOOTSTRAP_SERVERS={self.plan.bootstrap}: no Kafka answers there that takes the KAFKA_* "
-                "settings; 'python -m services.kit.bus.migrate' says why"
+                f"KAFKA_BOOTSTRAP_SERVERS={self.plan.bootstrap}: no Kafka answers there that takes the "
+                "KAFKA_* settings; 'python -m services.kit.bus.migrate' says why"
             )
         if "MONGODB_URI" in self.plan.environment and not _mongodb_answers(self.plan.mongodb_uri):
             raise StackError("MONGODB_URI: no MongoDB answers there that takes these credentials")
