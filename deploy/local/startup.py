@@ -22,6 +22,9 @@ from pymongo.errors import PyMongoError
 from deploy.local.health import health
 from deploy.local.plan import MIGRATE, SERVICES, WORLD, Plan
 from deploy.local.supervised import Supervisor
+from services.kit.bus.kafka import client_config
+from services.kit.errors import Invalid
+from services.kit.settings import KafkaSettings, read_settings
 from services.kit.testing.engines import HOST, EngineError, check_port, last_lines
 
 ENGINE_SECONDS = 60
@@ -141,7 +144,10 @@ class Stack:
 
     def _check_given_engines(self) -> None:
         if "KAFKA_BOOTSTRAP_SERVERS" in self.plan.environment and not _kafka_answers(self.plan.bootstrap):
-            raise StackError(f"KAFKA_BOOTSTRAP_SERVERS={self.plan.bootstrap}: no Kafka answers there")
+            raise StackError(
+                f"KAFKA_BOOTSTRAP_SERVERS={self.plan.bootstrap}: no Kafka answers there that takes the "
+                "KAFKA_* settings; 'python -m services.kit.bus.migrate' says why"
+            )
         if "MONGODB_URI" in self.plan.environment and not _mongodb_answers(self.plan.mongodb_uri):
             raise StackError("MONGODB_URI: no MongoDB answers there that takes these credentials")
 
@@ -162,10 +168,11 @@ class Stack:
 
 
 def _kafka_answers(bootstrap: str) -> bool:
-    admin = AdminClient({"bootstrap.servers": bootstrap, "log_level": 0, "error_cb": lambda error: None})
     try:
-        admin.list_topics(timeout=GIVEN_ENGINE_SECONDS)
-    except KafkaException:
+        settings = read_settings(KafkaSettings).model_copy(update={"bootstrap_servers": bootstrap})
+        config = {**client_config(settings, "stack"), "error_cb": lambda error: None}
+        AdminClient(config).list_topics(timeout=GIVEN_ENGINE_SECONDS)
+    except (KafkaException, Invalid):
         return False
     return True
 

@@ -15,7 +15,15 @@ from services.cli.session import Session, table
 from services.kit.rpc.client import metadata
 
 _SECONDS = 3.0
-DOWN: dict[str, Any] = {"health": "down", "lag": None, "memory_mb": None, "version": None, "runners": []}
+DOWN: dict[str, Any] = {
+    "health": "down",
+    "lag": None,
+    "memory_mb": None,
+    "version": None,
+    "runners": [],
+    "not_ready": [],
+    "contract": None,
+}
 
 
 @click.command()
@@ -41,7 +49,8 @@ def _ask(session: Session, name: str) -> dict[str, Any]:
             api.GetStatusRequest(), timeout=_SECONDS, metadata=metadata(session.actor)
         )
     except grpc.RpcError as error:
-        return {**DOWN, "detail": error.code().name}
+        why = f"no answer ({error.code().name}): its log says why it does not run"
+        return {**DOWN, "detail": error.code().name, "not_ready": [why]}
     return {
         "health": answer.health,
         "lag": sum(runner.lag for runner in answer.runners),
@@ -49,6 +58,8 @@ def _ask(session: Session, name: str) -> dict[str, Any]:
         "version": answer.version,
         "outbox_waiting": answer.outbox_waiting,
         "runners": [plain(runner) for runner in answer.runners],
+        "not_ready": list(answer.not_ready),
+        "contract": answer.contract,
     }
 
 
@@ -62,11 +73,16 @@ def _print(out: Console, session: Session, services: dict[str, dict[str, Any]]) 
             _shown(service["memory_mb"]),
             _shown(service["version"]),
             ", ".join(f"{runner['name']} {runner['state']}" for runner in service["runners"]),
+            "\n".join(service["not_ready"]),
         ]
         for name, service in services.items()
     ]
-    columns = ["service", "health", "grpc", "lag", "memory MB", "version", "runners"]
+    columns = ["service", "health", "grpc", "lag", "memory MB", "version", "runners", "why not ready"]
     out.print(table("Services", columns, rows))
+    builds = {service["contract"]: name for name, service in services.items() if service["contract"]}
+    if len(builds) > 1:
+        told = ", ".join(f"{name} has {contract}" for contract, name in sorted(builds.items()))
+        out.print(f"\nThe services were built with different contracts ({told}): upgrade all to the newest.")
     where = session.endpoints.document()
     out.print(f"\nkafka    {where['kafka'] or 'not known'}\nmongodb  {where['mongodb'] or 'not known'}")
 

@@ -24,12 +24,16 @@ from google.protobuf.internal import api_implementation
 from services.kit import log, points
 from services.kit.bus.kafka import KafkaBus
 from services.kit.bus.protocol import Producer
-from services.kit.clock import PlatformClock, load_clock, wall_now
+from services.kit.bus.register import digest_of
+from services.kit.bus.watched import WatchedProducer
+from services.kit.clock import PlatformClock, wall_now
 from services.kit.contracts import Contract, contract
-from services.kit.errors import PharmaLoopError
+from services.kit.errors import Integrity, Invalid, PharmaLoopError, Retryable
 from services.kit.facts import FactLog
 from services.kit.metrics import Metrics
 from services.kit.positions import Positions
+from services.kit.presence import Usurped
+from services.kit.readiness import Readiness
 from services.kit.relay import LEASES, Relay
 from services.kit.rpc.operations import add_operations
 from services.kit.rpc.server import RpcServer
@@ -48,8 +52,11 @@ from services.kit.settings import (
     PlatformSettings,
     ServiceSettings,
     read_settings,
+    service_prefix,
     service_settings,
 )
+from services.kit.startup.checks import Ground, Plan, prepare
+from services.kit.startup.database import explained
 from services.kit.store.kinds import Kind
 from services.kit.store.mongo import MongoStore
 from services.kit.store.motor_db import MotorStore
@@ -60,6 +67,8 @@ _OF_EVERY_SERVICE = ("pharmaloop.common.v1.StatusService", "pharmaloop.common.v1
 ROLES = ("api", "worker", "relay", "all")
 _HEALTH_SECONDS = 0.1
 _DRAIN_SECONDS = 15.0
+#: sysexits.h: a person has to change the configuration; or: the same start may succeed later.
+EXIT_CONFIG, EXIT_LATER = 78, 75
 Background = Callable[["App"], Awaitable[None]]
 
 
@@ -108,6 +117,8 @@ class App:
     makings: Makings
     started: datetime
     version: str
+    readiness: Readiness
+    contract_digest: str
     ready: bool = False
 
     @property
@@ -124,25 +135,48 @@ def _version() -> str:
 
 
 async def connect(spec: ServiceSpec, role: str = "all") -> App:
-    """Connect a service's adapters. Raises with the setting's name and the remedy."""
+    """Check what the service stands on and connect its adapters.
+
+    Raises with the setting's name and the remedy.
+    """
     assert api_implementation.Type() == "upb", "the C runtime of protobuf is missing"
     settings = service_settings(spec.name, spec.settings)
     platform = read_settings(PlatformSettings)
     kafka, mongo = read_settings(KafkaSettings), read_settings(MongoSettings)
     site = getattr(settings, "site", "")
     database = settings.database or "_".join(["pharmaloop", spec.name, *([site] if site else [])])
-    clock, metrics, bus = load_clock(platform.state_dir), Metrics(spec.name), KafkaBus(kafka, spec.name)
-    client = f"{database}-{role}-{settings.instance}"
-    store, batch_store = MotorStore(mongo, database, client), MongoStore(mongo, database, client)
-    producer = bus.producer()
-    if abandoned := await asyncio.to_thread(batch_store.end_abandoned):
+    reads = {topic for reactor in spec.reactors for topic in reactor.topics(contract(), site)}
+    plan = Plan(
+        service=spec.name,
+        site=site,
+        role=role,
+        settings=settings,
+        platform=platform,
+        kafka=kafka,
+        mongo=mongo,
+        database=database,
+        contract=contract(),
+        reads=tuple(sorted(reads)),
+    )
+    return await _assemble(spec, plan, await prepare(plan))
+
+
+async def _assemble(spec: ServiceSpec, plan: Plan, ground: Ground) -> App:
+    settings, platform, site, clock = plan.settings, plan.platform, plan.site, ground.clock
+    metrics, bus = Metrics(spec.name), KafkaBus(plan.kafka, spec.name)
+    client = f"{plan.database}-{plan.role}-{settings.instance}"
+    store = MotorStore(plan.mongo, plan.database, client)
+    batch_store = MongoStore(plan.mongo, plan.database, client)
+    producer = WatchedProducer(bus.producer())
+    if abandoned := await explained(asyncio.to_thread(batch_store.end_abandoned), plan.database):
         _log.warning("transactions of a killed process ended", transactions=abandoned)
-    await store.prepare([*spec.kinds, *NOTES, LETTERS, STEPS, ANSWERS, LEASES])
+    kinds = [*spec.kinds, *NOTES, LETTERS, STEPS, ANSWERS, LEASES]
+    await explained(store.prepare(kinds), plan.database)
     relay = Relay(store, producer, clock, metrics, f"{spec.name}-{settings.instance}-{os.getpid()}")
     around = Surroundings(
         spec.name,
         site,
-        contract(),
+        ground.contract,
         bus,
         batch_store,
         metrics,
@@ -150,16 +184,25 @@ async def connect(spec: ServiceSpec, role: str = "all") -> App:
         platform.group_prefix,
         settings.instance,
     )
-    makings = Makings(spec.reactors, around, store, works=role in ("worker", "all"))
+    makings = Makings(spec.reactors, around, store, works=plan.consumes)
     topics = {runner.name: runner.topics for runner in makings.runners}
+    readiness = Readiness(
+        metrics=metrics,
+        backbone=ground.backbone,
+        database=ground.database,
+        presence=ground.presence,
+        producer=producer,
+        heartbeat=ground.heartbeat,
+        runners=lambda: makings.runners if plan.consumes else (),
+    )
     return App(
         spec=spec,
         settings=settings,
         platform=platform,
-        kafka=kafka,
+        kafka=plan.kafka,
         site=site,
         clock=clock,
-        contract=contract(),
+        contract=ground.contract,
         metrics=metrics,
         bus=bus,
         producer=producer,
@@ -175,6 +218,8 @@ async def connect(spec: ServiceSpec, role: str = "all") -> App:
         makings=makings,
         started=wall_now(),
         version=_version(),
+        readiness=readiness,
+        contract_digest=digest_of(contract()),
     )
 
 
@@ -218,26 +263,43 @@ class Running:
             app.spec.servicer(app, self._server.server)
         names = [*app.spec.rpc_names, *_OF_EVERY_SERVICE]
         port = self.port = await self._server.start(names)
-        metrics_port = app.metrics.serve(app.settings.metrics_host, app.settings.metrics_port)
+        metrics_port = self._serve_metrics()
         if app.spec.background:
             self._spawn(app.spec.background(app), "background")
         if app.spec.on_start:
             await app.spec.on_start(app)
+        for watch in (app.readiness.watch_database, app.readiness.watch_backbone, app.readiness.watch_loops):
+            self._spawn(watch(), watch.__name__)
         self._spawn(self._watch_health(), "health")
         _log.info("started", grpc_port=port, metrics_port=metrics_port, version=app.version)
 
+    def _serve_metrics(self) -> int:
+        settings = self._app.settings
+        try:
+            return self._app.metrics.serve(settings.metrics_host, settings.metrics_port)
+        except OSError as error:
+            variable = f"{service_prefix(self._app.spec.name)}METRICS_PORT"
+            raise Retryable(
+                f"cannot listen on {settings.metrics_host}:{settings.metrics_port} ({error.strerror}): "
+                f"stop the program that holds the port, or set {variable} to another"
+            ) from None
+
     async def _watch_health(self) -> None:
-        """Serving = every runner of this process turns."""
+        """Serving = nothing keeps this process from doing its work."""
         app = self._app
         while True:
-            states = [runner.status.state for runner in app.runners] if self._worker else []
-            ready = all(state == "running" for state in states)
+            reasons = app.readiness.reasons()
+            ready = not reasons
             if ready != app.ready:
                 app.ready = ready
+                app.readiness.told_ready(ready)
                 await self._server.set_serving(ready)
+                if not ready:
+                    _log.warning("not ready", reasons=reasons)
             await asyncio.sleep(_HEALTH_SECONDS)
 
-    async def stop(self) -> None:
+    async def stop(self, *, clean: bool = True) -> None:
+        """Stop every part; `clean`: as it should end, so there is nothing to watch any more."""
         app = self._app
         await self._server.stop()
         await app.makings.stop(_DRAIN_SECONDS)
@@ -247,6 +309,7 @@ class Running:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await asyncio.to_thread(app.producer.close)
+        await asyncio.to_thread(app.readiness.leave, clean)
         await app.store.close()
         app.batch_store.close()
 
@@ -262,16 +325,28 @@ async def serve(spec: ServiceSpec, role: str) -> int:
     stop: asyncio.Future[None] = loop.create_future()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, _resolve, stop)
-    app = await connect(spec, role)
-    running = Running(app, role)
+    starting = asyncio.ensure_future(connect(spec, role))
+    stop.add_done_callback(lambda _: starting.cancel())
+    try:
+        running = Running(await starting, role)
+    except asyncio.CancelledError:
+        return 0
     await running.start()
     done, _ = await asyncio.wait({stop, running.failed}, return_when=asyncio.FIRST_COMPLETED)
     failure = running.failed.exception() if running.failed in done else None
     if failure:
-        _log.error("a part of the service failed", exc_info=failure)
-    await running.stop()
+        told = {"reason": str(failure)} if isinstance(failure, PharmaLoopError) else {"exc_info": failure}
+        _log.error("a part of the service failed", **told)
+    await running.stop(clean=failure is None)
     _log.info("stopped")
-    return 1 if failure else 0
+    return exit_code(failure) if failure else 0
+
+
+def exit_code(error: BaseException) -> int:
+    """What the process tells its supervisor."""
+    if isinstance(error, Usurped | Retryable):
+        return EXIT_LATER
+    return EXIT_CONFIG if isinstance(error, Invalid | Integrity) else 1
 
 
 def main(spec: ServiceSpec) -> None:
@@ -279,13 +354,16 @@ def main(spec: ServiceSpec) -> None:
     parser = argparse.ArgumentParser(prog=f"services.{spec.name}")
     parser.add_argument("--role", choices=ROLES, default="all", help="what this process does")
     role = parser.parse_args().role
-    log.configure(spec.name, os.environ.get("PHARMALOOP_LOG_LEVEL", "INFO"))
+    level = os.environ.get("PHARMALOOP_LOG_LEVEL", "INFO")
+    log.configure(spec.name, level if level in log.LEVELS else "INFO")
     try:
+        if level not in log.LEVELS:
+            raise Invalid("BAD_SETTING", f"PHARMALOOP_LOG_LEVEL: choose one of {', '.join(log.LEVELS)}")
         points.arm_from(os.environ)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             code = runner.run(serve(spec, role))
     except PharmaLoopError as error:
-        _log.error("cannot start", reason=str(error))
-        code = 1
+        _log.error("cannot start", reason=getattr(error, "description", str(error)))
+        code = exit_code(error)
     sys.stdout.flush()
     sys.exit(code)

@@ -12,6 +12,8 @@ from typing import Any
 
 import structlog
 
+LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
+
 
 def configure(service: str, level: str = "INFO") -> None:
     """Set up logging of this process; called once, by its main."""

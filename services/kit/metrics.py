@@ -75,6 +75,24 @@ OUTBOX_WAITING = Metric(
 STEP_OVERDUE = Metric(
     "pharmaloop_step_overdue_seconds", "gauge", ("service",), "Age of the oldest due step, in wall seconds."
 )
+READY = Metric(
+    "pharmaloop_ready",
+    "gauge",
+    ("service",),
+    "1 while the process can do its work; 0: its status says why.",
+)
+TROUBLE = Metric(
+    "pharmaloop_trouble",
+    "gauge",
+    ("service", "part"),
+    "1 while a part (database, kafka, state folder) does not do; the log names setting and remedy.",
+)
+CLOCK_SKEW = Metric(
+    "pharmaloop_clock_skew_seconds",
+    "gauge",
+    ("service",),
+    "By how much the database's clock is ahead of the machine's; beyond 1 s it is followed: mend NTP.",
+)
 STAGE_SECONDS = Metric(
     "pharmaloop_stage_seconds",
     "histogram",

@@ -2,17 +2,21 @@
 
 Kafka, MongoDB and gRPC are each connected through one function of the kit
 that takes these settings, so that TLS and credentials are settings, not code.
+What is wrong is named by its environment variable; a value is never quoted,
+for it may be a secret.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TypeVar
+from typing import Literal, Self, TypeVar
 
-from pydantic import Field, ValidationError
+from pydantic import Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from services.kit.errors import Invalid
+
+PREFIX = "PHARMALOOP_"
 
 
 class KafkaSettings(BaseSettings):
@@ -21,12 +25,41 @@ class KafkaSettings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="KAFKA_", frozen=True)
 
     bootstrap_servers: str = Field(default="127.0.0.1:9092", description="host:port, comma separated")
-    security_protocol: str = "PLAINTEXT"
+    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
     ssl_ca_location: str = ""
     ssl_certificate_location: str = ""
     ssl_key_location: str = ""
+    sasl_mechanism: Literal["", "PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = ""
+    sasl_username: str = ""
+    sasl_password: SecretStr = SecretStr("")
     replication_factor: int = 1
     min_insync_replicas: int = 1
+
+    @property
+    def sasl(self) -> bool:
+        return self.security_protocol.startswith("SASL_")
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        password = self.sasl_password.get_secret_value()
+        given = {
+            "SASL_MECHANISM": self.sasl_mechanism,
+            "SASL_USERNAME": self.sasl_username,
+            "SASL_PASSWORD": password,
+        }
+        for name, value in given.items():
+            if self.sasl and not value:
+                raise ValueError(f"KAFKA_{name}: KAFKA_SECURITY_PROTOCOL={self.security_protocol} needs it")
+            if value and not self.sasl:
+                raise ValueError(
+                    f"KAFKA_{name}: it has no effect with KAFKA_SECURITY_PROTOCOL={self.security_protocol}; "
+                    "choose SASL_SSL or SASL_PLAINTEXT, or leave it out"
+                )
+        if bool(self.ssl_certificate_location) != bool(self.ssl_key_location):
+            raise ValueError(
+                "KAFKA_SSL_CERTIFICATE_LOCATION: give it with KAFKA_SSL_KEY_LOCATION, or neither"
+            )
+        return self
 
 
 class MongoSettings(BaseSettings):
@@ -45,25 +78,33 @@ class ServiceSettings(BaseSettings):
     model_config = SettingsConfigDict(frozen=True, extra="ignore")
 
     grpc_host: str = "127.0.0.1"
-    grpc_port: int = 0
+    grpc_port: int = Field(default=0, ge=0, le=65535)
     metrics_host: str = "127.0.0.1"
-    metrics_port: int = 0
+    metrics_port: int = Field(default=0, ge=0, le=65535)
     database: str = ""
     max_request_bytes: int = 4_000_000
     reflection: bool = True
-    instance: str = Field(default="0", description="stable name of this instance: static group membership")
+    instance: str = Field(
+        default="0", min_length=1, description="stable name of this instance: static group membership"
+    )
+    heartbeat_file: str = Field(
+        default="", description="where liveness is written; alive/<name>.json in the state folder if empty"
+    )
 
 
 class PlatformSettings(BaseSettings):
     """What all processes of one installation share."""
 
-    model_config = SettingsConfigDict(env_prefix="PHARMALOOP_", frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="ignore")
 
     state_dir: Path = Path(".state")
     endpoints: dict[str, str] = Field(default_factory=dict, description="gRPC address by service, JSON")
     sites: tuple[str, ...] = Field(default=("hospital-a",), description="sites whose topics exist, JSON list")
     clock_speed: float = Field(default=600.0, gt=0, description="platform seconds in a wall second")
     group_prefix: str = Field(default="", description="prefix of consumer groups; set by tests")
+    start_seconds: float = Field(
+        default=10.0, ge=0, description="how long a start waits for what may come by itself"
+    )
 
 
 S = TypeVar("S", bound=BaseSettings)
@@ -77,14 +118,25 @@ def read_settings(cls: type[S], prefix: str = "") -> S:
         return cls(_env_prefix=prefix)
     except ValidationError as error:
         first = error.errors()[0]
+        if not first["loc"]:  # a rule between several; its text begins with the variable
+            variable, _, problem = first["msg"].removeprefix("Value error, ").partition(": ")
+            raise _bad(variable, problem) from None
         name, problem = str(first["loc"][0]), first["msg"]
     except SettingsError as error:
         # A value that should be JSON and is none; the message quotes the field.
         name, problem = str(error).split('"')[1], "this is not JSON"
-    variable = prefix + name.upper()
-    raise Invalid("BAD_SETTING", f"{variable}: {problem}; correct the environment", variable)
+    raise _bad(prefix + name.upper(), problem)
+
+
+def _bad(variable: str, problem: str) -> Invalid:
+    return Invalid("BAD_SETTING", f"{variable}: {problem}; correct the environment", variable)
+
+
+def service_prefix(name: str) -> str:
+    """What the variables of a service begin with."""
+    return f"{PREFIX}{name.upper()}_"
 
 
 def service_settings(name: str, cls: type[T]) -> T:
     """Settings of one service from PHARMALOOP_<NAME>_*."""
-    return read_settings(cls, f"PHARMALOOP_{name.upper()}_")
+    return read_settings(cls, service_prefix(name))

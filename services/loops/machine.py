@@ -26,6 +26,7 @@ from services.kit.log import get_logger
 from services.kit.metrics import LOOP_RUNS, STAGE_SECONDS, Metrics
 from services.kit.runners.loop import Effect, Loop
 from services.kit.settings import KafkaSettings
+from services.loops.broker import credentials
 from services.loops.domain import safety
 from services.loops.domain.runs import stage_seconds
 from services.loops.handlers import CASE_TOPIC
@@ -154,10 +155,11 @@ class Machine:
 def _faust_app(kafka: KafkaSettings, data_dir: Path, instance: str, prefix: str) -> Any:
     """The one place that says how faust connects and runs."""
     data_dir.mkdir(parents=True, exist_ok=True)
-    brokers = [f"kafka://{host}" for host in kafka.bootstrap_servers.split(",")]
+    brokers = [f"kafka://{host.strip()}" for host in kafka.bootstrap_servers.split(",")]
     return faust.App(
         prefix + APP_ID,
         broker=brokers,
+        broker_credentials=credentials(kafka),
         store="rocksdb://?driver=rocksdict",
         datadir=str(data_dir),
         processing_guarantee=ProcessingGuarantee.AT_LEAST_ONCE,

@@ -37,10 +37,13 @@ def client_config(settings: KafkaSettings, client: str) -> dict[str, Any]:
         "security.protocol": settings.security_protocol,
         "logger": _Quiet(),
     }
-    if settings.ssl_ca_location:
-        config["ssl.ca.location"] = settings.ssl_ca_location
-        config["ssl.certificate.location"] = settings.ssl_certificate_location
-        config["ssl.key.location"] = settings.ssl_key_location
+    for name in ("ssl_ca_location", "ssl_certificate_location", "ssl_key_location"):
+        if value := getattr(settings, name):
+            config[name.replace("_", ".")] = value
+    if settings.sasl:
+        config["sasl.mechanism"] = settings.sasl_mechanism
+        config["sasl.username"] = settings.sasl_username
+        config["sasl.password"] = settings.sasl_password.get_secret_value()
     return config
 
 
@@ -162,7 +165,8 @@ def _headers(raw: list[tuple[str, bytes | None]] | None) -> Headers:
 class KafkaConsumer:
     """Consumer of the classic group protocol that starts where it is told to."""
 
-    def __init__(self, settings: KafkaSettings, group: str, instance: str) -> None:
+    def __init__(self, settings: KafkaSettings, group: str, instance: str, client: str = "") -> None:
+        self._who = instance, client
         self._consumer = ck.Consumer(
             {
                 **client_config(settings, f"{group}-{instance}"),
@@ -236,6 +240,9 @@ class KafkaConsumer:
                 return None
             if error.code() == ck.KafkaError.UNKNOWN_TOPIC_OR_PART:
                 raise Integrity(f"{error.str()}; run the topic migration, then restart")
+            # Where it is told a second time, librdkafka does not mark it as fatal any more.
+            if error.fatal() or error.code() == ck.KafkaError._FATAL:
+                raise self._fatal(error)
             raise Retryable(str(error))
         return Record(
             message.topic(),
@@ -259,6 +266,16 @@ class KafkaConsumer:
                 self._consumer.seek(ck.TopicPartition(record.topic, record.partition, record.offset))
                 self._consumer.pause(self._consumer.assignment())
         self._consumer.resume(self._consumer.assignment())
+
+    def _fatal(self, error: Any) -> Integrity:
+        """The client is of no use any more; the usual cause is a second process of the same name."""
+        instance, service = self._who
+        if "fenced" in str(error).lower():
+            return Integrity(
+                f"another process has joined as instance {instance!r}, so this one leaves: "
+                f"give each process its own PHARMALOOP_{service.upper()}_INSTANCE"
+            )
+        return Integrity(f"the Kafka client gave up ({error.str()}): restart this process")
 
     def rewind(self, positions: dict[Partition, int]) -> None:
         for (topic, number), offset in positions.items():
@@ -321,7 +338,7 @@ class KafkaBus:
         return KafkaProducer(self._settings, self._client)
 
     def consumer(self, group: str, instance: str) -> KafkaConsumer:
-        return KafkaConsumer(self._settings, group, instance)
+        return KafkaConsumer(self._settings, group, instance, self._client)
 
     def reader(self, starts: dict[Partition, int]) -> KafkaConsumer:
         reader = KafkaConsumer(self._settings, f"{self._client}-reader", "")

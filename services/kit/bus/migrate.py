@@ -15,11 +15,14 @@ from typing import Any
 import confluent_kafka as ck
 from confluent_kafka.admin import AdminClient, NewTopic
 
-from services.kit.bus.kafka import LARGEST_LETTER_BYTES, LARGEST_RECORD_BYTES, client_config
+from services.kit.bus.kafka import LARGEST_LETTER_BYTES, LARGEST_RECORD_BYTES
+from services.kit.bus.register import TOPIC as REGISTER
+from services.kit.bus.register import register
 from services.kit.clock import ensure_clock
 from services.kit.contracts import Contract, contract
-from services.kit.errors import Integrity, PharmaLoopError, Retryable
+from services.kit.errors import PharmaLoopError, Retryable
 from services.kit.settings import KafkaSettings, PlatformSettings, read_settings
+from services.kit.startup.backbone import BackboneProbe, check_partitions
 
 _FOREVER = "-1"
 _DAY_MS = 86_400_000
@@ -49,24 +52,40 @@ def wanted(contract: Contract, sites: tuple[str, ...], kafka: KafkaSettings) -> 
         forever = {**config, "retention.ms": _FOREVER, "max.message.bytes": str(LARGEST_LETTER_BYTES)}
         yield NewTopic(f"{name}.dlq", 1, kafka.replication_factor, config=forever)
     yield from changelogs(contract, kafka)
-
-
-def _existing(admin: AdminClient) -> dict[str, int]:
-    return {name: len(meta.partitions) for name, meta in admin.list_topics(timeout=10).topics.items()}
+    kept = {"cleanup.policy": "compact", "min.insync.replicas": replicas}
+    yield NewTopic(REGISTER, 1, kafka.replication_factor, config=kept)
 
 
 def migrate(kafka: KafkaSettings, sites: tuple[str, ...]) -> list[str]:
-    """Create what is missing; answers the names created.
+    """Create what is missing, register the contract; answers the names created.
 
-    Raises Integrity when a topic exists with another partition count, and
-    Retryable when the broker does not answer.
+    Raises Integrity when a topic exists with another partition count, Invalid
+    when a setting keeps us out, and Retryable when the broker does not answer.
     """
-    admin = AdminClient(client_config(kafka, "topic-migration"))
+    probe = BackboneProbe(kafka, "topic-migration")
+    created = _migrate(probe, kafka, sites)
+    _register(kafka, REGISTER in created)
+    return created
+
+
+def _register(kafka: KafkaSettings, fresh: bool) -> None:
+    """A topic that was made a moment ago may still look for its leader."""
+    for round_ in range(_ROUNDS):
+        try:
+            register(kafka, contract(), fresh)
+            return
+        except Retryable:
+            if round_ == _ROUNDS - 1:
+                raise
+            time.sleep(0.2)
+
+
+def _migrate(probe: BackboneProbe, kafka: KafkaSettings, sites: tuple[str, ...]) -> list[str]:
     topics, created = list(wanted(contract(), sites, kafka)), list[str]()
     try:
         for _ in range(_ROUNDS):
-            missing = _missing(topics, _existing(admin))
-            made = _create(admin, missing)
+            missing = _missing(topics, probe.check())
+            made = _create(probe.admin, missing)
             created += made
             if len(made) == len(missing):
                 return created
@@ -77,15 +96,10 @@ def migrate(kafka: KafkaSettings, sites: tuple[str, ...]) -> list[str]:
     raise Retryable(f"Kafka at {kafka.bootstrap_servers} does not show the topics that it has")
 
 
-def _missing(topics: list[NewTopic], existing: dict[str, int]) -> list[NewTopic]:
+def _missing(topics: list[NewTopic], metadata: Any) -> list[NewTopic]:
     for topic in topics:
-        have = existing.get(topic.topic, topic.num_partitions)
-        if have != topic.num_partitions:
-            raise Integrity(
-                f"topic {topic.topic} has {have} partitions and topics.yaml says {topic.num_partitions}; "
-                "counts are fixed at creation: make a new version of the topic"
-            )
-    return [topic for topic in topics if topic.topic not in existing]
+        check_partitions(topic.topic, topic.num_partitions, metadata)
+    return [topic for topic in topics if topic.topic not in metadata.topics]
 
 
 def _create(admin: AdminClient, missing: list[NewTopic]) -> list[str]:

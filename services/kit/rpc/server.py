@@ -179,7 +179,10 @@ class RpcServer:
             self.port = 0
         if not self.port:
             raise Invalid(
-                "PORT_IN_USE", f"cannot listen on {address}; free it or set another port", "grpc_port"
+                "PORT_IN_USE",
+                f"cannot listen on {address}: stop the program that holds the port, or set "
+                "PHARMALOOP_<SERVICE>_GRPC_PORT to another",
+                "grpc_port",
             )
         await self.set_serving(False)
         await self.server.start()

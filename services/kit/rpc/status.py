@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +12,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from pharmaloop.common.v1 import service_pb2 as api
 from pharmaloop.common.v1 import service_pb2_grpc as api_grpc
 from services.kit.bus.protocol import Position
+from services.kit.errors import Retryable
 from services.kit.facts import vector
 
 if TYPE_CHECKING:
@@ -19,6 +22,7 @@ if TYPE_CHECKING:
     from services.kit.runners.batch import BatchRunner
 
 _PAGE_KB = 4
+_OUTBOX_SECONDS = 1.0
 
 
 def memory_mb() -> float:
@@ -51,6 +55,7 @@ def _runner(runner: BatchRunner) -> api.RunnerStatus:
 class StatusServicer(api_grpc.StatusServiceServicer):
     def __init__(self, app: App) -> None:
         self._app = app
+        self._waiting = 0
 
     async def GetStatus(self, request: api.GetStatusRequest, context: Any) -> api.GetStatusResponse:
         app = self._app
@@ -69,8 +74,17 @@ class StatusServicer(api_grpc.StatusServiceServicer):
             platform_time=timestamp(app.clock.now()),
             runners=[_runner(runner) for runner in app.runners],
             positions=vector(places),
-            outbox_waiting=await app.store.outbox_waiting(),
+            outbox_waiting=await self._outbox_waiting(),
+            not_ready=app.readiness.reasons(),
+            contract=app.contract_digest,
         )
+
+    async def _outbox_waiting(self) -> int:
+        """As it was last known while the database is silent: just then somebody wants to know the rest."""
+        with contextlib.suppress(TimeoutError, Retryable):
+            async with asyncio.timeout(_OUTBOX_SECONDS):
+                self._waiting = await self._app.store.outbox_waiting()
+        return self._waiting
 
 
 def add_status(app: App, server: Any) -> None:

@@ -36,6 +36,9 @@ KEEP_PUBLISHED_SECONDS = 86_400
 ATTEMPTS = 8
 #: Sorts after every text that follows a prefix.
 BEYOND = "\U0010ffff"
+#: Not the transaction's fault, and over by itself: the disk is full, a server steps down or leaves,
+#: a limit of time has passed, the user's rights are being changed.
+_GOES_AWAY = (14031, 91, 189, 11600, 11602, 10107, 13435, 13436, 50, 64, 262, 24, 13, 18)
 MAJORITY = WriteConcern("majority", j=True)
 SNAPSHOT = ReadConcern("snapshot")
 
@@ -195,7 +198,7 @@ def is_transient(error: PyMongoError) -> bool:
     # 11000: two transactions inserted one id; the second run sees the first's.
     if isinstance(error, BulkWriteError):
         return {one["code"] for one in error.details.get("writeErrors", ())} <= {11000, 112}
-    return isinstance(error, OperationFailure) and error.code in (11000, 112)
+    return isinstance(error, OperationFailure) and error.code in (11000, 112, *_GOES_AWAY)
 
 
 def backoff(attempt: int) -> float:

@@ -16,8 +16,9 @@ import subprocess
 import time
 import uuid
 from base64 import urlsafe_b64encode
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -80,13 +81,53 @@ def tied_to_parent(command: list[str]) -> list[str]:
     return [setpriv, "--pdeathsig", "TERM", "--", *command] if setpriv else command
 
 
+@dataclass(frozen=True)
+class SecuredListeners:
+    """What a broker listens on beside its plain port: passwords (SASL/PLAIN) and TLS."""
+
+    sasl_port: int = 0
+    users: Mapping[str, str] = field(default_factory=dict)
+    ssl_port: int = 0
+    #: PEM file with the private key (PKCS 8) and then its certificate.
+    ssl_keystore: Path = Path()
+
+    def listeners(self) -> str:
+        """Addresses of the listeners, as they are appended to the plain ones."""
+        named = (("SASL", self.sasl_port), ("TLS", self.ssl_port))
+        return "".join(f",{name}://{HOST}:{port}" for name, port in named if port)
+
+    def properties(self) -> str:
+        lines = []
+        if self.sasl_port:
+            users = "".join(f' user_{name}="{password}"' for name, password in self.users.items())
+            module = "org.apache.kafka.common.security.plain.PlainLoginModule"
+            lines += [
+                "listener.name.sasl.sasl.enabled.mechanisms=PLAIN",
+                f"listener.name.sasl.plain.sasl.jaas.config={module} required{users};",
+            ]
+        if self.ssl_port:
+            lines += [
+                "listener.name.tls.ssl.keystore.type=PEM",
+                f"listener.name.tls.ssl.keystore.location={self.ssl_keystore}",
+            ]
+        return "".join(f"{line}\n" for line in lines)
+
+
 class KafkaEngine:
     """One broker that is its own controller (KRaft), from the jars that `make setup` fetched."""
 
     name = "kafka"
 
-    def __init__(self, data_dir: Path, port: int, controller_port: int, libs_dir: Path = KAFKA_LIBS) -> None:
+    def __init__(
+        self,
+        data_dir: Path,
+        port: int,
+        controller_port: int,
+        libs_dir: Path = KAFKA_LIBS,
+        secured: SecuredListeners | None = None,
+    ) -> None:
         self.data_dir = data_dir
+        self.secured = secured
         self.port = port
         self.controller_port = controller_port
         self.libs_dir = libs_dir
@@ -99,7 +140,10 @@ class KafkaEngine:
         if not any(self.libs_dir.glob("kafka_*.jar")):
             raise EngineError(f"no Kafka jars in {self.libs_dir}: run 'make setup'")
         self.data_dir.mkdir(parents=True, exist_ok=True)
-        self._properties.write_text(KAFKA_PROPERTIES.format(engine=self))
+        secured = self.secured or SecuredListeners()
+        self._properties.write_text(
+            KAFKA_PROPERTIES.format(engine=self, listeners=secured.listeners()) + secured.properties()
+        )
         self._log_config.write_text(KAFKA_LOG_CONFIG)
         if not (self.log_dirs / "meta.properties").exists():
             self._format_storage()
@@ -182,14 +226,23 @@ class KafkaEngine:
 
 
 class MongoEngine:
-    """One mongod as a replica set of one: transactions and change streams need the set."""
+    """One mongod as a replica set of one: transactions and change streams need the set.
+
+    `user` (name, password) makes it ask for one: the user must exist in the data already.
+    `replica_set=False` is what an operator may set up by mistake.
+    """
 
     name = "mongod"
 
-    def __init__(self, data_dir: Path, port: int) -> None:
+    def __init__(
+        self, data_dir: Path, port: int, user: tuple[str, str] | None = None, *, replica_set: bool = True
+    ) -> None:
         self.data_dir = data_dir
         self.port = port
-        self.uri = f"mongodb://{HOST}:{port}/?replicaSet={REPLICA_SET}"
+        self.user = user
+        self.replica_set = replica_set
+        who = f"{user[0]}:{user[1]}@" if user else ""
+        self.uri = f"mongodb://{who}{HOST}:{port}/?replicaSet={REPLICA_SET}"
 
     def prepare(self) -> None:
         check_port(self.port, self.name, "PHARMALOOP_PORT_MONGODB")
@@ -200,13 +253,16 @@ class MongoEngine:
             "--dbpath": str(self.data_dir),
             "--port": str(self.port),
             "--bind_ip": HOST,
-            "--replSet": REPLICA_SET,
             "--wiredTigerCacheSizeGB": "0.5",
             "--oplogSize": "512",  # MB; the default, 5 % of the disk, is a server's
             "--setParameter": "diagnosticDataCollectionEnabled=false",
         }
         # A process that dies inside a transaction leaves it open; so long it may hold up the next.
         lifetime = ("--setParameter", "transactionLifetimeLimitSeconds=15")
+        if self.replica_set:
+            options |= {"--replSet": REPLICA_SET}
+        if self.user:
+            options |= {"--keyFile": str(self._key_file())}
         return [
             str(_find_mongod()),
             "--nounixsocket",
@@ -217,12 +273,28 @@ class MongoEngine:
     def wait_ready(self, timeout: float, alive: Alive) -> None:
         deadline = time.monotonic() + timeout
         _wait_for(lambda: _accepts(self.port), self.name, deadline, alive)
+        if not self.replica_set:
+            return
+        name, password = self.user or (None, None)
         client: MongoClient[dict[str, Any]] = MongoClient(
-            HOST, self.port, directConnection=True, serverSelectionTimeoutMS=2000
+            HOST,
+            self.port,
+            directConnection=True,
+            serverSelectionTimeoutMS=2000,
+            username=name,
+            password=password,
         )
         with client:
             _wait_for(lambda: self._is_member(client), self.name, deadline, alive)
             _wait_for(lambda: _is_primary(client), self.name, deadline, alive)
+
+    def _key_file(self) -> Path:
+        """The key that the members of a set with users share."""
+        file = self.data_dir / "key"
+        if not file.exists():
+            file.write_text(uuid.uuid4().hex * 2)
+            file.chmod(0o600)
+        return file
 
     def _is_member(self, client: MongoClient[dict[str, Any]]) -> bool:
         """See that the set consists of this mongod at this port; make or mend it where it does not."""
@@ -355,11 +427,11 @@ KAFKA_PROPERTIES = """\
 process.roles=broker,controller
 node.id=1
 controller.quorum.voters=1@127.0.0.1:{engine.controller_port}
-listeners=PLAINTEXT://127.0.0.1:{engine.port},CONTROLLER://127.0.0.1:{engine.controller_port}
-advertised.listeners=PLAINTEXT://127.0.0.1:{engine.port}
+listeners=PLAINTEXT://127.0.0.1:{engine.port},CONTROLLER://127.0.0.1:{engine.controller_port}{listeners}
+advertised.listeners=PLAINTEXT://127.0.0.1:{engine.port}{listeners}
 controller.listener.names=CONTROLLER
 inter.broker.listener.name=PLAINTEXT
-listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT
+listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,SASL:SASL_PLAINTEXT,TLS:SSL
 log.dirs={engine.log_dirs}
 offsets.topic.replication.factor=1
 offsets.topic.num.partitions=4

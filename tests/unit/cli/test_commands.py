@@ -223,6 +223,31 @@ def test_status_shows_who_is_down(bench: Bench) -> None:
     assert services["production"]["health"] == "serving"
 
 
+def test_status_says_why_a_service_is_not_ready(bench: Bench) -> None:
+    why = "kafka: no Kafka answers (k:9092 refuses connections): start it"
+    not_serving = common.GetStatusResponse(service="production", health="not serving", not_ready=[why])
+    bench.fake.answers["GetStatus"] = lambda request: not_serving
+    assert bench.json("status")["services"]["production"]["not_ready"] == [why]
+    result = bench.run("status")
+    assert result.exit_code == 1
+    shown = " ".join(word for word in result.stdout.replace("│", " ").split())
+    assert "why not ready" in shown
+    assert "kafka:" in shown
+
+
+def test_status_names_the_services_that_were_built_with_different_contracts(bench: Bench) -> None:
+    builds = iter(["aaa111", "bbb222"])
+    bench.fake.answers["GetStatus"] = lambda request: common.GetStatusResponse(
+        health="serving", contract=next(builds)
+    )
+    addresses = {"production": bench.address, "rnd": bench.address}
+    bench.environment["PHARMALOOP_ENDPOINTS"] = json.dumps(addresses)
+    shown = " ".join(bench.run("status").stdout.split())
+    assert "different contracts" in shown
+    assert "aaa111" in shown
+    assert "bbb222" in shown
+
+
 def test_json_may_stand_before_or_after_the_command(bench: Bench) -> None:
     bench.fake.answers["ListRuns"] = lambda request: loops.ListRunsResponse()
     assert json.loads(bench.run("--json", "loops").stdout) == {"runs": []}

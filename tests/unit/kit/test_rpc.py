@@ -330,6 +330,8 @@ async def test_status_says_how_the_process_is(server: Server) -> None:
         clock=ManualClock(),
         runners=[runner],
         store=AsyncMemoryStore(MemoryDatabase()),
+        readiness=SimpleNamespace(reasons=lambda: ["kafka: no Kafka answers"]),
+        contract_digest="0123456789ab",
     )
     answer = await StatusServicer(app).GetStatus(common.GetStatusRequest(), None)
     assert (answer.service, answer.version, answer.health) == ("rnd", "1.2", "serving")
@@ -339,4 +341,14 @@ async def test_status_says_how_the_process_is(server: Server) -> None:
     assert (told.records, told.dead_letters, told.generation) == (9, 1, 2)
     places = [(p.topic, p.partition, p.offset) for p in answer.positions.positions]
     assert places == [("t", 1, 4)], "the last offset that was folded"
+    assert list(answer.not_ready) == ["kafka: no Kafka answers"]
+    assert answer.contract == "0123456789ab"
     assert common_grpc.StatusServiceServicer in StatusServicer.__mro__
+
+    class Silent:
+        async def outbox_waiting(self) -> int:
+            raise Retryable("MongoDB did not answer")
+
+    app.store = Silent()
+    answer = await StatusServicer(app).GetStatus(common.GetStatusRequest(), None)
+    assert answer.not_ready, "just when the database is silent, the status has to answer"

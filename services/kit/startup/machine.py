@@ -1,0 +1,64 @@
+"""What the machine must offer: a state folder to write to, and the ports to listen on."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+from pathlib import Path
+
+from services.kit.errors import Invalid, Retryable
+from services.kit.settings import ServiceSettings, service_prefix
+
+_FULL = "free some space"
+_DENIED = "give this user the right to write there, or set another folder"
+
+
+def check_state_dir(folder: Path) -> None:
+    """Write to the state folder; names the setting when that is not possible."""
+    draft = folder / f".writable.{os.getpid()}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with draft.open("w") as file:
+            file.write("x" * 4096)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        text = f"PHARMALOOP_STATE_DIR={folder} cannot be written ({error.strerror})"
+        if isinstance(error, PermissionError | FileExistsError | NotADirectoryError):
+            raise Invalid("STATE_DIR", f"{text}: {_DENIED}", "PHARMALOOP_STATE_DIR") from None
+        raise Retryable(f"{text}: {_FULL} or set another folder") from None
+    finally:
+        with contextlib.suppress(OSError):
+            draft.unlink()
+
+
+def check_ports(service: str, settings: ServiceSettings) -> None:
+    """Refuse a port that another program holds. It may be a predecessor that is about to leave."""
+    for kind in ("grpc", "metrics"):
+        host, port = getattr(settings, f"{kind}_host"), getattr(settings, f"{kind}_port")
+        variable = f"{service_prefix(service)}{kind.upper()}"
+        if port:
+            _check_port(host, port, variable)
+
+
+def _check_port(host: str, port: int, variable: str) -> None:
+    try:
+        family, kind, proto, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    except OSError:
+        raise Invalid(
+            "BAD_SETTING", f"{variable}_HOST={host} is not an address of this machine", f"{variable}_HOST"
+        ) from None
+    with socket.socket(family, kind, proto) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(address)
+        except PermissionError:
+            raise Invalid(
+                "BAD_SETTING", f"{variable}_PORT={port}: this user may not listen there", f"{variable}_PORT"
+            ) from None
+        except OSError as error:
+            raise Retryable(
+                f"cannot listen on {host}:{port} ({error.strerror}): stop the program that holds the port, "
+                f"or set {variable}_PORT to another"
+            ) from None
