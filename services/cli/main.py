@@ -6,7 +6,8 @@ import getpass
 
 import click
 
-from services.cli import alerts, loops, lots, quality, status, verify
+from services.cli import alerts, dlq, loops, lots, quality, rebuild, status, verify
+from services.cli.group import JsonGroup
 from services.cli.session import Session
 
 
@@ -18,28 +19,7 @@ def _me() -> str:
         return "operator"
 
 
-class _Group(click.Group):
-    """Lets `--json`, `--endpoints` and `--actor` stand before or after the command's name."""
-
-    def add_command(self, cmd: click.Command, name: str | None = None) -> None:
-        cmd.params.append(
-            click.Option(
-                ["--json", "as_json"],
-                is_flag=True,
-                expose_value=False,
-                callback=_set_json,
-                help="One JSON document on stdout.",
-            )
-        )
-        super().add_command(cmd, name)
-
-
-def _set_json(context: click.Context, _option: click.Parameter, value: bool) -> None:
-    if value:
-        context.find_object(Session).as_json = True  # type: ignore[union-attr]
-
-
-@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=JsonGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--endpoints", default="", metavar="JSON|FILE", help="Where the services listen.")
 @click.option("--actor", default="", envvar="PHARMALOOP_ACTOR", help="Who you are, for the record.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
@@ -63,6 +43,8 @@ for _command in (
     quality.approve,
     alerts.alerts,
     alerts.acknowledge,
+    dlq.dlq,
+    rebuild.rebuild,
     verify.verify,
 ):
     cli.add_command(_command)

@@ -23,6 +23,7 @@ from rich.table import Table
 
 from pharmaloop.alerting.v1 import service_pb2_grpc as alerting_grpc
 from pharmaloop.clinical.v1 import service_pb2_grpc as clinical_grpc
+from pharmaloop.common.v1 import operations_pb2_grpc as operations_grpc
 from pharmaloop.common.v1 import service_pb2_grpc as common_grpc
 from pharmaloop.loops.v1 import service_pb2_grpc as loops_grpc
 from pharmaloop.production.v1 import service_pb2_grpc as production_grpc
@@ -93,6 +94,9 @@ class Session:
 
     def status_of(self, service: str) -> common_grpc.StatusServiceStub:
         return common_grpc.StatusServiceStub(self.channel(service))
+
+    def operations_of(self, service: str) -> operations_grpc.OperationsServiceStub:
+        return operations_grpc.OperationsServiceStub(self.channel(service))
 
     def channel(self, service: str) -> grpc.Channel:
         """The connection to a service, made once."""

@@ -7,17 +7,15 @@ why.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Container, Iterable
+from dataclasses import dataclass
 
 from services.kit.clock import wall_now
-from services.kit.errors import Invalid, Unknown
-from services.kit.runners.letters import DISCARDED, LETTERS, OPEN, REDRIVE, Letter
-from services.kit.runners.notes import PARKED, Making
-from services.kit.store.kinds import Get, Plan, Read, Stored, Where, Write
+from services.kit.errors import Invalid, Rejected, Unknown
+from services.kit.runners.letters import DISCARDED, LETTERS, REDRIVE, Letter
+from services.kit.runners.notes import PARKED
+from services.kit.store.kinds import Get, Plan, Stored, Where, Write
 from services.kit.store.protocol import AsyncStore, AsyncTransaction
-
-_WAITING = (OPEN, REDRIVE)
 
 
 @dataclass(frozen=True)
@@ -44,9 +42,10 @@ class Choice:
 class DeadLetters:
     """The dead letters of one service."""
 
-    def __init__(self, store: AsyncStore, generation: Callable[[str], int]) -> None:
+    def __init__(self, store: AsyncStore, runners: Container[str]) -> None:
+        """`runners` are those that can process a letter again."""
         self._store = store
-        self._generation = generation
+        self._runners = runners
 
     async def get(self, id: str) -> Stored[Letter]:
         found = await self._store.get(LETTERS, id)
@@ -65,27 +64,36 @@ class DeadLetters:
         chosen = await self._chosen(choice)
         ids = {letter.id for letter in chosen}
         for letter in chosen:
+            self._check_runner(letter.state)
             await self._check_order(letter, ids)
-        for letter in chosen:
-            await self._judge(letter.id, REDRIVE, actor, "")
-        return len(chosen)
+        return sum([await self._judge(letter.id, REDRIVE, actor, "") for letter in chosen])
 
     async def discard(self, choice: Choice, actor: str, why: str) -> int:
         """Give letters up; answers how many. What is parked behind the last of a key goes on."""
         if not why.strip():
             raise Invalid("REQUIRED", "say why these inputs may be given up", "reason")
         chosen = await self._chosen(choice)
-        for letter in chosen:
-            await self._judge(letter.id, DISCARDED, actor, why)
-        return len(chosen)
+        return sum([await self._judge(letter.id, DISCARDED, actor, why) for letter in chosen])
+
+    async def named(self, ids: Iterable[str]) -> list[Stored[Letter]]:
+        """The letters of these ids; Unknown names the first that does not exist."""
+        return [await self.get(id) for id in dict.fromkeys(ids)]
 
     async def _chosen(self, choice: Choice) -> list[Stored[Letter]]:
         if not choice.narrows:
             raise Invalid("REQUIRED", "name letters, a runner or a reason", "filter")
-        for id in choice.letters:
-            await self.get(id)
-        waiting = [one for state in _WAITING for one in await self._store.where(LETTERS, "state", state)]
+        await self.named(choice.letters)
+        waiting = await self._store.where(LETTERS, "waits", True)
         return sorted((one for one in waiting if choice.takes(one)), key=lambda one: one.id)
+
+    def _check_runner(self, letter: Letter) -> None:
+        if letter.runner not in self._runners:
+            raise Rejected(
+                "NO_SUCH_RUNNER",
+                f"this version of the service has no runner {letter.runner}, so nobody would process "
+                "the letter: deploy one that has it, or discard the letter",
+                "filter",
+            )
 
     async def _check_order(self, letter: Stored[Letter], chosen: set[str]) -> None:
         if not letter.state.key:
@@ -98,33 +106,33 @@ class DeadLetters:
                     "filter",
                 )
 
-    async def _judge(self, id: str, state: str, actor: str, why: str) -> None:
-        async def work(txn: AsyncTransaction) -> None:
+    async def _judge(self, id: str, state: str, actor: str, why: str) -> bool:
+        """Note what was decided; False where the letter has been settled meanwhile."""
+
+        async def work(txn: AsyncTransaction) -> bool:
             found = (await txn.load([Get(LETTERS, id)]))[Get(LETTERS, id)]
             if not found or not found[0].state.waits:
-                return
+                return False
             letter = found[0]
-            judged = replace(
-                letter.state,
-                state=state,
-                judged_by=actor,
-                judged_why=why,
-                judged_at=wall_now().isoformat(),
-            )
+            now = wall_now().isoformat()
+            judged = letter.state.become(state, judged_by=actor, judged_why=why, judged_at=now)
             writes = [Write(LETTERS, id, letter.version, letter.version + 1, judged)]
             if state == DISCARDED and letter.state.key:
                 writes += await self._unpark(txn, letter)
             await txn.write(Plan(tuple(writes), ()))
+            return True
 
-        await self._store.transact(work)
+        return await self._store.transact(work)
 
     async def _unpark(self, txn: AsyncTransaction, letter: Stored[Letter]) -> Iterable[Write]:
-        """End the parking of a key whose last waiting letter this is."""
-        making = Making(letter.state.runner, self._generation(letter.state.runner))
+        """End the parking of a key whose last waiting letter this is, in every making of the runner."""
+        record = letter.state.record
         others = Where(LETTERS, "key", letter.state.key)
-        parked = Get(PARKED, making.parked(letter.state.record.record))
-        reads: tuple[Read, ...] = (others, parked)
-        loaded = await txn.load(reads)
+        parked = Where(PARKED, "runner", letter.state.runner)
+        loaded = await txn.load([others, parked])
         if any(one.state.waits and one.id != letter.id for one in loaded[others]):
             return []
-        return [Write(PARKED, parked.id, one.version, 0, None) for one in loaded[parked]]
+        ending = f"|{record.topic}|{(record.key or b'').hex()}"
+        return [
+            Write(PARKED, one.id, one.version, 0, None) for one in loaded[parked] if one.id.endswith(ending)
+        ]

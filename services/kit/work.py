@@ -279,7 +279,9 @@ class Work:
         assert kind.evolve is not None, f"{kind.name} has no evolve"
         get = Get(kind, id)
         held = self._held(get)
-        if held.state is not None and (self._scope.making or self._has_acted(get, message)):
+        # Also the fact that makes the aggregate is noted: its second delivery finds a state.
+        acted = self._scope.making or self._has_acted(get, message)
+        if held.state is not None and acted:
             unchanged: S = held.state
             return unchanged
         state = kind.evolve(held.state, message)

@@ -39,22 +39,22 @@ _NAMES = {number: name for name, number in _STATES.items()}
 class OperationsServicer(Api, api_grpc.OperationsServiceServicer):
     def __init__(self, app: App) -> None:
         super().__init__(app)
-        self._letters = DeadLetters(app.store, app.makings.generation)
+        self._letters = DeadLetters(app.store, {runner.name for runner in app.makings.runners})
 
     # -- dead letters -----------------------------------------------------
 
     async def ListDeadLetters(
         self, request: api.ListDeadLettersRequest, context: Any
     ) -> api.ListDeadLettersResponse:
-        wanted = request.filter
-        filters = {
-            "runner": wanted.runner,
-            "reason": wanted.reason,
-            "state": _NAMES.get(wanted.state, OPEN),
-        }
-        page = await self.page(request, LETTERS, filters)
-        letters = [_letter(item) for item in page.items]
-        return api.ListDeadLettersResponse(letters=letters, next_page_token=page.token)
+        wanted, state = request.filter, _NAMES.get(request.filter.state, "")
+        if wanted.letters:
+            choice = _choice(wanted)
+            named = await self._letters.named(wanted.letters)
+            found = [one for one in named if choice.takes(one) and state in ("", one.state.state)]
+            return api.ListDeadLettersResponse(letters=map(_letter, found))
+        filters = {"runner": wanted.runner, "reason": wanted.reason, "state": state}
+        page = await self.page(request, LETTERS, filters if state else {**filters, "waits": True}, "at")
+        return api.ListDeadLettersResponse(letters=map(_letter, page.items), next_page_token=page.token)
 
     async def GetDeadLetter(
         self, request: api.GetDeadLetterRequest, context: Any

@@ -1,26 +1,45 @@
 """Takes up what a runner has set aside: letters to process again, events whose state has arrived.
 
-Each record is a transaction of its own, in the order of its key or source, by
-the instance that holds its partition. A record that fails again stays where it
-was, and so does what stands behind it.
+Each record is a transaction of its own, in the order of its key or source. A
+record that fails again stays where it was, and so does what stands behind it.
+Letters rest while a view is made anew: processed in between, they would have
+their effect in one of the two makings only.
 """
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable
+from collections import defaultdict
+from collections.abc import Callable, Container, Iterable
 from dataclasses import replace
-from typing import Any, Protocol
+from functools import partial
+from typing import Any, NamedTuple, Protocol
 
 from services.kit.bus.protocol import Partition, Record
-from services.kit.errors import Poison
+from services.kit.errors import Poison, Retryable
+from services.kit.log import get_logger
 from services.kit.runners.letters import DONE, LETTERS, OPEN, REDRIVE, Graves, Letter
-from services.kit.runners.notes import PARKED, WAITING, Making, Waiting
+from services.kit.runners.limit import PARKED_REASON
+from services.kit.runners.notes import MARKS, PARKED, REBUILDS, WAITING, Making, Rebuild, Waiting
 from services.kit.runners.waits import Waits
 from services.kit.store.kinds import Get, Kind, Plan, Stored, Where, Write
-from services.kit.store.protocol import Store, Transaction
+from services.kit.store.protocol import Store, Transaction, Unstorable
 from services.kit.work import NotYet, Scope
 
+_log = get_logger("kit.aside")
+#: Sources taken up in one go, so that the runner does not forget its partitions over them.
 _MANY = 500
+
+
+class Turn(NamedTuple):
+    """What became of one record: was it dealt with, and may the one behind it be tried?"""
+
+    done: bool
+    more: bool
+
+
+_STOP = Turn(False, False)
+#: Deals with the first record of a key or source; with the reason to refuse it, when it is known already.
+Try = Callable[[Transaction, Poison | None], Turn]
 
 
 class Folding(Protocol):
@@ -28,6 +47,9 @@ class Folding(Protocol):
 
     def again(self, txn: Transaction, record: Record, scope: Scope) -> Poison | NotYet | None:
         """Fold the record; what stops it, and then nothing is written."""
+
+    def waits_as(self, record: Record) -> str:
+        """Id of the note under which the record would wait for a state; empty where it never waits."""
 
 
 class Aside:
@@ -38,47 +60,82 @@ class Aside:
         self._folding = folding
         self._making = making
 
+    def _in_turn(self, tries: Iterable[Try]) -> int:
+        """Deal with each key or source as far as it goes; answers how many records were dealt with.
+
+        What is done counts also when the database goes away in between: the
+        runner must hear that keys and sources are not as they were.
+        """
+        done = 0
+        try:
+            for attempt in tries:
+                turn = Turn(True, True)
+                while turn.more:
+                    turn = self._once(attempt)
+                    done += turn.done
+        except Retryable as error:
+            if not done:
+                raise
+            _log.warning(
+                "not all that was set aside is taken up", runner=self._making.runner, error=str(error)
+            )
+        return done
+
+    def _once(self, attempt: Try) -> Turn:
+        try:
+            return self._store.transact(lambda txn: attempt(txn, None))
+        except Unstorable as error:
+            bad = Poison("UNSTORABLE", str(error))
+            return self._store.transact(lambda txn: attempt(txn, bad))
+
+    def _rebuild(self, txn: Transaction) -> Rebuild:
+        found = txn.load([Get(REBUILDS, self._making.runner)])[Get(REBUILDS, self._making.runner)]
+        return found[0].state if found else Rebuild()
+
+    def _holds_mark(self, txn: Transaction, record: Record) -> bool:
+        """Is this making in charge of the record's partition?
+
+        The mark is written again, so that a swap or another instance's batch at
+        the same moment conflicts with this transaction.
+        """
+        get = Get(MARKS, self._making.mark(Partition(record.topic, record.partition)))
+        found = txn.load([get])[get]
+        if found and found[0].state.sealed:
+            return False
+        txn.write(
+            Plan(tuple(Write(MARKS, get.id, one.version, one.version + 1, one.state) for one in found), ())
+        )
+        return True
+
     # -- letters that somebody wants to be processed again ----------------
 
     def redrive(self, scope: Scope, held: Container[Partition]) -> int:
         """Process the letters that wait for it; answers how many went through."""
-        asked = self._store.transact(lambda txn: txn.load([Where(LETTERS, "state", REDRIVE)]))
+        read = Where(LETTERS, "state", REDRIVE)
+        asked = self._store.transact(lambda txn: txn.load([read]))[read]
         mine = [
             letter
-            for letter in asked[Where(LETTERS, "state", REDRIVE)]
+            for letter in asked
             if letter.state.runner == self._making.runner and _partition(letter.state) in held
         ]
-        through = 0
-        for key in dict.fromkeys(letter.state.key or letter.id for letter in sorted(mine, key=_place)):
-            while self._store.transact(lambda txn, key=key: self._next(txn, key, scope)):  # type: ignore[misc]
-                through += 1
-        return through
+        keys = dict.fromkeys(letter.state.key or letter.id for letter in sorted(mine, key=_place))
+        return self._in_turn(partial(self._next, key, scope) for key in keys)
 
-    def _next(self, txn: Transaction, key: str, scope: Scope) -> bool:
-        """Process the first letter of a key, if somebody wants it; False when it is not to go on."""
+    def _next(self, key: str, scope: Scope, txn: Transaction, bad: Poison | None) -> Turn:
+        """Process the first letter of a key, if somebody wants it."""
         letters = self._letters(txn, key)
+        rebuild = self._rebuild(txn)
         if not letters or letters[0].state.state != REDRIVE:
-            return False
-        first = letters[0]
-        stopped = self._folding.again(txn, first.state.record.record, scope)
-        if isinstance(stopped, Poison):
-            back = replace(
-                first.state,
-                state=OPEN,
-                attempts=first.state.attempts + 1,
-                reason=stopped.reason,
-                description=stopped.description,
-            )
-            rest = [(letter, replace(letter.state, state=OPEN)) for letter in letters[1:]]
-            txn.write(Plan(tuple(_letter_write(*one) for one in [(first, back), *rest]), ()))
-            return False
-        if isinstance(stopped, NotYet):
-            self._keep(txn, first.state.record.record, stopped)
-        writes = [_letter_write(first, replace(first.state, state=DONE))]
-        if len(letters) == 1:
-            writes += unpark(txn, self._making, first.state)
+            return _STOP
+        if rebuild.building or rebuild.live != self._making.generation:
+            return _STOP
+        record = letters[0].state.record.record
+        if not self._holds_mark(txn, record):
+            return _STOP
+        stopped = bad or self._fold(txn, record, scope)
+        writes = _put_back(letters, stopped) if stopped else self._passed(txn, letters)
         txn.write(Plan(tuple(writes), ()))
-        return len(letters) > 1
+        return Turn(not stopped, not stopped and len(letters) > 1)
 
     def _letters(self, txn: Transaction, key: str) -> list[Stored[Letter]]:
         """The letters of a key that wait, in order; a fact's letter is alone."""
@@ -86,55 +143,100 @@ class Aside:
         loaded = txn.load(reads)
         return sorted((one for read in reads for one in loaded[read] if one.state.waits), key=_place)
 
-    def _keep(self, txn: Transaction, record: Record, lacks: NotYet) -> None:
-        id = self._making.waiting(record, f"redrive/{record.partition}/{record.offset}")
-        waits = Waits(txn, self._making, [id], any_waiting=True)
-        waits.begin(id, record, lacks)
+    def _fold(self, txn: Transaction, record: Record, scope: Scope) -> Poison | None:
+        """Fold the record, or have it wait for its state, behind those of its source that wait already."""
+        wait = self._folding.waits_as(record)
+        waits = Waits(txn, self._making, [wait], any_waiting=bool(wait))
+        if waits.holds(wait):
+            waits.follow(wait, record)
+        else:
+            stopped = self._folding.again(txn, record, scope)
+            if not isinstance(stopped, NotYet):
+                return stopped
+            waits.begin(wait, record, stopped)
         txn.write(waits.plan())
+        return None
+
+    def _passed(self, txn: Transaction, letters: list[Stored[Letter]]) -> Iterable[Write]:
+        """The first letter is done. What only followed it goes on; behind the last one the key is free."""
+        first, rest = letters[0], letters[1:]
+        yield _letter_write(first, first.state.become(DONE))
+        if not rest:
+            yield from self._unpark(txn, first.state)
+        elif rest[0].state.state == OPEN and rest[0].state.reason == PARKED_REASON:
+            by = {"judged_by": first.state.judged_by, "judged_at": first.state.judged_at}
+            yield _letter_write(rest[0], rest[0].state.become(REDRIVE, **by))
+
+    def _unpark(self, txn: Transaction, letter: Letter) -> Iterable[Write]:
+        if not letter.key:
+            return []
+        get = Get(PARKED, self._making.parked(letter.record.record))
+        return [Write(PARKED, get.id, one.version, 0, None) for one in txn.load([get])[get]]
 
     # -- events that wait -------------------------------------------------
 
     def waiting(self) -> int:
         """How many sources wait."""
-        return len(self._rows())
+        return len(self._store.transact(self._rows))
 
-    def _rows(self) -> list[Stored[Waiting]]:
+    def _rows(self, txn: Transaction) -> list[Stored[Waiting]]:
         read = Where(WAITING, "runner", self._making.runner)
-        found = self._store.transact(lambda txn: txn.load([read]))[read]
-        return [row for row in found if self._making.owns(row.state)]
+        return [row for row in txn.load([read])[read] if self._making.owns(row.state)]
 
     def take_up(self, scope: Scope) -> int:
-        """Fold what waits for a state that is there now; answers how many records were folded."""
-        taken = 0
-        for row in self._rows()[:_MANY]:
-            while self._store.transact(lambda txn, id=row.id: self._first(txn, id, scope)):  # type: ignore[misc]
-                taken += 1
-        return taken
+        """Fold what waits for a state that is there now; answers how many records were dealt with."""
+        ready = self._store.transact(lambda txn: self._ready(txn, scope))
+        return self._in_turn(partial(self._first, id, scope) for id in ready[:_MANY])
 
-    def _first(self, txn: Transaction, id: str, scope: Scope) -> bool:
-        """Fold the first waiting record of a source; False when it still has to wait, or nothing is left."""
+    def _ready(self, txn: Transaction, scope: Scope) -> list[str]:
+        """The sources whose state is there; those that still wait must not stand in their way."""
+        rows = self._rows(txn)
+        wanted: dict[str, set[str]] = defaultdict(set)
+        for row in rows:
+            wanted[row.state.kind].add(row.state.id)
+        there = {name: txn.docs(_kind(scope, name), ids) for name, ids in wanted.items()}
+        return [row.id for row in rows if row.state.id in there[row.state.kind]]
+
+    def _first(self, id: str, scope: Scope, txn: Transaction, bad: Poison | None) -> Turn:
+        """Deal with the first waiting record of a source, unless its state is not there after all."""
         found = txn.load([Get(WAITING, id)])[Get(WAITING, id)]
-        if not found or not _is_there(txn, scope, found[0].state):
-            return False
-        row, record = found[0], found[0].state.records[0].record
-        stopped = self._folding.again(txn, record, scope)
-        if isinstance(stopped, NotYet):
-            lacks = replace(row.state, kind=stopped.kind.name, id=stopped.id)
-            txn.write(Plan((Write(WAITING, id, row.version, row.version + 1, lacks),), ()))
-            return False
-        if isinstance(stopped, Poison):
-            graves = Graves(txn, self._making, [record], any_parked=True, emits=not scope.making)
-            graves.bury(record, stopped)
-            txn.write(graves.plan())
+        if not found or not txn.docs(_kind(scope, found[0].state.kind), [found[0].state.id]):
+            return _STOP
+        row, record, rebuild = found[0], found[0].state.records[0].record, self._rebuild(txn)
+        used = self._making.generation in (rebuild.live, rebuild.building)
+        if not used or not self._holds_mark(txn, record):
+            return _STOP
+        lacks = self._taken(txn, record, scope, bad)
+        if lacks is not None:
+            still = replace(row.state, kind=lacks.kind.name, id=lacks.id)
+            txn.write(Plan((Write(WAITING, id, row.version, row.version + 1, still),), ()))
+            return _STOP
         rest = replace(row.state, records=row.state.records[1:])
         state = rest if rest.records else None
         txn.write(Plan((Write(WAITING, id, row.version, row.version + 1, state),), ()))
-        return state is not None
+        return Turn(True, state is not None)
+
+    def _taken(self, txn: Transaction, record: Record, scope: Scope, bad: Poison | None) -> NotYet | None:
+        """Fold or dead-letter a record that waited; the state that it lacks now, if there is one."""
+        graves = Graves(txn, self._making, [record], any_parked=True, emits=not scope.making)
+        if graves.passes_over(record):
+            return None
+        if graves.holds(record):
+            graves.follow(record)
+        else:
+            stopped = bad or self._folding.again(txn, record, scope)
+            if isinstance(stopped, NotYet):
+                return stopped
+            if stopped is not None:
+                graves.bury(record, stopped)
+        letters = graves.plan()
+        if letters.writes:
+            txn.write(letters)
+        return None
 
 
-def _is_there(txn: Transaction, scope: Scope, waiting: Waiting) -> bool:
-    kind: Kind[Any] = scope.views.get(waiting.kind) or Kind(waiting.kind, object)
-    return bool(txn.docs(kind, [waiting.id]))
+def _kind(scope: Scope, name: str) -> Kind[Any]:
+    return scope.views.get(name) or Kind(name, object)
 
 
 def _partition(letter: Letter) -> Partition:
@@ -146,13 +248,16 @@ def _place(letter: Stored[Letter]) -> tuple[str, int, int]:
     return record.topic, record.partition, record.offset
 
 
+def _put_back(letters: list[Stored[Letter]], stopped: Poison) -> Iterable[Write]:
+    """The first letter has failed again: it and those behind it are open as before."""
+    first, rest = letters[0], letters[1:]
+    attempts = first.state.attempts + 1
+    told = {"attempts": attempts, "reason": stopped.reason, "description": stopped.description}
+    yield _letter_write(first, first.state.become(OPEN, **told))
+    for letter in rest:
+        if letter.state.state == REDRIVE:
+            yield _letter_write(letter, letter.state.become(OPEN))
+
+
 def _letter_write(letter: Stored[Letter], state: Letter) -> Write:
     return Write(LETTERS, letter.id, letter.version, letter.version + 1, state)
-
-
-def unpark(txn: Transaction, making: Making, letter: Letter) -> Iterable[Write]:
-    """End the parking of a letter's key."""
-    if not letter.key:
-        return []
-    get = Get(PARKED, making.parked(letter.record.record))
-    return [Write(PARKED, get.id, one.version, 0, None) for one in txn.load([get])[get]]

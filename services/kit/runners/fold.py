@@ -105,6 +105,10 @@ class HandlerFold:
             txn.write(self._checked(overlay))
         return bad
 
+    def waits_as(self, record: Record) -> str:
+        """Id of the note under which the record waits for a state, with those of its source."""
+        return self._entry(record).wait
+
     def _checked(self, overlay: Overlay) -> Plan:
         plan = overlay.plan()
         if not self._reactor.emits and plan.outbox:
@@ -115,9 +119,9 @@ class HandlerFold:
         self, txn: Transaction, entry: _Entry, overlay: Overlay, graves: Graves, waits: Waits
     ) -> str | None:
         record = entry.record
-        if entry.bad is not None:
+        if entry.bad is not None and not graves.passes_over(record):
             return graves.bury(record, entry.bad)
-        if entry.job is None:
+        if entry.job is None or graves.passes_over(record):
             return None
         if graves.holds(record):
             return graves.follow(record)

@@ -26,11 +26,7 @@ class DeadLetterLimit:
         """Would these records break the limit? Integrity says so; nothing is noted."""
         recent = deque(self._recent, maxlen=self._recent.maxlen)
         recent.extend(_tried(reasons))
-        run = 0
-        for bad in reversed(recent):
-            if not bad:
-                break
-            run += 1
+        run = _longest_run(recent)
         full = len(recent) == recent.maxlen
         if run > self._consecutive or (full and sum(recent) > self._ratio * len(recent)):
             raise Integrity(
@@ -41,6 +37,15 @@ class DeadLetterLimit:
     def note(self, reasons: Iterable[str | None]) -> None:
         """These records are through: dead-lettered with a reason, or processed."""
         self._recent.extend(_tried(reasons))
+
+
+def _longest_run(recent: Iterable[bool]) -> int:
+    """The most failures in a row, wherever they stand: a good record at the end of a batch excuses none."""
+    longest = run = 0
+    for bad in recent:
+        run = run + 1 if bad else 0
+        longest = max(longest, run)
+    return longest
 
 
 def _tried(reasons: Iterable[str | None]) -> Iterable[bool]:

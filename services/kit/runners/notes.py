@@ -46,6 +46,10 @@ class Parked:
     key: str
     behind: str
 
+    def before(self, record: Record) -> bool:
+        """Does the record stand behind the one that parked the key?"""
+        return record.offset > int(self.behind.rpartition("/")[2])
+
 
 @dataclass(frozen=True)
 class Kept:
@@ -90,6 +94,18 @@ class Waiting:
     records: tuple[Kept, ...]
 
 
+@dataclass(frozen=True)
+class Rebuild:
+    """What a runner must know of its rebuild: the live making, and the one being made (0: none).
+
+    Read only; `makings` owns the document, which says more.
+    """
+
+    live: int = 1
+    building: int = 0
+
+
+REBUILDS: Kind[Rebuild] = Kind("_generation", Rebuild)
 MARKS: Kind[Mark] = Kind("_mark", Mark, ("runner",))
 SEEN: Kind[Seen] = Kind("_seen", Seen)
 PARKED: Kind[Parked] = Kind("_parked", Parked, ("runner",))

@@ -17,7 +17,7 @@ import msgspec
 from services.kit.bus.protocol import Record
 from services.kit.contracts import Contract
 from services.kit.envelope import Event, from_record, type_of
-from services.kit.errors import Poison
+from services.kit.errors import Integrity, PharmaLoopError, Poison, Rejected
 from services.kit.log import get_logger
 from services.kit.runners.fold import Flags
 from services.kit.runners.letters import Graves
@@ -75,7 +75,7 @@ class RowFold:
         graves = Graves(txn, self._making, records, any_parked=flags.parked, emits=not scope.making)
         reasons: list[str | None] = [None] * len(records)
         for place, one in enumerate(told):
-            if one is None:
+            if one is None or graves.passes_over(records[place]):
                 continue
             if not isinstance(one, Poison) and graves.holds(records[place]):
                 reasons[place] = graves.follow(records[place])
@@ -95,18 +95,30 @@ class RowFold:
         """What the record does: nothing, for an event of another runner."""
         try:
             return self._read(record)
-        except Poison as error:
-            return error
+        except Exception as error:  # noqa: BLE001 -- judged below
+            return self._judged(error)
 
     def _tried(self, rows: dict[str, _Held], one: _Told) -> Poison | None:
         try:
             _apply(rows[one.id], one)
-        except Poison as error:
-            return error
-        except Exception as error:  # noqa: BLE001 -- this record's alone
-            _log.error("row not folded", runner=self._making.runner, type=one.event.type, exc_info=True)
-            return Poison("HANDLER_FAILED", repr(error))
+        except Exception as error:  # noqa: BLE001 -- judged below
+            return self._judged(error)
         return None
+
+    def _judged(self, error: Exception) -> Poison:
+        """The reason to dead-letter this record alone; other errors stop or repeat the batch."""
+        if isinstance(error, Poison):
+            return error
+        if isinstance(error, Rejected):
+            return Poison(error.reason, error.description)
+        if isinstance(error, PharmaLoopError):
+            raise error
+        _log.error("row not folded", runner=self._making.runner, exc_info=error)
+        return Poison("HANDLER_FAILED", repr(error))
+
+    def waits_as(self, record: Record) -> str:
+        """Rows wait for nothing."""
+        return ""
 
     def again(self, txn: Transaction, record: Record, scope: Scope) -> Poison | NotYet | None:
         """Fold a record that was set aside; what stops it, and then nothing is written."""
@@ -144,8 +156,7 @@ def _apply(held: _Held, one: _Told) -> None:
         return
     before = held.state
     if before is _UNREAD:
-        assert held.doc is not None
-        before = held.state = msgspec.convert(held.doc["s"], one.kind.state, builtin_types=(bytes,))
+        before = held.state = _state_of(held, one.kind)
     after = one.row.fold(before, one.event)
     if seq is not None:
         held.seen[source] = seq
@@ -153,6 +164,18 @@ def _apply(held: _Held, one: _Told) -> None:
         return
     held.state, held.changed = after, True
     held.version += 1
+
+
+def _state_of(held: _Held, kind: Kind[Any]) -> Any:
+    """The stored state. One that this code cannot read is no fault of the record: everything stops."""
+    assert held.doc is not None
+    try:
+        return msgspec.convert(held.doc["s"], kind.state, builtin_types=(bytes,))
+    except msgspec.ValidationError as error:
+        raise Integrity(
+            f"{kind.name} {held.doc['_id']} was stored by code with another {kind.state.__name__} ({error}): "
+            "look at the newest deploy, or rebuild the view"
+        ) from error
 
 
 def _write(txn: Transaction, kind: Kind[Any], rows: dict[str, _Held]) -> None:

@@ -74,6 +74,7 @@ class Fake(grpc.GenericRpcHandler):
 
 def _module(package: str) -> Any:
     from pharmaloop.alerting.v1 import service_pb2 as alerting
+    from pharmaloop.common.v1 import operations_pb2 as operations
     from pharmaloop.traceability.v1 import service_pb2 as traceability
 
     modules = {
@@ -84,7 +85,7 @@ def _module(package: str) -> Any:
         "production": production,
         "traceability": traceability,
     }
-    return modules[package.split(".")[1]]
+    return operations if package.endswith("OperationsService") else modules[package.split(".")[1]]
 
 
 @dataclass
@@ -97,7 +98,7 @@ class Bench:
     services: tuple[str, ...] = ("alerting", "clinical", "loops", "production", "rnd", "traceability")
     environment: dict[str, str] = field(default_factory=dict)
 
-    def run(self, *arguments: str) -> Result:
+    def run(self, *arguments: str, typed: str = "") -> Result:
         environment = {
             "PHARMALOOP_ENDPOINTS": json.dumps(dict.fromkeys(self.services, self.address)),
             "PHARMALOOP_STATE_DIR": str(self.state),
@@ -105,7 +106,7 @@ class Bench:
             "MONGODB_URI": "",
             **self.environment,
         }
-        return CliRunner().invoke(cli, arguments, env=environment, catch_exceptions=False)
+        return CliRunner().invoke(cli, arguments, typed, env=environment, catch_exceptions=False)
 
     def json(self, *arguments: str) -> Any:
         return json.loads(self.run(*arguments, "--json").stdout)

@@ -122,10 +122,14 @@ class Bench:
     def turner(self, events: Mapping[Any, Handler], *, emits: bool = True, name: str = "test") -> Turner:
         return Turner(self, Reactor(name, events, emits=emits))
 
+    def making(self, reactor: Reactor, generation: int = 1, *, follows: int = 0) -> Turner:
+        """A runner in one making of its views; `follows` names the live one while this one is being made."""
+        return Turner(self, reactor, generation, follows)
+
     # -- what is stored -------------------------------------------------
 
     def states(self, kind: Kind[T]) -> dict[str, T]:
-        return {id: kind.from_doc(doc).state for id, doc in self.database.docs[kind.name].items()}
+        return {id: kind.from_doc(doc).state for id, doc in self.database.of(kind).items()}
 
     def versions(self, kind: Kind[Any]) -> dict[str, int]:
         return {id: doc["v"] for id, doc in self.database.docs[kind.name].items()}
@@ -163,7 +167,7 @@ class Bench:
 class Turner:
     """A batch runner that is turned by hand, as its thread would turn it."""
 
-    def __init__(self, bench: Bench, reactor: Reactor) -> None:
+    def __init__(self, bench: Bench, reactor: Reactor, generation: int = 1, follows: int = 0) -> None:
         self.bench = bench
         around = Surroundings(
             bench.service,
@@ -174,7 +178,7 @@ class Turner:
             bench.metrics,
             lambda: bench.wakes.append(1),
         )
-        self.runner = BatchRunner(reactor, around)
+        self.runner = BatchRunner(reactor, around, generation, follows=follows)
         self.consumer = bench.bus.consumer(self.runner.name, "0")
         self.consumer.subscribe(self.runner.topics, self.runner._start_at, self.runner._lost)
 
@@ -182,6 +186,13 @@ class Turner:
         """Fold what there is; answers how many records it was given."""
         waiting = [p for p, at in self.consumer._next.items() if len(self.bench.bus.records[p]) > at]
         return self.runner.turn(self.consumer) if waiting else 0
+
+    def settle(self) -> int:
+        """Fold what there is and take up what was set aside, until nothing moves; answers how many moved."""
+        moved = 0
+        while step := self.turn() + self.runner.look_aside():
+            moved += step
+        return moved
 
 
 class Crash(BaseException):

@@ -1,0 +1,377 @@
+"""`dlq`: the records that no runner could process, and what becomes of them.
+
+A letter's id begins with its runner, and a runner's name with its service. A
+list that a service is missing from says so: nobody may take it for the whole.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from itertools import groupby
+from typing import Any, NoReturn, TypeVar
+
+import click
+from rich.console import Console
+from rich.markup import escape
+
+from pharmaloop.common.v1 import operations_pb2 as api
+from services.cli.group import JsonGroup
+from services.cli.plain import iso, plain, word
+from services.cli.session import Failure, Session, table
+from services.kit.ids import new_id
+
+C = TypeVar("C", bound=Callable[..., Any])
+_STATES = ("open", "redrive", "done", "discarded")
+_WAIT_SECONDS = 60.0
+_POLL_SECONDS = 0.2
+#: Ids that one request names; the server's limit of a page.
+_MANY = 500
+#: Letters shown before somebody is asked about them.
+_SHOWN = 20
+_ID = re.compile(
+    r"(?P<service>[^.|]+)\.(?P<runner>[^|]+)\|(?P<topic>[^|]+)\|(?P<partition>\d+)\|(?P<offset>\d+)"
+)
+
+
+class LetterArgument(click.ParamType):
+    """An id as `dlq list` shows it; the offset may be written without its zeros."""
+
+    name = "letter"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        found = _ID.fullmatch(str(value))
+        if not found:
+            self.fail(
+                f"{value!r} is no letter: give runner|topic|partition|offset in quotes, as "
+                "'pharmaloop dlq list' shows it",
+                param,
+                ctx,
+            )
+        place = f"{found['topic']}|{int(found['partition'])}|{int(found['offset']):020d}"
+        return f"{found['service']}.{found['runner']}|{place}"
+
+
+LETTER = LetterArgument()
+
+
+def service_of(name: str) -> str:
+    """The service of a runner or of a letter."""
+    return name.partition(".")[0]
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Which letters a command is about; what is empty does not narrow."""
+
+    letters: tuple[str, ...] = ()
+    service: str = ""
+    runner: str = ""
+    reason: str = ""
+    state: str = ""
+
+    @property
+    def narrows(self) -> bool:
+        return bool(self.letters or self.runner or self.reason)
+
+    def of(self, letters: Iterable[str] = ()) -> api.DeadLetterFilter:
+        state = f"DEAD_LETTER_STATE_{self.state.upper() or 'UNSPECIFIED'}"
+        return api.DeadLetterFilter(letters=letters, runner=self.runner, reason=self.reason, state=state)
+
+    def services(self, session: Session) -> list[str]:
+        """The services to ask."""
+        if self.runner and self.service and service_of(self.runner) != self.service:
+            raise Failure(f"{self.runner} is no runner of {self.service}: give one of --runner and --service")
+        if self.letters:
+            return sorted({service_of(letter) for letter in self.letters})
+        named = self.service or (service_of(self.runner) if self.runner else "")
+        return [named] if named else sorted(session.endpoints.grpc)
+
+
+@dataclass
+class Found:
+    """Letters of several services, the oldest first, and the services that did not answer."""
+
+    letters: list[api.DeadLetter] = field(default_factory=list)
+    silent: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def ids(self) -> list[str]:
+        return [letter.letter for letter in self.letters]
+
+    def document(self) -> dict[str, Any]:
+        return {"letters": [plain(letter) for letter in self.letters], "unanswered": self.silent}
+
+    def tell_silent(self) -> None:
+        for service, why in self.silent.items():
+            click.echo(f"pharmaloop: {service} did not answer, its letters are missing here: {why}", err=True)
+
+
+def find(session: Session, wanted: Wanted) -> Found:
+    """Ask the services for their letters."""
+    services = wanted.services(session)
+    for service in services:
+        session.channel(service)  # made here, for the threads share them
+    found = Found()
+    with ThreadPoolExecutor(len(services) or 1) as pool:
+        for service, answer in zip(
+            services, pool.map(lambda s: _ask(session, s, wanted), services), strict=True
+        ):
+            if isinstance(answer, Failure):
+                found.silent[service] = answer.message
+            else:
+                found.letters += answer
+    if found.silent and len(services) == 1:
+        raise Failure(found.silent[services[0]])
+    found.letters.sort(key=lambda letter: (letter.at.ToNanoseconds(), letter.letter))
+    return found
+
+
+def _ask(session: Session, service: str, wanted: Wanted) -> list[api.DeadLetter] | Failure:
+    stub = session.operations_of(service)
+    letters: list[api.DeadLetter] = []
+    try:
+        mine = [letter for letter in wanted.letters if service_of(letter) == service]
+        for some in _parts(mine) if mine else [()]:
+            request = api.ListDeadLettersRequest(filter=wanted.of(some))
+            for page in session.pages(stub.ListDeadLetters, request):
+                letters += page.letters
+    except Failure as error:
+        return error
+    return letters
+
+
+def _parts(ids: list[str]) -> Iterator[list[str]]:
+    for start in range(0, len(ids), _MANY):
+        yield ids[start : start + _MANY]
+
+
+# -- the commands ---------------------------------------------------------
+
+
+def _narrowing(command: C) -> C:
+    """The options that choose letters."""
+    by_service = click.option("--service", default="", help="Only this service's letters.")
+    by_runner = click.option("--runner", default="", help="Only letters of this runner (service.name).")
+    return by_runner(by_service(command))
+
+
+def _reason(*more: str) -> Callable[[C], C]:
+    return click.option(
+        "--with-reason", *more, "reason", default="", help="Only letters dead for this reason."
+    )
+
+
+@click.group(cls=JsonGroup)
+def dlq() -> None:
+    """Dead letters: see them, have them processed again, give them up."""
+
+
+@dlq.command(name="list")
+@_narrowing
+@_reason("--reason")
+@click.option("--state", type=click.Choice(_STATES), default=None, help="Not given: those that wait.")
+@click.pass_context
+def list_letters(context: click.Context, service: str, runner: str, reason: str, state: str | None) -> None:
+    """List the letters of all services, the oldest first."""
+    session: Session = context.obj
+    found = find(session, Wanted((), service, runner, reason, state or ""))
+    session.show(found.document(), lambda out: _print(out, found.letters))
+    found.tell_silent()
+    if found.silent:
+        context.exit(1)
+
+
+def _print(out: Console, letters: list[api.DeadLetter], most: int = 0) -> None:
+    """Each letter by its id alone on a line, to be copied; its story below."""
+    for letter in letters[: most or len(letters)]:
+        tries = "once" if letter.attempts == 1 else f"{letter.attempts} times"
+        event = letter.event_type.rpartition(".")[2] or "a record of no type"
+        out.print(f"[bold]{escape(short(letter.letter))}[/bold]")
+        told = (
+            f"{_state(letter)} since {iso(letter.at) or '-'}, tried {tries}: {event} of {letter.key or '-'}"
+        )
+        out.print(f"    {told}\n    {letter.reason}  {letter.description}", markup=False)
+    if most and len(letters) > most:
+        out.print(f"... and {len(letters) - most} more")
+    counted = Counter(letter.runner for letter in letters)
+    out.print("\n" + (", ".join(f"{runner} {n}" for runner, n in sorted(counted.items())) or "none"))
+
+
+def short(letter: str) -> str:
+    """A letter's id without the zeros before its offset, as people type it."""
+    place, _, offset = letter.rpartition("|")
+    return f"{place}|{int(offset)}"
+
+
+def _state(letter: api.DeadLetter) -> str:
+    return word(api.DeadLetterState.Name(letter.state), "DEAD_LETTER_STATE")
+
+
+@dlq.command()
+@click.argument("letter", type=LETTER)
+@click.pass_obj
+def show(session: Session, letter: str) -> None:
+    """Show LETTER: why it is dead, what became of it, its headers and its event."""
+    stub = session.operations_of(service_of(letter))
+    answer = session.call(stub.GetDeadLetter, api.GetDeadLetterRequest(letter=letter))
+    event = json.loads(answer.event_json) if answer.event_json else None
+    document = {**plain(answer), "event": event}
+    del document["event_json"]
+
+    def people(out: Console) -> None:
+        one = answer.letter
+        out.print(f"[bold]{escape(short(one.letter))}[/bold]")
+        out.print(f"state      {_state(one)}  after {one.attempts} tries, since {iso(one.at)}", markup=False)
+        out.print(f"reason     {one.reason}  {one.description}", markup=False)
+        if one.judged_by:
+            told = f"judged     {one.judged_by}  {iso(one.judged_at)}  {one.judged_why}"
+            out.print(told, markup=False)
+        out.print(f"key        {one.key or '-'}", markup=False)
+        out.print(f"value      {answer.value_bytes} bytes  sha256 {answer.value_sha256}")
+        for name, text in sorted(answer.headers.items()):
+            out.print(f"header     {name}  {text}", markup=False)
+        shown = json.dumps(event, indent=2, ensure_ascii=False) if event is not None else "cannot be decoded"
+        out.print(f"event      {one.event_type or '-'}\n{shown}", markup=False)
+
+    session.show(document, people)
+
+
+@dlq.command()
+@click.argument("letters", nargs=-1, type=LETTER, metavar="[LETTER]...")
+@_narrowing
+@_reason("--reason")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--timeout", default=_WAIT_SECONDS, show_default=True, help="Seconds to wait for the outcome.")
+@click.pass_context
+def redrive(
+    context: click.Context,
+    letters: tuple[str, ...],
+    service: str,
+    runner: str,
+    reason: str,
+    yes: bool,
+    timeout: float,
+) -> None:
+    """Have letters processed again, in the order of their keys, and say what became of each."""
+    session: Session = context.obj
+    chosen = _choose(session, Wanted(letters, service, runner, reason), yes, "process {} again?")
+    for name, ids in _by_service(chosen):
+        request = api.RedriveDeadLettersRequest(request_id=new_id(), filter={"letters": ids})
+        session.call(session.operations_of(name).RedriveDeadLetters, request)
+    if not session.as_json:
+        click.echo(f"{_letters(len(chosen))} to be processed again")
+    after = _wait(session, chosen, timeout)
+    states = Counter(_state(letter) for letter in after)
+    document = {"letters": [plain(letter) for letter in after], **{name: states[name] for name in _STATES}}
+    session.show(document, lambda out: _print_outcome(out, after, states))
+    if states["open"] or states["redrive"]:
+        context.exit(1)
+
+
+def _wait(session: Session, chosen: list[str], timeout: float) -> list[api.DeadLetter]:
+    """The letters once none of them is about to be processed, or as they stand when the time is over."""
+    end = time.monotonic() + timeout
+    stands: dict[str, api.DeadLetter] = {}
+    moving = tuple(chosen)
+    while moving:
+        found = find(session, Wanted(moving))
+        if found.silent:
+            _broken(found)
+        stands |= {letter.letter: letter for letter in found.letters}
+        if time.monotonic() > end:
+            break
+        moving = tuple(id for id in moving if stands[id].state == api.DEAD_LETTER_STATE_REDRIVE)
+        time.sleep(_POLL_SECONDS if moving else 0)
+    return [stands[id] for id in chosen]
+
+
+def _broken(found: Found) -> NoReturn:
+    services = ", ".join(sorted(found.silent))
+    raise Failure(
+        f"{services} no longer answers; the letters are marked: 'pharmaloop dlq list' tells how they end"
+    )
+
+
+def _print_outcome(out: Console, letters: list[api.DeadLetter], states: Counter[str]) -> None:
+    words = {"redrive": "not processed yet", "open": "open again"}
+    rows = [
+        [short(letter.letter), words.get(_state(letter), _state(letter)), _why(letter), str(letter.attempts)]
+        for letter in letters
+    ]
+    out.print(table("Letters", ["letter", "outcome", "why", "tries"], rows))
+    told = [f"{states[name]} {words.get(name, name)}" for name in _STATES if states[name]]
+    out.print("\n" + (", ".join(told) or "none"))
+    if states["redrive"]:
+        out.print("Their runner has not come to some: it is down, or its view is being rebuilt.")
+
+
+def _why(letter: api.DeadLetter) -> str:
+    return f"{letter.reason}: {letter.description}" if letter.state == api.DEAD_LETTER_STATE_OPEN else ""
+
+
+@dlq.command()
+@click.argument("letters", nargs=-1, type=LETTER, metavar="[LETTER]...")
+@_narrowing
+@_reason()
+@click.option("--reason", "why", required=True, help="Why nothing is lost by it, for the record.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.pass_obj
+def discard(
+    session: Session,
+    letters: tuple[str, ...],
+    service: str,
+    runner: str,
+    reason: str,
+    why: str,
+    yes: bool,
+) -> None:
+    """Give letters up for good; who did it and why is kept."""
+    if not why.strip():
+        raise Failure("say with --reason why these letters may be given up")
+    chosen = _choose(session, Wanted(letters, service, runner, reason), yes, "give {} up for good?")
+    count = 0
+    for name, ids in _by_service(chosen):
+        request = api.DiscardDeadLettersRequest(request_id=new_id(), filter={"letters": ids}, reason=why)
+        count += session.call(session.operations_of(name).DiscardDeadLetters, request).letters
+    document = {"letters": chosen, "discarded": count}
+    session.show(document, lambda out: out.print(f"{_letters(count)} discarded: {why}", markup=False))
+
+
+# -- choosing -------------------------------------------------------------
+
+
+def _choose(session: Session, wanted: Wanted, yes: bool, question: str) -> list[str]:
+    """Ids of the letters that wait and are wanted, once somebody has agreed."""
+    if not wanted.narrows:
+        raise Failure("name letters, or choose them by --runner or a reason")
+    if session.as_json and not yes:
+        raise Failure("with --json nobody can be asked: say --yes")
+    found = find(session, wanted)
+    if found.silent:
+        found.tell_silent()
+        raise Failure("nothing was done; choose by --service or --runner to leave out who does not answer")
+    waiting = [letter for letter in found.letters if _state(letter) in ("open", "redrive")]
+    settled = [letter for letter in found.letters if letter not in waiting]
+    for letter in settled:
+        click.echo(f"pharmaloop: {short(letter.letter)} is {_state(letter)} already", err=True)
+    if waiting and not yes:
+        console = Console(stderr=True, highlight=False, soft_wrap=True)
+        _print(console, waiting, _SHOWN)
+        click.confirm(question.format(_letters(len(waiting))), abort=True, err=True)
+    return [letter.letter for letter in waiting]
+
+
+def _by_service(ids: list[str]) -> Iterator[tuple[str, list[str]]]:
+    """Ids by service; all of a service in one request, for order is judged over the whole of it."""
+    for service, some in groupby(sorted(ids), key=service_of):
+        yield service, list(some)
+
+
+def _letters(count: int) -> str:
+    return f"{count} letter" if count == 1 else f"{count} letters"
