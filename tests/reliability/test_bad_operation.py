@@ -266,9 +266,22 @@ def own_broker(folder: Path) -> Iterator[tuple[str, AdminClient]]:
         yield engine.bootstrap, AdminClient({"bootstrap.servers": engine.bootstrap})
 
 
-def _topic(admin: AdminClient, name: str, partitions: int, **config: str) -> None:
-    named = {key.replace("_", "."): value for key, value in config.items()}
-    admin.create_topics([NewTopic(name, partitions, 1, config=named)])[name].result(10)
+def _until(condition: Callable[[], bool]) -> None:
+    """The broker hears of a change from its controller a moment later."""
+    end = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+def _make(admin: AdminClient, name: str, partitions: int) -> None:
+    admin.create_topics([NewTopic(name, partitions, 1)])[name].result(10)
+    _until(lambda: name in admin.list_topics(timeout=10).topics)
+
+
+def _delete(admin: AdminClient, name: str) -> None:
+    admin.delete_topics([name])[name].result(10)
+    _until(lambda: name not in admin.list_topics(timeout=10).topics)
 
 
 def _configure(admin: AdminClient, topic: str, name: str, value: str) -> None:
@@ -277,11 +290,7 @@ def _configure(admin: AdminClient, topic: str, name: str, value: str) -> None:
     for future in admin.incremental_alter_configs([resource]).values():
         future.result(10)
     asked = ConfigResource(ConfigResource.Type.TOPIC, topic)
-    end = time.monotonic() + PATIENCE
-    # The broker hears of it from its controller a moment later.
-    while admin.describe_configs([asked])[asked].result(10)[name].value != value:
-        assert time.monotonic() < end
-        time.sleep(0.05)
+    _until(lambda: bool(admin.describe_configs([asked])[asked].result(10)[name].value == value))
 
 
 def test_topics_that_are_not_as_the_contract_says_are_named(engines: Engines, tmp_path: Path) -> None:
@@ -293,13 +302,13 @@ def test_topics_that_are_not_as_the_contract_says_are_named(engines: Engines, tm
         assert "is missing" in str(missing)
         assert "services.kit.bus.migrate" in str(missing)
 
-        _topic(admin, CAPA, 3)
+        _make(admin, CAPA, 3)
         other = refusal(values)
         assert isinstance(other, Integrity)
         assert f"topic {CAPA} has 3 partitions and topics.yaml says 6" in str(other)
         with pytest.raises(Integrity, match="has 3 partitions"):
             migrate(KafkaSettings(bootstrap_servers=bootstrap), ("hospital-a",))
-        admin.delete_topics([CAPA])[CAPA].result(10)
+        _delete(admin, CAPA)
 
         migrate(KafkaSettings(bootstrap_servers=bootstrap), ("hospital-a",))
         _configure(admin, CAPA, "retention.ms", "60000")
