@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import contextlib
 import os
 import signal
 import sys
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -28,9 +27,10 @@ from services.kit.clock import PlatformClock, load_clock, wall_now
 from services.kit.contracts import Contract, contract
 from services.kit.errors import PharmaLoopError
 from services.kit.facts import FactLog
+from services.kit.lease import LEASES
 from services.kit.metrics import Metrics
 from services.kit.positions import Positions
-from services.kit.relay import LEASES, Relay
+from services.kit.relay import Relay
 from services.kit.rpc.operations import add_operations
 from services.kit.rpc.server import RpcServer
 from services.kit.rpc.status import add_status
@@ -138,7 +138,8 @@ async def connect(spec: ServiceSpec, role: str = "all") -> App:
     if abandoned := await asyncio.to_thread(batch_store.end_abandoned):
         _log.warning("transactions of a killed process ended", transactions=abandoned)
     await store.prepare([*spec.kinds, *NOTES, LETTERS, STEPS, ANSWERS, LEASES])
-    relay = Relay(store, producer, clock, metrics, f"{spec.name}-{settings.instance}-{os.getpid()}")
+    holder = f"{spec.name}-{settings.instance}-{os.getpid()}"
+    relay = Relay(store, bus.ordered_producer(), clock, metrics, holder)
     around = Surroundings(
         spec.name,
         site,
@@ -167,7 +168,13 @@ async def connect(spec: ServiceSpec, role: str = "all") -> App:
         batch_store=batch_store,
         relay=relay,
         decider=Decider(
-            spec.name, dict(spec.commands), store=store, relay=relay, contract=contract(), clock=clock
+            spec.name,
+            dict(spec.commands),
+            store=store,
+            relay=relay,
+            contract=contract(),
+            clock=clock,
+            metrics=metrics,
         ),
         facts=FactLog(spec.name, producer, contract(), clock, site),
         sealer=Sealer(LocalKeys(platform.state_dir / "keys")),
@@ -241,14 +248,24 @@ class Running:
         app = self._app
         await self._server.stop()
         await app.makings.stop(_DRAIN_SECONDS)
-        with contextlib.suppress(PharmaLoopError, Exception):
-            await app.relay.publish_once()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        # Whoever makes events stops first, so that the relay can come to an end.
+        await _cancel(task for task in self._tasks if task.get_name() != "relay")
+        if self._relay:
+            left = await app.relay.drain(_DRAIN_SECONDS)
+            if left:
+                _log.warning("events wait for the next relay", rows=left)
+        await _cancel(self._tasks)
+        await asyncio.to_thread(app.relay.close)
         await asyncio.to_thread(app.producer.close)
         await app.store.close()
         app.batch_store.close()
+
+
+async def _cancel(tasks: Iterable[asyncio.Task[None]]) -> None:
+    ending = list(tasks)
+    for task in ending:
+        task.cancel()
+    await asyncio.gather(*ending, return_exceptions=True)
 
 
 def _resolve(future: asyncio.Future[None]) -> None:

@@ -15,7 +15,8 @@ from typing import Any
 import confluent_kafka as ck
 from confluent_kafka.admin import AdminClient, NewTopic
 
-from services.kit.bus.kafka import LARGEST_LETTER_BYTES, LARGEST_RECORD_BYTES, client_config
+from services.kit.bus.kafka import client_config
+from services.kit.bus.protocol import LARGEST_LETTER_BYTES, LARGEST_RECORD_BYTES
 from services.kit.clock import ensure_clock
 from services.kit.contracts import Contract, contract
 from services.kit.errors import Integrity, PharmaLoopError, Retryable

@@ -155,6 +155,7 @@ class Bench:
             relay=relay,
             contract=contract(),
             clock=self.clock,
+            metrics=self.metrics,
         )
         async with running(decider.run(), relay.run()):
             yield decider
