@@ -12,7 +12,7 @@ import contextlib
 import os
 import signal
 import sys
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -30,11 +30,13 @@ from services.kit.clock import PlatformClock, wall_now
 from services.kit.contracts import Contract, contract
 from services.kit.errors import Integrity, Invalid, PharmaLoopError, Retryable
 from services.kit.facts import FactLog
+from services.kit.lease import LEASES
 from services.kit.metrics import Metrics
 from services.kit.positions import Positions
 from services.kit.presence import Usurped
 from services.kit.readiness import Readiness
-from services.kit.relay import LEASES, Relay
+from services.kit.recovery import OwnLog, Passed, Restored, recover
+from services.kit.relay import Relay
 from services.kit.rpc.operations import add_operations
 from services.kit.rpc.server import RpcServer
 from services.kit.rpc.status import add_status
@@ -67,6 +69,8 @@ _OF_EVERY_SERVICE = ("pharmaloop.common.v1.StatusService", "pharmaloop.common.v1
 ROLES = ("api", "worker", "relay", "all")
 _HEALTH_SECONDS = 0.1
 _DRAIN_SECONDS = 15.0
+_RECOVERY_SECONDS = 0.2
+_NOTE_SECONDS = 20.0
 #: sysexits.h: a person has to change the configuration; or: the same start may succeed later.
 EXIT_CONFIG, EXIT_LATER = 78, 75
 Background = Callable[["App"], Awaitable[None]]
@@ -119,6 +123,8 @@ class App:
     version: str
     readiness: Readiness
     contract_digest: str
+    own: OwnLog
+    restored: Restored | None
     ready: bool = False
 
     @property
@@ -172,7 +178,10 @@ async def _assemble(spec: ServiceSpec, plan: Plan, ground: Ground) -> App:
         _log.warning("transactions of a killed process ended", transactions=abandoned)
     kinds = [*spec.kinds, *NOTES, LETTERS, STEPS, ANSWERS, LEASES]
     await explained(store.prepare(kinds), plan.database)
-    relay = Relay(store, producer, clock, metrics, f"{spec.name}-{settings.instance}-{os.getpid()}")
+    own = OwnLog(spec.name, contract(), bus, batch_store, spec.kinds, platform.sites)
+    restored = await explained(asyncio.to_thread(recover, own, plan.reads), plan.database)
+    holder = f"{spec.name}-{settings.instance}-{os.getpid()}"
+    relay = Relay(store, bus.ordered_producer(), clock, metrics, holder)
     around = Surroundings(
         spec.name,
         site,
@@ -183,6 +192,7 @@ async def _assemble(spec: ServiceSpec, plan: Plan, ground: Ground) -> App:
         relay.wake,
         platform.group_prefix,
         settings.instance,
+        restored.until() if restored else {},
     )
     makings = Makings(spec.reactors, around, store, works=plan.consumes)
     topics = {runner.name: runner.topics for runner in makings.runners}
@@ -210,7 +220,13 @@ async def _assemble(spec: ServiceSpec, plan: Plan, ground: Ground) -> App:
         batch_store=batch_store,
         relay=relay,
         decider=Decider(
-            spec.name, dict(spec.commands), store=store, relay=relay, contract=contract(), clock=clock
+            spec.name,
+            dict(spec.commands),
+            store=store,
+            relay=relay,
+            contract=contract(),
+            clock=clock,
+            metrics=metrics,
         ),
         facts=FactLog(spec.name, producer, contract(), clock, site),
         sealer=Sealer(LocalKeys(platform.state_dir / "keys")),
@@ -220,6 +236,8 @@ async def _assemble(spec: ServiceSpec, plan: Plan, ground: Ground) -> App:
         version=_version(),
         readiness=readiness,
         contract_digest=digest_of(contract()),
+        own=own,
+        restored=restored,
     )
 
 
@@ -248,6 +266,8 @@ class Running:
 
     async def start(self) -> None:
         app = self._app
+        if app.restored is not None:
+            await self._after_restore(app.restored)
         self._spawn(app.decider.run(), "decider")
         if self._relay:
             self._spawn(app.relay.run(), "relay")
@@ -271,7 +291,33 @@ class Running:
         for watch in (app.readiness.watch_database, app.readiness.watch_backbone, app.readiness.watch_loops):
             self._spawn(watch(), watch.__name__)
         self._spawn(self._watch_health(), "health")
+        self._spawn(self._note_own_log(), "own log")
         _log.info("started", grpc_port=port, metrics_port=metrics_port, version=app.version)
+
+    async def _after_restore(self, restored: Restored) -> None:
+        """Commands wait until the runners have folded again what they had folded before."""
+        app = self._app
+        app.decider.after_restore()
+        passed = Passed(restored, app.positions)
+        if await passed.left():
+            self._spawn(self._until_passed(passed), "recovery")
+
+    async def _until_passed(self, passed: Passed) -> None:
+        app = self._app
+        while left := await passed.left():
+            why = f"the database was older than its topics and catches up; {left} records are left"
+            app.decider.close(why)
+            app.readiness.waits["recovery"] = why
+            await asyncio.sleep(_RECOVERY_SECONDS)
+        app.decider.open()
+        app.readiness.waits.pop("recovery", None)
+
+    async def _note_own_log(self) -> None:
+        """Note now and then how far the database certainly is, so that a start has little to look through."""
+        while True:
+            with contextlib.suppress(PharmaLoopError):
+                await asyncio.to_thread(self._app.own.note)
+            await asyncio.sleep(_NOTE_SECONDS)
 
     def _serve_metrics(self) -> int:
         settings = self._app.settings
@@ -303,15 +349,25 @@ class Running:
         app = self._app
         await self._server.stop()
         await app.makings.stop(_DRAIN_SECONDS)
-        with contextlib.suppress(PharmaLoopError, Exception):
-            await app.relay.publish_once()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        # Whoever makes events stops first, so that the relay can come to an end.
+        await _cancel(task for task in self._tasks if task.get_name() != "relay")
+        if self._relay:
+            left = await app.relay.drain(_DRAIN_SECONDS)
+            if left:
+                _log.warning("events wait for the next relay", rows=left)
+        await _cancel(self._tasks)
+        await asyncio.to_thread(app.relay.close)
         await asyncio.to_thread(app.producer.close)
         await asyncio.to_thread(app.readiness.leave, clean)
         await app.store.close()
         app.batch_store.close()
+
+
+async def _cancel(tasks: Iterable[asyncio.Task[None]]) -> None:
+    ending = list(tasks)
+    for task in ending:
+        task.cancel()
+    await asyncio.gather(*ending, return_exceptions=True)
 
 
 def _resolve(future: asyncio.Future[None]) -> None:

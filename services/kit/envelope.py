@@ -13,15 +13,16 @@ from typing import NamedTuple
 
 from google.protobuf.message import DecodeError, Message
 
-from services.kit.bus.protocol import Headers, Outgoing, Record
+from services.kit.bus.protocol import LARGEST_RECORD_BYTES, Headers, Outgoing, Record, size_of
 from services.kit.contracts import Contract, event_type
-from services.kit.errors import Poison
+from services.kit.errors import Invalid, Poison
 
 _SPEC_VERSION = ("ce_specversion", b"1.0")
 _CONTENT_TYPE = ("content-type", b"application/protobuf")
 _OPTIONAL = ("pl_cause", "pl_case", "pl_run", "pl_actor", "pl_org", "pl_policy")
 #: Seeded by the system: a system call for each id would cost as much as all the other headers.
 _traces = random.Random(secrets.randbits(256))
+_SURELY_FITS = LARGEST_RECORD_BYTES // 4
 #: A version of more digits fits no 64-bit column.
 _SEQ_DIGITS = 18
 
@@ -89,8 +90,17 @@ def headers_of(event: Event) -> Headers:
 
 
 def to_record(event: Event, topic: str) -> Outgoing:
-    """The record of an event."""
-    return Outgoing(topic, event.key.encode(), event.message.SerializeToString(), headers_of(event))
+    """The record of an event; Invalid when no topic would take it.
+
+    Found later, by the relay, it would hold back its aggregate for ever.
+    """
+    record = Outgoing(topic, event.key.encode(), event.message.SerializeToString(), headers_of(event))
+    # Nearly all are far below the limit, and are not measured header by header.
+    size = len(record.value or b"") + len(event.subject)
+    if size > _SURELY_FITS and (size := size_of(record)) > LARGEST_RECORD_BYTES:
+        more = f"{size} bytes are more than a topic takes, {LARGEST_RECORD_BYTES}"
+        raise Invalid("TOO_LARGE", f"{event.type}: {more}; say it in parts")
+    return record
 
 
 def _text(headers: dict[str, bytes], name: str) -> str:

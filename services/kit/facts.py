@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from datetime import datetime
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from google.protobuf.message import Message
 
@@ -20,15 +19,16 @@ from services.kit import points
 from services.kit.bus.protocol import Outgoing, Position, Producer
 from services.kit.clock import Clock
 from services.kit.contracts import Contract
-from services.kit.envelope import Event, to_record
+from services.kit.envelope import Event, new_trace, to_record
 from services.kit.errors import Invalid, Retryable
+from services.kit.rpc.context import caller
 
 M = TypeVar("M", bound=Message)
-_PUBLISH_SECONDS = 30.0
+#: Longer than the producer tries: then no record enters the log after its caller was told that it failed.
+_PUBLISH_SECONDS = 35.0
 
 
-@dataclass(frozen=True)
-class Fact:
+class Fact(NamedTuple):
     """A validated fact: its message, its own id, when it happened."""
 
     message: Message
@@ -67,9 +67,10 @@ class FactLog:
         """
         receipt = common.FactReceipt()
         outgoing: list[Outgoing] = []
+        trace = caller().trace or new_trace()
         for index, record in enumerate(records):
             try:
-                fact = to_fact(index, record)
+                outgoing.append(self._outgoing(to_fact(index, record), actor, trace))
             except Invalid as error:
                 path = f"{field}[{index}].{error.field}" if error.field else f"{field}[{index}]"
                 if all_or_nothing:
@@ -77,14 +78,12 @@ class FactLog:
                 receipt.refused.add(
                     index=index, reason=error.reason, field=path, description=error.description
                 )
-                continue
-            outgoing.append(self._outgoing(fact, actor))
         positions = await self._publish(outgoing)
         receipt.accepted = len(outgoing)
         receipt.positions.CopyFrom(vector(positions))
         return receipt
 
-    def _outgoing(self, fact: Fact, actor: str) -> Outgoing:
+    def _outgoing(self, fact: Fact, actor: str, trace: str) -> Outgoing:
         topic, key = self._contract.route(fact.message, self._site)
         event = Event(
             id=fact.id,
@@ -94,6 +93,7 @@ class FactLog:
             message=fact.message,
             key=fact.key or key,
             actor=actor,
+            trace=trace,
         )
         return to_record(event, topic)
 

@@ -22,6 +22,7 @@ class Metric:
     kind: Literal["counter", "gauge", "histogram"]
     labels: tuple[str, ...]
     help: str
+    buckets: tuple[float, ...] = _SECONDS
 
 
 RPC_SECONDS = Metric(
@@ -72,8 +73,11 @@ DEAD_LETTERS = Metric(
 OUTBOX_WAITING = Metric(
     "pharmaloop_outbox_waiting", "gauge", ("service",), "Outbox rows committed and not published."
 )
-STEP_OVERDUE = Metric(
-    "pharmaloop_step_overdue_seconds", "gauge", ("service",), "Age of the oldest due step, in wall seconds."
+OUTBOX_AGE = Metric(
+    "pharmaloop_outbox_oldest_seconds",
+    "gauge",
+    ("service",),
+    "Age of the oldest outbox row that is not published; if it only grows, no relay runs or reaches Kafka.",
 )
 READY = Metric(
     "pharmaloop_ready",
@@ -93,6 +97,35 @@ CLOCK_SKEW = Metric(
     ("service",),
     "By how much the database's clock is ahead of the machine's; beyond 1 s it is followed: mend NTP.",
 )
+OUTBOX_BLOCKED = Metric(
+    "pharmaloop_outbox_blocked",
+    "gauge",
+    ("service",),
+    "Aggregates whose next event Kafka refuses: their later ones wait; the log names event and reason.",
+)
+DECIDER_GROUP = Metric(
+    "pharmaloop_decider_group_commands",
+    "histogram",
+    ("service",),
+    "Commands committed in one transaction.",
+    (1, 2, 4, 8, 16, 32, 64, 128, 256),
+)
+DECIDER_SECONDS = Metric(
+    "pharmaloop_decider_seconds", "histogram", ("service",), "Wall time to decide and commit a group."
+)
+DECIDER_WAITING = Metric(
+    "pharmaloop_decider_waiting",
+    "gauge",
+    ("service",),
+    "Commands that wait to be decided; near the limit callers are told to come again.",
+)
+STEP_OVERDUE = Metric(
+    "pharmaloop_step_overdue_seconds",
+    "gauge",
+    ("service", "step"),
+    "Age of the oldest due step of a name that is not done, in wall seconds.",
+)
+STEP_RUNNING = Metric("pharmaloop_step_running", "gauge", ("service",), "Steps that run in this process.")
 STAGE_SECONDS = Metric(
     "pharmaloop_stage_seconds",
     "histogram",
@@ -123,7 +156,9 @@ class Metrics:
             return Counter(metric.name, metric.help, metric.labels, registry=self.registry)
         if metric.kind == "gauge":
             return Gauge(metric.name, metric.help, metric.labels, registry=self.registry)
-        return Histogram(metric.name, metric.help, metric.labels, buckets=_SECONDS, registry=self.registry)
+        return Histogram(
+            metric.name, metric.help, metric.labels, buckets=metric.buckets, registry=self.registry
+        )
 
     def _labelled(self, metric: Metric, labels: dict[str, str]) -> Counter | Gauge | Histogram:
         if "service" in metric.labels:

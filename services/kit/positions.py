@@ -32,10 +32,15 @@ class Positions:
         """`topics` gives the topics by runner name, `generation` the making that queries read."""
         self._store = store
         self._generation = generation
+        self._topics = {runner: frozenset(names) for runner, names in topics.items()}
         self._folded_by: dict[str, list[str]] = defaultdict(list)
-        for runner, names in topics.items():
-            for name in names:
+        for runner, names in self._topics.items():
+            for name in sorted(names):
                 self._folded_by[name].append(runner)
+
+    def topics(self, runner: str) -> frozenset[str]:
+        """The topics that the runner folds."""
+        return self._topics[runner]
 
     async def of(self, runner: str) -> dict[Partition, int]:
         """The offset that the runner takes next, by partition; nothing for an untouched one."""

@@ -20,6 +20,7 @@ from services.kit.contracts import Contract
 from services.kit.envelope import Event, from_record
 from services.kit.errors import Integrity, Poison
 from services.kit.log import get_logger
+from services.kit.positions import Positions
 from services.kit.runners.notes import MARKS, Making, Mark
 from services.kit.store.kinds import Get, Kind, Plan, Read, Write
 from services.kit.store.protocol import Store, Transaction
@@ -48,6 +49,23 @@ _LATEST = "latest"
 
 #: An aggregate: its kind's name and its id.
 _Place = tuple[str, str]
+
+
+class Passed:
+    """Have the runners of a service folded again what they had folded before the restore?"""
+
+    def __init__(self, restored: Restored, positions: Positions) -> None:
+        self._until = restored.until()
+        self._positions = positions
+
+    async def left(self) -> int:
+        """Records that are still to be folded again."""
+        stands = await self._positions.all()
+        behind = 0
+        for runner, at in stands.items():
+            topics = self._positions.topics(runner)
+            behind += sum(max(0, end - at.get(p, 0)) for p, end in self._until.items() if p.topic in topics)
+        return behind
 
 
 @dataclass
@@ -209,6 +227,18 @@ class OwnLog:
             for read in reads
             if isinstance(read, Get) and not loaded[read]
         ]
+
+
+def recover(own: OwnLog, reads: Iterable[str]) -> Restored | None:
+    """Catch up from the service's own topics; what is left for its runners to pass, if it ever was set back.
+
+    `reads` are the topics that they fold.
+    """
+    lacking = own.catch_up()
+    if lacking:
+        _log.warning("the database was older than its topics", events=lacking)
+        return note_restored(own.store, own.bus.log().ends(reads))
+    return restored_of(own.store)
 
 
 def note_restored(store: Store, ends: Mapping[Partition, int]) -> Restored:

@@ -2,123 +2,85 @@
 
 One relay of a service works at a time, under a fenced lease. It is woken by
 every commit; a slow poll is the safety net. After a crash it may publish a
-row again, at a new offset: receivers drop what is not newer.
+row again, at a new offset: receivers drop what is not newer. So it must never
+publish a version while an earlier one of its aggregate is not in the log: a
+row that the log refuses holds back its aggregate, and says so.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Iterable
-from dataclasses import dataclass
-from datetime import timedelta
+from collections.abc import Iterable, Sequence
 
 from services.kit import points
-from services.kit.bus.protocol import Outgoing, Position, Producer
+from services.kit.blocked import Blocked
+from services.kit.bus.protocol import OrderedProducer, Outcome, Outgoing, Position
 from services.kit.clock import Clock
 from services.kit.errors import Retryable
+from services.kit.lease import LEASE_SECONDS, LEASES, FencedLease, Lease, LeaseLost
 from services.kit.log import get_logger
-from services.kit.metrics import OUTBOX_WAITING, Metrics
-from services.kit.store.kinds import Get, Kind, OutboxRow, Plan, Write
-from services.kit.store.protocol import AsyncStore, AsyncTransaction, Conflict
-from services.kit.work import moment_text
+from services.kit.metrics import OUTBOX_AGE, OUTBOX_BLOCKED, OUTBOX_WAITING, Metrics
+from services.kit.stands import Stands
+from services.kit.store.kinds import OutboxRow
+from services.kit.store.protocol import AsyncStore
 
+__all__ = ["LEASES", "Lease", "Relay"]
 _log = get_logger("kit.relay")
 _BATCH = 2000
 _POLL_SECONDS = 0.5
-_LEASE_SECONDS = 10.0
-_REMEMBERED = 20_000
+_TELL_SECONDS = 1.0
 _RELEASE_SECONDS = 2.0
-#: How often who waits for a position asks the database, where another process publishes.
+#: A relay that the log does not answer for so long makes room: another may reach it.
+_PATIENCE_SECONDS = 60.0
+#: How often the database is asked for positions, where another process publishes.
 _ELSEWHERE_SECONDS = 0.02
 #: The same where this process publishes: only rows of an earlier process are not told.
 _EARLIER_SECONDS = 0.1
-
-
-@dataclass(frozen=True)
-class Lease:
-    """Who may do a thing that only one process may do; `until` is wall time, ISO."""
-
-    holder: str
-    until: str
-
-
-LEASES: Kind[Lease] = Kind("_lease", Lease)
-
-
-async def take_lease(store: AsyncStore, name: str, holder: str, clock: Clock) -> bool:
-    """Take or renew a lease; False while somebody else holds it."""
-    now = clock.wall()
-
-    async def work(txn: AsyncTransaction) -> bool:
-        read = Get(LEASES, name)
-        found = (await txn.load([read]))[read]
-        held = found[0] if found else None
-        if held and held.state.holder != holder and held.state.until > moment_text(now):
-            return False
-        base = held.version if held else 0
-        lease = Lease(holder, moment_text(now + timedelta(seconds=_LEASE_SECONDS)))
-        await txn.write(Plan((Write(LEASES, name, base, base + 1, lease),), ()))
-        return True
-
-    try:
-        return await store.transact(work)
-    except Conflict:
-        return False
-
-
-async def release_lease(store: AsyncStore, name: str, holder: str) -> None:
-    """Give a lease up, so that a successor need not wait for its end."""
-
-    async def work(txn: AsyncTransaction) -> None:
-        read = Get(LEASES, name)
-        found = (await txn.load([read]))[read]
-        if found and found[0].state.holder == holder:
-            await txn.write(Plan((Write(LEASES, name, found[0].version, 0, None),), ()))
-
-    await store.transact(work)
 
 
 class Relay:
     """Publishes one service's outbox, and tells where its events stand."""
 
     def __init__(
-        self, store: AsyncStore, producer: Producer, clock: Clock, metrics: Metrics, holder: str
+        self, store: AsyncStore, producer: OrderedProducer, clock: Clock, metrics: Metrics, holder: str
     ) -> None:
         self._store = store
         self._producer = producer
         self._clock = clock
         self._metrics = metrics
-        self._holder = holder
+        self._lease = FencedLease(store, "relay", holder, clock)
         self._loop = asyncio.get_running_loop()
         self._wake = asyncio.Event()
-        self._known: dict[str, Position] = {}
-        self._published = asyncio.Condition()
-        self._leads = False
+        self._turn = asyncio.Lock()
+        self._blocked = Blocked()
+        self._stands = Stands()
+        self._asked: asyncio.Task[None] | None = None
+        self._asked_at = 0.0
+        #: The aggregate at which the last reading ended, and what went out since the first.
+        self._after = ""
+        self._went_out = 0
 
     def wake(self) -> None:
         """There is something to publish. May be called from any thread."""
         self._loop.call_soon_threadsafe(self._wake.set)
 
+    # -- running --------------------------------------------------------
+
     async def run(self) -> None:
         """Publish until cancelled."""
+        telling = asyncio.ensure_future(self._keep_telling())
         try:
             await self._publish_on()
         finally:
+            telling.cancel()
             with contextlib.suppress(TimeoutError, Retryable):
                 async with asyncio.timeout(_RELEASE_SECONDS):
-                    await release_lease(self._store, "relay", self._holder)
+                    await self._lease.release()
 
     async def _publish_on(self) -> None:
-        leased_until = 0.0
         while True:
             try:
-                if self._loop.time() > leased_until:
-                    self._leads = await take_lease(self._store, "relay", self._holder, self._clock)
-                    if not self._leads:
-                        await asyncio.sleep(_POLL_SECONDS)
-                        continue
-                    leased_until = self._loop.time() + _LEASE_SECONDS / 3
                 more = await self.publish_once()
             except Retryable as error:
                 _log.warning("outbox not published, trying again", error=str(error))
@@ -128,51 +90,182 @@ class Relay:
                 await self._wait()
 
     async def _wait(self) -> None:
+        if not self._lease.valid():
+            # Its commits wake the process that leads by themselves, or by its poll.
+            await asyncio.sleep(_POLL_SECONDS)
+            return
         # Not wait_for: before Python 3.12 it may swallow a cancellation, and the stop would hang.
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_POLL_SECONDS):
                 await self._wake.wait()
         self._wake.clear()
 
+    async def drain(self, seconds: float) -> int:
+        """Publish until the outbox is empty or the time is over, and leave; answers how many rows are left.
+
+        It ends sooner where somebody else leads, or only refused events are left.
+        What is left is not lost: the next relay publishes it.
+        """
+        with contextlib.suppress(TimeoutError, Retryable):
+            async with asyncio.timeout(seconds):
+                while await self._lease.hold() and await self._store.outbox_waiting():
+                    if not await self.publish_once():
+                        if self._blocked:
+                            break
+                        await asyncio.sleep(_ELSEWHERE_SECONDS)
+        try:
+            async with asyncio.timeout(_RELEASE_SECONDS):
+                await self._lease.release()
+                return await self._store.outbox_waiting()
+        except (TimeoutError, Retryable):
+            return -1
+
+    def close(self) -> None:
+        """Release the client; blocks for a moment."""
+        self._producer.close()
+
+    # -- publishing -----------------------------------------------------
+
     async def publish_once(self) -> bool:
-        """Publish one batch; True when there may be more."""
-        rows = await self._store.unpublished(_BATCH)
-        self._metrics.set(OUTBOX_WAITING, len(rows))
-        if rows:
-            points.reached("relay.read")
-            positions = await asyncio.wrap_future(self._producer.publish([_outgoing(row) for row in rows]))
-            points.reached("relay.published")
-            stand = {row.id: position for row, position in zip(rows, positions, strict=True)}
+        """Publish one batch, if this relay leads; True when there may be more."""
+        async with self._turn:
+            if not await self._lease.hold():
+                self._blocked.forget()
+                return False
+            # Both at once: the lease is asked for while the rows come, and by the clock at the end.
+            rows, ours = await asyncio.gather(self._read(), self._lease.check())
+            if not ours:
+                raise LeaseLost("another relay has taken over")
+            if rows:
+                points.reached("relay.read")
+            clear, probes = self._blocked.sort_out(rows, self._loop.time())
+            if clear:
+                await self._hand_over(clear)
+            freed = await self._try_alone(probes)
+            self._metrics.set(OUTBOX_BLOCKED, len(self._blocked))
+            return self._more(rows) or freed
+
+    async def _read(self) -> list[OutboxRow]:
+        """The next rows. Aggregates have their turn one after the other, so that none starves the others."""
+        return await self._store.unpublished(_BATCH, self._after)
+
+    def _more(self, rows: list[OutboxRow]) -> bool:
+        if len(rows) == _BATCH:
+            self._after = rows[-1].aggregate
+            return True
+        # The round is over: another follows at once if this one was of use.
+        first, useful = not self._after, bool(self._went_out)
+        self._after, self._went_out = "", 0
+        if first:
+            self._blocked.keep_only({row.aggregate for row in rows})
+        return useful and not first
+
+    async def _try_alone(self, probes: list[OutboxRow]) -> bool:
+        """Rows that were refused, one by one; a topic that refuses again has had its turn.
+
+        True when any of them got through, so that what waits behind it may follow.
+        """
+        refused: set[str] = set()
+        freed = False
+        for row in probes:
+            if row.topic in refused:
+                continue
+            if await self._hand_over([row]):
+                freed = True
+            else:
+                refused.add(row.topic)
+        return freed
+
+    async def _hand_over(self, rows: list[OutboxRow]) -> bool:
+        """Publish rows, tell, and mark them; True when all of them are in the log."""
+        outcomes = await self._offer(rows)
+        points.reached("relay.published")
+        stand = {
+            row.id: outcome
+            for row, outcome in zip(rows, outcomes, strict=True)
+            if isinstance(outcome, Position)
+        }
+        # They stand there, whatever becomes of the mark.
+        self._stands.tell(stand)
+        self._blocked.note(rows, outcomes, self._loop.time())
+        self._went_out += len(stand)
+        if stand:
+            if not await self._lease.check():
+                raise LeaseLost("the lease ran out before the rows were marked")
             await self._store.mark_published(stand)
             points.reached("relay.marked")
-            await self._tell(stand)
-        return len(rows) == _BATCH
+        return len(stand) == len(rows)
 
-    async def _tell(self, stand: dict[str, Position]) -> None:
-        async with self._published:
-            self._known.update(stand)
-            for old in list(self._known)[: max(0, len(self._known) - _REMEMBERED)]:
-                del self._known[old]
-            self._published.notify_all()
+    async def _offer(self, rows: Sequence[OutboxRow]) -> list[Outcome]:
+        """The log's outcomes; the lease is renewed while they are waited for."""
+        if not self._lease.valid():
+            raise LeaseLost("the lease ran out before the rows were handed over")
+        began = self._loop.time()
+        future = asyncio.wrap_future(self._producer.offer([_outgoing(row) for row in rows]))
+        try:
+            while True:
+                done, _ = await asyncio.wait({future}, timeout=LEASE_SECONDS / 3)
+                if done:
+                    return future.result()
+                await self._wait_on(len(rows), self._loop.time() - began)
+        except BaseException:
+            # What is not sent yet must not go out later, behind what a successor sends.
+            self._producer.abandon()
+            raise
+
+    async def _wait_on(self, count: int, seconds: float) -> None:
+        _log.warning("the log has not taken the outbox's rows yet", rows=count, seconds=round(seconds))
+        if seconds > _PATIENCE_SECONDS:
+            await self._lease.release()
+            raise Retryable("the log does not answer; another relay may try")
+        if not await self._lease.hold(renew=True):
+            raise LeaseLost("another relay has taken over while the log did not answer")
+
+    # -- telling --------------------------------------------------------
+
+    async def _keep_telling(self) -> None:
+        while True:
+            with contextlib.suppress(Retryable):
+                await self.tell_backlog()
+            await asyncio.sleep(_TELL_SECONDS)
+
+    async def tell_backlog(self) -> None:
+        """Measure what waits, whoever leads."""
+        backlog = await self._store.backlog()
+        age = (self._clock.wall() - backlog.oldest).total_seconds() if backlog.oldest else 0.0
+        self._metrics.set(OUTBOX_WAITING, backlog.waiting)
+        self._metrics.set(OUTBOX_AGE, max(0.0, age))
 
     async def positions(self, ids: Iterable[str], seconds: float) -> dict[str, Position]:
         """Where the events stand; waits for their publication up to `seconds`."""
         wanted, end = list(ids), self._loop.time() + seconds
-        while True:
-            pause = _EARLIER_SECONDS if self._leads else _ELSEWHERE_SECONDS
-            await self._told(wanted, min(end, self._loop.time() + pause))
-            found = {id: self._known[id] for id in wanted if id in self._known}
-            if len(found) < len(wanted):
-                # Another process of the service, or an earlier one, may have published them.
-                found |= await self._store.positions_of(id for id in wanted if id not in found)
-            if len(found) == len(set(wanted)) or self._loop.time() >= end:
-                return {id: found[id] for id in wanted if id in found}
+        wait = self._stands.wait_for(wanted)
+        try:
+            while not wait.complete.is_set() and self._loop.time() < end:
+                pause = _EARLIER_SECONDS if self._lease.valid() else _ELSEWHERE_SECONDS
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout_at(min(end, self._loop.time() + pause)):
+                        await wait.complete.wait()
+                        break
+                await self._ask_elsewhere(pause)
+        finally:
+            self._stands.leave(wait)
+        return self._stands.known(wanted)
 
-    async def _told(self, wanted: list[str], end: float) -> None:
-        """Return when this process has published all of them, or at the time `end`."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout_at(end), self._published:
-                await self._published.wait_for(lambda: all(id in self._known for id in wanted))
+    async def _ask_elsewhere(self, pause: float) -> None:
+        """Another process of the service, or an earlier one, may have published what is
+        waited for. One question serves all who wait."""
+        if self._asked is None or (self._asked.done() and self._loop.time() - self._asked_at >= pause / 2):
+            self._asked_at = self._loop.time()
+            self._asked = asyncio.ensure_future(self._ask())
+        await asyncio.shield(self._asked)
+
+    async def _ask(self) -> None:
+        missing = self._stands.missing()
+        # A database that does not answer now is asked again; who waits has its own end.
+        with contextlib.suppress(Retryable):
+            if missing:
+                self._stands.tell(await self._store.positions_of(missing))
 
 
 def _outgoing(row: OutboxRow) -> Outgoing:

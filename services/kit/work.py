@@ -230,9 +230,12 @@ class Work:
 
     def load(self, kind: Kind[Any], ids: Iterable[str]) -> None:
         """Ask for many states at once, before getting them one by one."""
-        pinned = self._scope.pin(kind)
-        missing: set[Read] = {Get(pinned, id) for id in ids}
-        missing = {read for read in missing if read not in self.changes and not self._overlay.holds(read)}
+        self.load_all(Get(kind, id) for id in ids)
+
+    def load_all(self, reads: Iterable[Read]) -> None:
+        """Ask at once for states of several kinds, by id or by value."""
+        pinned = {read._replace(kind=self._scope.pin(read.kind)) for read in reads}
+        missing = {read for read in pinned if read not in self.changes and not self._overlay.holds(read)}
         if missing:
             raise NotLoaded(missing)
 

@@ -101,7 +101,12 @@ class ProductionApi(Api, api_grpc.ProductionServiceServicer):
             trained = await asyncio.to_thread(train, request.product, runs, equipment)
         who = caller()
         decision = await self.app.decider.submit(
-            "TrainModel", trained, request_id=request.request_id, actor=who.actor, trace=who.trace
+            "TrainModel",
+            trained,
+            request_id=request.request_id,
+            actor=who.actor,
+            trace=who.trace,
+            seconds=who.seconds_left(),
         )
         response = api.TrainModelResponse.FromString(decision.message)
         response.receipt.CopyFrom(

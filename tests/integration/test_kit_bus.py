@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 import uuid
 from collections.abc import Iterable, Iterator
@@ -13,10 +14,18 @@ from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.admin import NewTopic as TopicSpec
 
+from services.kit.bus import kafka as kafka_bus
 from services.kit.bus.kafka import KafkaBus
 from services.kit.bus.memory import MemoryBus
 from services.kit.bus.migrate import migrate
-from services.kit.bus.protocol import Bus, Consumer, Partition
+from services.kit.bus.protocol import (
+    LARGEST_RECORD_BYTES,
+    Bus,
+    Consumer,
+    Failure,
+    Partition,
+    Position,
+)
 from services.kit.contracts import contract
 from services.kit.errors import Integrity, Retryable
 from services.kit.settings import KafkaSettings
@@ -34,7 +43,8 @@ def new_topic(kafka: str) -> NewTopic:
 
     def make() -> str:
         name = f"suite-{uuid.uuid4().hex}"
-        admin.create_topics([TopicSpec(name, PARTITIONS, 1)])[name].result(timeout=10)
+        largest = {"max.message.bytes": str(LARGEST_RECORD_BYTES)}  # as the migration makes them
+        admin.create_topics([TopicSpec(name, PARTITIONS, 1, config=largest)])[name].result(timeout=10)
         return name
 
     return make
@@ -57,6 +67,69 @@ def join(bus: Bus) -> Iterator[Join]:
 
 class TestKafkaBus(BusSuite):
     pass
+
+
+@pytest.mark.parametrize("together", [1, 4, 10_000], ids=["one by one", "by four", "all together"])
+@pytest.mark.parametrize("bad", [0, 3], ids=["the client's first record", "a later one"])
+def test_what_a_broker_refuses_is_never_overtaken(
+    bus: Bus, kafka: str, join: Join, monkeypatch: pytest.MonkeyPatch, bad: int, together: int
+) -> None:
+    """A plain idempotent client goes on behind a refused batch: the version after it would be published."""
+    config = kafka_bus.ordered_config
+
+    def batching(settings: KafkaSettings, client: str) -> dict[str, Any]:
+        return {**config(settings, client), "batch.num.messages": together}
+
+    monkeypatch.setattr(kafka_bus, "ordered_config", batching)
+    topic = f"small-{uuid.uuid4().hex}"
+    admin = AdminClient({"bootstrap.servers": kafka})
+    small = TopicSpec(topic, 1, 1, config={"max.message.bytes": "20000"})
+    admin.create_topics([small])[topic].result(timeout=10)
+    producer = bus.ordered_producer()
+    records = [outgoing(topic, "k", os.urandom(60_000 if n == bad else 100)) for n in range(12)]
+    outcomes = producer.offer(records).result(30)
+    in_log = [n for n, outcome in enumerate(outcomes) if isinstance(outcome, Position)]
+    assert in_log == list(range(len(in_log)))
+    assert len(in_log) <= bad
+    refused = outcomes[bad]
+    assert isinstance(refused, Failure)
+    assert refused.about == "record"
+    # The client mends itself: without the bad one everything goes through, in order.
+    rest = [records[n] for n in range(12) if n not in in_log and n != bad]
+    again = producer.offer(rest).result(30)
+    assert all(isinstance(outcome, Position) for outcome in again)
+    found = taken(join(topic, {}), 11)
+    assert [r.value for r in found] == [r.value for n, r in enumerate(records) if n != bad]
+    producer.close()
+
+
+def test_a_topic_that_does_not_exist_is_told_and_harms_no_other(
+    bus: Bus, new_topic: NewTopic, kafka: str
+) -> None:
+    there, gone, producer = new_topic(), f"gone-{uuid.uuid4().hex}", bus.ordered_producer()
+    burst = [outgoing(gone, "k"), outgoing(there, "k"), outgoing(gone, "k")]
+    outcomes = producer.offer(burst).result(30)
+    assert isinstance(outcomes[1], Position)
+    assert [o.about for o in outcomes if isinstance(o, Failure)] == ["topic", "nothing"]
+    admin = AdminClient({"bootstrap.servers": kafka})
+    admin.create_topics([TopicSpec(gone, 1, 1)])[gone].result(timeout=10)
+    end = time.monotonic() + 20
+    while not isinstance(producer.offer([outgoing(gone, "k")]).result(30)[0], Position):
+        assert time.monotonic() < end, "a topic that was made later is never found"
+        time.sleep(0.1)
+    producer.close()
+
+
+def test_an_abandoned_burst_ends_and_is_not_sent_later() -> None:
+    nowhere = KafkaBus(KafkaSettings(bootstrap_servers="127.0.0.1:1"), "test")
+    producer = nowhere.ordered_producer()
+    future = producer.offer([outgoing("t", "k"), outgoing("t", "k")])
+    assert not future.done()
+    producer.abandon()
+    assert [o.about for o in future.result(10) if isinstance(o, Failure)] == ["nothing", "nothing"]
+    began = time.monotonic()
+    producer.close()
+    assert time.monotonic() - began < 5, "a stop waits for a Kafka that is away"
 
 
 async def test_a_key_has_one_partition_whichever_client_writes_it(

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import socket
 import uuid
+from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
 from pymongo import MongoClient
+from pymongo.monitoring import CommandFailedEvent, CommandListener, CommandStartedEvent, CommandSucceededEvent
 
 from services.kit.errors import Retryable
 from services.kit.settings import MongoSettings
@@ -14,8 +18,19 @@ from services.kit.store import mongo as mongo_store
 from services.kit.store.kinds import Get, Plan, Write
 from services.kit.store.mongo import MongoStore
 from services.kit.store.motor_db import MotorStore
-from services.kit.store.protocol import Transaction
-from tests.suites.stores import KINDS, THING, QuerySuite, Stores, Thing, TransactionSuite, form, insert, keep
+from services.kit.store.protocol import AsyncTransaction, Transaction
+from tests.suites.stores import (
+    KINDS,
+    THING,
+    QuerySuite,
+    Stores,
+    Thing,
+    TransactionSuite,
+    form,
+    insert,
+    keep,
+    row,
+)
 
 __all__ = ["form"]
 
@@ -68,7 +83,7 @@ async def test_a_transaction_sees_one_moment(stores: Stores) -> None:
 
 
 @pytest.mark.parametrize(
-    "query", ["get", "where", "page", "count", "not_after", "unpublished", "positions_of"]
+    "query", ["get", "where", "page", "count", "not_after", "unpublished", "positions_of", "backlog"]
 )
 async def test_a_database_that_does_not_answer_may_be_asked_again(
     monkeypatch: pytest.MonkeyPatch, query: str
@@ -82,12 +97,91 @@ async def test_a_database_that_does_not_answer_may_be_asked_again(
         "not_after": (THING, "at", "x", 1),
         "unpublished": (1,),
         "positions_of": (["a"],),
+        "backlog": (),
     }
-    monkeypatch.setattr(mongo_store, "client_options", lambda settings: {"serverSelectionTimeoutMS": 30})
+    monkeypatch.setattr(mongo_store, "client_options", lambda *given: {"serverSelectionTimeoutMS": 30})
     store = MotorStore(MongoSettings(uri="mongodb://127.0.0.1:1/?replicaSet=rs0"), "none")
     with pytest.raises(Retryable):
         await getattr(store, query)(*arguments[query])
     await store.close()
+
+
+class Commands(CommandListener):
+    """Counts the commands that go to the database, by name."""
+
+    def __init__(self, database: str) -> None:
+        self._database = database
+        self.counted: Counter[str] = Counter()
+
+    def started(self, event: CommandStartedEvent) -> None:
+        if event.database_name in (self._database, "admin"):
+            self.counted[event.command_name] += 1
+
+    def succeeded(self, event: CommandSucceededEvent) -> None:
+        pass
+
+    def failed(self, event: CommandFailedEvent) -> None:
+        pass
+
+
+async def test_five_hundred_aggregates_are_a_handful_of_journeys(
+    stores: Stores, mongo: str, database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listener = Commands(database)
+    options = mongo_store.client_options
+    monkeypatch.setattr(
+        mongo_store, "client_options", lambda *given: {**options(*given), "event_listeners": [listener]}
+    )
+    store = MotorStore(MongoSettings(uri=mongo), database)
+    ids = [f"bulk-{n}" for n in range(500)]
+
+    async def work(txn: AsyncTransaction) -> None:
+        reads = [Get(THING, id) for id in ids]
+        found = await txn.load(reads)
+        versions = {read: found[read][0].version if found[read] else 0 for read in reads}
+        writes = tuple(Write(THING, r.id, v, v + 1, Thing(size=v)) for r, v in versions.items())
+        await txn.write(Plan(writes, tuple(row(f"{id}-{versions[Get(THING, id)]}", id) for id in ids)))
+
+    for _ in range(2):  # once they are inserted, once replaced
+        listener.counted.clear()
+        await store.transact(work)
+        journeys = {name: n for name, n in listener.counted.items() if name not in ("hello", "ping")}
+        assert sum(journeys.values()) <= 6, journeys
+        assert journeys["commitTransaction"] == 1
+    await store.close()
+
+
+async def test_a_row_that_is_there_already_costs_one_attempt_and_no_more(stores: Stores) -> None:
+    tries: list[int] = []
+
+    async def work(txn: AsyncTransaction) -> None:
+        tries.append(1)
+        await txn.write(Plan((), (row("e1"), row(f"fresh-{len(tries)}"))))
+
+    await keep(stores.form("sync"), outbox=(row("e1", value=b"first"),))
+    await stores.waiting.transact(work)
+    assert len(tries) == 2
+    rows = await stores.waiting.unpublished(9)
+    assert {(r.id, r.value) for r in rows} == {("e1", b"first"), ("fresh-2", b"\x00\xff")}
+
+
+async def test_a_database_that_never_answers_is_given_up_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its connection stands and says nothing: as one behind a broken network does."""
+    monkeypatch.setattr(mongo_store, "CALL_SECONDS", 0.5)
+    silent = socket.create_server(("127.0.0.1", 0))
+    uri = f"mongodb://127.0.0.1:{silent.getsockname()[1]}/?directConnection=true"
+    store = MotorStore(MongoSettings(uri=uri), "none")
+
+    async def nothing(txn: AsyncTransaction) -> None:
+        await txn.load([Get(THING, "a")])
+
+    async with asyncio.timeout(10):
+        with pytest.raises(Retryable):
+            await store.transact(nothing)
+        with pytest.raises(Retryable):
+            await store.get(THING, "a")
+    await store.close()
+    silent.close()
 
 
 async def test_every_searched_field_and_the_open_outbox_have_an_index(

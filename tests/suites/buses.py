@@ -2,13 +2,28 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 
+import pytest
+
 from services.kit.bus.memory import murmur2
-from services.kit.bus.protocol import Bus, Consumer, Outgoing, Partition, Position, Record
+from services.kit.bus.protocol import (
+    LARGEST_LETTER_BYTES,
+    LARGEST_RECORD_BYTES,
+    Bus,
+    Consumer,
+    Failure,
+    Outgoing,
+    Partition,
+    Position,
+    Record,
+    size_of,
+)
+from services.kit.errors import Retryable
 
 #: Every topic of the suite has so many partitions.
 PARTITIONS = 3
@@ -22,6 +37,11 @@ Join = Callable[[str, dict[Partition, int]], Consumer]
 def outgoing(topic: str, key: str, value: str | bytes | None = b"v") -> Outgoing:
     body = value.encode() if isinstance(value, str) else value
     return Outgoing(topic, key.encode(), body, (("ce_id", b"1"), ("raw", b"\x00\xff"), ("empty", b"")))
+
+
+def too_large(topic: str, key: str) -> Outgoing:
+    """A record that no topic takes."""
+    return outgoing(topic, key, os.urandom(LARGEST_LETTER_BYTES + 1))
 
 
 def sent(future: Future[list[Position]]) -> list[Position]:
@@ -91,6 +111,56 @@ class BusSuite:
         producer = bus.producer()
         assert sent(producer.publish([])) == []
         producer.close()
+
+    def test_a_burst_that_fails_in_part_fails(self, bus: Bus, new_topic: NewTopic) -> None:
+        topic, producer = new_topic(), bus.producer()
+        with pytest.raises(Retryable, match="every record"):
+            sent(producer.publish([outgoing(topic, "a"), too_large(topic, "b"), outgoing(topic, "c")]))
+        assert len(sent(producer.publish([outgoing(topic, "a")]))) == 1, "the next one is taken"
+        producer.close()
+
+    def test_ordered_records_have_their_outcomes_one_by_one(
+        self, bus: Bus, new_topic: NewTopic, join: Join
+    ) -> None:
+        topic, producer = new_topic(), bus.ordered_producer()
+        records = spread(topic, 50)
+        outcomes = producer.offer(records).result(_PATIENCE_SECONDS)
+        outcomes += producer.offer(records[:5]).result(_PATIENCE_SECONDS)
+        found = {Position(r.topic, r.partition, r.offset): r.value for r in taken(join(topic, {}), 55)}
+        assert [found[at] for at in outcomes if isinstance(at, Position)] == [
+            r.value for r in [*records, *records[:5]]
+        ]
+        assert producer.offer([]).result(_PATIENCE_SECONDS) == []
+        producer.close()
+
+    def test_nothing_of_a_key_enters_the_log_behind_a_refused_record(
+        self, bus: Bus, new_topic: NewTopic, join: Join
+    ) -> None:
+        topic, producer = new_topic(), bus.ordered_producer()
+        burst = [outgoing(topic, "a", "a1"), outgoing(topic, "b", "b1"), too_large(topic, "a")]
+        burst += [outgoing(topic, "a", "a3"), outgoing(topic, "a", "a4")]
+        outcomes = producer.offer(burst).result(_PATIENCE_SECONDS)
+        assert [isinstance(outcome, Position) for outcome in outcomes[2:]] == [False] * 3
+        refused, *behind = (outcome for outcome in outcomes[2:] if isinstance(outcome, Failure))
+        assert refused.about == "record"
+        assert [failure.about for failure in behind] == ["nothing", "nothing"]
+        # What was not refused goes through when it is offered again.
+        again = [record for record, at in zip(burst, outcomes, strict=True) if not isinstance(at, Position)]
+        after = producer.offer(again[1:]).result(_PATIENCE_SECONDS)
+        assert all(isinstance(outcome, Position) for outcome in after)
+        values = [r.value for r in taken(join(topic, {}), 4) if r.key == b"a"]
+        assert values == [b"a1", b"a3", b"a4"]
+        producer.close()
+
+    def test_the_largest_record_that_may_be_planned_is_taken(self, bus: Bus, new_topic: NewTopic) -> None:
+        topic = new_topic()
+        record = outgoing(topic, "k", os.urandom(LARGEST_RECORD_BYTES))
+        fits = outgoing(topic, "k", os.urandom(2 * LARGEST_RECORD_BYTES - size_of(record)))
+        assert size_of(fits) == LARGEST_RECORD_BYTES
+        for producer in (bus.producer(), bus.ordered_producer()):
+            offered = producer.publish([fits]) if hasattr(producer, "publish") else producer.offer([fits])
+            assert all(isinstance(outcome, Position) for outcome in offered.result(_PATIENCE_SECONDS))
+            producer.close()
 
     def test_a_consumer_begins_where_it_is_told(self, bus: Bus, new_topic: NewTopic, join: Join) -> None:
         topic, producer = new_topic(), bus.producer()

@@ -12,7 +12,22 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 
-from services.kit.bus.protocol import Outgoing, Partition, Position, Record
+from services.kit.bus.protocol import (
+    LARGEST_LETTER_BYTES,
+    Failure,
+    Outcome,
+    Outgoing,
+    Partition,
+    Position,
+    Record,
+    size_of,
+)
+from services.kit.errors import Retryable
+
+
+def too_large(record: Outgoing) -> Failure | None:
+    """What the log refuses for good, as far as this module knows."""
+    return Failure("record", "too large") if size_of(record) > LARGEST_LETTER_BYTES else None
 
 
 def murmur2(data: bytes) -> int:
@@ -38,6 +53,8 @@ class MemoryBus:
         self._count = partitions
         self.records: dict[Partition, list[Record]] = defaultdict(list)
         self._topics: set[str] = set()
+        #: Says why a record is refused; a test may set its own.
+        self.refuse: Callable[[Outgoing], Failure | None] = too_large
         self.grown = threading.Condition()
 
     def append(self, record: Outgoing) -> Position:
@@ -60,6 +77,9 @@ class MemoryBus:
     def producer(self) -> MemoryProducer:
         return MemoryProducer(self)
 
+    def ordered_producer(self) -> MemoryProducer:
+        return MemoryProducer(self)
+
     def consumer(self, group: str, instance: str) -> MemoryConsumer:
         return MemoryConsumer(self)
 
@@ -73,13 +93,38 @@ class MemoryBus:
 
 
 class MemoryProducer:
+    """Both producers in one: nothing waits here."""
+
     def __init__(self, bus: MemoryBus) -> None:
         self._bus = bus
 
     def publish(self, records: Sequence[Outgoing]) -> Future[list[Position]]:
         future: Future[list[Position]] = Future()
-        future.set_result([self._bus.append(record) for record in records])
+        outcomes = self.offer(records).result()
+        failed = [outcome.reason for outcome in outcomes if isinstance(outcome, Failure)]
+        if failed:
+            future.set_exception(Retryable(f"the log did not take every record: {failed[0]}"))
+        else:
+            future.set_result([outcome for outcome in outcomes if isinstance(outcome, Position)])
         return future
+
+    def offer(self, records: Sequence[Outgoing]) -> Future[list[Outcome]]:
+        future: Future[list[Outcome]] = Future()
+        behind: set[tuple[str, bytes]] = set()
+        outcomes: list[Outcome] = []
+        for record in records:
+            place = (record.topic, record.key)
+            failure = self._bus.refuse(record)
+            if place in behind:
+                failure = Failure("nothing", "an earlier record of its key failed")
+            if failure is not None:
+                behind.add(place)
+            outcomes.append(failure or self._bus.append(record))
+        future.set_result(outcomes)
+        return future
+
+    def abandon(self) -> None:
+        pass
 
     def close(self) -> None:
         pass

@@ -15,7 +15,7 @@ from typing import Any
 import confluent_kafka as ck
 from confluent_kafka.admin import AdminClient, NewTopic
 
-from services.kit.bus.kafka import LARGEST_LETTER_BYTES, LARGEST_RECORD_BYTES
+from services.kit.bus.protocol import LARGEST_LETTER_BYTES, LARGEST_RECORD_BYTES
 from services.kit.bus.register import TOPIC as REGISTER
 from services.kit.bus.register import register
 from services.kit.clock import ensure_clock

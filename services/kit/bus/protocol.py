@@ -8,9 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
-from typing import NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 Headers = tuple[tuple[str, bytes], ...]
+#: What every topic takes (twice the largest request), and its dead letters: the record with its reasons.
+LARGEST_RECORD_BYTES = 8_000_000
+LARGEST_LETTER_BYTES = 9_000_000
+#: What the log adds to a record: lengths, checksums, the frame of its batch.
+_FRAME_BYTES = 4_096
 
 
 class Partition(NamedTuple):
@@ -37,6 +42,26 @@ class Outgoing(NamedTuple):
     headers: Headers
 
 
+def size_of(record: Outgoing) -> int:
+    """Bytes that the record takes in the log, at most."""
+    headers = sum(len(name) + len(value) + 10 for name, value in record.headers)
+    return len(record.key) + len(record.value or b"") + headers + _FRAME_BYTES
+
+
+class Failure(NamedTuple):
+    """Why a record is not in the log.
+
+    `about` says whom to blame: this "record", its whole "topic", or "nothing":
+    it was not tried, because an earlier one failed or the client was stopped.
+    """
+
+    about: Literal["record", "topic", "nothing"]
+    reason: str
+
+
+Outcome = Position | Failure
+
+
 class Record(NamedTuple):
     """A record as it stands in the log; `timestamp_ms` is its CreateTime (wall)."""
 
@@ -53,10 +78,32 @@ class Producer(Protocol):
     """Publishes records durably (acks of all in-sync replicas, idempotent)."""
 
     def publish(self, records: Sequence[Outgoing]) -> Future[list[Position]]:
-        """Publish in order; the future has every position, or Retryable if any record failed."""
+        """Publish in order; the future has every position, or Retryable if any record failed.
+
+        The time to publish is limited. Records that have no order among them go
+        this way: after a failure, later ones may be in the log and earlier ones not.
+        """
 
     def close(self) -> None:
         """Wait for what is in flight, then release the client."""
+
+
+class OrderedProducer(Protocol):
+    """Publishes records whose order counts, one burst at a time, as long as it takes."""
+
+    def offer(self, records: Sequence[Outgoing]) -> Future[list[Outcome]]:
+        """Publish in order; the future has each record's outcome.
+
+        Once a record fails, no later one of its topic and key enters the log
+        before the next burst. Only what will not mend by itself is a failure:
+        a log that is away is waited for, without limit.
+        """
+
+    def abandon(self) -> None:
+        """Give up the burst that waits: what is not sent never will be."""
+
+    def close(self) -> None:
+        """Abandon what waits and release the client."""
 
 
 class Consumer(Protocol):
@@ -101,6 +148,8 @@ class Bus(Protocol):
     """Makes producers, consumers and the log of one installation."""
 
     def producer(self) -> Producer: ...
+
+    def ordered_producer(self) -> OrderedProducer: ...
 
     def consumer(self, group: str, instance: str) -> Consumer: ...
 

@@ -32,7 +32,12 @@ class Api:
         """Submit the request as a command; the answer carries a receipt."""
         who = caller()
         decision = await self.app.decider.submit(
-            method, request, request_id=request.request_id, actor=who.actor, trace=who.trace
+            method,
+            request,
+            request_id=request.request_id,
+            actor=who.actor,
+            trace=who.trace,
+            seconds=who.seconds_left(),
         )
         response: Any = answer.FromString(decision.message)
         response.receipt.CopyFrom(

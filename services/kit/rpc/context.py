@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import math
+import time
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True)
 class Caller:
-    """The originating actor, the call's id, and its trace (W3C traceparent)."""
+    """The originating actor, the call's id, its trace (W3C traceparent) and its end (monotonic)."""
 
     actor: str
     call_id: str
     trace: str
+    end: float = field(default=math.inf, compare=False)
+
+    def seconds_left(self) -> float:
+        """How long the caller still waits."""
+        return self.end - time.monotonic()
 
 
 _NOBODY = Caller("anonymous", "", "")

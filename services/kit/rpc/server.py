@@ -118,9 +118,11 @@ class Gate(aio.ServerInterceptor):
         metadata = {key: str(value) for key, value in context.invocation_metadata() or ()}
         call_id = metadata.get("x-request-id") or new_id()
         actor = self._actor_of(metadata)
-        bind(Caller(actor, call_id, metadata.get("traceparent") or new_trace()))
+        seconds = context.time_remaining()
+        end = time.monotonic() + (seconds or 0.0)
+        bind(Caller(actor, call_id, metadata.get("traceparent") or new_trace(), end))
         structlog.contextvars.bind_contextvars(call=call_id, actor=actor)
-        if context.time_remaining() is None:
+        if seconds is None:
             raise Invalid("DEADLINE_REQUIRED", "give every call a deadline (timeout=...)", "deadline")
         size = request.ByteSize()
         if size > self._limit:

@@ -15,8 +15,8 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 
 from services.kit import points
 from services.kit.bus.protocol import Bus, Consumer, Partition, Record
@@ -90,6 +90,8 @@ class Surroundings:
     wake_relay: Callable[[], None]
     group_prefix: str = ""
     instance: str = "0"
+    #: Of a database that was set back: below these offsets nothing is done that was done before.
+    restored: Mapping[Partition, int] = field(default_factory=dict)
 
 
 class BatchRunner:
@@ -107,8 +109,6 @@ class BatchRunner:
         self.making = Making(self.name, generation)
         self.status = RunnerState(self.name)
         self.paused = False
-        #: Of a database that was set back: below these offsets nothing is done that was done before.
-        self.restored: dict[Partition, int] = {}
         self._around = around
         self._follows = follows
         self._topics = reactor.topics(around.contract, around.site)
@@ -263,7 +263,7 @@ class BatchRunner:
 
     def _has_happened(self, records: list[Record]) -> bool:
         """May something of this have been done before the database was set back?"""
-        until = self.restored
+        until = self._around.restored
         return bool(until) and any(r.offset < until.get(Partition(r.topic, r.partition), 0) for r in records)
 
     def _burial(self, txn: Transaction, record: Record, bad: Poison) -> list[str | None]:

@@ -9,15 +9,25 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from copy import deepcopy
+from datetime import datetime
 from typing import Any, TypeVar
 
 import bson
+from pymongo.errors import DocumentTooLarge
 
 from services.kit.bus.protocol import Position
+from services.kit.clock import wall_now
 from services.kit.errors import Retryable
 from services.kit.store.kinds import Doc, Get, Kind, Names, OutboxRow, Plan, Read, Stored
-from services.kit.store.mongo import ATTEMPTS, make_token, open_token, token_mark
-from services.kit.store.protocol import AsyncTransaction, Conflict, Loaded, Page, Transaction
+from services.kit.store.mongo import (
+    ATTEMPTS,
+    LARGEST_DOCUMENT_BYTES,
+    make_token,
+    open_token,
+    storable,
+    token_mark,
+)
+from services.kit.store.protocol import AsyncTransaction, Backlog, Conflict, Loaded, Page, Transaction
 
 T = TypeVar("T")
 S = TypeVar("S")
@@ -31,6 +41,8 @@ class MemoryDatabase:
         self.names = Names()
         self.outbox: dict[str, OutboxRow] = {}
         self.published: dict[str, Position] = {}
+        #: When each outbox row came, wall time.
+        self.came: dict[str, datetime] = {}
 
     def of(self, kind: Kind[Any]) -> dict[str, Doc]:
         return self.docs[self.names.of(kind)]
@@ -62,7 +74,9 @@ class MemoryTransaction:
         for write in plan.writes:
             if write.state is not None:
                 # Refuses what the database could not store.
-                bson.encode(write.kind.to_doc(write.id, write.version, write.state))
+                size = len(bson.encode(write.kind.to_doc(write.id, write.version, write.state)))
+                if size > LARGEST_DOCUMENT_BYTES:
+                    raise DocumentTooLarge(f"a document of {size} bytes")
         self._plans.append(plan)
 
     def _check(self, plan: Plan) -> None:
@@ -96,6 +110,7 @@ class MemoryTransaction:
                 self._database.of(write.kind)[write.id] = doc
         for row in plan.outbox:
             self._database.outbox.setdefault(row.id, row)
+            self._database.came.setdefault(row.id, wall_now())
 
 
 class MemoryStore:
@@ -112,7 +127,8 @@ class MemoryStore:
         for _ in range(ATTEMPTS):
             txn = MemoryTransaction(self.database)
             try:
-                result = work(txn)
+                with storable():
+                    result = work(txn)
                 txn.commit()
                 return result
             except Conflict as error:
@@ -149,7 +165,8 @@ class AsyncMemoryStore:
         for _ in range(ATTEMPTS):
             txn = _AsyncTransaction(self.database)
             try:
-                result = await work(txn)
+                with storable():
+                    result = await work(txn)
                 txn.commit()
                 return result
             except Conflict as error:
@@ -189,21 +206,32 @@ class AsyncMemoryStore:
     async def count(self, kind: Kind[Any], filters: Mapping[str, Any]) -> int:
         return len(self._filtered(kind, filters))
 
-    async def not_after(self, kind: Kind[S], field: str, bound: Any, limit: int) -> list[Stored[S]]:
+    async def not_after(
+        self, kind: Kind[S], field: str, bound: Any, limit: int, also: Mapping[str, Any] | None = None
+    ) -> list[Stored[S]]:
         stored = [kind.from_doc(deepcopy(doc)) for doc in self.database.of(kind).values()]
-        due = [item for item in stored if getattr(item.state, field) <= bound]
+        bounds = {field: bound, **(also or {})}
+        due = [i for i in stored if all(getattr(i.state, name) <= end for name, end in bounds.items())]
         return sorted(due, key=lambda item: getattr(item.state, field))[:limit]
 
-    async def unpublished(self, limit: int) -> list[OutboxRow]:
-        rows = [r for r in self.database.outbox.values() if r.id not in self.database.published]
+    def _open(self) -> list[OutboxRow]:
+        return [row for id, row in self.database.outbox.items() if id not in self.database.published]
+
+    async def unpublished(self, limit: int, after: str = "") -> list[OutboxRow]:
+        rows = [row for row in self._open() if row.aggregate > after]
         return sorted(rows, key=lambda row: (row.aggregate, row.seq))[:limit]
 
     async def outbox_waiting(self) -> int:
-        return len(self.database.outbox.keys() - self.database.published.keys())
+        return len(self._open())
+
+    async def backlog(self) -> Backlog:
+        came = [self.database.came[row.id] for row in self._open()]
+        return Backlog(len(came), min(came, default=None))
 
     async def mark_published(self, positions: Mapping[str, Position]) -> None:
-        known = {id: at for id, at in positions.items() if id in self.database.outbox}
-        self.database.published.update(known)
+        for id, at in positions.items():
+            if id in self.database.outbox:
+                self.database.published.setdefault(id, at)
 
     async def positions_of(self, ids: Iterable[str]) -> dict[str, Position]:
         return {id: self.database.published[id] for id in ids if id in self.database.published}

@@ -7,13 +7,17 @@ from __future__ import annotations
 
 import base64
 import json
+import random
 import time
 import zlib
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
+import pymongo
+from bson.errors import BSONError
 from pymongo import ASCENDING, DESCENDING, DeleteOne, MongoClient, ReplaceOne
 from pymongo.client_session import ClientSession
 from pymongo.collection import Collection
@@ -26,7 +30,7 @@ from services.kit.bus.protocol import Position
 from services.kit.errors import Invalid, Retryable
 from services.kit.settings import MongoSettings
 from services.kit.store.kinds import Doc, Get, Kind, Names, OutboxRow, Plan, Read, Stored, Where, Write
-from services.kit.store.protocol import Conflict, Loaded, Transaction
+from services.kit.store.protocol import Conflict, Loaded, Transaction, Unstorable
 
 T = TypeVar("T")
 IndexSpec = tuple[str, list[tuple[str, int]], dict[str, Any]]
@@ -36,9 +40,9 @@ KEEP_PUBLISHED_SECONDS = 86_400
 ATTEMPTS = 8
 #: Sorts after every text that follows a prefix.
 BEYOND = "\U0010ffff"
-#: Not the transaction's fault, and over by itself: the disk is full, a server steps down or leaves,
-#: a limit of time has passed, the user's rights are being changed.
-_GOES_AWAY = (14031, 91, 189, 11600, 11602, 10107, 13435, 13436, 50, 64, 262, 24, 13, 18)
+#: A call, with all its attempts, is given up then: a database that is cut off answers nothing at all.
+CALL_SECONDS = 10.0
+LARGEST_DOCUMENT_BYTES = 16 * 1024 * 1024
 MAJORITY = WriteConcern("majority", j=True)
 SNAPSHOT = ReadConcern("snapshot")
 
@@ -61,6 +65,7 @@ def index_specs(kinds: Iterable[Kind[Any]], names: Names) -> list[IndexSpec]:
     """(collection, keys, options) of every index the kinds and the outbox need."""
     specs: list[IndexSpec] = [
         (OUTBOX, [("agg", ASCENDING), ("seq", ASCENDING)], {"partialFilterExpression": {"open": True}}),
+        (OUTBOX, [("at", ASCENDING)], {"partialFilterExpression": {"open": True}}),
         (OUTBOX, [("published", ASCENDING)], {"expireAfterSeconds": KEEP_PUBLISHED_SECONDS}),
     ]
     specs += [(names.of(kind), [(f"s.{field}", ASCENDING)], {}) for kind in kinds for field in kind.fields]
@@ -132,6 +137,7 @@ def outbox_doc(row: OutboxRow) -> Doc:
         "key": row.key,
         "value": row.value,
         "headers": [[name, value] for name, value in row.headers],
+        "at": datetime.now(UTC),
         "open": True,
     }
 
@@ -191,25 +197,121 @@ def make_token(mark: str, order: str, stored: Stored[Any]) -> str:
     return base64.urlsafe_b64encode(json.dumps([mark, value, stored.id]).encode()).decode()
 
 
-def is_transient(error: PyMongoError) -> bool:
-    """Would the same transaction, run again, perhaps succeed?"""
-    if isinstance(error, ConnectionFailure) or error.has_error_label("TransientTransactionError"):
-        return True
-    # 11000: two transactions inserted one id; the second run sees the first's.
+#: The database is not able to now, whatever was asked of it (error_codes.yml of the server).
+_NOT_NOW = {
+    6: "HostUnreachable",
+    7: "HostNotFound",
+    13: "Unauthorized: its rights were taken away",
+    18: "AuthenticationFailed",
+    24: "LockTimeout",
+    50: "MaxTimeMSExpired",
+    64: "WriteConcernFailed",
+    89: "NetworkTimeout",
+    91: "ShutdownInProgress",
+    100: "UnsatisfiableWriteConcern",
+    112: "WriteConflict",
+    133: "FailedToSatisfyReadPreference",
+    134: "ReadConcernMajorityNotAvailableYet",
+    189: "PrimarySteppedDown",
+    202: "NetworkInterfaceExceededTimeLimit",
+    216: "ElectionInProgress",
+    225: "TransactionTooOld",
+    239: "SnapshotTooOld",
+    246: "SnapshotUnavailable",
+    251: "NoSuchTransaction",
+    261: "TooManyLogicalSessions",
+    262: "ExceededTimeLimit",
+    264: "TooManyFilesOpen",
+    290: "TransactionExceededLifetimeLimitSeconds",
+    317: "ConnectionPoolExpired",
+    365: "TemporarilyUnavailable",
+    371: "UserWritesBlocked",
+    384: "ConnectionError",
+    391: "ReauthenticationRequired",
+    402: "ResourceExhausted",
+    407: "PooledConnectionAcquisitionExceededTimeLimit",
+    433: "AdmissionQueueOverflow",
+    449: "RateLimitExceeded",
+    9001: "SocketException",
+    10058: "LegacyNotPrimary",
+    10107: "NotWritablePrimary",
+    11600: "InterruptedAtShutdown",
+    11601: "Interrupted",
+    11602: "InterruptedDueToReplStateChange",
+    13388: "StaleConfig",
+    13435: "NotPrimaryNoSecondaryOk",
+    13436: "NotPrimaryOrSecondary",
+    14031: "OutOfDiskSpace",
+    # Two transactions inserted one id; the second run sees the first's.
+    11000: "DuplicateKey",
+}
+#: What was asked can never be stored.
+_NEVER = {
+    2: "BadValue",
+    9: "FailedToParse",
+    14: "TypeMismatch",
+    22: "InvalidBSON",
+    52: "DollarPrefixedFieldName",
+    57: "DottedFieldName",
+    121: "DocumentValidationFailure",
+    257: "TransactionTooLarge",
+    388: "TransactionTooLargeForCache",
+    10334: "BSONObjectTooLarge",
+    17280: "KeyTooLong",
+    17419: "a document grew too large",
+    17420: "a document is too large",
+}
+
+
+def codes_of(error: BaseException) -> set[int]:
+    """Every code of the server that an error carries."""
     if isinstance(error, BulkWriteError):
-        return {one["code"] for one in error.details.get("writeErrors", ())} <= {11000, 112}
-    return isinstance(error, OperationFailure) and error.code in (11000, 112, *_GOES_AWAY)
+        details = error.details or {}
+        told = [*details.get("writeErrors", ()), *details.get("writeConcernErrors", ())]
+        return {one["code"] for one in told if "code" in one}
+    code = error.code if isinstance(error, OperationFailure) else None
+    return {code} if code is not None else set()
+
+
+def is_transient(error: PyMongoError) -> bool:
+    """Would the same transaction, run again, perhaps succeed? Then nothing is wrong with what it does."""
+    if isinstance(error, ConnectionFailure) or error.timeout:
+        return True
+    if any(error.has_error_label(f"{label}Error") for label in ("TransientTransaction", "RetryableWrite")):
+        return True
+    codes = codes_of(error)
+    return bool(codes) and codes <= _NOT_NOW.keys()
+
+
+def is_unstorable(error: BaseException) -> bool:
+    """Can what was asked never be stored, whenever it is tried?"""
+    if isinstance(error, BSONError | OverflowError | UnicodeEncodeError):
+        return True
+    return bool(codes_of(error) & _NEVER.keys())
+
+
+@contextmanager
+def storable() -> Iterator[None]:
+    """Tell by one name, Unstorable, what can never be stored."""
+    try:
+        yield
+    except Exception as error:
+        if is_unstorable(error):
+            raise Unstorable(str(error)) from error
+        raise
 
 
 def backoff(attempt: int) -> float:
-    return float(min(0.5, 0.005 * 2**attempt))
+    """Seconds to wait after an attempt; not the same for two that met."""
+    return float(min(0.5, 0.005 * 2**attempt) * random.uniform(0.5, 1.0))
 
 
 class _MongoTransaction:
-    def __init__(self, database: Database[Doc], session: ClientSession, names: Names) -> None:
+    def __init__(self, database: Database[Doc], session: ClientSession, names: Names, first: bool) -> None:
         self._database = database
         self._session = session
         self._names = names
+        self._first = first
 
     def _of(self, kind: Kind[Any]) -> Collection[Doc]:
         return self._database[self._names.of(kind)]
@@ -244,8 +346,12 @@ class _MongoTransaction:
 
     def _write_outbox(self, rows: tuple[OutboxRow, ...]) -> None:
         outbox = self._database[OUTBOX]
-        ids = [row.id for row in rows]
-        there = {d["_id"] for d in outbox.find({"_id": {"$in": ids}}, {"_id": 1}, session=self._session)}
+        there: set[str] = set()
+        # A row that is there already is rare: its duplicate key undoes the first attempt,
+        # and the second looks.
+        if not self._first:
+            ids = [row.id for row in rows]
+            there = {d["_id"] for d in outbox.find({"_id": {"$in": ids}}, {"_id": 1}, session=self._session)}
         fresh = fresh_rows(rows, there)
         if fresh:
             outbox.insert_many(fresh, ordered=False, session=self._session)
@@ -279,22 +385,27 @@ class MongoStore:
             self._database[name].create_index(keys, **options)
 
     def transact(self, work: Callable[[Transaction], T]) -> T:
-        for attempt in range(ATTEMPTS):
+        end, attempt = time.monotonic() + CALL_SECONDS, 0
+        while True:
             try:
-                return self._once(work)
+                with storable(), pymongo.timeout(max(0.001, end - time.monotonic())):
+                    return self._once(work, attempt == 0)
             except (PyMongoError, Conflict) as error:
                 if isinstance(error, PyMongoError) and not is_transient(error):
                     raise
                 last: Exception = error
-                time.sleep(backoff(attempt))
-        raise Retryable(f"the transaction did not succeed in {ATTEMPTS} attempts: {last}") from last
+            attempt += 1
+            if attempt == ATTEMPTS or time.monotonic() > end:
+                tried = f"the transaction did not succeed in {attempt} attempts"
+                raise Retryable(f"{tried}: {last}") from last
+            time.sleep(backoff(attempt))
 
-    def _once(self, work: Callable[[Transaction], T]) -> T:
+    def _once(self, work: Callable[[Transaction], T], first: bool) -> T:
         with (
             self._client.start_session() as session,
             session.start_transaction(read_concern=SNAPSHOT, write_concern=MAJORITY),
         ):
-            return work(_MongoTransaction(self._database, session, self.names))
+            return work(_MongoTransaction(self._database, session, self.names, first))
 
     def close(self) -> None:
         self._client.close()

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
+from datetime import UTC
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar
 
+import pymongo
 from motor.motor_asyncio import AsyncIOMotorClient
 from pymongo import UpdateOne
 from pymongo.errors import PyMongoError
@@ -21,7 +23,7 @@ from services.kit.errors import Retryable
 from services.kit.settings import MongoSettings
 from services.kit.store import mongo
 from services.kit.store.kinds import Doc, Kind, Names, OutboxRow, Plan, Read, Stored
-from services.kit.store.protocol import AsyncTransaction, Conflict, Loaded, Page
+from services.kit.store.protocol import AsyncTransaction, Backlog, Conflict, Loaded, Page
 
 T = TypeVar("T")
 S = TypeVar("S")
@@ -34,7 +36,8 @@ def _retryable(query: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, Corout
     @wraps(query)
     async def call(*args: P.args, **kwargs: P.kwargs) -> T:
         try:
-            return await query(*args, **kwargs)
+            with pymongo.timeout(mongo.CALL_SECONDS):
+                return await query(*args, **kwargs)
         except PyMongoError as error:
             if not mongo.is_transient(error):
                 raise
@@ -44,10 +47,11 @@ def _retryable(query: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, Corout
 
 
 class _MotorTransaction:
-    def __init__(self, database: Any, session: Any, names: Names) -> None:
+    def __init__(self, database: Any, session: Any, names: Names, first: bool) -> None:
         self._database = database
         self._session = session
         self._names = names
+        self._first = first
 
     async def load(self, reads: Iterable[Read]) -> Loaded:
         loaded: Loaded = {}
@@ -68,8 +72,11 @@ class _MotorTransaction:
 
     async def _write_outbox(self, rows: tuple[OutboxRow, ...]) -> None:
         outbox = self._database[mongo.OUTBOX]
-        known = outbox.find({"_id": {"$in": [row.id for row in rows]}}, {"_id": 1}, session=self._session)
-        there = {doc["_id"] for doc in await known.to_list(None)}
+        there: set[str] = set()
+        if not self._first:
+            ids = [row.id for row in rows]
+            known = outbox.find({"_id": {"$in": ids}}, {"_id": 1}, session=self._session)
+            there = {doc["_id"] for doc in await known.to_list(None)}
         fresh = mongo.fresh_rows(rows, there)
         if fresh:
             await outbox.insert_many(fresh, ordered=False, session=self._session)
@@ -96,22 +103,27 @@ class MotorStore:
 
     async def transact(self, work: Callable[[AsyncTransaction], Awaitable[T]]) -> T:
         assert asyncio.get_running_loop() is self._loop, "one store per event loop"
-        for attempt in range(mongo.ATTEMPTS):
+        end, attempt = self._loop.time() + mongo.CALL_SECONDS, 0
+        while True:
             try:
-                return await self._once(work)
+                with mongo.storable(), pymongo.timeout(max(0.001, end - self._loop.time())):
+                    return await self._once(work, attempt == 0)
             except (PyMongoError, Conflict) as error:
                 if isinstance(error, PyMongoError) and not mongo.is_transient(error):
                     raise
                 last: Exception = error
-                await asyncio.sleep(mongo.backoff(attempt))
-        raise Retryable(f"the transaction did not succeed in {mongo.ATTEMPTS} attempts: {last}") from last
+            attempt += 1
+            if attempt == mongo.ATTEMPTS or self._loop.time() > end:
+                tried = f"the transaction did not succeed in {attempt} attempts"
+                raise Retryable(f"{tried}: {last}") from last
+            await asyncio.sleep(mongo.backoff(attempt))
 
-    async def _once(self, work: Callable[[AsyncTransaction], Awaitable[T]]) -> T:
+    async def _once(self, work: Callable[[AsyncTransaction], Awaitable[T]], first: bool) -> T:
         async with (
             await self._client.start_session() as session,
             session.start_transaction(read_concern=mongo.SNAPSHOT, write_concern=mongo.MAJORITY),
         ):
-            return await work(_MotorTransaction(self._database, session, self.names))
+            return await work(_MotorTransaction(self._database, session, self.names, first))
 
     @_retryable
     async def get(self, kind: Kind[S], id: str) -> Stored[S] | None:
@@ -145,14 +157,17 @@ class MotorStore:
         return int(await self._of(kind).count_documents(query))
 
     @_retryable
-    async def not_after(self, kind: Kind[S], field: str, bound: Any, limit: int) -> list[Stored[S]]:
-        path = f"s.{field}"
-        cursor = self._of(kind).find({path: {"$lte": bound}}).sort([(path, 1)]).limit(limit)
+    async def not_after(
+        self, kind: Kind[S], field: str, bound: Any, limit: int, also: Mapping[str, Any] | None = None
+    ) -> list[Stored[S]]:
+        query = {f"s.{name}": {"$lte": end} for name, end in {field: bound, **(also or {})}.items()}
+        cursor = self._of(kind).find(query).sort([(f"s.{field}", 1)]).limit(limit)
         return [kind.from_doc(doc) for doc in await cursor.to_list(None)]
 
     @_retryable
-    async def unpublished(self, limit: int) -> list[OutboxRow]:
-        cursor = self._database[mongo.OUTBOX].find({"open": True}).sort([("agg", 1), ("seq", 1)])
+    async def unpublished(self, limit: int, after: str = "") -> list[OutboxRow]:
+        query: Doc = {"open": True, "agg": {"$gt": after}}
+        cursor = self._database[mongo.OUTBOX].find(query).sort([("agg", 1), ("seq", 1)])
         return [mongo.outbox_row(doc) for doc in await cursor.limit(limit).to_list(None)]
 
     @_retryable
@@ -160,9 +175,20 @@ class MotorStore:
         return int(await self._database[mongo.OUTBOX].count_documents({"open": True}))
 
     @_retryable
+    async def backlog(self) -> Backlog:
+        outbox = self._database[mongo.OUTBOX]
+        oldest = await outbox.find({"open": True}, {"at": 1}).sort([("at", 1)]).limit(1).to_list(None)
+        if not oldest:
+            return Backlog(0, None)
+        # A row of an older version of the platform does not say when it came.
+        came = oldest[0].get("at")
+        return Backlog(await outbox.count_documents({"open": True}), came and came.replace(tzinfo=UTC))
+
+    @_retryable
     async def mark_published(self, positions: Mapping[str, Position]) -> None:
         updates: list[Any] = [
-            UpdateOne({"_id": id}, mongo.published_update(position)) for id, position in positions.items()
+            UpdateOne({"_id": id, "open": True}, mongo.published_update(position))
+            for id, position in positions.items()
         ]
         if updates:
             await self._database[mongo.OUTBOX].bulk_write(updates, ordered=False)

@@ -8,6 +8,7 @@ and simulation.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from datetime import datetime
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 from services.kit.bus.protocol import Position
@@ -78,6 +79,13 @@ class Page(NamedTuple):
     token: str
 
 
+class Backlog(NamedTuple):
+    """What the outbox holds and the log does not: how many rows, and when the oldest came (wall)."""
+
+    waiting: int
+    oldest: datetime | None
+
+
 class AsyncStore(Protocol):
     """The asynchronous form, with the queries and the outbox."""
 
@@ -111,17 +119,25 @@ class AsyncStore(Protocol):
     async def count(self, kind: Kind[Any], filters: Mapping[str, Any]) -> int:
         """How many states a page query would give over all pages."""
 
-    async def not_after(self, kind: Kind[S], field: str, bound: Any, limit: int) -> list[Stored[S]]:
-        """States whose field is at most the bound, smallest first: what is due."""
+    async def not_after(
+        self, kind: Kind[S], field: str, bound: Any, limit: int, also: Mapping[str, Any] | None = None
+    ) -> list[Stored[S]]:
+        """States whose field is at most the bound, smallest first: what is due.
 
-    async def unpublished(self, limit: int) -> list[OutboxRow]:
-        """Outbox rows to publish, in order of (aggregate, seq)."""
+        `also` gives bounds of other fields that must hold as well.
+        """
+
+    async def unpublished(self, limit: int, after: str = "") -> list[OutboxRow]:
+        """Outbox rows to publish, in order of (aggregate, seq), of the aggregates behind `after`."""
 
     async def outbox_waiting(self) -> int:
         """How many outbox rows are not published."""
 
+    async def backlog(self) -> Backlog:
+        """How many outbox rows are not published, and since when."""
+
     async def mark_published(self, positions: Mapping[str, Position]) -> None:
-        """Note where outbox rows stand in the log, by event id."""
+        """Note where outbox rows stand in the log, by event id. What is noted already stays."""
 
     async def positions_of(self, ids: Iterable[str]) -> dict[str, Position]:
         """Where the events stand; those not published are left out."""

@@ -17,7 +17,8 @@ import confluent_kafka as ck
 import uvloop
 
 from pharmaloop.production.v1 import events_pb2 as production
-from services.kit.bus.kafka import LARGEST_LETTER_BYTES, KafkaProducer, client_config
+from services.kit.bus.kafka import KafkaProducer, client_config
+from services.kit.bus.protocol import LARGEST_LETTER_BYTES
 from services.kit.clock import load_clock
 from services.kit.contracts import contract
 from services.kit.envelope import Event, headers_of

@@ -14,7 +14,7 @@ from google.protobuf.message import Message
 from pharmaloop.production.v1 import events_pb2 as production
 from pharmaloop.rnd.v1 import events_pb2 as rnd
 from services.kit.bus.memory import MemoryBus
-from services.kit.bus.protocol import Headers, Outgoing, Position, Record
+from services.kit.bus.protocol import Headers, Outgoing, Partition, Position, Record
 from services.kit.clock import ManualClock
 from services.kit.contracts import contract
 from services.kit.envelope import Event, from_record, to_record
@@ -119,8 +119,15 @@ class Bench:
 
     # -- batch runners --------------------------------------------------
 
-    def turner(self, events: Mapping[Any, Handler], *, emits: bool = True, name: str = "test") -> Turner:
-        return Turner(self, Reactor(name, events, emits=emits))
+    def turner(
+        self,
+        events: Mapping[Any, Handler],
+        *,
+        emits: bool = True,
+        name: str = "test",
+        restored: Mapping[Partition, int] | None = None,
+    ) -> Turner:
+        return Turner(self, Reactor(name, events, emits=emits), restored=restored)
 
     def making(self, reactor: Reactor, generation: int = 1, *, follows: int = 0) -> Turner:
         """A runner in one making of its views; `follows` names the live one while this one is being made."""
@@ -159,6 +166,7 @@ class Bench:
             relay=relay,
             contract=contract(),
             clock=self.clock,
+            metrics=self.metrics,
         )
         async with running(decider.run(), relay.run()):
             yield decider
@@ -167,7 +175,14 @@ class Bench:
 class Turner:
     """A batch runner that is turned by hand, as its thread would turn it."""
 
-    def __init__(self, bench: Bench, reactor: Reactor, generation: int = 1, follows: int = 0) -> None:
+    def __init__(
+        self,
+        bench: Bench,
+        reactor: Reactor,
+        generation: int = 1,
+        follows: int = 0,
+        restored: Mapping[Partition, int] | None = None,
+    ) -> None:
         self.bench = bench
         around = Surroundings(
             bench.service,
@@ -177,6 +192,7 @@ class Turner:
             bench.store,
             bench.metrics,
             lambda: bench.wakes.append(1),
+            restored=restored or {},
         )
         self.runner = BatchRunner(reactor, around, generation, follows=follows)
         self.consumer = bench.bus.consumer(self.runner.name, "0")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import pytest
@@ -11,9 +11,12 @@ from google.protobuf.message import Message
 
 from pharmaloop.common.v1 import types_pb2 as common
 from pharmaloop.production.v1 import events_pb2 as production
+from services.kit import metrics
 from services.kit.errors import Invalid, Rejected, Retryable, Unknown
+from services.kit.runners import decider as kit_decider
 from services.kit.runners.decider import Decider, Decision
-from services.kit.store.protocol import AsyncTransaction
+from services.kit.store.kinds import Get, Plan, Read
+from services.kit.store.protocol import AsyncTransaction, Loaded
 from services.kit.work import Work
 from tests.unit.kit.support import (
     LOT,
@@ -59,11 +62,30 @@ def break_down(work: Work, request: Message) -> Message:
     raise ZeroDivisionError("a bug of one command")
 
 
+def put_note(work: Work, request: production.LotStarted) -> Message:
+    """Puts a note whose text the request gives."""
+    work.put(NOTE, request.lot, Note(request.product))
+    return common.LotKey(lot=request.lot)
+
+
+def start_many(work: Work, request: common.LotKey) -> Message:
+    """The bulk form: many aggregates of one kind, loaded at once."""
+    lots = [f"{request.lot}/{n}" for n in range(500)]
+    work.load_all([Get(NOTE, request.lot), *(Get(LOT, lot) for lot in lots)])
+    for lot in lots:
+        if work.get(LOT, lot) is None:
+            work.apply(LOT, lot, started(lot))
+    work.put(NOTE, request.lot, Note("done"))
+    return common.LotKey(lot=request.lot)
+
+
 COMMANDS: dict[str, Callable[[Work, Any], Message]] = {
     "StartLot": start_lot,
     "HoldLot": hold_lot,
     "Spoil": spoil,
     "BreakDown": break_down,
+    "PutNote": put_note,
+    "StartMany": start_many,
 }
 
 
@@ -315,3 +337,207 @@ async def test_every_event_is_a_cloud_event(bench: Bench) -> None:
         assert told["ce_specversion"] == "1.0"
         assert told["ce_type"].startswith("pharmaloop.production.v1.Lot")
         assert all(told[name] for name in ("ce_id", "ce_source", "ce_time", "ce_subject", "traceparent"))
+
+
+# -- what the database refuses ----------------------------------------------
+
+TOO_LARGE = "x" * 17_000_000
+
+
+class Refusing(CountingStore):
+    """Counts the commands of each transaction, and refuses some for a reason of its own."""
+
+    def __init__(self, bench: Bench, error: Exception, when: Callable[[Plan], bool]) -> None:
+        super().__init__(bench.database)
+        self._error = error
+        self._when = when
+
+    async def transact(self, work: Callable[[AsyncTransaction], Any]) -> Any:
+        store = self
+
+        class Judged:
+            def __init__(self, txn: AsyncTransaction) -> None:
+                self.load = txn.load
+                self._txn = txn
+
+            async def write(self, plan: Plan) -> None:
+                if store._when(plan):
+                    raise store._error
+                await self._txn.write(plan)
+
+        return await super().transact(lambda txn: work(Judged(txn)))
+
+
+async def test_a_state_that_cannot_be_stored_is_its_commands_fault_alone(bench: Bench) -> None:
+    store = CountingStore(bench.database)
+    async with bench.deciding(COMMANDS, store) as decider:
+        asked = [ask(decider, "StartLot", started(f"lot-{n}"), f"r-{n}") for n in range(100)]
+        huge = production.LotStarted(lot="huge", product=TOO_LARGE)
+        asked.insert(40, ask(decider, "PutNote", huge, "r-huge"))
+        answers = await asyncio.gather(*asked, return_exceptions=True)
+        refused = answers.pop(40)
+        after = await ask(decider, "StartLot", started("after"), "r-after")
+    assert isinstance(refused, Rejected)
+    assert (refused.reason, type(refused)) == ("UNSTORABLE", Rejected)
+    assert "send less" in refused.description
+    assert all(isinstance(answer, Decision) for answer in answers), "it took its group with it"
+    assert isinstance(after, Decision), "the runner stopped"
+    assert len(bench.states(LOT)) == 101
+    assert not bench.states(NOTE)
+    assert store.transactions <= 20, "each of a hundred had a transaction of its own"
+
+
+async def test_an_event_that_no_topic_takes_is_refused_where_it_is_planned(bench: Bench) -> None:
+    async with bench.deciding(COMMANDS) as decider:
+        large = production.LotStarted(lot=A, product="x" * 9_000_000)
+        with pytest.raises(Invalid) as caught:
+            await ask(decider, "StartLot", large, "r-1")
+        await ask(decider, "StartLot", started(B), "r-2")
+    assert caught.value.reason == "TOO_LARGE"
+    assert "LotStarted" in caught.value.description
+    assert set(bench.states(LOT)) == {B}
+    assert [event.subject for event in bench.read(LOT_TOPIC)] == [B]
+
+
+async def test_a_failure_of_one_command_that_nobody_foresaw_is_that_commands_alone(bench: Bench) -> None:
+    def has_a(plan: Plan) -> bool:
+        return any(write.id == A for write in plan.writes)
+
+    store = Refusing(bench, TypeError("no codec"), has_a)
+    async with bench.deciding(COMMANDS, store) as decider:
+        bad, good = await asyncio.gather(
+            ask(decider, "StartLot", started(A), "r-1"),
+            ask(decider, "StartLot", started(B), "r-2"),
+            return_exceptions=True,
+        )
+    assert isinstance(bad, TypeError)
+    assert isinstance(good, Decision)
+
+
+async def test_a_database_that_cannot_now_is_nobodys_fault(bench: Bench) -> None:
+    down = [Retryable("OutOfDiskSpace")]
+    store = Refusing(bench, down[0], lambda plan: bool(down))
+    async with bench.deciding(COMMANDS, store) as decider:
+        asked = [ask(decider, "StartLot", started(f"lot-{n}"), f"r-{n}") for n in range(8)]
+        answers = await asyncio.gather(*asked, return_exceptions=True)
+        assert {type(answer) for answer in answers} == {Retryable}
+        assert store.transactions == 1, "they were tried one by one"
+        down.clear()
+        again = [ask(decider, "StartLot", started(f"lot-{n}"), f"r-{n}") for n in range(8)]
+        assert all(isinstance(answer, Decision) for answer in await asyncio.gather(*again))
+
+
+# -- deadlines and back-pressure --------------------------------------------
+
+
+class Slow(CountingStore):
+    """Commits nothing until it is let."""
+
+    def __init__(self, bench: Bench) -> None:
+        super().__init__(bench.database)
+        self.begun = asyncio.Event()
+        self.go = asyncio.Event()
+
+    async def transact(self, work: Callable[[AsyncTransaction], Any]) -> Any:
+        self.begun.set()
+        await self.go.wait()
+        return await super().transact(work)
+
+
+async def test_a_command_whose_caller_has_gone_is_not_begun(bench: Bench) -> None:
+    store = Slow(bench)
+    async with bench.deciding(COMMANDS, store) as decider:
+        first = asyncio.ensure_future(ask(decider, "StartLot", started("first"), "r-0"))
+        await store.begun.wait()
+        gone = asyncio.ensure_future(ask(decider, "StartLot", started(A), "r-1"))
+        late = decider.submit("StartLot", started(B), request_id="r-2", actor="ann", seconds=0.06)
+        await asyncio.sleep(0)
+        gone.cancel()
+        with pytest.raises(Retryable, match="same request"):
+            await late
+        store.go.set()
+        await first
+        await ask(decider, "StartLot", started("last"), "r-3")
+    assert set(bench.states(LOT)) == {"first", "last"}
+
+
+async def test_a_caller_hears_in_time_though_the_database_does_not_answer(bench: Bench) -> None:
+    store = Slow(bench)
+    async with bench.deciding(COMMANDS, store) as decider:
+        async with asyncio.timeout(1):
+            with pytest.raises(Retryable, match="same request"):
+                await decider.submit("StartLot", started(A), request_id="r-1", actor="ann", seconds=0.1)
+        store.go.set()  # it was begun, and is committed after all
+        again = await ask(decider, "StartLot", started(A), "r-1")
+    assert isinstance(again, Decision)
+    assert bench.versions(LOT) == {A: 1}
+
+
+async def test_too_many_that_wait_are_told_to_come_again(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kit_decider, "_MAX_WAITING", 5)
+    store = Slow(bench)
+    async with bench.deciding(COMMANDS, store) as decider:
+        first = asyncio.ensure_future(ask(decider, "StartLot", started("first"), "r"))
+        await store.begun.wait()
+        waiting = [
+            asyncio.ensure_future(ask(decider, "StartLot", started(f"lot-{n}"), f"r-{n}")) for n in range(5)
+        ]
+        await asyncio.sleep(0)
+        with pytest.raises(Retryable, match="5 commands wait already"):
+            await ask(decider, "StartLot", started(A), "r-a")
+        store.go.set()
+        await asyncio.gather(first, *waiting)
+        assert isinstance(await ask(decider, "StartLot", started(A), "r-a"), Decision)
+    assert len(bench.states(LOT)) == 7
+
+
+async def test_groups_are_measured(bench: Bench) -> None:
+    async with bench.deciding(COMMANDS) as decider:
+        await asyncio.gather(*(ask(decider, "StartLot", started(f"lot-{n}"), f"r-{n}") for n in range(20)))
+    value, labels = bench.metrics.registry.get_sample_value, {"service": "production"}
+    assert value(f"{metrics.DECIDER_GROUP.name}_sum", labels) == 20
+    assert value(f"{metrics.DECIDER_GROUP.name}_count", labels) == 1
+    assert value(f"{metrics.DECIDER_SECONDS.name}_count", labels) == 1
+    assert value(metrics.DECIDER_WAITING.name, labels) == 0
+
+
+# -- many at once -----------------------------------------------------------
+
+
+class Trips(CountingStore):
+    """Counts what would each be a journey to the database."""
+
+    trips = 0
+
+    async def transact(self, work: Callable[[AsyncTransaction], Any]) -> Any:
+        store = self
+
+        class Counted:
+            def __init__(self, txn: AsyncTransaction) -> None:
+                self._txn = txn
+
+            async def load(self, reads: Iterable[Read]) -> Loaded:
+                asked = list(reads)
+                store.trips += len({read.kind.name for read in asked})
+                return await self._txn.load(asked)
+
+            async def write(self, plan: Plan) -> None:
+                store.trips += len({write.kind.name for write in plan.writes}) + bool(plan.outbox)
+                await self._txn.write(plan)
+
+        return await super().transact(lambda txn: work(Counted(txn)))
+
+
+async def test_five_hundred_aggregates_are_one_transaction_and_a_handful_of_trips(bench: Bench) -> None:
+    store = Trips(bench.database)
+    async with bench.deciding(COMMANDS, store) as decider:
+        decision = await ask(decider, "StartMany", common.LotKey(lot="many"), "r-1")
+        again = await ask(decider, "StartMany", common.LotKey(lot="many"), "r-1")
+    assert store.transactions == 2, "one for each request"
+    assert store.trips <= 9
+    assert again == decision
+    assert len(decision.event_ids) == len(set(decision.event_ids)) == 500
+    assert bench.versions(LOT) == {f"many/{n}": 1 for n in range(500)}
+    assert len(bench.read(LOT_TOPIC)) == 500

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from concurrent.futures import Future
 
@@ -12,10 +13,13 @@ from pharmaloop.traceability.v1 import events_pb2 as traceability
 from services.kit.bus.memory import MemoryProducer
 from services.kit.bus.protocol import Outgoing, Position, Producer
 from services.kit.contracts import contract
+from services.kit.envelope import Event
 from services.kit.errors import Invalid, Retryable
 from services.kit.facts import Fact, FactLog
 from services.kit.ids import dispense_id
-from tests.unit.kit.support import NOON, Bench, headers
+from services.kit.rpc.context import Caller, bind
+from services.kit.work import Work
+from tests.unit.kit.support import NOON, NOTE, Bench, Note, headers
 
 TOPIC = "pharmaloop.traceability.dispense.v1"
 
@@ -101,6 +105,78 @@ async def test_nothing_recorded_is_an_empty_receipt(bench: Bench) -> None:
     assert await record(log_of(bench), []) == common.FactReceipt(positions=common.PositionVector())
     receipt = await record(log_of(bench), [dispense("o", lot="")])
     assert (receipt.accepted, len(receipt.refused), len(receipt.positions.positions)) == (0, 1, 0)
+
+
+async def test_a_fact_that_no_topic_takes_is_refused_with_its_place_and_the_others_are_taken(
+    bench: Bench,
+) -> None:
+    large = dispense("o-2")
+    large.source = "x" * 9_000_000
+    receipt = await record(log_of(bench), [dispense("o-1"), large, dispense("o-3")])
+    assert receipt.accepted == 2
+    (refused,) = receipt.refused
+    assert (refused.index, refused.reason, refused.field) == (1, "TOO_LARGE", "dispenses[1]")
+    assert "DispenseRecorded" in refused.description
+    with pytest.raises(Invalid) as caught:
+        await record(log_of(bench), [dispense("o-4"), large], whole=True)
+    assert (caught.value.reason, caught.value.field) == ("TOO_LARGE", "dispenses[1]")
+    assert len(bench.bus.all(TOPIC)) == 2
+
+
+async def test_the_facts_of_a_call_carry_its_trace(bench: Bench) -> None:
+    facts, trace = log_of(bench), "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+
+    async def call() -> None:
+        bind(Caller("pharmacy", "call-1", trace))
+        await record(facts, [dispense("o-1"), dispense("o-2")])
+
+    await asyncio.create_task(call())
+    await asyncio.create_task(record(facts, [dispense("o-3"), dispense("o-4")]))
+    first, second, third, fourth = (
+        event.trace
+        for event in sorted(bench.read(TOPIC), key=lambda event: event.message.order)  # type: ignore[attr-defined]
+    )
+    assert first == second == trace
+    assert third == fourth != trace
+
+
+class Late(MemoryProducer):
+    """A log that takes everything, and answers the first call too late."""
+
+    def __init__(self, bench: Bench) -> None:
+        super().__init__(bench.bus)
+        self.calls = 0
+
+    def publish(self, records: Sequence[Outgoing]) -> Future[list[Position]]:
+        future = super().publish(records)
+        self.calls += 1
+        return Future() if self.calls == 1 else future
+
+
+async def test_a_call_that_is_repeated_because_no_answer_came_has_one_effect(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("services.kit.facts._PUBLISH_SECONDS", 0.02)
+    facts, sent = log_of(bench, Late(bench)), [dispense("o-1"), dispense("o-2", "m/gtin/1/8")]
+    with pytest.raises(Retryable):
+        await record(facts, sent)
+    receipt = await record(facts, sent)
+    events = bench.read(TOPIC)
+    assert len(events) == 4
+    assert len({event.id for event in events}) == 2
+    stands = {(e.partition, e.offset): e.id for e in events}
+    told = {(p.partition, p.offset) for p in receipt.positions.positions}
+    newest: dict[str, tuple[int, int]] = {id: at for at, id in sorted(stands.items())}
+    assert told <= set(newest.values()), "places of the call that nobody answered"
+
+    def dispensed(work: Work, event: Event) -> None:
+        before = work.get(NOTE, event.id)
+        work.put(NOTE, event.id, Note((before.text if before else "") + "+"))
+
+    reader = bench.turner({traceability.DispenseRecorded: dispensed}, emits=False)
+    while reader.turn():
+        pass
+    assert set(bench.states(NOTE)) == {event.id for event in events}, "rows go by the fact's id"
 
 
 class Silent(MemoryProducer):

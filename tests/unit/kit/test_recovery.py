@@ -36,9 +36,7 @@ def own(bench: Bench) -> OwnLog:
 
 
 async def publish(bench: Bench) -> None:
-    relay = bench.relay()
-    while await relay.publish_once():
-        pass
+    assert await bench.relay().drain(10) == 0
 
 
 def aggregate_event(id: str, seq: int) -> Event:
@@ -73,8 +71,7 @@ async def test_an_older_database_gets_its_aggregates_back_and_says_nothing_again
     assert recovery.catch_up() == 0, "it is up to date now"
     restored = note_restored(bench.store, bench.bus.log().ends(turner.runner.topics))
     # The runner folds again what it had folded after the backup was made.
-    again = bench.turner({production.LotStarted: note_each})
-    again.runner.restored = restored.until()
+    again = bench.turner({production.LotStarted: note_each}, restored=restored.until())
     assert again.turn() == len(LOTS) - 5
     assert (bench.states(LOT), bench.versions(LOT)) == before
     assert await told(bench) == said

@@ -13,10 +13,10 @@ from pharmaloop.production.v1 import events_pb2 as production
 from services.kit.clock import PlatformClock, wall_now
 from services.kit.contracts import contract
 from services.kit.errors import Rejected, Retryable
-from services.kit.metrics import STEP_OVERDUE
+from services.kit.metrics import STEP_OVERDUE, STEP_RUNNING
 from services.kit.runners.decider import Decider
 from services.kit.runners.fold import drive as fold
-from services.kit.runners.step import Again, StepFunction, StepRunner, due_of
+from services.kit.runners.step import Again, StepFunction, StepLost, StepRunner, due_of, progress
 from services.kit.store.kinds import Get
 from services.kit.store.protocol import Transaction
 from services.kit.work import STEPS, Cause, Job, Overlay, Step, Work, run_jobs
@@ -273,18 +273,176 @@ async def test_steps_that_wait_do_not_starve_those_that_are_due(bench: Bench) ->
     assert fresh.keys == [A]
 
 
+class Gate:
+    """A step that runs until it is let go."""
+
+    def __init__(self) -> None:
+        self.running: list[str] = []
+        self.ended: list[str] = []
+        self.open = asyncio.Event()
+
+    async def __call__(self, row: Step) -> Again | None:
+        self.running.append(row.key)
+        try:
+            await self.open.wait()
+        finally:
+            self.ended.append(row.key)
+        return None
+
+
+async def test_a_slow_step_does_not_hold_the_others(bench: Bench) -> None:
+    slow, quick = Gate(), Steps()
+    plan(bench, ("slow", "s", NOON - HOUR))
+    run = runner(bench, {"slow": slow, "quick": quick})
+    async with running(run.run()):
+        await eventually(lambda: slow.running == ["s"])
+        for n in range(5):
+            plan(bench, ("quick", str(n), NOON))
+            await eventually(lambda n=n: str(n) in quick.keys)  # type: ignore[misc]
+        running_now = bench.metrics.registry.get_sample_value(STEP_RUNNING.name, {"service": "production"})
+        assert running_now >= 1  # type: ignore[operator]
+        assert not slow.ended
+        slow.open.set()
+        await eventually(lambda: not bench.states(STEPS))
+    assert slow.running == ["s"]
+
+
+async def test_not_everything_runs_at_once(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("services.kit.runners.step._AT_ONCE", 3)
+    gate = Gate()
+    plan(bench, *(("slow", str(n), NOON - HOUR + timedelta(seconds=n)) for n in range(8)))
+    async with running(runner(bench, {"slow": gate}).run()):
+        await eventually(lambda: len(gate.running) == 3)
+        await asyncio.sleep(0.15)
+        assert gate.running == ["0", "1", "2"], "the oldest first, and no more"
+        gate.open.set()
+        await eventually(lambda: not bench.states(STEPS))
+    assert sorted(gate.running) == [str(n) for n in range(8)]
+
+
+async def test_a_step_that_runs_longer_than_its_lease_is_not_run_twice(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("services.kit.runners.step._RENEW_SECONDS", 0.01)
+    gate, other = Gate(), Steps()
+    plan(bench, ("slow", A, NOON))
+    async with running(runner(bench, {"slow": gate}).run()):
+        await eventually(lambda: gate.running == [A])
+        for _ in range(4):
+            before = bench.states(STEPS)[f"slow|{A}"].lease
+            bench.clock.advance(20)
+            await eventually(lambda before=before: bench.states(STEPS)[f"slow|{A}"].lease > before)  # type: ignore[misc]
+            assert await runner(bench, {"slow": other}).run_due() == 0
+        gate.open.set()
+        await eventually(lambda: not bench.states(STEPS))
+    assert not other.ran
+
+
+async def test_a_process_that_was_paused_past_its_lease_gives_the_step_up(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("services.kit.runners.step._RENEW_SECONDS", 0.05)
+    paused, second = Gate(), Gate()
+    plan(bench, ("slow", A, NOON))
+    async with running(runner(bench, {"slow": paused}).run()):
+        await eventually(lambda: paused.running == [A])
+        bench.clock.advance(31)
+        async with running(runner(bench, {"slow": second}).run_due()):
+            await eventually(lambda: second.running == [A])
+            await eventually(lambda: paused.ended == [A])
+            assert list(bench.states(STEPS)) == [f"slow|{A}"], "the paused one ended the other's row"
+            second.open.set()
+            await eventually(lambda: not bench.states(STEPS))
+    assert paused.running == [A]
+
+
+async def test_a_step_that_moves_its_own_row_runs_to_its_end(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Its command makes the step due again; what it does after that must not be cut off.
+    monkeypatch.setattr("services.kit.runners.step._RENEW_SECONDS", 0.01)
+    ended = []
+
+    async def step(row: Step) -> Again | None:
+        plan(bench, ("slow", A, NOON + HOUR))
+        await asyncio.sleep(0.1)
+        ended.append(row.due)
+        return None
+
+    plan(bench, ("slow", A, NOON))
+    assert await runner(bench, {"slow": step}).run_due() == 1
+    assert len(ended) == 1
+    assert bench.states(STEPS)[f"slow|{A}"].due == "2026-03-01T13:00:00.000000+00:00"
+
+
+async def test_a_long_step_goes_on_where_it_was_interrupted(bench: Bench) -> None:
+    seen, done = [], []
+
+    async def step(row: Step) -> Again | None:
+        seen.append(row.payload.get("done", "0"))
+        for n in range(int(row.payload.get("done", "0")), 5):
+            done.append(n)
+            await progress({**row.payload, "done": str(n + 1)})
+            if n == 2 and len(seen) == 1:
+                raise Crash
+        return None
+
+    plan(bench, ("long", A, NOON))
+    with pytest.raises(Crash):
+        await runner(bench, {"long": step}).run_due()
+    bench.clock.advance(31)
+    assert await runner(bench, {"long": step}).run_due() == 1
+    assert seen == ["0", "3"]
+    assert done == [0, 1, 2, 3, 4]
+    assert not bench.states(STEPS)
+
+
+async def test_progress_is_not_stored_over_what_somebody_else_made_of_the_row(bench: Bench) -> None:
+    lost = []
+
+    async def step(row: Step) -> Again | None:
+        plan(bench, ("long", A, NOON + HOUR))
+        try:
+            await progress({"done": "1"})
+        except StepLost:
+            lost.append(row.key)
+            raise
+        return None
+
+    plan(bench, ("long", A, NOON))
+    await runner(bench, {"long": step}).run_due()
+    assert lost == [A]
+    row = bench.states(STEPS)[f"long|{A}"]
+    assert (row.payload, row.lease, row.attempts) == ({"lot": A}, "", 0)
+
+
+async def test_a_stop_ends_what_runs_and_its_row_stands(bench: Bench) -> None:
+    gate = Gate()
+    plan(bench, ("slow", A, NOON))
+    async with running(runner(bench, {"slow": gate}).run()):
+        await eventually(lambda: gate.running == [A])
+    assert gate.ended == [A]
+    assert list(bench.states(STEPS)) == [f"slow|{A}"]
+
+
 async def test_the_age_of_the_oldest_due_step_is_told_in_wall_seconds(bench: Bench) -> None:
     clock = PlatformClock(NOON, wall_now(), speed=600.0)
     run = StepRunner(bench.waiting, clock, bench.metrics, {"remind": Steps(Again(60))})
 
-    def overdue() -> float:
-        return bench.metrics.registry.get_sample_value(STEP_OVERDUE.name, {"service": "production"}) or 0.0
+    def overdue(step: str = "remind") -> float:
+        labels = {"service": "production", "step": step}
+        return bench.metrics.registry.get_sample_value(STEP_OVERDUE.name, labels) or 0.0
 
     await run.run_due()
     assert overdue() == 0
     plan(bench, ("remind", A, clock.now() - timedelta(seconds=6000)))
+    plan(bench, ("newer", A, clock.now() - timedelta(seconds=60_000)))
     await run.run_due()
-    assert 10 <= overdue() < 15
+    assert 10 <= overdue() < 40
+    assert 100 <= overdue("newer") < 130, "one that nobody here knows is overdue too"
+    cancel(bench, "remind", A)
+    await run.run_due()
+    assert overdue() == 0
 
 
 async def test_a_step_row_is_read_as_it_was_written(bench: Bench) -> None:
