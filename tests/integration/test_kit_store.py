@@ -15,7 +15,19 @@ from services.kit.store.kinds import Get, Plan, Write
 from services.kit.store.mongo import MongoStore
 from services.kit.store.motor_db import MotorStore
 from services.kit.store.protocol import Transaction
-from tests.suites.stores import KINDS, THING, QuerySuite, Stores, Thing, TransactionSuite, form, insert, keep
+from tests.suites.stores import (
+    KINDS,
+    THING,
+    MakingSuite,
+    QuerySuite,
+    RowSuite,
+    Stores,
+    Thing,
+    TransactionSuite,
+    form,
+    insert,
+    keep,
+)
 
 __all__ = ["form"]
 
@@ -50,6 +62,14 @@ class TestMongoTransactions(TransactionSuite):
 
 
 class TestMongoQueries(QuerySuite):
+    pass
+
+
+class TestMongoRows(RowSuite):
+    pass
+
+
+class TestMongoMakings(MakingSuite):
     pass
 
 
