@@ -114,9 +114,9 @@ def test_the_log_starts_where_its_oldest_record_is(bus: Bus, kafka: str, new_top
     topic, producer = new_topic(), bus.producer()
     sent(producer.publish([outgoing(topic, "one key", str(n)) for n in range(10)]))
     (full,) = [p for p, end in bus.log().ends([topic]).items() if end]
-    cut = [TopicPartition(topic, full.number, 4)]
-    for future in AdminClient({"bootstrap.servers": kafka}).delete_records(cut).values():
-        future.result(timeout=10)
+    admin = AdminClient({"bootstrap.servers": kafka})
+    for future in admin.delete_records([TopicPartition(topic, full.number, 4)]).values():
+        future.result(timeout=30)
     assert bus.log().starts([topic])[full] == 4
     assert bus.log().ends([topic])[full] == 10
     reader = bus.reader({full: 4})

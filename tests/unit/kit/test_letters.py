@@ -365,7 +365,7 @@ def test_who_discards_and_who_folds_at_once_do_not_lose_a_record(plant: Plant) -
 
         return await real(waiting, interrupted)
 
-    waiting.transact = transact  # type: ignore[method-assign, assignment]
+    waiting.transact = transact  # type: ignore[method-assign]
     plant.discard("a1")
     assert once
     assert plant.stand() == [("a1", DISCARDED), ("a2", OPEN)]
