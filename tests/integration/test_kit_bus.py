@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer  # type: ignore[import-untyped]
-from confluent_kafka import Producer
+from confluent_kafka import Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.admin import NewTopic as TopicSpec
 
@@ -180,6 +180,27 @@ def test_the_ends_of_a_topic_that_does_not_exist_are_not_zero(bus: Bus) -> None:
     # Zero would say: nothing to wait for. A cut noted so would miss patients.
     with pytest.raises(Retryable, match="run the topic migration"):
         bus.log().ends([f"none-{uuid.uuid4().hex}"])
+
+
+def test_the_log_starts_where_its_oldest_record_is(bus: Bus, kafka: str, new_topic: NewTopic) -> None:
+    # What retention has deleted cannot be read again: a rebuild must know.
+    topic, producer = new_topic(), bus.producer()
+    sent(producer.publish([outgoing(topic, "one key", str(n)) for n in range(10)]))
+    (full,) = [p for p, end in bus.log().ends([topic]).items() if end]
+    admin = AdminClient({"bootstrap.servers": kafka})
+    for future in admin.delete_records([TopicPartition(topic, full.number, 4)]).values():
+        future.result(timeout=30)
+    assert bus.log().starts([topic])[full] == 4
+    assert bus.log().ends([topic])[full] == 10
+    reader = bus.reader({full: 4})
+    assert [r.value for r in taken(reader, 6)] == [b"%d" % n for n in range(4, 10)]
+    reader.close()
+    producer.close()
+
+
+def test_the_start_of_a_topic_that_does_not_exist_is_not_told(bus: Bus) -> None:
+    with pytest.raises(Retryable, match="run the topic migration"):
+        bus.log().starts([f"none-{uuid.uuid4().hex}"])
 
 
 def test_a_partition_that_moves_is_lost_before_another_begins_it(bus: Bus, new_topic: NewTopic) -> None:

@@ -22,7 +22,9 @@ from services.kit.store.protocol import AsyncTransaction, Transaction
 from tests.suites.stores import (
     KINDS,
     THING,
+    MakingSuite,
     QuerySuite,
+    RowSuite,
     Stores,
     Thing,
     TransactionSuite,
@@ -65,6 +67,14 @@ class TestMongoTransactions(TransactionSuite):
 
 
 class TestMongoQueries(QuerySuite):
+    pass
+
+
+class TestMongoRows(RowSuite):
+    pass
+
+
+class TestMongoMakings(MakingSuite):
     pass
 
 

@@ -247,6 +247,72 @@ class BusSuite:
         later.join()
         producer.close()
 
+    def test_who_holds_takes_nothing_and_loses_nothing(
+        self, bus: Bus, new_topic: NewTopic, join: Join
+    ) -> None:
+        topic, producer = new_topic(), bus.producer()
+        sent(producer.publish(spread(topic, 20)))
+        consumer = join(topic, {})
+        found = taken(consumer, 20)
+        later = threading.Timer(0.05, lambda: producer.publish(spread(topic, 30)))
+        later.start()
+        began = time.monotonic()
+        consumer.hold(0.4)
+        assert time.monotonic() - began >= 0.35, "a runner that waits for its database would not wait"
+        later.join()
+        found += taken(consumer, 30)
+        ends = bus.log().ends([topic])
+        assert by_partition(found) == {p.number: list(range(end)) for p, end in ends.items() if end}
+        producer.close()
+
+    def test_a_rewind_counts_after_a_hold(self, bus: Bus, new_topic: NewTopic, join: Join) -> None:
+        topic, producer = new_topic(), bus.producer()
+        sent(producer.publish([outgoing(topic, "one key", str(n)) for n in range(6)]))
+        consumer = join(topic, {})
+        first = taken(consumer, 6)
+        consumer.rewind({Partition(topic, first[0].partition): 3})
+        consumer.hold(0.2)
+        assert [r.value for r in taken(consumer, 3)] == [b"3", b"4", b"5"]
+        producer.close()
+
+    def test_a_reader_takes_its_partitions_from_where_it_is_told(self, bus: Bus, new_topic: NewTopic) -> None:
+        topic, producer = new_topic(), bus.producer()
+        sent(producer.publish(spread(topic, 60)))
+        ends = bus.log().ends([topic])
+        *some, last = [p for p in sorted(ends) if ends[p] > 1]
+        reader, other = bus.reader(dict.fromkeys(some, 1)), bus.reader({last: 0})
+        found = taken(reader, sum(ends[p] - 1 for p in some))
+        assert by_partition(found) == {p.number: list(range(1, ends[p])) for p in some}
+        assert by_partition(taken(other, ends[last])) == {last.number: list(range(ends[last]))}
+        sent(producer.publish(spread(topic, 60)))
+        more = bus.log().ends([topic])
+        found = taken(reader, sum(more[p] - ends[p] for p in some))
+        assert by_partition(found) == {p.number: list(range(ends[p], more[p])) for p in some}
+        reader.close()
+        other.close()
+        producer.close()
+
+    def test_a_reader_takes_nothing_from_a_group(self, bus: Bus, new_topic: NewTopic, join: Join) -> None:
+        topic, producer = new_topic(), bus.producer()
+        sent(producer.publish(spread(topic, 20)))
+        consumer = join(topic, {})
+        assert len(taken(consumer, 20)) == 20
+        readers = [bus.reader({Partition(topic, n): 0 for n in range(PARTITIONS)}) for _ in range(2)]
+        assert [len(taken(reader, 20)) for reader in readers] == [20, 20]
+        sent(producer.publish(spread(topic, 7)))
+        assert len(taken(consumer, 7)) == 7
+        for reader in readers:
+            reader.close()
+        producer.close()
+
+    def test_the_log_tells_where_it_starts(self, bus: Bus, new_topic: NewTopic) -> None:
+        full, empty, producer = new_topic(), new_topic(), bus.producer()
+        sent(producer.publish(spread(full, 40)))
+        partitions = [Partition(topic, n) for topic in (full, empty) for n in range(PARTITIONS)]
+        assert bus.log().starts([full, empty]) == dict.fromkeys(partitions, 0)
+        assert bus.log().starts([]) == {}
+        producer.close()
+
     def test_the_log_tells_its_ends(self, bus: Bus, new_topic: NewTopic) -> None:
         full, empty, producer = new_topic(), new_topic(), bus.producer()
         sent(producer.publish(spread(full, 40)))

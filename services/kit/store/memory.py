@@ -59,6 +59,7 @@ class MemoryTransaction:
         self._database = database
         self._plans: list[Plan] = []
         self._rows: list[tuple[Kind[Any], list[Doc]]] = []
+        self._shown: dict[tuple[str, str], int] = {}
 
     def load(self, reads: Iterable[Read]) -> Loaded:
         return {read: self._read(read) for read in reads}
@@ -86,8 +87,10 @@ class MemoryTransaction:
                 raise Conflict(f"{write.kind.name} {write.id} changed since it was read")
 
     def docs(self, kind: Kind[Any], ids: Iterable[str]) -> dict[str, Doc]:
-        held = self._database.of(kind)
-        return {id: deepcopy(held[id]) for id in ids if id in held}
+        held, name = self._database.of(kind), self._database.names.of(kind)
+        asked = list(ids)
+        self._shown |= {(name, id): held[id]["v"] if id in held else 0 for id in asked}
+        return {id: deepcopy(held[id]) for id in asked if id in held}
 
     def put_docs(self, kind: Kind[Any], new: list[Doc], known: list[Doc]) -> None:
         for doc in [*new, *known]:
@@ -97,9 +100,20 @@ class MemoryTransaction:
     def commit(self) -> None:
         for plan in self._plans:
             self._check(plan)
+        for kind, docs in self._rows:
+            self._check_rows(kind, docs)
+        for plan in self._plans:
             self._apply(plan)
         for kind, docs in self._rows:
             self._database.of(kind).update({doc["_id"]: doc for doc in docs})
+
+    def _check_rows(self, kind: Kind[Any], docs: list[Doc]) -> None:
+        """A database aborts a transaction whose documents somebody else has changed since it began."""
+        held, name = self._database.of(kind), self._database.names.of(kind)
+        for id in (doc["_id"] for doc in docs):
+            there = held[id]["v"] if id in held else 0
+            if self._shown.get((name, id), there) != there:
+                raise Conflict(f"{kind.name} {id} changed since it was read")
 
     def _apply(self, plan: Plan) -> None:
         for write in plan.writes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from services.kit.store.memory import AsyncMemoryStore, MemoryDatabase, MemoryStore
-from tests.suites.stores import QuerySuite, Stores, TransactionSuite, form
+from tests.suites.stores import MakingSuite, QuerySuite, RowSuite, Stores, TransactionSuite, form
 
 __all__ = ["form"]
 
@@ -21,4 +21,12 @@ class TestMemoryTransactions(TransactionSuite):
 
 
 class TestMemoryQueries(QuerySuite):
+    pass
+
+
+class TestMemoryRows(RowSuite):
+    pass
+
+
+class TestMemoryMakings(MakingSuite):
     pass

@@ -1,0 +1,257 @@
+"""A bug is deployed, noticed, mended, and what it has cost is made good: by the operator's own commands."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable, Container
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, cast
+
+from pharmaloop.production.v1 import events_pb2 as production
+from pharmaloop.rnd.v1 import events_pb2 as rnd
+from services.kit.app import App, ServiceSpec
+from services.kit.bus.kafka import KafkaBus
+from services.kit.bus.protocol import Record
+from services.kit.envelope import Event
+from services.kit.runners.letters import LETTERS
+from services.kit.runners.reactor import Reactor
+from services.kit.settings import KafkaSettings
+from services.kit.store.kinds import Kind
+from services.kit.testing.engines import free_port
+from services.kit.testing.service import running_service
+from services.kit.work import Work
+from services.rnd.main import SPEC
+from tests.suites.backbone import Backbone, new_name
+
+CAPA_TOPIC, INSIGHT_TOPIC = "pharmaloop.production.capa.v1", "pharmaloop.rnd.insight.v1"
+RUNNER = "rnd.stories"
+_NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
+
+
+@dataclass(frozen=True)
+class Story:
+    """What was published about an insight, in order."""
+
+    told: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Teller:
+    """The aggregate that says so in turn."""
+
+    count: int = 0
+
+
+STORIES: Kind[Story] = Kind("story", Story)
+TELLERS: Kind[Teller] = Kind(
+    "teller", Teller, evolve=lambda state, event: Teller((state or Teller()).count + 1)
+)
+
+
+def deployed(product: str, bugs: Container[str]) -> ServiceSpec:
+    """rnd in a version that cannot process the statements in `bugs`."""
+
+    def tell(work: Work, event: Event) -> None:
+        published = cast(production.InsightPublished, event.message)
+        if published.product != product:
+            return  # left on the topic by another test
+        key, statement = published.insight, published.statement
+        before = work.get(STORIES, key) or Story()
+        work.put(STORIES, key, Story((*before.told, statement)))
+        work.apply(TELLERS, key, rnd.InsightRecorded(insight=key, parameter=statement))
+        if statement in bugs:
+            raise ZeroDivisionError(statement)
+
+    reactor = Reactor("stories", {production.InsightPublished: tell}, views=(STORIES,))
+    return replace(SPEC, kinds=(*SPEC.kinds, STORIES, TELLERS), reactors=(reactor,))
+
+
+class Everything:
+    """A bug that hits all."""
+
+    def __contains__(self, statement: object) -> bool:
+        return True
+
+
+def published(product: str, key: str, *statements: str, first: int = 1) -> list[Event]:
+    return [
+        Event(
+            id=str(uuid.uuid4()),
+            source="/svc/production/capa",
+            subject=key,
+            time=_NOON,
+            message=production.InsightPublished(
+                insight=key, product=product, parameter="T", statement=statement, capa=key
+            ),
+            key=key,
+            seq=seq,
+        )
+        for seq, statement in enumerate(statements, first)
+    ]
+
+
+class Operator:
+    """Someone at the command line of the running service."""
+
+    def __init__(self, app: App, address: str) -> None:
+        self.app = app
+        self._endpoints = json.dumps({"rnd": address})
+
+    async def run(self, *arguments: str) -> tuple[int, str]:
+        """Exit status and output of `pharmaloop`."""
+        environment = {**os.environ, "PHARMALOOP_ENDPOINTS": self._endpoints, "PHARMALOOP_ACTOR": "person:li"}
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "services.cli.main",
+            *arguments,
+            stdout=asyncio.subprocess.PIPE,
+            env=environment,
+        )
+        output, _ = await process.communicate()
+        return process.returncode or 0, output.decode()
+
+    async def letters(self, *keys: str, state: str = "") -> list[dict[str, Any]]:
+        """The letters of our keys, as `dlq list` shows them."""
+        more = ("--state", state) if state else ()
+        _, output = await self.run("dlq", "list", "--runner", RUNNER, *more, "--json")
+        return [letter for letter in json.loads(output)["letters"] if letter["key"] in keys]
+
+    async def stories(self, *keys: str) -> dict[str, list[str]]:
+        found = {key: await self.app.store.get(STORIES, key) for key in keys}
+        return {key: list(story.state.told) if story else [] for key, story in found.items()}
+
+    async def until(self, told: Callable[[], Awaitable[bool]], seconds: float = 30) -> None:
+        async with asyncio.timeout(seconds):
+            while not await told():
+                await asyncio.sleep(0.05)
+
+
+@asynccontextmanager
+async def running(
+    spec: ServiceSpec, backbone: str, mongo: str, folder: Path, database: str
+) -> AsyncIterator[Operator]:
+    port = str(free_port())
+    async with running_service(spec, backbone, mongo, folder, database=database, grpc_port=port) as (app, _):
+        yield Operator(app, f"127.0.0.1:{port}")
+
+
+def by_key(records: list[Record]) -> dict[str, list[str]]:
+    """Statements that were recorded, in the order of the log, by key."""
+    told: dict[str, list[str]] = {}
+    for record in records:
+        message = rnd.InsightRecorded.FromString(record.value or b"")
+        told.setdefault(message.insight, []).append(message.parameter)
+    return told
+
+
+async def test_what_a_bug_has_cost_is_made_good_in_order_and_once(
+    backbone: str, mongo: str, tmp_path: Path
+) -> None:
+    others = Backbone(KafkaBus(KafkaSettings(bootstrap_servers=backbone), "others"))
+    product, database = new_name("product"), new_name("t")
+    a, b, c = (new_name(name) for name in "abc")
+    heard = await others.listen(INSIGHT_TOPIC, a, b, c)
+    async with running(deployed(product, {"a2", "c1"}), backbone, mongo, tmp_path, database) as operator:
+        await others.say(CAPA_TOPIC, *published(product, a, "a1", "a2", "a3"))
+        await others.say(CAPA_TOPIC, *published(product, c, "c1", "c2"), *published(product, b, "b1", "b2"))
+
+        async def all_dead() -> bool:
+            return len(await operator.app.store.where(LETTERS, "waits", True)) >= 4
+
+        await operator.until(all_dead)
+        letters = await operator.letters(a, b, c)
+        assert sorted((one["key"], one["reason"]) for one in letters) == sorted(
+            [(a, "HANDLER_FAILED"), (a, "PARKED"), (c, "HANDLER_FAILED"), (c, "PARKED")]
+        )
+        assert await operator.stories(a, b, c) == {a: ["a1"], b: ["b1", "b2"], c: []}
+        # The bug is still there: all stays as it was.
+        of_a = [one["letter"] for one in letters if one["key"] == a]
+        code, output = await operator.run("dlq", "redrive", *of_a, "--yes", "--json")
+        assert code == 1
+        assert [(one["state"], one["attempts"]) for one in json.loads(output)["letters"]] == [
+            ("DEAD_LETTER_STATE_OPEN", 2),
+            ("DEAD_LETTER_STATE_OPEN", 1),
+        ]
+    async with running(deployed(product, {"c1"}), backbone, mongo, tmp_path, database) as operator:
+        code, output = await operator.run("dlq", "redrive", of_a[0], "--yes", "--json")
+        assert code == 0, output
+        first, second = (one["letter"] for one in letters if one["key"] == c)
+        code, output = await operator.run("dlq", "discard", first, "--reason", "made by a test", "--yes")
+        assert code == 0, output
+        code, output = await operator.run("dlq", "redrive", second, "--yes", "--json")
+        assert code == 0, output
+        (shown,) = await operator.letters(c, state="discarded")
+        assert (shown["letter"], shown["judged_by"], shown["judged_why"]) == (
+            first,
+            "person:li",
+            "made by a test",
+        )
+        _, output = await operator.run("dlq", "show", first)
+        assert "made by a test" in output
+        assert '"statement": "c1"' in output
+        # New events go on where the old ones have ended.
+        await others.say(
+            CAPA_TOPIC, *published(product, a, "a4", first=4), *published(product, c, "c3", first=3)
+        )
+        expected = {a: ["a1", "a2", "a3", "a4"], b: ["b1", "b2"], c: ["c2", "c3"]}
+
+        async def all_told() -> bool:
+            return await operator.stories(a, b, c) == expected
+
+        await operator.until(all_told)
+        assert await operator.letters(a, b, c) == []
+    # What was discarded stays so, even where a rebuild by mended code could fold it.
+    async with running(deployed(product, ()), backbone, mongo, tmp_path, database) as operator:
+        code, output = await operator.run("rebuild", RUNNER)
+        assert code == 0, output
+        assert output.startswith("done, ")
+        assert await operator.stories(a, b, c) == expected
+    told = await heard(8)
+    assert by_key(told) == expected
+    assert len({dict(record.headers)["ce_id"] for record in told}) == 8
+
+
+async def test_a_bad_deploy_stops_the_runner_and_drains_nothing(
+    backbone: str, mongo: str, tmp_path: Path
+) -> None:
+    others = Backbone(KafkaBus(KafkaSettings(bootstrap_servers=backbone), "others"))
+    product, database = new_name("product"), new_name("t")
+    keys = [new_name("k") for _ in range(250)]
+    heard = await others.listen(INSIGHT_TOPIC, *keys)
+    async with running(deployed(product, Everything()), backbone, mongo, tmp_path, database) as operator:
+        events = [event for key in keys for event in published(product, key, f"{key} 1")]
+        stands = await others.say(CAPA_TOPIC, *events)
+
+        async def stopped() -> bool:
+            _, output = await operator.run("status", "--json")
+            (service,) = json.loads(output)["services"].values()
+            (runner,) = service["runners"]
+            return bool(runner["state"] == "failed" and service["health"] != "serving")
+
+        await operator.until(stopped)
+        assert "newest deploy" in operator.app.runners[0].status.detail
+        dead = await operator.letters(*keys)
+        assert len(dead) <= 100, "it went on after the limit"
+        folded = (await operator.app.positions.of(RUNNER)).items()
+        passed = sum(at.offset < end for at in stands for p, end in folded if p == (at.topic, at.partition))
+        assert passed == len(dead), "a record was passed over without a letter"
+    async with running(deployed(product, ()), backbone, mongo, tmp_path, database) as operator:
+        if dead:
+            ids = [letter["letter"] for letter in dead]
+            code, output = await operator.run("dlq", "redrive", *ids, "--yes", "--json")
+            assert code == 0, output
+        expected = {key: [f"{key} 1"] for key in keys}
+
+        async def all_told() -> bool:
+            return await operator.stories(*keys) == expected
+
+        await operator.until(all_told)
+    assert by_key(await heard(250)) == expected
