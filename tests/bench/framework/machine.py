@@ -13,7 +13,7 @@ import platform
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+import threading
 from datetime import UTC, datetime
 from functools import cached_property
 from importlib.metadata import version
@@ -101,9 +101,11 @@ class Machine:
             "PHARMALOOP_STATE_DIR": str(self.folder / "state"),
         }
 
-    def child(self, name: str, *arguments: str, **variables: str) -> Child:
-        """A workload of `tests.bench.children` in a process of its own."""
-        child = Child(name, arguments, {**self.surroundings(), **variables}, self.folder)
+    def child(self, name: str, *arguments: str, on: dict[str, str] | None = None, **variables: str) -> Child:
+        """A workload of `tests.bench.children` in a process of its own, on this machine's engines,
+        or on what the environment `on` names."""
+        around = self.surroundings() if on is None else on
+        child = Child(name, arguments, {**around, **variables}, self.folder)
         self._stack.callback(child.stop)
         return child
 
@@ -126,6 +128,7 @@ class Child:
         self.name = name
         self._profile: Profile | None = None
         self._title = ""
+        self.last: dict[str, Any] = {}
         self._log = folder / f"{name}-{os.urandom(3).hex()}.log"
         reading, writing = os.pipe()
         command = [sys.executable, "-m", f"tests.bench.children.{name}", *arguments]
@@ -159,10 +162,15 @@ class Child:
         last = "\n".join(self._log.read_text(errors="replace").splitlines()[-25:])
         raise ChildFailed(f"{self.name} ended before it told {event!r}:\n{last}")
 
-    def told_all(self) -> Iterator[dict[str, Any]]:
-        """Everything that it tells, until it ends."""
-        for line in self._lines:
-            yield json.loads(line)
+    def follow(self) -> None:
+        """From now on only the last thing that it told is kept, in `last`."""
+
+        def read() -> None:
+            with contextlib.suppress(ValueError):  # closed when the child is stopped
+                for line in self._lines:
+                    self.last = json.loads(line)
+
+        threading.Thread(target=read, name=f"follow-{self.name}", daemon=True).start()
 
     def stop(self) -> None:
         """Ask it to stop, then see that it does."""
