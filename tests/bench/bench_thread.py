@@ -258,7 +258,9 @@ async def measure(machine: Machine, stack: LocalStack) -> list[Row]:
             # One tap for each part: the runs of the part before are over, and say nothing more of plans.
             with Tap(KafkaSettings(bootstrap_servers=stack.bootstrap), _TOPICS) as tap:
                 before = dict(plant.last) if plant else {}
-                courses = await confirm_all(ready, tap, roots, every)
+                pids = {name: pid for name, pid in stack.pids().items() if name in SERVICES}
+                with machine.profiling(pids, "thread", "The safety thread"):
+                    courses = await confirm_all(ready, tap, roots, every)
             alerts = await alerted(stack)
             for course in courses:
                 course.check(alerts)

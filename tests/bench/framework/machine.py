@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from functools import cached_property
 from importlib.metadata import version
@@ -108,6 +109,18 @@ class Machine:
         child = Child(name, arguments, {**around, **variables}, self.folder)
         self._stack.callback(child.stop)
         return child
+
+    @contextlib.contextmanager
+    def profiling(self, pids: Mapping[str, int], prefix: str, title: str) -> Iterator[None]:
+        """While it lasts, where PROFILE=1 asks for it, note where the time of these processes goes."""
+        wanted = pids.items() if os.environ.get(PROFILE) else ()
+        running = [
+            (Profile(pid, f"{prefix}-{name}", self.folder / f"{prefix}-{name}.stacks"), f"{title}: {name}")
+            for name, pid in wanted
+        ]
+        yield
+        for profile, heading in running:
+            profile.end(heading)
 
     def profiled(self, child: Child, name: str, title: str) -> None:
         """From now on, where PROFILE=1 asks for it, note where the child's time goes."""
