@@ -175,6 +175,12 @@ class Child:
         last = "\n".join(self._log.read_text(errors="replace").splitlines()[-25:])
         raise ChildFailed(f"{self.name} ended before it told {event!r}:\n{last}")
 
+    def told_all(self) -> Iterator[dict[str, Any]]:
+        """Everything that it tells, until it ends."""
+        with contextlib.suppress(ValueError):  # closed when the child is stopped
+            for line in self._lines:
+                yield json.loads(line)
+
     def follow(self) -> None:
         """From now on only the last thing that it told is kept, in `last`."""
 
