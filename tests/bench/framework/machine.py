@@ -30,7 +30,7 @@ from tests.bench.framework.rows import ROOT
 SITE = "hospital-a"
 _LIBRARIES = ("confluent-kafka", "grpcio", "motor", "pymongo", "protobuf", "faust-streaming", "uvloop")
 #: Where a child writes what it has to tell.
-EVENTS_FD = "PHARMALOOP_BENCH_EVENTS_FD"
+EVENTS_FD = "BENCHMARK_EVENTS_FD"
 #: Set by `make bench PROFILE=1`.
 PROFILE = "BENCH_PROFILE"
 _STOP_SECONDS = 30.0
