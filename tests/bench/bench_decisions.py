@@ -79,7 +79,8 @@ def _register(stub: Any, prefix: str, pending: list[str]) -> Call:
 def _start(machine: Machine, name: str, *arguments: str, **variables: str) -> tuple[Child, str]:
     port = free_port()
     words = (*arguments, str(port)) if name == "echo" else arguments
-    child = machine.child(name, *words, PHARMALOOP_PRODUCTION_GRPC_PORT=str(port), **variables)
+    around = {**machine.surroundings(), "PHARMALOOP_PRODUCTION_GRPC_PORT": str(port), **variables}
+    child = machine.child(name, *words, on=around)
     return child, f"127.0.0.1:{port}"
 
 

@@ -14,6 +14,7 @@ from typing import cast
 from pharmaloop.production.v1 import events_pb2 as production
 from services.kit.app import App, ServiceSpec, main
 from services.kit.envelope import Event
+from services.kit.rpc.status import memory_mb
 from services.kit.runners.reactor import Row, projector
 from services.kit.store.kinds import Kind
 from tests.bench.framework.machine import tell
@@ -54,7 +55,8 @@ async def _watch(app: App) -> None:
         records = sum(runner.status.records for runner in app.runners)
         if records != told:
             told = records
-            tell("folded", records=records, at=time.time())
+            cpu, rss = time.process_time(), memory_mb()
+            tell("folded", records=records, at=time.time(), cpu=cpu, rss=rss)
         await asyncio.sleep(_LOOK_SECONDS)
 
 

@@ -107,7 +107,7 @@ def main() -> None:
         ):
             _write(database, session, last, spans)
         folded += len(messages)
-        tell("folded", records=folded, at=time.time())
+        tell("folded", records=folded, at=time.time(), cpu=time.process_time())
     tell("done", database=database.name)
     consumer.close()
 

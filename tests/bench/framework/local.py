@@ -47,6 +47,10 @@ class LocalStack:
         assert done.returncode == 0, done.stdout + done.stderr
         return time.monotonic() - began
 
+    def make(self, target: str) -> None:
+        done = self._run("make", target)
+        assert done.returncode == 0, done.stdout + done.stderr
+
     def _run(self, *words: str) -> subprocess.CompletedProcess[str]:
         inherited = {name: value for name, value in os.environ.items() if name not in _GIVEN}
         return subprocess.run(

@@ -13,7 +13,8 @@ import platform
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from functools import cached_property
 from importlib.metadata import version
@@ -29,7 +30,7 @@ from tests.bench.framework.rows import ROOT
 SITE = "hospital-a"
 _LIBRARIES = ("confluent-kafka", "grpcio", "motor", "pymongo", "protobuf", "faust-streaming", "uvloop")
 #: Where a child writes what it has to tell.
-EVENTS_FD = "PHARMALOOP_BENCH_EVENTS_FD"
+EVENTS_FD = "BENCHMARK_EVENTS_FD"
 #: Set by `make bench PROFILE=1`.
 PROFILE = "BENCH_PROFILE"
 _STOP_SECONDS = 30.0
@@ -101,11 +102,25 @@ class Machine:
             "PHARMALOOP_STATE_DIR": str(self.folder / "state"),
         }
 
-    def child(self, name: str, *arguments: str, **variables: str) -> Child:
-        """A workload of `tests.bench.children` in a process of its own."""
-        child = Child(name, arguments, {**self.surroundings(), **variables}, self.folder)
+    def child(self, name: str, *arguments: str, on: dict[str, str] | None = None, **variables: str) -> Child:
+        """A workload of `tests.bench.children` in a process of its own, on this machine's engines,
+        or on what the environment `on` names."""
+        around = self.surroundings() if on is None else on
+        child = Child(name, arguments, {**around, **variables}, self.folder)
         self._stack.callback(child.stop)
         return child
+
+    @contextlib.contextmanager
+    def profiling(self, pids: Mapping[str, int], prefix: str, title: str) -> Iterator[None]:
+        """While it lasts, where PROFILE=1 asks for it, note where the time of these processes goes."""
+        wanted = pids.items() if os.environ.get(PROFILE) else ()
+        running = [
+            (Profile(pid, f"{prefix}-{name}", self.folder / f"{prefix}-{name}.stacks"), f"{title}: {name}")
+            for name, pid in wanted
+        ]
+        yield
+        for profile, heading in running:
+            profile.end(heading)
 
     def profiled(self, child: Child, name: str, title: str) -> None:
         """From now on, where PROFILE=1 asks for it, note where the child's time goes."""
@@ -126,6 +141,7 @@ class Child:
         self.name = name
         self._profile: Profile | None = None
         self._title = ""
+        self.last: dict[str, Any] = {}
         self._log = folder / f"{name}-{os.urandom(3).hex()}.log"
         reading, writing = os.pipe()
         command = [sys.executable, "-m", f"tests.bench.children.{name}", *arguments]
@@ -161,8 +177,19 @@ class Child:
 
     def told_all(self) -> Iterator[dict[str, Any]]:
         """Everything that it tells, until it ends."""
-        for line in self._lines:
-            yield json.loads(line)
+        with contextlib.suppress(ValueError):  # closed when the child is stopped
+            for line in self._lines:
+                yield json.loads(line)
+
+    def follow(self) -> None:
+        """From now on only the last thing that it told is kept, in `last`."""
+
+        def read() -> None:
+            with contextlib.suppress(ValueError):  # closed when the child is stopped
+                for line in self._lines:
+                    self.last = json.loads(line)
+
+        threading.Thread(target=read, name=f"follow-{self.name}", daemon=True).start()
 
     def stop(self) -> None:
         """Ask it to stop, then see that it does."""

@@ -81,9 +81,9 @@ def stacks(lines: Iterable[str]) -> dict[str, Stacks]:
         stack, _, count = line.rpartition(" ")
         first, *frames = [_LINE.sub(")", frame) for frame in stack.split(";")]
         thread = _THREAD.sub("", first).rstrip("0123456789_-") or first
-        held = found.setdefault(thread, Stacks())
         if frames and frames[-1].startswith(_IDLE):
             continue
+        held = found.setdefault(thread, Stacks())
         frames = [frame for frame in frames if not _FRAME_OF_ALL.search(frame)] or ["(event loop)"]
         held.samples += int(count)
         held.own[frames[-1]] += int(count)
