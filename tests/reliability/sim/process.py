@@ -26,7 +26,7 @@ from services.kit.positions import Positions
 from services.kit.relay import Relay
 from services.kit.runners.batch import BatchRunner, Surroundings
 from services.kit.runners.decider import Decider
-from services.kit.runners.step import StepRunner
+from services.kit.runners.step import StepFunction, StepRunner
 from services.kit.sealing import Sealer
 from services.loops import main as loops
 from services.production import main as production
@@ -72,6 +72,29 @@ def metrics_of(service: str) -> Metrics:
 
 def site_of(name: str) -> str:
     return name.partition(".")[2]
+
+
+def steps_of(app: Any) -> Mapping[str, StepFunction]:
+    """The steps of a service; making them connects its handlers to keys and clock."""
+    with mock.patch.object(traceability, "LocalKeys", lambda folder: Keys()):
+        return dict(app.spec.steps(app))
+
+
+def connect_outside(spec: ServiceSpec, site: str, clock: Any) -> None:
+    """Connect the handlers of a specification without a process."""
+    platform = SimpleNamespace(state_dir=_NoFolder())
+    steps_of(
+        SimpleNamespace(
+            spec=spec,
+            site=site,
+            clock=clock,
+            platform=platform,
+            sealer=Sealer(Keys()),
+            contract=contract(),
+            store=None,
+            bus=SimpleNamespace(log=lambda: None),
+        )
+    )
 
 
 class Process:
@@ -143,8 +166,7 @@ class Process:
         app = self.app
         self.run(app.decider.run())
         self.run(app.relay.run())
-        with mock.patch.object(traceability, "LocalKeys", lambda folder: Keys()):
-            functions = app.spec.steps(app)
+        functions = steps_of(app)
         self.run(StepRunner(app.store, app.clock, app.metrics, functions).run())
         for runner in app.runners:
             consumer = app.bus.consumer(f"{self.name}/{runner.name}", str(self.instance))

@@ -56,6 +56,7 @@ def disturbed(seed: int, bugs: Bugs = NONE) -> World:
 
 
 def _end(world: World) -> None:
+    world.machine.commit()
     for process in world.processes.values():
         process.dead = True
         process.folding = None

@@ -69,7 +69,7 @@ class Given:
 @dataclass(frozen=True)
 class Story:
     """A world. `rejected` are the (lot, tag) that quality takes for false alarms;
-    `unsigned`: nobody approves corrective actions."""
+    `unfinished` says what stays unexplained for ever, if anything does."""
 
     seed: int
     roots: tuple[Root, ...]
@@ -78,7 +78,17 @@ class Story:
     people: tuple[Person, ...]
     given: tuple[Given, ...]
     rejected: frozenset[tuple[str, str]]
-    unsigned: bool
+    unfinished: str
+
+    @property
+    def unsigned(self) -> bool:
+        """Does nobody approve corrective actions?"""
+        return self.unfinished == "unsigned"
+
+    @property
+    def finished(self) -> bool:
+        """May every run come to its end?"""
+        return not self.unfinished
 
     # -- the oracle -----------------------------------------------------------
 
@@ -117,7 +127,7 @@ def tell(seed: int) -> Story:
     doubted = [(r.lot, tag) for r in roots for tag in r.faulty]
     rejected = frozenset(pair for pair in doubted if pair not in first and rng.random() < 0.3)
     started = tuple(m.lot for m in materials if rng.random() < 0.2)
-    return Story(seed, roots, started, materials, people, given, rejected, unfinished == "unsigned")
+    return Story(seed, roots, started, materials, people, given, rejected, unfinished)
 
 
 def _root(rng: Random, number: int) -> Root:
