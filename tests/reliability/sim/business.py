@@ -74,7 +74,9 @@ def roots(world: World) -> dict[str, list[str]]:
 
 
 def _by_root(world: World, part: Any) -> dict[str, list[Any]]:
-    return {root: sorted(set().union(*(part(world, run) for run in runs))) for root, runs in roots(world).items()}
+    return {
+        root: sorted(set().union(*(part(world, run) for run in runs))) for root, runs in roots(world).items()
+    }
 
 
 def exposed(world: World, run: str) -> set[tuple[str, str, str, str]]:

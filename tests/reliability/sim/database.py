@@ -10,27 +10,32 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable
+from copy import deepcopy
 from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
 from services.kit.bus.protocol import Position
-from services.kit.store.kinds import Get, Kind, OutboxRow, Plan, Read, Stored, Write
+from services.kit.store.kinds import Doc, Get, Kind, Names, OutboxRow, Plan, Read, Stored, Write
 from services.kit.store.protocol import Conflict, Loaded
 from tests.reliability.sim.clockwork import Time
 
 S = TypeVar("S")
 Key = tuple[str, str]
 _OUTBOX = "_outbox"
+#: No view is rebuilt in a simulated world.
+NAMES = Names()
 _LIFETIME_SECONDS = 5.0
 
 
 class Cell(NamedTuple):
-    """A value of a document since a commit; no state where it was deleted."""
+    """A value of a document since a commit; no state where it was deleted.
+    `more` is what the document holds beside its state."""
 
     since: int
     version: int
     state: Any | None
+    more: Doc
 
 
 class Database:
@@ -57,7 +62,7 @@ class Database:
         return None
 
     def read(self, read: Read, moment: int) -> list[Stored[Any]]:
-        name = read.kind.name
+        name = NAMES.of(read.kind)
         if isinstance(read, Get):
             cell = self.at(name, read.id, moment)
             return [Stored(read.id, cell.version, cell.state)] if cell else []
@@ -95,8 +100,8 @@ class Database:
             if self._writing.get(key) is txn:
                 del self._writing[key]
 
-    def put(self, kind: str, id: str, version: int, state: Any | None) -> None:
-        self.cells[kind].setdefault(id, []).append(Cell(self.commits, version, state))
+    def put(self, kind: str, id: str, version: int, state: Any | None, more: Doc) -> None:
+        self.cells[kind].setdefault(id, []).append(Cell(self.commits, version, state, more))
 
     def add_row(self, row: OutboxRow) -> None:
         self.outbox[row.id] = self.open_rows[row.id] = row
@@ -117,13 +122,19 @@ def _stored_form(write: Write) -> Any | None:
     return msgspec.convert(plain, write.kind.state, builtin_types=(bytes,))
 
 
+class _Written(NamedTuple):
+    version: int
+    state: Any | None
+    more: Doc
+
+
 class Transaction:
     """One transaction; `commit` or `abort` ends it."""
 
     def __init__(self, database: Database) -> None:
         self.database = database
         self._snapshot: int | None = None
-        self._writes: dict[Key, tuple[int, Any | None]] = {}
+        self._writes: dict[Key, _Written] = {}
         self._rows: dict[str, OutboxRow] = {}
         self._locked: list[Key] = []
         self._began = database.time.seconds
@@ -160,14 +171,34 @@ class Transaction:
     def _write(self, write: Write) -> None:
         if write.state is None and not write.base:
             return
-        key = (write.kind.name, write.id)
+        key = (NAMES.of(write.kind), write.id)
         self._lock(key)
         held = self._writes.get(key)
         cell = self.database.at(*key, self.snapshot)
-        version = held[0] if held else cell.version if cell else 0
-        self._writes[key] = (write.version if write.state is not None else 0, _stored_form(write))
+        version = held.version if held else cell.version if cell else 0
+        stored = _stored_form(write)
+        self._writes[key] = _Written(write.version if stored is not None else 0, stored, {})
         if version != write.base:
             raise Conflict(f"{key[0]} {key[1]} is at {version}, not at {write.base}")
+
+    def docs(self, kind: Kind[Any], ids: Iterable[str]) -> dict[str, Doc]:
+        """Documents as they are stored."""
+        self._check()
+        found = {}
+        for id in ids:
+            cell = self.database.at(NAMES.of(kind), id, self.snapshot)
+            if cell is not None:
+                found[id] = {**kind.to_doc(id, cell.version, cell.state), **deepcopy(cell.more)}
+        return found
+
+    def put_docs(self, kind: Kind[Any], new: list[Doc], known: list[Doc]) -> None:
+        """Insert the new, replace the known."""
+        self._check()
+        for doc in [*new, *known]:
+            key = (NAMES.of(kind), doc["_id"])
+            self._lock(key)
+            more = {name: value for name, value in doc.items() if name not in ("_id", "v", "s")}
+            self._writes[key] = _Written(doc["v"], kind.from_doc(doc).state, deepcopy(more))
 
     def _row(self, row: OutboxRow) -> None:
         since = self.database.outbox_since.get(row.id)
@@ -187,8 +218,8 @@ class Transaction:
         database = self.database
         if self._locked:
             database.commits += 1
-        for (kind, id), (version, state) in self._writes.items():
-            database.put(kind, id, version, state)
+        for (kind, id), written in self._writes.items():
+            database.put(kind, id, *written)
         for row in self._rows.values():
             database.add_row(row)
         self.abort()

@@ -45,15 +45,21 @@ class Weather:
         self._rng = rng
         self._likely = {name: _strength(rng, most) for name, most in LIKELY.items()}
         self._rare = {name: _strength(rng, most) for name, most in RARE.items()}
+        #: Which faults have happened.
+        self.struck: set[str] = set()
 
     def strikes(self, fault: str) -> bool:
         likely = self._likely[fault]
-        return not self.calm and likely > 0 and self._rng.random() < likely
+        if self.calm or likely == 0 or self._rng.random() >= likely:
+            return False
+        self.struck.add(fault)
+        return True
 
     def rare(self) -> str | None:
         """The rare fault that comes now, if one does."""
         for name, rate in self._rare.items():
             if rate and self._rng.random() * 100 < rate:
+                self.struck.add(name)
                 return name
         return None
 

@@ -70,7 +70,9 @@ def _table(faulty: tuple[str, ...], noise: Any = None) -> dict[str, list[float]]
     for tag in faulty:
         table[tag] = [v + (_FAULT if row >= _ROWS // 2 else 0) for row, v in enumerate(table[tag])]
     if noise is not None:
-        table = {tag: (np.asarray(values) + noise[n]).tolist() for n, (tag, values) in enumerate(table.items())}
+        table = {
+            tag: (np.asarray(values) + noise[n]).tolist() for n, (tag, values) in enumerate(table.items())
+        }
     return {**table, "TempSP": [80.0] * _ROWS}
 
 
@@ -179,7 +181,7 @@ def _supply(story: Story) -> Iterator[Input]:
 def _registered(site: str) -> Ready:
     def ready(world: World) -> bool:
         registry = world.databases["traceability"].states(REGISTRY).get(ALL_SITES)
-        return not site or registry is not None and site in registry.sites
+        return not site or (registry is not None and site in registry.sites)
 
     return ready
 
@@ -230,9 +232,7 @@ def _subjects(person: Person) -> Iterator[Input]:
         request = clinical_api.RecordSubjectsRequest(
             site=person.site, subjects=[subject], all_or_nothing=True
         )
-        yield Input(
-            f"subject {person.pseudonym} {n}", f"clinical.{person.site}", "RecordSubjects", request
-        )
+        yield Input(f"subject {person.pseudonym} {n}", f"clinical.{person.site}", "RecordSubjects", request)
 
 
 def told(story: Story) -> list[Input]:
@@ -292,5 +292,3 @@ def _answers(world: World, site: str) -> Iterator[Input]:
             site=site, plan=plan.plan, pseudonym=plan.pseudonym, affected=person.answer, at=_moment(1)
         )
         yield Input(f"answer {plan.plan}", f"clinical.{site}", "RecordResponse", request, 1)
-
-

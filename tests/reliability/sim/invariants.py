@@ -17,10 +17,11 @@ from services.alerting.views import ALERTS
 from services.clinical.domain import dispenses as site_dispenses
 from services.clinical.views import DISPENSES as SITE_DISPENSES
 from services.clinical.views import HOLDINGS, PATIENTS, PLANS
+from services.kit.bus.protocol import Partition
 from services.kit.contracts import contract
 from services.kit.envelope import Event, from_record
-from services.kit.runners.batch import PARKED
 from services.kit.runners.decider import ANSWERS
+from services.kit.runners.notes import MARKS, PARKED, WAITING
 from services.loops.handlers import CASE_TOPIC
 from services.loops.views import RUNS as LOOP_RUNS
 from services.production.views import DEVIATION_ROWS, LOTS
@@ -43,9 +44,7 @@ class Violation(NamedTuple):
 
 def check(world: World, undisturbed: World) -> list[Violation]:
     """Everything that is wrong in the world."""
-    found = [
-        Violation(name, detail) for name, rule in RULES.items() for detail in rule(world)
-    ]
+    found = [Violation(name, detail) for name, rule in RULES.items() for detail in rule(world)]
     found += [Violation("I2 as undisturbed", detail) for detail in _differences(undisturbed, world)]
     return found
 
@@ -95,7 +94,9 @@ def _facts_folded(world: World) -> Iterator[str]:
 
 def _claimed(held: Dispense | None, record: Any) -> bool:
     claims = held.claims if held else ()
-    return any((c.source, c.site, c.pseudonym) == (record.source, record.site, record.pseudonym) for c in claims)
+    return any(
+        (c.source, c.site, c.pseudonym) == (record.source, record.site, record.pseudonym) for c in claims
+    )
 
 
 def _people_folded(world: World) -> Iterator[str]:
@@ -128,6 +129,20 @@ def _letters(world: World) -> Iterator[str]:
                 yield f"{name} dead-lettered {dict(row.headers)['ce_type']!r}: {why}"
         if database.states(PARKED):
             yield f"{name} parked {sorted(database.states(PARKED))}"
+        if database.states(WAITING):
+            yield f"{name} still keeps events for what never arrived: {sorted(database.states(WAITING))}"
+
+
+def _watermarks(world: World) -> Iterator[str]:
+    """A watermark only goes forward, and ends behind the last record: nothing is folded twice, or passed over."""
+    for name, database in world.databases.items():
+        for id, marks in database.history(MARKS).items():
+            places = [mark.next for mark in marks]
+            if any(later <= earlier for earlier, later in pairwise(places)):
+                yield f"{name}: the watermark {id} went through {places}"
+            end = len(world.log.records[Partition(marks[-1].topic, marks[-1].partition)])
+            if places[-1] != end:
+                yield f"{name}: the watermark {id} stands at {places[-1]}, the log ends at {end}"
 
 
 # -- every version has one event ------------------------------------------------------
@@ -186,7 +201,10 @@ def _machine_versions(world: World) -> dict[tuple[str, str], int]:
 
 def _exposed(world: World) -> Iterator[str]:
     """I3: the journals hold exactly the truth, for every confirmed lot."""
-    found = {root: set().union(*(business.exposed(world, run) for run in runs)) for root, runs in business.roots(world).items()}
+    found = {
+        root: set().union(*(business.exposed(world, run) for run in runs))
+        for root, runs in business.roots(world).items()
+    }
     for root in sorted(world.story.confirmed.keys() | found.keys()):
         truth = world.story.exposed(root) if root in world.story.confirmed else set()
         held = found.get(root, set())
@@ -296,6 +314,7 @@ def _differences(undisturbed: World, world: World) -> Iterator[str]:
 RULES: Mapping[str, Callable[[World], Iterator[str]]] = {
     "I1 nothing acknowledged is lost": _acknowledged,
     "no dead letters": _letters,
+    "watermarks go forward": _watermarks,
     "one event for every version": _versions,
     "I3 exposed as in truth": _exposed,
     "I5 recall is monotone": _monotone,

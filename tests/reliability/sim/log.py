@@ -7,6 +7,7 @@ consumer is given and from where, when a producer is answered, who owns what.
 
 from __future__ import annotations
 
+import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
@@ -38,9 +39,7 @@ class Log:
         number = (murmur2(record.key) & 0x7FFFFFFF) % _PARTITIONS
         log = self.records[Partition(record.topic, number)]
         at = self._time.milliseconds()
-        log.append(
-            Record(record.topic, number, len(log), record.key, record.value, record.headers, at)
-        )
+        log.append(Record(record.topic, number, len(log), record.key, record.value, record.headers, at))
         return Position(record.topic, number, len(log) - 1)
 
     def repeat(self, record: Record) -> None:
@@ -49,6 +48,9 @@ class Log:
 
     def partitions_of(self, topic: str) -> list[Partition]:
         return [Partition(topic, n) for n in range(_PARTITIONS)]
+
+    def starts(self, topics: Iterable[str]) -> dict[Partition, int]:
+        return {p: 0 for topic in topics for p in self.partitions_of(topic)}
 
     def ends(self, topics: Iterable[str]) -> dict[Partition, int]:
         return {p: len(self.records[p]) for topic in topics for p in self.partitions_of(topic)}
@@ -107,6 +109,9 @@ class SimBus:
 
     def consumer(self, group: str, instance: str) -> SimConsumer:
         return SimConsumer(self._log, self._log.group(group), self._weather)
+
+    def reader(self, starts: dict[Partition, int]) -> SimConsumer:
+        raise NotImplementedError("nobody reads outside a group in a simulated world")
 
     def log(self) -> Log:
         return self._log
@@ -243,6 +248,11 @@ class SimConsumer:
         if free:
             offsets = self._start(free)
             self.owned |= {p: offsets.get(p, 0) for p in free}
+
+    def hold(self, seconds: float) -> None:
+        """It polls meanwhile: it may lose partitions, and get others."""
+        self._rebalance()
+        time.sleep(seconds)
 
     def evict(self) -> None:
         self.group.evict(self)

@@ -8,9 +8,8 @@ process that dies leaves its database and the log, and nothing else.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
-from collections.abc import Iterator
 from functools import cache
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -133,7 +132,15 @@ class Process:
         producer = bus.producer()
         relay = Relay(store, producer, world.time, metrics, f"{self.label}-{life}")
         around = Surroundings(
-            spec.name, site, contract(), bus, batch_store, metrics, relay.wake, f"{self.name}/", str(self.instance)
+            spec.name,
+            site,
+            contract(),
+            bus,
+            batch_store,
+            metrics,
+            relay.wake,
+            f"{self.name}/",
+            str(self.instance),
         )
         runners = [world.bugs.runner(reactor, around) for reactor in spec.reactors]
         parts: dict[str, Any] = {
@@ -149,14 +156,19 @@ class Process:
             "producer": producer,
             "store": store,
             "batch_store": batch_store,
-            "relay": world.bugs.relay(relay),
+            "relay": relay,
             "decider": Decider(
-                spec.name, dict(spec.commands), store=store, relay=relay, contract=contract(), clock=world.time
+                spec.name,
+                dict(spec.commands),
+                store=store,
+                relay=relay,
+                contract=contract(),
+                clock=world.time,
             ),
             "facts": FactLog(spec.name, producer, contract(), world.time, site),
             "sealer": Sealer(Keys()),
             "positions": Positions(store, {runner.name: runner.topics for runner in runners}),
-            "runners": runners,
+            "makings": SimpleNamespace(runners=runners),
             "started": START,
             "version": "0",
         }
@@ -173,12 +185,12 @@ class Process:
             self.consumers[runner] = consumer  # type: ignore[assignment]
             consumer.subscribe(runner.topics, runner._start_at, runner._lost)
         if app.spec.on_start:
-            self.run(self._on_start(app.spec.on_start(app)))
+            self.run(self._on_start(app.spec.on_start))
 
-    async def _on_start(self, work: Awaitable[None]) -> None:
+    async def _on_start(self, begin: Callable[[App], Awaitable[None]]) -> None:
         """Where it fails the real process ends, to be started again."""
         try:
-            await work
+            await begin(self.app)
         except Exception as error:  # noqa: BLE001 -- whatever it is, the process cannot start
             self.world.step(f"{self.label} cannot start: {error!r}")
             self.dead = True

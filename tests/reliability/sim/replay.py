@@ -7,13 +7,11 @@ them partition by partition, in another order than any runner of the world.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 from services.alerting.domain.alerts import Alert
-from services.alerting.views import ALERTS
+from services.alerting.views import ALERTS, TRIGGERS
 from services.alerting.views import RUNS as ALERT_RUNS
-from services.alerting.views import TRIGGERS
 from services.clinical.views import DISPENSES as SITE_DISPENSES
 from services.clinical.views import LOTS, PATIENTS
 from services.kit.bus.protocol import Partition, Record
@@ -94,7 +92,7 @@ class Replay:
     def _take(self, runner: BatchRunner, partition: Partition) -> None:
         at = self._ends.get((runner.name, partition), 0)
         records: list[Record] = [
-            replace(record, offset=at + n) for n, record in enumerate(self._log.records[partition])
+            record._replace(offset=at + n) for n, record in enumerate(self._log.records[partition])
         ]
         if records:
             runner.process(records)
@@ -104,7 +102,9 @@ class Replay:
 def folded(database: Database, name: str) -> dict[str, Any]:
     """The folds of a service, without what does not follow from the log."""
     return {
-        kind.name: {id: shown for id, state in sorted(database.states(kind).items()) if (shown := _shown(state))}
+        kind.name: {
+            id: shown for id, state in sorted(database.states(kind).items()) if (shown := _shown(state))
+        }
         for kind in FOLDS[name]
     }
 

@@ -7,13 +7,14 @@ must come to rest: nothing left to publish, to fold, to answer or to wait for.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from random import Random
 
 from services.kit import points
 from services.kit.relay import LEASES
 from tests.reliability.sim import inputs
 from tests.reliability.sim.bugs import NONE, Bugs
-from tests.reliability.sim.clockwork import Hung, settle, simulated
+from tests.reliability.sim.clockwork import settle, simulated
 from tests.reliability.sim.faults import DEADLY
 from tests.reliability.sim.process import SPECS, Process
 from tests.reliability.sim.world import World
@@ -28,31 +29,31 @@ class Restless(AssertionError):
     """The world does not come to rest."""
 
 
-def undisturbed(seed: int, bugs: Bugs = NONE) -> World:
-    """The world of a seed where nothing goes wrong and everything comes in its order."""
-    world = World(seed, calm=True, bugs=bugs)
-    with simulated(world.time, Random(f"bytes/{seed}")):
-        points.arm(world.reached)
-        try:
-            _Scheduler(world).in_order()
-        finally:
-            _end(world)
-    return world
+class Worlds:
+    """The two worlds of a seed: where nothing goes wrong, and with its weather."""
+
+    def __init__(self, seed: int, bugs: Bugs = NONE) -> None:
+        self.undisturbed = World(seed, calm=True)
+        self.disturbed = World(seed, bugs=bugs)
+
+    @property
+    def steps(self) -> list[str]:
+        return self.disturbed.steps
+
+    def run(self) -> None:
+        """Everything comes in its order; then the same story in the storm."""
+        _run(self.undisturbed, lambda scheduler: scheduler.in_order())
+        with self.disturbed.bugs.planted():
+            _run(self.disturbed, lambda scheduler: scheduler.storm_and_rest())
 
 
-def disturbed(seed: int, bugs: Bugs = NONE) -> World:
-    """The world of a seed with its weather."""
-    world = World(seed, bugs=bugs)
-    with simulated(world.time, Random(f"bytes/{seed}")):
+def _run(world: World, what: Callable[[_Scheduler], None]) -> None:
+    with simulated(world.time, Random(f"bytes/{world.seed}")):
         points.arm(world.reached)
         try:
-            _Scheduler(world).storm_and_rest()
-        except AssertionError as error:
-            error.world = world  # type: ignore[attr-defined]
-            raise
+            what(_Scheduler(world))
         finally:
             _end(world)
-    return world
 
 
 def _end(world: World) -> None:
@@ -186,7 +187,9 @@ class _Scheduler:
             consumer.group.balance()
 
     def _repeat(self, process: Process) -> None:
-        records = [r for partition in sorted(self.world.log.records) for r in self.world.log.records[partition]]
+        records = [
+            r for partition in sorted(self.world.log.records) for r in self.world.log.records[partition]
+        ]
         if records:
             record = self.rng.choice(records)
             self.world.step(f"{record.topic}/{record.partition}/{record.offset} is there once more")
@@ -198,7 +201,7 @@ class _Scheduler:
         for lease in database.all(LEASES.name):
             self.world.step(f"{process.name} loses its lease {lease.id}")
             database.commits += 1
-            database.put(LEASES.name, lease.id, 0, None)
+            database.put(LEASES.name, lease.id, 0, None, {})
 
     # -- to the end -------------------------------------------------------------------
 
@@ -254,4 +257,4 @@ class _Scheduler:
         return f"no rest: calls {calls}, outbox {rows}, next step due {world.next_due()}, moves {world.moves()}, processes {[(p.label, p.dead, p.paused, p.folding) for p in world.processes.values()]}"
 
 
-__all__ = ["Hung", "Restless", "disturbed", "undisturbed"]
+__all__ = ["Restless", "Worlds"]

@@ -14,11 +14,11 @@ from typing import Any, Protocol, TypeVar
 
 from services.kit.bus.protocol import Position
 from services.kit.errors import Retryable
-from services.kit.store.kinds import Kind, OutboxRow, Plan, Read, Stored
+from services.kit.store.kinds import Doc, Kind, OutboxRow, Plan, Read, Stored
 from services.kit.store.mongo import ATTEMPTS, backoff
 from services.kit.store.protocol import AsyncTransaction, Conflict, Loaded, Page
 from services.kit.store.protocol import Transaction as SyncTransaction
-from tests.reliability.sim.database import Database, Transaction
+from tests.reliability.sim.database import NAMES, Database, Transaction
 
 T = TypeVar("T")
 S = TypeVar("S")
@@ -51,12 +51,22 @@ class _Sync:
         self._txn.write(plan)
         self._weather.between()
 
+    def docs(self, kind: Kind[Any], ids: Iterable[str]) -> dict[str, Doc]:
+        docs = self._txn.docs(kind, ids)
+        self._weather.between()
+        return docs
+
+    def put_docs(self, kind: Kind[Any], new: list[Doc], known: list[Doc]) -> None:
+        self._txn.put_docs(kind, new, known)
+        self._weather.between()
+
 
 class SyncStore:
     """The form of the batch runners, which are threads of their own."""
 
     def __init__(self, database: Database, weather: Weather) -> None:
         self.database = database
+        self.names = NAMES
         self._weather = weather
 
     def prepare(self, kinds: Iterable[Kind[Any]]) -> None:
@@ -117,6 +127,7 @@ class AsyncStore:
 
     def __init__(self, database: Database, weather: Weather) -> None:
         self.database = database
+        self.names = NAMES
         self._weather = weather
 
     async def prepare(self, kinds: Iterable[Kind[Any]]) -> None:
@@ -188,6 +199,12 @@ class AsyncStore:
     async def positions_of(self, ids: Iterable[str]) -> dict[str, Position]:
         await self._ask()
         return {id: self.database.published[id] for id in ids if id in self.database.published}
+
+    async def forget(self, kind: Kind[Any]) -> None:
+        raise NotImplementedError("no view is rebuilt in a simulated world")
+
+    async def forget_ids(self, kind: Kind[Any], prefix: str) -> None:
+        raise NotImplementedError("no view is rebuilt in a simulated world")
 
     async def close(self) -> None:
         pass

@@ -188,9 +188,7 @@ class World:
 
     def open_calls(self, phase: int) -> list[Input]:
         """Calls that are to be made, as far as the phase allows."""
-        return [
-            i for i in self.inputs.values() if i.answer is None and i.phase <= phase and i.ready(self)
-        ]
+        return [i for i in self.inputs.values() if i.answer is None and i.phase <= phase and i.ready(self)]
 
     @property
     def triggered(self) -> bool:
