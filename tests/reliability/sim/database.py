@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable
 from copy import deepcopy
+from operator import itemgetter
 from typing import Any, NamedTuple, TypeVar
 
 import msgspec
@@ -218,7 +219,7 @@ class Transaction:
         database = self.database
         if self._locked:
             database.commits += 1
-        for (kind, id), written in self._writes.items():
+        for (kind, id), written in sorted(self._writes.items(), key=itemgetter(0)):
             database.put(kind, id, *written)
         for row in self._rows.values():
             database.add_row(row)
