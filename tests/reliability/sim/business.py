@@ -7,7 +7,7 @@ them is left out, and stands in `LEFT_OUT` with its reason.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from pharmaloop.production.v1 import events_pb2 as production
@@ -73,7 +73,7 @@ def roots(world: World) -> dict[str, list[str]]:
     return dict(sorted(found.items()))
 
 
-def _by_root(world: World, part: Any) -> dict[str, list[Any]]:
+def _by_root(world: World, part: Callable[[World, str], set[Any]]) -> dict[str, list[Any]]:
     return {
         root: sorted(set().union(*(part(world, run) for run in runs))) for root, runs in roots(world).items()
     }

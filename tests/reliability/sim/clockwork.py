@@ -86,7 +86,7 @@ class SimLoop(asyncio.BaseEventLoop):
     def _write_to_self(self) -> None:
         pass
 
-    def run_in_executor(self, executor: Any, func: Any, *args: Any) -> Any:
+    def run_in_executor(self, executor: Any, func: Any, *args: Any) -> Any:  # type: ignore[override]
         """At once and in this thread."""
         future = self.create_future()
         try:
@@ -98,7 +98,8 @@ class SimLoop(asyncio.BaseEventLoop):
     @property
     def busy(self) -> bool:
         """Is there anything to do now?"""
-        return bool(self._ready) or self._due()
+        ready: Any = self._ready  # type: ignore[attr-defined]
+        return bool(ready) or self._due()
 
     def _due(self) -> bool:
         scheduled: list[asyncio.TimerHandle] = self._scheduled  # type: ignore[attr-defined]
@@ -137,13 +138,19 @@ def simulated(time: Time, rng: Random) -> Iterator[None]:
     def wall_now() -> datetime:
         return time.wall()
 
+    def monotonic() -> float:
+        return time.seconds
+
+    def since_epoch() -> float:
+        return time.wall().timestamp()
+
     def token_hex(count: int = 16) -> str:
         return rng.randbytes(count).hex()
 
     with contextlib.ExitStack() as stack:
         stack.enter_context(mock.patch("time.sleep", time.sleep))
-        stack.enter_context(mock.patch("time.monotonic", lambda: time.seconds))
-        stack.enter_context(mock.patch("time.time", lambda: time.wall().timestamp()))
+        stack.enter_context(mock.patch("time.monotonic", monotonic))
+        stack.enter_context(mock.patch("time.time", since_epoch))
         stack.enter_context(mock.patch("secrets.token_hex", token_hex))
         stack.enter_context(mock.patch("secrets.token_bytes", rng.randbytes))
         for module in _modules_with_wall_now():

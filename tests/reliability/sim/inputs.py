@@ -187,18 +187,24 @@ def _registered(site: str) -> Ready:
 
 
 def _dispensed(given: Given) -> Iterator[Input]:
-    whole = {"site": given.person.site, "pseudonym": given.person.pseudonym}
+    whole, nobody = (given.person.site, given.person.pseudonym), ("", "")
     tellings = {
         "both": [("pharmacy", whole)],
         "pharmacy": [("pharmacy", whole)],
         "hospital": [],
-        "piecemeal": [("pharmacy", {}), ("pharmacy", whole)],
+        "piecemeal": [("pharmacy", nobody), ("pharmacy", whole)],
     }[given.told]
     if given.twice and given.told != "hospital":
         tellings = [*tellings, ("wholesaler", whole)]
-    for n, (source, who) in enumerate(tellings):
+    for n, (source, (site, pseudonym)) in enumerate(tellings):
         record = traceability.DispenseRecorded(
-            dispense=given.id, lot=given.lot, order=given.order, at=_moment(-5), source=source, **who
+            dispense=given.id,
+            lot=given.lot,
+            site=site,
+            pseudonym=pseudonym,
+            order=given.order,
+            at=_moment(-5),
+            source=source,
         )
         request = traceability_api.RecordDispenseRequest(dispenses=[record], all_or_nothing=True)
         yield Input(

@@ -134,7 +134,7 @@ def _letters(world: World) -> Iterator[str]:
 
 
 def _watermarks(world: World) -> Iterator[str]:
-    """A watermark only goes forward, and ends behind the last record: nothing is folded twice, or passed over."""
+    """A watermark only goes forward, up to the end: nothing is folded twice, or passed over."""
     for name, database in world.databases.items():
         for id, marks in database.history(MARKS).items():
             places = [mark.next for mark in marks]
@@ -224,7 +224,8 @@ def _at_sites(world: World, run: str) -> Iterator[str]:
         key = site_dispenses.entry_key(run, site_dispenses.MEMBER)
         held = {d.dispense for d in database.states(SITE_DISPENSES).values() if key in d.entries}
         if held != {m[3] for m in mine}:
-            yield f"run {run}: the journal has {sorted(m[3] for m in mine)} for {site}, which holds {sorted(held)}"
+            told = sorted(member[3] for member in mine)
+            yield f"run {run}: the journal has {told} for {site}, which holds {sorted(held)}"
         holding = database.states(HOLDINGS).get(f"{run}|{site}")
         heads = {s.site: s for s in head.sites} if head else {}
         if site in heads and (holding is None or not holding.matched or holding.digest != heads[site].digest):
@@ -263,7 +264,8 @@ def _grows(what: str, sets: list[set[Any]]) -> Iterator[str]:
 
 
 def _ended(world: World) -> Iterator[str]:
-    """I7: every confirmed deviation has a run or an alarm; every run is closed, or an alarm says what it waits for."""
+    """I7: every confirmed deviation has a run or an alarm; every run is closed, or an alarm says
+    what it waits for."""
     runs = world.databases["loops"].states(LOOP_RUNS)
     alerts = world.databases["alerting"].states(ALERTS).values()
     missing = {a.lot for a in alerts if a.kind == alerting.ALERT_KIND_NO_RUN}
@@ -286,7 +288,7 @@ def _ended(world: World) -> Iterator[str]:
 
 
 def _replayed(world: World) -> Iterator[str]:
-    """I2: every topic replayed into fresh databases makes the same folds, and a second time changes nothing."""
+    """I2: every topic replayed into fresh databases makes the same folds; once more changes nothing."""
     for name in SPECS:
         replay = Replay(world, name)
         replay.take_all()

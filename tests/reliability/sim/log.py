@@ -145,6 +145,7 @@ class Group:
         self._rng = rng
         self.members: list[SimConsumer] = []
         self.wanted: dict[Partition, SimConsumer] = {}
+        self.balanced = False
 
     def join(self, member: SimConsumer) -> None:
         self.members.append(member)
@@ -160,6 +161,13 @@ class Group:
         """Give every partition to some member; nobody may own it while another does."""
         partitions = sorted({p for member in self.members for p in member.partitions})
         self.wanted = {p: self._rng.choice(self.members) for p in partitions}
+        self.balanced = False
+
+    def settle(self) -> None:
+        """Note whether everybody owns what they shall."""
+        self.balanced = all(p in member.owned for p, member in self.wanted.items()) and not any(
+            member.owned.keys() - self.wanted.keys() for member in self.members
+        )
 
     def evict(self, member: SimConsumer) -> None:
         """The broker has not heard of a member for a session: others get what it had."""
@@ -196,13 +204,17 @@ class SimConsumer:
 
     @property
     def unbalanced(self) -> bool:
+        """Has it partitions to give away or to get?"""
+        if self.group.balanced and not self.evicted:
+            return False
         mine = {p for p, member in self.group.wanted.items() if member is self}
         free = {p for p in mine if self.group.owner(p) is None}
         return self.evicted or bool(self.owned.keys() - mine) or bool(free)
 
     @property
     def lag(self) -> int:
-        return sum(len(self._log.records[p]) - offset for p, offset in self.owned.items())
+        records = self._log.records
+        return sum(len(records[p]) - offset for p, offset in self.owned.items())
 
     def take(self, limit: int, timeout: float) -> list[Record]:
         self._rebalance()
@@ -234,6 +246,8 @@ class SimConsumer:
         return taken
 
     def _rebalance(self) -> None:
+        if self.group.balanced and not self.evicted:
+            return
         if self.evicted:
             gone, self.ghost, self.evicted = list(self.ghost), {}, False
             self._lost(gone)
@@ -248,6 +262,7 @@ class SimConsumer:
         if free:
             offsets = self._start(free)
             self.owned |= {p: offsets.get(p, 0) for p in free}
+        self.group.settle()
 
     def hold(self, seconds: float) -> None:
         """It polls meanwhile: it may lose partitions, and get others."""

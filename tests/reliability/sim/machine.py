@@ -59,7 +59,8 @@ class Machine:
         self._trail = []
 
     def die(self, rng: Random) -> None:
-        """The process is gone: the newest changes of the table may be lost, the places since the commit are."""
+        """The process is gone: the newest changes of the table may be lost; the places since the
+        commit are."""
         for _ in range(rng.randint(0, len(self._trail))):
             case, before = self._trail.pop()
             if before is None:

@@ -74,7 +74,7 @@ class Replay:
             spec.name,
             site_of(name),
             contract(),
-            SimBus(Log(Time(), world.rng), "replay", calm),  # type: ignore[arg-type]
+            SimBus(Log(Time(), world.rng), "replay", calm),
             SyncStore(self.database, calm),
             metrics_of(spec.name),
             lambda: None,
@@ -83,20 +83,18 @@ class Replay:
         self._ends: dict[tuple[str, Partition], int] = {}
 
     def take_all(self) -> None:
-        """Every record once, behind those that were taken before."""
+        """Every record once, behind those that were taken before; each runner in one batch."""
         for runner in self._runners:
-            for topic in runner.topics:
-                for partition in self._log.partitions_of(topic):
-                    self._take(runner, partition)
+            partitions = [p for topic in runner.topics for p in self._log.partitions_of(topic)]
+            records = [record for p in partitions for record in self._behind(runner, p)]
+            if records:
+                runner.process(records)
 
-    def _take(self, runner: BatchRunner, partition: Partition) -> None:
+    def _behind(self, runner: BatchRunner, partition: Partition) -> list[Record]:
         at = self._ends.get((runner.name, partition), 0)
-        records: list[Record] = [
-            record._replace(offset=at + n) for n, record in enumerate(self._log.records[partition])
-        ]
-        if records:
-            runner.process(records)
-            self._ends[(runner.name, partition)] = at + len(records)
+        records = self._log.records[partition]
+        self._ends[(runner.name, partition)] = at + len(records)
+        return [record._replace(offset=at + n) for n, record in enumerate(records)]
 
 
 def folded(database: Database, name: str) -> dict[str, Any]:

@@ -254,7 +254,9 @@ class _Scheduler:
         world = self.world
         calls = [i.label for i in world.inputs.values() if i.answer is None]
         rows = {name: len(d.open_rows) for name, d in world.databases.items() if d.open_rows}
-        return f"no rest: calls {calls}, outbox {rows}, next step due {world.next_due()}, moves {world.moves()}, processes {[(p.label, p.dead, p.paused, p.folding) for p in world.processes.values()]}"
+        due, moves = world.next_due(), world.moves()
+        stuck = [process.label for process in world.processes.values() if not process.turnable]
+        return f"calls {calls}, outbox {rows}, next step due {due}, moves {moves}, not turning {stuck}"
 
 
 __all__ = ["Restless", "Worlds"]

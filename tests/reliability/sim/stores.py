@@ -158,7 +158,10 @@ class AsyncStore:
     async def get(self, kind: Kind[S], id: str) -> Stored[S] | None:
         await self._ask()
         cell = self.database.at(kind.name, id, self.database.commits)
-        return Stored(id, cell.version, cell.state) if cell else None
+        if cell is None:
+            return None
+        state: Any = cell.state
+        return Stored(id, cell.version, state)
 
     async def where(self, kind: Kind[S], field: str, value: Any) -> list[Stored[S]]:
         await self._ask()

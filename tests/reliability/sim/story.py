@@ -153,7 +153,8 @@ def _materials(rng: Random, roots: list[str]) -> tuple[Material, ...]:
 
 
 def _person(rng: Random, number: int, unfinished: str) -> Person:
-    consents = rng.choice(((True,), (True,), (True,), (False,), (False, True), (True, False)))
+    minds: tuple[tuple[bool, ...], ...] = ((True,), (True,), (True,), (False,), (False, True), (True, False))
+    consents = rng.choice(minds)
     if unfinished == "unknown" and number == 0:
         consents = ()
     answer = rng.choice((True, False, False, None))

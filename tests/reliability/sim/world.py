@@ -7,7 +7,7 @@ a failure can be read.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from random import Random
@@ -60,7 +60,7 @@ class World:
         self._lives = 0
         self._acting: list[Process] = []
         self._depth = 0
-        self.nested = lambda: None
+        self.nested: Callable[[], None] = lambda: None
 
     # -- telling --------------------------------------------------------------
 
