@@ -18,8 +18,8 @@ from typing import Any
 from unittest import mock
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
-#: Platform seconds in one second of the simulated wall: a follow-up of eight hours is four.
-SPEED = 7200.0
+#: Platform seconds in one second of the simulated wall: a follow-up of eight hours is 24.
+SPEED = 1200.0
 
 
 class Crash(BaseException):

@@ -26,8 +26,8 @@ LIKELY: Mapping[str, float] = {
 }
 #: How often the scheduler does this, against a hundred ordinary steps.
 RARE: Mapping[str, float] = {
-    "kill": 2.0,
-    "die at a point": 3.0,
+    "kill": 1.0,
+    "die at a point": 2.0,
     "pause": 2.0,
     "rebalance": 2.0,
     "repeat": 6.0,  # a record is in the log once more

@@ -20,7 +20,7 @@ from tests.reliability.sim.process import SPECS, Process
 from tests.reliability.sim.world import World
 
 _ROUNDS = 1500
-_TICKS = (0.02, 0.1, 0.1, 0.5, 2.0)
+_TICKS = (0.05, 0.3, 1.0, 3.0, 8.0)
 _KINDS = ("pump", "fold", "machine", "arrive", "call", "look", "tick")
 _WEIGHTS = (40, 40, 12, 6, 14, 3, 10)
 
@@ -57,11 +57,13 @@ def _run(world: World, what: Callable[[_Scheduler], None]) -> None:
 
 
 def _end(world: World) -> None:
+    deaths = world.deaths
     world.machine.commit()
     for process in world.processes.values():
         process.dead = True
         process.folding = None
     world.bury()
+    world.deaths = deaths
     points.arm(None)
 
 
@@ -86,14 +88,21 @@ class _Scheduler:
         world, rng = self.world, self.rng
         self.labels += [f"{name}/1" for name in SPECS if rng.random() < 0.4]
         self._revive(everything=True)
-        for _ in range(rng.choice((150, 400, 800))):
+        # Some storms break out late: when a run is under way, or sealed.
+        world.weather.calm = True
+        for phase in rng.choice(((), (), (0,), (0, 1))):
+            self._rest(phase)
+        world.weather.calm = False
+        world.step("a storm breaks out")
+        for _ in range(rng.choice((150, 400, 900))):
             self._act()
             self._revive()
         world.weather.calm = True
         world.step("the weather clears")
         for process in world.processes.values():
             process.paused_until, process.crash_at = 0.0, None
-        self._rest(2)
+        for phase in rng.choice(((1, 2), (2,))):
+            self._rest(phase)
 
     def _revive(self, *, everything: bool = False) -> None:
         self.world.bury()
@@ -121,7 +130,7 @@ class _Scheduler:
     def _pump(self) -> None:
         busy = [process for process in self._turnable() if process.loop.busy]
         if busy:
-            self.world.pump(self.rng.choice(busy), self.rng.choice((1, 2, 3, 5, 10, 30)))
+            self.world.pump(self.rng.choice(busy), self.rng.choice((1, 3, 10, 30, 100)))
 
     def _fold(self) -> None:
         ready = [(process, runner) for process in self._turnable() for runner in process.to_fold()]
