@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 from unittest import mock
 
 from services.alerting import main as alerting
@@ -151,7 +151,6 @@ class Process:
             "spec": spec,
             "settings": SimpleNamespace(site=site, site_name=site, instance=str(self.instance)),
             "platform": SimpleNamespace(state_dir=_NoFolder()),
-            "kafka": None,
             "site": site,
             "clock": world.time,
             "contract": contract(),
@@ -172,11 +171,12 @@ class Process:
             "facts": FactLog(spec.name, producer, contract(), world.time, site),
             "sealer": Sealer(Keys()),
             "positions": Positions(store, {runner.name: runner.topics for runner in runners}),
-            "makings": SimpleNamespace(runners=runners),
+            "runners": runners,
             "started": START,
             "version": "0",
         }
-        return App(**parts)
+        # Of the many things that a service has at hand, those that one in a simulated world asks for.
+        return cast(App, SimpleNamespace(**parts))
 
     def _start(self) -> None:
         app = self.app
