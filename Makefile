@@ -8,7 +8,7 @@ WORLD := $(if $(SEED),--seed $(SEED)) $(if $(SPEED),--speed $(SPEED)) $(if $(QA)
 OPTIONS := $(WORLD) $(if $(ONLY),--only $(ONLY))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run up down status logs clean test lint proto proto-baseline bench evidence lock
+.PHONY: help setup run up down status logs clean test sim sim-night lint proto proto-baseline bench evidence lock
 .NOTPARALLEL:
 
 help: ## List the targets
@@ -40,6 +40,12 @@ clean: down ## Stop everything and forget all data of earlier runs (.state)
 
 test: setup ## Run the tests [T=path]
 	@$(BIN)/python -m pytest $(T)
+
+sim: setup ## Run one simulated world and print its steps [SEED=0]
+	@$(BIN)/python -m tests.reliability.sim $(or $(SEED),0)
+
+sim-night: setup ## Run very many simulated worlds on every core [SEEDS=10000 FIRST=0]
+	@$(BIN)/python -m tests.reliability.sim --many $(or $(SEEDS),10000) --first $(or $(FIRST),0)
 
 evidence: setup ## Render which test is evidence for which requirement
 	@$(BIN)/python -m deploy.local.evidence

@@ -95,6 +95,16 @@ def dispense_id(site: str, order: str, lot: str) -> str:
     return derived_id("dispense", site, order, lot)
 
 
+def claim_id(dispense: str, *said: str) -> str:
+    """Id of the fact that somebody tells of a dispense: the same when they say the same again.
+
+    Several sources tell of one dispense, and one source may learn the patient
+    later: under the dispense's own id these would be one fact, and all but
+    the first would have no effect.
+    """
+    return derived_id("claim", dispense, *said)
+
+
 def effect_id(cause: str, effect: str, target: str) -> str:
     """Id of an event that a reactor emits: the same on every delivery of its cause."""
     return derived_id("effect", cause, effect, target)

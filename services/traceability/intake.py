@@ -15,7 +15,7 @@ from pharmaloop.common.v1 import types_pb2 as common
 from pharmaloop.traceability.v1 import events_pb2 as events
 from services.kit.errors import Invalid
 from services.kit.facts import Fact
-from services.kit.ids import derived_id, dispense_id, parse_lot
+from services.kit.ids import claim_id, derived_id, dispense_id, parse_lot
 from services.traceability.domain.moments import when
 
 _MAX_TEXT = 256
@@ -72,7 +72,8 @@ def material_fact(record: events.MaterialRecorded, actor: str, fallback: str) ->
 
 
 def dispense_fact(record: events.DispenseRecorded, actor: str, sites: Collection[str]) -> Fact:
-    """The fact of a dispense; its id is the same from every source."""
+    """The fact of a dispense. The dispense's id is the same from every source; the fact's own is
+    that of what this source says, for each source's claim has its effect."""
     parse_lot(record.lot)
     _text(record.order, "order", required=True)
     for field in ("dispense", "pseudonym", "source"):
@@ -87,7 +88,8 @@ def dispense_fact(record: events.DispenseRecorded, actor: str, sites: Collection
     fact.CopyFrom(record)
     fact.source = record.source or actor
     fact.dispense = _dispense_id(record)
-    return Fact(fact, fact.dispense, time, fact.dispense)
+    own = claim_id(fact.dispense, fact.source, fact.lot, fact.site, fact.pseudonym, when(record.at))
+    return Fact(fact, own, time, fact.dispense)
 
 
 def _dispense_id(record: events.DispenseRecorded) -> str:

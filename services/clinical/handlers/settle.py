@@ -16,7 +16,7 @@ from services.clinical.domain.patients import Patient
 from services.clinical.domain.plans import Plan
 from services.clinical.handlers.here import Here
 from services.clinical.views import DISPENSES, HOLDINGS, LOTS, PATIENTS, PLANS, STATEMENTS
-from services.kit.ids import plan_id
+from services.kit.ids import claim_id, plan_id
 from services.kit.work import Work, moment_text
 
 FOLLOW_UP_STEP = "follow-up"
@@ -54,7 +54,8 @@ def _tell_trace(here: Here, work: Work, holding: Holding) -> Holding:
 
 def _report(here: Here, work: Work, id: str, dispense: dispenses.Dispense, own: dispenses.OwnRecord) -> None:
     fact = dispenses.fact(dispense, own, here.site, moments.stamp_of(own.at))
-    work.emit_fact(fact, id, subject=id)
+    claim = claim_id(id, fact.source, own.lot, here.site, own.pseudonym, own.at)
+    work.emit_fact(fact, claim, subject=id)
     work.put(DISPENSES, id, dispenses.reported(dispense))
 
 

@@ -35,10 +35,22 @@ def good_material() -> events.MaterialRecorded:
 
 def test_a_dispense_gets_the_id_that_every_source_gives_it() -> None:
     fact = intake.dispense_fact(good_dispense(), "me", SITES)
-    assert fact.id == dispense_id("hospital-a", "o-1", lot("1"))
+    assert fact.subject == dispense_id("hospital-a", "o-1", lot("1"))
     other = good_dispense()
     other.source = "hospital"
-    assert intake.dispense_fact(other, "me", SITES).id == fact.id
+    assert intake.dispense_fact(other, "me", SITES).subject == fact.subject
+
+
+def test_what_each_source_says_of_a_dispense_is_a_fact_of_its_own() -> None:
+    """Under one id the second source's word would have no effect: its patient would be lost."""
+    blind = good_dispense()
+    blind.site = blind.pseudonym = ""
+    first = intake.dispense_fact(blind, "pharmacy", SITES)
+    known = good_dispense()
+    known.dispense = first.subject
+    second = intake.dispense_fact(known, "pharmacy", SITES)
+    assert second.id not in (first.id, intake.dispense_fact(known, "wholesaler", SITES).id)
+    assert second.id == intake.dispense_fact(known, "pharmacy", SITES).id, "said again, it is the same fact"
 
 
 def test_a_record_may_keep_the_id_from_before_its_site_was_known() -> None:
@@ -46,8 +58,8 @@ def test_a_record_may_keep_the_id_from_before_its_site_was_known() -> None:
     blind.site = blind.pseudonym = ""
     first = intake.dispense_fact(blind, "me", SITES)
     known = good_dispense()
-    known.dispense = first.id
-    assert intake.dispense_fact(known, "me", SITES).id == first.id
+    known.dispense = first.subject
+    assert intake.dispense_fact(known, "me", SITES).subject == first.subject
 
 
 def test_a_source_that_is_not_named_is_the_caller() -> None:

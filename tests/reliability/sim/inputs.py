@@ -1,0 +1,300 @@
+"""What the world outside tells and asks the platform, as calls of its API."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pharmaloop.clinical.v1 import events_pb2 as clinical
+from pharmaloop.clinical.v1 import service_pb2 as clinical_api
+from pharmaloop.common.v1 import types_pb2 as common
+from pharmaloop.production.v1 import events_pb2 as production
+from pharmaloop.production.v1 import service_pb2 as production_api
+from pharmaloop.traceability.v1 import events_pb2 as traceability
+from pharmaloop.traceability.v1 import service_pb2 as traceability_api
+from services.clinical.views import PLANS
+from services.kit.ids import product_of
+from services.production.domain import golden, samples
+from services.production.domain.equipment import Equipment, Tag
+from services.production.domain.samples import Run
+from services.production.handlers.models import published, train
+from services.production.views import CAPA_ROWS, DEVIATION_ROWS, EQUIPMENT, LOTS
+from services.traceability.views import ALL_SITES, REGISTRY
+from tests.reliability.sim.clockwork import START
+from tests.reliability.sim.process import SITES
+from tests.reliability.sim.story import OVEN, PRODUCT, Given, Person, Root, Story
+
+if TYPE_CHECKING:
+    from tests.reliability.sim.world import World
+
+Ready = Callable[["World"], bool]
+_ROWS = 24
+_UNITS = {"Temp": "Cel", "Load": "kg", "TempSP": "Cel"}
+_FAULT = 100.0
+
+
+def _always(world: World) -> bool:
+    return True
+
+
+@dataclass
+class Input:
+    """A call, made until it is answered. `phase` orders the calls of the undisturbed run;
+    a call of phase 2 comes after a deviation was confirmed, in any run."""
+
+    label: str
+    service: str
+    method: str
+    request: Any
+    phase: int = 0
+    ready: Ready = _always
+    actor: str = "world"
+    #: The answer, once acknowledged; a refusal as its reason.
+    answer: bytes | None = None
+    refused: str = ""
+    calls: int = 0
+    flying: int = field(default=0)
+
+
+# -- the plant ----------------------------------------------------------------
+
+
+def _table(faulty: tuple[str, ...], noise: Any = None) -> dict[str, list[float]]:
+    """A made-up process: a ramp and a steady tag; a fault is a step in the middle."""
+    table = {"Temp": [50 + 0.5 * row for row in range(_ROWS)], "Load": [20.0] * _ROWS}
+    for tag in faulty:
+        table[tag] = [v + (_FAULT if row >= _ROWS // 2 else 0) for row, v in enumerate(table[tag])]
+    if noise is not None:
+        table = {
+            tag: (np.asarray(values) + noise[n]).tolist() for n, (tag, values) in enumerate(table.items())
+        }
+    return {**table, "TempSP": [80.0] * _ROWS}
+
+
+def _readings(lot: str, table: dict[str, list[float]], rows: int) -> Iterator[production.ReadingsRecorded]:
+    for first in range(0, _ROWS, rows):
+        batch = production.ReadingsRecorded(equipment=OVEN, lot=lot)
+        batch.start.at.FromDatetime(START - timedelta(days=20, minutes=-first))
+        batch.offsets_ms[:] = [60_000 * row for row in range(min(rows, _ROWS - first))]
+        for tag, column in table.items():
+            batch.tags.add(tag=tag, unit=_UNITS[tag], values=column[first : first + rows])
+        yield batch
+
+
+@cache
+def model() -> production.GoldenModelTrained:
+    """The product's golden run: trained on good runs, then given numbers that a test can count on."""
+    equipment = Equipment(OVEN, "plant-1", tuple(Tag(t, u, t == "TempSP") for t, u in _UNITS.items()))
+    runs = []
+    for n in range(golden.MIN_TRAINING_RUNS):
+        lot, noise = f"{PRODUCT}/good-{n}", np.random.default_rng(n).normal(scale=0.2, size=(2, _ROWS))
+        (batch,) = _readings(lot, _table((), noise), _ROWS)
+        runs.append(Run(lot, OVEN, samples.of(batch)))
+    learnt = golden.decode(train(PRODUCT, runs, {OVEN: equipment}).parameters)
+    wide = np.full((len(learnt.recipe.tags), learnt.points), 10.0)
+    mean = np.stack([_mean(learnt, tag) for tag in learnt.recipe.tags])
+    certain = replace(
+        learnt,
+        version="v1",
+        mean=mean.tobytes(),
+        level=wide.tobytes(),
+        shift=wide.tobytes(),
+        learnt=np.zeros_like(mean).tobytes(),
+    )
+    return published(certain)
+
+
+def _mean(learnt: golden.GoldenModel, tag: str) -> Any:
+    ages = np.asarray(learnt.recipe.ages)
+    cell = np.searchsorted(ages, 60.0 * np.arange(_ROWS), side="right") - 1
+    mean = np.full(learnt.points, 20.0)
+    values = np.asarray(_table(())[tag])
+    for point in set(cell.tolist()):
+        mean[point] = values[cell == point].mean()
+    return mean
+
+
+def _lot_known(lot: str) -> Ready:
+    def ready(world: World) -> bool:
+        held = world.databases["production"].states(LOTS).get(lot)
+        return held is not None and bool(held.started)
+
+    return ready
+
+
+def _equipped(world: World) -> bool:
+    return OVEN in world.databases["production"].states(EQUIPMENT)
+
+
+def _plant(story: Story) -> Iterator[Input]:
+    register = production_api.RegisterEquipmentRequest(equipment=OVEN, plant="plant-1")
+    for tag, unit in _UNITS.items():
+        register.tags.add(name=tag, unit=unit, set_point=tag == "TempSP")
+    yield Input("equipment", "production", "RegisterEquipment", register)
+    yield Input("model", "production", "TrainModel", model())
+    for lot in [root.lot for root in story.roots] + list(story.started):
+        start = production_api.StartLotRequest(lot=lot, product=product_of(lot), equipment=OVEN)
+        start.at.FromDatetime(START - timedelta(days=20))
+        yield Input(f"start {lot}", "production", "StartLot", start, ready=_equipped)
+        complete = production_api.CompleteLotRequest(lot=lot)
+        complete.at.FromDatetime(START - timedelta(days=19))
+        yield Input(f"complete {lot}", "production", "CompleteLot", complete, 1, _lot_known(lot))
+    for root in story.roots:
+        yield from _run_of(root)
+
+
+def _run_of(root: Root) -> Iterator[Input]:
+    for n, batch in enumerate(_readings(root.lot, _table(root.faulty), 8)):
+        request = production_api.RecordReadingsRequest(batches=[batch], all_or_nothing=True)
+        yield Input(f"readings {root.lot} {n}", "production", "RecordReadings", request, ready=_equipped)
+
+
+# -- lots and dispenses ---------------------------------------------------------
+
+
+def _moment(days: float) -> common.Moment:
+    moment = common.Moment()
+    moment.at.FromDatetime(START + timedelta(days=days))
+    return moment
+
+
+def _supply(story: Story) -> Iterator[Input]:
+    for made in story.materials:
+        record = traceability.MaterialRecorded(
+            lot=made.lot,
+            inputs=[traceability.MaterialInput(lot=lot) for lot in made.inputs],
+            at=_moment(-15),
+            record=made.record,
+            source="maker/mes",
+        )
+        request = traceability_api.RecordMaterialRequest(materials=[record], all_or_nothing=True)
+        yield Input(
+            f"material {made.record} {made.lot}", "traceability", "RecordMaterial", request, 2 * made.late
+        )
+
+
+def _registered(site: str) -> Ready:
+    def ready(world: World) -> bool:
+        registry = world.databases["traceability"].states(REGISTRY).get(ALL_SITES)
+        return not site or (registry is not None and site in registry.sites)
+
+    return ready
+
+
+def _dispensed(given: Given) -> Iterator[Input]:
+    whole, nobody = (given.person.site, given.person.pseudonym), ("", "")
+    tellings = {
+        "both": [("pharmacy", whole)],
+        "pharmacy": [("pharmacy", whole)],
+        "hospital": [],
+        "piecemeal": [("pharmacy", nobody), ("pharmacy", whole)],
+    }[given.told]
+    if given.twice and given.told != "hospital":
+        tellings = [*tellings, ("wholesaler", whole)]
+    for n, (source, (site, pseudonym)) in enumerate(tellings):
+        record = traceability.DispenseRecorded(
+            dispense=given.id,
+            lot=given.lot,
+            site=site,
+            pseudonym=pseudonym,
+            order=given.order,
+            at=_moment(-5),
+            source=source,
+        )
+        request = traceability_api.RecordDispenseRequest(dispenses=[record], all_or_nothing=True)
+        yield Input(
+            f"dispense {given.order} {n}",
+            "traceability",
+            "RecordDispense",
+            request,
+            2 * given.late,
+            _registered(record.site),
+        )
+
+
+def _medication(given: Given) -> Input:
+    record = clinical.MedicationRecorded(
+        dispense=given.id,
+        pseudonym=given.person.pseudonym,
+        lot=given.lot,
+        order="" if given.told == "piecemeal" else given.order,
+        at=_moment(-5),
+    )
+    site = given.person.site
+    request = clinical_api.RecordMedicationsRequest(site=site, medications=[record], all_or_nothing=True)
+    return Input(
+        f"medication {given.order}", f"clinical.{site}", "RecordMedications", request, 2 * given.late
+    )
+
+
+def _subjects(person: Person) -> Iterator[Input]:
+    for n, consent in enumerate(person.consents):
+        subject = clinical_api.Subject(pseudonym=person.pseudonym, consent=consent, at=_moment(n - 30))
+        request = clinical_api.RecordSubjectsRequest(
+            site=person.site, subjects=[subject], all_or_nothing=True
+        )
+        yield Input(f"subject {person.pseudonym} {n}", f"clinical.{person.site}", "RecordSubjects", request)
+
+
+def told(story: Story) -> list[Input]:
+    """Everything that is told whatever the platform answers."""
+    inputs = [*_plant(story), *_supply(story)]
+    for person in story.people:
+        inputs += _subjects(person)
+    for given in story.given:
+        inputs += _dispensed(given)
+        if given.told != "pharmacy":
+            inputs.append(_medication(given))
+    return inputs
+
+
+# -- people who look at the platform and act --------------------------------------
+
+
+def reactions(world: World) -> Iterator[Input]:
+    """What people do about what the platform shows them now."""
+    yield from _judgements(world)
+    yield from _signatures(world)
+    for site in SITES:
+        yield from _answers(world, site)
+
+
+def _judgements(world: World) -> Iterator[Input]:
+    for row in world.databases["production"].states(DEVIATION_ROWS).values():
+        if row.state != "open" or not row.detected:
+            continue
+        tag = production.DeviationDetected.FromString(row.detected).tag
+        asked = {"lot": row.lot, "deviation": row.deviation, "reason": "looked at"}
+        if (row.lot, tag) in world.story.rejected:
+            reject = production_api.RejectDeviationRequest(**asked)
+            yield Input(f"reject {row.lot} {tag}", "production", "RejectDeviation", reject, 1, actor="qa")
+        else:
+            confirm = production_api.ConfirmDeviationRequest(**asked)
+            yield Input(f"confirm {row.lot} {tag}", "production", "ConfirmDeviation", confirm, 1, actor="qa")
+
+
+def _signatures(world: World) -> Iterator[Input]:
+    """Approve once every lot is started: a limit judges the lots that are started after it."""
+    if world.story.unsigned or not world.answered("start "):
+        return
+    for row in world.databases["production"].states(CAPA_ROWS).values():
+        if row.state == "proposed" and row.proposed:
+            request = production_api.ApproveCapaRequest(capa=row.capa, meaning="I approve")
+            yield Input(f"approve {row.capa}", "production", "ApproveCapa", request, 1, actor="qa")
+
+
+def _answers(world: World, site: str) -> Iterator[Input]:
+    people = {person.pseudonym: person for person in world.story.people if person.site == site}
+    for plan in world.databases[f"clinical.{site}"].states(PLANS).values():
+        person = people.get(plan.pseudonym)
+        if plan.stage != "open" or person is None or person.answer is None:
+            continue
+        request = clinical_api.RecordResponseRequest(
+            site=site, plan=plan.plan, pseudonym=plan.pseudonym, affected=person.answer, at=_moment(1)
+        )
+        yield Input(f"answer {plan.plan}", f"clinical.{site}", "RecordResponse", request, 1)

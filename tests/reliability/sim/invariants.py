@@ -1,0 +1,327 @@
+"""What must hold in every simulated world that has come to rest.
+
+Each check looks at the databases, the log and the story, and gives what is
+wrong in words. None of them knows which faults struck.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+from pharmaloop.alerting.v1 import events_pb2 as alerting
+from pharmaloop.traceability.v1 import service_pb2 as traceability_api
+from services.alerting.views import ALERTS
+from services.clinical.domain import dispenses as site_dispenses
+from services.clinical.views import DISPENSES as SITE_DISPENSES
+from services.clinical.views import HOLDINGS, PATIENTS, PLANS
+from services.kit.bus.protocol import Partition
+from services.kit.contracts import contract
+from services.kit.envelope import Event, from_record
+from services.kit.runners.decider import ANSWERS
+from services.kit.runners.notes import MARKS, PARKED, WAITING
+from services.loops.handlers import CASE_TOPIC
+from services.loops.views import RUNS as LOOP_RUNS
+from services.production.views import DEVIATION_ROWS, LOTS
+from services.production.views import RUNS as HISTORY
+from services.traceability.domain.dispense import Dispense
+from services.traceability.domain.entries import MEMBER
+from services.traceability.views import DISPENSES, ENTRIES, EXPOSURES, NODES, RUNS
+from tests.reliability.sim import business
+from tests.reliability.sim.process import SITES, SPECS
+from tests.reliability.sim.replay import Replay, folded
+from tests.reliability.sim.world import World
+
+
+class Violation(NamedTuple):
+    """An invariant that does not hold, and what shows it."""
+
+    invariant: str
+    detail: str
+
+
+def check(world: World, undisturbed: World) -> list[Violation]:
+    """Everything that is wrong in the world."""
+    found = [Violation(name, detail) for name, rule in RULES.items() for detail in rule(world)]
+    found += [Violation("I2 as undisturbed", detail) for detail in _differences(undisturbed, world)]
+    return found
+
+
+# -- nothing is lost ------------------------------------------------------------
+
+
+def _acknowledged(world: World) -> Iterator[str]:
+    """I1: every acknowledged call has had its effect."""
+    for call in world.inputs.values():
+        if call.refused:
+            yield f"{call.label} was refused: {call.refused}"
+        if call.answer is None:
+            yield f"{call.label} was never answered"
+    yield from _answers_stored(world)
+    yield from _facts_folded(world)
+
+
+def _answers_stored(world: World) -> Iterator[str]:
+    """The events of every stored answer are in the log, once each in effect."""
+    there = {event.id for event in events(world)}
+    for name, database in world.databases.items():
+        for id, answer in database.states(ANSWERS).items():
+            lost = [event for event in answer.event_ids if event not in there]
+            if lost:
+                yield f"{name}: events {lost} of answer {id} never came to the log"
+
+
+def _facts_folded(world: World) -> Iterator[str]:
+    """What the story told is in the states that fold it."""
+    story, trace = world.story, world.databases["traceability"]
+    nodes, dispenses = trace.states(NODES), trace.states(DISPENSES)
+    for made in story.materials:
+        if made.lot not in nodes or not set(made.inputs) <= set(nodes[made.lot].inputs):
+            yield f"material record {made.record} of {made.lot} is lost"
+    for call in world.inputs.values():
+        if isinstance(call.request, traceability_api.RecordDispenseRequest):
+            (record,) = call.request.dispenses
+            if not _claimed(dispenses.get(record.dispense), record):
+                yield f"{call.label}: the claim of {record.source} on {record.dispense} is lost"
+    for given in story.given:
+        own = world.databases[f"clinical.{given.person.site}"].states(SITE_DISPENSES).get(given.id)
+        if given.told != "pharmacy" and (own is None or own.own is None):
+            yield f"the hospital's record of {given.id} is lost"
+    yield from _people_folded(world)
+
+
+def _claimed(held: Dispense | None, record: Any) -> bool:
+    claims = held.claims if held else ()
+    return any(
+        (c.source, c.site, c.pseudonym) == (record.source, record.site, record.pseudonym) for c in claims
+    )
+
+
+def _people_folded(world: World) -> Iterator[str]:
+    for person in world.story.people:
+        held = world.databases[f"clinical.{person.site}"].states(PATIENTS).get(person.pseudonym)
+        if person.consents and (held is None or held.consent != person.consents[-1]):
+            yield f"the newest record of patient {person.pseudonym} is lost"
+    for call in world.inputs.values():
+        if call.method == "RecordResponse":
+            plan = world.databases[call.service].states(PLANS)[call.request.plan]
+            if not plan.answered:
+                yield f"the answer to plan {plan.plan} is lost"
+    for root in world.story.roots:
+        runs = [run for run in world.databases["production"].states(HISTORY).values() if run.lot == root.lot]
+        points = sum(run.samples.points for run in runs)
+        if points != _POINTS:
+            yield f"{points} of {_POINTS} readings of {root.lot} are kept"
+
+
+#: Samples of three tags in a run of the story.
+_POINTS = 72
+
+
+def _letters(world: World) -> Iterator[str]:
+    """Nothing is dead-lettered, and no key is parked, where there is no bug."""
+    for name, database in world.databases.items():
+        for row in database.outbox.values():
+            if row.topic.endswith(".dlq"):
+                why = {k: v for k, v in row.headers if k.startswith("dlq_")}
+                yield f"{name} dead-lettered {dict(row.headers)['ce_type']!r}: {why}"
+        if database.states(PARKED):
+            yield f"{name} parked {sorted(database.states(PARKED))}"
+        if database.states(WAITING):
+            yield f"{name} still keeps events for what never arrived: {sorted(database.states(WAITING))}"
+
+
+def _watermarks(world: World) -> Iterator[str]:
+    """A watermark only goes forward, up to the end: nothing is folded twice, or passed over."""
+    for name, database in world.databases.items():
+        for id, marks in database.history(MARKS).items():
+            places = [mark.next for mark in marks]
+            if any(later <= earlier for earlier, later in pairwise(places)):
+                yield f"{name}: the watermark {id} went through {places}"
+            end = len(world.log.records[Partition(marks[-1].topic, marks[-1].partition)])
+            if places[-1] != end:
+                yield f"{name}: the watermark {id} stands at {places[-1]}, the log ends at {end}"
+
+
+# -- every version has one event ------------------------------------------------------
+
+
+def events(world: World) -> list[Event]:
+    """Every record of the log as an event, dead letters left out."""
+    records = [record for record in world.log.all() if not record.topic.endswith(".dlq")]
+    return [from_record(contract(), record) for record in records]
+
+
+def _versions(world: World) -> Iterator[str]:
+    """Every committed version of an aggregate has exactly one distinct event, and they came in order."""
+    ids: dict[tuple[str, str], dict[int, set[str]]] = defaultdict(lambda: defaultdict(set))
+    first: dict[tuple[str, int, str, str], list[int]] = defaultdict(list)
+    for event in events(world):
+        if event.seq is None:
+            continue
+        place = (event.topic, event.partition, event.source, event.subject)
+        if event.seq not in first[place]:
+            first[place].append(event.seq)
+        if event.topic != CASE_TOPIC:
+            ids[(event.source, event.subject)][event.seq].add(event.id)
+    for place, seqs in first.items():
+        if any(later < earlier for earlier, later in pairwise(seqs)):
+            yield f"{place}: versions came first in the order {seqs}"
+    for source, held in ids.items():
+        many = {seq: found for seq, found in held.items() if len(found) > 1}
+        if many:
+            yield f"{source}: more than one event for a version: {many}"
+    versions = {**_stored_versions(world), **_machine_versions(world)}
+    for source in sorted(versions.keys() | ids.keys()):
+        told, stored = sorted(ids.get(source, {})), versions.get(source, 0)
+        if told != list(range(1, stored + 1)):
+            yield f"{source}: stored version {stored}, versions in the log {told}"
+
+
+def _stored_versions(world: World) -> dict[tuple[str, str], int]:
+    found = {}
+    for name, make in SPECS.items():
+        spec = make()
+        for kind in spec.kinds:
+            if kind.evolve is not None:
+                for item in world.databases[name].all(kind.name):
+                    found[(f"/svc/{spec.name}/{kind.name}", item.id)] = item.version
+    return found
+
+
+def _machine_versions(world: World) -> dict[tuple[str, str], int]:
+    cases = world.machine.loop.cases.values()
+    return {("/svc/loops/safety", run.run): run.seq for case in cases for run in case.state.runs}
+
+
+# -- the exposure protocol ----------------------------------------------------------------
+
+
+def _exposed(world: World) -> Iterator[str]:
+    """I3: the journals hold exactly the truth, for every confirmed lot."""
+    found = {
+        root: set().union(*(business.exposed(world, run) for run in runs))
+        for root, runs in business.roots(world).items()
+    }
+    for root in sorted(world.story.confirmed.keys() | found.keys()):
+        truth = world.story.exposed(root) if root in world.story.confirmed else set()
+        held = found.get(root, set())
+        if held != truth:
+            yield f"{root}: missed {sorted(truth - held)}, wrongly named {sorted(held - truth)}"
+    for run in world.databases["traceability"].states(RUNS).values():
+        yield from _at_sites(world, run.run)
+
+
+def _at_sites(world: World, run: str) -> Iterator[str]:
+    """What the journal says and what the sites hold of it are the same."""
+    head = world.databases["traceability"].states(EXPOSURES).get(run)
+    members = business.exposed(world, run)
+    for site in SITES:
+        mine = {m for m in members if m[0] == site}
+        database = world.databases[f"clinical.{site}"]
+        key = site_dispenses.entry_key(run, site_dispenses.MEMBER)
+        held = {d.dispense for d in database.states(SITE_DISPENSES).values() if key in d.entries}
+        if held != {m[3] for m in mine}:
+            told = sorted(member[3] for member in mine)
+            yield f"run {run}: the journal has {told} for {site}, which holds {sorted(held)}"
+        holding = database.states(HOLDINGS).get(f"{run}|{site}")
+        heads = {s.site: s for s in head.sites} if head else {}
+        if site in heads and (holding is None or not holding.matched or holding.digest != heads[site].digest):
+            yield f"run {run}: {site} does not hold what was announced"
+
+
+def _monotone(world: World) -> Iterator[str]:
+    """I5: a watch, an implicated lot, a member, a seal never goes away, in no version that ever was."""
+    trace = world.databases["traceability"]
+    for id, history in trace.history(NODES).items():
+        yield from _grows(f"watches of {id}", [set(n.watches) if n else set() for n in history])
+    for id, history in trace.history(RUNS).items():
+        yield from _grows(f"lots of run {id}", [set(r.lots) if r else set() for r in history])
+        yield from _grows(f"seal of run {id}", [{"sealed"} if r and r.sealed else set() for r in history])
+    for id, history in trace.history(EXPOSURES).items():
+        yield from _grows(f"announced lots of {id}", [set(e.lots) if e else set() for e in history])
+        for earlier, later in pairwise(history):
+            if earlier.sealed and later.members != earlier.members:
+                yield f"run {id} was sealed with {earlier.members} members and has {later.members}"
+    for id, entries in trace.history(ENTRIES).items():
+        if None in entries or len({e.kind for e in entries}) > 1:
+            yield f"entry {id} left its journal"
+        if entries[0].kind == MEMBER and len({(e.site, e.pseudonym, e.lot) for e in entries}) > 1:
+            yield f"member {id} was changed"
+    for id, lots in world.databases["production"].history(LOTS).items():
+        yield from _grows(f"runs of lot {id}", [set(held.runs) if held else set() for held in lots])
+        for earlier, later in pairwise(lots):
+            if earlier.runs and earlier.state == "held" and later.state == "released":
+                yield f"lot {id} was released though it is recalled"
+
+
+def _grows(what: str, sets: list[set[Any]]) -> Iterator[str]:
+    for earlier, later in pairwise(sets):
+        if not earlier <= later:
+            yield f"{what}: {sorted(earlier - later)} went away"
+
+
+def _ended(world: World) -> Iterator[str]:
+    """I7: every confirmed deviation has a run or an alarm; every run is closed, or an alarm says
+    what it waits for."""
+    runs = world.databases["loops"].states(LOOP_RUNS)
+    alerts = world.databases["alerting"].states(ALERTS).values()
+    missing = {a.lot for a in alerts if a.kind == alerting.ALERT_KIND_NO_RUN}
+    stalled = {a.run for a in alerts if a.kind == alerting.ALERT_KIND_LOOP_STALLED}
+    for row in world.databases["production"].states(DEVIATION_ROWS).values():
+        opened = any(run.lot == row.lot for run in runs.values())
+        if row.state == "confirmed" and not opened and row.lot not in missing:
+            yield f"deviation {row.deviation} of {row.lot} has neither a run nor an alarm"
+    for run in runs.values():
+        if run.state != "closed" and run.run not in stalled:
+            yield f"run {run.run} of {run.lot} is {run.state} in stage {run.stage}, and no alarm says so"
+        if run.state != "closed" and world.story.finished:
+            yield f"run {run.run} of {run.lot} is not closed: it waits for {run.waiting_for!r} in {run.stage}"
+    opened_runs = {r.run for r in world.databases["traceability"].states(RUNS).values()}
+    if opened_runs != runs.keys():
+        yield f"traceability knows the runs {sorted(opened_runs)}, loops shows {sorted(runs)}"
+
+
+# -- folds ------------------------------------------------------------------------------------
+
+
+def _replayed(world: World) -> Iterator[str]:
+    """I2: every topic replayed into fresh databases makes the same folds; once more changes nothing."""
+    for name in SPECS:
+        replay = Replay(world, name)
+        replay.take_all()
+        once = folded(replay.database, name)
+        yield from (f"{name}: {d}" for d in _apart(folded(world.databases[name], name), once))
+        replay.take_all()
+        again = folded(replay.database, name)
+        yield from (f"{name}, replayed twice: {d}" for d in _apart(once, again))
+
+
+def _apart(expected: Any, found: Any, path: str = "") -> Iterator[str]:
+    """Where two plain values differ, and how."""
+    if isinstance(expected, dict) and isinstance(found, dict):
+        for key in sorted(expected.keys() | found.keys(), key=str):
+            yield from _apart(expected.get(key), found.get(key), f"{path}/{key}")
+    elif expected != found:
+        yield f"{path}: expected {expected!r}, found {found!r}"
+
+
+def _differences(undisturbed: World, world: World) -> Iterator[str]:
+    """The business states of two runs of one story."""
+    yield from _apart(business.state(undisturbed), business.state(world))
+
+
+RULES: Mapping[str, Callable[[World], Iterator[str]]] = {
+    "I1 nothing acknowledged is lost": _acknowledged,
+    "no dead letters": _letters,
+    "watermarks go forward": _watermarks,
+    "one event for every version": _versions,
+    "I3 exposed as in truth": _exposed,
+    "I5 recall is monotone": _monotone,
+    "I7 closed or alarmed": _ended,
+    "I2 replay": _replayed,
+}
+
+__all__ = ["RULES", "Violation", "check"]

@@ -1,0 +1,284 @@
+"""A process of the simulated world: a whole service, put together as its composition root does it.
+
+Handlers, deciders, steps, relay and runners are the product's own. What is
+simulated is what they stand on: clock, event loop, database, log, keys. A
+process that dies leaves its database and the log, and nothing else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import cache
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, cast
+from unittest import mock
+
+from services.alerting import main as alerting
+from services.clinical import main as clinical
+from services.kit.app import App, ServiceSpec
+from services.kit.contracts import contract
+from services.kit.facts import FactLog
+from services.kit.metrics import Metrics
+from services.kit.positions import Positions
+from services.kit.relay import Relay
+from services.kit.runners.batch import BatchRunner, Surroundings
+from services.kit.runners.decider import Decider
+from services.kit.runners.step import StepFunction, StepRunner
+from services.kit.sealing import Sealer
+from services.loops import main as loops
+from services.production import main as production
+from services.rnd import main as rnd
+from services.traceability import main as traceability
+from tests.reliability.sim.clockwork import START, Crash, SimLoop
+from tests.reliability.sim.log import SimBus, SimConsumer
+from tests.reliability.sim.stores import AsyncStore, SyncStore
+
+if TYPE_CHECKING:
+    from tests.reliability.sim.world import World
+
+SITES = ("hospital-a", "hospital-b")
+#: Every service of the world, by the name of its database, with how its specification is made.
+SPECS: Mapping[str, Callable[[], ServiceSpec]] = {
+    "production": lambda: production.SPEC,
+    "traceability": traceability.make_spec,
+    "alerting": lambda: alerting.SPEC,
+    "rnd": lambda: rnd.SPEC,
+    "loops": lambda: loops.SPEC,
+    **{f"clinical.{site}": clinical.make_spec for site in SITES},
+}
+
+
+class Keys:
+    """Keys that need no folder, the same in every process."""
+
+    def make(self, key_id: str) -> bytes:
+        return key_id.encode().ljust(32, b".")[:32]
+
+    def find(self, key_id: str) -> bytes:
+        return self.make(key_id)
+
+    def destroy(self, key_id: str) -> None:
+        raise NotImplementedError
+
+
+@cache
+def metrics_of(service: str) -> Metrics:
+    """Metrics decide nothing: every process of a service may share them."""
+    return Metrics(service)
+
+
+def site_of(name: str) -> str:
+    return name.partition(".")[2]
+
+
+def _keys_in(folder: Any) -> Keys:
+    return Keys()
+
+
+def steps_of(app: Any) -> Mapping[str, StepFunction]:
+    """The steps of a service; making them connects its handlers to keys and clock."""
+    with mock.patch.object(traceability, "LocalKeys", _keys_in):
+        return dict(app.spec.steps(app))
+
+
+def connect_outside(spec: ServiceSpec, site: str, clock: Any) -> None:
+    """Connect the handlers of a specification without a process."""
+    platform = SimpleNamespace(state_dir=_NoFolder())
+    steps_of(
+        SimpleNamespace(
+            spec=spec,
+            site=site,
+            clock=clock,
+            platform=platform,
+            sealer=Sealer(Keys()),
+            contract=contract(),
+            store=None,
+            bus=SimpleNamespace(log=lambda: None),
+        )
+    )
+
+
+class Process:
+    """One process, from its start to its death."""
+
+    def __init__(self, world: World, name: str, instance: int, life: int) -> None:
+        self.world = world
+        self.name = name
+        self.instance = instance
+        self.label = f"{name}/{instance}"
+        self.dead = False
+        self.paused_until = 0.0
+        #: Die at this named point, when it is passed so many times more.
+        self.crash_at: tuple[str, int] | None = None
+        self.folding: BatchRunner | None = None
+        self.loop = SimLoop(world.time)
+        self.consumers: dict[BatchRunner, SimConsumer] = {}
+        with self._inside():
+            self.app = self._app(life)
+            self._start()
+
+    @contextmanager
+    def _inside(self) -> Iterator[None]:
+        outer = asyncio._get_running_loop()
+        asyncio._set_running_loop(self.loop)
+        try:
+            yield
+        finally:
+            asyncio._set_running_loop(outer)
+
+    def _app(self, life: int) -> App:
+        spec, site, world = SPECS[self.name](), site_of(self.name), self.world
+        database, metrics = world.databases[self.name], metrics_of(spec.name)
+        store, batch_store = AsyncStore(database, self), SyncStore(database, self)
+        bus = SimBus(world.log, self.label, self)
+        producer = bus.producer()
+        relay = Relay(store, producer, world.time, metrics, f"{self.label}-{life}")
+        around = Surroundings(
+            spec.name,
+            site,
+            contract(),
+            bus,
+            batch_store,
+            metrics,
+            relay.wake,
+            f"{self.name}/",
+            str(self.instance),
+        )
+        runners = [world.bugs.runner(reactor, around) for reactor in spec.reactors]
+        parts: dict[str, Any] = {
+            "spec": spec,
+            "settings": SimpleNamespace(site=site, site_name=site, instance=str(self.instance)),
+            "platform": SimpleNamespace(state_dir=_NoFolder()),
+            "site": site,
+            "clock": world.time,
+            "contract": contract(),
+            "metrics": metrics,
+            "bus": bus,
+            "producer": producer,
+            "store": store,
+            "batch_store": batch_store,
+            "relay": relay,
+            "decider": Decider(
+                spec.name,
+                dict(spec.commands),
+                store=store,
+                relay=relay,
+                contract=contract(),
+                clock=world.time,
+            ),
+            "facts": FactLog(spec.name, producer, contract(), world.time, site),
+            "sealer": Sealer(Keys()),
+            "positions": Positions(store, {runner.name: runner.topics for runner in runners}),
+            "runners": runners,
+            "started": START,
+            "version": "0",
+        }
+        # Of the many things that a service has at hand, those that one in a simulated world asks for.
+        return cast(App, SimpleNamespace(**parts))
+
+    def _start(self) -> None:
+        app = self.app
+        self.run(app.decider.run())
+        self.run(app.relay.run())
+        functions = steps_of(app)
+        self.run(StepRunner(app.store, app.clock, app.metrics, functions).run())
+        for runner in app.runners:
+            consumer = app.bus.consumer(f"{self.name}/{runner.name}", str(self.instance))
+            self.consumers[runner] = consumer  # type: ignore[assignment]
+            consumer.subscribe(runner.topics, runner._start_at, runner._lost)
+        if app.spec.on_start:
+            self.run(self._on_start(app.spec.on_start))
+
+    async def _on_start(self, begin: Callable[[App], Awaitable[None]]) -> None:
+        """Where it fails the real process ends, to be started again."""
+        try:
+            await begin(self.app)
+        except Exception as error:  # noqa: BLE001 -- whatever it is, the process cannot start
+            self.world.step(f"{self.label} cannot start: {error!r}")
+            self.dead = True
+
+    def run(self, work: Any) -> asyncio.Task[Any]:
+        return self.loop.create_task(work)
+
+    # -- what the scheduler does with it ----------------------------------------
+
+    @property
+    def paused(self) -> bool:
+        return self.world.time.seconds < self.paused_until
+
+    @property
+    def turnable(self) -> bool:
+        return not self.dead and not self.paused
+
+    def to_fold(self) -> list[BatchRunner]:
+        """Runners that have something to take, and are not in the middle of it."""
+        if self.folding is not None:
+            return []
+        return [r for r in self.app.runners if self.consumers[r].lag or self.consumers[r].unbalanced]
+
+    def fold(self, runner: BatchRunner) -> int:
+        """One turn of a batch runner."""
+        self.folding = runner
+        try:
+            with self.world.acting(self):
+                return runner.turn(self.consumers[runner])
+        except Crash:
+            self.dead = True
+            return 0
+        finally:
+            self.folding = None
+
+    def pump(self, turns: int) -> int:
+        """Some turns of its event loop."""
+        with self.world.acting(self):
+            return self.loop.pump(turns)
+
+    def bury(self) -> None:
+        """End what is left of a dead process: none of it has an effect any more."""
+        self.dead = True
+        for consumer in self.consumers.values():
+            consumer.close()
+        tasks = asyncio.all_tasks(self.loop)
+        for task in tasks:
+            task.cancel()
+        self.loop.pump(1000)
+        for task in tasks:
+            if task.done() and not task.cancelled():
+                task.exception()
+        self.loop.close()
+
+    # -- weather ------------------------------------------------------------------
+
+    def alive(self) -> None:
+        if self.dead:
+            raise Crash(self.label)
+
+    def between(self) -> None:
+        self.alive()
+        self.world.between(self)
+        self.alive()
+
+    def strikes(self, fault: str) -> bool:
+        return self.world.strikes(fault)
+
+    def reached(self, point: str) -> None:
+        """A named point between effect and commit."""
+        self.alive()
+        if self.crash_at is not None and self.crash_at[0] == point:
+            left = self.crash_at[1] - 1
+            self.crash_at = (point, left)
+            if left <= 0:
+                self.world.step(f"{self.label} dies at {point}")
+                self.dead = True
+                raise Crash(self.label)
+        if point.startswith("batch."):
+            self.between()
+
+
+class _NoFolder:
+    """Stands where a folder would; nobody looks into it."""
+
+    def __truediv__(self, name: str) -> _NoFolder:
+        return self

@@ -1,0 +1,169 @@
+"""What truly happens in a simulated world, made from its seed: lots, patients, dispenses, people's minds.
+
+This is the truth that the platform is judged by. It knows nothing of how the
+platform works.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from random import Random
+
+from services.kit.ids import dispense_id, lot_key
+from tests.reliability.sim.process import SITES
+
+PRODUCT = "maker/item/API"
+OVEN = "plant-1/oven-1"
+TAGS = ("Temp", "Load")
+
+
+@dataclass(frozen=True)
+class Root:
+    """A lot that runs in the plant, and the tags that leave their golden run in it."""
+
+    lot: str
+    faulty: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Material:
+    """A record that a lot was made from others."""
+
+    lot: str
+    inputs: tuple[str, ...]
+    record: str
+    late: bool
+
+
+@dataclass(frozen=True)
+class Person:
+    """A patient: what they say of consent, oldest first, and what they answer (None: never)."""
+
+    site: str
+    pseudonym: str
+    consents: tuple[bool, ...]
+    answer: bool | None
+
+
+@dataclass(frozen=True)
+class Given:
+    """A pack that a patient received, and who tells of it.
+
+    `told`: "both", "hospital" (only the site's own record), "pharmacy" (only
+    the pharmacy's), "piecemeal" (the pharmacy learns the patient later).
+    """
+
+    person: Person
+    lot: str
+    order: str
+    told: str
+    twice: bool
+    late: bool
+
+    @property
+    def id(self) -> str:
+        site = "" if self.told == "piecemeal" else self.person.site
+        return dispense_id(site, self.order, self.lot)
+
+
+@dataclass(frozen=True)
+class Story:
+    """A world. `rejected` are the (lot, tag) that quality takes for false alarms;
+    `unfinished` says what stays unexplained for ever, if anything does."""
+
+    seed: int
+    roots: tuple[Root, ...]
+    started: tuple[str, ...]
+    materials: tuple[Material, ...]
+    people: tuple[Person, ...]
+    given: tuple[Given, ...]
+    rejected: frozenset[tuple[str, str]]
+    unfinished: str
+
+    @property
+    def unsigned(self) -> bool:
+        """Does nobody approve corrective actions?"""
+        return self.unfinished == "unsigned"
+
+    @property
+    def finished(self) -> bool:
+        """May every run come to its end?"""
+        return not self.unfinished
+
+    # -- the oracle -----------------------------------------------------------
+
+    def descendants(self, root: str) -> set[str]:
+        """The root and everything made from it, however indirectly."""
+        found: set[str] = set()
+        level = {root}
+        while level:
+            found |= level
+            level = {m.lot for m in self.materials if set(m.inputs) & level} - found
+        return found
+
+    @property
+    def confirmed(self) -> dict[str, list[str]]:
+        """The roots with a deviation that quality confirms, with its tags."""
+        real = {r.lot: [t for t in r.faulty if (r.lot, t) not in self.rejected] for r in self.roots}
+        return {lot: tags for lot, tags in real.items() if tags}
+
+    def exposed(self, root: str) -> set[tuple[str, str, str, str]]:
+        """Every dispense that goes back to the root: site, pseudonym, lot, dispense."""
+        lots = self.descendants(root)
+        return {(g.person.site, g.person.pseudonym, g.lot, g.id) for g in self.given if g.lot in lots}
+
+
+def tell(seed: int) -> Story:
+    """The story of a seed."""
+    rng = Random(f"story/{seed}")
+    # Some worlds cannot end well: something stays unexplained, and must be said to be.
+    unfinished = rng.choice(("", "", "", "", "", "", "pharmacy", "unknown", "unsigned"))
+    roots = tuple(_root(rng, number) for number in range(rng.randint(1, 2)))
+    materials = _materials(rng, [root.lot for root in roots])
+    people = tuple(_person(rng, number, unfinished) for number in range(rng.randint(3, 8)))
+    lots = [root.lot for root in roots] + [m.lot for m in materials] * 3
+    given = tuple(_given(rng, number, people, lots, unfinished) for number in range(rng.randint(5, 16)))
+    first = [(roots[0].lot, roots[0].faulty[0])]
+    doubted = [(r.lot, tag) for r in roots for tag in r.faulty]
+    rejected = frozenset(pair for pair in doubted if pair not in first and rng.random() < 0.3)
+    started = tuple(m.lot for m in materials if rng.random() < 0.2)
+    return Story(seed, roots, started, materials, people, given, rejected, unfinished)
+
+
+def _root(rng: Random, number: int) -> Root:
+    faulty = rng.choice((TAGS[:1], TAGS[1:], TAGS)) if number == 0 else rng.choice(((), TAGS[:1], TAGS))
+    return Root(f"{PRODUCT}/R{number}", faulty)
+
+
+def _materials(rng: Random, roots: list[str]) -> tuple[Material, ...]:
+    """Splits and merges, three levels deep; a lot's inputs may come in records of their own."""
+    made: list[Material] = []
+    above = roots
+    for level in range(rng.randint(2, 3)):
+        below = []
+        for number in range(rng.randint(1, 3)):
+            lot = lot_key("maker", "gtin", "04012345678901", f"L{level}{number}")
+            inputs = tuple(sorted(rng.sample(above, rng.randint(1, min(2, len(above))))))
+            apart = len(inputs) > 1 and rng.random() < 0.5
+            for part in [(one,) for one in inputs] if apart else [inputs]:
+                made.append(Material(lot, part, f"r{len(made)}", rng.random() < 0.2))
+            below.append(lot)
+        above = [*above, *below] if rng.random() < 0.3 else below
+    return tuple(made)
+
+
+def _person(rng: Random, number: int, unfinished: str) -> Person:
+    minds: tuple[tuple[bool, ...], ...] = ((True,), (True,), (True,), (False,), (False, True), (True, False))
+    consents = rng.choice(minds)
+    if unfinished == "unknown" and number == 0:
+        consents = ()
+    answer = rng.choice((True, False, False, None))
+    return Person(rng.choice(SITES), f"P{number}", consents, answer)
+
+
+def _given(rng: Random, number: int, people: tuple[Person, ...], lots: list[str], unfinished: str) -> Given:
+    told = rng.choice(("both", "both", "both", "hospital", "piecemeal"))
+    if unfinished == "pharmacy" and number == 0:
+        told = "pharmacy"
+    person = people[0] if unfinished and number == 0 else rng.choice(people)
+    return Given(person, rng.choice(lots), f"o{number}", told, rng.random() < 0.2, rng.random() < 0.25)
