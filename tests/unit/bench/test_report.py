@@ -67,6 +67,6 @@ def test_stacks_count_a_function_once_a_sample_and_leave_out_idle_threads() -> N
 
 
 def test_what_is_no_benchmark_is_refused_by_name() -> None:
-    with pytest.raises(SystemExit, match="nothing.py is no benchmark"):
+    with pytest.raises(SystemExit, match=r"nothing\.py is no benchmark"):
         files_of(["nothing.py"])
     assert [path.name for path in files_of(["tests/bench/bench_facts.py"])] == ["bench_facts.py"]
