@@ -229,6 +229,7 @@ async def _assemble(spec: ServiceSpec, plan: Plan, ground: Ground) -> App:
         version=_version(),
         readiness=readiness,
         contract_digest=digest_of(contract()),
+        loops=loops,
     )
 
 

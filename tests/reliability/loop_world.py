@@ -34,6 +34,7 @@ from tests.reliability.loop_child import HEARD, Heard
 
 RUNS_TOPIC = "pharmaloop.loops.run.v1"
 PARTITIONS = 6
+FOREVER = {"retention.ms": "-1"}
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 ROOT = Path(__file__).parents[2]
 _SECONDS = 40.0
@@ -130,7 +131,7 @@ class LoopWorld:
         self, policy: str = "compact", partitions: int = PARTITIONS, changelog: dict[str, str] | None = None
     ) -> LoopWorld:
         topics = [
-            NewTopic(self.source, PARTITIONS, 1),
+            NewTopic(self.source, PARTITIONS, 1, config=FOREVER),
             NewTopic(f"{self.source}.dlq", 1, 1),
             NewTopic(self.changelog, partitions, 1, config={"cleanup.policy": policy, **(changelog or {})}),
         ]

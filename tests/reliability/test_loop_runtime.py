@@ -33,7 +33,16 @@ from services.kit.testing.engines import KafkaEngine, free_port, running
 from services.loops.checks import Needs, check
 from services.loops.machine import Machine, MachineFailed
 from tests.reliability import loop_child
-from tests.reliability.loop_world import PARTITIONS, ROOT, RUNS_TOPIC, Child, LoopWorld, loop_world, until
+from tests.reliability.loop_world import (
+    FOREVER,
+    PARTITIONS,
+    ROOT,
+    RUNS_TOPIC,
+    Child,
+    LoopWorld,
+    loop_world,
+    until,
+)
 
 pytestmark = pytest.mark.timeout(180)
 
@@ -244,9 +253,9 @@ async def test_when_faust_stops_on_its_own_the_machine_raises(world: LoopWorld) 
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        ({"policy": "delete"}, "cleanup.policy=delete and needs compact"),
-        ({"policy": "compact,delete"}, "and needs compact"),
-        ({"partitions": PARTITIONS - 1}, "has 5 partitions and needs 6"),
+        ({"policy": "delete"}, "has cleanup.policy=delete and must have cleanup.policy=compact"),
+        ({"policy": "compact,delete"}, "must have cleanup.policy=compact"),
+        ({"partitions": PARTITIONS - 1}, "has 5 partitions and topics.yaml says 6"),
     ],
 )
 async def test_a_changelog_that_would_lose_states_keeps_it_from_starting(
@@ -263,10 +272,10 @@ async def test_a_changelog_that_would_lose_states_keeps_it_from_starting(
 async def test_a_missing_topic_is_named_with_the_remedy(backbone: str, tmp_path: Path) -> None:
     world = LoopWorld(backbone, tmp_path)
     machine = loop_child.machine(backbone, tmp_path, "w1", world.prefix, world.source)
-    with pytest.raises(Integrity, match=r"does not exist: run 'python -m services\.kit\.bus\.migrate'"):
+    with pytest.raises(Retryable, match=r"is missing: run 'python -m services\.kit\.bus\.migrate'"):
         await asyncio.to_thread(check, KafkaSettings(bootstrap_servers=backbone), machine.needs, 0.1)
     nowhere = KafkaSettings(bootstrap_servers="127.0.0.1:9")
-    with pytest.raises(Retryable, match="check KAFKA_BOOTSTRAP_SERVERS"):
+    with pytest.raises(Retryable, match="correct KAFKA_BOOTSTRAP_SERVERS"):
         await asyncio.to_thread(check, nowhere, machine.needs, 0.1)
 
 
@@ -277,7 +286,7 @@ async def test_a_case_topic_that_was_made_anew_stops_the_loop(world: LoopWorld) 
     for made in world.admin.delete_topics([world.source]).values():
         await asyncio.to_thread(made.result, 10)
     await asyncio.to_thread(until, lambda: world.source not in world.admin.list_topics().topics, "it is gone")
-    for made in world.admin.create_topics([NewTopic(world.source, PARTITIONS, 1)]).values():
+    for made in world.admin.create_topics([NewTopic(world.source, PARTITIONS, 1, config=FOREVER)]).values():
         await asyncio.to_thread(made.result, 10)
     async with machine_in(world) as machine:
         await eventually(lambda: machine.status.state == "failed", "it stops")
@@ -382,7 +391,7 @@ def test_a_worker_without_its_rights_does_not_start(broker: Broker, tmp_path: Pa
     said = f"no right to describe topic {world.changelog}: grant this service's principal DESCRIBE"
     assert said in _refusal(kafka, needs)
     _grant(world, "User:ANONYMOUS", AclOperation.READ)
-    said = f"no right to read the settings of topic {world.changelog}: grant DESCRIBE_CONFIGS"
+    said = f"no right to DESCRIBE_CONFIGS and WRITE topic {world.changelog}"
     until(lambda: said in _refusal(kafka, needs), said)
     _grant(world, "User:ANONYMOUS", AclOperation.DESCRIBE_CONFIGS)
     said = f"no right to WRITE topic {world.changelog}"

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from services.kit.app import Running
+from services.kit.metrics import Metrics
+from services.kit.readiness import Readiness
 from services.kit.runners.batch import RunnerState
 from services.loops.machine import CommitWatch
 
@@ -39,27 +38,19 @@ def test_a_loop_that_has_nothing_to_do_does_not_stall() -> None:
 
 
 @pytest.mark.parametrize("state", ["starting", "recovering", "waiting", "failed", "stopped"])
-async def test_a_service_is_ready_only_while_its_loop_turns(state: str) -> None:
-    told: list[bool] = []
-    heard = asyncio.Event()
-
-    async def set_serving(ready: bool) -> None:
-        told.append(ready)
-        heard.set()
-
-    loop = SimpleNamespace(status=RunnerState("loops.safety", "running"))
-    running: Any = Running.__new__(Running)
-    running._app = SimpleNamespace(watched=[loop], ready=False)
-    running._worker, running._server = True, SimpleNamespace(set_serving=set_serving)
-    watching = asyncio.ensure_future(running._watch_health())
-    try:
-        for now, ready in (("running", True), (state, False), ("running", True)):
-            loop.status.state = now
-            await asyncio.wait_for(heard.wait(), 10)
-            heard.clear()
-            assert told[-1] is ready
-    finally:
-        watching.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await watching
-    assert told == [True, False, True]
+def test_a_service_is_ready_only_while_its_loop_turns(state: str) -> None:
+    loop: Any = SimpleNamespace(name="loops.safety", status=RunnerState("loops.safety", "running"))
+    fine: Any = SimpleNamespace(trouble=lambda: "")
+    readiness = Readiness(
+        metrics=Metrics("loops"),
+        backbone=fine,
+        database=fine,
+        presence=fine,
+        producer=fine,
+        heartbeat=fine,
+        runners=lambda: [loop],
+    )
+    assert readiness.reasons() == []
+    loop.status.state, loop.status.detail = state, "why"
+    assert readiness.reasons() == [f"loops.safety: {state} (why)"]
+    assert set(readiness.ages()) == {"loops.safety"}, "its turning is part of the heartbeat"
