@@ -45,6 +45,7 @@ from services.kit.runners.decider import ANSWERS, Command, Decider
 from services.kit.runners.letters import LETTERS
 from services.kit.runners.makings import Makings
 from services.kit.runners.notes import NOTES
+from services.kit.runners.protocol import Runner
 from services.kit.runners.reactor import Reactor
 from services.kit.runners.step import StepFunction, StepRunner
 from services.kit.sealing import LocalKeys, Sealer
@@ -82,7 +83,8 @@ class ServiceSpec:
 
     `servicer` adds its gRPC servicer to the server; `rpc_names` are the full
     names of the gRPC services, for reflection; `on_start` runs once, after
-    the runners have started; `background` runs beside everything.
+    the runners have started; `background` runs beside the runners until it is
+    cancelled, and the service stops when it fails.
     """
 
     name: str
@@ -126,6 +128,12 @@ class App:
     own: OwnLog
     restored: Restored | None
     ready: bool = False
+    loops: list[Runner] = field(default_factory=list)
+
+    @property
+    def watched(self) -> list[Runner]:
+        """Everything that takes records."""
+        return [*self.runners, *self.loops]
 
     @property
     def runners(self) -> list[BatchRunner]:
@@ -196,6 +204,7 @@ async def _assemble(spec: ServiceSpec, plan: Plan, ground: Ground) -> App:
     )
     makings = Makings(spec.reactors, around, store, works=plan.consumes)
     topics = {runner.name: runner.topics for runner in makings.runners}
+    loops: list[Runner] = []
     readiness = Readiness(
         metrics=metrics,
         backbone=ground.backbone,
@@ -203,7 +212,7 @@ async def _assemble(spec: ServiceSpec, plan: Plan, ground: Ground) -> App:
         presence=ground.presence,
         producer=producer,
         heartbeat=ground.heartbeat,
-        runners=lambda: makings.runners if plan.consumes else (),
+        runners=lambda: [*makings.runners, *loops] if plan.consumes else [],
     )
     return App(
         spec=spec,
@@ -238,6 +247,7 @@ async def _assemble(spec: ServiceSpec, plan: Plan, ground: Ground) -> App:
         contract_digest=digest_of(contract()),
         own=own,
         restored=restored,
+        loops=loops,
     )
 
 
@@ -284,7 +294,7 @@ class Running:
         names = [*app.spec.rpc_names, *_OF_EVERY_SERVICE]
         port = self.port = await self._server.start(names)
         metrics_port = self._serve_metrics()
-        if app.spec.background:
+        if app.spec.background and self._worker:
             self._spawn(app.spec.background(app), "background")
         if app.spec.on_start:
             await app.spec.on_start(app)

@@ -135,6 +135,19 @@ STAGE_SECONDS = Metric(
 LOOP_RUNS = Metric(
     "pharmaloop_loop_runs_total", "counter", ("loop", "outcome"), "Runs that ended, by outcome."
 )
+LOOP_COMMIT_STALLED = Metric(
+    "pharmaloop_loop_commit_stalled_seconds",
+    "gauge",
+    ("service", "runner"),
+    "Wall seconds since a loop's committed offset last advanced while it took records; 0 while it advances. "
+    "Above 60: its commits hang; nothing is lost, but a restart takes all of it again: restart it now.",
+)
+LOOP_COMMITTED = Metric(
+    "pharmaloop_loop_committed_records",
+    "gauge",
+    ("service", "runner"),
+    "Committed offsets of a loop's partitions, summed; flat while records_total rises: commits hang.",
+)
 
 CATALOGUE: tuple[Metric, ...] = tuple(
     value for value in list(globals().values()) if isinstance(value, Metric)

@@ -20,7 +20,7 @@ from services.kit.errors import PharmaLoopError
 from services.kit.log import get_logger
 from services.kit.metrics import CLOCK_SKEW, READY, TROUBLE, Metrics
 from services.kit.presence import BEAT_SECONDS, Presence, Usurped
-from services.kit.runners.batch import BatchRunner
+from services.kit.runners.protocol import Runner
 from services.kit.startup.backbone import BackboneProbe
 from services.kit.startup.database import DatabaseProbe
 
@@ -40,7 +40,7 @@ class Readiness:
     presence: Presence
     producer: WatchedProducer
     heartbeat: Heartbeat
-    runners: Callable[[], Sequence[BatchRunner]] = tuple
+    runners: Callable[[], Sequence[Runner]] = tuple
     started: float = field(default_factory=time.monotonic)
     waits: dict[str, str] = field(default_factory=dict)
     _found: dict[str, str] = field(default_factory=dict)

@@ -1,40 +1,60 @@
-"""The safety machine on faust: one case topic, one table, effects with fixed ids.
+"""Runs the safety machine on faust and says how it fares.
 
-At least once, no concurrency, static membership, raw bytes decoded here. The
-table holds absolute states; a repeated event changes nothing and sends its
-effects again. The domain machine and the kit's loop protocol are pure; this
-module only moves bytes.
+One case topic, one table, effects with fixed ids. The domain machine and the
+kit's loop protocol are pure, the order of writes is the kit's loop driver,
+faust itself is in `engine`; here they are put together, watched and measured.
+A machine that cannot go on stops taking records, acknowledges nothing, and
+says why in its status; it must never look alive when it is not.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import time
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import faust
-from faust.types import ProcessingGuarantee
-
-from services.kit import points
-from services.kit.bus.protocol import Record
-from services.kit.contracts import contract
-from services.kit.envelope import Event, from_record, headers_of
-from services.kit.errors import Poison
+from services.kit.bus.kafka import KafkaBus
+from services.kit.bus.protocol import Partition, Record
+from services.kit.clock import wall_now
+from services.kit.contracts import contract, event_type
+from services.kit.envelope import Event
+from services.kit.errors import PharmaLoopError, Retryable
 from services.kit.ids import derived_id
 from services.kit.log import get_logger
-from services.kit.metrics import LOOP_RUNS, STAGE_SECONDS, Metrics
-from services.kit.runners.loop import Effect, Loop
+from services.kit.metrics import (
+    DEAD_LETTERS,
+    LOOP_COMMIT_STALLED,
+    LOOP_COMMITTED,
+    LOOP_RUNS,
+    RUNNER_AGE,
+    RUNNER_LAG,
+    RUNNER_RECORDS,
+    RUNNER_UP,
+    STAGE_SECONDS,
+    Metrics,
+)
+from services.kit.runners.batch import RunnerState
+from services.kit.runners.limit import DeadLetterLimit
+from services.kit.runners.loop import Effect, Loop, Turn
+from services.kit.runners.loop_driver import LoopDriver
 from services.kit.settings import KafkaSettings
-from services.loops.broker import credentials
+from services.loops.checks import Needs, check
 from services.loops.domain import safety
 from services.loops.domain.runs import stage_seconds
-from services.loops.handlers import CASE_TOPIC
+from services.loops.engine import APP_ID, Engine
+from services.loops.handlers import CASE_TOPIC, DEADLINE_EVENTS, PROJECTION
 
 _log = get_logger("loops.machine")
-APP_ID = "pharmaloop-loops"
-TABLE = "safety-cases"
-_PARTITIONS = 6
+_LOOK_SECONDS = 0.1
+_TELL_SECONDS = 2.0
+
+
+class MachineFailed(PharmaLoopError):
+    """faust stopped on its own; the process ends, so that it is started again."""
 
 
 def _run_id(trigger: str) -> str:
@@ -50,132 +70,210 @@ def _react(case: safety.Case | None, event: Event) -> tuple[safety.Case, list[Ef
 SAFETY: Loop[safety.Case] = Loop("safety", safety.Case, _react)
 
 
-def _record(message: Any) -> Record:
-    headers = message.headers or ()
-    pairs = headers.items() if isinstance(headers, dict) else headers
-    return Record(
-        message.topic,
-        message.partition,
-        message.offset,
-        message.key,
-        message.value,
-        tuple((str(name), bytes(value or b"")) for name, value in pairs),
-        int((message.timestamp or 0) * 1000),
-    )
+@dataclass
+class CommitWatch:
+    """Sees commits that hang: the committed offset is flat while records are taken."""
+
+    _committed: int = -1
+    _taken: int = 0
+    _since: float | None = field(default=None)
+
+    def stalled(self, now: float, committed: int, taken: int) -> float:
+        """Seconds since the commit last advanced, if records were taken since; else 0."""
+        if committed != self._committed:
+            self._committed, self._taken, self._since = committed, taken, None
+        elif taken > self._taken and self._since is None:
+            self._since = now
+        return 0.0 if self._since is None else now - self._since
 
 
 class Machine:
-    """Runs the loop in the service's own event loop."""
+    """Runs a loop in the service's own event loop, on a case topic."""
+
+    #: A loop's table is never made anew beside the live one.
+    generation = 1
 
     def __init__(
-        self, kafka: KafkaSettings, data_dir: Path, instance: str, prefix: str, metrics: Metrics
+        self,
+        kafka: KafkaSettings,
+        data_dir: Path,
+        instance: str,
+        prefix: str,
+        metrics: Metrics,
+        *,
+        loop: Loop[Any] = SAFETY,
+        source: str = CASE_TOPIC,
+        limit: DeadLetterLimit | None = None,
     ) -> None:
+        self.name = f"loops.{loop.name}"
+        self.status = RunnerState(self.name)
+        self._loop = loop.name
+        self._source = source
+        self._kafka = kafka
         self._metrics = metrics
-        self.app = _faust_app(kafka, data_dir, instance, prefix)
-        self._table = self.app.Table(TABLE, partitions=_PARTITIONS, key_type=bytes, value_type=bytes)
-        self._source = self.app.topic(CASE_TOPIC, key_type=bytes, value_type=bytes, value_serializer="raw")
-        self.app.agent(self._source, name="safety")(self._consume)
+        self._log = KafkaBus(kafka, self.name).log()
+        self._partitions = next(t.partitions for t in contract().topics if t.name == CASE_TOPIC)
+        self._group = prefix + APP_ID
+        self._failure = ""
+        self._trouble = ""
+        self._ends: dict[Partition, int] = {}
+        self._commits = CommitWatch()
+        self._engine = Engine(
+            kafka,
+            data_dir,
+            instance,
+            prefix,
+            source=source,
+            table=f"{loop.name}-cases",
+            partitions=self._partitions,
+            on_trouble=self._has_trouble,
+        )
+        self.app = self._engine.app
+        self._driver: LoopDriver[Any] = LoopDriver(loop, self.name, self._engine, self._taken, limit)
+        self._engine.consume(loop.name, self._take)
+        self._engine.on_assignment(self._driver.revoked, self._driver.assigned)
 
-    async def _consume(self, stream: Any) -> None:
-        async for item in stream.events():
-            await self._take(item.message)
+    @property
+    def needs(self) -> Needs:
+        """What it needs of Kafka."""
+        events = [event_type(cls) for cls in {*PROJECTION, *DEADLINE_EVENTS}]
+        outputs = (*contract().names_for(events), f"{self._source}.dlq")
+        return Needs(self._source, self._engine.changelog, self._partitions, outputs, self._group)
 
-    async def _take(self, message: Any) -> None:
-        """One record of the case topic: never raises, so that nothing is acknowledged unseen."""
-        record = _record(message)
+    def positions(self) -> dict[Partition, int]:
+        """The offset it takes next, by partition."""
+        tracks = self._driver.tracks.items()
+        return {Partition(self._source, number): track.next for number, track in tracks if track.known}
+
+    # -- records ----------------------------------------------------------
+
+    async def _take(self, record: Record) -> None:
+        """One record. What must not be passed over blocks here, for what returns is acknowledged."""
         try:
-            event = from_record(contract(), record)
-            key = record.key or b""
-            held = self._table.get(key)
-            before = SAFETY.load(held) if held else None
-            case, effects = SAFETY.step(before, event)
-            if before is None or case is not before:
-                self._table[key] = SAFETY.dump(case)
-                self._measure(effects)
+            await self._driver.take(record)
         except Exception as error:  # noqa: BLE001 -- faust acknowledges what raises
-            await self._dead_letter(record, error)
-            return
-        points.reached("loop.stored")
-        for effect in effects:
-            await self._send(effect)
-        points.reached("loop.sent")
+            await self._block(f"{record.topic}/{record.partition}/{record.offset}: {error}", error)
 
-    async def _send(self, event: Event) -> None:
-        topic, _ = contract().route(event.message)
-        await self._publish(
-            topic, event.key.encode(), event.message.SerializeToString(), list(headers_of(event))
-        )
+    async def _block(self, reason: str, error: Exception) -> None:
+        self._failure = self._failure or reason
+        self._tell_state()
+        _log.error("loop stopped", runner=self.name, reason=reason, exc_info=error)
+        await asyncio.Event().wait()
 
-    async def _publish(self, topic: str, key: bytes, value: bytes, headers: list[tuple[str, bytes]]) -> None:
-        """Send and wait for the broker; while it does not answer, the case waits too."""
-        while True:
-            try:
-                sent = await self.app.producer.send_and_wait(topic, key, value, None, None, headers)
-                assert sent is not None
-                return
-            except Exception as error:  # noqa: BLE001 -- an effect is never given up
-                _log.warning("effect not sent, trying again", topic=topic, error=repr(error))
-                await asyncio.sleep(0.5)
+    def _taken(self, record: Record, turn: Turn[Any]) -> None:
+        """Counts and stage times, once for what really changed."""
+        self.status.records += 1
+        self._metrics.add(RUNNER_RECORDS, runner=self.name)
+        age = wall_now().timestamp() - record.timestamp_ms / 1000
+        self._metrics.observe(RUNNER_AGE, max(0.0, age), runner=self.name)
+        if turn.letter is not None:
+            self.status.dead_letters += 1
+            self._metrics.add(DEAD_LETTERS, runner=self.name, reason=turn.reason)
+            where = {"partition": record.partition, "offset": record.offset}
+            _log.error("case record dead-lettered", reason=turn.reason, **where)
+        if turn.fresh:
+            self._measure(turn.effects)
 
-    async def _dead_letter(self, record: Record, error: Exception) -> None:
-        reason = error.reason if isinstance(error, Poison) else "HANDLER_FAILED"
-        _log.error(
-            "case record dead-lettered", reason=reason, partition=record.partition, offset=record.offset
-        )
-        why = {"dlq_reason": reason, "dlq_description": str(error), "dlq_runner": "loops.safety"}
-        headers = [*record.headers, *((name, value.encode()) for name, value in why.items())]
-        await self._publish(f"{record.topic}.dlq", record.key or b"", record.value or b"", headers)
-
-    def _measure(self, effects: list[Event]) -> None:
-        """Stage times and endings, counted when a case really changed."""
+    def _measure(self, effects: tuple[Event, ...]) -> None:
         for effect in effects:
             message: Any = effect.message
             if effect.type.endswith(".StageCompleted"):
                 self._metrics.observe(
-                    STAGE_SECONDS, stage_seconds(message), loop="safety", stage=message.stage
+                    STAGE_SECONDS, stage_seconds(message), loop=self._loop, stage=message.stage
                 )
             elif effect.type.endswith(".LoopClosed"):
-                self._metrics.add(LOOP_RUNS, loop="safety", outcome="closed")
+                self._metrics.add(LOOP_RUNS, loop=self._loop, outcome="closed")
 
-    async def run(self, on_ready: Callable[[], None]) -> None:
-        """Run until cancelled; `on_ready` is called once the table is recovered."""
-        await self.app.start()
+    # -- running ----------------------------------------------------------
+
+    async def run(self, on_ready: Callable[[], None] = lambda: None) -> None:
+        """Run until cancelled; `on_ready` is called once the first records can be taken.
+
+        Raises when Kafka is not as it must be, and MachineFailed when faust stops on its own.
+        """
+        await asyncio.to_thread(check, self._kafka, self.needs)
+        watching = asyncio.create_task(self._watch(on_ready))
         try:
-            await self._recovered()
-            on_ready()
-            await self.app.wait_until_stopped()
+            await self.app.start()
+            stopped = asyncio.ensure_future(self.app.wait_until_stopped())
+            await asyncio.wait({stopped, watching}, return_when=asyncio.FIRST_COMPLETED)
+            stopped.cancel()
+            if watching.done():
+                watching.result()
+            raise MachineFailed("the stream worker stopped on its own") from self._engine.crash_reason()
+        except Exception as error:
+            self._failure = self._failure or repr(error.__cause__ or error)
+            raise
         finally:
+            watching.cancel()
+            with contextlib.suppress(asyncio.CancelledError, Exception):
+                await watching
+            self._tell_state(stopped=True)
             await self.app.stop()
 
-    async def _recovered(self) -> None:
-        while self.app.rebalancing or not self.app.tables.recovery.completed.is_set():
-            await asyncio.sleep(0.05)
+    async def _watch(self, on_ready: Callable[[], None]) -> None:
+        """Settles what came, mends what was passed over, tells how it fares."""
+        told, ready = 0.0, False
+        while True:
+            self.status.beat = time.monotonic()
+            if self._engine.turning() and not self._failure:
+                await self._settle()
+                if not ready and self.status.state == "running":
+                    ready = True
+                    on_ready()
+            self._tell_state()
+            if time.monotonic() - told > _TELL_SECONDS:
+                told = time.monotonic()
+                await self._mend()
+                await self._tell_lag()
+            await asyncio.sleep(_LOOK_SECONDS)
 
+    async def _settle(self) -> None:
+        for partition, track in self._driver.tracks.items():
+            if not track.known:
+                try:
+                    await self._driver.settle(partition)
+                except PharmaLoopError as error:
+                    self._failure = self._failure or str(error)
+                    _log.error("loop stopped", runner=self.name, reason=self._failure)
 
-def _faust_app(kafka: KafkaSettings, data_dir: Path, instance: str, prefix: str) -> Any:
-    """The one place that says how faust connects and runs."""
-    data_dir.mkdir(parents=True, exist_ok=True)
-    brokers = [f"kafka://{host.strip()}" for host in kafka.bootstrap_servers.split(",")]
-    return faust.App(
-        prefix + APP_ID,
-        broker=brokers,
-        broker_credentials=credentials(kafka),
-        store="rocksdb://?driver=rocksdict",
-        datadir=str(data_dir),
-        processing_guarantee=ProcessingGuarantee.AT_LEAST_ONCE,
-        broker_commit_interval=0.5,
-        broker_session_timeout=10.0,
-        broker_heartbeat_interval=3.0,
-        broker_max_poll_interval=300.0,
-        consumer_auto_offset_reset="earliest",
-        consumer_group_instance_id=f"{prefix}{APP_ID}-{instance}",
-        topic_disable_leader=True,
-        topic_allow_declare=False,
-        table_standby_replicas=0,
-        producer_acks=-1,
-        producer_compression_type="lz4",
-        stream_wait_empty=False,
-        web_enabled=False,
-        loop=asyncio.get_running_loop(),
-        logging_config=None,
-    )
+    async def _mend(self) -> None:
+        if self._engine.turning():
+            for partition, offset in self._engine.acknowledged().items():
+                with contextlib.suppress(Retryable):
+                    await self._driver.mend(partition, offset)
+
+    # -- telling ----------------------------------------------------------
+
+    def _has_trouble(self, trouble: str) -> None:
+        if trouble != self._trouble:
+            self._trouble = trouble
+            self._tell_state()
+
+    def _tell_state(self, stopped: bool = False) -> None:
+        if self._failure:
+            state, detail = "failed", self._failure
+        elif stopped:
+            state, detail = "stopped", ""
+        elif self._trouble:
+            state, detail = "waiting", self._trouble
+        elif self._engine.turning() and all(track.known for track in self._driver.tracks.values()):
+            state, detail = "running", ""
+        else:
+            state, detail = "recovering", "reading its table, or between two assignments"
+        self.status.state, self.status.detail = state, detail
+        self._metrics.set(RUNNER_UP, float(state == "running"), runner=self.name)
+
+    async def _tell_lag(self) -> None:
+        committed = sum(self._engine.acknowledged().values())
+        stalled = self._commits.stalled(time.monotonic(), committed, self.status.records)
+        self._metrics.set(LOOP_COMMITTED, committed, runner=self.name)
+        self._metrics.set(LOOP_COMMIT_STALLED, stalled, runner=self.name)
+        self.status.parked = self._driver.parked
+        try:
+            ends = await asyncio.to_thread(self._log.ends, [self._source])
+        except Retryable:
+            return
+        mine = self.positions()
+        self.status.lag = sum(max(0, ends[p] - mine[p]) for p in mine if p in ends)
+        self._metrics.set(RUNNER_LAG, self.status.lag, runner=self.name)

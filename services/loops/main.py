@@ -35,7 +35,8 @@ def _steps(app: App) -> Mapping[str, StepFunction]:
 async def _run_machine(app: App) -> None:
     folder = app.platform.state_dir / "loops" / app.settings.instance
     machine = Machine(app.kafka, folder, app.settings.instance, app.platform.group_prefix, app.metrics)
-    await machine.run(lambda: None)
+    app.loops.append(machine)
+    await machine.run()
 
 
 SPEC = ServiceSpec(

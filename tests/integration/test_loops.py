@@ -11,6 +11,8 @@ import pytest
 from google.protobuf.message import Message
 
 from pharmaloop.clinical.v1 import events_pb2 as clinical
+from pharmaloop.common.v1 import service_pb2 as common
+from pharmaloop.common.v1 import service_pb2_grpc as common_grpc
 from pharmaloop.loops.v1 import service_pb2 as api
 from pharmaloop.loops.v1 import service_pb2_grpc as api_grpc
 from pharmaloop.production.v1 import events_pb2 as production
@@ -20,6 +22,7 @@ from services.kit.app import App
 from services.kit.contracts import contract
 from services.kit.envelope import Event, to_record
 from services.kit.testing.service import running_service
+from services.loops.handlers import CASE_TOPIC
 from services.loops.main import SPEC
 
 SITE = "hospital-a"
@@ -106,3 +109,8 @@ async def test_a_safety_run_goes_through_every_stage(backbone: str, mongo: str, 
         whole = closed.stages[-1].ended.ToDatetime() - closed.began.ToDatetime()
         assert closed.seconds == pytest.approx(whole.total_seconds(), abs=1e-3)
         assert (closed.closed.members, closed.closed.patients, closed.closed.answered) == (2, 2, 1)
+        status = await common_grpc.StatusServiceStub(channel).GetStatus(common.GetStatusRequest(), timeout=5)
+        (machine,) = [runner for runner in status.runners if runner.name == "loops.safety"]
+        assert (status.health, machine.state, machine.dead_letters) == ("serving", "running", 0)
+        assert machine.records >= 10, "it took the case's events"
+        assert sum(p.topic == CASE_TOPIC for p in status.positions.positions) > 0

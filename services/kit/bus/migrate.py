@@ -32,7 +32,11 @@ _ROUNDS = 25
 def changelogs(contract: Contract, kafka: KafkaSettings, prefix: str = "") -> Iterator[NewTopic]:
     """The compacted topics of the loop processors' tables; `prefix` is for tests."""
     partitions = {topic.name: topic.partitions for topic in contract.topics}
-    config = {"cleanup.policy": "compact", "min.insync.replicas": str(kafka.min_insync_replicas)}
+    config = {
+        "cleanup.policy": "compact",
+        "min.insync.replicas": str(kafka.min_insync_replicas),
+        "max.message.bytes": str(LARGEST_RECORD_BYTES),
+    }
     for log in contract.changelogs:
         yield NewTopic(prefix + log.name, partitions[log.source], kafka.replication_factor, config=config)
 

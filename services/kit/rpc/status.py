@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from services.kit.app import App
-    from services.kit.runners.batch import BatchRunner
+    from services.kit.runners.protocol import Runner
 
 _PAGE_KB = 4
 _OUTBOX_SECONDS = 1.0
@@ -37,7 +37,7 @@ def timestamp(moment: datetime) -> Timestamp:
     return stamp
 
 
-def _runner(runner: BatchRunner) -> api.RunnerStatus:
+def _runner(runner: Runner) -> api.RunnerStatus:
     status = runner.status
     return api.RunnerStatus(
         name=status.name,
@@ -48,7 +48,7 @@ def _runner(runner: BatchRunner) -> api.RunnerStatus:
         parked_keys=status.parked,
         detail=status.detail,
         waiting_sources=status.waiting,
-        generation=runner.making.generation,
+        generation=runner.generation,
     )
 
 
@@ -61,7 +61,7 @@ class StatusServicer(api_grpc.StatusServiceServicer):
         app = self._app
         places = [
             Position(partition.topic, partition.number, offset - 1)
-            for runner in app.runners
+            for runner in app.watched
             for partition, offset in runner.positions().items()
             if offset
         ]
@@ -72,7 +72,7 @@ class StatusServicer(api_grpc.StatusServiceServicer):
             memory_mb=memory_mb(),
             started=timestamp(app.started),
             platform_time=timestamp(app.clock.now()),
-            runners=[_runner(runner) for runner in app.runners],
+            runners=[_runner(runner) for runner in app.watched],
             positions=vector(places),
             outbox_waiting=await self._outbox_waiting(),
             not_ready=app.readiness.reasons(),

@@ -127,6 +127,10 @@ class BatchRunner:
     def topics(self) -> tuple[str, ...]:
         return self._topics
 
+    @property
+    def generation(self) -> int:
+        return self.making.generation
+
     def start(self) -> None:
         self._thread.start()
 

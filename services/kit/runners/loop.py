@@ -1,28 +1,47 @@
 """The loop protocol, pure: a state machine on the events of one case topic.
 
 A machine's state is absolute, never a count of deliveries. The envelope here
-keeps which source versions a case has seen, and the effects of its latest
-events: a repeated event changes nothing, and its effects go out again with
-the same ids (an effect may have been lost between the table and the log).
-The faust driver in `loops` and the in-memory one below run the same code.
+keeps which source versions a case has seen, which sources are parked behind a
+dead letter, and the effects of its latest event: a repeated event changes
+nothing, and if it is the latest its effects go out again with the same ids.
+
+Why the latest is enough: the driver (`loop_driver`) stores a case, waits until
+the table's change is in the log, and waits for the log to take each effect,
+before it takes the next event of the partition. So when a case holds a later
+event, every effect of the earlier ones is in the log; and only the latest
+event of a partition can be in doubt.
+
+This module must never do I/O, ask a clock, or raise for a bad record.
 """
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Generic, TypeVar
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Any, Generic, TypeVar
 
 import msgspec
 from google.protobuf.message import Message
 
-from services.kit.contracts import contract, event_type
-from services.kit.envelope import Event
+from services.kit.bus.protocol import Outgoing, Record
+from services.kit.contracts import Contract, contract, event_type
+from services.kit.envelope import Event, from_record
+from services.kit.errors import Integrity, Poison, Rejected
 from services.kit.ids import effect_id
+from services.kit.log import get_logger
+from services.kit.runners.letters import why
+from services.kit.runners.limit import PARKED_REASON
 
+_log = get_logger("kit.loop")
 S = TypeVar("S")
-#: How many of the latest events keep their effects for a repeat.
-_REMEMBERED = 256
+#: Marks of a record that a person publishes again: process it although its source is parked,
+#: and end the parking when it succeeded.
+REDRIVE, UNPARK = "pl_redrive", "pl_unpark"
+#: A stored case: this byte, the offset of its latest record, its parked sources, then msgpack.
+_FORMAT = b"\x02"
+_HEAD = struct.Struct(">cqi")
 
 
 @dataclass(frozen=True)
@@ -45,17 +64,56 @@ class Sent:
 
 
 @dataclass(frozen=True)
-class Case(Generic[S]):
-    """What the table holds for a case."""
+class Latest:
+    """The latest event of a case: all that its effects are built from again."""
 
-    state: S
+    id: str
+    time: str
+    case: str
+    trace: str
+    sent: tuple[Sent, ...] = ()
+
+
+@dataclass(frozen=True)
+class Case(Generic[S]):
+    """What the table holds for a case.
+
+    `state` is None while nothing but dead letters came. `parked` says for a
+    source which record its dead letters begin with. `at` is the offset of the
+    latest record that the case has taken in, of whatever kind.
+    """
+
+    state: S | None
     seen: dict[str, int] = field(default_factory=dict)
-    recent: dict[str, tuple[Sent, ...]] = field(default_factory=dict)
+    latest: Latest | None = None
+    parked: dict[str, str] = field(default_factory=dict)
+    at: int = -1
+
+
+@dataclass(frozen=True)
+class Turn(Generic[S]):
+    """What one record does: a dead letter to send first, the case to store, effects to send then."""
+
+    case: Case[S]
+    effects: tuple[Event, ...] = ()
+    letter: Outgoing | None = None
+    reason: str = ""
+    fresh: bool = False
 
 
 def source_of(event: Event) -> str:
     """Identity under which an event's version counts."""
     return f"{event.source}|{event.subject}"
+
+
+def source_in(record: Record) -> str:
+    """The same identity, read from a record that may be broken; empty when it does not say."""
+    headers = dict(record.headers)
+    try:
+        source = headers.get("ce_source", b"").decode()
+        return f"{source}|{headers.get('ce_subject', b'').decode()}" if source else ""
+    except UnicodeDecodeError:
+        return ""
 
 
 @dataclass(frozen=True)
@@ -66,53 +124,181 @@ class Loop(Generic[S]):
     state: type[S]
     react: Callable[[S | None, Event], tuple[S, list[Effect]]]
 
+    # -- one event --------------------------------------------------------
+
     def step(self, case: Case[S] | None, event: Event) -> tuple[Case[S], list[Event]]:
-        """The case after the event, and the events to send."""
-        source = source_of(event)
-        if case is not None and event.seq is not None and case.seen.get(source, 0) >= event.seq:
-            return case, [_again(self.name, sent, event) for sent in case.recent.get(event.id, ())]
-        state, effects = self.react(case.state if case else None, event)
-        seen = dict(case.seen) if case else {}
-        recent = dict(case.recent) if case else {}
-        if event.seq is not None:
-            seen[source] = event.seq
-        recent[event.id] = tuple(_sent(effect) for effect in effects)
-        for old in list(recent)[: max(0, len(recent) - _REMEMBERED)]:
-            del recent[old]
-        out = [_again(self.name, sent, event) for sent in recent[event.id]]
-        return Case(state, seen, recent), out
+        """The case after the event, and the events to send. Poison for one that has no version."""
+        case = Case(None) if case is None else case
+        source, seq = source_of(event), _version(event)
+        if case.seen.get(source, 0) >= seq:
+            latest = case.latest
+            return case, self.due(case) if latest is not None and latest.id == event.id else []
+        state, effects = self.react(case.state, event)
+        sent = tuple(_sent(effect) for effect in effects)
+        latest = Latest(event.id, event.time.isoformat(), event.case, event.trace, sent)
+        after = replace(case, state=state, seen={**case.seen, source: seq}, latest=latest)
+        return after, self.due(after)
+
+    def due(self, case: Case[S]) -> list[Event]:
+        """The effects of the case's latest event, each as it was, with the same id."""
+        if case.latest is None:
+            return []
+        return [_event(self.name, sent, case.latest) for sent in case.latest.sent]
+
+    # -- one record -------------------------------------------------------
+
+    def take(self, runner: str, case: Case[S] | None, record: Record) -> Turn[S]:
+        """What a record of the case topic does. Only Integrity is raised."""
+        before = Case(None) if case is None else case
+        try:
+            event = _decoded(contract(), record)
+            known = before.seen.get(source_of(event), 0) >= _version(event)
+            if not known:
+                _refuse_parked(before, record)
+            after, effects = self.step(before, event)
+        except Integrity:
+            raise
+        except Exception as error:  # noqa: BLE001 -- a record that cannot be processed is a dead letter
+            return self._buried(runner, before, record, _poison(error, record))
+        if marked(record, REDRIVE) and marked(record, UNPARK) and source_of(event) in after.parked:
+            after = _unparked(after, source_of(event))
+        if record.offset > after.at:
+            after = replace(after, at=record.offset)
+        return Turn(after, tuple(effects), fresh=not known)
+
+    def _buried(self, runner: str, case: Case[S], record: Record, error: Poison) -> Turn[S]:
+        if record.offset <= case.at:
+            return Turn(case)  # its letter was sent when it came first
+        source, where = source_in(record), f"{record.topic}/{record.partition}/{record.offset}"
+        parked = {**case.parked, source: case.parked.get(source, where)} if source else case.parked
+        after = replace(case, parked=parked, at=record.offset)
+        return Turn(after, (), letter(runner, record, error), error.reason)
+
+    # -- bytes ------------------------------------------------------------
 
     def dump(self, case: Case[S]) -> bytes:
         """The case as bytes, for the table."""
+        latest = case.latest
         plain = {
             "state": msgspec.to_builtins(case.state, builtin_types=(bytes,)),
             "seen": case.seen,
-            "recent": {
-                id: [[s.type, s.body, s.run, s.seq] for s in sent] for id, sent in case.recent.items() if sent
-            },
+            "parked": case.parked,
+            "latest": None
+            if latest is None
+            else [
+                latest.id,
+                latest.time,
+                latest.case,
+                latest.trace,
+                [[s.type, s.body, s.run, s.seq] for s in latest.sent],
+            ],
         }
-        return msgspec.msgpack.encode(plain)
+        return _HEAD.pack(_FORMAT, case.at, len(case.parked)) + msgspec.msgpack.encode(plain)
 
     def load(self, raw: bytes) -> Case[S]:
-        plain = msgspec.msgpack.decode(raw)
-        state = msgspec.convert(plain["state"], self.state, builtin_types=(bytes,))
-        recent = {id: tuple(Sent(*sent) for sent in items) for id, items in plain["recent"].items()}
-        return Case(state, plain["seen"], recent)
+        """The case of a table's value; Integrity when it is none of ours."""
+        try:
+            return self._load(raw)
+        except (msgspec.DecodeError, msgspec.ValidationError, KeyError, TypeError, ValueError) as error:
+            raise Integrity(
+                f"the table of loop {self.name} holds a case that this version cannot read: {error!r}; "
+                "run the version that wrote it, or rebuild the table from the case topic"
+            ) from error
+
+    def _load(self, raw: bytes) -> Case[S]:
+        # The first format had no head, and knew neither offsets nor parked sources.
+        plain = msgspec.msgpack.decode(raw[_HEAD.size :] if raw.startswith(_FORMAT) else raw)
+        state = plain["state"]
+        if state is not None:
+            state = msgspec.convert(state, self.state, builtin_types=(bytes,))
+        latest = _latest(plain.get("latest"))
+        return Case(state, plain["seen"], latest, plain.get("parked", {}), offset_of(raw))
+
+
+def offset_of(raw: bytes) -> int:
+    """The offset of the latest record that a stored case has taken in, without reading all of it."""
+    return int(_HEAD.unpack_from(raw)[1]) if _headed(raw) else -1
+
+
+def parked_of(raw: bytes) -> int:
+    """How many sources a stored case has parked, without reading all of it."""
+    return int(_HEAD.unpack_from(raw)[2]) if _headed(raw) else 0
+
+
+def _headed(raw: bytes) -> bool:
+    return raw.startswith(_FORMAT) and len(raw) >= _HEAD.size
+
+
+def _latest(plain: Any) -> Latest | None:
+    if plain is None:
+        return None
+    id, time, case, trace, sent = plain
+    return Latest(id, time, case, trace, tuple(Sent(*one) for one in sent))
+
+
+def marked(record: Record, mark: str) -> bool:
+    """Does the record carry the mark?"""
+    return (mark, b"1") in record.headers
+
+
+def letter(runner: str, record: Record, error: Poison) -> Outgoing:
+    """The dead letter of a record: as it was, and why; without the reasons and marks of a redrive."""
+    kept = tuple(
+        pair for pair in record.headers if not pair[0].startswith("dlq_") and pair[0] not in (REDRIVE, UNPARK)
+    )
+    headers = kept + why(runner, record, error.reason, error.description)
+    return Outgoing(f"{record.topic}.dlq", record.key or b"", record.value or b"", headers)
+
+
+def _decoded(known: Contract, record: Record) -> Event:
+    if not record.key:
+        raise Poison("NO_KEY", "the record has no key, so it belongs to no case")
+    return from_record(known, record)
+
+
+def _version(event: Event) -> int:
+    if event.seq is None:
+        raise Poison(
+            "NO_VERSION", "header pl_seq is missing: a case could not tell this event from its repeat"
+        )
+    return event.seq
+
+
+def _refuse_parked(case: Case[Any], record: Record) -> None:
+    behind = case.parked.get(source_in(record))
+    if behind is not None and not marked(record, REDRIVE):
+        raise Poison(PARKED_REASON, f"an earlier record of this source was dead-lettered: {behind}")
+
+
+def _unparked(case: Case[S], source: str) -> Case[S]:
+    return replace(case, parked={name: where for name, where in case.parked.items() if name != source})
+
+
+def _poison(error: Exception, record: Record) -> Poison:
+    if isinstance(error, Poison):
+        return error
+    if isinstance(error, Rejected):
+        return Poison(error.reason, error.description)
+    where = {"topic": record.topic, "partition": record.partition, "offset": record.offset}
+    _log.error("handler failed", **where, exc_info=error)
+    return Poison("HANDLER_FAILED", repr(error))
 
 
 def _sent(effect: Effect) -> Sent:
     body = effect.message.SerializeToString(deterministic=True)
-    return Sent(event_type(type(effect.message)), body, effect.run, effect.seq)
+    name = event_type(type(effect.message))
+    contract().topic_of(name)  # an effect that no topic carries is found before the case is stored
+    return Sent(name, body, effect.run, effect.seq)
 
 
-def _again(loop: str, sent: Sent, cause: Event) -> Event:
+def _event(loop: str, sent: Sent, cause: Latest) -> Event:
     """The event of an effect: its id follows from the cause, the type and its number."""
     message = contract().class_of(sent.type).FromString(sent.body)
     return Event(
         id=effect_id(cause.id, sent.type, f"{sent.run}#{sent.seq}"),
         source=f"/svc/loops/{loop}",
         subject=sent.run,
-        time=cause.time,
+        time=datetime.fromisoformat(cause.time),
         message=message,
         key=sent.run,
         seq=sent.seq,
@@ -136,3 +322,7 @@ class MemoryLoop(Generic[S]):
         case, out = self.loop.step(self.cases.get(event.case), event)
         self.cases[event.case] = self.loop.load(self.loop.dump(case))
         return out
+
+    def restart(self) -> list[Event]:
+        """What goes out again once the table is recovered: the effects due of every case."""
+        return [event for case in self.cases.values() for event in self.loop.due(case)]

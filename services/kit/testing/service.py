@@ -79,6 +79,8 @@ async def running_service(
         await running.start()
         async with asyncio.timeout(_READY_SECONDS):
             while not app.ready:
+                if running.failed.done():
+                    await running.failed
                 await asyncio.sleep(0.02)
         async with channel(f"127.0.0.1:{running.port}") as open_channel:
             yield app, open_channel

@@ -40,7 +40,6 @@ from services.kit.rpc.errors import reason_of
 from services.kit.rpc.server import RpcServer
 from services.kit.rpc.status import StatusServicer
 from services.kit.runners.batch import RunnerState
-from services.kit.runners.notes import Making
 from services.kit.settings import ServiceSettings
 from services.kit.store.memory import AsyncMemoryStore, MemoryDatabase
 
@@ -319,16 +318,15 @@ async def test_a_port_in_use_is_named(server: Server) -> None:
 
 async def test_status_says_how_the_process_is(server: Server) -> None:
     state = RunnerState("rnd.insights", "running", lag=3, records=9, dead_letters=1, parked=2)
-    making = Making("rnd.insights", 2)
     places_now = {Partition("t", 1): 5, Partition("t", 0): 0}
-    runner = SimpleNamespace(status=state, making=making, positions=lambda: places_now)
+    runner = SimpleNamespace(status=state, generation=2, positions=lambda: places_now)
     app: Any = SimpleNamespace(
         spec=SimpleNamespace(name="rnd"),
         version="1.2",
         ready=True,
         started=datetime(2026, 1, 1, tzinfo=UTC),
         clock=ManualClock(),
-        runners=[runner],
+        watched=[runner],
         store=AsyncMemoryStore(MemoryDatabase()),
         readiness=SimpleNamespace(reasons=lambda: ["kafka: no Kafka answers"]),
         contract_digest="0123456789ab",

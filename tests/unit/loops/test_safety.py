@@ -158,9 +158,13 @@ def test_a_repeated_event_sends_its_effects_again_with_the_same_ids(which: int) 
     player = Player()
     player.open()
     events = [player.event(*item) for item in whole_run(player)]
-    outs = [player.feed(event) for event in events]
+    for event in events[: which + 1]:
+        out = player.feed(event)
     again = player.driver.take(events[which])
-    assert [(e.id, e.seq, e.message) for e in again] == [(e.id, e.seq, e.message) for e in outs[which]]
+    assert [(e.id, e.seq, e.message) for e in again] == [(e.id, e.seq, e.message) for e in out]
+    held = player.driver.cases[LOT]
+    assert [player.driver.take(event) for event in events[:which]] == [[]] * which, "confirmed before"
+    assert player.driver.cases[LOT] == held
 
 
 def test_effects_of_a_run_are_numbered_without_a_gap() -> None:
