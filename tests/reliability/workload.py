@@ -38,7 +38,8 @@ from pharmaloop.traceability.v1 import service_pb2_grpc as traceability_grpc
 from services.kit.ids import derived_id, dispense_id
 from services.kit.rpc.client import metadata
 from services.kit.rpc.errors import reason_of
-from tests.reliability.world import SITE, Late, World, until
+from tests.reliability.specs import SITE
+from tests.reliability.world import Late, World, until
 
 PRODUCT, DRYER, TAG, FAULT = "maker/item/granulate", "plant-1/dryer-1", "JacketTemperature", 40.0
 START = datetime(2026, 2, 1, tzinfo=UTC)
@@ -67,7 +68,7 @@ _OPTIONS: list[tuple[str, Any]] = [
     ("grpc.max_reconnect_backoff_ms", 500),
     ("grpc.enable_retries", 0),
 ]
-_CALL_SECONDS, _CASE_SECONDS = 5.0, 120.0
+_CALL_SECONDS, _TRAINING_SECONDS, _CASE_SECONDS = 5.0, 60.0, 120.0
 Table = dict[str, list[float]]
 
 
@@ -151,13 +152,13 @@ class Caller:
         for channel in self._channels.values():
             channel.close()
 
-    def ask(self, call: Callable[..., Any], request: Message) -> Any:
+    def ask(self, call: Callable[..., Any], request: Message, seconds: float = _CALL_SECONDS) -> Any:
         """Ask until there is an answer; a refusal is an error of the test."""
         end = time.monotonic() + _CASE_SECONDS
         while True:
             self.journal.calls += 1
             try:
-                return call(request, timeout=_CALL_SECONDS, metadata=metadata("qa"))
+                return call(request, timeout=seconds, metadata=metadata("qa"))
             except grpc.RpcError as error:
                 code = error.code()
                 if code not in _AGAIN:
@@ -172,9 +173,11 @@ class Caller:
         self, call: Callable[..., Any], request: Any, expects: Iterable[tuple[str, str, str]] = ()
     ) -> Any:
         """A command or a batch of facts: until it is acknowledged, and then written down."""
+        method = type(request).__name__.removesuffix("Request")
         for _ in range(self.times):
-            answer = self.ask(call, request)
-        receipt, method = answer.receipt, type(request).__name__.removesuffix("Request")
+            # Training takes its time, and would begin anew with every try.
+            answer = self.ask(call, request, _TRAINING_SECONDS if method == "TrainModel" else _CALL_SECONDS)
+        receipt = answer.receipt
         places = tuple((p.topic, p.partition, p.offset) for p in receipt.positions.positions)
         if isinstance(receipt, common.FactReceipt):
             assert not receipt.refused, receipt

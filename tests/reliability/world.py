@@ -36,10 +36,9 @@ from services.kit.testing.engines import (
 )
 from tests.reliability.proxy import Proxy
 from tests.reliability.small_disk import SmallDisk
+from tests.reliability.specs import SITE, SPECS
 
 ROOT = Path(__file__).resolve().parents[2]
-SITE = "hospital-a"
-SERVICES = ("production", "traceability", "clinical", "alerting", "rnd", "loops")
 #: Platform time runs a thousand times slower than the wall: decisions of one test fall into one minute,
 #: so that their moments can be compared with those of another run; deadlines lie beyond the test.
 SPEED, NOON = 0.001, datetime(2026, 3, 2, 12, 0, 1, tzinfo=UTC)
@@ -116,7 +115,7 @@ class World:
     def __init__(self, folder: Path, keys: Path, parts: Mapping[str, tuple[str, ...]] | None = None) -> None:
         self.folder = folder
         self.state = folder / "state"
-        self.parts = {name: (parts or {}).get(name, ("all",)) for name in SERVICES}
+        self.parts = {name: (parts or {}).get(name, ("all",)) for name in SPECS}
         self.deaths: list[Death] = []
         self.children: dict[str, Child] = {}
         self.ports: dict[str, int] = {}
