@@ -69,7 +69,9 @@ def acknowledged_have_effect(facts: Facts) -> Iterator[str]:
         if name != "_outbox"
         for doc in docs
     }
-    answers = {doc["_id"] for collections in facts.databases.values() for doc in collections.get("_answer", ())}
+    answers = {
+        doc["_id"] for collections in facts.databases.values() for doc in collections.get("_answer", ())
+    }
     for done in facts.acknowledged:
         what = f"{done.method} {done.request_id}"
         yield from (f"{what}: event {id} is lost" for id in done.event_ids if id not in published)
@@ -100,10 +102,16 @@ def numbers_are_unique(facts: Facts) -> Iterator[str]:
             said[event.id].add(event.message.SerializeToString(deterministic=True))
             places[event.id].add((source, subject, event.seq))
         yield from (
-            f"{source} {subject}: version {seq} is {len(found)} events" for seq, found in ids.items() if len(found) > 1
+            f"{source} {subject}: version {seq} is {len(found)} events"
+            for seq, found in ids.items()
+            if len(found) > 1
         )
-        yield from (f"event {id} was published with two contents" for id, found in said.items() if len(found) > 1)
-    yield from (f"event {id} has two places: {sorted(map(str, at))}" for id, at in places.items() if len(at) > 1)
+        yield from (
+            f"event {id} was published with two contents" for id, found in said.items() if len(found) > 1
+        )
+    yield from (
+        f"event {id} has two places: {sorted(map(str, at))}" for id, at in places.items() if len(at) > 1
+    )
 
 
 def order_is_kept(facts: Facts) -> Iterator[str]:
@@ -132,8 +140,9 @@ def versions_match(facts: Facts) -> Iterator[str]:
             stored = {doc["_id"]: doc["v"] for doc in collections[name]}
             told = {subject: seq for (of, subject), seq in published.items() if of == source}
             for id in sorted(stored.keys() | told.keys()):
-                if stored.get(id, 0) != told.get(id, 0):
-                    yield f"{source} {id}: stored at version {stored.get(id, 0)}, published up to {told.get(id, 0)}"
+                held, said = stored.get(id, 0), told.get(id, 0)
+                if held != said:
+                    yield f"{source} {id}: stored at version {held}, published up to {said}"
 
 
 def watermarks_stand_at_the_ends(facts: Facts) -> Iterator[str]:
@@ -142,7 +151,7 @@ def watermarks_stand_at_the_ends(facts: Facts) -> Iterator[str]:
         for partition, end in facts.ends.items():
             at = facts.marks.get((runner, partition), 0)
             if partition.topic in topics and at != end:
-                yield f"{runner}: its watermark of {partition.topic}/{partition.number} is {at}, the end {end}"
+                yield f"{runner}: {partition.topic}/{partition.number} is folded up to {at} of {end}"
     for (runner, partition), at in facts.marks.items():
         if at > facts.ends.get(partition, 0):
             yield f"{runner}: its watermark {at} of {partition.topic}/{partition.number} is past the end"
@@ -151,7 +160,9 @@ def watermarks_stand_at_the_ends(facts: Facts) -> Iterator[str]:
 def outbox_is_empty(facts: Facts) -> Iterator[str]:
     for service, collections in facts.databases.items():
         waiting = Counter(doc["agg"] for doc in collections.get("_outbox", ()) if doc.get("open"))
-        yield from (f"{service}: {count} events of {agg} wait in the outbox" for agg, count in waiting.items())
+        yield from (
+            f"{service}: {count} events of {agg} wait in the outbox" for agg, count in waiting.items()
+        )
 
 
 def positions_are_true(facts: Facts) -> Iterator[str]:

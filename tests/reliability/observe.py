@@ -110,6 +110,10 @@ class Observer:
 
     # -- everything -----------------------------------------------------------
 
+    def records(self) -> list[Record]:
+        """What has been read of the topics so far, in the order of each partition."""
+        return list(self._records)
+
     def look(self) -> Seen:
         ends = self._ends()
         self._read(self._topics, ends)

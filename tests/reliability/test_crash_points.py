@@ -37,7 +37,7 @@ def test_whoever_dies_at_a_point_has_one_effect(stand: Stand, round: int) -> Non
     armed = {name: points[round] for name, points in ROUNDS.items()}
     with stand.judged():
         for name, point in armed.items():
-            world.again(name, **{VARIABLE: point})
+            world.again(name, once={VARIABLE: point})
         world.wait_serving()
         stand.case().play(stand.caller)
         died = {death.name: death.armed for death in world.deaths if death.code == -signal.SIGKILL}

@@ -169,9 +169,7 @@ class Caller:
                     raise Late(f"{type(request).__name__} was not answered: {code.name}") from error
             time.sleep(0.1)
 
-    def do(
-        self, call: Callable[..., Any], request: Any, expects: Iterable[tuple[str, str, str]] = ()
-    ) -> Any:
+    def do(self, call: Callable[..., Any], request: Any, expects: Iterable[tuple[str, str, str]] = ()) -> Any:
         """A command or a batch of facts: until it is acknowledged, and then written down."""
         method = type(request).__name__.removesuffix("Request")
         for _ in range(self.times):

@@ -16,8 +16,11 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +47,12 @@ ROOT = Path(__file__).resolve().parents[2]
 SPEED, NOON = 0.001, datetime(2026, 3, 2, 12, 0, 1, tzinfo=UTC)
 _UP_SECONDS = 120.0
 _RESTART_SECONDS = 0.3
+
+
+@cache
+def starter() -> ThreadPoolExecutor:
+    """The one thread that starts processes; it lives as long as the tests."""
+    return ThreadPoolExecutor(1, "starter")
 
 
 class Late(AssertionError):
@@ -83,6 +92,10 @@ class Child:
     at: float = 0.0
 
     def start(self) -> None:
+        # "Tied to its parent" means to the very thread that starts it: that one has to stay.
+        starter().submit(self._start).result()
+
+    def _start(self) -> None:
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 tied_to_parent(self.command),
@@ -129,14 +142,12 @@ class World:
 
     def start(self) -> None:
         self._make_state()
-        data = self.disk.open()
+        data = starter().submit(self.disk.open).result()
         kafka_port, mongo_port = free_port(), free_port()
         self.kafka_proxy, self.mongo_proxy = Proxy(kafka_port), Proxy(mongo_port)
         self.kafka_proxy.start()
         self.mongo_proxy.start()
-        self.kafka = KafkaEngine(
-            data / "kafka", kafka_port, free_port(), advertised=self.kafka_proxy.port
-        )
+        self.kafka = KafkaEngine(data / "kafka", kafka_port, free_port(), advertised=self.kafka_proxy.port)
         self.mongod = MongoEngine(data / "mongod", mongo_port)
         for engine in (self.kafka, self.mongod):
             engine.prepare()
@@ -258,7 +269,9 @@ class World:
     def thaw(self, name: str) -> None:
         self.children[name].signal(signal.SIGCONT)
 
-    def again(self, name: str, command: list[str] | None = None, **once: str) -> None:
+    def again(
+        self, name: str, command: list[str] | None = None, once: Mapping[str, str] | None = None
+    ) -> None:
         """Kill a process and start it with more in its environment, until it next dies."""
         with self._lock:
             child = self.children[name]
@@ -266,13 +279,16 @@ class World:
             assert child.process is not None
             child.process.wait(20)
             child.command = command or child.command
-            child.once = dict(once)
+            child.once = dict(once or {})
             child.start()
 
     def file_limit(self, name: str, size: int | None) -> None:
         """No file of the process may grow beyond so many bytes; None takes the limit away."""
         limit = resource.RLIM_INFINITY if size is None else size
-        resource.prlimit(self.children[name].pid, resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
+        with self._lock, suppress(ProcessLookupError):  # who died of it starts again without
+            child = self.children[name]
+            if child.is_alive:
+                resource.prlimit(child.pid, resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
 
     def wait_serving(self) -> None:
         """Until every process of a service says that it serves."""
