@@ -30,7 +30,7 @@ def test_the_rounds_pass_every_point() -> None:
     assert {point for points in ROUNDS.values() for point in points} == set(POINTS)
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("round", range(4))
 def test_whoever_dies_at_a_point_has_one_effect(stand: Stand, round: int) -> None:
     world = stand.rough

@@ -30,6 +30,6 @@ def full(world: World, ended: threading.Event) -> None:
             world.file_limit(name, None)
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 def test_a_full_disk_loses_nothing(stand: Stand) -> None:
     stand.play(full)

@@ -78,7 +78,7 @@ def buried(letters: list[Record]) -> Counter[tuple[str, bytes, str]]:
     )
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 def test_bytes_of_every_kind_on_every_topic(stand: Stand) -> None:
     chance = random.Random(7)
     thrown = [

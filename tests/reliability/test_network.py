@@ -57,7 +57,7 @@ TROUBLES: dict[str, Trouble] = {
 }
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("name", TROUBLES)
 def test_a_bad_network_changes_nothing(stand: Stand, name: str) -> None:
     stand.play(TROUBLES[name])

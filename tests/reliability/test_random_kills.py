@@ -22,7 +22,7 @@ def victims(names: list[str]) -> list[str]:
     return [ENGINES.get(n) or chosen.choice(names) for n in range(KILLS)]
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(900)
 def test_thirty_kills_leave_no_trace(stand: Stand) -> None:
     killed: Counter[str] = Counter()
     pauses = random.Random(SEED)

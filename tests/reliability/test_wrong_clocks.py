@@ -12,7 +12,7 @@ from tests.reliability.stand import Stand
 SKEWS = {"traceability": 600, "clinical": -600, "loops": 90, "production-relay": -45, "production-api": 30}
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 def test_clocks_that_differ_change_moments_and_nothing_else(stand: Stand) -> None:
     """Platform time follows the wall, so the moments of decisions are off as well: they alone may differ."""
     world = stand.rough

@@ -55,7 +55,7 @@ UNITS = {
     "DryerTemperatureSP": "Cel",
     "DryerTemp": "Cel",
 }
-FAULTY, GOOD = "39", [str(number) for number in range(1, 17)]
+FAULTY, GOOD = "39", [str(number) for number in range(1, 11)]
 CONSENTING, OTHERS = 5, 1
 _AGAIN = {
     grpc.StatusCode.UNAVAILABLE,
@@ -68,7 +68,7 @@ _OPTIONS: list[tuple[str, Any]] = [
     ("grpc.max_reconnect_backoff_ms", 500),
     ("grpc.enable_retries", 0),
 ]
-_CALL_SECONDS, _TRAINING_SECONDS, _CASE_SECONDS = 5.0, 60.0, 120.0
+_CALL_SECONDS, _TRAINING_SECONDS, _CASE_SECONDS = 5.0, 120.0, 150.0
 Table = dict[str, list[float]]
 
 
