@@ -27,13 +27,13 @@ from typing import Any
 from pymongo import MongoClient
 
 from deploy.local.health import is_serving
+from deploy.local.ports import load_ports
 from services.kit.bus.migrate import migrate
 from services.kit.settings import KafkaSettings
 from services.kit.testing.engines import (
     HOST,
     KafkaEngine,
     MongoEngine,
-    free_port,
     last_lines,
     tied_to_parent,
 )
@@ -143,11 +143,14 @@ class World:
     def start(self) -> None:
         self._make_state()
         data = starter().submit(self.disk.open).result()
-        kafka_port, mongo_port = free_port(), free_port()
-        self.kafka_proxy, self.mongo_proxy = Proxy(kafka_port), Proxy(mongo_port)
+        kafka_port, mongo_port = self._port("kafka"), self._port("mongod")
+        self.kafka_proxy = Proxy(kafka_port, port=self._port("kafka_proxy"))
+        self.mongo_proxy = Proxy(mongo_port, port=self._port("mongo_proxy"))
         self.kafka_proxy.start()
         self.mongo_proxy.start()
-        self.kafka = KafkaEngine(data / "kafka", kafka_port, free_port(), advertised=self.kafka_proxy.port)
+        self.kafka = KafkaEngine(
+            data / "kafka", kafka_port, self._port("controller"), advertised=self.kafka_proxy.port
+        )
         self.mongod = MongoEngine(data / "mongod", mongo_port)
         for engine in (self.kafka, self.mongod):
             engine.prepare()
@@ -188,6 +191,10 @@ class World:
         raw = {"anchor": NOON.isoformat(), "wall_anchor": datetime.now(UTC).isoformat(), "speed": SPEED}
         (self.state / "clock.json").write_text(json.dumps(raw))
 
+    def _port(self, name: str) -> int:
+        """A port of this world's own, from below those that the system gives to anybody who asks."""
+        return load_ports(self.folder, [name], {})[name]
+
     @property
     def bootstrap(self) -> str:
         return self.kafka.bootstrap
@@ -201,7 +208,7 @@ class World:
     def add(self, service: str, role: str = "all", *, name: str = "", instance: str = "0") -> str:
         """Start one more process of a service."""
         name = name or (service if role == "all" else f"{service}-{role}")
-        self.ports[name] = free_port()
+        self.ports[name] = self._port(name)
         prefix = f"PHARMALOOP_{service.upper()}_"
         environment = {
             **os.environ,
