@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import threading
 from dataclasses import dataclass
 
@@ -10,6 +11,8 @@ import pytest
 from tests.reliability.proxy import Faults
 from tests.reliability.stand import Stand, Trouble
 from tests.reliability.world import World
+
+_RESETS = 10
 
 
 def always(kafka: Faults, mongo: Faults) -> Trouble:
@@ -24,11 +27,12 @@ def always(kafka: Faults, mongo: Faults) -> Trouble:
 
 
 def resets(world: World, ended: threading.Event) -> None:
-    """Every open connection is broken again and again."""
-    broken = 0
-    while not ended.wait(0.7):
+    """Every open connection is broken, again and again, at times that nobody can get used to."""
+    broken, pauses = 0, random.Random(11)
+    for _ in range(_RESETS):
+        ended.wait(pauses.uniform(0.3, 2.5))
         broken += world.kafka_proxy.reset_peer() + world.mongo_proxy.reset_peer()
-    assert broken > 20
+    assert broken > _RESETS
 
 
 @dataclass(frozen=True)
