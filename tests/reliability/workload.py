@@ -284,7 +284,14 @@ class Case:
         request = production.StartLotRequest(
             request_id=f"start {lot}", lot=lot, equipment=DRYER, at=moment(0).at
         )
-        caller.do(caller.production.StartLot, request, [("production", "lot", lot)])
+        while True:
+            receipt = caller.do(caller.production.StartLot, request, [("production", "lot", lot)]).receipt
+            if not receipt.pending:
+                break
+        # What follows is heard after the start by everybody: which of two inputs on two topics comes
+        # second is chance, and the cause that its effects name.
+        asked = production.GetLotRequest(lot=lot, min_position=receipt.positions)
+        caller.ask(caller.production.GetLot, asked)
 
     def _good_lots(self, caller: Caller) -> None:
         for n in range(4):
