@@ -125,13 +125,17 @@ class KafkaEngine:
         controller_port: int,
         libs_dir: Path = KAFKA_LIBS,
         secured: SecuredListeners | None = None,
+        *,
+        advertised: int = 0,
     ) -> None:
+        """`advertised` is the port that clients are told, where a proxy stands before the broker."""
         self.data_dir = data_dir
         self.secured = secured
         self.port = port
         self.controller_port = controller_port
         self.libs_dir = libs_dir
-        self.bootstrap = f"{HOST}:{port}"
+        self.advertised = advertised or port
+        self.bootstrap = f"{HOST}:{self.advertised}"
         self._java: Path | None = None
 
     def prepare(self) -> None:
@@ -428,7 +432,7 @@ process.roles=broker,controller
 node.id=1
 controller.quorum.voters=1@127.0.0.1:{engine.controller_port}
 listeners=PLAINTEXT://127.0.0.1:{engine.port},CONTROLLER://127.0.0.1:{engine.controller_port}{listeners}
-advertised.listeners=PLAINTEXT://127.0.0.1:{engine.port}{listeners}
+advertised.listeners=PLAINTEXT://127.0.0.1:{engine.advertised}{listeners}
 controller.listener.names=CONTROLLER
 inter.broker.listener.name=PLAINTEXT
 listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,SASL:SASL_PLAINTEXT,TLS:SSL

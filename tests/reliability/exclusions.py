@@ -1,0 +1,107 @@
+"""What the canonical export leaves out, and why. Everything that is not named here is compared.
+
+A new kind of state or a new field is compared from its first day; whoever
+wants it left out has to write the reason here.
+"""
+
+from __future__ import annotations
+
+#: Fields of states and events that hold wall time.
+WALL = "wall time: it differs from run to run"
+#: How often a protocol had to speak depends on what arrived together.
+ROUNDS = "counts rounds of a protocol: how many depends on what arrived together"
+SEALED = "sealed under a fresh nonce: other bytes each time for the same content"
+SPAN = "a trace id is random"
+ORDER = "lists the same in the order of arrival: compared as a set"
+
+#: Collections that are not compared at all; a name that ends with * stands for all that begin so.
+COLLECTIONS: dict[str, str] = {
+    "*._*": "the kit's own bookkeeping (watermarks, versions seen, outbox, leases, steps): "
+    "it says how far a process is, not what is true; the invariants check it",
+    "*.system.*": "MongoDB's own",
+}
+
+#: (service.collection, field path) of states; a path ends at any depth, `[]` stands for list elements.
+FIELDS: dict[tuple[str, str], str] = {
+    ("traceability.exposure_run", "round"): ROUNDS,
+    ("traceability.exposure_run", "passed"): ROUNDS,
+    ("traceability.exposure_run", "covers"): ROUNDS,
+    ("traceability.exposure_run", "asked"): ROUNDS,
+    ("traceability.exposure_run", "cut_asked"): ROUNDS,
+    ("traceability.exposure_run", "cut"): "positions in the log: repeats take places too",
+    ("traceability.exposure_run", "trace"): SPAN,
+    ("traceability.exposure", "version"): ROUNDS,
+    ("traceability.exposure", "sites[].epoch"): ROUNDS,
+    ("clinical.holding", "version"): ROUNDS,
+    ("clinical.holding", "announced.epoch"): ROUNDS,
+    ("clinical.holding", "key"): SEALED,
+    ("clinical.patient", "profile"): SEALED,
+    ("clinical.plan", "answer.text"): SEALED,
+    ("clinical.exposure", "received.epoch"): ROUNDS,
+    ("clinical.exposure", "bulks"): ROUNDS,
+    ("production.evidence", "version"): ROUNDS,
+    ("production.evidence", "sealed"): ROUNDS,
+    ("loops.run", "began"): WALL,
+    ("loops.run", "seconds"): WALL,
+    ("loops.run", "stages[].seconds"): WALL,
+    ("loops.run", "stages[].ended"): WALL,
+}
+
+#: Lists that are sets: compared without their order.
+SETS: dict[tuple[str, str], str] = {
+    ("traceability.exposure_run", "watches"): ORDER,
+    ("traceability.exposure", "lots"): ORDER,
+    ("clinical.holding", "unlooked"): ORDER,
+}
+
+#: Aggregates whose version counts rounds; of all others the version is compared.
+VERSIONS: dict[str, str] = {
+    "traceability.exposure": ROUNDS,
+    "clinical.exposure": ROUNDS,
+}
+
+#: Sources on the topics whose number of events depends on what arrived together: their distinct events
+#: are compared without number, cause and time (those of whichever input came last); of the types below,
+#: which repeat themselves with newer counts, the last.
+SOURCES: dict[str, str] = {
+    "/svc/traceability/exposure": ROUNDS,
+    "/svc/clinical/exposure": ROUNDS,
+    "/svc/loops/safety": ROUNDS,
+}
+LAST_ONLY: dict[str, str] = {
+    "ExposureAnnounced": "announces the whole run again with every commit",
+    "ExposureReceived": "acknowledges the newest announcement, again when a difference changes",
+    "PlansOpened": "counts, again when a count changes",
+    "ResponsesSummarised": "counts, again with every answer",
+}
+#: Types that a source may or may not need, according to what arrived together.
+TYPES: dict[str, str] = {
+    "SealRequested": "asked again after every extension",
+    "ExposureExtended": "the answer to a seal that was asked for too early",
+    "DeadlineSet": "a stage that is over at once sets none",
+}
+#: (message type, field path) of events.
+EVENT_FIELDS: dict[tuple[str, str], str] = {
+    ("StageCompleted", "began"): WALL,
+    ("StageCompleted", "ended"): WALL,
+    ("ExposureAnnounced", "version"): ROUNDS,
+    ("ExposureAnnounced", "sites.*.epoch"): ROUNDS,
+    ("ExposureEntered", "epoch"): ROUNDS,
+    ("ExposureReceived", "epoch"): ROUNDS,
+    ("ExposureSealed", "version"): ROUNDS,
+    ("ExposureOpened", "digest_key"): SEALED,
+    ("SubjectRecorded", "profile"): SEALED,
+    ("ResponseRecorded", "text"): SEALED,
+}
+EVENT_SETS: dict[tuple[str, str], str] = {
+    ("ExposureAnnounced", "lots"): ORDER,
+    ("ExposureSealed", "lots"): ORDER,
+    ("LoopClosed", "lots"): ORDER,
+    ("MonitoringPlansOpened", "plans"): ORDER,
+}
+#: Topics that are not compared.
+TOPICS: dict[str, str] = {
+    "pharmaloop.loops.case.v1": "copies of events that are compared where they live",
+    "*.dlq": "what a test threw in; that nothing else lies there is an invariant",
+    "*changelog": "the loop's table, as bytes of its own; its effects are compared",
+}

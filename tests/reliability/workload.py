@@ -1,0 +1,416 @@
+"""What a plant, its pharmacies and a hospital do in one case, from raw lot to closed loop; always the same.
+
+The caller sends everything until it is acknowledged, with the same request id,
+and keeps a journal of what was. Names and times follow from the case's number
+alone, so two worlds that play the same cases hear the same inputs.
+"""
+
+from __future__ import annotations
+
+import csv
+import importlib.util
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import grpc
+from google.protobuf.message import Message
+
+from pharmaloop.alerting.v1 import service_pb2 as alerting
+from pharmaloop.alerting.v1 import service_pb2_grpc as alerting_grpc
+from pharmaloop.clinical.v1 import events_pb2 as clinical_events
+from pharmaloop.clinical.v1 import service_pb2 as clinical
+from pharmaloop.clinical.v1 import service_pb2_grpc as clinical_grpc
+from pharmaloop.common.v1 import types_pb2 as common
+from pharmaloop.loops.v1 import service_pb2 as loops
+from pharmaloop.loops.v1 import service_pb2_grpc as loops_grpc
+from pharmaloop.production.v1 import events_pb2 as events
+from pharmaloop.production.v1 import service_pb2 as production
+from pharmaloop.production.v1 import service_pb2_grpc as production_grpc
+from pharmaloop.traceability.v1 import events_pb2 as traceability_events
+from pharmaloop.traceability.v1 import service_pb2 as traceability
+from pharmaloop.traceability.v1 import service_pb2_grpc as traceability_grpc
+from services.kit.ids import derived_id, dispense_id
+from services.kit.rpc.client import metadata
+from services.kit.rpc.errors import reason_of
+from tests.reliability.specs import SITE
+from tests.reliability.world import Late, World, until
+
+PRODUCT, DRYER, TAG, FAULT = "maker/item/granulate", "plant-1/dryer-1", "JacketTemperature", 40.0
+START = datetime(2026, 2, 1, tzinfo=UTC)
+UNITS = {
+    "CollectorTankLevel": "%",
+    "DifferentialPressure": "mbar",
+    "DryerPressure": "mbar",
+    "AgitatorPower": "A",
+    "AgitatorTorque": "/min",
+    "AgitatorSpeed": "%",
+    "JacketTemperatureSP": "Cel",
+    "JacketTemperature": "Cel",
+    "DryerTemperatureSP": "Cel",
+    "DryerTemp": "Cel",
+}
+FAULTY, GOOD = "39", [str(number) for number in range(1, 11)]
+CONSENTING, OTHERS = 5, 1
+_AGAIN = {
+    grpc.StatusCode.UNAVAILABLE,
+    grpc.StatusCode.DEADLINE_EXCEEDED,
+    grpc.StatusCode.CANCELLED,
+    grpc.StatusCode.ABORTED,
+}
+_OPTIONS: list[tuple[str, Any]] = [
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 500),
+    ("grpc.enable_retries", 0),
+]
+_CALL_SECONDS, _TRAINING_SECONDS, _CASE_SECONDS = 5.0, 120.0, 150.0
+Table = dict[str, list[float]]
+
+
+@cache
+def dryer_runs() -> dict[str, Table]:
+    """The real dryer runs by number; found by path, for the package itself needs pandas."""
+    spec = importlib.util.find_spec("process_improve")
+    assert spec is not None
+    assert spec.submodule_search_locations is not None
+    path = Path(spec.submodule_search_locations[0], "datasets", "batch", "dryer.csv")
+    runs: dict[str, Table] = defaultdict(lambda: defaultdict(list))
+    with path.open() as file:
+        for row in csv.DictReader(file):
+            for tag in (*UNITS, "ClockTime"):
+                runs[row["batch_id"]][tag].append(float(row[tag]))
+    return runs
+
+
+def faulty_run() -> Table:
+    """A copy of a real run whose jacket is too hot from the middle on."""
+    run = dryer_runs()[FAULTY]
+    middle = len(run[TAG]) // 2
+    return {**run, TAG: [value + (FAULT if n >= middle else 0) for n, value in enumerate(run[TAG])]}
+
+
+def readings(lot: str, run: Table, first: int = 0, last: int | None = None) -> events.ReadingsRecorded:
+    """Rows of a run as a batch; a row is a minute."""
+    cut, begin = slice(first, last), run["ClockTime"][first]
+    made = events.ReadingsRecorded(equipment=DRYER, lot=lot)
+    made.start.at.FromDatetime(START + timedelta(minutes=begin))
+    made.offsets_ms[:] = [int((at - begin) * 60_000) for at in run["ClockTime"][cut]]
+    for tag, unit in UNITS.items():
+        made.tags.add(tag=tag, unit=unit, values=run[tag][cut])
+    return made
+
+
+def moment(hours: float) -> common.Moment:
+    made = common.Moment(offset_minutes=480)
+    made.at.FromDatetime(START + timedelta(hours=hours))
+    return made
+
+
+@dataclass(frozen=True)
+class Acknowledged:
+    """An input that was acknowledged: the events it made, or the records where its facts stand."""
+
+    method: str
+    request_id: str
+    event_ids: tuple[str, ...] = ()
+    facts: int = 0
+    positions: tuple[tuple[str, int, int], ...] = ()
+    expects: tuple[tuple[str, str, str], ...] = ()
+
+
+@dataclass
+class Journal:
+    """Everything that was acknowledged, and how often the caller had to ask."""
+
+    acknowledged: list[Acknowledged] = field(default_factory=list)
+    calls: int = 0
+
+
+class Caller:
+    """Calls the services of a world as their users do. `times`: everything is sent so often."""
+
+    def __init__(self, world: World, *, times: int = 1) -> None:
+        self.world = world
+        self.journal = Journal()
+        self.times = times
+        self._channels = {
+            name: grpc.insecure_channel(world.address(name), options=_OPTIONS)
+            for name in ("production", "traceability", "clinical", "alerting", "loops")
+        }
+        self.production = production_grpc.ProductionServiceStub(self._channels["production"])
+        self.traceability = traceability_grpc.TraceabilityServiceStub(self._channels["traceability"])
+        self.clinical = clinical_grpc.ClinicalServiceStub(self._channels["clinical"])
+        self.alerting = alerting_grpc.AlertingServiceStub(self._channels["alerting"])
+        self.loops = loops_grpc.LoopsServiceStub(self._channels["loops"])
+
+    def close(self) -> None:
+        for channel in self._channels.values():
+            channel.close()
+
+    def ask(self, call: Callable[..., Any], request: Message, seconds: float = _CALL_SECONDS) -> Any:
+        """Ask until there is an answer; a refusal is an error of the test."""
+        end = time.monotonic() + _CASE_SECONDS
+        while True:
+            self.journal.calls += 1
+            try:
+                return call(request, timeout=seconds, metadata=metadata("qa"))
+            except grpc.RpcError as error:
+                code = error.code()
+                if code not in _AGAIN:
+                    raise AssertionError(
+                        f"{type(request).__name__}: {code.name} {reason_of(error)} {error.details()}"
+                    ) from error
+                if time.monotonic() > end:
+                    raise Late(f"{type(request).__name__} was not answered: {code.name}") from error
+            time.sleep(0.1)
+
+    def do(self, call: Callable[..., Any], request: Any, expects: Iterable[tuple[str, str, str]] = ()) -> Any:
+        """A command or a batch of facts: until it is acknowledged, and then written down."""
+        method = type(request).__name__.removesuffix("Request")
+        for _ in range(self.times):
+            # Training takes its time, and would begin anew with every try.
+            answer = self.ask(call, request, _TRAINING_SECONDS if method == "TrainModel" else _CALL_SECONDS)
+        receipt = answer.receipt
+        places = tuple((p.topic, p.partition, p.offset) for p in receipt.positions.positions)
+        if isinstance(receipt, common.FactReceipt):
+            assert not receipt.refused, receipt
+            made = Acknowledged(
+                method, request.request_id, (), receipt.accepted, places, expects=tuple(expects)
+            )
+        else:
+            made = Acknowledged(
+                method, request.request_id, tuple(receipt.event_ids), positions=places, expects=tuple(expects)
+            )
+        self.journal.acknowledged.append(made)
+        return answer
+
+
+class Case:
+    """One case: a faulty lot, its packs, its patients, and four lots that are good."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.lot = f"{PRODUCT}/R{number}"
+        self.packs = [f"maker/gtin/09506000134352/P{number}{side}" for side in "ab"]
+        self.patients = [f"c{number}-p{n}" for n in range(CONSENTING + OTHERS)]
+
+    def play(self, caller: Caller) -> None:
+        """From the first fact to the closed loop."""
+        self._facts(caller)
+        self._good_lots(caller)
+        self._faulty_lot(caller)
+        run = self._run(caller)
+        self._answer(caller, run)
+        self._approve(caller, run)
+        until("the loop closes", lambda: self._closed(caller), _CASE_SECONDS)
+        self._acknowledge_alerts(caller)
+
+    def _id(self, name: str) -> str:
+        return f"case-{self.number}/{name}"
+
+    # -- facts --------------------------------------------------------------
+
+    def _order(self, n: int) -> str:
+        return f"order-{self.number}-{n}"
+
+    def _facts(self, caller: Caller) -> None:
+        materials = [
+            traceability_events.MaterialRecorded(
+                lot=pack,
+                inputs=[traceability_events.MaterialInput(lot=self.lot)],
+                at=moment(1),
+                record=pack,
+                source="mes",
+            )
+            for pack in self.packs
+        ]
+        caller.do(
+            caller.traceability.RecordMaterial,
+            traceability.RecordMaterialRequest(
+                request_id=self._id("material"), materials=materials, all_or_nothing=True
+            ),
+            [("traceability", "lot_node", pack) for pack in self.packs],
+        )
+        subjects = [
+            clinical.Subject(pseudonym=name, consent=n < CONSENTING, at=moment(2))
+            for n, name in enumerate(self.patients)
+        ]
+        caller.do(
+            caller.clinical.RecordSubjects,
+            clinical.RecordSubjectsRequest(
+                request_id=self._id("subjects"), site=SITE, subjects=subjects, all_or_nothing=True
+            ),
+            [("clinical", "patient", name) for name in self.patients],
+        )
+        self._dispenses(caller)
+
+    def _dispenses(self, caller: Caller) -> None:
+        given = [(n, name, self.packs[n % 2]) for n, name in enumerate(self.patients)]
+        own = [
+            clinical_events.MedicationRecorded(pseudonym=name, lot=lot, order=self._order(n), at=moment(30))
+            for n, name, lot in given
+        ]
+        ids = [dispense_id(SITE, self._order(n), lot) for n, _, lot in given]
+        caller.do(
+            caller.clinical.RecordMedications,
+            clinical.RecordMedicationsRequest(
+                request_id=self._id("medications"), site=SITE, medications=own, all_or_nothing=True
+            ),
+            [("clinical", "dispense", id) for id in ids],
+        )
+        # The last one is known to the hospital alone: the site has to tell the trace.
+        told = [
+            traceability_events.DispenseRecorded(
+                lot=lot, site=SITE, pseudonym=name, order=self._order(n), at=moment(30), source="pharmacy"
+            )
+            for n, name, lot in given[:-1]
+        ]
+        caller.do(
+            caller.traceability.RecordDispense,
+            traceability.RecordDispenseRequest(
+                request_id=self._id("dispenses"), dispenses=told, all_or_nothing=True
+            ),
+            [("traceability", "dispense", id) for id in ids],
+        )
+
+    # -- the plant ----------------------------------------------------------
+
+    def _start(self, caller: Caller, lot: str) -> None:
+        request = production.StartLotRequest(
+            request_id=f"start {lot}", lot=lot, equipment=DRYER, at=moment(0).at
+        )
+        while True:
+            receipt = caller.do(caller.production.StartLot, request, [("production", "lot", lot)]).receipt
+            if not receipt.pending:
+                break
+        # What follows is heard after the start by everybody: which of two inputs on two topics comes
+        # second is chance, and the cause that its effects name.
+        asked = production.GetLotRequest(lot=lot, min_position=receipt.positions)
+        caller.ask(caller.production.GetLot, asked)
+
+    def _good_lots(self, caller: Caller) -> None:
+        for n in range(4):
+            lot = f"maker/item/tablet/G{self.number}.{n}"
+            self._start(caller, lot)
+            caller.do(
+                caller.production.CompleteLot,
+                production.CompleteLotRequest(request_id=f"complete {lot}", lot=lot, at=moment(1).at),
+            )
+            caller.do(
+                caller.production.ReleaseLot,
+                production.ReleaseLotRequest(request_id=f"release {lot}", lot=lot),
+            )
+
+    def _faulty_lot(self, caller: Caller) -> None:
+        self._start(caller, self.lot)
+        run = faulty_run()
+        rows = len(run[TAG])
+        for first, last in ((0, 60), (60, rows)):
+            request = production.RecordReadingsRequest(
+                request_id=self._id(f"readings {first}"), batches=[readings(self.lot, run, first, last)]
+            )
+            caller.do(
+                caller.production.RecordReadings, request, [("production", "run", f"{self.lot}|{DRYER}")]
+            )
+        until("the deviation is detected", lambda: self._deviation(caller), _CASE_SECONDS)
+        confirm = production.ConfirmDeviationRequest(
+            request_id=self._id("confirm"), lot=self.lot, deviation=self._deviation(caller), reason="seen"
+        )
+        caller.do(caller.production.ConfirmDeviation, confirm)
+
+    def _deviation(self, caller: Caller) -> str:
+        answer = caller.ask(caller.production.ListDeviations, production.ListDeviationsRequest(lot=self.lot))
+        wanted = derived_id("deviation", self.lot, TAG)
+        return wanted if any(d.detected.deviation == wanted for d in answer.deviations) else ""
+
+    # -- the loop -----------------------------------------------------------
+
+    def _runs(self, caller: Caller) -> list[loops.Run]:
+        answer = caller.ask(caller.loops.ListRuns, loops.ListRunsRequest(lot=self.lot))
+        return list(answer.runs)
+
+    def _run(self, caller: Caller) -> str:
+        until("a run is opened", lambda: self._runs(caller), _CASE_SECONDS)
+        return str(self._runs(caller)[-1].run)
+
+    def _closed(self, caller: Caller) -> bool:
+        runs = self._runs(caller)
+        return bool(runs) and all(run.state == loops.RUN_STATE_CLOSED for run in runs)
+
+    def _answer(self, caller: Caller, run: str) -> None:
+        """Every consenting patient answers; every other one has a complaint."""
+        asked = clinical.ListPlansRequest(site=SITE, run=run)
+        until(
+            "all plans are open",
+            lambda: len(caller.ask(caller.clinical.ListPlans, asked).plans) == CONSENTING,
+            _CASE_SECONDS,
+        )
+        views = caller.ask(caller.clinical.ListPlans, asked).plans
+        for view in sorted(views, key=lambda view: str(view.plan.pseudonym)):
+            name = view.plan.pseudonym
+            request = clinical.RecordResponseRequest(
+                request_id=self._id(f"response {name}"),
+                site=SITE,
+                plan=view.plan.plan,
+                pseudonym=name,
+                affected=int(name[-1]) % 2 == 0,
+                words="planted words",
+                at=moment(60),
+            )
+            caller.do(caller.clinical.RecordResponse, request, [("clinical", "plan", view.plan.plan)])
+
+    def _capa(self, caller: Caller, run: str) -> str:
+        asked = production.ListCapasRequest(page_size=1000)
+        capas = caller.ask(caller.production.ListCapas, asked).capas
+        return next((str(capa.proposed.capa) for capa in capas if capa.proposed.run == run), "")
+
+    def _approve(self, caller: Caller, run: str) -> None:
+        until("an action is proposed", lambda: self._capa(caller, run), _CASE_SECONDS)
+        request = production.ApproveCapaRequest(
+            request_id=self._id("approve"), capa=self._capa(caller, run), meaning="I approve the new limit"
+        )
+        caller.do(caller.production.ApproveCapa, request)
+
+    def _acknowledge_alerts(self, caller: Caller) -> None:
+        wanted = derived_id("alert", "deviation", derived_id("deviation", self.lot, TAG))
+
+        def raised() -> bool:
+            answer = caller.ask(caller.alerting.ListAlerts, alerting.ListAlertsRequest(page_size=1000))
+            return any(alert.raised.alert == wanted for alert in answer.alerts)
+
+        until("the alert is raised", raised, _CASE_SECONDS)
+        request = alerting.AcknowledgeAlertRequest(
+            request_id=self._id("acknowledge"), alert=wanted, note="seen"
+        )
+        caller.do(caller.alerting.AcknowledgeAlert, request, [("alerting", "alert", wanted)])
+
+
+def furnish(caller: Caller) -> None:
+    """What stands before the first case: equipment, and a model learnt from real runs."""
+    tags = [events.Tag(name=name, unit=unit, set_point=name.endswith("SP")) for name, unit in UNITS.items()]
+    caller.do(
+        caller.production.RegisterEquipment,
+        production.RegisterEquipmentRequest(
+            request_id="equipment", equipment=DRYER, plant="plant-1", tags=tags
+        ),
+        [("production", "equipment", DRYER)],
+    )
+    lots = [f"{PRODUCT}/T{number}" for number in GOOD]
+    batches = [readings(f"{PRODUCT}/T{number}", dryer_runs()[number]) for number in GOOD]
+    recorded = caller.do(
+        caller.production.RecordReadings,
+        production.RecordReadingsRequest(request_id="training", batches=batches, all_or_nothing=True),
+        [("production", "run", f"{lot}|{DRYER}") for lot in lots],
+    )
+    caller.do(
+        caller.production.TrainModel,
+        production.TrainModelRequest(
+            request_id="train", product=PRODUCT, lots=lots, min_position=recorded.receipt.positions
+        ),
+        [("production", "model", PRODUCT)],
+    )

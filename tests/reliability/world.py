@@ -1,0 +1,308 @@
+"""A whole platform of real processes that a test may break: killed, frozen, cut off, starved of disk.
+
+Every process is a child of the test, restarted when it dies, as an operator's
+supervisor would. Between the services and both engines stands a proxy. Two
+worlds never share an engine, so an undisturbed one can run beside.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from pymongo import MongoClient
+
+from deploy.local.health import is_serving
+from deploy.local.ports import load_ports
+from services.kit.bus.migrate import migrate
+from services.kit.settings import KafkaSettings
+from services.kit.testing.engines import (
+    HOST,
+    KafkaEngine,
+    MongoEngine,
+    last_lines,
+    tied_to_parent,
+)
+from tests.reliability.proxy import Proxy
+from tests.reliability.small_disk import SmallDisk
+from tests.reliability.specs import SITE, SPECS
+
+ROOT = Path(__file__).resolve().parents[2]
+#: Platform time runs a thousand times slower than the wall: decisions of one test fall into one minute,
+#: so that their moments can be compared with those of another run; deadlines lie beyond the test.
+SPEED, NOON = 0.001, datetime(2026, 3, 2, 12, 0, 1, tzinfo=UTC)
+_UP_SECONDS = 120.0
+_RESTART_SECONDS = 0.3
+
+
+@cache
+def starter() -> ThreadPoolExecutor:
+    """The one thread that starts processes; it lives as long as the tests."""
+    return ThreadPoolExecutor(1, "starter")
+
+
+class Late(AssertionError):
+    """Something that had to happen did not happen in time."""
+
+
+def until(what: str, test: Callable[[], object], seconds: float = 60.0, pause: float = 0.1) -> None:
+    """Return when the test is true; Late says what did not come."""
+    end = time.monotonic() + seconds
+    while not test():
+        if time.monotonic() > end:
+            raise Late(f"not within {seconds:.0f} s: {what}")
+        time.sleep(pause)
+
+
+@dataclass(frozen=True)
+class Death:
+    """A process ended: `armed` is the crash point it was to die at, `code` its exit status."""
+
+    name: str
+    code: int
+    armed: str
+
+
+@dataclass
+class Child:
+    """One process, and how it is started again."""
+
+    name: str
+    command: list[str]
+    environment: dict[str, str]
+    log: Path
+    once: dict[str, str] = field(default_factory=dict)
+    armed: str = ""
+    process: subprocess.Popen[bytes] | None = None
+    wanted: bool = True
+    at: float = 0.0
+
+    def start(self) -> None:
+        # "Tied to its parent" means to the very thread that starts it: that one has to stay.
+        starter().submit(self._start).result()
+
+    def _start(self) -> None:
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                tied_to_parent(self.command),
+                cwd=ROOT,
+                env={**self.environment, **self.once},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                process_group=0,
+            )
+        self.armed, self.once = self.once.get("PHARMALOOP_CRASH_AT", ""), {}
+
+    @property
+    def pid(self) -> int:
+        assert self.process is not None
+        return self.process.pid
+
+    @property
+    def is_alive(self) -> bool:
+        return self.process is not None and self.process.poll() is None
+
+    def signal(self, number: int) -> None:
+        if self.is_alive:
+            os.killpg(self.pid, number)
+
+
+class World:
+    """Engines, proxies and services; `parts` gives the processes of a service by role."""
+
+    def __init__(self, folder: Path, keys: Path, parts: Mapping[str, tuple[str, ...]] | None = None) -> None:
+        self.folder = folder
+        self.state = folder / "state"
+        self.parts = {name: (parts or {}).get(name, ("all",)) for name in SPECS}
+        self.deaths: list[Death] = []
+        self.children: dict[str, Child] = {}
+        self.ports: dict[str, int] = {}
+        self.disk = SmallDisk(folder / "disk")
+        self._keys = keys
+        self._lock = threading.RLock()
+        self._ending = threading.Event()
+        self._keeper = threading.Thread(target=self._keep, name="keeper", daemon=True)
+
+    # -- up and down ----------------------------------------------------------
+
+    def start(self) -> None:
+        self._make_state()
+        data = starter().submit(self.disk.open).result()
+        kafka_port, mongo_port = self._port("kafka"), self._port("mongod")
+        self.kafka_proxy = Proxy(kafka_port, port=self._port("kafka_proxy"))
+        self.mongo_proxy = Proxy(mongo_port, port=self._port("mongo_proxy"))
+        self.kafka_proxy.start()
+        self.mongo_proxy.start()
+        self.kafka = KafkaEngine(
+            data / "kafka", kafka_port, self._port("controller"), advertised=self.kafka_proxy.port
+        )
+        self.mongod = MongoEngine(data / "mongod", mongo_port)
+        for engine in (self.kafka, self.mongod):
+            engine.prepare()
+            self._child(engine.name, engine.command(), dict(os.environ)).start()
+        for engine in (self.kafka, self.mongod):
+            engine.wait_ready(_UP_SECONDS, lambda name=engine.name: self.children[name].is_alive)  # type: ignore[misc]
+        migrate(KafkaSettings(bootstrap_servers=self.bootstrap), (SITE,))
+        self.database: MongoClient[dict[str, Any]] = MongoClient(
+            HOST, self.mongod.port, directConnection=True, serverSelectionTimeoutMS=20_000
+        )
+        for name, roles in self.parts.items():
+            for role in roles:
+                self.add(name, role)
+        self._keeper.start()
+        self.wait_serving()
+
+    def stop(self) -> None:
+        self._ending.set()
+        if self._keeper.is_alive():
+            self._keeper.join(10)
+        for child in reversed(list(self.children.values())):
+            child.signal(signal.SIGCONT)
+            child.signal(signal.SIGKILL)
+            if child.process is not None:
+                child.process.wait(20)
+        for proxy in (getattr(self, "kafka_proxy", None), getattr(self, "mongo_proxy", None)):
+            if proxy is not None:
+                proxy.stop()
+        if hasattr(self, "database"):
+            self.database.close()
+        self.disk.close()
+
+    def _make_state(self) -> None:
+        self.state.mkdir(parents=True)
+        self._keys.mkdir(parents=True, exist_ok=True)
+        # One set of keys for all worlds: what is keyed (digests) can then be compared.
+        (self.state / "keys").symlink_to(self._keys)
+        raw = {"anchor": NOON.isoformat(), "wall_anchor": datetime.now(UTC).isoformat(), "speed": SPEED}
+        (self.state / "clock.json").write_text(json.dumps(raw))
+
+    def _port(self, name: str) -> int:
+        """A port of this world's own, from below those that the system gives to anybody who asks."""
+        return load_ports(self.folder, [name], {})[name]
+
+    @property
+    def bootstrap(self) -> str:
+        return self.kafka.bootstrap
+
+    def _child(self, name: str, command: list[str], environment: dict[str, str]) -> Child:
+        child = Child(name, command, environment, self.folder / f"{name}.log")
+        with self._lock:
+            self.children[name] = child
+        return child
+
+    def add(self, service: str, role: str = "all", *, name: str = "", instance: str = "0") -> str:
+        """Start one more process of a service."""
+        name = name or (service if role == "all" else f"{service}-{role}")
+        self.ports[name] = self._port(name)
+        prefix = f"PHARMALOOP_{service.upper()}_"
+        environment = {
+            **os.environ,
+            "KAFKA_BOOTSTRAP_SERVERS": self.bootstrap,
+            "MONGODB_URI": f"mongodb://{HOST}:{self.mongo_proxy.port}/?directConnection=true",
+            "PHARMALOOP_STATE_DIR": str(self.state),
+            f"{prefix}GRPC_PORT": str(self.ports[name]),
+            f"{prefix}METRICS_PORT": "0",
+            f"{prefix}INSTANCE": instance,
+            "PYTHONUNBUFFERED": "1",
+            "PYTHONPATH": os.pathsep.join(str(ROOT / part) for part in (".", "proto/gen")),
+        }
+        command = [sys.executable, "-m", f"services.{service}.main", "--role", role]
+        self._child(name, command, environment).start()
+        return name
+
+    def remove(self, name: str) -> None:
+        """Stop a process for good, as an operator would."""
+        with self._lock:
+            child = self.children.pop(name)
+        child.signal(signal.SIGCONT)
+        child.signal(signal.SIGTERM)
+        assert child.process is not None
+        child.process.wait(30)
+
+    # -- what the keeper does ---------------------------------------------------
+
+    def _keep(self) -> None:
+        """Start again what died, like a supervisor."""
+        while not self._ending.wait(0.05):
+            with self._lock:
+                for child in self.children.values():
+                    if child.wanted and not child.is_alive:
+                        self._bury(child)
+
+    def _bury(self, child: Child) -> None:
+        now = time.monotonic()
+        if child.process is not None:
+            self.deaths.append(Death(child.name, child.process.returncode, child.armed))
+            child.process, child.at = None, now + _RESTART_SECONDS
+        elif now >= child.at:
+            child.start()
+
+    # -- what a test does -------------------------------------------------------
+
+    @property
+    def names(self) -> list[str]:
+        """Every process of a service."""
+        return [name for name in self.children if name not in ("kafka", "mongod")]
+
+    def part(self, service: str, role: str) -> str:
+        """The process that plays a role of a service."""
+        return service if self.parts[service] == ("all",) else f"{service}-{role}"
+
+    def address(self, service: str) -> str:
+        return f"{HOST}:{self.ports[self.part(service, 'api')]}"
+
+    def kill(self, name: str) -> None:
+        """kill -9; the keeper starts it again."""
+        self.children[name].signal(signal.SIGKILL)
+
+    def freeze(self, name: str) -> None:
+        self.children[name].signal(signal.SIGSTOP)
+
+    def thaw(self, name: str) -> None:
+        self.children[name].signal(signal.SIGCONT)
+
+    def again(
+        self, name: str, command: list[str] | None = None, once: Mapping[str, str] | None = None
+    ) -> None:
+        """Kill a process and start it with more in its environment, until it next dies."""
+        with self._lock:
+            child = self.children[name]
+            child.signal(signal.SIGKILL)
+            assert child.process is not None
+            child.process.wait(20)
+            child.command = command or child.command
+            child.once = dict(once or {})
+            child.start()
+
+    def file_limit(self, name: str, size: int | None) -> None:
+        """No file of the process may grow beyond so many bytes; None takes the limit away."""
+        limit = resource.RLIM_INFINITY if size is None else size
+        with self._lock, suppress(ProcessLookupError):  # who died of it starts again without
+            child = self.children[name]
+            if child.is_alive:
+                resource.prlimit(child.pid, resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
+
+    def wait_serving(self) -> None:
+        """Until every process of a service says that it serves."""
+        waiting = list(self.names)
+        end = time.monotonic() + _UP_SECONDS
+        while waiting:
+            waiting = [name for name in waiting if not is_serving(f"{HOST}:{self.ports[name]}")]
+            if time.monotonic() > end:
+                raise Late(f"{waiting} do not serve:\n{last_lines(self.children[waiting[0]].log)}")
+            time.sleep(0.1)
