@@ -25,7 +25,7 @@ from services.kit import log, points
 from services.kit.bus.kafka import KafkaBus
 from services.kit.bus.protocol import Producer
 from services.kit.bus.register import digest_of
-from services.kit.bus.watched import WatchedProducer
+from services.kit.bus.watched import WatchedOrderedProducer, WatchedProducer
 from services.kit.clock import PlatformClock, wall_now
 from services.kit.contracts import Contract, contract
 from services.kit.errors import Integrity, Invalid, PharmaLoopError, Retryable
@@ -189,7 +189,8 @@ async def _assemble(spec: ServiceSpec, plan: Plan, ground: Ground) -> App:
     own = OwnLog(spec.name, contract(), bus, batch_store, spec.kinds, platform.sites)
     restored = await explained(asyncio.to_thread(recover, own, plan.reads), plan.database)
     holder = f"{spec.name}-{settings.instance}-{os.getpid()}"
-    relay = Relay(store, bus.ordered_producer(), clock, metrics, holder)
+    outlet = WatchedOrderedProducer(bus.ordered_producer(), producer)
+    relay = Relay(store, outlet, clock, metrics, holder)
     around = Surroundings(
         spec.name,
         site,

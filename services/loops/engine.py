@@ -16,8 +16,7 @@ from typing import Any
 import faust
 from faust.types import TP, ProcessingGuarantee
 
-from services.kit.bus.protocol import LARGEST_LETTER_BYTES
-from services.kit.bus.protocol import Outgoing, Record
+from services.kit.bus.protocol import LARGEST_LETTER_BYTES, Outgoing, Record
 from services.kit.log import get_logger
 from services.kit.runners.loop_driver import Lost
 from services.kit.settings import KafkaSettings

@@ -14,7 +14,7 @@ from confluent_kafka import Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.admin import NewTopic as TopicSpec
 
-from services.kit.bus import kafka as kafka_bus
+from services.kit.bus import kafka_producer
 from services.kit.bus.kafka import KafkaBus
 from services.kit.bus.memory import MemoryBus
 from services.kit.bus.migrate import migrate
@@ -75,12 +75,12 @@ def test_what_a_broker_refuses_is_never_overtaken(
     bus: Bus, kafka: str, join: Join, monkeypatch: pytest.MonkeyPatch, bad: int, together: int
 ) -> None:
     """A plain idempotent client goes on behind a refused batch: the version after it would be published."""
-    config = kafka_bus.ordered_config
+    config = kafka_producer.ordered_config
 
     def batching(settings: KafkaSettings, client: str) -> dict[str, Any]:
         return {**config(settings, client), "batch.num.messages": together}
 
-    monkeypatch.setattr(kafka_bus, "ordered_config", batching)
+    monkeypatch.setattr(kafka_producer, "ordered_config", batching)
     topic = f"small-{uuid.uuid4().hex}"
     admin = AdminClient({"bootstrap.servers": kafka})
     small = TopicSpec(topic, 1, 1, config={"max.message.bytes": "20000"})

@@ -10,8 +10,9 @@ import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import Future
+from typing import Any
 
-from services.kit.bus.protocol import Outgoing, Position, Producer
+from services.kit.bus.protocol import OrderedProducer, Outcome, Outgoing, Position, Producer
 
 #: A record that waits longer than this is not on its way any more.
 SLOW_SECONDS = 10.0
@@ -31,14 +32,18 @@ class WatchedProducer:
 
     def publish(self, records: Sequence[Outgoing]) -> Future[list[Position]]:
         future = self._inner.publish(records)
+        self.watch(future)
+        return future
+
+    def watch(self, future: Future[Any]) -> None:
+        """Count a burst among those that are on their way."""
         with self._lock:
             self._count += 1
             number = self._count
             self._open[number] = time.monotonic()
         future.add_done_callback(lambda done: self._ended(number, done))
-        return future
 
-    def _ended(self, number: int, done: Future[list[Position]]) -> None:
+    def _ended(self, number: int, done: Future[Any]) -> None:
         error = None if done.cancelled() else done.exception()
         with self._lock:
             self._open.pop(number, None)
@@ -61,6 +66,28 @@ class WatchedProducer:
                 "and sent again"
             )
         return ""
+
+    def close(self) -> None:
+        self._inner.close()
+
+
+class WatchedOrderedProducer:
+    """The relay's producer, whose bursts are watched with the others.
+
+    A record that the log refuses is no trouble of the process: the relay tells it.
+    """
+
+    def __init__(self, inner: OrderedProducer, watch: WatchedProducer) -> None:
+        self._inner = inner
+        self._watch = watch
+
+    def offer(self, records: Sequence[Outgoing]) -> Future[list[Outcome]]:
+        future = self._inner.offer(records)
+        self._watch.watch(future)
+        return future
+
+    def abandon(self) -> None:
+        self._inner.abandon()
 
     def close(self) -> None:
         self._inner.close()

@@ -9,14 +9,8 @@ from typing import Any
 import confluent_kafka as ck
 import pytest
 
-from services.kit.bus.kafka import (
-    KafkaConsumer,
-    KafkaOrderedProducer,
-    KafkaProducer,
-    client_config,
-    ordered_config,
-    producer_config,
-)
+from services.kit.bus.kafka import KafkaConsumer, KafkaProducer, client_config
+from services.kit.bus.kafka_producer import KafkaOrderedProducer, ordered_config, producer_config
 from services.kit.bus.protocol import Failure, Outcome, Outgoing
 from services.kit.errors import Integrity, PharmaLoopError, Retryable
 from services.kit.facts import _PUBLISH_SECONDS
@@ -188,7 +182,7 @@ def test_a_key_that_is_new_to_the_client_sends_its_first_record_alone(
     offer(b"a", b"a", b"c", b"c")
     assert deliver() == [b"v0", b"v1", b"v2"], "it is known by now"
     assert deliver() == [b"v3"]
-    monkeypatch.setattr("services.kit.bus.kafka._KNOWN_SECONDS", -1.0)
+    monkeypatch.setattr("services.kit.bus.kafka_producer._KNOWN_SECONDS", -1.0)
     offer(b"a", b"a")
     assert deliver() == [b"v0"], "the brokers may have forgotten it"
     producer.close()
