@@ -22,7 +22,7 @@ TOPIC, LOT = "pharmaloop.production.lot.v1", "maker/item/tablet/1"
 PLACE = Partition(TOPIC, 0)
 
 
-def told(seq: int, offset: int, id: str = "", **changes: object) -> Event:
+def told(seq: int, offset: int, id: str = "", **changes: Any) -> Event:
     """A version of the lot, at a place of its topic."""
     made = Event(
         id=id or f"e{seq}",
