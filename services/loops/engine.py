@@ -161,7 +161,9 @@ class Engine:
             if not self.mine(partition):
                 raise Lost(f"partition {partition} went to another worker")
             try:
-                ends = await self.app.consumer.highwaters(place)
+                asking = asyncio.ensure_future(self.app.consumer.highwaters(place))
+                ends = await self._patiently(asking, self._source)
+                self._on_trouble("")
                 return int(ends[place])
             except Exception as error:  # noqa: BLE001 -- asked until it answers
                 self._on_trouble(f"{self._source} does not tell its end: {error!r}")
@@ -211,7 +213,7 @@ class Engine:
             while not sending.done():
                 done, _ = await asyncio.wait({sending}, timeout=_SILENT_SECONDS)
                 if not done:
-                    self._on_trouble(f"{topic} does not take records: Kafka has not answered for a while")
+                    self._on_trouble(f"{topic}: Kafka has not answered for a while")
         finally:
             sending.cancel()
         return sending.result()

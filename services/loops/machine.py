@@ -246,6 +246,7 @@ class Machine:
     # -- telling ----------------------------------------------------------
 
     def _has_trouble(self, trouble: str) -> None:
+        self.status.beat = time.monotonic()  # it waits, and is not hung
         if trouble != self._trouble:
             self._trouble = trouble
             self._tell_state()

@@ -193,7 +193,9 @@ def _stored_versions(world: World) -> dict[tuple[str, str], int]:
 
 def _machine_versions(world: World) -> dict[tuple[str, str], int]:
     cases = world.machine.loop.cases.values()
-    return {("/svc/loops/safety", run.run): run.seq for case in cases for run in case.state.runs}
+    return {
+        ("/svc/loops/safety", run.run): run.seq for case in cases if case.state for run in case.state.runs
+    }
 
 
 # -- the exposure protocol ----------------------------------------------------------------
