@@ -16,6 +16,7 @@ from pharmaloop.loops.v1 import events_pb2 as loops
 from pharmaloop.production.v1 import events_pb2 as production
 from pharmaloop.traceability.v1 import events_pb2 as events
 from services.kit.envelope import Event
+from services.kit.store.kinds import Get
 from services.kit.work import Work
 from services.traceability import journal
 from services.traceability.domain import dispense as dispenses
@@ -77,6 +78,7 @@ def on_lot_started(work: Work, event: Event) -> None:
 
 def on_dispense_recorded(outside: Outside, work: Work, event: Event) -> None:
     record = cast(events.DispenseRecorded, event.message)
+    work.load_all([Get(DISPENSES, record.dispense), Get(NODES, record.lot), Get(REGISTRY, ALL_SITES)])
     before = work.get(DISPENSES, record.dispense)
     dispense = dispenses.claimed(before, record.dispense, dispenses.claim_of(record))
     nodes = _nodes(work, dispense.lots)

@@ -11,11 +11,12 @@ from services.clinical.domain.holdings import Announced, Holding
 from services.clinical.domain.lots import Lot
 from services.clinical.domain.patients import Patient
 from services.clinical.domain.plans import Plan
-from services.clinical.handlers.here import Here, holding_of, noted
+from services.clinical.handlers.here import Here, holding_of, holding_reads, noted
 from services.clinical.handlers.settle import settle
 from services.clinical.views import DISPENSES, LOTS, PATIENTS, PLANS
 from services.kit.envelope import Event
 from services.kit.ids import plan_id
+from services.kit.store.kinds import Get, Read
 from services.kit.work import Work
 
 
@@ -49,7 +50,8 @@ def on_exposure_entered(here: Here, work: Work, event: Event) -> None:
     kind = dispenses.entry_name(entry.kind)
     if entry.site != here.site or kind is None:
         return
-    # First everything that is read: a state that is not loaded stops the handler and starts it anew.
+    # First everything that is read, at once: a state that is not loaded stops the handler and starts it anew.
+    work.load_all(_entry_reads(here, entry))
     holding = holding_of(here, work, entry.run)
     before = work.get(DISPENSES, entry.dispense) or Dispense(entry.dispense)
     exposed = _exposed(work, entry) if kind == dispenses.MEMBER else None
@@ -62,6 +64,15 @@ def on_exposure_entered(here: Here, work: Work, event: Event) -> None:
     if exposed is not None:
         holding = _expose(work, holding, *exposed, entry.lot)
     settle(here, work, holding)
+
+
+def _entry_reads(here: Here, entry: traceability.ExposureEntered) -> list[Read]:
+    return [
+        *holding_reads(here, entry.run),
+        Get(DISPENSES, entry.dispense),
+        Get(PATIENTS, entry.pseudonym),
+        Get(PLANS, plan_id(entry.run, entry.pseudonym)),
+    ]
 
 
 def _exposed(work: Work, entry: traceability.ExposureEntered) -> tuple[Plan, Patient]:

@@ -19,6 +19,7 @@ from services.clinical.views import HOLDINGS, STATEMENTS
 from services.kit.clock import Clock
 from services.kit.envelope import Event
 from services.kit.errors import Retryable
+from services.kit.store.kinds import Get, Read
 from services.kit.work import Work
 
 _WAIT_SECONDS = 10.0
@@ -62,8 +63,14 @@ class Here:
 
 def holding_of(here: Here, work: Work, run: str) -> Holding:
     # Whoever asks for it settles it next: what was said is loaded now, not after the numbers are made.
-    work.load(STATEMENTS, [here.id_of(run)])
+    work.load_all(holding_reads(here, run))
     return work.get(HOLDINGS, here.id_of(run)) or Holding(run)
+
+
+def holding_reads(here: Here, run: str) -> list[Read]:
+    """What is read of a run by whoever asks for its holding."""
+    id = here.id_of(run)
+    return [Get(STATEMENTS, id), Get(HOLDINGS, id)]
 
 
 def noted(holding: Holding, event: Event, root: str = "") -> Holding:

@@ -19,6 +19,7 @@ from services.clinical.handlers.settle import settle
 from services.clinical.views import DISPENSES, LOTS, PATIENTS, PLANS
 from services.kit.envelope import Event
 from services.kit.ids import plan_id
+from services.kit.store.kinds import Get
 from services.kit.work import Work
 
 
@@ -52,6 +53,7 @@ def _resolve(here: Here, work: Work, run: str, pseudonym: str, consent: bool) ->
 def on_medication_recorded(here: Here, work: Work, event: Event) -> None:
     """The second source: compared with the journal of every run that it concerns."""
     record = cast(clinical.MedicationRecorded, event.message)
+    work.load_all([Get(DISPENSES, record.dispense), Get(LOTS, record.lot)])
     before = work.get(DISPENSES, record.dispense) or Dispense(record.dispense)
     dispense = dispenses.recorded(before, record, moments.text_of(record.at.at))
     if dispense is None:

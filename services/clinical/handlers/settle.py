@@ -17,6 +17,7 @@ from services.clinical.domain.plans import Plan
 from services.clinical.handlers.here import Here
 from services.clinical.views import DISPENSES, HOLDINGS, LOTS, PATIENTS, PLANS, STATEMENTS
 from services.kit.ids import claim_id, plan_id
+from services.kit.store.kinds import Get
 from services.kit.work import Work, moment_text
 
 FOLLOW_UP_STEP = "follow-up"
@@ -78,8 +79,8 @@ def _open_plans(here: Here, work: Work, holding: Holding) -> tuple[Holding, list
 
 def _ready(work: Work, holding: Holding, ready: int) -> tuple[str, ...]:
     names = holding.waiting[:ready]
-    work.load(PATIENTS, names)
-    work.load(PLANS, (plan_id(holding.run, name) for name in names))
+    known = [Get(PATIENTS, name) for name in names]
+    work.load_all([*known, *(Get(PLANS, plan_id(holding.run, name)) for name in names)])
     return names
 
 
