@@ -88,8 +88,8 @@ class ServiceSpec:
     """
 
     name: str
-    rpc_names: tuple[str, ...]
-    servicer: Callable[[App, Any], None]
+    rpc_names: tuple[str, ...] = ()
+    servicer: Callable[[App, Any], None] = lambda app, server: None
     kinds: tuple[Kind[Any], ...] = ()
     reactors: tuple[Reactor, ...] = ()
     commands: Mapping[str, Command] = field(default_factory=dict)

@@ -19,12 +19,11 @@ from services.kit.store.kinds import Get, Plan, Write
 from services.kit.store.mongo import MongoStore
 from services.kit.store.motor_db import MotorStore
 from services.kit.store.protocol import AsyncTransaction, Transaction
+from tests.suites.makings import MakingSuite, RowSuite
 from tests.suites.stores import (
     KINDS,
     THING,
-    MakingSuite,
     QuerySuite,
-    RowSuite,
     Stores,
     Thing,
     TransactionSuite,

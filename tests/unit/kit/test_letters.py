@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -14,98 +13,17 @@ from hypothesis import strategies as st
 
 from pharmaloop.common.v1 import operations_pb2 as api
 from pharmaloop.production.v1 import events_pb2 as production
-from pharmaloop.rnd.v1 import events_pb2 as rnd
 from services.kit.envelope import Event
 from services.kit.errors import Integrity, Invalid, Rejected, Retryable, Unknown
 from services.kit.operations import Choice, DeadLetters
 from services.kit.rpc.operations import OperationsServicer
-from services.kit.runners.letters import DISCARDED, DONE, LETTERS, OPEN, REDRIVE, Letter
-from services.kit.runners.notes import MARKS, PARKED, REBUILDS, Rebuild
-from services.kit.runners.reactor import Reactor
-from services.kit.store.kinds import Doc, Kind, Plan
-from services.kit.store.memory import MemoryDatabase, MemoryStore, MemoryTransaction
-from services.kit.store.protocol import Transaction, Unstorable
+from services.kit.runners.letters import DISCARDED, DONE, OPEN, REDRIVE
+from services.kit.runners.notes import MARKS, PARKED
+from services.kit.store.memory import MemoryStore
+from services.kit.store.protocol import Transaction
 from services.kit.work import Work
-from tests.unit.kit.support import LOT, NOTE, Bench, Note, Turner, lot_event
-
-A, B = "m/item/G/a", "m/item/G/b"
-RUNNER = "rnd.test"
-WHO = "person:li"
-
-
-@dataclass
-class Plant:
-    """A service with a bug that can be mended, and an operator."""
-
-    bench: Bench = field(default_factory=Bench)
-    #: Ids of events that the deployed code cannot process.
-    bugs: set[str] = field(default_factory=set)
-    tried: list[str] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        self.reactor = Reactor("test", {production.LotHeld: self.handle}, views=(NOTE,))
-        self.letters = DeadLetters(self.bench.waiting, {RUNNER})
-        self.restart()
-
-    def handle(self, work: Work, event: Event) -> None:
-        before = work.get(NOTE, event.subject)
-        work.put(NOTE, event.subject, Note(f"{before.text} {event.id}" if before else event.id))
-        work.apply(LOT, event.subject, rnd.InsightRecorded(insight=event.id))
-        self.tried.append(event.id)
-        if event.id in self.bugs:
-            raise KeyError(event.id)
-
-    def restart(self) -> None:
-        self.runner: Turner = self.bench.making(self.reactor)
-
-    def deploy(self, *bugs: str) -> None:
-        """Another version of the code, with these bugs."""
-        self.bugs = set(bugs)
-        self.restart()
-
-    def hear(self, *events: Event) -> None:
-        self.bench.send(*events)
-        self.runner.settle()
-
-    def told(self, lot: str = A, kind: Kind[Note] = NOTE) -> list[str]:
-        note = self.bench.states(kind).get(lot)
-        return note.text.split() if note else []
-
-    def all(self) -> dict[str, Letter]:
-        return dict(sorted(self.bench.states(LETTERS).items()))
-
-    def stand(self) -> list[tuple[str, str]]:
-        """(event, state) of every letter."""
-        names = [dict(letter.record.headers)["ce_id"].decode() for letter in self.all().values()]
-        return list(zip(names, [letter.state for letter in self.all().values()], strict=True))
-
-    def id(self, event: str) -> str:
-        found = {dict(one.record.headers)["ce_id"].decode(): id for id, one in self.all().items()}
-        return found[event]
-
-    def redrive(self, *events: str, **narrow: str) -> int:
-        ids = tuple(self.id(event) for event in events)
-        count = asyncio.run(self.letters.redrive(Choice(ids, **narrow), WHO))
-        self.runner.settle()
-        return count
-
-    def discard(self, *events: str, why: str = "a test lot") -> int:
-        ids = tuple(self.id(event) for event in events)
-        count = asyncio.run(self.letters.discard(Choice(ids), WHO, why))
-        self.runner.settle()
-        return count
-
-    def snapshot(self) -> str:
-        """Everything stored, but letters and watermarks' versions."""
-        database = self.bench.database.docs
-        names = sorted(name for name, docs in database.items() if docs)
-        kept = {name: database[name] for name in names if name not in (LETTERS.name, MARKS.name)}
-        return repr((kept, sorted(self.bench.database.outbox), self.bench.marks()))
-
-
-def held(lot: str, seq: int | None, **fields: Any) -> Event:
-    known = {"id": f"{lot.rpartition('/')[2]}{seq}", **fields}
-    return lot_event(lot, seq, production.LotHeld(lot=lot), **known)
+from tests.unit.kit.plant import RUNNER, WHO, A, B, Plant, held
+from tests.unit.kit.support import LOT
 
 
 @pytest.fixture
@@ -383,189 +301,6 @@ def test_a_discarded_record_that_comes_again_is_passed_over(plant: Plant) -> Non
     assert plant.stand() == [("a1", DISCARDED)]
     assert plant.told() == ["a2"]
     assert len(plant.bench.database.outbox) == letters + 1, "no second letter; the event of a2"
-
-
-# -- while a view is made anew ----------------------------------------------
-
-NEW = NOTE.pinned(2)
-
-
-def begin_rebuild(plant: Plant) -> Turner:
-    plant.bench.database.docs[REBUILDS.name][RUNNER] = REBUILDS.to_doc(RUNNER, 1, Rebuild(1, 2))
-    return plant.bench.making(plant.reactor, 2, follows=1)
-
-
-def swap(plant: Plant, made: Turner) -> None:
-    plant.bench.database.docs[REBUILDS.name][RUNNER] = REBUILDS.to_doc(RUNNER, 2, Rebuild(2, 0))
-    made.runner.go_live()
-    plant.bench.database.names.live[NOTE.name] = 2
-    plant.runner = made
-
-
-def test_a_rebuild_passes_over_what_was_discarded_even_if_it_could_be_folded_now(plant: Plant) -> None:
-    plant.deploy("a1")
-    plant.hear(held(A, 1), held(A, 2), held(A, 3))
-    plant.discard("a1")
-    plant.discard("a2")
-    plant.redrive("a3")
-    plant.deploy()
-    begin_rebuild(plant).settle()
-    assert plant.told(A, NEW) == plant.told(A) == ["a3"]
-    assert [state for _, state in plant.stand()] == [DISCARDED, DISCARDED, DONE]
-
-
-def test_a_letter_that_waits_has_its_effect_in_the_new_making_too(plant: Plant) -> None:
-    plant.deploy("a1")
-    plant.hear(held(A, 1), held(A, 2), held(B, 1))
-    plant.deploy()
-    made = begin_rebuild(plant)
-    made.settle()
-    assert (plant.told(A, NEW), plant.told(B, NEW)) == ([], ["b1"])
-    assert plant.stand() == [("a1", OPEN), ("a2", OPEN)], "the rebuild makes no letters of its own"
-    swap(plant, made)
-    plant.redrive(runner=RUNNER)
-    assert plant.told(A, NEW) == ["a1", "a2"]
-    assert plant.bench.versions(LOT) == {A: 2, B: 1}, "what the letter does beside the view was lost"
-    plant.hear(held(A, 3))
-    assert plant.told(A, NEW) == ["a1", "a2", "a3"]
-
-
-def test_letters_rest_while_a_view_is_made_anew(plant: Plant) -> None:
-    plant.deploy("a1")
-    plant.hear(held(A, 1), held(A, 2))
-    plant.deploy()
-    made = begin_rebuild(plant)
-    plant.redrive(runner=RUNNER)
-    assert plant.told() == []
-    made.settle()
-    assert plant.stand() == [("a1", REDRIVE), ("a2", REDRIVE)]
-    swap(plant, made)
-    made.settle()
-    assert plant.told(A, NEW) == ["a1", "a2"]
-    assert plant.bench.versions(LOT) == {A: 2}
-
-
-def test_a_discard_frees_the_key_in_both_makings(plant: Plant) -> None:
-    plant.deploy("a1")
-    plant.hear(held(A, 1))
-    made = begin_rebuild(plant)
-    made.settle()
-    assert len(plant.bench.states(PARKED)) == 2
-    plant.discard("a1")
-    assert plant.bench.states(PARKED) == {}
-    plant.hear(held(A, 2))
-    made.settle()
-    assert plant.told(A, NEW) == plant.told(A) == ["a2"]
-
-
-def test_a_rebuild_that_cannot_fold_what_the_view_has_stops(plant: Plant) -> None:
-    plant.hear(held(A, 1), held(B, 1))
-    before = plant.snapshot()
-    plant.bugs = {"a1"}
-    made = begin_rebuild(plant)
-    with pytest.raises(Integrity, match="the view that answers has folded it"):
-        made.settle()
-    assert plant.all() == {}
-    assert plant.bench.marks() == 2
-    del plant.bench.database.docs[REBUILDS.name][RUNNER]
-    assert plant.snapshot() == before, "the view that answers is untouched"
-
-
-def test_a_making_that_was_replaced_takes_nothing_up(plant: Plant) -> None:
-    # A process that has not heard of the swap yet.
-    plant.deploy("a1")
-    plant.hear(held(A, 1))
-    plant.deploy()
-    old, made = plant.runner, begin_rebuild(plant)
-    made.settle()
-    swap(plant, made)
-    asyncio.run(plant.letters.redrive(Choice(runner=RUNNER), WHO))
-    assert old.runner.look_aside() == 0
-    assert plant.stand() == [("a1", REDRIVE)]
-    made.settle()
-    assert plant.told(A, NEW) == ["a1"]
-
-
-# -- what the database refuses ----------------------------------------------
-
-
-class Picky(MemoryTransaction):
-    """Refuses a note that holds the word `huge`, as a database refuses a document that is too large."""
-
-    def write(self, plan: Plan) -> None:
-        for write in plan.writes:
-            if write.kind.name == NOTE.name and "huge" in repr(write.state):
-                raise Unstorable(f"{write.kind.name} {write.id} is too large")
-        super().write(plan)
-
-    def put_docs(self, kind: Kind[Any], new: list[Doc], known: list[Doc]) -> None:
-        if any("huge" in repr(doc) for doc in (*new, *known)):
-            raise Unstorable("too large")
-        super().put_docs(kind, new, known)
-
-
-class PickyStore(MemoryStore):
-    def __init__(self, database: MemoryDatabase) -> None:
-        super().__init__(database)
-        self.picky = True
-
-    def transact(self, work: Callable[[Transaction], Any]) -> Any:
-        txn = Picky(self.database) if self.picky else MemoryTransaction(self.database)
-        result = work(txn)
-        txn.commit()
-        return result
-
-
-def picky_plant() -> Plant:
-    bench = Bench()
-    bench.store = PickyStore(bench.database)
-    return Plant(bench)
-
-
-def test_a_state_that_cannot_be_stored_costs_the_record_at_fault_alone() -> None:
-    plant = picky_plant()
-    plant.hear(held(A, 1), held(A, 2, id="huge"), held(A, 3), held(B, 1), held(B, None, id="f"))
-    assert (plant.told(A), plant.told(B)) == (["a1"], ["b1", "f"])
-    assert plant.stand() == [("huge", OPEN), ("a3", OPEN)]
-    assert [letter.reason for letter in plant.all().values()] == ["UNSTORABLE", "PARKED"]
-    assert plant.bench.marks() == 5
-    assert plant.bench.versions(LOT) == {A: 1, B: 2}
-
-
-def test_a_redrive_that_cannot_be_stored_is_put_back_and_the_runner_goes_on() -> None:
-    plant = picky_plant()
-    plant.deploy("huge")
-    plant.hear(held(A, 1, id="huge"), held(A, 2))
-    plant.deploy()
-    plant.redrive(runner=RUNNER)
-    assert plant.stand() == [("huge", OPEN), ("a2", OPEN)]
-    letter = plant.all()[plant.id("huge")]
-    assert (letter.reason, letter.attempts) == ("UNSTORABLE", 2)
-    plant.hear(held(B, 1))
-    assert plant.told(B) == ["b1"]
-    cast(PickyStore, plant.bench.store).picky = False
-    plant.redrive(runner=RUNNER)
-    assert plant.told(A) == ["huge", "a2"]
-
-
-def test_an_event_that_waited_and_cannot_be_stored_is_dead_lettered() -> None:
-    plant = picky_plant()
-
-    def refer(work: Work, event: Event) -> None:
-        work.require(NOTE, "late")
-        plant.handle(work, event)
-
-    def arrive(work: Work, event: Event) -> None:
-        work.put(NOTE, "late", Note("there"))
-
-    runner = plant.bench.turner({production.LotHeld: refer, production.LotStarted: arrive})
-    plant.bench.send(held(A, 1, id="huge"), held(A, 2), held(B, 1))
-    runner.settle()
-    plant.bench.send(lot_event("x", 1))
-    runner.settle()
-    assert (plant.told(A), plant.told(B)) == ([], ["b1"])
-    assert [letter.reason for letter in plant.all().values()] == ["UNSTORABLE", "PARKED"]
-    assert runner.runner.status.waiting == 0
 
 
 # -- any course of things ---------------------------------------------------

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from services.kit.store.memory import AsyncMemoryStore, MemoryDatabase, MemoryStore
-from tests.suites.stores import MakingSuite, QuerySuite, RowSuite, Stores, TransactionSuite, form
+from tests.suites.makings import MakingSuite, RowSuite
+from tests.suites.stores import QuerySuite, Stores, TransactionSuite, form
 
 __all__ = ["form"]
 
