@@ -105,3 +105,5 @@ TOPICS: dict[str, str] = {
     "*.dlq": "what a test threw in; that nothing else lies there is an invariant",
     "*changelog": "the loop's table, as bytes of its own; its effects are compared",
 }
+#: Of facts that a reactor tells (a site that tells the trace of a dispense).
+CAUSED_FACTS = "cause and time are those of whichever event completed what the fact rests on"

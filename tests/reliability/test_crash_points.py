@@ -1,7 +1,7 @@
 """A process that dies at any point between an effect and its commit loses nothing and does nothing twice.
 
 A real process dies there by SIGKILL, is started again, and the case goes on;
-each round arms every process of the platform at another point.
+each round arms five processes of the platform, each at a point of its own.
 """
 
 from __future__ import annotations
@@ -15,14 +15,11 @@ from tests.reliability.stand import Stand
 
 #: By process, the points in the order of the rounds.
 ROUNDS: dict[str, tuple[str, ...]] = {
-    "production-api": ("decider.written", "decider.committed", "facts.published", "decider.committed"),
-    "production-worker": ("batch.written", "batch.committed", "batch.told", "batch.taken"),
-    "production-relay": ("relay.published", "relay.read", "relay.marked", "relay.published"),
-    "traceability": ("step.claimed", "step.ran", "step.finished", "facts.published"),
-    "clinical": ("batch.committed", "facts.published", "relay.published", "batch.written"),
-    "alerting": ("batch.taken", "batch.told", "decider.written", "decider.committed"),
-    "rnd": ("relay.marked", "batch.written", "batch.committed", "relay.read"),
-    "loops": ("loop.stored", "loop.sent", "batch.written", "relay.published"),
+    "production-api": ("decider.written", "decider.committed", "facts.published"),
+    "production-worker": ("batch.written", "batch.committed", "batch.told"),
+    "production-relay": ("relay.read", "relay.published", "relay.marked"),
+    "traceability": ("step.claimed", "step.ran", "step.finished"),
+    "loops": ("loop.stored", "loop.sent", "batch.taken"),
 }
 
 
@@ -31,7 +28,7 @@ def test_the_rounds_pass_every_point() -> None:
 
 
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("round", range(4))
+@pytest.mark.parametrize("round", range(3))
 def test_whoever_dies_at_a_point_has_one_effect(stand: Stand, round: int) -> None:
     world = stand.rough
     armed = {name: points[round] for name, points in ROUNDS.items()}
