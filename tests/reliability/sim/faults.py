@@ -16,8 +16,8 @@ LIKELY: Mapping[str, float] = {
     "part of it": 0.9,  # a consumer is given less than there is, of some partitions
     "mixed": 0.5,  # records of several partitions come mixed
     "broker not reached": 0.05,
-    "slow broker": 0.5,  # a producer is answered later
-    "publish fails": 0.3,  # of what is slow: a part of it arrives, the client hears of a failure
+    "slow broker": 0.6,  # a producer is answered later
+    "publish fails": 0.2,  # a part of it arrives, the client hears of a failure
     "transaction fails": 0.08,
     "commit without answer": 0.05,
     "query fails": 0.02,
@@ -30,7 +30,7 @@ RARE: Mapping[str, float] = {
     "die at a point": 2.0,
     "pause": 2.0,
     "rebalance": 2.0,
-    "repeat": 6.0,  # a record is in the log once more
+    "repeat": 8.0,  # a record is in the log once more
     "lose lease": 1.0,
 }
 #: Points that a process of the world passes.
@@ -65,4 +65,4 @@ class Weather:
 
 
 def _strength(rng: Random, most: float) -> float:
-    return most * rng.choice((0.0, 0.3, 1.0))
+    return most * rng.choice((0.0, 0.4, 1.0))

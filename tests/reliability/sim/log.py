@@ -11,11 +11,11 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from random import Random
 
 from services.kit.bus.memory import murmur2
-from services.kit.bus.protocol import Outgoing, Partition, Position, Record
+from services.kit.bus.protocol import Failure, Outcome, Outgoing, Partition, Position, Record
 from services.kit.errors import Retryable
 from tests.reliability.sim.clockwork import Time
 from tests.reliability.sim.stores import Weather
@@ -65,35 +65,37 @@ class Log:
 
 @dataclass
 class Sending:
-    """Records that a producer has in flight."""
+    """Records that a producer has in flight, and what becomes of them."""
 
     log: Log
     records: Sequence[Outgoing]
-    answer: Future[list[Position]]
     process: str
+    answer: Future[list[Outcome]] = field(default_factory=Future)
 
     def arrive(self) -> None:
         self.log.sending.remove(self)
-        positions = [self.log.append(record) for record in self.records]
-        if not self.answer.done():
-            self.answer.set_result(positions)
+        self._tell([self.log.append(record) for record in self.records])
 
     def fail(self, rng: Random) -> None:
-        """Of every partition, a part from the front arrives; the client hears of a failure."""
-        self.drop(rng)
-        if not self.answer.done():
-            self.answer.set_exception(Retryable("the broker did not take all of it"))
+        """Of every partition, a part from the front arrives; the client hears which."""
+        self._tell(self.drop(rng))
 
-    def drop(self, rng: Random) -> None:
-        """The same, and nobody hears of it: the client died."""
+    def drop(self, rng: Random) -> list[Outcome]:
+        """The same, and nobody hears of it: the client died, or gave it up."""
         self.log.sending.remove(self)
         cut: set[tuple[str, int]] = set()
+        outcomes: list[Outcome] = []
         for record in self.records:
             place = (record.topic, (murmur2(record.key) & 0x7FFFFFFF) % _PARTITIONS)
             if place not in cut and rng.random() < 0.5:
                 cut.add(place)
-            if place not in cut:
-                self.log.append(record)
+            lost = Failure("nothing", "the broker did not take it")
+            outcomes.append(lost if place in cut else self.log.append(record))
+        return outcomes
+
+    def _tell(self, outcomes: list[Outcome]) -> None:
+        if not self.answer.done():
+            self.answer.set_result(outcomes)
 
 
 class SimBus:
@@ -107,6 +109,9 @@ class SimBus:
     def producer(self) -> SimProducer:
         return SimProducer(self._log, self._process, self._weather)
 
+    def ordered_producer(self) -> SimProducer:
+        return SimProducer(self._log, self._process, self._weather)
+
     def consumer(self, group: str, instance: str) -> SimConsumer:
         return SimConsumer(self._log, self._log.group(group), self._weather)
 
@@ -118,7 +123,7 @@ class SimBus:
 
 
 class SimProducer:
-    """Answers at once, later, or never."""
+    """Both producers in one: it answers at once, later, or never."""
 
     def __init__(self, log: Log, process: str, weather: Weather) -> None:
         self._log = log
@@ -126,13 +131,38 @@ class SimProducer:
         self._weather = weather
 
     def publish(self, records: Sequence[Outgoing]) -> Future[list[Position]]:
+        answer: Future[list[Position]] = Future()
+
+        def told(done: Future[list[Outcome]]) -> None:
+            outcomes = done.result()
+            stands = [one for one in outcomes if isinstance(one, Position)]
+            if answer.done():
+                return
+            if len(stands) < len(outcomes):
+                answer.set_exception(Retryable("the broker did not take all of it"))
+            else:
+                answer.set_result(stands)
+
+        self.offer(records).add_done_callback(told)
+        return answer
+
+    def offer(self, records: Sequence[Outgoing]) -> Future[list[Outcome]]:
         self._weather.alive()
-        sending = Sending(self._log, list(records), Future(), self._process)
+        sending = Sending(self._log, list(records), self._process)
         earlier = any(other.process == self._process for other in self._log.sending)
         self._log.sending.append(sending)
-        if not earlier and not self._weather.strikes("slow broker"):
+        if earlier or self._weather.strikes("slow broker"):
+            return sending.answer
+        if self._weather.strikes("publish fails"):
+            sending.fail(self._log.rng)
+        else:
             sending.arrive()
         return sending.answer
+
+    def abandon(self) -> None:
+        """What is on its way may arrive, in part; the rest never will."""
+        for sending in [one for one in self._log.sending if one.process == self._process]:
+            sending.drop(self._log.rng)
 
     def close(self) -> None:
         pass

@@ -134,7 +134,7 @@ class Process:
         store, batch_store = AsyncStore(database, self), SyncStore(database, self)
         bus = SimBus(world.log, self.label, self)
         producer = bus.producer()
-        relay = Relay(store, producer, world.time, metrics, f"{self.label}-{life}")
+        relay = Relay(store, bus.ordered_producer(), world.time, metrics, f"{self.label}-{life}")
         around = Surroundings(
             spec.name,
             site,

@@ -196,11 +196,10 @@ class _Scheduler:
             consumer.group.balance()
 
     def _repeat(self, process: Process) -> None:
-        records = [
-            r for partition in sorted(self.world.log.records) for r in self.world.log.records[partition]
-        ]
-        if records:
-            record = self.rng.choice(records)
+        # A partition first: what is rare is repeated as often as what there is much of.
+        full = [records for _, records in sorted(self.world.log.records.items()) if records]
+        if full:
+            record = self.rng.choice(self.rng.choice(full))
             self.world.step(f"{record.topic}/{record.partition}/{record.offset} is there once more")
             self.world.log.repeat(record)
 

@@ -16,7 +16,7 @@ from services.kit.bus.protocol import Position
 from services.kit.errors import Retryable
 from services.kit.store.kinds import Doc, Kind, OutboxRow, Plan, Read, Stored
 from services.kit.store.mongo import ATTEMPTS, backoff
-from services.kit.store.protocol import AsyncTransaction, Conflict, Loaded, Page
+from services.kit.store.protocol import AsyncTransaction, Backlog, Conflict, Loaded, Page
 from services.kit.store.protocol import Transaction as SyncTransaction
 from tests.reliability.sim.database import NAMES, Database, Transaction
 
@@ -181,15 +181,26 @@ class AsyncStore:
     async def count(self, kind: Kind[Any], filters: Mapping[str, Any]) -> int:
         raise NotImplementedError("the simulated world counts nothing")
 
-    async def not_after(self, kind: Kind[S], field: str, bound: Any, limit: int) -> list[Stored[S]]:
+    async def not_after(
+        self, kind: Kind[S], field: str, bound: Any, limit: int, also: Mapping[str, Any] | None = None
+    ) -> list[Stored[S]]:
         await self._ask()
-        due = [i for i in self.database.all(kind.name) if getattr(i.state, field) <= bound]
+        bounds = {field: bound, **(also or {})}
+        due = [
+            item
+            for item in self.database.all(kind.name)
+            if all(getattr(item.state, name) <= end for name, end in bounds.items())
+        ]
         return sorted(due, key=lambda item: (getattr(item.state, field), item.id))[:limit]
 
-    async def unpublished(self, limit: int) -> list[OutboxRow]:
+    async def unpublished(self, limit: int, after: str = "") -> list[OutboxRow]:
         await self._ask()
-        rows = sorted(self.database.open_rows.values(), key=lambda row: (row.aggregate, row.seq, row.id))
-        return rows[:limit]
+        rows = [row for row in self.database.open_rows.values() if row.aggregate > after]
+        return sorted(rows, key=lambda row: (row.aggregate, row.seq, row.id))[:limit]
+
+    async def backlog(self) -> Backlog:
+        """How old a row is plays no part in a simulated world."""
+        return Backlog(await self.outbox_waiting(), None)
 
     async def outbox_waiting(self) -> int:
         await self._ask()
