@@ -108,6 +108,17 @@ class Observer:
                 newest[key] = max(newest.get(key, (0, 0)), (mark["generation"], mark["next"]))
         return {key: at for key, (_, at) in newest.items()}
 
+    def report(self) -> list[str]:
+        """What is left to do, what is parked or waits, and which runs are open."""
+        lines = [f"left to do: {what}" for what in self.behind(self._ends())[:20]]
+        for service in SPECS:
+            database = self.world.database[database_of(service)]
+            for name in ("_parked", "_waiting"):
+                lines += [f"{service}{name}: {doc}" for doc in database[name].find().limit(5)]
+        for doc in self.world.database[database_of("loops")]["run"].find({"s.state": {"$ne": "closed"}}):
+            lines.append(f"open run: {doc['_id']} of {doc['s']['lot']} in stage {doc['s']['stage']}")
+        return lines
+
     # -- everything -----------------------------------------------------------
 
     def records(self) -> list[Record]:

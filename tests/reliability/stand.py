@@ -91,9 +91,21 @@ class Stand:
     def judged(self, *, moments: bool = True) -> Iterator[None]:
         """Afterwards both worlds are at rest, hold and have said the same, and no rule is broken."""
         self.spoilt = True
-        yield
-        self.compare(moments=moments)
+        try:
+            yield
+            self.compare(moments=moments)
+        except BaseException as error:
+            error.add_note(self._state())
+            raise
         self.spoilt = False
+
+    def _state(self) -> str:
+        """How the rough world stands, for whoever has to understand a failure."""
+        try:
+            lines = self.observers[1].report()
+        except Exception as error:  # noqa: BLE001 -- it only helps to explain another one
+            lines = [f"the rough world does not answer: {error!r}"]
+        return "\n".join([*lines, *(f"died: {death}" for death in self.rough.deaths[-12:])])
 
     def compare(self, *, moments: bool = True) -> None:
         while self._behind:
