@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import gc
 import os
 import signal
 import sys
@@ -303,6 +304,9 @@ class Running:
             self._spawn(watch(), watch.__name__)
         self._spawn(self._watch_health(), "health")
         self._spawn(self._note_own_log(), "own log")
+        # What is there by now stays: the collector need not walk over it with every batch of records.
+        gc.collect()
+        gc.freeze()
         _log.info("started", grpc_port=port, metrics_port=metrics_port, version=app.version)
 
     async def _after_restore(self, restored: Restored) -> None:

@@ -57,6 +57,8 @@ class KafkaConsumer:
                 "max.poll.interval.ms": 300_000,
                 "fetch.wait.max.ms": 50,
                 "fetch.min.bytes": 1,
+                # A consumer that catches up prefetches so much, and no more.
+                "queued.max.messages.kbytes": 16_384,
                 "enable.partition.eof": False,
             }
         )

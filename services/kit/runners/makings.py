@@ -19,9 +19,9 @@ from services.kit.clock import wall_now
 from services.kit.errors import PharmaLoopError, Rejected, Retryable, Unknown
 from services.kit.log import get_logger
 from services.kit.runners.batch import BatchRunner, Surroundings
-from services.kit.runners.notes import MARKS, PARKED, SEEN, WAITING, Making, Mark
+from services.kit.runners.notes import MARKS, PARKED, SEEN, WAITING, Making, Mark, Waiting
 from services.kit.runners.reactor import Reactor
-from services.kit.store.kinds import Get, Kind, Plan, Stored, Write
+from services.kit.store.kinds import Get, Kind, Plan, Stored, Where, Write
 from services.kit.store.protocol import AsyncStore, AsyncTransaction, Conflict
 
 _log = get_logger("kit.makings")
@@ -305,7 +305,10 @@ class Makings:
             doc = await self._load(txn, name)
             old, new = Making(name, doc.state.live), Making(name, doc.state.building)
             reads = {making: {p: Get(MARKS, making.mark(p)) for p in ends} for making in (old, new)}
-            loaded = await txn.load([get for gets in reads.values() for get in gets.values()])
+            waiting = Where(WAITING, "runner", name)
+            loaded = await txn.load([waiting, *(get for gets in reads.values() for get in gets.values())])
+            if _kept(old, loaded[waiting]) != _kept(new, loaded[waiting]):
+                return False  # one of them has taken up an event that the other has yet to
             seals = []
             for partition in ends:
                 before, after = loaded[reads[old][partition]], loaded[reads[new][partition]]
@@ -365,6 +368,16 @@ def _write(name: str, doc: Stored[Generation], state: Generation) -> Write:
 
 async def _put(txn: AsyncTransaction, name: str, doc: Stored[Generation], state: Generation) -> None:
     await txn.write(Plan((_write(name, doc, state),), ()))
+
+
+def _kept(making: Making, waiting: list[Stored[Waiting]]) -> set[tuple[str, int, int]]:
+    """The records that wait in this making."""
+    return {
+        (record.topic, record.partition, record.offset)
+        for one in waiting
+        if making.owns(one.state)
+        for record in one.state.records
+    }
 
 
 def _seal(making: Making, partition: Partition, mark: Stored[Mark] | None) -> Write:
