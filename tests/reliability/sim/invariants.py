@@ -315,11 +315,24 @@ def _differences(undisturbed: World, world: World) -> Iterator[str]:
     yield from _apart(business.state(undisturbed), business.state(world))
 
 
+def _caused_once(world: World) -> Iterator[str]:
+    """A cause has each of its effects on a run of the loop once, however often the machine saw it."""
+    ids: dict[tuple[str, ...], set[str]] = defaultdict(set)
+    for event in events(world):
+        if event.source == "/svc/loops/safety" and event.topic != CASE_TOPIC:
+            about = str(getattr(event.message, "stage", "") or getattr(event.message, "version", ""))
+            ids[(event.cause, event.type, event.subject, about)].add(event.id)
+    for what, found in ids.items():
+        if len(found) > 1:
+            yield f"{what} stands for {len(found)} events: {sorted(found)}"
+
+
 RULES: Mapping[str, Callable[[World], Iterator[str]]] = {
     "I1 nothing acknowledged is lost": _acknowledged,
     "no dead letters": _letters,
     "watermarks go forward": _watermarks,
     "one event for every version": _versions,
+    "one effect of every cause": _caused_once,
     "I3 exposed as in truth": _exposed,
     "I5 recall is monotone": _monotone,
     "I7 closed or alarmed": _ended,
