@@ -180,7 +180,8 @@ def distinct(events: Iterable[Event]) -> dict[tuple[str, str, object], Event]:
 
 
 def _event_lines(events: Iterable[Event], tidy: Callable[[str], str]) -> Iterable[str]:
-    compared = [event for event in distinct(events).values() if not _is_left_out(event.topic, without.TOPICS)]
+    # Copies first: of an event and its copy, the event is the one that is compared.
+    compared = distinct(event for event in events if not _is_left_out(event.topic, without.TOPICS)).values()
     numbered = [event for event in compared if event.source not in without.SOURCES]
     yield from (_event_line(event, tidy, number=True) for event in numbered)
     yield from sorted(set(_rounds((e for e in compared if e.source in without.SOURCES), tidy)))

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from confluent_kafka import ConsumerGroupTopicPartitions
+from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException
 from confluent_kafka.admin import AdminClient
 
 from services.kit.bus.kafka import KafkaBus, client_config
@@ -20,7 +20,7 @@ from tests.reliability.export import Doc, Export, export
 from tests.reliability.specs import SITE, SPECS, database_of, runners
 from tests.reliability.world import World, until
 
-_REST_SECONDS = 90.0
+_REST_SECONDS, _ANSWER_SECONDS = 90.0, 10.0
 _LOOP_GROUP, _CASE_TOPIC = "pharmaloop-loops", "pharmaloop.loops.case.v1"
 
 
@@ -87,7 +87,10 @@ class Observer:
     def _loop_behind(self, ends: Mapping[Partition, int]) -> list[str]:
         """The loop's own consumer says how far it is by the offsets of its group."""
         asked: Any = self._admin.list_consumer_group_offsets([ConsumerGroupTopicPartitions(_LOOP_GROUP)])
-        done = asked[_LOOP_GROUP].result(20).topic_partitions
+        try:
+            done = asked[_LOOP_GROUP].result(_ANSWER_SECONDS).topic_partitions
+        except (TimeoutError, KafkaException) as error:
+            return [f"loops.safety: the broker does not tell its offsets: {error!r}"]
         at = {Partition(place.topic, place.partition): place.offset for place in done}
         return [
             f"loops.safety: {partition} at {at.get(partition, 0)} of {end}"

@@ -169,6 +169,11 @@ def test_every_other_difference_shows(other: Facts) -> None:
     assert TOPIC in one.difference(two) or "production.lot" in one.difference(two)
 
 
+def test_a_copy_that_is_read_first_hides_nothing() -> None:
+    copies = [replace(event, topic="pharmaloop.loops.case.v1") for event in facts().events]
+    assert exported(facts(*copies, *facts().events)) == exported(facts())
+
+
 def test_moments_can_be_left_out() -> None:
     later = facts(*[event._replace(time=NOON.replace(hour=13)) for event in facts().events])
     assert exported(later, moments=False) == exported(facts(), moments=False)
