@@ -239,10 +239,11 @@ def test_the_probe_answers_by_exit_code_and_one_line(
 def test_what_the_relay_waits_for_is_watched_with_the_facts(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    watch = cast(WatchedProducer, world.readiness.producer)
+    watch = world.readiness.producer
     relays = WatchedOrderedProducer(world.inner, watch)
     burst = relays.offer([RECORD])
     monkeypatch.setattr("services.kit.bus.watched.SLOW_SECONDS", -1.0)
     assert "has not confirmed records" in watch.trouble()
+    monkeypatch.undo()
     burst.set_result([Failure("record", "too large")])
     assert watch.trouble() == "", "a refused event blocks its aggregate, and not the process"
