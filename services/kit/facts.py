@@ -18,8 +18,8 @@ from pharmaloop.common.v1 import types_pb2 as common
 from services.kit import points
 from services.kit.bus.protocol import Outgoing, Position, Producer
 from services.kit.clock import Clock
-from services.kit.contracts import Contract
-from services.kit.envelope import Event, new_trace, to_record
+from services.kit.contracts import Contract, event_type
+from services.kit.envelope import FactStamp, new_trace
 from services.kit.errors import Invalid, Retryable
 from services.kit.rpc.context import caller
 
@@ -49,6 +49,8 @@ class FactLog:
         self._contract = contract
         self._clock = clock
         self._site = site
+        #: Topic and key field, by class of message.
+        self._places: dict[type[Message], tuple[str, str]] = {}
 
     async def record(
         self,
@@ -67,10 +69,10 @@ class FactLog:
         """
         receipt = common.FactReceipt()
         outgoing: list[Outgoing] = []
-        trace = caller().trace or new_trace()
+        stamp = FactStamp(f"/svc/{self._service}/fact", actor, caller().trace or new_trace())
         for index, record in enumerate(records):
             try:
-                outgoing.append(self._outgoing(to_fact(index, record), actor, trace))
+                outgoing.append(self._outgoing(to_fact(index, record), stamp))
             except Invalid as error:
                 path = f"{field}[{index}].{error.field}" if error.field else f"{field}[{index}]"
                 if all_or_nothing:
@@ -83,22 +85,18 @@ class FactLog:
         receipt.positions.CopyFrom(vector(positions))
         return receipt
 
-    def _outgoing(self, fact: Fact, actor: str, trace: str) -> Outgoing:
-        topic, key = self._contract.route(fact.message, self._site)
-        event = Event(
-            id=fact.id,
-            source=f"/svc/{self._service}/fact",
-            subject=fact.subject,
-            time=fact.time,
-            message=fact.message,
-            key=fact.key or key,
-            actor=actor,
-            trace=trace,
-        )
-        return to_record(event, topic)
+    def _outgoing(self, fact: Fact, stamp: FactStamp) -> Outgoing:
+        message = fact.message
+        place = self._places.get(type(message))
+        if place is None:
+            topic = self._contract.topic_of(event_type(type(message)))
+            place = self._places[type(message)] = (topic.at(self._site), topic.key)
+        name, key_field = place
+        key = fact.key or str(getattr(message, key_field))
+        return stamp.record(message, name, key, fact.id, fact.time, fact.subject)
 
     async def _publish(self, outgoing: list[Outgoing]) -> list[Position]:
-        future = asyncio.wrap_future(self._producer.publish(outgoing))
+        future = asyncio.wrap_future(self._producer.publish_ends(outgoing))
         try:
             async with asyncio.timeout(_PUBLISH_SECONDS):
                 positions = await future

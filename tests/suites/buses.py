@@ -112,10 +112,21 @@ class BusSuite:
         assert sent(producer.publish([])) == []
         producer.close()
 
+    def test_the_ends_of_a_burst_are_its_last_positions(self, bus: Bus, new_topic: NewTopic) -> None:
+        topic, producer = new_topic(), bus.producer()
+        sent(producer.publish(spread(topic, 50)))
+        ends = sent(producer.publish_ends(spread(topic, 200)))
+        assert {Partition(at.topic, at.partition): at.offset + 1 for at in ends} == bus.log().ends([topic])
+        assert len(ends) == PARTITIONS
+        assert sent(producer.publish_ends([])) == []
+        producer.close()
+
     def test_a_burst_that_fails_in_part_fails(self, bus: Bus, new_topic: NewTopic) -> None:
         topic, producer = new_topic(), bus.producer()
-        with pytest.raises(Retryable, match="every record"):
-            sent(producer.publish([outgoing(topic, "a"), too_large(topic, "b"), outgoing(topic, "c")]))
+        burst = [outgoing(topic, "a"), too_large(topic, "b"), outgoing(topic, "c")]
+        for publish in (producer.publish, producer.publish_ends):
+            with pytest.raises(Retryable, match="every record"):
+                sent(publish(burst))
         assert len(sent(producer.publish([outgoing(topic, "a")]))) == 1, "the next one is taken"
         producer.close()
 

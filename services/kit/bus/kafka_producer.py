@@ -104,6 +104,50 @@ class _Burst:
 _UNKNOWN = Failure("nothing", "no report came")
 
 
+class _Ends:
+    """Collects where the last record of each partition stands. One callback serves every
+    record: to note each place costs a third of what producing a record costs."""
+
+    def __init__(self) -> None:
+        self.future: Future[list[Position]] = Future()
+        self._last: dict[tuple[str, int], int] = {}
+        self._error = ""
+        self._reported = 0
+        self._expected = -1
+        self._lock = threading.Lock()
+        self.future.set_running_or_notify_cancel()
+
+    def report(self, error: Any, message: Any) -> None:
+        if error is None:
+            place, offset = (message.topic(), message.partition()), message.offset()
+            if offset > self._last.get(place, -1):
+                self._last[place] = offset
+        else:
+            self._error = self._error or str(error)
+        self._reported += 1
+        if self._reported == self._expected:
+            self._end()
+
+    def handed_over(self, count: int, error: str) -> None:
+        self._error = self._error or error
+        self._expected = count
+        if self._reported == count:
+            self._end()
+
+    def _end(self) -> None:
+        with self._lock:
+            if self.future.done():
+                return
+            if self._error:
+                self.future.set_exception(_not_every(self._error))
+            else:
+                self.future.set_result([Position(*place, offset) for place, offset in self._last.items()])
+
+
+def _not_every(reason: str) -> Retryable:
+    return Retryable(f"Kafka did not take every record: {reason}")
+
+
 def _all_or_nothing(burst: Future[list[Outcome]]) -> Future[list[Position]]:
     """The positions of a burst, or Retryable if any record failed."""
     result: Future[list[Position]] = Future()
@@ -111,11 +155,11 @@ def _all_or_nothing(burst: Future[list[Outcome]]) -> Future[list[Position]]:
 
     def judge(done: Future[list[Outcome]]) -> None:
         outcomes = done.result()
-        for outcome in outcomes:
-            if isinstance(outcome, Failure):
-                result.set_exception(Retryable(f"Kafka did not take every record: {outcome.reason}"))
-                return
-        result.set_result(cast(list[Position], outcomes))
+        failed = next((outcome for outcome in outcomes if isinstance(outcome, Failure)), None)
+        if failed is None:
+            result.set_result(cast(list[Position], outcomes))
+        else:
+            result.set_exception(_not_every(failed.reason))
 
     burst.add_done_callback(judge)
     return result
@@ -202,23 +246,31 @@ class KafkaProducer:
         self._lock = threading.Lock()
 
     def publish(self, records: Sequence[Outgoing]) -> Future[list[Position]]:
-        burst, produce, handed = _Burst(len(records)), self._client.producer.produce, 0
-        with self._lock:
-            for index, record in enumerate(records):
-                try:
-                    produce(
-                        record.topic,
-                        key=record.key,
-                        value=record.value,
-                        headers=list(record.headers),
-                        on_delivery=partial(burst.report, index),
-                    )
-                except (BufferError, ck.KafkaException) as error:
-                    burst.outcomes[index] = Failure("nothing", str(error))
-                    break
-                handed += 1
+        burst = _Burst(len(records))
+        handed, error = self._hand_over(records, lambda index: partial(burst.report, index))
+        if error:
+            burst.outcomes[handed] = Failure("nothing", error)
         burst.handed_over(handed)
         return _all_or_nothing(burst.future)
+
+    def publish_ends(self, records: Sequence[Outgoing]) -> Future[list[Position]]:
+        ends = _Ends()
+        report = ends.report
+        ends.handed_over(*self._hand_over(records, lambda index: report))
+        return ends.future
+
+    def _hand_over(
+        self, records: Sequence[Outgoing], report: Callable[[int], Callable[[Any, Any], None]]
+    ) -> tuple[int, str]:
+        """How many records the client took, and why no more if it was not all."""
+        produce = self._client.producer.produce
+        with self._lock:
+            for index, (topic, key, value, headers) in enumerate(records):
+                try:
+                    produce(topic, key=key, value=value, headers=list(headers), on_delivery=report(index))
+                except (BufferError, ck.KafkaException) as error:
+                    return index, str(error)
+        return len(records), ""
 
     def close(self) -> None:
         self._client.producer.flush(_FLUSH_SECONDS)

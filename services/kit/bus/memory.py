@@ -108,6 +108,19 @@ class MemoryProducer:
             future.set_result([outcome for outcome in outcomes if isinstance(outcome, Position)])
         return future
 
+    def publish_ends(self, records: Sequence[Outgoing]) -> Future[list[Position]]:
+        published = self.publish(records)
+        ends: Future[list[Position]] = Future()
+
+        def reduce(done: Future[list[Position]]) -> None:
+            if (error := done.exception()) is not None:
+                ends.set_exception(error)
+            else:
+                ends.set_result(list({at[:2]: at for at in sorted(done.result())}.values()))
+
+        published.add_done_callback(reduce)
+        return ends
+
     def offer(self, records: Sequence[Outgoing]) -> Future[list[Outcome]]:
         future: Future[list[Outcome]] = Future()
         behind: set[tuple[str, bytes]] = set()

@@ -84,6 +84,9 @@ class Producer(Protocol):
         this way: after a failure, later ones may be in the log and earlier ones not.
         """
 
+    def publish_ends(self, records: Sequence[Outgoing]) -> Future[list[Position]]:
+        """The same, with the last position of each partition only: for who publishes much."""
+
     def close(self) -> None:
         """Wait for what is in flight, then release the client."""
 

@@ -35,6 +35,11 @@ class WatchedProducer:
         self.watch(future)
         return future
 
+    def publish_ends(self, records: Sequence[Outgoing]) -> Future[list[Position]]:
+        future = self._inner.publish_ends(records)
+        self.watch(future)
+        return future
+
     def watch(self, future: Future[Any]) -> None:
         """Count a burst among those that are on their way."""
         with self._lock:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from concurrent.futures import Future
+from datetime import datetime
 
 import pytest
 
@@ -13,7 +14,7 @@ from pharmaloop.traceability.v1 import events_pb2 as traceability
 from services.kit.bus.memory import MemoryProducer
 from services.kit.bus.protocol import Outgoing, Position, Producer
 from services.kit.contracts import contract
-from services.kit.envelope import Event
+from services.kit.envelope import Event, FactStamp, to_record
 from services.kit.errors import Invalid, Retryable
 from services.kit.facts import Fact, FactLog
 from services.kit.ids import dispense_id
@@ -138,6 +139,16 @@ async def test_the_facts_of_a_call_carry_its_trace(bench: Bench) -> None:
     )
     assert first == second == trace
     assert third == fourth != trace
+
+
+@pytest.mark.parametrize("actor", ["pharmacy", ""])
+@pytest.mark.parametrize("time", [NOON, NOON.replace(tzinfo=None)])
+def test_the_headers_of_facts_are_those_of_every_event(actor: str, time: datetime) -> None:
+    message, trace = dispense("o-1"), "00-aa-bb-01"
+    event = Event("id-1", "/svc/x/fact", "subject", time, message, "k", actor=actor, trace=trace)
+    stamp = FactStamp("/svc/x/fact", actor, trace)
+    made = [stamp.record(message, TOPIC, "k", "id-1", time, "subject") for _ in range(2)]
+    assert made == [to_record(event, TOPIC)] * 2
 
 
 class Late(MemoryProducer):

@@ -9,14 +9,14 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from services.kit import alive, readiness
 from services.kit.alive import Heartbeat, judge
-from services.kit.bus.protocol import Outgoing, Position
-from services.kit.bus.watched import WatchedProducer
+from services.kit.bus.protocol import Failure, Outcome, Outgoing, Position
+from services.kit.bus.watched import WatchedOrderedProducer, WatchedProducer
 from services.kit.errors import Retryable
 from services.kit.metrics import Metrics
 from services.kit.presence import Usurped
@@ -35,6 +35,15 @@ class Producer:
     def publish(self, records: Sequence[Outgoing]) -> Future[list[Position]]:
         self.futures.append(Future())
         return self.futures[-1]
+
+    def publish_ends(self, records: Sequence[Outgoing]) -> Future[list[Position]]:
+        return self.publish(records)
+
+    def offer(self, records: Sequence[Outgoing]) -> Future[list[Outcome]]:
+        return cast(Future[list[Outcome]], self.publish(records))
+
+    def abandon(self) -> None:
+        pass
 
     def close(self) -> None:
         pass
@@ -225,3 +234,16 @@ def test_the_probe_answers_by_exit_code_and_one_line(
     assert alive.main(["--older-than", "30"]) == 1
     assert "DEAD" in capsys.readouterr().out
     assert alive.main([str(tmp_path / "alive" / "rnd-0.json")]) == 0
+
+
+def test_what_the_relay_waits_for_is_watched_with_the_facts(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watch = world.readiness.producer
+    relays = WatchedOrderedProducer(world.inner, watch)
+    burst = relays.offer([RECORD])
+    monkeypatch.setattr("services.kit.bus.watched.SLOW_SECONDS", -1.0)
+    assert "has not confirmed records" in watch.trouble()
+    monkeypatch.undo()
+    burst.set_result([Failure("record", "too large")])
+    assert watch.trouble() == "", "a refused event blocks its aggregate, and not the process"
