@@ -153,6 +153,8 @@ def simulated(time: Time, rng: Random) -> Iterator[None]:
         stack.enter_context(mock.patch("time.time", since_epoch))
         stack.enter_context(mock.patch("secrets.token_hex", token_hex))
         stack.enter_context(mock.patch("secrets.token_bytes", rng.randbytes))
+        stack.enter_context(mock.patch("random.uniform", rng.uniform))
+        stack.enter_context(mock.patch("random.random", rng.random))
         for module in _modules_with_wall_now():
             stack.enter_context(mock.patch.object(module, "wall_now", wall_now))
         yield
