@@ -155,8 +155,11 @@ class KafkaConsumer:
         return Integrity(f"the Kafka client gave up ({error.str()}): restart this process")
 
     def rewind(self, positions: dict[Partition, int]) -> None:
-        for (topic, number), offset in positions.items():
-            self._consumer.seek(ck.TopicPartition(topic, number, offset))
+        mine = {(part.topic, part.partition) for part in self._consumer.assignment()}
+        for place, offset in positions.items():
+            # One that was lost meanwhile is begun by whoever has it now, where it stands.
+            if place in mine:
+                self._consumer.seek(ck.TopicPartition(*place, offset))
 
     def commit(self, positions: dict[Partition, int]) -> None:
         offsets = [ck.TopicPartition(topic, number, offset) for (topic, number), offset in positions.items()]

@@ -404,7 +404,7 @@ def _fold_of(reactor: Reactor, making: Making, around: Surroundings) -> HandlerF
 
 def _pause(consumer: Consumer, attempt: int) -> None:
     """Wait before the next attempt: a short while as it is, a longer one without leaving the group."""
-    seconds = min(_LONGEST_PAUSE, 0.05 * 2**attempt)
+    seconds = min(_LONGEST_PAUSE, 0.05 * 2 ** min(attempt, 10))
     if attempt > _QUICK_ATTEMPTS:
         with contextlib.suppress(Retryable):  # the log may be away together with the database
             consumer.hold(seconds)
