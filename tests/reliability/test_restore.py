@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import uuid
 from collections import Counter
 from contextlib import suppress
@@ -117,6 +118,9 @@ async def test_what_was_decided_after_the_backup_comes_back_and_is_not_decided_a
                 await plant.send(request)
         await plant.send(start(never))
         assert await plant.state(never) == "LOT_STATE_STARTED"
+        async with asyncio.timeout(30):  # the backup holds the lease of the process that ran then
+            while await app.store.outbox_waiting():
+                await asyncio.sleep(0.1)
     told = versions(await heard(9), {early, late, never})
     for lot, count in ((early, 2), (late, 2), (never, 1)):
         assert [version for version, _ in told[lot]] == list(range(1, count + 1)), told[lot]
