@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import grpc
 import pytest
@@ -214,7 +214,9 @@ async def test_a_run_from_its_exposures_to_the_answers(backbone: str, mongo: str
             run=site.run, site=SITE, patients=3, plans=2, without_consent=1
         )
         told = await site.heard(traceability.DispenseRecorded)
-        assert [event.id for event in told] == [dispense_id(SITE, f"{site.run}-{only_here}", site.lot)]
+        lacking = dispense_id(SITE, f"{site.run}-{only_here}", site.lot)
+        assert [event.subject for event in told] == [lacking]
+        assert [cast(traceability.DispenseRecorded, event.message).dispense for event in told] == [lacking]
         await _check_lists(site, names)
         await _answer(site, names[0])
 
