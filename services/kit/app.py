@@ -311,21 +311,23 @@ class Running:
 
     async def _after_restore(self, restored: Restored) -> None:
         """Commands wait until the runners have folded again what they had folded before."""
-        app = self._app
-        app.decider.after_restore()
-        passed = Passed(restored, app.positions)
-        if await passed.left():
+        self._app.decider.after_restore()
+        passed = Passed(restored, self._app.positions)
+        if left := await passed.left():
+            self._wait_for(left)
             self._spawn(self._until_passed(passed), "recovery")
 
+    def _wait_for(self, left: int) -> None:
+        why = f"the database was older than its topics and catches up; {left} records are left"
+        self._app.decider.close(why)
+        self._app.readiness.waits["recovery"] = why
+
     async def _until_passed(self, passed: Passed) -> None:
-        app = self._app
         while left := await passed.left():
-            why = f"the database was older than its topics and catches up; {left} records are left"
-            app.decider.close(why)
-            app.readiness.waits["recovery"] = why
+            self._wait_for(left)
             await asyncio.sleep(_RECOVERY_SECONDS)
-        app.decider.open()
-        app.readiness.waits.pop("recovery", None)
+        self._app.decider.open()
+        self._app.readiness.waits.pop("recovery", None)
 
     async def _note_own_log(self) -> None:
         """Note now and then how far the database certainly is, so that a start has little to look through."""

@@ -135,7 +135,7 @@ async def test_a_new_database_takes_its_aggregates_from_the_topics(
     async with running_service(SPEC, backbone, mongo, tmp_path) as (_, channel):
         for request in (equipment(), start(lot), hold(lot)):
             await Plant(channel).send(request)
-    async with running_service(SPEC, backbone, mongo, tmp_path) as (_, channel):
+    async with running_service(SPEC, backbone, mongo, tmp_path, database=new_name("t")) as (_, channel):
         plant = Plant(channel)
         assert await plant.state(lot) == "LOT_STATE_HELD"
         with pytest.raises(grpc.RpcError) as refused:

@@ -14,11 +14,14 @@ from confluent_kafka.admin import AdminClient
 from grpc import aio
 
 from services.kit.app import App, Running, ServiceSpec, connect
-from services.kit.bus.kafka import client_config
+from services.kit.bus.kafka import KafkaBus, client_config
 from services.kit.bus.migrate import changelogs
 from services.kit.contracts import contract
+from services.kit.errors import PharmaLoopError
+from services.kit.recovery import OwnLog
 from services.kit.rpc.client import channel
-from services.kit.settings import KafkaSettings
+from services.kit.settings import KafkaSettings, MongoSettings, PlatformSettings
+from services.kit.store.mongo import MongoStore
 
 _READY_SECONDS = 30.0
 
@@ -38,6 +41,15 @@ def environment(values: dict[str, str]) -> Iterator[None]:
                 os.environ[name] = value
 
 
+def _begin_here(spec: ServiceSpec, kafka: str, mongo: str, database: str) -> None:
+    """A test's new database is no lost one: what other tests have said before is not its own past."""
+    store = MongoStore(MongoSettings(uri=mongo), database)
+    bus = KafkaBus(KafkaSettings(bootstrap_servers=kafka), "test-begins")
+    with suppress(PharmaLoopError):  # whatever is wrong with them is the service's to tell
+        OwnLog(spec.name, contract(), bus, store, spec.kinds, PlatformSettings().sites).note()
+    store.close()
+
+
 def _make_changelogs(kafka: str, prefix: str) -> None:
     """Tables of a test have changelogs of their own, for their names follow the group prefix."""
     settings = KafkaSettings(bootstrap_servers=kafka)
@@ -55,7 +67,8 @@ async def running_service(
 ) -> AsyncIterator[tuple[App, aio.Channel]]:
     """The service, serving, with a database and consumer groups of its own.
 
-    Give `database` to continue with what an earlier run of the test stored.
+    Give `database` to continue with what an earlier run of the test stored; one
+    that does not exist is then taken for lost, and comes back from the topics.
     `extra` are settings of the service by field name.
     """
     name = database or f"t{uuid.uuid4().hex[:12]}"
@@ -72,6 +85,8 @@ async def running_service(
     }
     if any(log.owner == spec.name for log in contract().changelogs):
         await asyncio.to_thread(_make_changelogs, kafka, f"{name}.")
+    if not database:
+        await asyncio.to_thread(_begin_here, spec, kafka, mongo, name)
     with environment(values):
         app = await connect(spec)
     running = Running(app, "all")
