@@ -8,7 +8,7 @@ WORLD := $(if $(SEED),--seed $(SEED)) $(if $(SPEED),--speed $(SPEED)) $(if $(QA)
 OPTIONS := $(WORLD) $(if $(ONLY),--only $(ONLY))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run up down status logs clean test sim sim-night lint proto proto-baseline bench evidence lock
+.PHONY: help setup run up down status logs clean test faults sim sim-night lint proto proto-baseline bench evidence lock
 .NOTPARALLEL:
 
 help: ## List the targets
@@ -40,6 +40,9 @@ clean: down ## Stop everything and forget all data of earlier runs (.state)
 
 test: setup ## Run the tests [T=path]
 	@$(BIN)/python -m pytest $(T)
+
+faults: setup ## Run the long faults on two whole platforms: disks, networks, clocks, frozen and killed processes [T=path]
+	@$(BIN)/python -m pytest -m faults $(or $(T),tests/reliability)
 
 sim: setup ## Run one simulated world and print its steps [SEED=0]
 	@$(BIN)/python -m tests.reliability.sim $(or $(SEED),0)

@@ -10,6 +10,8 @@ from tests.reliability.specs import database_of
 from tests.reliability.stand import Stand
 from tests.reliability.world import World, until
 
+pytestmark = pytest.mark.faults
+
 _SESSION_SECONDS = 10.0
 
 

@@ -11,6 +11,8 @@ import pytest
 from tests.reliability.stand import Stand
 from tests.reliability.world import World, until
 
+pytestmark = pytest.mark.faults
+
 ENGINES = ("kafka", "mongod")
 
 

@@ -14,6 +14,8 @@ from services.kit.settings import KafkaSettings
 from tests.reliability.specs import SITE, runners
 from tests.reliability.stand import Stand
 
+pytestmark = pytest.mark.faults
+
 CASE_TOPIC = "pharmaloop.loops.case.v1"
 _HUGE = 900_000
 

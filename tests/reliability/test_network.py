@@ -12,6 +12,8 @@ from tests.reliability.proxy import Faults
 from tests.reliability.stand import Stand, Trouble
 from tests.reliability.world import World
 
+pytestmark = pytest.mark.faults
+
 _RESETS = 10
 
 

@@ -11,6 +11,8 @@ import pytest
 from tests.reliability.stand import Stand
 from tests.reliability.world import World, until
 
+pytestmark = pytest.mark.faults
+
 SEED, KILLS = 20260302, 30
 #: Engines take longest to come back: some of the kills are theirs, most are the services'.
 ENGINES = {4: "mongod", 9: "kafka", 14: "mongod", 19: "kafka", 24: "mongod", 28: "kafka"}

@@ -8,6 +8,8 @@ import pytest
 
 from tests.reliability.stand import Stand
 
+pytestmark = pytest.mark.faults
+
 #: Seconds that the clock of a process is off. Two relays compete for the lease of one service.
 SKEWS = {"traceability": 600, "clinical": -600, "loops": 90, "production-relay": -45, "production-api": 30}
 

@@ -172,6 +172,10 @@ class KafkaConsumer:
         self._consumer.close()
 
 
+_LEADER_SECONDS = 5.0
+_NO_LEADER = (ck.KafkaError.NOT_LEADER_FOR_PARTITION, ck.KafkaError.LEADER_NOT_AVAILABLE)
+
+
 class KafkaLog:
     """End offsets, through the admin client."""
 
@@ -195,16 +199,23 @@ class KafkaLog:
         return self._offsets(topics, OffsetSpec.latest())
 
     def _offsets(self, topics: Iterable[str], spec: OffsetSpec) -> dict[Partition, int]:
-        try:
-            asked: Any = {
-                ck.TopicPartition(topic, number): spec for topic in topics for number in self._numbers(topic)
-            }
-            answers = cast(Any, self._admin).list_offsets(asked, request_timeout=_REQUEST_SECONDS)
-            return {
-                Partition(tp.topic, tp.partition): future.result().offset for tp, future in answers.items()
-            }
-        except ck.KafkaException as error:
-            raise Retryable(f"Kafka did not tell its offsets: {error}") from error
+        wanted, end = list(topics), time.monotonic() + _LEADER_SECONDS
+        while True:
+            try:
+                return self._ask(wanted, spec)
+            except ck.KafkaException as error:
+                # A topic that was just made, or whose broker has just come back, has no leader for a moment.
+                cause: Any = error.args[0]
+                if cause.code() not in _NO_LEADER or time.monotonic() > end:
+                    raise Retryable(f"Kafka did not tell its offsets: {error}") from error
+            time.sleep(0.1)
+
+    def _ask(self, topics: list[str], spec: OffsetSpec) -> dict[Partition, int]:
+        asked: Any = {
+            ck.TopicPartition(topic, number): spec for topic in topics for number in self._numbers(topic)
+        }
+        answers = cast(Any, self._admin).list_offsets(asked, request_timeout=_REQUEST_SECONDS)
+        return {Partition(tp.topic, tp.partition): future.result().offset for tp, future in answers.items()}
 
 
 class KafkaBus:
