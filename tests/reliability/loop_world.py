@@ -37,7 +37,7 @@ PARTITIONS = 6
 FOREVER = {"retention.ms": "-1"}
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 ROOT = Path(__file__).parents[2]
-_SECONDS = 40.0
+_SECONDS = 120.0
 
 
 def until(condition: Callable[[], bool], what: str, seconds: float = _SECONDS) -> None:
