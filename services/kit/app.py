@@ -262,6 +262,8 @@ class Running:
         self._worker = role in ("worker", "all")
         self._relay = role in ("relay", "all")
         self._tasks: list[asyncio.Task[None]] = []
+        #: What a service does at its start may need commands: it waits until they are taken again.
+        self._recovering = False
         self._server = RpcServer(app.settings, app.metrics)
         self.port = 0
         self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -298,7 +300,7 @@ class Running:
         metrics_port = self._serve_metrics()
         if app.spec.background and self._worker:
             self._spawn(app.spec.background(app), "background")
-        if app.spec.on_start:
+        if app.spec.on_start and not self._recovering:
             await app.spec.on_start(app)
         for watch in (app.readiness.watch_database, app.readiness.watch_backbone, app.readiness.watch_loops):
             self._spawn(watch(), watch.__name__)
@@ -314,6 +316,7 @@ class Running:
         self._app.decider.after_restore()
         passed = Passed(restored, self._app.positions)
         if left := await passed.left():
+            self._recovering = True
             self._wait_for(left)
             self._spawn(self._until_passed(passed), "recovery")
 
@@ -327,6 +330,8 @@ class Running:
             self._wait_for(left)
             await asyncio.sleep(_RECOVERY_SECONDS)
         self._app.decider.open()
+        if self._app.spec.on_start:
+            await self._app.spec.on_start(self._app)
         self._app.readiness.waits.pop("recovery", None)
 
     async def _note_own_log(self) -> None:
