@@ -49,7 +49,10 @@ def test_what_each_source_says_of_a_dispense_is_a_fact_of_its_own() -> None:
     known = good_dispense()
     known.dispense = first.subject
     second = intake.dispense_fact(known, "pharmacy", SITES)
-    assert second.id not in (first.id, intake.dispense_fact(known, "wholesaler", SITES).id)
+    other = events.DispenseRecorded()
+    other.CopyFrom(known)
+    other.source = "wholesaler"
+    assert second.id not in (first.id, intake.dispense_fact(other, "wholesaler", SITES).id)
     assert second.id == intake.dispense_fact(known, "pharmacy", SITES).id, "said again, it is the same fact"
 
 
