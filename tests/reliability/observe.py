@@ -196,8 +196,3 @@ def same(expected: Seen, found: Seen, *, moments: bool = True) -> None:
     """Assert that two worlds hold the same and have said the same."""
     one, two = expected.export(moments=moments), found.export(moments=moments)
     assert one.digest == two.digest, f"the exports differ:\n{one.difference(two)}"
-
-
-def rebuilt_equals(before: Any, after: Any) -> None:
-    """Assert that a view's documents are byte for byte those from before its rebuild."""
-    assert sorted(map(repr, after)) == sorted(map(repr, before)), "the rebuilt view differs"

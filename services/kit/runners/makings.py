@@ -97,10 +97,6 @@ class Makings:
         """The live makings, in the order in which the service names them."""
         return list(self._live.values())
 
-    @property
-    def building(self) -> list[BatchRunner]:
-        return list(self._next.values())
-
     def generation(self, runner: str) -> int:
         """The making of a runner that is live, as this process knows."""
         return self._live[runner].making.generation
