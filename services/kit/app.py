@@ -306,9 +306,6 @@ class Running:
             self._spawn(watch(), watch.__name__)
         self._spawn(self._watch_health(), "health")
         self._spawn(self._note_own_log(), "own log")
-        # What is there by now stays: the collector need not walk over it with every batch of records.
-        gc.collect()
-        gc.freeze()
         _log.info("started", grpc_port=port, metrics_port=metrics_port, version=app.version)
 
     async def _after_restore(self, restored: Restored) -> None:
@@ -410,6 +407,9 @@ async def serve(spec: ServiceSpec, role: str) -> int:
     except asyncio.CancelledError:
         return 0
     await running.start()
+    # What is there by now stays: the collector need not walk over it with every batch of records.
+    gc.collect()
+    gc.freeze()
     done, _ = await asyncio.wait({stop, running.failed}, return_when=asyncio.FIRST_COMPLETED)
     failure = running.failed.exception() if running.failed in done else None
     if failure:

@@ -9,7 +9,7 @@ membership, no web server, topics made by the migration.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -133,6 +133,15 @@ class Engine:
         """The committed offset of each of our partitions, as far as faust knows it."""
         known = self.app.consumer._committed_offset
         return {p: offset for p in self.partitions() if (offset := known.get(TP(self._source, p)))}
+
+    async def acknowledge(self, offsets: Mapping[int, int]) -> None:
+        """Commit these offsets: everything before them is taken.
+
+        faust commits no further than the first record that it did not see acknowledged itself. A record that
+        it passed over while it recovered, and that the table held already, would stop its commits for ever
+        (faust-streaming issue 596).
+        """
+        await self.app.consumer._commit_offsets({TP(self._source, p): at for p, at in offsets.items()})
 
     def crash_reason(self) -> BaseException | None:
         """Why faust stopped on its own."""

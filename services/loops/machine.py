@@ -116,8 +116,11 @@ class Machine:
         self._group = prefix + APP_ID
         self._failure = ""
         self._trouble = ""
-        self._ends: dict[Partition, int] = {}
         self._commits = CommitWatch()
+        #: Where each partition's commits and its table were at the last look.
+        self._looked: dict[int, tuple[int, int]] = {}
+        #: How many records had been taken at the last look.
+        self._counted = 0
         self._engine = Engine(
             kafka,
             data_dir,
@@ -224,8 +227,9 @@ class Machine:
             self._tell_state()
             if time.monotonic() - told > _TELL_SECONDS:
                 told = time.monotonic()
-                await self._mend()
-                await self._tell_lag()
+                ends = await self._ask_ends()
+                await self._mend(ends)
+                self._tell_lag(ends)
             await asyncio.sleep(_LOOK_SECONDS)
 
     async def _settle(self) -> None:
@@ -237,11 +241,39 @@ class Machine:
                     self._failure = self._failure or str(error)
                     _log.error("loop stopped", runner=self.name, reason=self._failure)
 
-    async def _mend(self) -> None:
-        if self._engine.turning():
-            for partition, offset in self._engine.acknowledged().items():
-                with contextlib.suppress(Retryable):
-                    await self._driver.mend(partition, offset)
+    async def _ask_ends(self) -> dict[Partition, int]:
+        """The ends of the case topic's partitions; none while Kafka does not tell."""
+        try:
+            return await asyncio.to_thread(self._log.ends, [self._source])
+        except Retryable:
+            return {}
+
+    async def _mend(self, ends: dict[Partition, int]) -> None:
+        if not self._engine.turning():
+            return
+        quiet, self._counted = self._counted == self.status.records, self.status.records
+        acknowledged = self._engine.acknowledged()
+        for partition in self._engine.partitions():
+            end = ends.get(Partition(self._source, partition), 0) if quiet else 0
+            with contextlib.suppress(Retryable):
+                await self._driver.mend(partition, acknowledged.get(partition, 0), end)
+        await self._catch_up_commits(acknowledged)
+
+    async def _catch_up_commits(self, acknowledged: dict[int, int]) -> None:
+        """Where commits stood still behind the table since the last look, the table's place is committed."""
+        settled = {number: track.next for number, track in self._driver.tracks.items() if track.settled}
+        before, self._looked = self._looked, {p: (acknowledged.get(p, 0), at) for p, at in settled.items()}
+        stuck = {
+            number: settled[number]
+            for number, (committed, taken) in before.items()
+            if number in settled and committed < taken and acknowledged.get(number, 0) == committed
+        }
+        if stuck:
+            _log.info("commits stood still, the table's places are committed", places=stuck)
+            try:
+                await self._engine.acknowledge(stuck)
+            except Exception as error:  # noqa: BLE001 -- tried again at the next look; only lag tools need it
+                _log.warning("not committed", error=repr(error))
 
     # -- telling ----------------------------------------------------------
 
@@ -265,15 +297,13 @@ class Machine:
         self.status.state, self.status.detail = state, detail
         self._metrics.set(RUNNER_UP, float(state == "running"), runner=self.name)
 
-    async def _tell_lag(self) -> None:
+    def _tell_lag(self, ends: dict[Partition, int]) -> None:
         committed = sum(self._engine.acknowledged().values())
         stalled = self._commits.stalled(time.monotonic(), committed, self.status.records)
         self._metrics.set(LOOP_COMMITTED, committed, runner=self.name)
         self._metrics.set(LOOP_COMMIT_STALLED, stalled, runner=self.name)
         self.status.parked = self._driver.parked
-        try:
-            ends = await asyncio.to_thread(self._log.ends, [self._source])
-        except Retryable:
+        if not ends:
             return
         mine = self.positions()
         self.status.lag = sum(max(0, ends[p] - mine[p]) for p in mine if p in ends)

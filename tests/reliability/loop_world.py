@@ -203,7 +203,13 @@ class LoopWorld:
         return sum(end - max(0, committed.get(n, 0)) for n, end in self.ends(self.source).items())
 
     def until_taken(self) -> None:
-        until(lambda: self.lag() == 0, "lag is back to 0")
+        try:
+            until(lambda: self.lag() == 0, "lag is back to 0")
+        except AssertionError as error:
+            error.add_note(f"acknowledged {self.committed()} of {self.ends(self.source)}")
+            for child in self.children:
+                error.add_note(f"{child.status} {child.log()}")
+            raise
 
     def read(self, topic: str) -> list[Record]:
         """Every record that the topic has now, by partition and offset."""

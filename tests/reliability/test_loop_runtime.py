@@ -111,7 +111,6 @@ def test_killed_at_a_fifth_and_joined_by_a_second_worker_nothing_is_lost_or_doub
     world.judge()
 
 
-@pytest.mark.faults
 def test_killed_while_a_handler_sleeps_and_with_its_disk_gone_it_is_exact(world: LoopWorld) -> None:
     """Pitfalls 1 and 7: what was in flight comes again; the changelog alone restores the table."""
     events = [world.event("slow") for _ in range(10)]

@@ -224,6 +224,7 @@ class KafkaBus:
     def __init__(self, settings: KafkaSettings, client: str) -> None:
         self._settings = settings
         self._client = client
+        self._log: KafkaLog | None = None
 
     def producer(self) -> KafkaProducer:
         return KafkaProducer(self._settings, self._client)
@@ -240,4 +241,7 @@ class KafkaBus:
         return reader
 
     def log(self) -> KafkaLog:
-        return KafkaLog(self._settings, self._client)
+        """One for all who ask: each client costs four threads and a megabyte."""
+        if self._log is None:
+            self._log = KafkaLog(self._settings, self._client)
+        return self._log

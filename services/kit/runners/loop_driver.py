@@ -21,7 +21,8 @@ whose handler was cancelled, and one that it skipped during a rebalance; its
 committed offset may then be past a record that nobody took. The table knows
 better: the next record of a partition is the one after the latest that any
 case holds. A record beyond it shows a gap; the driver asks for the missing
-ones again, and takes none before them.
+ones again, and takes none before them. Where nothing comes any more that
+could show a gap, the log's end does.
 
 The driver knows neither faust nor Kafka: `Port` is what it asks of them, and
 the tests let a process die between any two calls of it.
@@ -84,8 +85,9 @@ class Port(Protocol):
 class Track:
     """How far a partition is: `next` is the record to take, `sought` one that
     came too early and made us ask again, `skipped` the last that came too
-    early since, `waited` that a look round found us still asking. `known`
-    means settled once since it was assigned; `parked` counts sources by case."""
+    early since, `waited` that a look round found us still asking, `due` the
+    record that it found due. `known` means settled once since it was assigned;
+    `parked` counts sources by case."""
 
     next: int = 0
     settled: bool = False
@@ -94,6 +96,7 @@ class Track:
     sought: int | None = None
     skipped: int = -1
     waited: bool = False
+    due: int | None = None
 
     def verdict(self, offset: int) -> Literal["take", "seek", "skip"]:
         """What to do with a record at this offset.
@@ -122,6 +125,12 @@ class Track:
         if again:  # nothing came of the last time
             self.sought = max(self.sought, self.skipped)
         return again
+
+    def overdue(self, end: int) -> bool:
+        """Did the next record not come since the last look, though the log has it? Called now and then,
+        with 0 for the end while other records come: then it waits its turn."""
+        due, self.due = self.due, self.next if self.next < end else None
+        return due is not None and due == self.due
 
 
 class LoopDriver(Generic[S]):
@@ -172,13 +181,19 @@ class LoopDriver(Generic[S]):
             except Lost:
                 _log.info("partition lost before it was settled", partition=partition)
 
-    async def mend(self, partition: int, acknowledged: int) -> bool:
-        """Ask again for records that were acknowledged and not taken, if there are any."""
+    async def mend(self, partition: int, acknowledged: int, end: int) -> bool:
+        """Ask again for records that were acknowledged and not taken, or do not come.
+
+        `end` is the offset after the partition's last record, 0 while other records come.
+        """
         async with self._one_at_a_time:
             track = self._tracks.get(partition)
-            if track is None or not track.settled or not track.passed_over(acknowledged):
+            if track is None or not track.settled:
                 return False
-            await self._ask_again(partition, track, acknowledged)
+            overdue = track.overdue(end)
+            if not (track.passed_over(acknowledged) or overdue):
+                return False
+            await self._ask_again(partition, track, max(acknowledged, end))
             return True
 
     async def take(self, record: Record) -> None:
@@ -199,7 +214,7 @@ class LoopDriver(Generic[S]):
 
     async def _ask_again(self, partition: int, track: Track, came: int) -> None:
         place = {"partition": partition, "want": track.next, "came": came}
-        _log.warning("records were passed over, asking again", **place)
+        _log.warning("records were passed over or do not come, asking again", **place)
         await self._port.seek(partition, track.next)
 
     async def _settle(self, partition: int, track: Track) -> None:

@@ -225,7 +225,7 @@ def test_no_effect_is_lost_whatever_dies_between_two_steps(
     worker = Worker(log, table)
     driver = driver_of(worker)
     asyncio.run(deliver(worker, driver, committed))
-    if asyncio.run(driver.mend(P, committed)):
+    if asyncio.run(driver.mend(P, committed, 0)):
         asyncio.run(deliver(worker, driver, worker.seeks.pop()))
 
     assert kinds(table) == kinds(quiet.table)
@@ -304,13 +304,28 @@ async def test_what_was_acknowledged_and_not_taken_is_asked_for_without_a_new_re
         log.add(cased("x", n))
     driver = driver_of(worker)
     await driver.take(log.records[0])
-    assert not await driver.mend(P, 1)
-    assert await driver.mend(P, 2)
+    assert not await driver.mend(P, 1, 0)
+    assert await driver.mend(P, 2, 0)
     assert worker.seeks == [1]
-    assert not await driver.mend(P, 2), "once is asked; the answer may take a while"
-    assert await driver.mend(P, 2), "and it is asked again when nothing comes"
+    assert not await driver.mend(P, 2, 0), "once is asked; the answer may take a while"
+    assert await driver.mend(P, 2, 0), "and it is asked again when nothing comes"
     await driver.take(log.records[1])
     assert LOOP.load(worker.table[b"A"]).state == Heard(("x-1", "x-2"))
+
+
+async def test_a_record_that_the_log_has_and_does_not_come_is_asked_for(log: Log, worker: Worker) -> None:
+    for n in (1, 2):
+        log.add(cased("x", n))
+    driver = driver_of(worker)
+    await driver.take(log.records[0])
+    assert not await driver.mend(P, 1, 2), "it may be on its way"
+    assert not await driver.mend(P, 1, 0), "others come: it waits its turn"
+    assert not await driver.mend(P, 1, 2)
+    assert await driver.mend(P, 1, 2), "two looks, and nothing came"
+    assert worker.seeks == [1]
+    await driver.take(log.records[1])
+    assert not await driver.mend(P, 1, 2)
+    assert not await driver.mend(P, 1, 2), "all is taken"
 
 
 async def test_nothing_is_written_for_a_partition_that_went_away(log: Log, worker: Worker) -> None:
