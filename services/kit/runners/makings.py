@@ -140,8 +140,7 @@ class Makings:
             running = [*self._live.values(), *self._next.values()] if self._works else []
             for runner in running:
                 runner.stop()
-            for runner in running:
-                await asyncio.to_thread(runner.join, seconds)
+            await asyncio.gather(*(asyncio.to_thread(runner.join, seconds) for runner in running))
 
     # -- asked for ------------------------------------------------------
 
