@@ -101,6 +101,17 @@ class ServiceSpec:
 
 
 @dataclass
+class Bell:
+    """Rung after every commit of a batch, from any thread: wakes whoever may have something to do now."""
+
+    listeners: list[Callable[[], None]]
+
+    def ring(self) -> None:
+        for listener in self.listeners:
+            listener()
+
+
+@dataclass
 class App:
     """A running service: its adapters and runners."""
 
@@ -117,6 +128,7 @@ class App:
     store: MotorStore
     batch_store: MongoStore
     relay: Relay
+    bell: Bell
     decider: Decider
     facts: FactLog
     sealer: Sealer
@@ -192,6 +204,7 @@ async def _assemble(spec: ServiceSpec, plan: Plan, ground: Ground) -> App:
     holder = f"{spec.name}-{settings.instance}-{os.getpid()}"
     outlet = WatchedOrderedProducer(bus.ordered_producer(), producer)
     relay = Relay(store, outlet, clock, metrics, holder)
+    bell = Bell([relay.wake])
     around = Surroundings(
         spec.name,
         site,
@@ -199,7 +212,7 @@ async def _assemble(spec: ServiceSpec, plan: Plan, ground: Ground) -> App:
         bus,
         batch_store,
         metrics,
-        relay.wake,
+        bell.ring,
         platform.group_prefix,
         settings.instance,
         restored.until() if restored else {},
@@ -230,6 +243,7 @@ async def _assemble(spec: ServiceSpec, plan: Plan, ground: Ground) -> App:
         store=store,
         batch_store=batch_store,
         relay=relay,
+        bell=bell,
         decider=Decider(
             spec.name,
             dict(spec.commands),
@@ -288,6 +302,7 @@ class Running:
         if self._worker:
             # Steps are made first: what connects handlers to the process does so there.
             steps = StepRunner(app.store, app.clock, app.metrics, app.spec.steps(app))
+            app.bell.listeners.append(steps.wake)
             self._spawn(steps.run(), "steps")
         await app.makings.start()
         self._spawn(app.makings.run(), "makings")

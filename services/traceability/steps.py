@@ -21,7 +21,11 @@ from services.traceability.domain.run import Place, Run
 from services.traceability.protocol import FOLD, note_request, round_request
 from services.traceability.views import RUNS
 
-_FOLDING_SECONDS = 0.02
+#: The fold is nearly always milliseconds behind a cut: the step waits for it in place, and looks so often;
+#: after its patience it makes room for others.
+_LOOK_SECONDS = 0.005
+_PATIENCE_SECONDS = 1.0
+_FOLDING_SECONDS = 0.05
 _PARKED_SECONDS = 0.5
 
 #: Submits a command: method, request, request id, trace.
@@ -33,14 +37,21 @@ class CutStep:
     """Moves one run's protocol on until it rests or has to wait."""
 
     def __init__(
-        self, store: AsyncStore, log: Log, folded_to: FoldedTo, submit: Submit, topics: Iterable[str]
+        self,
+        store: AsyncStore,
+        log: Log,
+        folded_to: FoldedTo,
+        submit: Submit,
+        topics: Iterable[str],
+        patience: float = _PATIENCE_SECONDS,
     ) -> None:
-        """`topics` are those that can carry genealogy or dispenses."""
+        """`topics` are those that can carry genealogy or dispenses; `patience` is in wall seconds."""
         self._store = store
         self._log = log
         self._folded_to = folded_to
         self._submit = submit
         self._topics = tuple(topics)
+        self._patience = patience
 
     async def __call__(self, step: Step) -> Again | None:
         while True:
@@ -49,7 +60,7 @@ class CutStep:
                 return None
             run = found.state
             if run.cut_is_open:
-                if not self._passed(run, await self._folded_to()):
+                if not await self._folds(run):
                     return Again(_FOLDING_SECONDS)
                 await self._command("Walk", run)
             elif run.may_seal:
@@ -69,6 +80,16 @@ class CutStep:
     async def _command(self, method: str, run: Run) -> None:
         request = round_request(run.run, run.round)
         await self._submit(method, request, f"{run.run}|{run.round}", run.trace)
+
+    async def _folds(self, run: Run) -> bool:
+        """Wait until the fold has passed the cut; False when the patience is at its end."""
+        loop = asyncio.get_running_loop()
+        end = loop.time() + self._patience
+        while not self._passed(run, await self._folded_to()):
+            if loop.time() >= end:
+                return False
+            await asyncio.sleep(_LOOK_SECONDS)
+        return True
 
     def _passed(self, run: Run, at: dict[Partition, int]) -> bool:
         return all(at.get(Partition(p.topic, p.partition), 0) >= p.offset for p in run.cut)

@@ -87,7 +87,8 @@ class Surroundings:
     bus: Bus
     store: Store
     metrics: Metrics
-    wake_relay: Callable[[], None]
+    #: Called after every commit.
+    committed: Callable[[], None]
     group_prefix: str = ""
     instance: str = "0"
     #: Of a database that was set back: below these offsets nothing is done that was done before.
@@ -247,7 +248,7 @@ class BatchRunner:
         self._limit.note(reasons)
         for partition, offset in _ends(records).items():
             self._positions[partition] = offset
-        self._around.wake_relay()
+        self._around.committed()
         self._count(records, [reason for reason in reasons if reason is not None])
 
     def _batch(self, txn: Transaction, records: list[Record]) -> list[str | None]:
@@ -298,7 +299,7 @@ class BatchRunner:
         if self._flags.waiting:
             done += self._aside.take_up(scope)
         if done:
-            self._around.wake_relay()
+            self._around.committed()
         if done or self._flags.parked or self._flags.waiting:
             self._recount()
         return done

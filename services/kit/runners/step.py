@@ -10,6 +10,7 @@ has one effect. A slow step must never hold the others.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
@@ -26,6 +27,8 @@ from services.kit.work import STEPS, Step, moment_text
 
 _log = get_logger("kit.step")
 _POLL_SECONDS = 0.05
+#: Commits wake the runner; however many there are, it looks no oftener than this.
+_LEAST_SECONDS = 0.004
 _TELL_SECONDS = 2.0
 _LEASE_SECONDS = 30.0
 _RENEW_SECONDS = _LEASE_SECONDS / 3
@@ -133,11 +136,18 @@ class StepRunner:
         self._metrics = metrics
         self._steps = steps
         self._running: dict[asyncio.Task[bool], str] = {}
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._wake = asyncio.Event()
         self._told = -_TELL_SECONDS
+
+    def wake(self) -> None:
+        """A commit may have made a step due. May be called from any thread."""
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self._wake.set)
 
     async def run(self) -> None:
         """Run what is due, again and again, until cancelled."""
-        loop = asyncio.get_running_loop()
+        loop = self._loop = asyncio.get_running_loop()
         try:
             while True:
                 try:
@@ -147,9 +157,16 @@ class StepRunner:
                         await self.tell()
                 except PharmaLoopError as error:
                     _log.warning("steps not run, trying again", error=str(error))
-                await asyncio.sleep(_POLL_SECONDS)
+                await self._wait()
         finally:
             await self._stop()
+
+    async def _wait(self) -> None:
+        await asyncio.sleep(_LEAST_SECONDS)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_POLL_SECONDS - _LEAST_SECONDS):
+                await self._wake.wait()
+        self._wake.clear()
 
     async def _stop(self) -> None:
         running = list(self._running)

@@ -94,6 +94,20 @@ async def test_a_step_runs_when_its_moment_has_come_on_the_platform_clock(bench:
     assert not bench.states(STEPS), "what is done is not kept"
 
 
+async def test_a_commit_wakes_the_runner_before_its_next_look(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("services.kit.runners.step._POLL_SECONDS", 3600.0)
+    steps = Steps()
+    run = runner(bench, {"remind": steps})
+    run.wake()  # nobody listens yet, and nobody minds
+    async with running(run.run()):
+        await asyncio.sleep(0.05)
+        plan(bench, ("remind", A, NOON))
+        await asyncio.to_thread(run.wake)
+        await eventually(lambda: steps.keys == [A])
+
+
 async def test_a_moment_in_another_zone_is_the_same_moment(bench: Bench) -> None:
     # A source's offset is kept in event times, and handlers reckon with those.
     steps = Steps()

@@ -62,7 +62,7 @@ class Memory:
             bus=MemoryBus(),
             store=MemoryStore(self.database),
             metrics=Metrics("production"),
-            wake_relay=lambda: None,
+            committed=lambda: None,
         )
         self._runners: dict[str, BatchRunner] = {}
 

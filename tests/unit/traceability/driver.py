@@ -191,7 +191,7 @@ class Service:
         self._loop = asyncio.Runner()
         store = AsyncMemoryStore(self.database)
         positions = Positions(store, {FOLD: topics})
-        step = CutStep(store, self.bus.log(), lambda: positions.of(FOLD), self._submit, TOPICS)
+        step = CutStep(store, self.bus.log(), lambda: positions.of(FOLD), self._submit, TOPICS, patience=0.0)
         self._steps = StepRunner(store, self.clock, metrics, {CUT_STEP: step})
 
     def close(self) -> None:
