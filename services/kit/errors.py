@@ -24,10 +24,16 @@ class Retryable(PharmaLoopError):
     """The same call may succeed later."""
 
 
+#: What is wrong may be quoted, and be as long as the record; a letter has to fit into its topic beside it.
+_DESCRIPTION_LETTERS = 2000
+
+
 class Poison(PharmaLoopError):
     """The input can never be processed. `reason` is machine-readable."""
 
     def __init__(self, reason: str, description: str) -> None:
+        if len(description) > _DESCRIPTION_LETTERS:
+            description = f"{description[:_DESCRIPTION_LETTERS]} ..."
         super().__init__(f"{reason}: {description}")
         self.reason = reason
         self.description = description
