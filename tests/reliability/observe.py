@@ -38,6 +38,12 @@ class Seen:
         return export(self.databases, self.events, moments=moments)
 
 
+def _live(database: Any) -> dict[str, str]:
+    """The collection that holds each kind: of a view that was made anew, the newest making."""
+    names = sorted(database.list_collection_names(), key=lambda name: int(name.partition("~")[2] or 1))
+    return {name.partition("~")[0]: name for name in names}
+
+
 class Observer:
     """Looks at one world; what it has read of the topics it keeps, for they only grow."""
 
@@ -140,7 +146,7 @@ class Observer:
         found: dict[str, dict[str, list[Doc]]] = {}
         for service in SPECS:
             database = self.world.database[database_of(service)]
-            found[service] = {name: list(database[name].find()) for name in database.list_collection_names()}
+            found[service] = {kind: list(database[name].find()) for kind, name in _live(database).items()}
         return found
 
     def _read(self, topics: Iterable[str], ends: Mapping[Partition, int]) -> None:
