@@ -116,6 +116,8 @@ class BatchRunner:
         self._fold: HandlerFold | RowFold = _fold_of(reactor, self.making, around)
         self._aside = Aside(around.store, self._fold, self.making)
         self._flags = Flags()
+        #: So many records are processed in one transaction.
+        self._piece = self._fold.take
         self._positions: dict[Partition, int] = {}
         self._limit = DeadLetterLimit()
         self._stopping = threading.Event()
@@ -196,18 +198,26 @@ class BatchRunner:
         return len(records)
 
     def _until_done(self, consumer: Consumer, records: list[Record]) -> None:
-        attempt = 0
-        while not self._stopping.is_set():
+        """Process the batch, whatever it takes.
+
+        Each failure halves the piece that is tried, for a batch that takes longer than a transaction
+        may take would be tried for ever; each success doubles it again.
+        """
+        left, attempt = records, 0
+        while left and not self._stopping.is_set():
+            piece = left[: self._piece]
             try:
-                self._take_in(consumer, records)
+                done = self._take_in(consumer, piece, left)
             except Retryable as error:
                 attempt += 1
+                self._piece = max(1, len(piece) // 2)
                 self._tell_retry(attempt, error)
                 _pause(consumer, attempt)
                 continue
             if self.status.state == "retrying":
                 self._state("running")
-            return
+            left, attempt = left[len(piece) :] if done else [], 0
+            self._piece = min(self._fold.take, 2 * self._piece)
 
     def _tell_retry(self, attempt: int, error: Exception) -> None:
         self._around.metrics.add(RUNNER_RETRIES, runner=self.name)
@@ -216,16 +226,18 @@ class BatchRunner:
         if attempt > _QUICK_ATTEMPTS:
             self._state("retrying", str(error))
 
-    def _take_in(self, consumer: Consumer, records: list[Record]) -> None:
-        partitions = _partitions(records)
+    def _take_in(self, consumer: Consumer, piece: list[Record], left: list[Record]) -> bool:
+        """Process a piece of what is left; False when all of that is to be taken anew."""
         try:
-            self.process(records)
+            self.process(piece)
         except Fenced:
+            partitions = _partitions(left)
             self._positions |= self._stored(partitions)
             consumer.rewind({p: self._positions[p] for p in partitions})
-        else:
-            consumer.commit({p: self._positions[p] for p in partitions})
+            return False
+        consumer.commit({p: self._positions[p] for p in _partitions(piece)})
         points.reached("batch.told")
+        return True
 
     # -- one batch ------------------------------------------------------
 
@@ -377,7 +389,9 @@ class BatchRunner:
         self._around.metrics.observe(RUNNER_AGE, max(0.0, now - oldest), runner=self.name)
         if dead:
             self.status.dead_letters += len(dead)
-            self._recount()
+            # The batch is committed: a database that goes away now must not have it folded again.
+            with contextlib.suppress(Retryable):
+                self._recount()
             for reason in dead:
                 self._around.metrics.add(DEAD_LETTERS, runner=self.name, reason=reason)
 

@@ -16,11 +16,14 @@ from pharmaloop.production.v1 import events_pb2 as production
 from pharmaloop.rnd.v1 import events_pb2 as rnd
 from pharmaloop.traceability.v1 import events_pb2 as traceability
 from services.kit.bus.memory import MemoryConsumer
+from services.kit.bus.protocol import Record
 from services.kit.envelope import Event
-from services.kit.errors import Integrity, Retryable
+from services.kit.errors import Integrity, Poison, Retryable
 from services.kit.metrics import RUNNER_RETRIES
 from services.kit.runners.batch import Fenced
 from services.kit.runners.reactor import Events
+from services.kit.store.kinds import Plan
+from services.kit.store.memory import MemoryTransaction
 from services.kit.work import STEPS, Work
 from tests.unit.kit.support import (
     INSIGHT_TOPIC,
@@ -282,6 +285,74 @@ def test_a_transient_fault_is_tried_again_in_place(bench: Bench) -> None:
     )
     assert retries
     assert turner.runner.status.dead_letters == 0
+
+
+@pytest.fixture
+def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A database that gives a transaction the time for seven notes, and no more."""
+    write = MemoryTransaction.write
+
+    def limited(txn: MemoryTransaction, plan: Plan) -> None:
+        if sum(one.kind.name == NOTE.name for one in plan.writes) > 7:
+            raise Retryable("the transaction took too long")
+        write(txn, plan)
+
+    monkeypatch.setattr(MemoryTransaction, "write", limited)
+    monkeypatch.setattr("services.kit.runners.batch._pause", lambda consumer, attempt: None)
+
+
+LOTS = [f"m/item/G/{n}" for n in range(40)]
+
+
+@pytest.mark.usefixtures("hasty")
+def test_a_batch_that_takes_too_long_is_done_in_pieces(bench: Bench) -> None:
+    bench.send(*(lot_event(lot, 1) for lot in LOTS))
+    turner = bench.turner(EVENTS)
+    turner.turn()
+    assert texts(bench) == {lot: f"{lot}-1" for lot in LOTS}
+    assert (bench.marks(), turner.runner.status.records) == (40, 40)
+    assert turner.turn() == 0
+
+
+@pytest.mark.usefixtures("hasty")
+def test_an_instance_that_is_fenced_between_two_pieces_goes_on_from_the_watermark(bench: Bench) -> None:
+    bench.send(*(lot_event(lot, 1) for lot in LOTS))
+    turner, other = bench.turner(EVENTS), bench.turner(EVENTS)
+    first = turner.runner.process
+
+    def process(records: list[Record]) -> None:
+        first(records)
+        turner.runner.process = first  # type: ignore[method-assign]
+        while other.turn():
+            pass
+
+    turner.runner.process = process  # type: ignore[method-assign]
+    while turner.turn() + other.turn():
+        pass
+    assert texts(bench) == {lot: f"{lot}-1" for lot in LOTS}
+    assert bench.marks() == 40
+    assert len(bench.database.outbox) == 40, "nothing twice"
+
+
+def test_a_database_that_goes_away_after_the_commit_has_no_record_folded_twice(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def note(work: Work, event: Event) -> None:
+        if event.subject == A:
+            raise Poison("ODD", "this lot is odd")
+        note_lot(work, event)
+
+    bench.send(lot_event(A, 1), lot_event(B, 1))
+    turner = bench.turner({production.LotStarted: note})
+
+    def away() -> None:
+        raise Retryable("the database is away")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(turner.runner, "_recount", away)
+        turner.turn()
+    assert turner.runner.status.records == 2, "the batch is done once"
+    assert bench.marks() == 2
 
 
 # -- reading ----------------------------------------------------------------
