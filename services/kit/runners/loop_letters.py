@@ -92,8 +92,8 @@ class LoopLetters:
                 try:
                     reader = reader or self.open()
                     self.turn(reader)
-                    self._state("running")
                 except Retryable as error:
+                    self._lag_at = 0.0  # it is asked for again, so that what is away is not taken for back
                     self._state("waiting", str(error))
                     self._stopping.wait(_LOOK_SECONDS)
             self._state("stopped")
@@ -117,6 +117,7 @@ class LoopLetters:
             self._looked = time.monotonic()
             self.look(reader)
             self._tell_lag()
+            self._state("running")
 
     def look(self, reader: Consumer) -> None:
         """Tell what was decided, and see what became of what was told. Retryable when something is left."""

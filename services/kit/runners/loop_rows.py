@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from itertools import takewhile
 
 from services.kit.bus.protocol import Outgoing, Partition, Position, Record
 from services.kit.runners.letters import (
@@ -135,9 +136,8 @@ def done(txn: Transaction, passed: Stored[Letter]) -> None:
     writes = [_write(passed.id, passed.version, passed.state.become(DONE))]
     letters = _of_key(txn, passed.state.key or passed.id)
     rest = [one for one in letters if one.state.waits and one.id > passed.id]
-    if rest and rest[0].state.state == OPEN and rest[0].state.reason == PARKED_REASON:
-        again = rest[0].state.become(REDRIVE, untold=True, sent=None, **by)
-        writes.append(_write(rest[0].id, rest[0].version, again))
+    for one in takewhile(lambda one: _only_follows(one.state), rest):
+        writes.append(_write(one.id, one.version, one.state.become(REDRIVE, untold=True, sent=None, **by)))
     txn.write(Plan(tuple(writes), ()))
 
 
@@ -151,6 +151,10 @@ def is_taken(letter: Letter, taken: Mapping[Partition, int]) -> bool:
 def lane(letter: Letter) -> Partition:
     """The partition of the letter's record."""
     return Partition(letter.record.topic, letter.record.partition)
+
+
+def _only_follows(letter: Letter) -> bool:
+    return letter.state == OPEN and letter.reason == PARKED_REASON
 
 
 def _stands(txn: Transaction, row: Stored[Letter]) -> bool:

@@ -226,6 +226,11 @@ def test_letters_are_processed_again_in_order_and_done_when_the_loop_has_taken_t
     world.look()
     assert world.stand[0] == ("x-1", REDRIVE), "the log has it, and the loop has not taken it"
     assert world.told == [{"ce_id": "x-1", "pl_redrive": f"{TOPIC}/0/0"}]
+    world.run_loop()
+    world.look()
+    assert world.stand[:2] == [("x-1", DONE), ("x-2", REDRIVE)]
+    world.look()
+    assert [told["ce_id"] for told in world.told] == ["x-1", "x-2", "x-3"]
     world.settle()
     assert world.stand == [("x-1", DONE), ("x-2", DONE), ("x-3", DONE)], "what only followed goes on with it"
     assert world.rows[2].state.judged_by == WHO
