@@ -85,7 +85,8 @@ class ServiceSpec:
     `servicer` adds its gRPC servicer to the server; `rpc_names` are the full
     names of the gRPC services, for reflection; `on_start` runs once, after
     the runners have started; `background` runs beside the runners until it is
-    cancelled, and the service stops when it fails.
+    cancelled, and the service stops when it fails. `loops` are the names of the
+    loops that it runs, whose dead letters are settled like those of `reactors`.
     """
 
     name: str
@@ -93,6 +94,7 @@ class ServiceSpec:
     servicer: Callable[[App, Any], None] = lambda app, server: None
     kinds: tuple[Kind[Any], ...] = ()
     reactors: tuple[Reactor, ...] = ()
+    loops: tuple[str, ...] = ()
     commands: Mapping[str, Command] = field(default_factory=dict)
     steps: Callable[[App], Mapping[str, StepFunction]] = lambda app: {}
     settings: type[ServiceSettings] = ServiceSettings

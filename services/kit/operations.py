@@ -1,14 +1,15 @@
 """What operators do to dead letters: see them, have them processed again, give them up.
 
 Nothing here processes a record: a letter is marked, and its runner takes it up
-in the order of its key. A letter that is given up says for ever who did it and
-why.
+in the order of its key; a loop is told of it by records (`runners/loop_letters`).
+A letter that is given up says for ever who did it and why.
 """
 
 from __future__ import annotations
 
 from collections.abc import Container, Iterable
 from dataclasses import dataclass
+from typing import Any
 
 from services.kit.clock import wall_now
 from services.kit.errors import Invalid, Rejected, Unknown
@@ -42,10 +43,12 @@ class Choice:
 class DeadLetters:
     """The dead letters of one service."""
 
-    def __init__(self, store: AsyncStore, runners: Container[str]) -> None:
-        """`runners` are those that can process a letter again."""
+    def __init__(self, store: AsyncStore, runners: Container[str], loops: Container[str] = ()) -> None:
+        """`runners` are those that can process a letter again in the database's transactions, `loops` the
+        others."""
         self._store = store
         self._runners = runners
+        self._loops = loops
 
     async def get(self, id: str) -> Stored[Letter]:
         found = await self._store.get(LETTERS, id)
@@ -69,10 +72,15 @@ class DeadLetters:
         return sum([await self._judge(letter.id, REDRIVE, actor, "") for letter in chosen])
 
     async def discard(self, choice: Choice, actor: str, why: str) -> int:
-        """Give letters up; answers how many. What is parked behind the last of a key goes on."""
+        """Give letters up; answers how many. What is parked behind the last of a key goes on.
+
+        Rejected names the first that a loop is about to process.
+        """
         if not why.strip():
             raise Invalid("REQUIRED", "say why these inputs may be given up", "reason")
         chosen = await self._chosen(choice)
+        for letter in chosen:
+            _check_rests(letter)
         return sum([await self._judge(letter.id, DISCARDED, actor, why) for letter in chosen])
 
     async def named(self, ids: Iterable[str]) -> list[Stored[Letter]]:
@@ -87,7 +95,7 @@ class DeadLetters:
         return sorted((one for one in waiting if choice.takes(one)), key=lambda one: one.id)
 
     def _check_runner(self, letter: Letter) -> None:
-        if letter.runner not in self._runners:
+        if letter.runner not in self._runners and letter.runner not in self._loops:
             raise Rejected(
                 "NO_SUCH_RUNNER",
                 f"this version of the service has no runner {letter.runner}, so nobody would process "
@@ -115,9 +123,16 @@ class DeadLetters:
                 return False
             letter = found[0]
             now = wall_now().isoformat()
-            judged = letter.state.become(state, judged_by=actor, judged_why=why, judged_at=now)
+            told: dict[str, Any] = {"judged_by": actor, "judged_why": why, "judged_at": now}
+            of_loop = letter.state.runner in self._loops
+            if of_loop and letter.state.state != state:
+                if state == DISCARDED:
+                    _check_rests(letter)
+                # What has no key parks nothing: the loop need not hear that it is given up.
+                told |= {"untold": state == REDRIVE or bool(letter.state.key), "sent": None}
+            judged = letter.state.become(state, **told)
             writes = [Write(LETTERS, id, letter.version, letter.version + 1, judged)]
-            if state == DISCARDED and letter.state.key:
+            if state == DISCARDED and letter.state.key and not of_loop:
                 writes += await self._unpark(txn, letter)
             await txn.write(Plan(tuple(writes), ()))
             return True
@@ -136,3 +151,14 @@ class DeadLetters:
         return [
             Write(PARKED, one.id, one.version, 0, None) for one in loaded[parked] if one.id.endswith(ending)
         ]
+
+
+def _check_rests(letter: Stored[Letter]) -> None:
+    """A record that is on its way to a loop has its effect: nobody may say that it was given up."""
+    if letter.state.state == REDRIVE and letter.state.sent is not None:
+        raise Rejected(
+            "UNDER_WAY",
+            f"letter {letter.id} is on its way to be processed: it is done in a moment, or open again; "
+            "then discard it",
+            "filter",
+        )

@@ -23,19 +23,22 @@ _SECONDS = 5.0
 
 @dataclass(frozen=True)
 class Needs:
-    """Topics of one loop: what it reads, where its table's changes go, what it writes."""
+    """Topics of one loop: what it reads, where its table's changes go, what it writes, its dead letters."""
 
     source: str
     changelog: str
     partitions: int
     outputs: tuple[str, ...]
     group: str
+    letters: str = ""
 
     @property
     def rights(self) -> dict[str, tuple[AclOperation, ...]]:
         """What it does with each topic."""
         wanted: dict[str, tuple[AclOperation, ...]] = dict.fromkeys(self.outputs, (AclOperation.WRITE,))
         wanted[self.source] = (AclOperation.READ,)
+        if self.letters:  # they are read, and what is decided about them is told on the source
+            wanted[self.letters] = wanted[self.source] = (AclOperation.READ, AclOperation.WRITE)
         wanted[self.changelog] = (AclOperation.DESCRIBE_CONFIGS, AclOperation.READ, AclOperation.WRITE)
         return wanted
 

@@ -140,8 +140,11 @@ class Machine:
     def needs(self) -> Needs:
         """What it needs of Kafka."""
         events = [event_type(cls) for cls in {*PROJECTION, *DEADLINE_EVENTS}]
-        outputs = (*contract().names_for(events), f"{self._source}.dlq")
-        return Needs(self._source, self._engine.changelog, self._partitions, outputs, self._group)
+        outputs = tuple(contract().names_for(events))
+        letters = f"{self._source}.dlq"
+        return Needs(
+            self._source, self._engine.changelog, self._partitions, outputs, self._group, letters=letters
+        )
 
     def positions(self) -> dict[Partition, int]:
         """The offset it takes next, by partition."""

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from typing import Any
 
 from pharmaloop.loops.v1 import events_pb2 as events
 from pharmaloop.loops.v1 import service_pb2_grpc as api_grpc
 from services.kit.app import App, ServiceSpec, main
+from services.kit.runners.loop import Loop
+from services.kit.runners.loop_letters import LoopLetters
 from services.kit.runners.reactor import Reactor, projector
 from services.kit.runners.step import Again, StepFunction
 from services.kit.work import Step
 from services.loops.api import LoopsApi
-from services.loops.handlers import COMMANDS, DEADLINE_EVENTS, PROJECTION, ROUTER
-from services.loops.machine import Machine
+from services.loops.handlers import CASE_TOPIC, COMMANDS, DEADLINE_EVENTS, PROJECTION, ROUTER
+from services.loops.machine import SAFETY, Machine
 from services.loops.views import KINDS, RUNS
+
+_LEAVE_SECONDS = 15.0
 
 
 def _servicer(app: App, server: Any) -> None:
@@ -32,11 +37,20 @@ def _steps(app: App) -> Mapping[str, StepFunction]:
     return {"deadline": deadline}
 
 
-async def _run_machine(app: App) -> None:
-    folder = app.platform.state_dir / "loops" / app.settings.instance
-    machine = Machine(app.kafka, folder, app.settings.instance, app.platform.group_prefix, app.metrics)
-    app.loops.append(machine)
-    await machine.run()
+async def run_machine(app: App, loop: Loop[Any] = SAFETY, source: str = CASE_TOPIC) -> None:
+    """The loop on its case topic, and beside it what settles its dead letters, until cancelled."""
+    folder, prefix = app.platform.state_dir / "loops" / app.settings.instance, app.platform.group_prefix
+    machine = Machine(app.kafka, folder, app.settings.instance, prefix, app.metrics, loop=loop, source=source)
+    letters = LoopLetters(
+        machine.name, source, app.bus, app.batch_store, app.producer, app.metrics, machine.positions
+    )
+    app.loops += [machine, letters]
+    letters.start()
+    try:
+        await machine.run()
+    finally:
+        letters.stop()
+        await asyncio.to_thread(letters.join, _LEAVE_SECONDS)
 
 
 SPEC = ServiceSpec(
@@ -49,9 +63,10 @@ SPEC = ServiceSpec(
         projector("runs", PROJECTION, RUNS),
         Reactor("deadlines", DEADLINE_EVENTS),
     ),
+    loops=(SAFETY.name,),
     commands=COMMANDS,
     steps=_steps,
-    background=_run_machine,
+    background=run_machine,
 )
 
 if __name__ == "__main__":

@@ -112,5 +112,7 @@ async def test_a_safety_run_goes_through_every_stage(backbone: str, mongo: str, 
         status = await common_grpc.StatusServiceStub(channel).GetStatus(common.GetStatusRequest(), timeout=5)
         (machine,) = [runner for runner in status.runners if runner.name == "loops.safety"]
         assert (status.health, machine.state, machine.dead_letters) == ("serving", "running", 0)
+        (letters,) = [runner for runner in status.runners if runner.name == "loops.safety.letters"]
+        assert (letters.state, letters.parked_keys) == ("running", 0), "its dead letters are looked after"
         assert machine.records >= 10, "it took the case's events"
         assert sum(p.topic == CASE_TOPIC for p in status.positions.positions) > 0

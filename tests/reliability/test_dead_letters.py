@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Container, Itera
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -22,15 +23,19 @@ from pharmaloop.rnd.v1 import events_pb2 as rnd
 from services.kit.app import App, ServiceSpec
 from services.kit.bus.kafka import KafkaBus
 from services.kit.bus.protocol import Record
-from services.kit.envelope import Event
+from services.kit.envelope import Event, to_record
 from services.kit.runners.letters import LETTERS
+from services.kit.runners.loop import Effect, Loop
 from services.kit.runners.reactor import Reactor
 from services.kit.settings import KafkaSettings
 from services.kit.store.kinds import Kind
 from services.kit.testing.engines import free_port
 from services.kit.testing.service import running_service
 from services.kit.work import Work
+from services.loops.main import run_machine
 from services.rnd.main import SPEC
+from tests.reliability.loop_child import HEARD, Heard
+from tests.reliability.loop_world import LoopWorld, loop_world
 from tests.suites.backbone import Backbone, new_name
 
 CAPA_TOPIC, INSIGHT_TOPIC = "pharmaloop.production.capa.v1", "pharmaloop.rnd.insight.v1"
@@ -111,9 +116,10 @@ def published(product: str, key: str, *statements: str, first: int = 1) -> list[
 class Operator:
     """Someone at the command line of the running service."""
 
-    def __init__(self, app: App, address: str) -> None:
+    def __init__(self, app: App, address: str, runner: str = RUNNER) -> None:
         self.app = app
-        self._endpoints = json.dumps({"rnd": address})
+        self._runner = runner
+        self._endpoints = json.dumps({app.spec.name: address})
 
     async def run(self, *arguments: str) -> tuple[int, str]:
         """Exit status and output of `pharmaloop`."""
@@ -132,7 +138,7 @@ class Operator:
     async def letters(self, *keys: str, state: str = "") -> list[dict[str, Any]]:
         """The letters of our keys, as `dlq list` shows them."""
         more = ("--state", state) if state else ()
-        _, output = await self.run("dlq", "list", "--runner", RUNNER, *more, "--json")
+        _, output = await self.run("dlq", "list", "--runner", self._runner, *more, "--json")
         return [letter for letter in json.loads(output)["letters"] if letter["key"] in keys]
 
     async def stories(self, *keys: str) -> dict[str, list[str]]:
@@ -147,11 +153,11 @@ class Operator:
 
 @asynccontextmanager
 async def running(
-    spec: ServiceSpec, backbone: str, mongo: str, folder: Path, database: str
+    spec: ServiceSpec, backbone: str, mongo: str, folder: Path, database: str, runner: str = RUNNER
 ) -> AsyncIterator[Operator]:
     port = str(free_port())
     async with running_service(spec, backbone, mongo, folder, database=database, grpc_port=port) as (app, _):
-        yield Operator(app, f"127.0.0.1:{port}")
+        yield Operator(app, f"127.0.0.1:{port}", runner)
 
 
 def by_key(records: list[Record]) -> dict[str, list[str]]:
@@ -266,3 +272,86 @@ async def test_a_bad_deploy_stops_the_runner_and_drains_nothing(
 
         await operator.until(all_told)
     assert by_key(await heard(250)) == expected
+
+
+# -- of a loop, whose letters are on the log alone ----------------------------
+
+
+@asynccontextmanager
+async def loop_running(
+    world: LoopWorld, bugs: Container[str], mongo: str, folder: Path
+) -> AsyncIterator[Operator]:
+    """The service of a loop that cannot process the events in `bugs`."""
+
+    def react(state: Heard | None, event: Event) -> tuple[Heard, list[Effect]]:
+        if event.id in bugs:
+            raise ZeroDivisionError(event.id)
+        return HEARD.react(state, event)
+
+    loop: Loop[Heard] = Loop(HEARD.name, Heard, react)
+    background = partial(run_machine, loop=loop, source=world.source)
+    spec = ServiceSpec(name="loops", loops=(HEARD.name,), background=background)
+    runner = f"loops.{HEARD.name}"
+    async with running(spec, world.kafka, mongo, folder, world.name, runner) as operator:
+        yield operator
+
+
+async def heard_by(world: LoopWorld, ids: list[str]) -> bool:
+    cases = await asyncio.to_thread(world.cases)
+    return [id for case in cases.values() if case.state for id in case.state.ids] == ids
+
+
+async def test_letters_of_a_loop_are_seen_and_settled_like_all_others(
+    backbone: str, mongo: str, tmp_path: Path
+) -> None:
+    with loop_world(backbone, tmp_path) as world:
+        await asyncio.to_thread(world.create)
+        events = [world.event("c", "s") for _ in range(6)]
+        first, bad, follows, *later = events
+        cut = to_record(later[0], world.source)._replace(value=b"\xff")
+        await asyncio.to_thread(world.feed, [first, bad, follows])
+        async with loop_running(world, {bad.id}, mongo, tmp_path) as operator:
+
+            async def dead(count: int) -> bool:
+                return len(await operator.app.store.where(LETTERS, "waits", True)) == count
+
+            await operator.until(lambda: dead(2))
+            letters = await operator.letters(bad.key)
+            assert [(one["reason"], one["attempts"]) for one in letters] == [
+                ("HANDLER_FAILED", 1),
+                ("PARKED", 1),
+            ]
+            _, output = await operator.run("dlq", "show", letters[0]["letter"])
+            assert "ZeroDivisionError" in output
+            # The bug is still there: all stays as it was.
+            ids = [one["letter"] for one in letters]
+            code, output = await operator.run("dlq", "redrive", *ids, "--yes", "--json")
+            assert code == 1, output
+            assert [(one["state"], one["attempts"]) for one in json.loads(output)["letters"]] == [
+                ("DEAD_LETTER_STATE_OPEN", 2),
+                ("DEAD_LETTER_STATE_OPEN", 1),
+            ]
+        async with loop_running(world, (), mongo, tmp_path) as operator:
+            code, output = await operator.run("dlq", "redrive", ids[0], "--yes", "--json")
+            assert code == 0, output
+            await operator.until(lambda: dead(0))  # what only stood behind goes on with it
+            # Bytes that nobody can read, and what stands behind them.
+            await asyncio.to_thread(world.publish, [cut])
+            await asyncio.to_thread(world.feed, [later[1]])
+            await operator.until(lambda: dead(2))
+            garbage, behind = (one["letter"] for one in await operator.letters(bad.key))
+            code, output = await operator.run(
+                "dlq", "discard", garbage, "--reason", "made by a test", "--yes"
+            )
+            assert code == 0, output
+            code, output = await operator.run("dlq", "redrive", behind, "--yes", "--json")
+            assert code == 0, output
+            (shown,) = await operator.letters(bad.key, state="discarded")
+            assert (shown["letter"], shown["judged_by"]) == (garbage, "person:li")
+            await asyncio.to_thread(world.feed, [later[2]])
+            processed = [first.id, bad.id, follows.id, later[1].id, later[2].id]
+            await operator.until(lambda: heard_by(world, processed))
+            assert await operator.letters(bad.key) == []
+            assert [runner.status.state for runner in operator.app.loops] == ["running", "running"]
+            names = [runner.name for runner in operator.app.loops]
+            assert names == ["loops.heard", "loops.heard.letters"]

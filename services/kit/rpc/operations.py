@@ -39,7 +39,8 @@ _NAMES = {number: name for name, number in _STATES.items()}
 class OperationsServicer(Api, api_grpc.OperationsServiceServicer):
     def __init__(self, app: App) -> None:
         super().__init__(app)
-        self._letters = DeadLetters(app.store, {runner.name for runner in app.makings.runners})
+        runners = {runner.name for runner in app.makings.runners}
+        self._letters = DeadLetters(app.store, runners, {f"{app.spec.name}.{one}" for one in app.spec.loops})
 
     # -- dead letters -----------------------------------------------------
 

@@ -26,12 +26,25 @@ OPEN, REDRIVE, DONE, DISCARDED = "open", "redrive", "done", "discarded"
 
 
 @dataclass(frozen=True)
+class Sent:
+    """Where the record stands that tells a loop what was decided about its letter."""
+
+    partition: int
+    offset: int
+
+
+#: It may stand somewhere: whoever sent it had no answer yet.
+SENDING = Sent(-1, -1)
+
+
+@dataclass(frozen=True)
 class Letter:
     """A record that could not be processed, and what became of it.
 
     `key` orders letters that must be processed in turn; empty for a fact.
     `waits` says that nobody has settled it yet: it is open, or to be processed
-    again. `judged` tells who decided about it, why, and when (wall, ISO).
+    again. `judged` tells who decided about it, why, and when (wall, ISO). Of a
+    loop's letter, `untold` says that the loop has still to be told, `sent` how.
     """
 
     runner: str
@@ -46,13 +59,15 @@ class Letter:
     judged_why: str = ""
     judged_at: str = ""
     waits: bool = True
+    untold: bool = False
+    sent: Sent | None = None
 
     def become(self, state: str, **fields: Any) -> Letter:
         """The letter in another state."""
         return replace(self, state=state, waits=state in (OPEN, REDRIVE), **fields)
 
 
-LETTERS: Kind[Letter] = Kind("_letter", Letter, ("runner", "state", "key", "reason", "waits", "at"))
+LETTERS: Kind[Letter] = Kind("_letter", Letter, ("runner", "state", "key", "reason", "waits", "at", "untold"))
 
 
 def letter_id(runner: str, record: Record) -> str:

@@ -11,6 +11,13 @@ before it takes the next event of the partition. So when a case holds a later
 event, every effect of the earlier ones is in the log; and only the latest
 event of a partition can be in doubt.
 
+A case knows all dead letters of a source that nobody has settled, in order.
+Only the first of them may be processed again; each that is settled, by a
+record that succeeds or by one that gives the letter up, is taken off; with the
+last the source is free. So whatever is published, and whatever its publisher
+knows, nothing of a source overtakes, and a letter that came a moment ago is
+not forgotten.
+
 This module must never do I/O, ask a clock, or raise for a bad record.
 """
 
@@ -25,7 +32,7 @@ from typing import Any, Generic, TypeVar
 import msgspec
 from google.protobuf.message import Message
 
-from services.kit.bus.protocol import Outgoing, Record
+from services.kit.bus.protocol import Outgoing, Position, Record
 from services.kit.contracts import Contract, contract, event_type
 from services.kit.envelope import Event, from_record
 from services.kit.errors import Integrity, Poison, Rejected
@@ -36,11 +43,13 @@ from services.kit.runners.limit import PARKED_REASON
 
 _log = get_logger("kit.loop")
 S = TypeVar("S")
-#: Marks of a record that a person publishes again: process it although its source is parked,
-#: and end the parking when it succeeded.
-REDRIVE, UNPARK = "pl_redrive", "pl_unpark"
+#: Headers with the place of a letter (`place_of` its record): this record is the letter's, sent again;
+#: or: the letter is given up, and nothing else of this record counts.
+REDRIVE, DISCARD = "pl_redrive", "pl_discard"
 #: A stored case: this byte, the offset of its latest record, its parked sources, then msgpack.
-_FORMAT = b"\x02"
+#: The second format knew of a parked source the place of its first letter alone.
+_FORMATS = (b"\x02", b"\x03")
+_FORMAT = _FORMATS[-1]
 _HEAD = struct.Struct(">cqi")
 
 
@@ -78,15 +87,15 @@ class Latest:
 class Case(Generic[S]):
     """What the table holds for a case.
 
-    `state` is None while nothing but dead letters came. `parked` says for a
-    source which record its dead letters begin with. `at` is the offset of the
-    latest record that the case has taken in, of whatever kind.
+    `state` is None while nothing but dead letters came. `parked` has for a
+    source the offsets of the records whose dead letters wait, in order. `at` is
+    the offset of the latest record that the case has taken in, of whatever kind.
     """
 
     state: S | None
     seen: dict[str, int] = field(default_factory=dict)
     latest: Latest | None = None
-    parked: dict[str, str] = field(default_factory=dict)
+    parked: dict[str, tuple[int, ...]] = field(default_factory=dict)
     at: int = -1
 
 
@@ -107,13 +116,28 @@ def source_of(event: Event) -> str:
 
 
 def source_in(record: Record) -> str:
-    """The same identity, read from a record that may be broken; empty when it does not say."""
-    headers = dict(record.headers)
+    """The same identity, read from a record that may be broken; empty when it tells no source or no case."""
+    headers = dict(record.headers) if record.key else {}
     try:
         source = headers.get("ce_source", b"").decode()
         return f"{source}|{headers.get('ce_subject', b'').decode()}" if source else ""
     except UnicodeDecodeError:
         return ""
+
+
+def place_of(record: Record) -> str:
+    """Where the record stands, as the headers say it."""
+    return f"{record.topic}/{record.partition}/{record.offset}"
+
+
+def place_in(record: Record, header: str) -> Position | None:
+    """The place that a header of the record names; None where none can be read."""
+    text = dict(record.headers).get(header, b"").decode(errors="replace")
+    topic, _, rest = text.partition("/")
+    partition, _, offset = rest.partition("/")
+    if not (partition.isdecimal() and offset.isdecimal()):
+        return None
+    return Position(topic, int(partition), int(offset))
 
 
 @dataclass(frozen=True)
@@ -150,28 +174,32 @@ class Loop(Generic[S]):
     def take(self, runner: str, case: Case[S] | None, record: Record) -> Turn[S]:
         """What a record of the case topic does. Only Integrity is raised."""
         before = Case(None) if case is None else case
+        if DISCARD in dict(record.headers):
+            after = _settled(before, source_in(record), place_in(record, DISCARD), record)
+            return Turn(_moved_on(after, record))
+        again = place_in(record, REDRIVE)
         try:
             event = _decoded(contract(), record)
             known = before.seen.get(source_of(event), 0) >= _version(event)
             if not known:
-                _refuse_parked(before, record)
+                if record.offset <= before.at:
+                    return Turn(before)  # it became a letter when it came first, whatever became of that
+                _refuse_parked(before, record, again)
             after, effects = self.step(before, event)
         except Integrity:
             raise
         except Exception as error:  # noqa: BLE001 -- a record that cannot be processed is a dead letter
             return self._buried(runner, before, record, _poison(error, record))
-        if marked(record, REDRIVE) and marked(record, UNPARK) and source_of(event) in after.parked:
-            after = _unparked(after, source_of(event))
-        if record.offset > after.at:
-            after = replace(after, at=record.offset)
-        return Turn(after, tuple(effects), fresh=not known)
+        after = _settled(after, source_of(event), again, record)
+        return Turn(_moved_on(after, record), tuple(effects), fresh=not known)
 
     def _buried(self, runner: str, case: Case[S], record: Record, error: Poison) -> Turn[S]:
         if record.offset <= case.at:
             return Turn(case)  # its letter was sent when it came first
-        source, where = source_in(record), f"{record.topic}/{record.partition}/{record.offset}"
-        parked = {**case.parked, source: case.parked.get(source, where)} if source else case.parked
-        after = replace(case, parked=parked, at=record.offset)
+        after, source = replace(case, at=record.offset), source_in(record)
+        if source and place_in(record, REDRIVE) is None:  # one that was sent again keeps its letter's place
+            waiting = (*case.parked.get(source, ()), record.offset)
+            after = replace(after, parked={**case.parked, source: waiting})
         return Turn(after, (), letter(runner, record, error), error.reason)
 
     # -- bytes ------------------------------------------------------------
@@ -207,12 +235,13 @@ class Loop(Generic[S]):
 
     def _load(self, raw: bytes) -> Case[S]:
         # The first format had no head, and knew neither offsets nor parked sources.
-        plain = msgspec.msgpack.decode(raw[_HEAD.size :] if raw.startswith(_FORMAT) else raw)
+        plain = msgspec.msgpack.decode(raw[_HEAD.size :] if raw.startswith(_FORMATS) else raw)
         state = plain["state"]
         if state is not None:
             state = msgspec.convert(state, self.state, builtin_types=(bytes,))
         latest = _latest(plain.get("latest"))
-        return Case(state, plain["seen"], latest, plain.get("parked", {}), offset_of(raw))
+        parked = {source: _waiting(held) for source, held in plain.get("parked", {}).items()}
+        return Case(state, plain["seen"], latest, parked, offset_of(raw))
 
 
 def offset_of(raw: bytes) -> int:
@@ -226,7 +255,12 @@ def parked_of(raw: bytes) -> int:
 
 
 def _headed(raw: bytes) -> bool:
-    return raw.startswith(_FORMAT) and len(raw) >= _HEAD.size
+    return raw.startswith(_FORMATS) and len(raw) >= _HEAD.size
+
+
+def _waiting(held: list[int] | str) -> tuple[int, ...]:
+    """Offsets of a source's letters; of the second format its first one's place."""
+    return (int(held.rpartition("/")[2]),) if isinstance(held, str) else tuple(held)
 
 
 def _latest(plain: Any) -> Latest | None:
@@ -236,18 +270,11 @@ def _latest(plain: Any) -> Latest | None:
     return Latest(id, time, case, trace, tuple(Sent(*one) for one in sent))
 
 
-def marked(record: Record, mark: str) -> bool:
-    """Does the record carry the mark?"""
-    return (mark, b"1") in record.headers
-
-
 def letter(runner: str, record: Record, error: Poison) -> Outgoing:
-    """The dead letter of a record: as it was, and why; without the reasons and marks of a redrive."""
-    kept = tuple(
-        pair for pair in record.headers if not pair[0].startswith("dlq_") and pair[0] not in (REDRIVE, UNPARK)
-    )
+    """The dead letter of a record: as it was, and why; without the reasons of an earlier letter."""
+    kept = tuple(pair for pair in record.headers if not pair[0].startswith("dlq_"))
     headers = kept + why(runner, record, error.reason, error.description)
-    return Outgoing(f"{record.topic}.dlq", record.key or b"", record.value or b"", headers)
+    return Outgoing(f"{record.topic}.dlq", record.key or b"", record.value, headers)
 
 
 def _decoded(known: Contract, record: Record) -> Event:
@@ -264,14 +291,25 @@ def _version(event: Event) -> int:
     return event.seq
 
 
-def _refuse_parked(case: Case[Any], record: Record) -> None:
-    behind = case.parked.get(source_in(record))
-    if behind is not None and not marked(record, REDRIVE):
+def _refuse_parked(case: Case[Any], record: Record, again: Position | None) -> None:
+    waiting = case.parked.get(source_in(record), ())
+    if waiting and again != (record.topic, record.partition, waiting[0]):
+        behind = place_of(record._replace(offset=waiting[0]))
         raise Poison(PARKED_REASON, f"an earlier record of this source was dead-lettered: {behind}")
 
 
-def _unparked(case: Case[S], source: str) -> Case[S]:
-    return replace(case, parked={name: where for name, where in case.parked.items() if name != source})
+def _settled(case: Case[S], source: str, place: Position | None, record: Record) -> Case[S]:
+    """The case without the letter at the place; with the last one of a source its parking ends."""
+    waiting = case.parked.get(source, ())
+    if place is None or place[:2] != (record.topic, record.partition) or place.offset not in waiting:
+        return case
+    others = {name: offsets for name, offsets in case.parked.items() if name != source}
+    left = tuple(offset for offset in waiting if offset != place.offset)
+    return replace(case, parked={**others, source: left} if left else others)
+
+
+def _moved_on(case: Case[S], record: Record) -> Case[S]:
+    return replace(case, at=record.offset) if record.offset > case.at else case
 
 
 def _poison(error: Exception, record: Record) -> Poison:

@@ -343,7 +343,8 @@ def test_whatever_operators_do_each_event_acts_once_in_its_order(steps: list[tup
 
 def listed(plant: Plant, **wanted: Any) -> list[str]:
     """Events of the letters that the service lists, over pages of two."""
-    app: Any = SimpleNamespace(store=plant.bench.waiting, makings=SimpleNamespace(runners=[]))
+    spec, makings = SimpleNamespace(name="rnd", loops=()), SimpleNamespace(runners=[])
+    app: Any = SimpleNamespace(store=plant.bench.waiting, makings=makings, spec=spec)
     servicer, found, token = OperationsServicer(app), list[str](), ""
     names = {id: event for event, id in ((event, plant.id(event)) for event, _ in plant.stand())}
     while True:

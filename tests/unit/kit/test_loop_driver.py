@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -19,7 +20,7 @@ from services.kit.envelope import Event, headers_of
 from services.kit.errors import Integrity
 from services.kit.runners.limit import PARKED_REASON as PARKED
 from services.kit.runners.limit import DeadLetterLimit
-from services.kit.runners.loop import REDRIVE, UNPARK, Effect, Loop
+from services.kit.runners.loop import Effect, Loop
 from services.kit.runners.loop_driver import LoopDriver, Lost
 from tests.unit.kit.support import lot_event
 
@@ -415,32 +416,38 @@ async def test_a_source_is_parked_behind_its_dead_letter_and_the_others_go_on(
     assert again.parked == 1, "also after a restart"
 
 
-async def test_a_redriven_record_passes_the_parking_and_ends_it_when_told_to(
+def at(offset: int) -> str:
+    return f"{TOPIC}/{P}/{offset}"
+
+
+async def test_letters_are_settled_in_order_and_with_the_last_the_source_is_free(
     log: Log, worker: Worker
 ) -> None:
     log.add(cased("x", 1), b"\xff")
     log.add(cased("x", 2))
-    log.add(cased("x", 1), pl_redrive="1")
+    log.add(cased("x", 1), pl_redrive=at(0))
     log.add(cased("x", 3))
-    log.add(cased("x", 2), pl_redrive="1", pl_unpark="1", dlq_reason="PARKED")
-    log.add(cased("x", 3))
+    log.add(cased("x", 2), pl_redrive=at(1), dlq_reason="PARKED")
+    log.add(cased("x", 3), pl_discard=at(3))
+    log.add(cased("x", 4))
     driver = driver_of(worker)
     await deliver(worker, driver, 0)
-    assert LOOP.load(worker.table[b"A"]).state == Heard(("x-1", "x-2", "x-3"))
+    assert LOOP.load(worker.table[b"A"]).state == Heard(("x-1", "x-2", "x-4"))
     assert [letter["dlq_offset"] for letter in log.letters()] == ["0", "1", "3"]
     assert driver.parked == 0
 
 
 async def test_a_redrive_that_fails_keeps_the_source_parked(log: Log, worker: Worker) -> None:
     log.add(cased("x", 1), b"\xff")
-    log.add(cased("x", 1), b"\xff", pl_redrive="1", pl_unpark="1", dlq_reason="UNDECODABLE", dlq_offset="0")
-    log.add(cased("x", 2), pl_unpark="1")
+    log.add(cased("x", 1), b"\xff", pl_redrive=at(0), dlq_reason="UNDECODABLE", dlq_offset="0")
+    log.add(cased("x", 2))
     driver = driver_of(worker)
     await deliver(worker, driver, 0)
     assert [letter["dlq_reason"] for letter in log.letters()] == ["UNDECODABLE", "UNDECODABLE", PARKED]
     names = [name for name, _ in log.sent[1].headers]
     assert len(names) == len(set(names)), "the reasons of the first letter are gone"
-    assert not {REDRIVE, UNPARK} & set(names)
+    assert (log.letters()[1]["dlq_offset"], log.letters()[1]["pl_redrive"]) == ("1", at(0))
+    assert LOOP.load(worker.table[b"A"]).parked == {"/svc/production/lot|x": (0, 2)}
     assert driver.parked == 1
 
 
@@ -490,11 +497,26 @@ async def test_a_case_topic_shorter_than_its_table_stops_the_loop(log: Log, work
 
 
 async def test_cases_of_the_first_format_are_read(log: Log, worker: Worker) -> None:
-    import msgspec
-
     plain = {"state": {"ids": ["x-1"]}, "seen": {"/svc/production/lot|x": 1}, "recent": {}}
     worker.table[b"A"] = msgspec.msgpack.encode(plain)
     log.add(cased("x", 1))
     log.add(cased("x", 2))
     await deliver(worker, driver_of(worker), 0)
     assert LOOP.load(worker.table[b"A"]).state == Heard(("x-1", "x-2"))
+
+
+async def test_of_a_parked_source_the_second_format_knew_the_first_letter(log: Log, worker: Worker) -> None:
+    log.add(cased("x", 1), b"\xff")
+    driver = driver_of(worker)
+    await deliver(worker, driver, 0)
+    stored = worker.table[b"A"]
+    plain = msgspec.msgpack.decode(stored[13:])
+    plain["parked"] = {source: f"{TOPIC}/{P}/{first}" for source, (first,) in plain["parked"].items()}
+    worker.table[b"A"] = b"\x02" + stored[1:13] + msgspec.msgpack.encode(plain)
+    assert LOOP.load(worker.table[b"A"]) == LOOP.load(stored)
+    again = driver_of(worker)
+    await again.settle(P)
+    assert again.parked == 1
+    log.add(cased("x", 1), pl_redrive=at(0))
+    await deliver(worker, again, 1)
+    assert (LOOP.load(worker.table[b"A"]).state, again.parked) == (Heard(("x-1",)), 0)

@@ -6,10 +6,12 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from confluent_kafka.admin import AclOperation
 
 from services.kit.metrics import Metrics
 from services.kit.readiness import Readiness
 from services.kit.runners.batch import RunnerState
+from services.loops.checks import Needs
 from services.loops.machine import CommitWatch
 
 
@@ -54,3 +56,10 @@ def test_a_service_is_ready_only_while_its_loop_turns(state: str) -> None:
     loop.status.state, loop.status.detail = state, "why"
     assert readiness.reasons() == [f"loops.safety: {state} (why)"]
     assert set(readiness.ages()) == {"loops.safety"}, "its turning is part of the heartbeat"
+
+
+def test_a_loop_needs_the_right_to_read_its_letters_and_to_be_told_of_them() -> None:
+    read, write = AclOperation.READ, AclOperation.WRITE
+    needs = Needs("case", "changelog", 6, ("runs",), "group", letters="case.dlq")
+    assert (needs.rights["case"], needs.rights["case.dlq"]) == ((read, write), (read, write))
+    assert Needs("case", "changelog", 6, ("runs",), "group").rights["case"] == (read,)
