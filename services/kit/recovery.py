@@ -204,12 +204,11 @@ class OwnLog:
         writes: list[Write] = []
         acted: set[str] = set()
         for place, get in states.items():
-            assert get.kind.evolve is not None
             found = loaded[get]
             state, version = (found[0].state, found[0].version) if found else (None, 0)
             before[place] = version
             while (event := self._waiting[place].get(version + 1)) is not None:
-                state, version = get.kind.evolve(state, event.message), version + 1
+                state, version = self._evolved(get, state, event), version + 1
                 acted.add(event.id)
                 if event.cause:
                     acted.add(f"{place[0]}/{place[1]}|{event.cause}")
@@ -218,6 +217,18 @@ class OwnLog:
                 writes.append(Write(get.kind, get.id, before[place], version, state))
         txn.write(Plan((*writes, *self._acted(txn, acted)), ()))
         return before, after
+
+    def _evolved(self, get: Get, state: Any, event: Event) -> Any:
+        assert get.kind.evolve is not None
+        try:
+            return get.kind.evolve(state, event.message)
+        except Exception as error:
+            raise Integrity(
+                f"{self.service}: {event.type} {event.id} on its own topic, version {event.seq} of "
+                f"{get.kind.name} {get.id!r}, does not follow from the versions before it ({error}): this "
+                "version of the service did not say it; run the one that did, or find out who else writes "
+                "to the topic, and restore a newer backup"
+            ) from error
 
     def _acted(self, txn: Transaction, ids: set[str]) -> list[Write]:
         reads: list[Read] = [Get(INBOX, id) for id in sorted(ids)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections import Counter
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -18,11 +19,13 @@ from pharmaloop.production.v1 import events_pb2 as production
 from pharmaloop.production.v1 import service_pb2 as api
 from pharmaloop.production.v1 import service_pb2_grpc as api_grpc
 from services.kit.bus.kafka import KafkaBus
+from services.kit.bus.migrate import migrate
 from services.kit.contracts import contract
 from services.kit.envelope import Event, from_record
 from services.kit.errors import Poison
 from services.kit.rpc.client import metadata
 from services.kit.settings import KafkaSettings
+from services.kit.testing.engines import KafkaEngine, free_port, running
 from services.kit.testing.service import running_service
 from services.production.main import SPEC
 from tests.suites.backbone import Backbone, new_name
@@ -89,6 +92,16 @@ def versions(records: list[Any], lots: set[str]) -> dict[str, list[tuple[int, st
         if event.subject in lots and event.seq is not None:
             found[event.subject].add((event.seq, event.id))
     return {lot: sorted(events) for lot, events in found.items()}
+
+
+@pytest.fixture(scope="module")
+def backbone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A Kafka of our own: a new database takes in all that its topics hold, and other tests invent events."""
+    folder = tmp_path_factory.mktemp("restore-kafka")
+    engine = KafkaEngine(folder / "data", free_port(), free_port())
+    with running(engine, folder / "kafka.log"):
+        migrate(KafkaSettings(bootstrap_servers=engine.bootstrap), ("hospital-a",))
+        yield engine.bootstrap
 
 
 async def test_what_was_decided_after_the_backup_comes_back_and_is_not_decided_again(

@@ -11,39 +11,54 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from tests.reliability.sim.bugs import PLANTED
 from tests.reliability.sim.faults import LIKELY, RARE
-from tests.reliability.sim.scheduler import Worlds
-from tests.reliability.sim.verdict import judge, silence
+from tests.reliability.sim.verdict import Verdict, caught, judged, strikes, workers
 
 pytestmark = pytest.mark.timeout(600)
 _SEEDS = 200
-_CHUNK = 20
+_CHUNK = 10
 _ENOUGH = 40
 _FEW = 12
 
 
-@pytest.fixture(autouse=True)
-def _quiet() -> Iterator[None]:
-    with silence():
-        yield
+@pytest.fixture(scope="module")
+def pool() -> Iterator[ProcessPoolExecutor]:
+    with workers() as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def verdicts(pool: ProcessPoolExecutor) -> dict[int, Future[list[Verdict]]]:
+    """All seeds, begun at once: every core has work while a test waits."""
+    return {first: pool.submit(judged, first, first + _CHUNK) for first in range(0, _SEEDS, _CHUNK)}
 
 
 @pytest.mark.parametrize("first", range(0, _SEEDS, _CHUNK))
-def test_every_invariant_holds_in_every_weather(first: int) -> None:
-    verdicts = (judge(seed) for seed in range(first, first + _CHUNK))
-    failed = [verdict.said(60) for verdict in verdicts if not verdict.good]
+def test_every_invariant_holds_in_every_weather(
+    verdicts: dict[int, Future[list[Verdict]]], first: int
+) -> None:
+    found = verdicts[first].result()
+    assert [verdict.seed for verdict in found] == list(range(first, first + _CHUNK))
+    failed = [verdict.said(60) for verdict in found if not verdict.good]
     assert not failed, "\n\n".join(failed)
 
 
+@pytest.fixture(scope="module")
+def found(pool: ProcessPoolExecutor) -> dict[str, Future[bool]]:
+    """Whether each planted bug is caught, all begun at once."""
+    return {bug: pool.submit(caught, bug, _ENOUGH) for bug in PLANTED}
+
+
 @pytest.mark.parametrize("bug", PLANTED)
-def test_a_planted_bug_is_caught(bug: str) -> None:
+def test_a_planted_bug_is_caught(found: dict[str, Future[bool]], bug: str) -> None:
     """The checker is worth nothing if it lets these pass."""
-    assert any(not judge(seed, PLANTED[bug]).good for seed in range(_ENOUGH)), f"{bug}, and no seed fails"
+    assert found[bug].result(), f"{bug}, and no seed fails"
 
 
 def _digest(seed: int, salt: str) -> str:
@@ -63,14 +78,8 @@ def test_a_seed_gives_the_same_steps_in_every_process() -> None:
     assert _digest(3, "1") == _digest(3, "2")
 
 
-def test_the_weather_strikes() -> None:
+def test_the_weather_strikes(pool: ProcessPoolExecutor) -> None:
     """Over a few seeds every fault happens, and the worlds live through much more than the calm ones."""
-    struck: set[str] = set()
-    deaths = 0
-    for seed in range(_FEW):
-        worlds = Worlds(seed)
-        worlds.run()
-        struck |= worlds.disturbed.weather.struck
-        deaths += worlds.disturbed.deaths
+    struck, deaths = pool.submit(strikes, _FEW).result()
     assert struck == {*LIKELY, *RARE}
     assert deaths > _FEW, "processes die in the storm"

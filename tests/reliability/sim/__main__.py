@@ -7,13 +7,12 @@ says how many seeds were run, how many failed, and when.
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from datetime import UTC, datetime
 
-from tests.reliability.sim.verdict import Verdict, judge, quiet
+from tests.reliability.sim.verdict import Verdict, judge, judged, quiet, workers
 
 _CHUNK = 25
 _LAST_STEPS = 80
@@ -53,21 +52,11 @@ def _night(first: int, count: int) -> int:
 
 
 def _chunks(first: int, count: int) -> Iterator[list[Verdict]]:
-    with ProcessPoolExecutor(os.cpu_count()) as pool:
+    with workers() as pool:
         starts = range(first, first + count, _CHUNK)
-        running = [pool.submit(_judged, start, min(start + _CHUNK, first + count)) for start in starts]
+        running = [pool.submit(judged, start, min(start + _CHUNK, first + count)) for start in starts]
         for done in as_completed(running):
             yield done.result()
-
-
-def _judged(start: int, end: int) -> list[Verdict]:
-    quiet()
-    return [_bare(judge(seed)) for seed in range(start, end)]
-
-
-def _bare(verdict: Verdict) -> Verdict:
-    """Steps travel between processes only where somebody will read them."""
-    return verdict if not verdict.good else verdict._replace(steps=())
 
 
 if __name__ == "__main__":

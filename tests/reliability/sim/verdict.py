@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import logging
+import multiprocessing
+import os
 import traceback
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from typing import NamedTuple
 
 import structlog
 
-from tests.reliability.sim.bugs import NONE, Bugs
+from tests.reliability.sim.bugs import NONE, PLANTED, Bugs
 from tests.reliability.sim.invariants import Violation, check
 from tests.reliability.sim.scheduler import Worlds
 
@@ -63,3 +66,40 @@ def silence() -> Iterator[None]:
         yield
     finally:
         structlog.configure(**before)
+
+
+# -- in processes of their own --------------------------------------------------
+
+
+def workers() -> ProcessPoolExecutor:
+    """A process for each core, each fresh: what a simulated death leaves behind must meet nothing else."""
+    return ProcessPoolExecutor(os.cpu_count(), mp_context=multiprocessing.get_context("spawn"))
+
+
+def judged(start: int, end: int) -> list[Verdict]:
+    """The verdicts on some seeds; steps travel between processes only where somebody will read them."""
+    quiet()
+    return [_bare(judge(seed)) for seed in range(start, end)]
+
+
+def _bare(verdict: Verdict) -> Verdict:
+    return verdict if not verdict.good else verdict._replace(steps=())
+
+
+def caught(bug: str, seeds: int) -> bool:
+    """Does any of the first seeds fail with the planted bug?"""
+    quiet()
+    return any(not judge(seed, PLANTED[bug]).good for seed in range(seeds))
+
+
+def strikes(seeds: int) -> tuple[set[str], int]:
+    """Which faults struck over the first seeds, and how many processes died."""
+    quiet()
+    struck: set[str] = set()
+    deaths = 0
+    for seed in range(seeds):
+        worlds = Worlds(seed)
+        worlds.run()
+        struck |= worlds.disturbed.weather.struck
+        deaths += worlds.disturbed.deaths
+    return struck, deaths

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from copy import deepcopy
+from dataclasses import replace
 
 import pytest
+from google.protobuf.message import Message
 
 from pharmaloop.production.v1 import events_pb2 as production
 from pharmaloop.rnd.v1 import events_pb2 as rnd
@@ -13,7 +15,7 @@ from services.kit.envelope import Event, to_record
 from services.kit.errors import Integrity
 from services.kit.recovery import OwnLog, note_restored, restored_of
 from services.kit.work import Work
-from tests.unit.kit.support import INSIGHT_TOPIC, LOT, NOON, Bench, lot_event, note_lot
+from tests.unit.kit.support import INSIGHT_TOPIC, LOT, NOON, Bench, Lot, lot_event, note_lot
 
 EVENTS = {production.LotStarted: note_lot}
 
@@ -109,6 +111,20 @@ def test_a_version_that_is_nowhere_stops_the_service(bench: Bench) -> None:
         bench.bus.append(to_record(aggregate_event(LOTS[0], seq), INSIGHT_TOPIC))
     with pytest.raises(Integrity, match=r"version 3 of lot .* newer backup"):
         own(bench).catch_up()
+
+
+def test_an_event_that_does_not_follow_stops_the_service(bench: Bench) -> None:
+    def evolve(state: Lot | None, message: Message) -> Lot:
+        assert state is not None, "InsightRecorded before its lot"
+        return state
+
+    strict = replace(LOT, evolve=evolve)
+    bench.bus.append(to_record(aggregate_event(LOTS[0], 1), INSIGHT_TOPIC))
+    log = OwnLog("rnd", contract(), bench.bus, bench.store, (strict,), ("hospital-a",))
+    with pytest.raises(
+        Integrity, match=r"version 1 of lot .* does not follow .*InsightRecorded before its lot"
+    ):
+        log.catch_up()
 
 
 def test_what_others_say_and_garbage_are_not_its_own(bench: Bench) -> None:
