@@ -9,7 +9,7 @@ checkouts rarely want the same ones even while one of them is down.
 import json
 import os
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
 from services.kit.testing.engines import EngineError, check_port
@@ -24,13 +24,22 @@ def setting(name: str) -> str:
     return f"{ENV_PREFIX}{name.upper()}"
 
 
-def load_ports(state: Path, names: list[str], environment: Mapping[str, str] = os.environ) -> dict[str, int]:
-    """The port of every name: overridden, kept from before, or chosen now and kept from here on."""
+def load_ports(
+    state: Path,
+    names: list[str],
+    environment: Mapping[str, str] = os.environ,
+    *,
+    given: Collection[int] = (),
+) -> dict[str, int]:
+    """The port of every name: overridden, kept from before, or chosen now and kept from here on.
+
+    `given` are ports that others have been given and may not listen on yet.
+    """
     file = state / "ports.json"
     kept: dict[str, int] = json.loads(file.read_text()) if file.exists() else {}
     missing = [name for name in names if name not in kept]
     if missing:
-        free = _free_ports(state, taken=set(kept.values()))
+        free = _free_ports(state, taken={*kept.values(), *given})
         kept |= {name: next(free) for name in missing}
         state.mkdir(parents=True, exist_ok=True)
         file.write_text(json.dumps(kept, indent=2) + "\n")

@@ -138,9 +138,10 @@ class Observer:
         ends = self._ends()
         self._read(self._topics, ends)
         dlq = [f"{topic}.dlq" for topic in self._topics]
-        letters = self._read_all(dlq)
+        graves = {place: end for place, end in self._log.ends(dlq).items() if end}
+        letters = self._taken(dlq, {}, graves)
         events, bad = _events(self._records)
-        return Seen(self._databases(), events, bad, letters, ends)
+        return Seen(self._databases(), events, bad, letters, ends | graves)
 
     def _databases(self) -> dict[str, dict[str, list[Doc]]]:
         found: dict[str, dict[str, list[Doc]]] = {}
@@ -154,10 +155,6 @@ class Observer:
         wanted = {place: end for place, end in ends.items() if start.get(place, 0) < end}
         self._records += self._taken(topics, start, wanted)
         self._at |= ends
-
-    def _read_all(self, topics: list[str]) -> list[Record]:
-        ends = {place: end for place, end in self._log.ends(topics).items() if end}
-        return self._taken(topics, {}, ends)
 
     def _taken(
         self, topics: Iterable[str], start: Mapping[Partition, int], wanted: dict[Partition, int]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from services.alerting.main import SPEC as ALERTING
 from services.clinical.main import SPEC as CLINICAL
 from services.kit.app import ServiceSpec
-from services.kit.contracts import contract
+from services.kit.contracts import contract, event_type
 from services.loops.main import SPEC as LOOPS
 from services.production.main import SPEC as PRODUCTION
 from services.rnd.main import SPEC as RND
@@ -32,3 +32,10 @@ def runners() -> dict[str, tuple[str, ...]]:
         for name, spec in SPECS.items()
         for reactor in spec.reactors
     }
+
+
+def handled(runner: str) -> set[str]:
+    """The event types that a reactor or projector does something with."""
+    service, _, name = runner.partition(".")
+    reactor = next(one for one in SPECS[service].reactors if one.name == name)
+    return {event_type(cls) for cls in reactor.events}

@@ -47,6 +47,9 @@ ROOT = Path(__file__).resolve().parents[2]
 SPEED, NOON = 0.001, datetime(2026, 3, 2, 12, 0, 1, tzinfo=UTC)
 _UP_SECONDS = 120.0
 _RESTART_SECONDS = 0.3
+#: Ports that worlds of this process have been given: two of them start at the same time.
+_PORTS: set[int] = set()
+_PORTS_LOCK = threading.Lock()
 
 
 @cache
@@ -193,7 +196,10 @@ class World:
 
     def _port(self, name: str) -> int:
         """A port of this world's own, from below those that the system gives to anybody who asks."""
-        return load_ports(self.folder, [name], {})[name]
+        with _PORTS_LOCK:
+            port = load_ports(self.folder, [name], {}, given=_PORTS)[name]
+            _PORTS.add(port)
+            return port
 
     @property
     def bootstrap(self) -> str:
