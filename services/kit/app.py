@@ -104,7 +104,7 @@ class ServiceSpec:
 
 @dataclass
 class Bell:
-    """Rung after every commit of a batch, from any thread: wakes whoever may have something to do now."""
+    """Rung after every commit, from any thread: wakes whoever may have something to do now."""
 
     listeners: list[Callable[[], None]]
 
@@ -254,6 +254,7 @@ async def _assemble(spec: ServiceSpec, plan: Plan, ground: Ground) -> App:
             contract=contract(),
             clock=clock,
             metrics=metrics,
+            committed=bell.ring,
         ),
         facts=FactLog(spec.name, producer, contract(), clock, site),
         sealer=Sealer(LocalKeys(platform.state_dir / "keys")),
@@ -301,9 +302,10 @@ class Running:
         self._spawn(app.decider.run(), "decider")
         if self._relay:
             self._spawn(app.relay.run(), "relay")
-        if self._worker:
-            # Steps are made first: what connects handlers to the process does so there.
-            steps = StepRunner(app.store, app.clock, app.metrics, app.spec.steps(app))
+        # Steps are made first: what connects handlers to the process does so there.
+        functions = app.spec.steps(app) if self._worker else {}
+        if functions:
+            steps = StepRunner(app.store, app.clock, app.metrics, functions)
             app.bell.listeners.append(steps.wake)
             self._spawn(steps.run(), "steps")
         await app.makings.start()

@@ -149,11 +149,14 @@ class Decider:
         contract: Contract,
         clock: Clock,
         metrics: Metrics | None = None,
+        committed: Callable[[], None] | None = None,
     ) -> None:
+        """`committed` is called after every commit; without one, the relay is woken."""
         self._service = service
         self._commands = commands
         self._store = store
         self._relay = relay
+        self._committed = committed or relay.wake
         self._contract = contract
         self._clock = clock
         self._metrics = metrics or Metrics(service)
@@ -253,7 +256,7 @@ class Decider:
             return
         points.reached("decider.committed")
         self._metrics.observe(DECIDER_GROUP, len(group))
-        self._relay.wake()
+        self._committed()
         for waiting, done in zip(group, results, strict=True):
             _settle(waiting.future, done)
 

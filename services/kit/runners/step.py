@@ -26,7 +26,8 @@ from services.kit.store.protocol import AsyncStore, AsyncTransaction
 from services.kit.work import STEPS, Step, moment_text
 
 _log = get_logger("kit.step")
-_POLL_SECONDS = 0.05
+#: For what becomes due by the clock, and for what another process has committed.
+_POLL_SECONDS = 0.2
 #: Commits wake the runner; however many there are, it looks no oftener than this.
 _LEAST_SECONDS = 0.004
 _TELL_SECONDS = 2.0
