@@ -9,6 +9,11 @@ import pytest
 from tests.reliability.stand import Stand
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Whoever needs the two worlds comes last: twenty processes at rest are not quiet."""
+    items.sort(key=lambda item: "stand" in getattr(item, "fixturenames", ()))
+
+
 @pytest.fixture(scope="session")
 def stands(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[], Stand]]:
     """Gives the two worlds: those of the test before, or new ones after a test that spoilt them."""
