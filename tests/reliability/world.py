@@ -19,7 +19,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -191,7 +191,9 @@ class World:
         self._keys.mkdir(parents=True, exist_ok=True)
         # One set of keys for all worlds: what is keyed (digests) can then be compared.
         (self.state / "keys").symlink_to(self._keys)
-        raw = {"anchor": NOON.isoformat(), "wall_anchor": datetime.now(UTC).isoformat(), "speed": SPEED}
+        # Set an hour ago: a process whose clock is minutes behind would rightly refuse to start before it.
+        since = datetime.now(UTC) - timedelta(hours=1)
+        raw = {"anchor": NOON.isoformat(), "wall_anchor": since.isoformat(), "speed": SPEED}
         (self.state / "clock.json").write_text(json.dumps(raw))
 
     def _port(self, name: str) -> int:
