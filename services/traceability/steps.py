@@ -21,9 +21,9 @@ from services.traceability.domain.run import Place, Run
 from services.traceability.protocol import FOLD, note_request, round_request
 from services.traceability.views import RUNS
 
-#: The fold is nearly always milliseconds behind a cut: the step waits for it in place, and looks so often;
-#: after its patience it makes room for others.
-_LOOK_SECONDS = 0.005
+#: The fold is nearly always milliseconds behind a cut: the step waits for it in place, looks soon and then
+#: ever more rarely, and after its patience makes room for others.
+_LOOK_SECONDS, _RARELY_SECONDS = 0.005, 0.1
 _PATIENCE_SECONDS = 1.0
 _FOLDING_SECONDS = 0.05
 _PARKED_SECONDS = 0.5
@@ -52,6 +52,7 @@ class CutStep:
         self._submit = submit
         self._topics = tuple(topics)
         self._patience = patience
+        self._asking: asyncio.Future[dict[Partition, int]] | None = None
 
     async def __call__(self, step: Step) -> Again | None:
         while True:
@@ -84,12 +85,20 @@ class CutStep:
     async def _folds(self, run: Run) -> bool:
         """Wait until the fold has passed the cut; False when the patience is at its end."""
         loop = asyncio.get_running_loop()
-        end = loop.time() + self._patience
-        while not self._passed(run, await self._folded_to()):
+        end, pause = loop.time() + self._patience, _LOOK_SECONDS
+        while not self._passed(run, await self._folded()):
             if loop.time() >= end:
                 return False
-            await asyncio.sleep(_LOOK_SECONDS)
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, _RARELY_SECONDS)
         return True
+
+    async def _folded(self) -> dict[Partition, int]:
+        """Where the fold stands. One question serves every run that waits: an answer that was asked for a
+        moment earlier can only say less than is true."""
+        if self._asking is None or self._asking.done():
+            self._asking = asyncio.ensure_future(self._folded_to())
+        return await asyncio.shield(self._asking)
 
     def _passed(self, run: Run, at: dict[Partition, int]) -> bool:
         return all(at.get(Partition(p.topic, p.partition), 0) >= p.offset for p in run.cut)
