@@ -34,8 +34,19 @@ def rebuild_every_view(world: World) -> None:
         for kind in kinds:
             after = _rows(world, service, kind, live)
             assert after.keys() == before[kind].keys(), f"{view}: {kind} has other rows after its rebuild"
-            changed = [id for id, row in after.items() if row != before[kind][id]]
-            assert not changed, f"{view}: {kind} {changed[:5]} differ after a rebuild"
+            changed = {id: (before[kind][id], row) for id, row in after.items() if row != before[kind][id]}
+            assert not changed, f"{view}: {kind} differs after a rebuild: {_told(changed)}"
+
+
+def _told(changed: dict[str, tuple[bytes, bytes]]) -> list[str]:
+    """Of the first few rows, which fields are not the same."""
+    told = []
+    for id, rows in list(changed.items())[:3]:
+        old, new = (bson.decode(row) for row in rows)
+        both = {name: (old.get(name), new.get(name)) for name in old | new}
+        fields = {name: values for name, values in both.items() if values[0] != values[1]}
+        told.append(f"{id}: {str(fields or 'the order of its fields')[:400]}")
+    return told
 
 
 def _stub(channel: grpc.Channel) -> Any:

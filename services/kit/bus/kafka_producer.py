@@ -202,9 +202,8 @@ def ordered_config(settings: KafkaSettings, client: str) -> dict[str, Any]:
 class _Client:
     """A librdkafka producer with the thread that serves its delivery reports."""
 
-    def __init__(self, config: dict[str, Any], died: Callable[[], None] = lambda: None) -> None:
+    def __init__(self, config: dict[str, Any]) -> None:
         self.producer = ck.Producer(config)
-        self._died = died
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._serve, name="kafka-delivery", daemon=True)
         self._thread.start()
@@ -224,7 +223,10 @@ class _Client:
         while len(self.producer) and time.monotonic() < end:
             with contextlib.suppress(ck.KafkaException):
                 self.producer.poll(0.05)
-        self._died()
+        self.died()
+
+    def died(self) -> None:
+        """The client stopped itself, and reports no more."""
 
     def purge(self) -> None:
         self.producer.purge(in_queue=True, in_flight=True, blocking=False)
@@ -277,6 +279,17 @@ class KafkaProducer:
         self._client.close()
 
 
+class _OrderedClient(_Client):
+    """Ends its own burst when it stops itself; the next client's burst is none of its business."""
+
+    def __init__(self, config: dict[str, Any]) -> None:
+        self.burst = _Burst(0)
+        super().__init__(config)
+
+    def died(self) -> None:
+        self.burst.end()
+
+
 _Place = tuple[str, bytes]
 
 
@@ -292,23 +305,16 @@ class KafkaOrderedProducer:
 
     def __init__(self, settings: KafkaSettings, client: str) -> None:
         self._config = ordered_config(settings, f"{client}-relay")
-        self._burst = _Burst(0)
         #: Keys of which the brokers have taken a record of this client, and when.
         self._known: dict[_Place, float] = {}
         self._stale = False
-        self._client = self._new_client()
-
-    def _new_client(self) -> _Client:
-        return _Client(self._config, self._end_burst)
-
-    def _end_burst(self) -> None:
-        self._burst.end()
+        self._client = _OrderedClient(self._config)
 
     def offer(self, records: Sequence[Outgoing]) -> Future[list[Outcome]]:
         if self._stale:
             self._client.purge()
             self._client.leave()
-            self._client, self._stale = self._new_client(), False
+            self._client, self._stale = _OrderedClient(self._config), False
             self._known.clear()
         first, later = self._waves(records)
         result: Future[list[Outcome]] = Future()
@@ -359,7 +365,7 @@ class KafkaOrderedProducer:
         self, records: Sequence[Outgoing], indexes: list[int], outcomes: list[Outcome]
     ) -> Future[list[Outcome]]:
         """Hand these over; the future has `outcomes` with theirs."""
-        burst = self._burst = _Burst(len(records))
+        burst = self._client.burst = _Burst(len(records))
         burst.outcomes = outcomes
         behind: set[_Place] = set()
         handed = 0

@@ -80,7 +80,8 @@ class Parameters:
 @dataclass(frozen=True)
 class Watch:
     """A run under watch. `start` and `product` are empty while its lot is not known here;
-    `found` are the tags that have a deviation."""
+    `found` are the tags that have a deviation, sorted: the row must not tell in which order
+    the topics were read."""
 
     lot: str
     equipment: str
@@ -97,9 +98,14 @@ def registered(held: Product, watch: str, at: str) -> Product:
 
 
 def trained(held: Product, version: str, at: str) -> Product:
-    """The product with a model more."""
+    """The product with a model more; what waited for the first one is still among its runs."""
     versions = sorted({*held.versions, Version(version, at)}, key=lambda known: known.at)
     return replace(held, versions=tuple(versions))
+
+
+def settled(held: Product) -> Product:
+    """The product once its runs are judged: only those remain that something late may concern."""
+    return replace(held, runs=held.runs[-_RECENT:]) if held.versions else held
 
 
 def limited(held: Product, event: events.ProcessLimitChanged, at: str) -> Product:
@@ -126,7 +132,7 @@ def judged(held: Watch, basis: Basis, model: GoldenModel) -> tuple[Watch, list[e
         return held, []
     alarms = judge(model, basis.limits, recorded(held.lot, held.samples))
     fresh = [alarm for alarm in alarms if alarm.tag not in held.found]
-    found = (*held.found, *(alarm.tag for alarm in fresh))
+    found = tuple(sorted((*held.found, *(alarm.tag for alarm in fresh))))
     return replace(held, found=found), [_detected(held, basis, alarm) for alarm in fresh]
 
 

@@ -44,7 +44,7 @@ def on_golden_model_trained(work: Work, event: Event) -> None:
     trained = cast(events.GoldenModelTrained, event.message)
     at = moment_text(event.time)
     product = watch.trained(_product(work, trained.product), trained.version, at)
-    work.put(PRODUCTS, product.product, product)
+    work.put(PRODUCTS, product.product, watch.settled(product))
     work.put(PARAMETERS, _parameters_id(product.product, trained.version), Parameters(trained.parameters))
     _judge_again(work, product.concerned(at))
 

@@ -188,6 +188,20 @@ def test_a_key_that_is_new_to_the_client_sends_its_first_record_alone(
     producer.close()
 
 
+def test_a_client_that_stopped_itself_does_not_end_the_next_ones_burst() -> None:
+    producer = KafkaOrderedProducer(NOWHERE, "test")
+    first = producer.offer([Outgoing("t", b"k", b"v", ())])
+    old = producer._client
+    producer.abandon()
+    assert isinstance(first.result(10)[0], Failure)
+    second = producer.offer([Outgoing("t", b"k", b"v", ())])
+    old.died()
+    assert not second.done(), "the record is on its way, and would be sent twice"
+    producer.abandon()
+    assert isinstance(second.result(10)[0], Failure)
+    producer.close()
+
+
 def test_the_relays_client_keeps_order_whatever_fails() -> None:
     # Each of these was seen to let a later record through when it was set otherwise.
     config = ordered_config(NOWHERE, "c")

@@ -22,7 +22,7 @@ from services.production.domain.golden import GoldenModel
 from services.production.domain.samples import Run
 from services.production.handlers import DETECTOR, HISTORY
 from services.production.handlers.models import published, train
-from services.production.views import LOTS, RUNS, WATCHES
+from services.production.views import LOTS, PRODUCTS, RUNS, WATCHES
 from tests.unit.production.memory import Memory, minutes, said
 
 PRODUCT, OVEN = "maker/item/API", "plant-1/oven-1"
@@ -41,10 +41,12 @@ def ramp() -> list[float]:
 
 
 def values(fault: float = 0.0) -> dict[str, list[float]]:
-    """A made-up process without noise: a ramp and a steady tag; a fault is a step of Temp in the middle."""
+    """A made-up process without noise: a ramp and a steady tag. A fault is a step of Temp in the middle
+    and a large one of Load two thirds through."""
     step = [fault if row >= ROWS // 2 else 0.0 for row in range(ROWS)]
     temp = [value + by for value, by in zip(ramp(), step, strict=True)]
-    return {"Temp": temp, "Load": [20.0] * ROWS, "TempSP": [80.0] * ROWS}
+    load = [20.0 + (LARGE if fault and row >= ROWS * 2 // 3 else 0.0) for row in range(ROWS)]
+    return {"Temp": temp, "Load": load, "TempSP": [80.0] * ROWS}
 
 
 def batches(lot: str, table: dict[str, list[float]], rows: int = ROWS) -> list[events.ReadingsRecorded]:
@@ -184,20 +186,25 @@ def test_a_story_in_its_order_finds_the_large_fault_and_the_small_one_after_the_
     model: events.GoldenModelTrained,
 ) -> None:
     result = found(tell(story(model), [], 1))
-    assert set(result) == {(f"{PRODUCT}/early", "Temp"), (f"{PRODUCT}/later", "Temp")}
-    small = events.DeviationDetected.FromString(result[(f"{PRODUCT}/later", "Temp")])
+    early, late = f"{PRODUCT}/early", f"{PRODUCT}/later"
+    assert set(result) == {(lot, tag) for lot in (early, late) for tag in ("Temp", "Load")}
+    small = events.DeviationDetected.FromString(result[(late, "Temp")])
     assert (small.limit, small.model_version) == (1.0, model.version)
     assert math.isfinite(small.magnitude)
 
 
 @settings(max_examples=25, deadline=None)
 @given(data=st.data())
-def test_every_interleaving_finds_the_same(model: events.GoldenModelTrained, data: st.DataObject) -> None:
+def test_every_interleaving_finds_and_keeps_the_same(
+    model: events.GoldenModelTrained, data: st.DataObject
+) -> None:
     sequences = story(model)
     places = [place for place, sequence in enumerate(sequences) for _ in sequence]
     order = data.draw(st.permutations(places))
     chunk = data.draw(st.sampled_from([1, 3, len(places)]))
-    assert found(tell(sequences, order, chunk)) == found(tell(sequences, [], 1))
+    once, other = tell(sequences, [], 1), tell(sequences, order, chunk)
+    assert found(other) == found(once)
+    assert other.states(WATCHES) == once.states(WATCHES)
 
 
 def test_repeats_change_nothing(memory: Memory, model: events.GoldenModelTrained) -> None:
@@ -213,7 +220,7 @@ def test_nothing_is_judged_before_the_lot_is_known(memory: Memory, model: events
     memory.give(DETECT, [trained(model, 0), *readings(lot, LARGE)])
     assert not found(memory)
     memory.give(DETECT, [started(lot, 10)])
-    assert set(found(memory)) == {(lot, "Temp")}
+    assert set(found(memory)) == {(lot, "Temp"), (lot, "Load")}
     assert [held.deviation for held in memory.states(LOTS)[lot].deviations]
 
 
@@ -232,9 +239,20 @@ def test_a_run_is_judged_by_the_model_that_was_in_force_when_it_started(
     memory.give(
         DETECT, [trained(model, 0), trained(newer, 50, seq=2), started(lot, 10), *readings(lot, LARGE)]
     )
-    (detected,) = memory.out(events.DeviationDetected)
-    assert isinstance(detected.message, events.DeviationDetected)
-    assert detected.message.model_version == model.version != newer.version
+    detected: list[Any] = [event.message for event in memory.out(events.DeviationDetected)]
+    assert {one.model_version for one in detected} == {model.version}
+    assert model.version != newer.version
+
+
+def test_of_a_products_runs_the_same_ones_stay_wherever_the_first_model_comes(
+    model: events.GoldenModelTrained,
+) -> None:
+    lots = [started(f"{PRODUCT}/{n:03}", n) for n in range(70)]
+    early, late = Memory(), Memory()
+    early.give(DETECT, [trained(model, 0), *lots])
+    late.give(DETECT, [*lots, *readings(f"{PRODUCT}/000", LARGE), trained(model, 0)])
+    assert {lot for lot, _ in found(late)} == {f"{PRODUCT}/000"}, "the oldest waited for the model"
+    assert late.states(PRODUCTS) == early.states(PRODUCTS)
 
 
 def test_the_history_holds_each_run_once(memory: Memory) -> None:
