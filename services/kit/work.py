@@ -10,6 +10,7 @@ outside its `Work`.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Generator, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -26,6 +27,7 @@ from services.kit.store.protocol import Loaded
 
 S = TypeVar("S")
 _MAX_ROUNDS = 200
+_MAX_ROUNDS_AHEAD = 8
 
 
 class NotLoaded(BaseException):
@@ -411,63 +413,67 @@ def run_jobs(
 ) -> Generator[set[Read], Loaded, list[Done]]:
     """Run jobs in order over one overlay. Yields what to load; is sent what was loaded.
 
-    A job that raises leaves no trace in the overlay; the others stand. First
-    all jobs are tried out, so that their reads go to the database together.
+    A job that raises leaves no trace in the overlay; the others stand.
     """
-    yield from load_ahead(jobs, overlay, contract, service)
+    ahead = Ahead(jobs)
     results = []
     for job in jobs:
-        results.append((yield from run_one(job, overlay, contract, service)))
+        results.append((yield from run_one(job, overlay, contract, service, ahead)))
     return results
 
 
-def load_ahead(
-    jobs: list[Job], overlay: Overlay, contract: Contract, service: str
-) -> Generator[set[Read], Loaded, None]:
-    """Try the jobs out without keeping what they do, to load what they need together."""
-    waiting = jobs
-    for _ in range(_MAX_ROUNDS):
-        if len(waiting) < 2:
-            return
+class Ahead:
+    """The jobs that come after the one that runs.
+
+    When that one lacks states they are tried out, without keeping what they
+    do, so that what all of them read goes to the database together.
+    """
+
+    def __init__(self, jobs: Iterable[Job] = ()) -> None:
+        self._jobs = deque(jobs)
+        self._rounds = _MAX_ROUNDS_AHEAD
+
+    def begin(self, job: Job) -> None:
+        """The job runs: it and those before it are not ahead any more."""
+        while self._jobs and self._jobs.popleft() is not job:
+            pass
+
+    def lacking(self, overlay: Overlay, contract: Contract, service: str) -> set[Read]:
+        """What they read and nobody has loaded. Jobs that read what an earlier one's doing tells them
+        could be asked for ever: after a few rounds each loads its own."""
+        self._rounds -= 1
+        if self._rounds < 0:
+            return set()
         lacking: set[Read] = set()
-        still = []
-        for job in waiting:
-            needed = _try_out(job, Work(overlay, job.cause, contract, service))
-            if needed:
-                lacking |= needed
-                still.append(job)
-        if lacking:
-            overlay.add((yield lacking))
-        waiting = still
+        for job in self._jobs:
+            lacking |= _attempt(job, Work(overlay, job.cause, contract, service))[1]
+        return lacking
 
 
-def _try_out(job: Job, work: Work) -> set[Read]:
-    """What the job lacks. What it refuses it will refuse again in its turn, against what it meets then."""
+def _attempt(job: Job, work: Work) -> tuple[Done, set[Read]]:
+    """What becomes of the job, and what it lacks: then what it did, or raised, counts for nothing."""
     try:
-        job.call(work)
+        answer = job.call(work)
     except NotLoaded as need:
-        return need.reads | work.blind
-    except Exception:  # noqa: BLE001 -- tried out only
-        return set()
-    return work.blind
+        return Done(None, None, None), need.reads | work.blind
+    except Exception as error:  # noqa: BLE001 -- this job's alone; the runner judges it
+        return Done(None, None, error), work.blind
+    return Done(work, answer, None), work.blind
 
 
 def run_one(
-    job: Job, overlay: Overlay, contract: Contract, service: str
+    job: Job, overlay: Overlay, contract: Contract, service: str, ahead: Ahead | None = None
 ) -> Generator[set[Read], Loaded, Done]:
     """Run one job; its changes join the overlay unless it raises. It never raises itself."""
+    ahead = ahead or Ahead()
+    ahead.begin(job)
     for _ in range(_MAX_ROUNDS):
-        work = Work(overlay, job.cause, contract, service)
-        try:
-            answer = job.call(work)
-        except NotLoaded as need:
-            overlay.add((yield need.reads | work.blind))
+        done, lacks = _attempt(job, Work(overlay, job.cause, contract, service))
+        if lacks:
+            overlay.add((yield lacks | ahead.lacking(overlay, contract, service)))
             continue
-        except Exception as error:  # noqa: BLE001 -- this job's alone; the runner judges it
-            return Done(None, None, error)
-        if not work.blind:
-            overlay.accept(work)
-            return Done(work, answer, None)
-        overlay.add((yield work.blind))
+        if done.work is not None:
+            overlay.accept(done.work)
+        return done
     endless = f"a handler asked for states {_MAX_ROUNDS} times and never had enough; load many at once"
     return Done(None, None, Integrity(endless))

@@ -4,7 +4,9 @@ The transaction sets the runner's watermark only if it still holds the value
 read (a paused and revived process is fenced), writes the states, and puts the
 reactor's events, and its dead letters, into the outbox. So a record has one
 effect, however often it is delivered; an aggregate's event that is not newer
-than the last one seen is dropped.
+than the last one seen is dropped. Records that concern the reactor not at all
+are passed over: their watermark is written with the next batch's, or soon
+after, when nothing else is to be done.
 
 While a fault lasts the batch is held and tried again, the runner stays in its
 group and says that it waits; nothing is given up and nothing is overtaken.
@@ -49,6 +51,9 @@ _log = get_logger("kit.batch")
 _TAKE_SECONDS = 0.2
 _LAG_SECONDS = 2.0
 _ASIDE_SECONDS = 0.5
+#: What was passed over is marked when nothing comes for so long, and at the latest after so long:
+#: readers of the watermarks wait for it.
+_QUIET_SECONDS, _UNMARKED_SECONDS = 0.01, 0.1
 #: Attempts at full speed; after them the runner holds its partitions and says so.
 _QUICK_ATTEMPTS = 4
 _LONGEST_PAUSE = 5.0
@@ -118,7 +123,10 @@ class BatchRunner:
         self._flags = Flags()
         #: So many records are processed in one transaction.
         self._piece = self._fold.take
+        #: Where it takes next, and what its stored watermarks say: less where records were passed over.
         self._positions: dict[Partition, int] = {}
+        self._marked: dict[Partition, int] = {}
+        self._unmarked_since = 0.0
         self._limit = DeadLetterLimit()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name=self.name, daemon=True)
@@ -165,6 +173,8 @@ class BatchRunner:
             self._state("running")
             while not self._stopping.is_set():
                 self.turn(consumer)
+            with contextlib.suppress(Retryable):
+                self._mark(consumer)
             self._state("stopped")
         except Superseded:
             # Said nowhere: the process hears of the new making within a second, and runs it.
@@ -179,13 +189,16 @@ class BatchRunner:
     def turn(self, consumer: Consumer) -> int:
         """Take and process one batch; answers how many records it had."""
         self.status.beat = time.monotonic()
-        if self.paused:
-            consumer.hold(_TAKE_SECONDS)
-            return 0
         try:
-            records = consumer.take(self._fold.take, _TAKE_SECONDS)
+            if self.paused:
+                self._mark(consumer)
+                consumer.hold(_TAKE_SECONDS)
+                return 0
+            records = consumer.take(self._fold.take, _QUIET_SECONDS if self._behind() else _TAKE_SECONDS)
             if self._follows and records:
                 records = self._not_beyond(consumer, records)
+            if not records or time.monotonic() - self._unmarked_since > _UNMARKED_SECONDS:
+                self._mark(consumer)
         except Retryable as error:
             _log.warning("nothing taken, trying again", runner=self.name, error=str(error))
             time.sleep(1.0)
@@ -228,16 +241,53 @@ class BatchRunner:
 
     def _take_in(self, consumer: Consumer, piece: list[Record], left: list[Record]) -> bool:
         """Process a piece of what is left; False when all of that is to be taken anew."""
+        if not any(map(self._fold.concerns, piece)):
+            self._pass_over(piece)
+            return True
         try:
             self.process(piece)
         except Fenced:
-            partitions = _partitions(left)
-            self._positions |= self._stored(partitions)
-            consumer.rewind({p: self._positions[p] for p in partitions})
+            self._take_anew(consumer, _partitions(left))
             return False
         consumer.commit({p: self._positions[p] for p in _partitions(piece)})
         points.reached("batch.told")
         return True
+
+    def _take_anew(self, consumer: Consumer, partitions: set[Partition]) -> None:
+        """Another instance has moved the watermarks: go on from where they stand."""
+        partitions |= set(self._behind())
+        self._stand_at(self._stored(partitions))
+        consumer.rewind({p: self._positions[p] for p in partitions})
+
+    def _stand_at(self, offsets: Mapping[Partition, int]) -> None:
+        self._positions |= offsets
+        self._marked |= offsets
+
+    # -- what concerns nobody -------------------------------------------
+
+    def _pass_over(self, records: list[Record]) -> None:
+        if not self._behind():
+            self._unmarked_since = time.monotonic()
+        self._positions |= _ends(records)
+        self._limit.note([None] * len(records))
+        self._count(records, [])
+
+    def _behind(self) -> dict[Partition, int]:
+        """Where it takes next in the partitions whose watermark says less."""
+        return {p: end for p, end in self._positions.items() if end != self._marked.get(p, 0)}
+
+    def _mark(self, consumer: Consumer) -> None:
+        """Write the watermarks of what was passed over."""
+        behind = self._behind()
+        if not behind:
+            return
+        try:
+            self._around.store.transact(lambda txn: txn.write(Plan(self._marks(txn, behind), ())))
+        except Fenced:
+            self._take_anew(consumer, set())
+            return
+        self._marked |= behind
+        consumer.commit(behind)
 
     # -- one batch ------------------------------------------------------
 
@@ -258,8 +308,7 @@ class BatchRunner:
             reasons = self._around.store.transact(lambda txn: self._burial(txn, records[0], bad))
         points.reached("batch.committed")
         self._limit.note(reasons)
-        for partition, offset in _ends(records).items():
-            self._positions[partition] = offset
+        self._stand_at(self._behind() | _ends(records))
         self._around.committed()
         self._count(records, [reason for reason in reasons if reason is not None])
 
@@ -271,7 +320,7 @@ class BatchRunner:
             making=bool(self._follows),
             restored=self._has_happened(records),
         )
-        marks = self._marks(txn, records)
+        marks = self._marks(txn, self._behind() | _ends(records))
         reasons = self._fold.fold(txn, records, scope, self._flags)
         self._limit.check(reasons)
         txn.write(Plan(marks, ()))
@@ -288,7 +337,7 @@ class BatchRunner:
         reason = graves.bury(record, bad)
         self._flags.parked = self._flags.parked or graves.any_parked
         self._limit.check([reason])
-        marks = self._marks(txn, [record])
+        marks = self._marks(txn, self._behind() | _ends([record]))
         letters = graves.plan()
         txn.write(Plan(letters.writes + marks, letters.outbox))
         return [reason]
@@ -326,9 +375,8 @@ class BatchRunner:
 
     # -- positions ------------------------------------------------------
 
-    def _marks(self, txn: Transaction, records: list[Record]) -> tuple[Write, ...]:
+    def _marks(self, txn: Transaction, ends: Mapping[Partition, int]) -> tuple[Write, ...]:
         """Compare-and-set of the watermarks. Fenced when one is not where it was left."""
-        ends = _ends(records)
         reads = {p: Get(MARKS, self.making.mark(p)) for p in ends}
         loaded = txn.load(reads.values())
         writes = []
@@ -337,7 +385,7 @@ class BatchRunner:
             if found and found[0].state.sealed:
                 raise Superseded(self.name)
             stands, base = (found[0].state.next, found[0].version) if found else (0, 0)
-            if stands != self._positions.get(partition, 0):
+            if stands != self._marked.get(partition, 0):
                 raise Fenced(f"{partition.topic}/{partition.number} stands at {stands}")
             mark = Mark(self.name, self.making.generation, partition.topic, partition.number, end)
             writes.append(Write(MARKS, self.making.mark(partition), base, base + 1, mark))
@@ -351,7 +399,7 @@ class BatchRunner:
 
     def _start_at(self, partitions: Iterable[Partition]) -> dict[Partition, int]:
         offsets = self._stored(partitions)
-        self._positions |= offsets
+        self._stand_at(offsets)
         # Whoever had the partitions before may have set records of theirs aside.
         self._recount()
         return offsets
@@ -359,6 +407,7 @@ class BatchRunner:
     def _lost(self, partitions: Iterable[Partition]) -> None:
         for partition in partitions:
             self._positions.pop(partition, None)
+            self._marked.pop(partition, None)
 
     def _not_beyond(self, consumer: Consumer, records: list[Record]) -> list[Record]:
         """The records that the live generation has folded; the others are taken again later."""

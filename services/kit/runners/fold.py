@@ -22,6 +22,7 @@ from services.kit.runners.waits import Waits
 from services.kit.store.kinds import Plan, Read
 from services.kit.store.protocol import Loaded, Transaction
 from services.kit.work import (
+    Ahead,
     Done,
     Job,
     NotYet,
@@ -29,7 +30,6 @@ from services.kit.work import (
     Scope,
     Work,
     event_cause,
-    load_ahead,
     run_one,
 )
 
@@ -81,15 +81,21 @@ class HandlerFold:
         entries = [self._entry(record) for record in records]
         graves = Graves(txn, self._making, records, any_parked=flags.parked, emits=not scope.making)
         waits = Waits(txn, self._making, (e.wait for e in entries), any_waiting=flags.waiting)
-        jobs = [entry.job for entry in entries if entry.job is not None]
-        drive(txn, load_ahead(jobs, overlay, self._contract, self._service))
-        reasons = [self._one(txn, entry, overlay, graves, waits) for entry in entries]
+        ahead = Ahead(entry.job for entry in entries if entry.job is not None)
+        reasons = [self._one(txn, entry, overlay, ahead, graves, waits) for entry in entries]
         flags.parked = flags.parked or graves.any_parked
         flags.waiting = flags.waiting or waits.any_waiting
         for part in (self._checked(overlay), graves.plan(), waits.plan()):
             if part.writes or part.outbox:
                 txn.write(part)
         return reasons
+
+    def concerns(self, record: Record) -> bool:
+        """Does the record do anything here? False for another runner's event, and for that alone."""
+        try:
+            return self._contract.class_of(type_of(record)) in self._reactor.events
+        except Poison:
+            return True
 
     def again(self, txn: Transaction, record: Record, scope: Scope) -> Poison | NotYet | None:
         """Fold a record that was set aside; what stops it, and then nothing is written."""
@@ -116,7 +122,7 @@ class HandlerFold:
         return plan
 
     def _one(
-        self, txn: Transaction, entry: _Entry, overlay: Overlay, graves: Graves, waits: Waits
+        self, txn: Transaction, entry: _Entry, overlay: Overlay, ahead: Ahead, graves: Graves, waits: Waits
     ) -> str | None:
         record = entry.record
         if entry.bad is not None and not graves.passes_over(record):
@@ -128,7 +134,7 @@ class HandlerFold:
         if waits.holds(entry.wait):
             waits.follow(entry.wait, record)
             return None
-        done = drive(txn, run_one(entry.job, overlay, self._contract, self._service))
+        done = drive(txn, run_one(entry.job, overlay, self._contract, self._service, ahead))
         if isinstance(done.error, NotYet):
             waits.begin(entry.wait, record, done.error)
             return None

@@ -116,6 +116,15 @@ class RowFold:
         _log.error("row not folded", runner=self._making.runner, exc_info=error)
         return Poison("HANDLER_FAILED", repr(error))
 
+    def concerns(self, record: Record) -> bool:
+        """Does the record do anything here? False for another runner's event, and for that alone."""
+        try:
+            name = type_of(record)
+            self._contract.class_of(name)
+            return name in self._rows
+        except Poison:
+            return True
+
     def waits_as(self, record: Record) -> str:
         """Rows wait for nothing."""
         return ""

@@ -15,7 +15,7 @@ from typing import Any, ParamSpec, TypeVar
 
 import pymongo
 from motor.motor_asyncio import AsyncIOMotorClient
-from pymongo import UpdateOne
+from pymongo import UpdateMany
 from pymongo.errors import PyMongoError
 
 from services.kit.bus.protocol import Position
@@ -186,10 +186,7 @@ class MotorStore:
 
     @_retryable
     async def mark_published(self, positions: Mapping[str, Position]) -> None:
-        updates: list[Any] = [
-            UpdateOne({"_id": id, "open": True}, mongo.published_update(position))
-            for id, position in positions.items()
-        ]
+        updates: list[Any] = [UpdateMany(*update) for update in mongo.published_updates(positions)]
         if updates:
             await self._database[mongo.OUTBOX].bulk_write(updates, ordered=False)
 
