@@ -27,7 +27,6 @@ from services.kit.store.protocol import Loaded
 
 S = TypeVar("S")
 _MAX_ROUNDS = 200
-_MAX_ROUNDS_AHEAD = 8
 
 
 class NotLoaded(BaseException):
@@ -426,27 +425,29 @@ class Ahead:
     """The jobs that come after the one that runs.
 
     When that one lacks states they are tried out, without keeping what they
-    do, so that what all of them read goes to the database together.
+    do, so that what all of them read goes to the database together. One that
+    lacks nothing is not tried out again: what it reads differently in its turn,
+    after those before it, it loads by itself.
     """
 
     def __init__(self, jobs: Iterable[Job] = ()) -> None:
-        self._jobs = deque(jobs)
-        self._rounds = _MAX_ROUNDS_AHEAD
+        self._waiting = deque(jobs)
+        self._place = {id(job): place for place, job in enumerate(self._waiting)}
 
     def begin(self, job: Job) -> None:
         """The job runs: it and those before it are not ahead any more."""
-        while self._jobs and self._jobs.popleft() is not job:
-            pass
+        while self._waiting and self._place[id(self._waiting[0])] <= self._place[id(job)]:
+            self._waiting.popleft()
 
     def lacking(self, overlay: Overlay, contract: Contract, service: str) -> set[Read]:
-        """What they read and nobody has loaded. Jobs that read what an earlier one's doing tells them
-        could be asked for ever: after a few rounds each loads its own."""
-        self._rounds -= 1
-        if self._rounds < 0:
-            return set()
+        """What they read and nobody has loaded."""
         lacking: set[Read] = set()
-        for job in self._jobs:
-            lacking |= _attempt(job, Work(overlay, job.cause, contract, service))[1]
+        for _ in range(len(self._waiting)):
+            job = self._waiting.popleft()
+            lacks = _attempt(job, Work(overlay, job.cause, contract, service))[1]
+            if lacks:
+                lacking |= lacks
+                self._waiting.append(job)
         return lacking
 
 
@@ -465,7 +466,7 @@ def run_one(
     job: Job, overlay: Overlay, contract: Contract, service: str, ahead: Ahead | None = None
 ) -> Generator[set[Read], Loaded, Done]:
     """Run one job; its changes join the overlay unless it raises. It never raises itself."""
-    ahead = ahead or Ahead()
+    ahead = ahead or Ahead([job])
     ahead.begin(job)
     for _ in range(_MAX_ROUNDS):
         done, lacks = _attempt(job, Work(overlay, job.cause, contract, service))

@@ -399,6 +399,14 @@ class QuerySuite:
         await keep(stores.form("sync"), outbox=(row("e1", seq=1),))
         assert [r.id for r in await stores.waiting.unpublished(9)] == ["e3"]
 
+    async def test_each_of_many_published_rows_tells_its_own_place(self, stores: Stores) -> None:
+        ids = [f"e{n}" for n in range(450)]
+        await keep(stores.form("async"), outbox=tuple(row(id, f"lot/{id}") for id in ids))
+        stands = {id: Position("$t", n % 2, 7 * n) for n, id in enumerate(ids)}
+        await stores.waiting.mark_published(stands)
+        assert await stores.waiting.positions_of(ids) == stands
+        assert await stores.waiting.outbox_waiting() == 0
+
     async def test_the_backlog_is_counted_and_tells_since_when(self, stores: Stores) -> None:
         assert await stores.waiting.backlog() == Backlog(0, None)
         before = wall_now()

@@ -55,7 +55,7 @@ class KafkaConsumer:
                 "session.timeout.ms": 10_000,
                 "heartbeat.interval.ms": 2_000,
                 "max.poll.interval.ms": 300_000,
-                "fetch.wait.max.ms": 50,
+                "fetch.wait.max.ms": 200,
                 "fetch.min.bytes": 1,
                 # A consumer that catches up prefetches so much, and no more.
                 "queued.max.messages.kbytes": 16_384,

@@ -49,7 +49,7 @@ from services.kit.store.protocol import Store, Transaction, Unstorable
 _log = get_logger("kit.batch")
 
 _TAKE_SECONDS = 0.2
-_LAG_SECONDS = 2.0
+_TELL_SECONDS = 2.0
 _ASIDE_SECONDS = 0.5
 #: What was passed over is marked when nothing comes for so long, and at the latest after so long:
 #: readers of the watermarks wait for it.
@@ -131,7 +131,8 @@ class BatchRunner:
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name=self.name, daemon=True)
         self._log = around.bus.log()
-        self._lag_at = 0.0
+        self._told: dict[Partition, int] = {}
+        self._told_at = 0.0
         self._aside_at = 0.0
 
     @property
@@ -173,8 +174,8 @@ class BatchRunner:
             self._state("running")
             while not self._stopping.is_set():
                 self.turn(consumer)
-            with contextlib.suppress(Retryable):
-                self._mark(consumer)
+            self._mark(consumer)
+            self._tell_group(consumer)
             self._state("stopped")
         except Superseded:
             # Said nowhere: the process hears of the new making within a second, and runs it.
@@ -190,15 +191,7 @@ class BatchRunner:
         """Take and process one batch; answers how many records it had."""
         self.status.beat = time.monotonic()
         try:
-            if self.paused:
-                self._mark(consumer)
-                consumer.hold(_TAKE_SECONDS)
-                return 0
-            records = consumer.take(self._fold.take, _QUIET_SECONDS if self._behind() else _TAKE_SECONDS)
-            if self._follows and records:
-                records = self._not_beyond(consumer, records)
-            if not records or time.monotonic() - self._unmarked_since > _UNMARKED_SECONDS:
-                self._mark(consumer)
+            records = self._take(consumer)
         except Retryable as error:
             _log.warning("nothing taken, trying again", runner=self.name, error=str(error))
             time.sleep(1.0)
@@ -206,9 +199,30 @@ class BatchRunner:
         if records:
             points.reached("batch.taken")
             self._until_done(consumer, records)
+        if not records or time.monotonic() - self._unmarked_since > _UNMARKED_SECONDS:
+            self._mark(consumer)
+        if self.paused:
+            return 0
         self._look_aside()
-        self._tell_lag()
+        if time.monotonic() - self._told_at >= _TELL_SECONDS:
+            self._told_at = time.monotonic()
+            self._tell_group(consumer)
+            self._tell_lag()
         return len(records)
+
+    def _take(self, consumer: Consumer) -> list[Record]:
+        if self.paused:
+            consumer.hold(_TAKE_SECONDS)
+            return []
+        records = consumer.take(self._fold.take, _QUIET_SECONDS if self.unmarked else _TAKE_SECONDS)
+        if not self._follows or not records:
+            return records
+        try:
+            return self._not_beyond(consumer, records)
+        except Retryable:
+            # They are taken, and the next ones would be folded as if these had been.
+            consumer.rewind({p: self._positions[p] for p in _partitions(records)})
+            raise
 
     def _until_done(self, consumer: Consumer, records: list[Record]) -> None:
         """Process the batch, whatever it takes.
@@ -249,13 +263,11 @@ class BatchRunner:
         except Fenced:
             self._take_anew(consumer, _partitions(left))
             return False
-        consumer.commit({p: self._positions[p] for p in _partitions(piece)})
-        points.reached("batch.told")
         return True
 
     def _take_anew(self, consumer: Consumer, partitions: set[Partition]) -> None:
         """Another instance has moved the watermarks: go on from where they stand."""
-        partitions |= set(self._behind())
+        partitions |= set(self.unmarked)
         self._stand_at(self._stored(partitions))
         consumer.rewind({p: self._positions[p] for p in partitions})
 
@@ -266,28 +278,30 @@ class BatchRunner:
     # -- what concerns nobody -------------------------------------------
 
     def _pass_over(self, records: list[Record]) -> None:
-        if not self._behind():
+        if not self.unmarked:
             self._unmarked_since = time.monotonic()
         self._positions |= _ends(records)
         self._limit.note([None] * len(records))
         self._count(records, [])
 
-    def _behind(self) -> dict[Partition, int]:
-        """Where it takes next in the partitions whose watermark says less."""
+    @property
+    def unmarked(self) -> dict[Partition, int]:
+        """The offset it takes next, in the partitions whose watermark says less."""
         return {p: end for p, end in self._positions.items() if end != self._marked.get(p, 0)}
 
     def _mark(self, consumer: Consumer) -> None:
         """Write the watermarks of what was passed over."""
-        behind = self._behind()
+        behind = self.unmarked
         if not behind:
             return
         try:
-            self._around.store.transact(lambda txn: txn.write(Plan(self._marks(txn, behind), ())))
-        except Fenced:
-            self._take_anew(consumer, set())
-            return
-        self._marked |= behind
-        consumer.commit(behind)
+            try:
+                self._around.store.transact(lambda txn: txn.write(Plan(self._marks(txn, behind), ())))
+                self._marked |= behind
+            except Fenced:
+                self._take_anew(consumer, set())
+        except Retryable as error:
+            _log.warning("watermarks not written, trying again", runner=self.name, error=str(error))
 
     # -- one batch ------------------------------------------------------
 
@@ -308,7 +322,7 @@ class BatchRunner:
             reasons = self._around.store.transact(lambda txn: self._burial(txn, records[0], bad))
         points.reached("batch.committed")
         self._limit.note(reasons)
-        self._stand_at(self._behind() | _ends(records))
+        self._stand_at(self.unmarked | _ends(records))
         self._around.committed()
         self._count(records, [reason for reason in reasons if reason is not None])
 
@@ -320,7 +334,7 @@ class BatchRunner:
             making=bool(self._follows),
             restored=self._has_happened(records),
         )
-        marks = self._marks(txn, self._behind() | _ends(records))
+        marks = self._marks(txn, self.unmarked | _ends(records))
         reasons = self._fold.fold(txn, records, scope, self._flags)
         self._limit.check(reasons)
         txn.write(Plan(marks, ()))
@@ -337,7 +351,7 @@ class BatchRunner:
         reason = graves.bury(record, bad)
         self._flags.parked = self._flags.parked or graves.any_parked
         self._limit.check([reason])
-        marks = self._marks(txn, self._behind() | _ends([record]))
+        marks = self._marks(txn, self.unmarked | _ends([record]))
         letters = graves.plan()
         txn.write(Plan(letters.writes + marks, letters.outbox))
         return [reason]
@@ -444,10 +458,15 @@ class BatchRunner:
             for reason in dead:
                 self._around.metrics.add(DEAD_LETTERS, runner=self.name, reason=reason)
 
+    def _tell_group(self, consumer: Consumer) -> None:
+        """For lag tools, so not with every batch: each telling is a write of the log's own."""
+        told = {p: end for p, end in self._marked.items() if end}
+        if told != self._told:
+            consumer.commit(told)
+            self._told = told
+            points.reached("batch.told")
+
     def _tell_lag(self) -> None:
-        if time.monotonic() - self._lag_at < _LAG_SECONDS:
-            return
-        self._lag_at = time.monotonic()
         try:
             ends = self._log.ends(self._topics)
         except Retryable:

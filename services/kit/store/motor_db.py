@@ -186,7 +186,9 @@ class MotorStore:
 
     @_retryable
     async def mark_published(self, positions: Mapping[str, Position]) -> None:
-        updates: list[Any] = [UpdateMany(*update) for update in mongo.published_updates(positions)]
+        updates: list[Any] = [
+            UpdateMany(*update, hint="_id_") for update in mongo.published_updates(positions)
+        ]
         if updates:
             await self._database[mongo.OUTBOX].bulk_write(updates, ordered=False)
 

@@ -73,7 +73,8 @@ async def _run(rate: int) -> None:
         while True:
             await asyncio.sleep(due - time.monotonic())
             late += time.monotonic() - due > _LATE_SECONDS
-            points += await line.send()
+            sent = await line.send()
+            points += sent  # not in one: the sum would be taken from before the wait
             due += 1.0
 
     async def report() -> None:

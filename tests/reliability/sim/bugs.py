@@ -81,14 +81,14 @@ _unpublished = AsyncStore.unpublished
 _mark_published = AsyncStore.mark_published
 
 
-async def _newest_first(store: AsyncStore, limit: int) -> list[OutboxRow]:
+async def _newest_first(store: AsyncStore, limit: int, after: str = "") -> list[OutboxRow]:
     """The outbox in the wrong order."""
-    return list(reversed(await _unpublished(store, limit)))
+    return list(reversed(await _unpublished(store, limit, after)))
 
 
-async def _marked_unseen(store: AsyncStore, limit: int) -> list[OutboxRow]:
+async def _marked_unseen(store: AsyncStore, limit: int, after: str = "") -> list[OutboxRow]:
     """Rows are marked as published before they are: at most once."""
-    rows = await _unpublished(store, limit)
+    rows = await _unpublished(store, limit, after)
     await _mark_published(store, {row.id: Position(row.topic, 0, 0) for row in rows})
     return rows
 
@@ -96,11 +96,10 @@ async def _marked_unseen(store: AsyncStore, limit: int) -> list[OutboxRow]:
 _marks = BatchRunner._marks
 
 
-def _unfenced(runner: BatchRunner, txn: Any, records: list[Record]) -> Any:
+def _unfenced(runner: BatchRunner, txn: Any, ends: dict[Partition, int]) -> Any:
     """Believes whatever the watermark says."""
-    partitions = {Partition(record.topic, record.partition) for record in records}
-    runner._positions |= runner._stored(partitions)
-    return _marks(runner, txn, records)
+    runner._marked |= runner._stored(ends)
+    return _marks(runner, txn, ends)
 
 
 def _unguarded(fold: HandlerFold, handler: Any, event: Event, record: Record) -> Callable[[Work], None]:

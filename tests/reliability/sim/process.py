@@ -213,10 +213,14 @@ class Process:
         return not self.dead and not self.paused
 
     def to_fold(self) -> list[BatchRunner]:
-        """Runners that have something to take, and are not in the middle of it."""
+        """Runners that have something to take or to mark, and are not in the middle of it."""
         if self.folding is not None:
             return []
-        return [r for r in self.app.runners if self.consumers[r].lag or self.consumers[r].unbalanced]
+        return [
+            runner
+            for runner in self.app.runners
+            if self.consumers[runner].lag or self.consumers[runner].unbalanced or runner.unmarked
+        ]
 
     def fold(self, runner: BatchRunner) -> int:
         """One turn of a batch runner."""

@@ -203,6 +203,10 @@ class Turner:
         waiting = [p for p, at in self.consumer._next.items() if len(self.bench.bus.records[p]) > at]
         return self.runner.turn(self.consumer) if waiting else 0
 
+    def rest(self) -> None:
+        """A turn in which nothing comes."""
+        assert self.runner.turn(self.consumer) == 0
+
     def settle(self) -> int:
         """Fold what there is and take up what was set aside, until nothing moves; answers how many moved."""
         moved = 0
