@@ -414,7 +414,7 @@ def run_jobs(
 
     A job that raises leaves no trace in the overlay; the others stand.
     """
-    ahead = Ahead(jobs)
+    ahead = Ahead(jobs, overlay.scope)
     results = []
     for job in jobs:
         results.append((yield from run_one(job, overlay, contract, service, ahead)))
@@ -425,12 +425,15 @@ class Ahead:
     """The jobs that come after the one that runs.
 
     When that one lacks states they are tried out, without keeping what they
-    do, so that what all of them read goes to the database together. One that
-    lacks nothing is not tried out again: what it reads differently in its turn,
-    after those before it, it loads by itself.
+    do, so that what all of them read goes to the database together. Each sees
+    the states as they were loaded: whatever one job alone does when the others
+    have had their turn, it must not seem that all of them would. One that lacks
+    nothing is not tried out again; what it reads differently in its turn it
+    loads by itself.
     """
 
-    def __init__(self, jobs: Iterable[Job] = ()) -> None:
+    def __init__(self, jobs: Iterable[Job] = (), scope: Scope = _EVERYTHING) -> None:
+        self._loaded = Overlay(scope)
         self._waiting = deque(jobs)
         self._place = {id(job): place for place, job in enumerate(self._waiting)}
 
@@ -439,12 +442,16 @@ class Ahead:
         while self._waiting and self._place[id(self._waiting[0])] <= self._place[id(job)]:
             self._waiting.popleft()
 
-    def lacking(self, overlay: Overlay, contract: Contract, service: str) -> set[Read]:
+    def add(self, loaded: Loaded) -> None:
+        """Take in what was read."""
+        self._loaded.add(loaded)
+
+    def lacking(self, contract: Contract, service: str) -> set[Read]:
         """What they read and nobody has loaded."""
         lacking: set[Read] = set()
         for _ in range(len(self._waiting)):
             job = self._waiting.popleft()
-            lacks = _attempt(job, Work(overlay, job.cause, contract, service))[1]
+            lacks = _attempt(job, Work(self._loaded, job.cause, contract, service))[1]
             if lacks:
                 lacking |= lacks
                 self._waiting.append(job)
@@ -471,7 +478,9 @@ def run_one(
     for _ in range(_MAX_ROUNDS):
         done, lacks = _attempt(job, Work(overlay, job.cause, contract, service))
         if lacks:
-            overlay.add((yield lacks | ahead.lacking(overlay, contract, service)))
+            loaded = yield lacks | ahead.lacking(contract, service)
+            overlay.add(loaded)
+            ahead.add(loaded)
             continue
         if done.work is not None:
             overlay.accept(done.work)

@@ -42,10 +42,10 @@ from tests.bench.framework.tap import Tap
 
 RUNS = option("RUNS", 200)
 PATIENTS = option("PATIENTS", 300)
-EVERY_MS = option("EVERY_MS", 1000)
+EVERY_MS = option("EVERY_MS", 2500)
 LARGE = option("LARGE", 10)
 LARGE_PATIENTS = option("LARGE_PATIENTS", 10_000)
-LARGE_EVERY_MS = option("LARGE_EVERY_MS", 15_000)
+LARGE_EVERY_MS = option("LARGE_EVERY_MS", 45_000)
 POINTS = option("POINTS", 10_000)
 HISTORY = option("HISTORY", 40)
 _WAIT_SECONDS = option("WAIT", 300)
@@ -226,10 +226,10 @@ def stages(courses: Sequence[Course]) -> str:
     return "ms since the confirmation (p50/p95): " + ", ".join(parts)
 
 
-def rows_of(courses: Sequence[Course], background: str) -> list[Row]:
+def rows_of(courses: Sequence[Course], every_ms: int, background: str) -> list[Row]:
     times = [course.total() * 1e3 for course in courses]
     what = f"{courses[0].root.patients:,} patients"
-    note = f"{len(courses)} runs; {background}; {stages(courses)}"
+    note = f"{len(courses)} runs, one every {every_ms / 1000:g} s; {background}; {stages(courses)}"
     name = f"DeviationConfirmed -> every plan open, {what}"
     if courses[0].root.patients >= LARGE_PATIENTS:
         return [
@@ -264,7 +264,7 @@ async def measure(machine: Machine, stack: LocalStack) -> list[Row]:
             alerts = await alerted(stack)
             for course in courses:
                 course.check(alerts)
-            found += rows_of(courses, _told(before, plant.last if plant else {}))
+            found += rows_of(courses, every, _told(before, plant.last if plant else {}))
     await ready.platform.close()
     return found
 

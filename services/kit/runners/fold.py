@@ -81,7 +81,7 @@ class HandlerFold:
         entries = [self._entry(record) for record in records]
         graves = Graves(txn, self._making, records, any_parked=flags.parked, emits=not scope.making)
         waits = Waits(txn, self._making, (e.wait for e in entries), any_waiting=flags.waiting)
-        ahead = Ahead(entry.job for entry in entries if entry.job is not None)
+        ahead = Ahead((entry.job for entry in entries if entry.job is not None), scope)
         reasons = [self._one(txn, entry, overlay, ahead, graves, waits) for entry in entries]
         flags.parked = flags.parked or graves.any_parked
         flags.waiting = flags.waiting or waits.any_waiting

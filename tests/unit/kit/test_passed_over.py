@@ -13,7 +13,6 @@ from services.kit.runners.notes import MARKS
 from services.kit.runners.reactor import Events, Reactor
 from services.kit.store.kinds import Plan
 from services.kit.store.memory import MemoryStore, MemoryTransaction
-from services.kit.work import Work
 from tests.unit.kit.support import NOTE, Bench, lot_event, note_lot
 
 EVENTS: Events = {production.LotStarted: note_lot}
@@ -130,20 +129,6 @@ def test_what_cannot_be_read_is_never_passed_over(bench: Bench) -> None:
     bench.send_raw(A, b"\xff", ())
     bench.turner(EVENTS).turn()
     assert [letter.reason for letter in bench.states(LETTERS).values()] == ["BAD_HEADER", "NO_HEADER"]
-
-
-def test_handlers_run_once_for_each_record_and_once_more_where_states_were_lacking(bench: Bench) -> None:
-    """Trying a whole batch out before it is folded would run each handler to its end twice."""
-    ends: list[str] = []
-
-    def handler(work: Work, event: Event) -> None:
-        work.get(NOTE, event.key)
-        ends.append(event.key)
-
-    lots = [f"m/item/G/{n}" for n in range(50)]
-    bench.send(*(lot_event(lot, 1) for lot in lots))
-    bench.turner({production.LotStarted: handler}).turn()
-    assert sorted(ends) == sorted(lots)
 
 
 def test_a_making_that_does_not_learn_how_far_the_live_one_is_takes_the_same_records_again(
