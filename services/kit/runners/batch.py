@@ -221,7 +221,7 @@ class BatchRunner:
             return self._not_beyond(consumer, records)
         except Retryable:
             # They are taken, and the next ones would be folded as if these had been.
-            consumer.rewind({p: self._positions[p] for p in _partitions(records)})
+            consumer.rewind({p: self._positions.get(p, 0) for p in _partitions(records)})
             raise
 
     def _until_done(self, consumer: Consumer, records: list[Record]) -> None:

@@ -151,7 +151,7 @@ def outbox_row(doc: Doc) -> OutboxRow:
 def published_updates(positions: Mapping[str, Position]) -> Iterator[tuple[Doc, list[Doc]]]:
     """(filter, pipeline) of the updates that note where rows stand.
 
-    One update for many rows costs the server a third of one for each; each row finds its own
+    One update for many rows costs the server far less than one for each; each row finds its own
     offset in a list, so the lists are short.
     """
     now = datetime.now(UTC)

@@ -30,7 +30,7 @@ def test_handlers_run_once_for_each_record_and_once_more_where_states_were_lacki
 
 
 def test_what_one_record_does_for_many_is_not_tried_out_for_each_that_follows_it(bench: Bench) -> None:
-    """A counter that is emptied when it is full: the record that fills it reads much, the next ones do not."""
+    """A counter that is emptied when it is full: what fills it reads much, and what follows does not."""
     read: list[int] = []
     full, count = 100, "count"
 
