@@ -37,6 +37,13 @@ def resets(world: World, ended: threading.Event) -> None:
     assert broken > _RESETS
 
 
+def forgotten(world: World, ended: threading.Event) -> None:
+    """A firewall on the way forgets every open connection: nobody is told, and new ones work."""
+    ended.wait(1.0)
+    assert world.kafka_proxy.lose() > 0
+    assert world.mongo_proxy.lose() > 0
+
+
 @dataclass(frozen=True)
 class Away:
     """First the broker cannot be reached for a while, then the database."""
@@ -57,6 +64,7 @@ TROUBLES: dict[str, Trouble] = {
     "in pieces, and narrow": always(Faults(slicer=1_000, bandwidth=2_000_000), Faults(slicer=700)),
     "cut after so many bytes": always(Faults(limit_data=60_000), Faults(limit_data=200_000)),
     "reset": resets,
+    "forgotten": forgotten,
     "away": Away(3.0, deaf=False),
     # Longer than the session of a consumer group: its members are thrown out meanwhile.
     "deaf": Away(11.0, deaf=True),
