@@ -44,6 +44,7 @@ class Readiness:
     started: float = field(default_factory=time.monotonic)
     waits: dict[str, str] = field(default_factory=dict)
     _found: dict[str, str] = field(default_factory=dict)
+    _told_skew: float = 0.0
 
     def reasons(self) -> list[str]:
         """Why the process is not ready; empty when it is."""
@@ -125,11 +126,12 @@ class Readiness:
         self.metrics.set(CLOCK_SKEW, skew)
         differs = abs(skew) > SKEW_SECONDS
         wall_clock.correct(skew if differs else 0.0)
-        if differs:
+        if differs and abs(skew - self._told_skew) > SKEW_SECONDS:
             _log.warning(
                 "this machine's clock differs from the database's, which is followed: set it (NTP)",
                 seconds=round(skew, 1),
             )
+        self._told_skew = skew if differs else 0.0
 
     def leave(self, clean: bool) -> None:
         """The process ends; after a failure the heartbeat stays, and says so by its age."""

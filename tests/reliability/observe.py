@@ -52,9 +52,13 @@ class Observer:
         self._bus = KafkaBus(KafkaSettings(bootstrap_servers=world.bootstrap), "observer")
         self._topics = [name for name, _ in contract().names((SITE,))]
         self._log = self._bus.log()
-        self._admin = AdminClient(client_config(KafkaSettings(bootstrap_servers=world.bootstrap), "observer"))
+        self._admin = self._new_admin()
         self._at: dict[Partition, int] = {}
         self._records: list[Record] = []
+
+    def _new_admin(self) -> AdminClient:
+        settings = KafkaSettings(bootstrap_servers=self.world.bootstrap)
+        return AdminClient(client_config(settings, "observer"))
 
     # -- at rest --------------------------------------------------------------
 
@@ -96,6 +100,8 @@ class Observer:
         try:
             done = asked[_LOOP_GROUP].result(_ANSWER_SECONDS).topic_partitions
         except (TimeoutError, KafkaException) as error:
+            # A client whose connections a test has broken may ask the old ones for minutes.
+            self._admin = self._new_admin()
             return [f"loops.safety: the broker does not tell its offsets: {error!r}"]
         at = {Partition(place.topic, place.partition): place.offset for place in done}
         return [

@@ -16,7 +16,7 @@ SKEWS = {"traceability": 600, "clinical": -600, "loops": 90, "production-relay":
 
 @pytest.mark.timeout(900)
 def test_clocks_that_differ_change_moments_and_nothing_else(stand: Stand) -> None:
-    """Platform time follows the wall, so the moments of decisions are off as well: they alone may differ."""
+    """Each follows the database's clock; until it does, moments may be off, and they alone."""
     world = stand.rough
     before = {name: world.children[name].command for name in SKEWS}
     with stand.judged(moments=False):

@@ -9,6 +9,8 @@ from services.kit.log import get_logger
 from services.kit.settings import KafkaSettings
 
 _log = get_logger("kit.bus")
+#: A connection of which nothing is heard for so long is given up: a firewall may have forgotten it.
+_SILENT_MS = 20_000
 
 
 def client_config(settings: KafkaSettings, client: str) -> dict[str, Any]:
@@ -17,6 +19,8 @@ def client_config(settings: KafkaSettings, client: str) -> dict[str, Any]:
         "bootstrap.servers": settings.bootstrap_servers,
         "client.id": client,
         "security.protocol": settings.security_protocol,
+        "socket.timeout.ms": _SILENT_MS,
+        "socket.keepalive.enable": True,
         "logger": _Quiet(),
     }
     for name in ("ssl_ca_location", "ssl_certificate_location", "ssl_key_location"):

@@ -53,6 +53,9 @@ def client_options(settings: MongoSettings, client: str = "pharmaloop") -> dict[
     options: dict[str, Any] = {
         "appname": client,
         "serverSelectionTimeoutMS": 10_000,
+        # A firewall may have forgotten every open connection. A call on one of them finds out when its
+        # time is over; those that nobody used meanwhile are not tried one after the other.
+        "maxIdleTimeMS": int(CALL_SECONDS * 1000),
         "retryWrites": True,
         "w": "majority",
     }

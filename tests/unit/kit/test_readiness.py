@@ -17,6 +17,7 @@ from services.kit import alive, readiness
 from services.kit.alive import Heartbeat, judge
 from services.kit.bus.protocol import Failure, Outcome, Outgoing, Position
 from services.kit.bus.watched import WatchedOrderedProducer, WatchedProducer
+from services.kit.clock import WallClock
 from services.kit.errors import Retryable
 from services.kit.metrics import Metrics
 from services.kit.presence import Usurped
@@ -60,6 +61,7 @@ class Engine:
 
     def __init__(self) -> None:
         self.error: Exception | None = None
+        self.off: float | None = None
         self.asked = threading.Event()
 
     def __call__(self) -> None:
@@ -70,7 +72,7 @@ class Engine:
     check = beat = __call__
 
     def skew(self) -> float | None:
-        return None
+        return self.off
 
 
 class World:
@@ -129,6 +131,28 @@ async def test_a_usurped_process_ends(world: World) -> None:
     async with asyncio.timeout(10):
         with pytest.raises(Usurped):
             await world.readiness.watch_database()
+
+
+async def test_a_wrong_clock_is_followed_and_told_once_until_it_changes(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[float] = []
+
+    class Log:
+        def warning(self, _event: str, *, seconds: float) -> None:
+            told.append(seconds)
+
+    mine = WallClock()
+    monkeypatch.setattr(readiness, "wall_clock", mine)
+    monkeypatch.setattr(readiness, "_log", Log())
+    task = asyncio.create_task(world.readiness.watch_database())
+    for off in (600.0, 300.0):
+        world.mongo.off = off
+        await _until(lambda off=off: off in told)  # type: ignore[misc]
+        await asyncio.sleep(0.1)
+    assert told == [600.0, 300.0]
+    assert (mine.now() - mine.machine()).total_seconds() > 299
+    task.cancel()
 
 
 def test_a_runner_that_failed_or_hangs_is_a_reason(world: World) -> None:
