@@ -115,6 +115,11 @@ class Stand:
         assert len(rough.letters) == self.letters, f"dead letters: {rough.letters[-5:]}"
         same(calm, rough, moments=moments)
 
+    def rests(self) -> None:
+        """The rough world, by itself, is at rest and no rule is broken."""
+        self.rough.wait_serving()
+        self._look(self.observers[1], self.caller)
+
     def _sides(self) -> Iterator[tuple[Observer, Caller]]:
         return iter(zip(self.observers, (self.peaceful, self.caller), strict=True))
 

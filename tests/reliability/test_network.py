@@ -64,7 +64,6 @@ TROUBLES: dict[str, Trouble] = {
     "in pieces, and narrow": always(Faults(slicer=1_000, bandwidth=2_000_000), Faults(slicer=700)),
     "cut after so many bytes": always(Faults(limit_data=60_000), Faults(limit_data=200_000)),
     "reset": resets,
-    "forgotten": forgotten,
     "away": Away(3.0, deaf=False),
     # Longer than the session of a consumer group: its members are thrown out meanwhile.
     "deaf": Away(11.0, deaf=True),
@@ -75,3 +74,12 @@ TROUBLES: dict[str, Trouble] = {
 @pytest.mark.parametrize("name", TROUBLES)
 def test_a_bad_network_changes_nothing(stand: Stand, name: str) -> None:
     stand.play(TROUBLES[name])
+
+
+@pytest.mark.timeout(900)
+def test_connections_that_a_firewall_forgets_are_given_up_and_made_anew(stand: Stand) -> None:
+    """That takes so long that stages are late, and it is said of them: the two worlds are not compared."""
+    stand.spoilt = True
+    with stand.trouble(forgotten):
+        stand.case().play(stand.caller)
+    stand.rests()
