@@ -108,7 +108,7 @@ async def test_a_database_that_does_not_answer_may_be_asked_again(
         "positions_of": (["a"],),
         "backlog": (),
     }
-    monkeypatch.setattr(mongo_store, "client_options", lambda *given: {"serverSelectionTimeoutMS": 30})
+    monkeypatch.setattr(mongo_store, "CALL_SECONDS", 0.1)
     store = MotorStore(MongoSettings(uri="mongodb://127.0.0.1:1/?replicaSet=rs0"), "none")
     with pytest.raises(Retryable):
         await getattr(store, query)(*arguments[query])
