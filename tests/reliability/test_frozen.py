@@ -15,7 +15,7 @@ pytestmark = pytest.mark.faults
 _SESSION_SECONDS = 10.0
 
 
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(600)
 def test_a_revived_worker_is_fenced(stand: Stand) -> None:
     """The second worker takes over and folds a whole case before the first one wakes."""
     world, frozen = stand.rough, "production-worker"
@@ -36,7 +36,7 @@ def test_a_revived_worker_is_fenced(stand: Stand) -> None:
         world.remove(second)
 
 
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(600)
 def test_a_relay_frozen_past_its_lease_does_not_interleave(stand: Stand) -> None:
     """Another relay publishes meanwhile; what the first one still had in its hands changes no order."""
     world, frozen = stand.rough, "production-relay"

@@ -44,7 +44,7 @@ def _no_space(world: World) -> Iterator[None]:
     yield
 
 
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(600)
 def test_a_full_disk_loses_nothing(stand: Stand) -> None:
     stand.rough.deaths.clear()
     stand.play(full)

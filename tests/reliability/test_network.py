@@ -70,13 +70,13 @@ TROUBLES: dict[str, Trouble] = {
 }
 
 
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("name", TROUBLES)
 def test_a_bad_network_changes_nothing(stand: Stand, name: str) -> None:
     stand.play(TROUBLES[name])
 
 
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(600)
 def test_connections_that_a_firewall_forgets_are_given_up_and_made_anew(stand: Stand) -> None:
     """That takes so long that stages are late, and it is said of them: the two worlds are not compared."""
     stand.spoilt = True

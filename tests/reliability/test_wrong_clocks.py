@@ -14,7 +14,7 @@ pytestmark = pytest.mark.faults
 SKEWS = {"traceability": 600, "clinical": -600, "loops": 90, "production-relay": -45, "production-api": 30}
 
 
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(600)
 def test_clocks_that_differ_change_moments_and_nothing_else(stand: Stand) -> None:
     """Each follows the database's clock; until it does, moments may be off, and they alone."""
     world = stand.rough

@@ -174,6 +174,9 @@ class World:
         self._ending.set()
         if self._keeper.is_alive():
             self._keeper.join(10)
+        if hasattr(self, "database"):
+            # While its server lives: it says goodbye, and would look for a dead one for long.
+            self.database.close()
         for child in reversed(list(self.children.values())):
             child.signal(signal.SIGCONT)
             child.signal(signal.SIGKILL)
@@ -182,8 +185,6 @@ class World:
         for proxy in (getattr(self, "kafka_proxy", None), getattr(self, "mongo_proxy", None)):
             if proxy is not None:
                 proxy.stop()
-        if hasattr(self, "database"):
-            self.database.close()
         self.disk.close()
 
     def _make_state(self) -> None:
