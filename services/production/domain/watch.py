@@ -105,7 +105,7 @@ def trained(held: Product, version: str, at: str) -> Product:
 
 def settled(held: Product) -> Product:
     """The product once its runs are judged: only those remain that something late may concern."""
-    return replace(held, runs=held.runs[-_RECENT:]) if held.versions else held
+    return replace(held, runs=held.runs[-_RECENT:])
 
 
 def limited(held: Product, event: events.ProcessLimitChanged, at: str) -> Product:
