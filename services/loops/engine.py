@@ -9,15 +9,18 @@ membership, no web server, topics made by the migration.
 from __future__ import annotations
 
 import asyncio
+from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import faust
+from faust.exceptions import ConsumerNotStarted
 from faust.types import TP, ProcessingGuarantee
 
 from services.kit.bus.protocol import LARGEST_LETTER_BYTES, Outgoing, Record
 from services.kit.log import get_logger
+from services.kit.runners.loop import offset_of
 from services.kit.runners.loop_driver import Lost
 from services.kit.settings import KafkaSettings
 from services.loops.broker import credentials
@@ -33,7 +36,41 @@ class CaseTable(faust.Table):
 
     faust itself would send the change in the background, and go on when that
     fails: a case could then be acknowledged and be nowhere but here.
+
+    Reading the changelog, the case that took the later record counts, whatever
+    its place: a worker that was frozen while it sent may write after its
+    successor did. `undone` has the cases that end with such a late writing.
     """
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.undone: dict[int, set[bytes]] = defaultdict(set)
+
+    def apply_changelog_batch(self, batch: Iterable[Any]) -> None:
+        """Take in what the changelog has, but nothing older than what is here."""
+        events = list(batch)
+        newest: dict[tuple[int, bytes], Any] = {}
+        for event in events:
+            self._weigh(event, newest)
+        super().apply_changelog_batch(newest.values())
+        for tp, offset in {event.message.tp: event.message.offset for event in events}.items():
+            self.confirmed(tp, offset)
+
+    def _weigh(self, event: Any, newest: dict[tuple[int, bytes], Any]) -> None:
+        partition, key, value = event.message.partition, event.message.key, event.message.value
+        known = newest.get((partition, key))
+        held = self.held(partition, key) if known is None else known.message.value
+        if held and value and offset_of(value) < offset_of(held):
+            self.undone[partition].add(key)
+            _log.warning("a former owner wrote a case late, the newer one counts", partition=partition)
+        else:
+            self.undone[partition].discard(key)
+            newest[partition, key] = event
+
+    def held(self, partition: int, key: bytes) -> bytes | None:
+        """The value of a key."""
+        value: bytes | None = self.data._db_for_partition(partition).get(key)
+        return value
 
     def on_key_set(self, key: Any, value: Any) -> None:
         """The driver sends the change."""
@@ -119,11 +156,13 @@ class Engine:
 
     def partitions(self) -> set[int]:
         """Partitions of the source that are ours."""
-        assigned = self.app.consumer.assignment() if self._consumes() else ()
+        if self.app._consumer is None:
+            return set()
+        try:
+            assigned = self.app.consumer.assignment()
+        except ConsumerNotStarted:  # its thread comes up a moment after faust calls it started
+            return set()
         return {tp.partition for tp in assigned if tp.topic == self._source}
-
-    def _consumes(self) -> bool:
-        return self.app._consumer is not None and self.app.consumer.started
 
     def turning(self) -> bool:
         """Does it take records: neither starting, recovering nor between two assignments?"""
@@ -164,6 +203,10 @@ class Engine:
     def cases(self, partition: int) -> Iterable[tuple[bytes, bytes]]:
         return self._table.of_partition(partition)
 
+    def undone(self, partition: int) -> Iterable[tuple[bytes, bytes]]:
+        held = {key: self._table.held(partition, key) for key in self._table.undone[partition]}
+        return [(key, value) for key, value in held.items() if value]
+
     async def end(self, partition: int) -> int:
         place = TP(self._source, partition)
         while True:
@@ -181,6 +224,7 @@ class Engine:
     async def confirm(self, partition: int, key: bytes, value: bytes) -> None:
         # An old owner that writes late would undo the new owner's cases.
         sent = await self._publish(self.changelog, key, value, partition, (), lambda: self.mine(partition))
+        self._table.undone[partition].discard(key)
         self._table.confirmed(TP(self.changelog, partition), sent.offset)
 
     async def send(self, partition: int, record: Outgoing) -> None:

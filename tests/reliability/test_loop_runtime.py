@@ -128,6 +128,23 @@ def test_killed_while_a_handler_sleeps_and_with_its_disk_gone_it_is_exact(world:
     world.judge()
 
 
+@pytest.mark.parametrize("disk", ["w1", "empty"])
+def test_what_a_former_owner_writes_late_undoes_no_case(world: LoopWorld, disk: str) -> None:
+    """Frozen while it sent, it wakes when its successor is further: its old states end the changelog."""
+    world.feed(world.events(60))
+    child = world.worker("w1")
+    world.until_taken()
+    world.judge()
+    child.kill()
+    old = {one.key or b"": one for one in reversed(world.read(world.changelog))}
+    some = sorted(old.items())[::2]
+    world.publish([Outgoing(world.changelog, key, one.value, ()) for key, one in some])
+    world.feed(world.events(20))
+    world.worker("w1", data=disk)
+    world.until_taken()
+    world.judge()
+
+
 def test_nobody_runs_a_loop_with_concurrency() -> None:
     """Pitfall 1: with more than one at a time, faust acknowledges records that are in flight."""
     found = []

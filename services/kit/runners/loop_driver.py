@@ -14,7 +14,8 @@ is *settled* before its first record after a start, a rebalance or an
 interruption: the case that holds the partition's latest record is written to
 the changelog again (the table here may be ahead of it), and its effects due
 are sent again, with the same ids. All other cases were confirmed before that
-record was taken.
+record was taken; only what a former owner wrote late over one of them is
+written once more.
 
 Acknowledgements of the stream library are hints. It acknowledges a record
 whose handler was cancelled, and one that it skipped during a rebalance; its
@@ -67,6 +68,9 @@ class Port(Protocol):
 
     def cases(self, partition: int) -> Iterable[tuple[bytes, bytes]]:
         """All cases of a partition."""
+
+    def undone(self, partition: int) -> Iterable[tuple[bytes, bytes]]:
+        """Cases that the changelog does not end with: a former owner wrote an older one late."""
 
     async def end(self, partition: int) -> int:
         """The offset after the last record of a partition of the case topic."""
@@ -225,6 +229,8 @@ class LoopDriver(Generic[S]):
             key, value = latest
             case = self._loop.load(value)
             await self._check_end(partition, case.at)
+            for undone, held in self._port.undone(partition):
+                await self._port.confirm(partition, undone, held)
             await self._port.confirm(partition, key, value)
             await self._send(partition, self._loop.due(case))
             track.next = max(track.next, case.at + 1)
