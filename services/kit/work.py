@@ -259,6 +259,17 @@ class Work:
         get = Get(self._scope.pin(kind), id)
         self.changes[get] = _Held(self._base(get) + 1, state)
 
+    def hold(self, kind: Kind[Any], ids: Iterable[str]) -> None:
+        """Write states as they are: whoever changes one at the same moment conflicts with this work.
+
+        Two transactions that only read what the other writes are both let through, each without the
+        other. A state that is not there cannot be held.
+        """
+        for id in ids:
+            state = self.get(kind, id)
+            if state is not None:
+                self.put(kind, id, state)
+
     def drop(self, kind: Kind[Any], id: str) -> None:
         """Delete a state, if there is one."""
         get = Get(self._scope.pin(kind), id)

@@ -54,7 +54,9 @@ def on_material_recorded(outside: Outside, work: Work, event: Event) -> None:
     before = _nodes(work, {record.lot, *used})
     after = graph.linked(before, record.lot, used, when(record.at))
     if graph.may_close_cycle(before, record.lot, used):
-        for lot in graph.on_cycle(_ancestors(work, used), record.lot):
+        above = _ancestors(work, used)
+        work.hold(NODES, above)  # another edge of the same cycle may be folded now
+        for lot in graph.on_cycle(above, record.lot):
             after[lot] = replace(after.get(lot) or _node(work, lot), suspect=CYCLE)
             _flag(work, CYCLE, lot)
     for node in after.values():
@@ -88,6 +90,10 @@ def on_dispense_recorded(outside: Outside, work: Work, event: Event) -> None:
         return
     for node in nodes.values():
         _put_node(work, node)
+    if dispense.waiting:  # its site may register now
+        work.put(REGISTRY, ALL_SITES, Registry(journal.registered(work)))
+    older = OLDER_THAN_LOT in dispense.suspects  # when the lot was made may become known now
+    work.hold(NODES, [node.lot for node in nodes.values() if older or not node.made])
     _put_dispense(work, before, dispense)
     for name in sorted({name for node in nodes.values() for name in node.watches}):
         _join(outside, work, name, [dispense])
@@ -101,9 +107,7 @@ def on_site_registered(outside: Outside, work: Work, event: Event) -> None:
     sites = graph.joined(sites, [site])
     work.put(REGISTRY, ALL_SITES, Registry(sites))
     running = work.where(RUNS, "sealed", False)
-    for name, watcher in running.items():
-        # Rewritten, so that a walk at the same time cannot miss the site: one of the two is run again.
-        work.put(RUNS, name, watcher)
+    work.hold(RUNS, running)  # a walk may read the sites now
     concerned: dict[str, list[Dispense]] = {name: [] for name in running if work.get(EXPOSURES, name)}
     waiting = work.where(DISPENSES, "waiting", site)
     nodes = _nodes(work, {lot for dispense in waiting.values() for lot in dispense.lots})

@@ -6,12 +6,14 @@ from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import TypeVar
+from zlib import crc32
 
 from google.protobuf.message import Message
 
 from services.kit.bus.memory import MemoryBus
-from services.kit.bus.protocol import Record
+from services.kit.bus.protocol import Partition, Record
 from services.kit.contracts import contract
 from services.kit.envelope import Event, from_record, to_record
 from services.kit.metrics import Metrics
@@ -19,9 +21,10 @@ from services.kit.runners.batch import BatchRunner, Surroundings
 from services.kit.runners.decider import Command
 from services.kit.runners.reactor import Reactor
 from services.kit.store.kinds import Kind, OutboxRow
-from services.kit.store.memory import MemoryDatabase, MemoryStore
+from services.kit.store.memory import MemoryDatabase
 from services.kit.store.protocol import Transaction
 from services.kit.work import Done, Job, Overlay, request_cause, run_jobs
+from tests.unit.snapshots import SnapshotStore
 
 S = TypeVar("S")
 M = TypeVar("M", bound=Message)
@@ -46,15 +49,25 @@ class MemoryService:
     def __init__(self, name: str, reactor: Reactor, commands: Mapping[str, Command], site: str = "") -> None:
         self.database = MemoryDatabase()
         self._name, self._site, self._commands = name, site, commands
-        store, metrics = MemoryStore(self.database), Metrics(name)
-        around = Surroundings(name, site, contract(), MemoryBus(), store, metrics, lambda: None)
-        self._runner = BatchRunner(reactor, around)
-        self._offsets: dict[str, int] = defaultdict(int)
+        self._store, metrics = SnapshotStore(self.database), Metrics(name)
+        around = Surroundings(name, site, contract(), MemoryBus(), self._store, metrics, lambda: None)
+        #: As in a consumer group: each has partitions of its own.
+        self._workers = (BatchRunner(reactor, around), BatchRunner(reactor, around))
+        self._offsets: dict[Partition, int] = defaultdict(int)
         self._requests = 0
 
-    def deliver(self, *said: Said) -> None:
-        """One batch."""
-        self._runner.process([self._record(one) for one in said])
+    def deliver(self, *said: Said, together: bool = False) -> None:
+        """One batch for each of two workers, one after the other, or at the same moment: then the
+        second one's is done between what the first one reads and its commit."""
+        records = [self._record(one) for one in said]
+        first, second = ([one for one in records if one.partition == number] for number in (0, 1))
+        if together and first and second:
+            self._store.interrupt = partial(self._workers[1].process, second)
+            self._workers[0].process(first)
+            return
+        for worker, share in zip(self._workers, (first, second), strict=True):
+            if share:
+                worker.process(share)
 
     def _record(self, said: Said) -> Record:
         topic, key = contract().route(said.message, self._site)
@@ -70,16 +83,17 @@ class MemoryService:
             run=said.run,
         )
         out = to_record(event, topic)
-        offset = self._offsets[topic]
-        self._offsets[topic] += 1
-        return Record(topic, 0, offset, out.key, out.value, out.headers, 0)
+        place = Partition(topic, crc32(f"{topic}/{key}".encode()) % 2)
+        offset = self._offsets[place]
+        self._offsets[place] += 1
+        return Record(topic, place.number, offset, out.key, out.value, out.headers, 0)
 
     def command(self, method: str, request: Message, now: datetime, actor: str = "platform") -> Message:
         """Decide a command, as the decider does; its refusal is raised."""
         self._requests += 1
         cause = request_cause(actor, method, f"request-{self._requests}", now)
         job = Job(cause, lambda work: self._commands[method](work, request))
-        done = MemoryStore(self.database).transact(lambda txn: self._decide(txn, job))
+        done = self._store.transact(lambda txn: self._decide(txn, job))
         if done.error is not None:
             raise done.error
         answer: Message = done.answer

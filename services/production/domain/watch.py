@@ -81,7 +81,11 @@ class Parameters:
 class Watch:
     """A run under watch. `start` and `product` are empty while its lot is not known here;
     `found` are the tags that have a deviation, sorted: the row must not tell in which order
-    the topics were read."""
+    the topics were read.
+
+    `basis` is what judged the run last. It is stored although it could be looked up: a model
+    that comes at the same moment as readings must write the same row as they do, or the
+    database lets both pass, each without the other."""
 
     lot: str
     equipment: str
@@ -89,6 +93,7 @@ class Watch:
     start: str = ""
     samples: Samples = field(default_factory=Samples)
     found: tuple[str, ...] = ()
+    basis: Basis | None = None
 
 
 def registered(held: Product, watch: str, at: str) -> Product:
@@ -128,6 +133,7 @@ def judged(held: Watch, basis: Basis, model: GoldenModel) -> tuple[Watch, list[e
 
     A model does not judge the runs it was made from.
     """
+    held = replace(held, basis=basis)
     if held.lot in model.calibration_lots:
         return held, []
     alarms = judge(model, basis.limits, recorded(held.lot, held.samples))

@@ -26,7 +26,7 @@ def _play(data: st.DataObject) -> tuple[Story, MemorySite]:
     story = data.draw(stories(), label="story")
     site = MemorySite()
     for batch in data.draw(deliveries(story), label="deliveries"):
-        site.deliver(*batch)
+        site.deliver(*batch, together=data.draw(st.booleans(), label="together"))
     assert not site.dead_letters()
     return story, site
 

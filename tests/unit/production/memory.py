@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 from google.protobuf.message import Message
 
 from services.kit.bus.memory import MemoryBus
-from services.kit.bus.protocol import Outgoing, Record
+from services.kit.bus.protocol import Outgoing, Partition, Record
 from services.kit.contracts import contract
 from services.kit.envelope import Event, from_record, to_record
 from services.kit.ids import derived_id
@@ -18,10 +19,11 @@ from services.kit.metrics import Metrics
 from services.kit.runners.batch import BatchRunner, Surroundings
 from services.kit.runners.reactor import Reactor
 from services.kit.store.kinds import Kind
-from services.kit.store.memory import MemoryDatabase, MemoryStore
+from services.kit.store.memory import MemoryDatabase
 from services.kit.store.protocol import Transaction
 from services.kit.work import Cause, Done, Job, Overlay, run_jobs
 from services.production.handlers import COMMANDS
+from tests.unit.snapshots import SnapshotStore
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
 
@@ -54,27 +56,38 @@ class Memory:
 
     def __init__(self) -> None:
         self.database = MemoryDatabase()
-        self._offsets: dict[str, int] = defaultdict(int)
+        self.store = SnapshotStore(self.database)
+        self._offsets: dict[Partition, int] = defaultdict(int)
         self._around = Surroundings(
             service="production",
             site="",
             contract=contract(),
             bus=MemoryBus(),
-            store=MemoryStore(self.database),
+            store=self.store,
             metrics=Metrics("production"),
             committed=lambda: None,
         )
-        self._runners: dict[str, BatchRunner] = {}
+        self._runners: dict[tuple[str, int], BatchRunner] = {}
 
-    def give(self, reactor: Reactor, events: Iterable[tuple[Event, str]]) -> None:
-        """One batch of records to a runner."""
-        runner = self._runners.setdefault(reactor.name, BatchRunner(reactor, self._around))
-        runner.process([self._record(to_record(event, topic)) for event, topic in events])
+    def give(self, reactor: Reactor, events: Iterable[tuple[Event, str]], worker: int = 0) -> None:
+        """One batch of records to a worker of a runner; each worker has partitions of its own."""
+        runner = self._runners.setdefault((reactor.name, worker), BatchRunner(reactor, self._around))
+        records = [self._record(to_record(event, topic), worker) for event, topic in events]
+        if records:
+            runner.process(records)
 
-    def _record(self, out: Outgoing) -> Record:
-        offset = self._offsets[out.topic]
-        self._offsets[out.topic] += 1
-        return Record(out.topic, 0, offset, out.key, out.value, out.headers, 0)
+    def give_together(self, reactor: Reactor, first: tuple[Event, str], second: tuple[Event, str]) -> None:
+        """Two workers at the same moment: the second one's is done between what the first one reads
+        and its commit."""
+        self.store.interrupt = partial(self.give, reactor, [second], 1)
+        self.give(reactor, [first])
+        self.store.interrupt = None
+
+    def _record(self, out: Outgoing, worker: int) -> Record:
+        place = Partition(out.topic, worker)
+        offset = self._offsets[place]
+        self._offsets[place] += 1
+        return Record(out.topic, worker, offset, out.key, out.value, out.headers, 0)
 
     def ask(self, method: str, request: Any, at: datetime = START, actor: str = "qa") -> Message:
         """Run a command; raises what a caller would be answered with."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from itertools import permutations
 from typing import Any
 
 import numpy as np
@@ -205,6 +206,24 @@ def test_every_interleaving_finds_and_keeps_the_same(
     once, other = tell(sequences, [], 1), tell(sequences, order, chunk)
     assert found(other) == found(once)
     assert other.states(WATCHES) == once.states(WATCHES)
+
+
+def test_what_two_workers_fold_at_the_same_moment_is_not_missed_by_both(
+    model: events.GoldenModelTrained,
+) -> None:
+    """Neither sees what the other writes: one of the two must be done again."""
+    lot = f"{PRODUCT}/later"
+    told = [trained(model, 0), limit(1.0, 100), started(lot, 150), *readings(lot, SMALL, ROWS)]
+    once = Memory()
+    once.give(DETECT, told)
+    for order in permutations(told):
+        for place in range(len(told) - 1):
+            memory = Memory()
+            memory.give(DETECT, order[:place])
+            memory.give_together(DETECT, order[place], order[place + 1])
+            memory.give(DETECT, order[place + 2 :])
+            assert found(memory) == found(once)
+            assert memory.states(WATCHES) == once.states(WATCHES)
 
 
 def test_repeats_change_nothing(memory: Memory, model: events.GoldenModelTrained) -> None:

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, TypeVar
+from typing import Any
 
 from google.protobuf.message import Message
 
@@ -34,17 +34,17 @@ from services.kit.positions import Positions
 from services.kit.runners.batch import BatchRunner, Surroundings
 from services.kit.runners.reactor import Reactor
 from services.kit.runners.step import StepRunner
-from services.kit.store.kinds import Doc, Kind, OutboxRow, Plan, Read
-from services.kit.store.memory import AsyncMemoryStore, MemoryDatabase, MemoryStore, MemoryTransaction
-from services.kit.store.protocol import Conflict, Loaded, Transaction
+from services.kit.store.kinds import OutboxRow
+from services.kit.store.memory import AsyncMemoryStore, MemoryDatabase
+from services.kit.store.protocol import Transaction
 from services.kit.work import Job, Overlay, request_cause, run_one
 from services.traceability.fold import CUT_STEP
 from services.traceability.handlers import CUT_EVENTS, commands, fold_events
 from services.traceability.outside import Outside
 from services.traceability.protocol import FOLD
 from services.traceability.steps import CutStep
+from tests.unit.snapshots import SnapshotStore
 
-T = TypeVar("T")
 START = datetime(2026, 3, 1, tzinfo=UTC)
 TOPICS = contract().names_for([event_type(cls) for cls in CUT_EVENTS])
 
@@ -60,59 +60,6 @@ class Keys:
 
     def destroy(self, key_id: str) -> None:
         raise NotImplementedError
-
-
-class _Snapshot:
-    """A transaction that reads what was committed when it began."""
-
-    def __init__(self, database: MemoryDatabase, before_commit: Callable[[], None]) -> None:
-        frozen = MemoryDatabase()
-        frozen.docs = deepcopy(database.docs)
-        self._reads = MemoryTransaction(frozen)
-        self._writes = MemoryTransaction(database)
-        self._plans: list[Plan] = []
-        self._before_commit = before_commit
-
-    def load(self, reads: Iterable[Read]) -> Loaded:
-        return self._reads.load(reads)
-
-    def docs(self, kind: Kind[Any], ids: Iterable[str]) -> dict[str, Doc]:
-        return self._reads.docs(kind, ids)
-
-    def write(self, plan: Plan) -> None:
-        self._plans.append(plan)
-
-    def put_docs(self, kind: Kind[Any], new: list[Doc], known: list[Doc]) -> None:
-        self._writes.put_docs(kind, new, known)
-
-    def commit(self) -> None:
-        self._before_commit()
-        for plan in self._plans:
-            self._writes.write(plan)
-        self._writes.commit()
-
-
-class SnapshotStore(MemoryStore):
-    """The store in memory, with snapshots, conflicts, and something between read and commit."""
-
-    def __init__(self, database: MemoryDatabase) -> None:
-        super().__init__(database)
-        self.interrupt: Callable[[], None] | None = None
-
-    def _before_commit(self) -> None:
-        interrupt, self.interrupt = self.interrupt, None
-        if interrupt is not None:
-            interrupt()
-
-    def transact(self, work: Callable[[Transaction], T]) -> T:
-        while True:
-            try:
-                txn = _Snapshot(self.database, self._before_commit)
-                result = work(txn)
-                txn.commit()
-                return result
-            except Conflict:
-                continue
 
 
 @dataclass(frozen=True)
@@ -213,8 +160,9 @@ class Service:
         self.bus.append(to_record(event, topic))
 
     def worker(self, partition: Partition) -> int:
-        """Which worker of the fold has the partition."""
-        return self._partitions.index(partition) % 2
+        """Which worker of the fold has the partition: of two topics not always the same ones."""
+        place = self._partitions.index(partition)  # each topic has two
+        return (place // 2 + place) % 2
 
     def _folded(self, partition: Partition) -> int:
         return self._workers[self.worker(partition)].positions().get(partition, 0)
