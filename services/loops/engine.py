@@ -39,12 +39,13 @@ class CaseTable(faust.Table):
 
     Reading the changelog, the case that took the later record counts, whatever
     its place: a worker that was frozen while it sent may write after its
-    successor did. `undone` has the cases that end with such a late writing.
+    successor did. `undone` has the cases that end with such a late writing,
+    with its offset; until they are written once more, the next start reads it again.
     """
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
-        self.undone: dict[int, set[bytes]] = defaultdict(set)
+        self.undone: dict[int, dict[bytes, int]] = defaultdict(dict)
 
     def apply_changelog_batch(self, batch: Iterable[Any]) -> None:
         """Take in what the changelog has, but nothing older than what is here."""
@@ -61,10 +62,10 @@ class CaseTable(faust.Table):
         known = newest.get((partition, key))
         held = self.held(partition, key) if known is None else known.message.value
         if held and value and offset_of(value) < offset_of(held):
-            self.undone[partition].add(key)
+            self.undone[partition].setdefault(key, event.message.offset)
             _log.warning("a former owner wrote a case late, the newer one counts", partition=partition)
         else:
-            self.undone[partition].discard(key)
+            self.undone[partition].pop(key, None)
             newest[partition, key] = event
 
     def held(self, partition: int, key: bytes) -> bytes | None:
@@ -83,7 +84,8 @@ class CaseTable(faust.Table):
 
     def confirmed(self, tp: TP, offset: int) -> None:
         """The changelog has everything that is here, up to this offset."""
-        self.data.set_persisted_offset(tp, offset)
+        late = self.undone[tp.partition].values()
+        self.data.set_persisted_offset(tp, min([offset, *(max(0, at - 1) for at in late)]))
 
 
 def record_of(message: Any) -> Record:
@@ -224,7 +226,7 @@ class Engine:
     async def confirm(self, partition: int, key: bytes, value: bytes) -> None:
         # An old owner that writes late would undo the new owner's cases.
         sent = await self._publish(self.changelog, key, value, partition, (), lambda: self.mine(partition))
-        self._table.undone[partition].discard(key)
+        self._table.undone[partition].pop(key, None)
         self._table.confirmed(TP(self.changelog, partition), sent.offset)
 
     async def send(self, partition: int, record: Outgoing) -> None:

@@ -14,6 +14,7 @@ from confluent_kafka import Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.admin import NewTopic as TopicSpec
 
+from pharmaloop.production.v1.events_pb2 import LotStarted
 from services.kit.bus import kafka_producer
 from services.kit.bus.kafka import KafkaBus
 from services.kit.bus.memory import MemoryBus
@@ -28,8 +29,13 @@ from services.kit.bus.protocol import (
 )
 from services.kit.contracts import contract
 from services.kit.errors import Integrity, Retryable
+from services.kit.metrics import Metrics
+from services.kit.runners.batch import BatchRunner, Surroundings
+from services.kit.runners.reactor import Reactor
 from services.kit.settings import KafkaSettings
-from tests.suites.buses import PARTITIONS, BusSuite, Join, NewTopic, outgoing, sent, taken
+from services.kit.store.memory import MemoryDatabase
+from tests.suites.buses import PARTITIONS, BusSuite, Join, NewTopic, by_partition, outgoing, sent, taken
+from tests.unit.rough_stores import Unsteady
 
 
 @pytest.fixture
@@ -232,6 +238,45 @@ def test_a_partition_that_moves_is_lost_before_another_begins_it(bus: Bus, new_t
         assert story.index(("first", "loses", number)) < story.index(("second", "starts", number))
     second.close()
     first.close()
+    producer.close()
+
+
+def test_who_cannot_ask_where_to_begin_begins_with_the_first_record_all_the_same(
+    bus: Bus, new_topic: NewTopic
+) -> None:
+    """A client that is told nothing begins by itself, and gives its first record to nobody."""
+    topic, producer = new_topic(), bus.producer()
+    sent(producer.publish([outgoing(topic, f"key-{n}") for n in range(30)]))
+    store = Unsteady(MemoryDatabase())
+    around = Surroundings("rnd", "", contract(), bus, store, Metrics("rnd"), lambda: None)
+    runner = BatchRunner(Reactor("test", {LotStarted: lambda work, event: None}), around)
+    consumer = bus.consumer(f"group-{topic}", "0")
+    store.away = 3
+    consumer.subscribe([topic], runner._start_at, runner._lost)
+    found = taken(consumer, 30)
+    assert store.away == 0
+    ends = bus.log().ends([topic])
+    assert by_partition(found) == {p.number: list(range(end)) for p, end in ends.items() if end}
+    consumer.close()
+    producer.close()
+
+
+def test_a_hold_that_fails_leaves_nothing_held(
+    bus: Bus, new_topic: NewTopic, join: Join, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(seconds: float) -> None:
+        raise Retryable("the log is away")
+
+    topic, producer = new_topic(), bus.producer()
+    sent(producer.publish([outgoing(topic, f"key-{n}") for n in range(30)]))
+    consumer = join(topic, {})
+    taken(consumer, 30)
+    with monkeypatch.context() as away:
+        away.setattr(consumer, "_poll_paused", fails)
+        with pytest.raises(Retryable):
+            consumer.hold(0.2)
+    sent(producer.publish([outgoing(topic, f"key-{n}") for n in range(30)]))
+    assert len(taken(consumer, 30)) == 30
     producer.close()
 
 

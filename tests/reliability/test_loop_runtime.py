@@ -139,8 +139,10 @@ def test_what_a_former_owner_writes_late_undoes_no_case(world: LoopWorld, disk: 
     old = {one.key or b"": one for one in reversed(world.read(world.changelog))}
     some = sorted(old.items())[::2]
     world.publish([Outgoing(world.changelog, key, one.value, ()) for key, one in some])
-    world.feed(world.events(20))
+    assert world.worker("w1", data=disk, LOOP_CHILD_DIES_SETTLING="1").dies() == -9
     world.worker("w1", data=disk)
+    world.judge()
+    world.feed(world.events(20))
     world.until_taken()
     world.judge()
 

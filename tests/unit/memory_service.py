@@ -24,7 +24,7 @@ from services.kit.store.kinds import Kind, OutboxRow
 from services.kit.store.memory import MemoryDatabase
 from services.kit.store.protocol import Transaction
 from services.kit.work import Done, Job, Overlay, request_cause, run_jobs
-from tests.unit.snapshots import SnapshotStore
+from tests.unit.rough_stores import SnapshotStore
 
 S = TypeVar("S")
 M = TypeVar("M", bound=Message)

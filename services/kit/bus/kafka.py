@@ -100,7 +100,7 @@ class KafkaConsumer:
         if first is None:
             return []
         records = []
-        for message in [first, *(self._consumer.consume(limit - 1, 0) if limit > 1 else ())]:
+        for message in [first, *self._more(limit - 1)]:
             try:
                 record = self._record(message)
             except PharmaLoopError as error:
@@ -109,6 +109,14 @@ class KafkaConsumer:
             if record is not None:
                 records.append(record)
         return records
+
+    def _more(self, limit: int) -> list[Any]:
+        """What else is here. It may call back, and what that raises must not lose the first one."""
+        try:
+            return self._consumer.consume(limit, 0) if limit else []
+        except PharmaLoopError as error:
+            self._error = self._error or error
+            return []
 
     def _record(self, message: Any) -> Record | None:
         error = message.error()
@@ -134,6 +142,12 @@ class KafkaConsumer:
     def hold(self, seconds: float) -> None:
         """A consumer that does not poll is thrown out of its group; paused partitions give nothing."""
         self._consumer.pause(self._consumer.assignment())
+        try:
+            self._poll_paused(seconds)
+        finally:
+            self._consumer.resume(self._consumer.assignment())
+
+    def _poll_paused(self, seconds: float) -> None:
         end = time.monotonic() + seconds
         while (left := end - time.monotonic()) > 0:
             message = self._consumer.poll(left)
@@ -142,7 +156,6 @@ class KafkaConsumer:
             if record is not None:
                 self._consumer.seek(ck.TopicPartition(record.topic, record.partition, record.offset))
                 self._consumer.pause(self._consumer.assignment())
-        self._consumer.resume(self._consumer.assignment())
 
     def _fatal(self, error: Any) -> Integrity:
         """The client is of no use any more; the usual cause is a second process of the same name."""

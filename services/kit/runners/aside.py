@@ -9,7 +9,7 @@ their effect in one of the two makings only.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Container, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple, Protocol
@@ -19,7 +19,7 @@ from services.kit.errors import Poison, Retryable
 from services.kit.log import get_logger
 from services.kit.runners.letters import DONE, LETTERS, OPEN, REDRIVE, Graves, Letter
 from services.kit.runners.limit import PARKED_REASON
-from services.kit.runners.notes import MARKS, PARKED, REBUILDS, WAITING, Making, Rebuild, Waiting
+from services.kit.runners.notes import MARKS, PARKED, REBUILDS, WAITING, Fenced, Making, Rebuild, Waiting
 from services.kit.runners.waits import Waits
 from services.kit.store.kinds import Get, Kind, Plan, Stored, Where, Write
 from services.kit.store.protocol import Store, Transaction, Unstorable
@@ -55,10 +55,21 @@ class Folding(Protocol):
 class Aside:
     """What one runner has set aside."""
 
-    def __init__(self, store: Store, folding: Folding, making: Making) -> None:
+    def __init__(
+        self,
+        store: Store,
+        folding: Folding,
+        making: Making,
+        scope: Callable[[Iterable[Record]], Scope],
+        marked: Mapping[Partition, int],
+    ) -> None:
+        """`scope` says what the works of some records may touch; `marked` are the partitions of this
+        instance, always as they are now, with the watermarks that it knows."""
         self._store = store
         self._folding = folding
         self._making = making
+        self._scope = scope
+        self._marked = marked
 
     def _in_turn(self, tries: Iterable[Try]) -> int:
         """Deal with each key or source as far as it goes; answers how many records were dealt with.
@@ -93,15 +104,18 @@ class Aside:
         return found[0].state if found else Rebuild()
 
     def _holds_mark(self, txn: Transaction, record: Record) -> bool:
-        """Is this making in charge of the record's partition?
+        """Is this making in charge of the record's partition? Fenced when another instance is.
 
         The mark is written again, so that a swap or another instance's batch at
         the same moment conflicts with this transaction.
         """
-        get = Get(MARKS, self._making.mark(Partition(record.topic, record.partition)))
+        get = Get(MARKS, self._making.mark(_place_of(record)))
         found = txn.load([get])[get]
         if found and found[0].state.sealed:
             return False
+        stands = found[0].state.next if found else 0
+        if stands != self._marked.get(_place_of(record)):
+            raise Fenced(f"{record.topic}/{record.partition} stands at {stands}")
         txn.write(
             Plan(tuple(Write(MARKS, get.id, one.version, one.version + 1, one.state) for one in found), ())
         )
@@ -109,19 +123,16 @@ class Aside:
 
     # -- letters that somebody wants to be processed again ----------------
 
-    def redrive(self, scope: Scope, held: Container[Partition]) -> int:
+    def redrive(self) -> int:
         """Process the letters that wait for it; answers how many went through."""
         read = Where(LETTERS, "state", REDRIVE)
         asked = self._store.transact(lambda txn: txn.load([read]))[read]
-        mine = [
-            letter
-            for letter in asked
-            if letter.state.runner == self._making.runner and _partition(letter.state) in held
-        ]
+        ours = [letter for letter in asked if letter.state.runner == self._making.runner]
+        mine = [letter for letter in ours if _place_of(letter.state.record.record) in self._marked]
         keys = dict.fromkeys(letter.state.key or letter.id for letter in sorted(mine, key=_place))
-        return self._in_turn(partial(self._next, key, scope) for key in keys)
+        return self._in_turn(partial(self._next, key) for key in keys)
 
-    def _next(self, key: str, scope: Scope, txn: Transaction, bad: Poison | None) -> Turn:
+    def _next(self, key: str, txn: Transaction, bad: Poison | None) -> Turn:
         """Process the first letter of a key, if somebody wants it."""
         letters = self._letters(txn, key)
         rebuild = self._rebuild(txn)
@@ -132,7 +143,7 @@ class Aside:
         record = letters[0].state.record.record
         if not self._holds_mark(txn, record):
             return _STOP
-        stopped = bad or self._fold(txn, record, scope)
+        stopped = bad or self._fold(txn, record)
         writes = _put_back(letters, stopped) if stopped else self._passed(txn, letters)
         txn.write(Plan(tuple(writes), ()))
         return Turn(not stopped, not stopped and len(letters) > 1)
@@ -143,14 +154,14 @@ class Aside:
         loaded = txn.load(reads)
         return sorted((one for read in reads for one in loaded[read] if one.state.waits), key=_place)
 
-    def _fold(self, txn: Transaction, record: Record, scope: Scope) -> Poison | None:
+    def _fold(self, txn: Transaction, record: Record) -> Poison | None:
         """Fold the record, or have it wait for its state, behind those of its source that wait already."""
         wait = self._folding.waits_as(record)
         waits = Waits(txn, self._making, [wait], any_waiting=bool(wait))
         if waits.holds(wait):
             waits.follow(wait, record)
         else:
-            stopped = self._folding.again(txn, record, scope)
+            stopped = self._folding.again(txn, record, self._scope([record]))
             if not isinstance(stopped, NotYet):
                 return stopped
             waits.begin(wait, record, stopped)
@@ -183,30 +194,35 @@ class Aside:
         read = Where(WAITING, "runner", self._making.runner)
         return [row for row in txn.load([read])[read] if self._making.owns(row.state)]
 
-    def take_up(self, scope: Scope) -> int:
-        """Fold what waits for a state that is there now; answers how many records were dealt with."""
-        ready = self._store.transact(lambda txn: self._ready(txn, scope))
-        return self._in_turn(partial(self._first, id, scope) for id in ready[:_MANY])
+    def take_up(self) -> int:
+        """Fold what waits for a state that is there now; answers how many records were dealt with.
 
-    def _ready(self, txn: Transaction, scope: Scope) -> list[str]:
+        Other partitions are left to whoever has them: it believes to know what of them is set aside.
+        """
+        ready = self._store.transact(self._ready)
+        return self._in_turn(partial(self._first, id) for id in ready[:_MANY])
+
+    def _ready(self, txn: Transaction) -> list[str]:
         """The sources whose state is there; those that still wait must not stand in their way."""
-        rows = self._rows(txn)
+        rows = [row for row in self._rows(txn) if _place_of(row.state.records[0].record) in self._marked]
         wanted: dict[str, set[str]] = defaultdict(set)
         for row in rows:
             wanted[row.state.kind].add(row.state.id)
+        scope = self._scope([])
         there = {name: txn.docs(_kind(scope, name), ids) for name, ids in wanted.items()}
         return [row.id for row in rows if row.state.id in there[row.state.kind]]
 
-    def _first(self, id: str, scope: Scope, txn: Transaction, bad: Poison | None) -> Turn:
+    def _first(self, id: str, txn: Transaction, bad: Poison | None) -> Turn:
         """Deal with the first waiting record of a source, unless its state is not there after all."""
         found = txn.load([Get(WAITING, id)])[Get(WAITING, id)]
-        if not found or not txn.docs(_kind(scope, found[0].state.kind), [found[0].state.id]):
+        kind = _kind(self._scope([]), found[0].state.kind) if found else None
+        if kind is None or not txn.docs(kind, [found[0].state.id]):
             return _STOP
         row, record, rebuild = found[0], found[0].state.records[0].record, self._rebuild(txn)
         used = self._making.generation in (rebuild.live, rebuild.building)
         if not used or not self._holds_mark(txn, record):
             return _STOP
-        lacks = self._taken(txn, record, scope, bad)
+        lacks = self._taken(txn, record, bad)
         if lacks is not None:
             still = replace(row.state, kind=lacks.kind.name, id=lacks.id)
             txn.write(Plan((Write(WAITING, id, row.version, row.version + 1, still),), ()))
@@ -216,8 +232,9 @@ class Aside:
         txn.write(Plan((Write(WAITING, id, row.version, row.version + 1, state),), ()))
         return Turn(True, state is not None)
 
-    def _taken(self, txn: Transaction, record: Record, scope: Scope, bad: Poison | None) -> NotYet | None:
+    def _taken(self, txn: Transaction, record: Record, bad: Poison | None) -> NotYet | None:
         """Fold or dead-letter a record that waited; the state that it lacks now, if there is one."""
+        scope = self._scope([record])
         graves = Graves(txn, self._making, [record], any_parked=True, emits=not scope.making)
         if graves.passes_over(record):
             return None
@@ -239,8 +256,8 @@ def _kind(scope: Scope, name: str) -> Kind[Any]:
     return scope.views.get(name) or Kind(name, object)
 
 
-def _partition(letter: Letter) -> Partition:
-    return Partition(letter.record.topic, letter.record.partition)
+def _place_of(record: Record) -> Partition:
+    return Partition(record.topic, record.partition)
 
 
 def _place(letter: Stored[Letter]) -> tuple[str, int, int]:

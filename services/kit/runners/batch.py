@@ -40,11 +40,12 @@ from services.kit.runners.aside import Aside
 from services.kit.runners.fold import Flags, HandlerFold, scope_of
 from services.kit.runners.letters import Graves
 from services.kit.runners.limit import DeadLetterLimit
-from services.kit.runners.notes import MARKS, PARKED, Making, Mark
+from services.kit.runners.notes import MARKS, PARKED, Fenced, Making, Mark
 from services.kit.runners.reactor import Reactor
 from services.kit.runners.rows import RowFold
 from services.kit.store.kinds import Get, Plan, Where, Write
 from services.kit.store.protocol import Store, Transaction, Unstorable
+from services.kit.work import Scope
 
 _log = get_logger("kit.batch")
 
@@ -57,10 +58,6 @@ _QUIET_SECONDS, _UNMARKED_SECONDS = 0.01, 0.1
 #: Attempts at full speed; after them the runner holds its partitions and says so.
 _QUICK_ATTEMPTS = 4
 _LONGEST_PAUSE = 5.0
-
-
-class Fenced(PharmaLoopError):
-    """Another instance has moved the watermark: take again from where it stands."""
 
 
 class Superseded(PharmaLoopError):
@@ -119,14 +116,15 @@ class BatchRunner:
         self._follows = follows
         self._topics = reactor.topics(around.contract, around.site)
         self._fold: HandlerFold | RowFold = _fold_of(reactor, self.making, around)
-        self._aside = Aside(around.store, self._fold, self.making)
         self._flags = Flags()
         #: So many records are processed in one transaction.
         self._piece = self._fold.take
         #: Where it takes next, and what its stored watermarks say: less where records were passed over.
         self._positions: dict[Partition, int] = {}
         self._marked: dict[Partition, int] = {}
+        self._aside = Aside(around.store, self._fold, self.making, self._scope, self._marked)
         self._unmarked_since = 0.0
+        self._failed_takes = 0
         self._limit = DeadLetterLimit()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name=self.name, daemon=True)
@@ -193,9 +191,12 @@ class BatchRunner:
         try:
             records = self._take(consumer)
         except Retryable as error:
-            _log.warning("nothing taken, trying again", runner=self.name, error=str(error))
+            self._failed_takes += 1
+            self._tell_retry(self._failed_takes, error)
             time.sleep(1.0)
             return 0
+        self._failed_takes = 0
+        self._goes_on()
         if records:
             points.reached("batch.taken")
             self._until_done(consumer, records)
@@ -203,7 +204,7 @@ class BatchRunner:
             self._mark(consumer)
         if self.paused:
             return 0
-        self._look_aside()
+        self._look_aside(consumer)
         if time.monotonic() - self._told_at >= _TELL_SECONDS:
             self._told_at = time.monotonic()
             self._tell_group(consumer)
@@ -215,6 +216,8 @@ class BatchRunner:
             consumer.hold(_TAKE_SECONDS)
             return []
         records = consumer.take(self._fold.take, _QUIET_SECONDS if self.unmarked else _TAKE_SECONDS)
+        if {(r.topic, r.partition) for r in records} - self._positions.keys():
+            records = self._not_done(records)  # a partition was lost while they were taken
         if not self._follows or not records:
             return records
         try:
@@ -240,11 +243,20 @@ class BatchRunner:
                 self._piece = max(1, len(piece) // 2)
                 self._tell_retry(attempt, error)
                 _pause(consumer, attempt)
+                left = self._not_done(left)
                 continue
-            if self.status.state == "retrying":
-                self._state("running")
+            self._goes_on()
             left, attempt = left[len(piece) :] if done else [], 0
             self._piece = min(self._fold.take, 2 * self._piece)
+
+    def _not_done(self, records: list[Record]) -> list[Record]:
+        """What is still to do: a part of the piece may be committed, and a partition lost meanwhile."""
+        places = self._positions
+        return [r for r in records if r.offset >= places.get(Partition(r.topic, r.partition), r.offset + 1)]
+
+    def _goes_on(self) -> None:
+        if self.status.state == "retrying":
+            self._state("running")
 
     def _tell_retry(self, attempt: int, error: Exception) -> None:
         self._around.metrics.add(RUNNER_RETRIES, runner=self.name)
@@ -267,9 +279,10 @@ class BatchRunner:
 
     def _take_anew(self, consumer: Consumer, partitions: set[Partition]) -> None:
         """Another instance has moved the watermarks: go on from where they stand."""
-        partitions |= set(self.unmarked)
-        self._stand_at(self._stored(partitions))
-        consumer.rewind({p: self._positions[p] for p in partitions})
+        # One that was lost meanwhile belongs to somebody else.
+        mine = (partitions | set(self.unmarked)) & self._positions.keys()
+        self._stand_at(self._stands(mine))
+        consumer.rewind({p: self._positions[p] for p in mine})
 
     def _stand_at(self, offsets: Mapping[Partition, int]) -> None:
         self._positions |= offsets
@@ -328,20 +341,19 @@ class BatchRunner:
 
     def _batch(self, txn: Transaction, records: list[Record]) -> list[str | None]:
         """For each record, the reason to dead-letter it, if there was one."""
-        scope = scope_of(
-            self.reactor,
-            self.making.generation,
-            making=bool(self._follows),
-            restored=self._has_happened(records),
-        )
         marks = self._marks(txn, self.unmarked | _ends(records))
-        reasons = self._fold.fold(txn, records, scope, self._flags)
+        reasons = self._fold.fold(txn, records, self._scope(records), self._flags)
         self._limit.check(reasons)
         txn.write(Plan(marks, ()))
         points.reached("batch.written")
         return reasons
 
-    def _has_happened(self, records: list[Record]) -> bool:
+    def _scope(self, records: Iterable[Record]) -> Scope:
+        """What the works of these records may touch."""
+        restored = self._has_happened(records)
+        return scope_of(self.reactor, self.making.generation, making=bool(self._follows), restored=restored)
+
+    def _has_happened(self, records: Iterable[Record]) -> bool:
         """May something of this have been done before the database was set back?"""
         until = self._around.restored
         return bool(until) and any(r.offset < until.get(Partition(r.topic, r.partition), 0) for r in records)
@@ -358,21 +370,26 @@ class BatchRunner:
 
     # -- what was set aside ---------------------------------------------
 
-    def _look_aside(self) -> None:
+    def _look_aside(self, consumer: Consumer) -> None:
         if time.monotonic() - self._aside_at < _ASIDE_SECONDS:
             return
         self._aside_at = time.monotonic()
         try:
-            self.look_aside()
+            try:
+                self.look_aside()
+            except Fenced:
+                self._take_anew(consumer, set(self._positions))
         except Retryable as error:
             _log.warning("what was set aside is not taken up yet", runner=self.name, error=str(error))
 
     def look_aside(self) -> int:
-        """Take up letters to process again, and events whose state has arrived; answers how many."""
-        scope = scope_of(self.reactor, self.making.generation, making=bool(self._follows))
-        done = 0 if self._follows else self._aside.redrive(scope, self._positions)
+        """Take up letters to process again, and events whose state has arrived; answers how many.
+
+        Fenced when another instance has moved a watermark.
+        """
+        done = 0 if self._follows else self._aside.redrive()
         if self._flags.waiting:
-            done += self._aside.take_up(scope)
+            done += self._aside.take_up()
         if done:
             self._around.committed()
         if done or self._flags.parked or self._flags.waiting:
@@ -380,6 +397,7 @@ class BatchRunner:
         return done
 
     def _recount(self) -> None:
+        self._flags.parked = self._flags.waiting = True  # as long as it is not known
         read = Where(PARKED, "runner", self.name)
         parked = self._around.store.transact(lambda txn: txn.load([read]))[read]
         self.status.parked = sum(self.making.owns(one.state) for one in parked)
@@ -412,9 +430,24 @@ class BatchRunner:
         return {p: loaded[read][0].state.next if loaded[read] else 0 for p, read in reads.items()}
 
     def _start_at(self, partitions: Iterable[Partition]) -> dict[Partition, int]:
+        """Where to begin. It waits for the database: from a guess, records would be passed over."""
+        wanted, attempt = list(partitions), 0
+        while not self._stopping.is_set():
+            try:
+                offsets = self._stands(wanted)
+            except Retryable as error:
+                attempt += 1
+                self._tell_retry(attempt, error)
+                self._stopping.wait(_pause_seconds(attempt))
+                continue
+            self._stand_at(offsets)
+            return offsets
+        return {}
+
+    def _stands(self, partitions: Iterable[Partition]) -> dict[Partition, int]:
+        """Where the stored watermarks stand, and then what is set aside: whoever had the partitions
+        before may have set records of theirs aside, up to its very last watermark."""
         offsets = self._stored(partitions)
-        self._stand_at(offsets)
-        # Whoever had the partitions before may have set records of theirs aside.
         self._recount()
         return offsets
 
@@ -485,9 +518,13 @@ def _fold_of(reactor: Reactor, making: Making, around: Surroundings) -> HandlerF
     return RowFold(reactor, rows, making, around.contract)
 
 
+def _pause_seconds(attempt: int) -> float:
+    return min(_LONGEST_PAUSE, 0.05 * 2.0 ** min(attempt, 10))
+
+
 def _pause(consumer: Consumer, attempt: int) -> None:
     """Wait before the next attempt: a short while as it is, a longer one without leaving the group."""
-    seconds = min(_LONGEST_PAUSE, 0.05 * 2 ** min(attempt, 10))
+    seconds = _pause_seconds(attempt)
     if attempt > _QUICK_ATTEMPTS:
         with contextlib.suppress(Retryable):  # the log may be away together with the database
             consumer.hold(seconds)

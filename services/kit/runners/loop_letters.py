@@ -22,10 +22,10 @@ from services.kit.bus.protocol import Bus, Consumer, Partition, Position, Produc
 from services.kit.errors import Retryable
 from services.kit.log import get_logger
 from services.kit.metrics import RUNNER_LAG, RUNNER_RECORDS, RUNNER_UP, Metrics
-from services.kit.runners.batch import Fenced, RunnerState
+from services.kit.runners.batch import RunnerState
 from services.kit.runners.letters import LETTERS, REDRIVE, Letter
 from services.kit.runners.loop_rows import claim, done, is_taken, keep, lane, read_letter, record_for, told
-from services.kit.runners.notes import MARKS, Making, Mark
+from services.kit.runners.notes import MARKS, Fenced, Making, Mark
 from services.kit.store.kinds import Get, Plan, Stored, Where, Write
 from services.kit.store.protocol import Store, Transaction
 

@@ -11,7 +11,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from services.kit.bus.protocol import Headers, Partition, Record
+from services.kit.errors import PharmaLoopError
 from services.kit.store.kinds import Kind
+
+
+class Fenced(PharmaLoopError):
+    """Another instance has moved the watermark: take again from where it stands."""
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from services.kit.bus.protocol import Record
 from services.kit.envelope import Event
 from services.kit.errors import Integrity, Poison, Retryable
 from services.kit.metrics import RUNNER_RETRIES
-from services.kit.runners.batch import Fenced
+from services.kit.runners.notes import Fenced
 from services.kit.runners.reactor import Events
 from services.kit.store.kinds import Plan
 from services.kit.store.memory import MemoryTransaction

@@ -174,7 +174,7 @@ def test_a_partition_of_another_instance_is_left_to_it(plant: Plant) -> None:
     plant.deploy("a1")
     plant.hear(held(A, 1))
     plant.deploy()
-    plant.runner.runner._positions.clear()  # its partitions have moved
+    plant.runner.runner._lost(plant.runner.runner.positions())
     plant.redrive("a1")
     assert plant.stand() == [("a1", REDRIVE)]
     assert plant.told() == []

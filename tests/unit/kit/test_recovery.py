@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import replace
 
@@ -10,12 +11,25 @@ from google.protobuf.message import Message
 
 from pharmaloop.production.v1 import events_pb2 as production
 from pharmaloop.rnd.v1 import events_pb2 as rnd
+from services.kit.bus.protocol import Partition
 from services.kit.contracts import contract
 from services.kit.envelope import Event, to_record
 from services.kit.errors import Integrity
 from services.kit.recovery import OwnLog, note_restored, restored_of
+from services.kit.runners.notes import WAITING
 from services.kit.work import Work
-from tests.unit.kit.support import INSIGHT_TOPIC, LOT, NOON, Bench, Lot, lot_event, note_lot
+from tests.unit.kit.support import (
+    INSIGHT_TOPIC,
+    LOT,
+    NOON,
+    NOTE,
+    Bench,
+    Lot,
+    Note,
+    Turner,
+    lot_event,
+    note_lot,
+)
 
 EVENTS = {production.LotStarted: note_lot}
 
@@ -143,3 +157,38 @@ def test_what_a_restore_left_to_pass_is_remembered(bench: Bench) -> None:
     noted = note_restored(bench.store, ends)
     assert restored_of(bench.store) == noted
     assert noted.until() == ends
+
+
+async def test_what_waited_when_the_backup_was_made_and_then_acted_does_not_act_again(bench: Bench) -> None:
+    def on_held(work: Work, event: Event) -> None:
+        work.require(NOTE, event.key)
+        work.apply(LOT, event.key, rnd.InsightRecorded(insight=event.key))
+
+    def on_started(work: Work, event: Event) -> None:
+        work.put(NOTE, event.key, Note("here"))
+
+    def runners(restored: Mapping[Partition, int] | None = None) -> list[Turner]:
+        known = bench.turner({production.LotStarted: on_started}, name="known", restored=restored)
+        return [known, bench.turner({production.LotHeld: on_held}, restored=restored)]
+
+    lot = LOTS[0]
+    known, referring = runners()
+    bench.send(lot_event(lot, 1, production.LotHeld(lot=lot)))
+    referring.settle()
+    own(bench).note()
+    backup = deepcopy((dict(bench.database.docs), bench.database.outbox, bench.database.published))
+    bench.send(lot_event(lot, 2))
+    known.settle()
+    referring.settle()
+    said = await told(bench)
+    assert (len(said), bench.versions(LOT)) == (1, {lot: 1})
+
+    docs, bench.database.outbox, bench.database.published = backup
+    bench.database.docs.clear()
+    bench.database.docs.update(docs)
+    assert own(bench).catch_up() == 1
+    restored = note_restored(bench.store, bench.bus.log().ends(referring.runner.topics)).until()
+    for again in runners(restored):
+        again.settle()
+    assert bench.states(WAITING) == {}
+    assert (await told(bench), bench.versions(LOT)) == (said, {lot: 1})

@@ -23,7 +23,7 @@ from services.kit.store.memory import MemoryDatabase
 from services.kit.store.protocol import Transaction
 from services.kit.work import Cause, Done, Job, Overlay, run_jobs
 from services.production.handlers import COMMANDS
-from tests.unit.snapshots import SnapshotStore
+from tests.unit.rough_stores import SnapshotStore
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
 

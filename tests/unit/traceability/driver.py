@@ -43,7 +43,7 @@ from services.traceability.handlers import CUT_EVENTS, commands, fold_events
 from services.traceability.outside import Outside
 from services.traceability.protocol import FOLD
 from services.traceability.steps import CutStep
-from tests.unit.snapshots import SnapshotStore
+from tests.unit.rough_stores import SnapshotStore
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
 TOPICS = contract().names_for([event_type(cls) for cls in CUT_EVENTS])

@@ -1,4 +1,4 @@
-"""The store in memory as the database is at its worst: two transactions that do not see each other."""
+"""The store in memory as the database is at its worst: transactions that do not see each other, or away."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from copy import deepcopy
 from typing import Any, TypeVar
 
+from services.kit.errors import Retryable
 from services.kit.store.kinds import Doc, Kind, Plan, Read
 from services.kit.store.memory import MemoryDatabase, MemoryStore, MemoryTransaction
 from services.kit.store.protocol import Conflict, Loaded, Transaction
@@ -68,3 +69,17 @@ class SnapshotStore(MemoryStore):
                 return result
             except Conflict:
                 continue
+
+
+class Unsteady(MemoryStore):
+    """A database that is away the next few times."""
+
+    def __init__(self, database: MemoryDatabase) -> None:
+        super().__init__(database)
+        self.away = 0
+
+    def transact(self, work: Callable[[Transaction], Any]) -> Any:
+        if self.away:
+            self.away -= 1
+            raise Retryable("no primary")
+        return super().transact(work)
