@@ -25,6 +25,7 @@ from services.kit.settings import KafkaSettings
 __all__ = ["KafkaBus", "KafkaConsumer", "KafkaLog", "KafkaProducer", "client_config"]
 _log = get_logger("kit.bus")
 _REQUEST_SECONDS = 10.0
+_REFUSED = (ck.KafkaError.TOPIC_AUTHORIZATION_FAILED, ck.KafkaError.GROUP_AUTHORIZATION_FAILED)
 
 
 def _headers(raw: list[tuple[str, bytes | None]] | None) -> Headers:
@@ -128,7 +129,9 @@ class KafkaConsumer:
             # Where it is told a second time, librdkafka does not mark it as fatal any more.
             if error.fatal() or error.code() == ck.KafkaError._FATAL:
                 raise self._fatal(error)
-            raise Retryable(str(error))
+            if error.code() in _REFUSED:
+                raise Retryable(f"{error.str()}: give KAFKA_SASL_USERNAME the right to read it")
+            raise Retryable(f"Kafka does not give records: {error.str()}")
         return Record(
             message.topic(),
             message.partition(),
@@ -194,6 +197,7 @@ class KafkaLog:
 
     def __init__(self, settings: KafkaSettings, client: str) -> None:
         self._admin = AdminClient(client_config(settings, client))
+        self._servers = settings.bootstrap_servers
         self._partitions: dict[str, list[int]] = {}
 
     def _numbers(self, topic: str) -> list[int]:
@@ -220,7 +224,7 @@ class KafkaLog:
                 # A topic that was just made, or whose broker has just come back, has no leader for a moment.
                 cause: Any = error.args[0]
                 if cause.code() not in _NO_LEADER or time.monotonic() > end:
-                    raise Retryable(f"Kafka did not tell its offsets: {error}") from error
+                    raise Retryable(f"Kafka at {self._servers} did not tell its offsets: {error}") from error
             time.sleep(0.1)
 
     def _ask(self, topics: list[str], spec: OffsetSpec) -> dict[Partition, int]:

@@ -97,7 +97,10 @@ def _migrate(probe: BackboneProbe, kafka: KafkaSettings, sites: tuple[str, ...])
             time.sleep(0.2)
     except ck.KafkaException as error:
         raise Retryable(f"Kafka at {kafka.bootstrap_servers} did not answer: {error}") from error
-    raise Retryable(f"Kafka at {kafka.bootstrap_servers} does not show the topics that it has")
+    servers = kafka.bootstrap_servers
+    raise Retryable(
+        f"Kafka at {servers} does not show the topics that it has: see its log, and run this again"
+    )
 
 
 def _missing(topics: list[NewTopic], metadata: Any) -> list[NewTopic]:

@@ -31,7 +31,8 @@ class DeadLetterLimit:
         if run > self._consecutive or (full and sum(recent) > self._ratio * len(recent)):
             raise Integrity(
                 f"{sum(recent)} of the last {len(recent)} records could not be processed, {run} in a row: "
-                "stopped before more are dead-lettered; look at the newest deploy, then restart"
+                "stopped before more are dead-lettered; pharmaloop dlq list says why the others failed: "
+                "look at the newest deploy, then restart"
             )
 
     def note(self, reasons: Iterable[str | None]) -> None:

@@ -230,7 +230,8 @@ class Loop(Generic[S]):
         except (msgspec.DecodeError, msgspec.ValidationError, KeyError, TypeError, ValueError) as error:
             raise Integrity(
                 f"the table of loop {self.name} holds a case that this version cannot read: {error!r}; "
-                "run the version that wrote it, or rebuild the table from the case topic"
+                "run the version that wrote it, or have the table made anew: stop the service, "
+                "delete its changelog topic (*-cases-changelog) and its folder in PHARMALOOP_STATE_DIR"
             ) from error
 
     def _load(self, raw: bytes) -> Case[S]:

@@ -242,7 +242,8 @@ class LoopDriver(Generic[S]):
             raise Integrity(
                 f"partition {partition} of the case topic ends at {end}, and the table of {self._runner} has "
                 f"taken its record {at}: the topic lost records or was made anew; restore it, or delete the "
-                "table's changelog and this service's data directory too"
+                "table too, so that it is made anew: its changelog topic (*-cases-changelog) and the loops' "
+                "folder in PHARMALOOP_STATE_DIR"
             )
 
     def _look(self, partition: int, track: Track) -> tuple[bytes, bytes] | None:

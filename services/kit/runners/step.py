@@ -249,7 +249,10 @@ class StepRunner:
             return Again(min(10.0, 0.2 * 2 ** min(step.attempts, 6)))
 
     async def _call(self, step: Step) -> Again | None:
-        return await self._steps[step.step](step)
+        function = self._steps.get(step.step)
+        if function is None:
+            raise PharmaLoopError(f"nothing runs step {step.step!r}: add it to `steps` of the ServiceSpec")
+        return await function(step)
 
     async def _keep_leased(self, run: _Run, function: asyncio.Future[Again | None]) -> None:
         """Renew the lease until the function is done. One whose row is another run's by now is ended."""
