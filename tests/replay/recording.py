@@ -41,7 +41,11 @@ def recorded() -> list[int]:
 def save(seed: int, records: list[Record]) -> None:
     FOLDER.mkdir(exist_ok=True)
     log_file(seed).write_bytes(lzma.compress(msgspec.msgpack.encode([list(record) for record in records])))
-    views_file(seed).write_bytes(lzma.compress(text_of(replayed(records)).encode()))
+    save_views(seed, text_of(replayed(records)))
+
+
+def save_views(seed: int, text: str) -> None:
+    views_file(seed).write_bytes(lzma.compress(text.encode()))
 
 
 def records_of(seed: int) -> list[Record]:
