@@ -295,6 +295,9 @@ def faust_app(kafka: KafkaSettings, data_dir: Path, instance: str, prefix: str) 
         topic_allow_declare=False,
         table_standby_replicas=0,
         producer_acks=-1,
+        # A connection that a firewall has forgotten is given up then, and the record sent again; by
+        # default it would be after twenty minutes.
+        producer_request_timeout=20.0,
         producer_compression_type="lz4",
         producer_max_request_size=LARGEST_LETTER_BYTES,
         consumer_max_fetch_size=LARGEST_LETTER_BYTES,
