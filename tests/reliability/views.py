@@ -1,4 +1,8 @@
-"""Every view of a world made anew while it serves: the new rows must be the old ones, byte for byte."""
+"""Every view of a world made anew while it serves: the new rows must be the old ones, byte for byte.
+
+But for one number: how often a handler has written a row depends on the order
+in which topics were read (a run is judged anew by a model that comes late).
+"""
 
 from __future__ import annotations
 
@@ -16,6 +20,7 @@ from tests.reliability.specs import SPECS, database_of
 from tests.reliability.world import World, until
 
 _CALL_SECONDS = 10.0
+_WRITINGS = "v"
 
 
 def views() -> Iterator[tuple[str, str, tuple[str, ...]]]:
@@ -83,4 +88,4 @@ def _rows(world: World, service: str, kind: str, generation: int) -> dict[str, b
     """The stored bytes of each row, by id."""
     name = kind if generation == 1 else f"{kind}~{generation}"
     found = world.database[database_of(service)][name].find()
-    return {str(row["_id"]): bson.encode(row) for row in found}
+    return {str(row["_id"]): bson.encode({key: row[key] for key in row if key != _WRITINGS}) for row in found}
