@@ -30,14 +30,18 @@ def credentials(kafka: KafkaSettings) -> Any:
 
 
 def _context(kafka: KafkaSettings) -> ssl.SSLContext:
-    setting = "KAFKA_SSL_CA_LOCATION"
     try:
         context = ssl.create_default_context(cafile=kafka.ssl_ca_location or None)
+    except OSError as error:
+        raise _unreadable(error, "KAFKA_SSL_CA_LOCATION") from None
+    try:
         if kafka.ssl_certificate_location:
-            setting = "KAFKA_SSL_CERTIFICATE_LOCATION"
             context.load_cert_chain(kafka.ssl_certificate_location, kafka.ssl_key_location)
     except OSError as error:
-        which = f"{setting} (with KAFKA_SSL_KEY_LOCATION)" if "CERTIFICATE" in setting else setting
-        said = f"{which}: cannot be read as PEM ({error.strerror or error}); name a readable file"
-        raise Invalid("BAD_SETTING", said, setting) from None
+        raise _unreadable(error, "KAFKA_SSL_CERTIFICATE_LOCATION", "KAFKA_SSL_KEY_LOCATION") from None
     return context
+
+
+def _unreadable(error: OSError, *settings: str) -> Invalid:
+    said = f"{', '.join(settings)}: cannot be read as PEM ({error.strerror or error}); name a readable file"
+    return Invalid("BAD_SETTING", said, settings[0])

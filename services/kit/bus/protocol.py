@@ -121,8 +121,8 @@ class Consumer(Protocol):
         """Join the group. `start` gives the offset to begin at for newly assigned
         partitions; `lost` hears of partitions taken away, before anybody else gets them.
 
-        Both are called from within `take` and `hold`. `start` waits until it knows: what it
-        raises ends the consumer's use, for a client begins somewhere all the same."""
+        Both are called from within this consumer's calls, on their thread. `start` waits until it
+        knows: after what it raises the consumer is of no use, for a client begins somewhere all the same."""
 
     def take(self, limit: int, timeout: float) -> list[Record]:
         """At most `limit` records; waits up to `timeout` seconds for the first only."""

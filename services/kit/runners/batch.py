@@ -216,8 +216,10 @@ class BatchRunner:
             consumer.hold(_TAKE_SECONDS)
             return []
         records = consumer.take(self._fold.take, _QUIET_SECONDS if self.unmarked else _TAKE_SECONDS)
-        if {(r.topic, r.partition) for r in records} - self._positions.keys():
-            records = self._not_done(records)  # a partition was lost while they were taken
+        firsts = {Partition(*place): offset for place, offset in _firsts(records).items()}
+        if any(offset < self._positions.get(place, offset + 1) for place, offset in firsts.items()):
+            # A partition was lost while they were taken, or came back while its records were held.
+            records = self._not_done(records)
         if not self._follows or not records:
             return records
         try:
@@ -260,7 +262,7 @@ class BatchRunner:
 
     def _tell_retry(self, attempt: int, error: Exception) -> None:
         self._around.metrics.add(RUNNER_RETRIES, runner=self.name)
-        _log.warning("batch tried again", runner=self.name, attempt=attempt, error=str(error))
+        _log.warning("trying again", runner=self.name, attempt=attempt, error=str(error))
         self.status.beat = time.monotonic()
         if attempt > _QUICK_ATTEMPTS:
             self._state("retrying", str(error))
@@ -534,6 +536,11 @@ def _pause(consumer: Consumer, attempt: int) -> None:
 
 def _partitions(records: list[Record]) -> set[Partition]:
     return {Partition(record.topic, record.partition) for record in records}
+
+
+def _firsts(records: list[Record]) -> dict[tuple[str, int], int]:
+    """The first offset, by topic and partition."""
+    return {(r.topic, r.partition): r.offset for r in reversed(records)}
 
 
 def _ends(records: list[Record]) -> dict[Partition, int]:

@@ -142,14 +142,23 @@ def test_a_start_waits_until_the_database_says_where_to_begin(bench: Bench) -> N
     assert told(bench) == ["a1", "a2", "a3"]
 
 
-def test_what_is_set_aside_is_looked_for_until_the_database_tells_it(bench: Bench) -> None:
-    bench.store = store = Unsteady(bench.database)
-    one = bench.turner(EVENTS)
+def test_while_it_is_not_known_what_is_set_aside_nothing_overtakes_it(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody else lets an event wait, and the question what waits fails."""
+    one, other = bench.turner(EVENTS), bench.turner(EVENTS)
     bench.send(held(A, 1))
-    one.turn()
-    store.away = 1
-    with pytest.raises(Retryable):
-        one.runner._recount()
+    other.turn()
+    one.consumer.rewind(other.runner.positions())
+    one.runner._stand_at(other.runner.positions())
+
+    def away() -> int:
+        raise Retryable("no primary")
+
+    with monkeypatch.context() as gone:
+        gone.setattr(one.runner._aside, "waiting", away)
+        with pytest.raises(Retryable):
+            one.runner._recount()
     arrives(bench)
     bench.send(held(A, 2))
     one.settle()
@@ -184,6 +193,20 @@ def test_a_fact_is_folded_once_when_the_database_goes_in_the_middle_of_a_batch_d
     assert store.left == 0, "it was away"
     assert told(bench) == ["f1", "f2"]
     assert [letter.reason for letter in bench.states(LETTERS).values()] == ["UNSTORABLE"]
+
+
+def test_records_that_come_again_after_they_are_done_are_left_out(bench: Bench) -> None:
+    """A partition went and came back while its records were held: its client begins at the watermark."""
+    arrives(bench)
+    one = bench.turner(EVENTS)
+    (place,) = (
+        Partition(*place[:2]) for place in bench.send(held(A, None, id="f1"), held(A, None, id="f2"))[:1]
+    )
+    one.turn()
+    one.consumer.rewind({place: 0})
+    bench.send(held(A, None, id="f3"))
+    one.turn()
+    assert told(bench) == ["f1", "f2", "f3"]
 
 
 # -- partitions that go while records are taken --------------------------------
