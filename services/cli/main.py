@@ -7,6 +7,7 @@ import getpass
 import click
 
 from services.cli import alerts, dlq, loops, lots, quality, rebuild, status, verify
+from services.cli.feed.command import feed
 from services.cli.group import JsonGroup
 from services.cli.session import Session
 
@@ -45,6 +46,7 @@ for _command in (
     alerts.acknowledge,
     dlq.dlq,
     rebuild.rebuild,
+    feed,
     verify.verify,
 ):
     cli.add_command(_command)

@@ -48,6 +48,18 @@ class Failure(click.ClickException):
         click.echo(f"pharmaloop: {self.format_message()}", file=file, err=True)
 
 
+class Refused(Failure):
+    """A call that a service refused: the status code, the reason and the field, beside the sentence."""
+
+    def __init__(self, code: grpc.StatusCode, reason: str, field: str, description: str) -> None:
+        told = f"{reason or code.name}, field {field}" if field else reason or code.name
+        super().__init__(f"{description} ({told})")
+        self.code = code
+        self.reason = reason
+        self.field = field
+        self.description = description
+
+
 @dataclass
 class Session:
     """Options that every command shares."""
@@ -108,10 +120,10 @@ class Session:
             self._channels[service] = sync_channel(address)
         return self._channels[service]
 
-    def call(self, method: Callable[..., M], request: Message) -> M:
-        """The answer of a call, or Failure with reason and field."""
+    def call(self, method: Callable[..., M], request: Message, seconds: float = SECONDS) -> M:
+        """The answer of a call, or Refused with reason and field."""
         with plain_errors():
-            return method(request, timeout=SECONDS, metadata=metadata(self.actor))
+            return method(request, timeout=seconds, metadata=metadata(self.actor))
 
     def stream(self, method: Callable[..., Iterator[M]], request: Message, seconds: float) -> Iterator[M]:
         """The messages of a streaming call, or Failure."""
@@ -173,8 +185,7 @@ def _fail(error: Any) -> NoReturn:
     if code == grpc.StatusCode.DEADLINE_EXCEEDED:
         raise Failure("the service did not answer in time (DEADLINE_EXCEEDED); try again") from None
     reason, where = reason_of(error)
-    told = f"{reason or code.name}, field {where}" if where else reason or code.name
-    raise Failure(f"{error.details() or 'the call failed'} ({told})") from None
+    raise Refused(code, reason, where, error.details() or "the call failed") from None
 
 
 class LotArgument(click.ParamType):
