@@ -26,6 +26,7 @@ from services.cli.feed.rejects import Rejects, rejects_path
 from services.cli.feed.resume import Progress
 from services.cli.feed.runs import Runs, Wishes
 from services.cli.feed.send import Feed, Outcome, feed_facts
+from services.cli.feed.template import template
 from services.cli.feed.training import Lesson, train
 from services.cli.group import JsonGroup
 from services.cli.session import Failure, Session
@@ -177,9 +178,9 @@ def _of(noun: Noun, hospital: Noun | None = None) -> click.Command:
     """The command of a noun; `hospital` is the noun that the hospital's own record of the same rows is."""
 
     @click.pass_context
-    def command(context: click.Context, recorder: str = "", **told: Any) -> None:
+    def command(context: click.Context, /, recorder: str = "", **told: Any) -> None:
         if told["template"]:
-            click.echo(report.template(noun.name, noun.tells, noun.columns), nl=False)
+            click.echo(template(noun.name, noun.tells, noun.columns), nl=False)
             return
         own = hospital if hospital and recorder == "hospital" else noun
         name = f"{noun.name}-hospital" if own is hospital else noun.name
@@ -203,10 +204,10 @@ def _of(noun: Noun, hospital: Noun | None = None) -> click.Command:
 @click.option("--train", "learn", is_flag=True, help="The lots are good runs: train their products' models.")
 @click.pass_context
 def _readings(
-    context: click.Context, no_register: bool, keep_running: bool, learn: bool, **told: Any
+    context: click.Context, /, no_register: bool, keep_running: bool, learn: bool, **told: Any
 ) -> None:
     if told["template"]:
-        click.echo(report.template(readings.NAME, readings.TELLS, readings.COLUMNS), nl=False)
+        click.echo(template(readings.NAME, readings.TELLS, readings.COLUMNS), nl=False)
         return
     job = _job(context.obj, readings.NAME, told)
     wishes, lesson = Wishes(register=not no_register, complete=not keep_running), Lesson()

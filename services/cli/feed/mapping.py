@@ -6,7 +6,6 @@ a word.
 
 from __future__ import annotations
 
-from dataclasses import field
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +25,10 @@ class Mapping(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     stand for no value.
     """
 
-    columns: dict[str, str] = field(default_factory=dict)
-    constants: dict[str, str] = field(default_factory=dict)
-    units: dict[str, str] = field(default_factory=dict)
-    file_units: dict[str, str] = field(default_factory=dict)
+    columns: dict[str, str] = msgspec.field(default_factory=dict)
+    constants: dict[str, str] = msgspec.field(default_factory=dict)
+    units: dict[str, str] = msgspec.field(default_factory=dict)
+    file_units: dict[str, str] = msgspec.field(default_factory=dict)
     set_points: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()
     zone: str = ""

@@ -15,9 +15,11 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from services.cli.feed.table import REJECT_HEADERS, Fault, Row, Table
+from services.cli.feed.text import DELIMITERS
 from services.cli.session import Failure
 
 _BOM = "\ufeff"
+_HEAD_BYTES = 100
 
 
 def rejects_path(file: Path) -> Path:
@@ -38,7 +40,7 @@ class Rejects:
         self._kept = kept
         self._file: BinaryIO | None = None
         if path.exists():
-            _check_ours(path, table.delimiter)
+            _check_ours(path)
         if kept:
             with path.open("r+b") as file:
                 file.truncate(kept)
@@ -82,13 +84,12 @@ class Rejects:
         return text.getvalue().encode(errors="replace")
 
 
-def _check_ours(path: Path, delimiter: str) -> None:
-    wanted = (_BOM + delimiter.join(REJECT_HEADERS)).encode()
+def _check_ours(path: Path) -> None:
+    """Failure where a file is no rejects file, by whatever program it was saved since."""
     with path.open("rb") as file:
-        if file.read(len(wanted)) != wanted:
-            raise Failure(
-                f"{path} exists and is no rejects file; name another with --rejects, or move it away"
-            )
+        head = file.read(_HEAD_BYTES).decode(errors="replace").lstrip(_BOM).replace('"', "")
+    if not any(head.startswith(delimiter.join(REJECT_HEADERS)) for delimiter in DELIMITERS):
+        raise Failure(f"{path} exists and is no rejects file; name another with --rejects, or move it away")
 
 
 def _shown(cell: Any) -> str:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-from dataclasses import field
 from pathlib import Path
 
 import msgspec
@@ -34,10 +33,10 @@ class State(msgspec.Struct):
     round: int = 1
     row: int = 0
     taken: int = 0
-    rejected: dict[str, int] = field(default_factory=dict)
+    rejected: dict[str, int] = msgspec.field(default_factory=dict)
     rejects: str = ""
     rejects_bytes: int = 0
-    places: dict[str, dict[int, int]] = field(default_factory=dict)
+    places: dict[str, dict[int, int]] = msgspec.field(default_factory=dict)
     finished: bool = False
 
 

@@ -87,8 +87,9 @@ class Runs:
             looking.take(len(chunk.samples))
             for sample in chunk.samples:
                 self.survey.note(sample)
-            if chunk.samples and not looking.outcome.first:
-                looking.show(batches(chunk.samples[:_SHOWN_SAMPLES])[0].message)
+            if not looking.outcome.first:
+                for batch in batches(chunk.samples[:_SHOWN_SAMPLES]):
+                    looking.show(batch.message)
         self._feed.outcome.more = self.survey.document()
 
     def send(self) -> None:

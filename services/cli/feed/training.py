@@ -1,4 +1,4 @@
-"""What `feed readings --train` adds: the files' lots are good runs, which their products' models learn from."""
+"""What `feed readings --train` adds: the files' lots are good runs that their products' models learn from."""
 
 from __future__ import annotations
 
