@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from pharmaloop.common.v1 import types_pb2 as common
 from services.cli.feed.columns import Column, Layout, Values
 from services.cli.feed.units import converted, unit_of
@@ -10,6 +12,8 @@ from services.kit.errors import Invalid
 from services.kit.ids import lot_key, parse_lot
 
 _KEY_PARTS = 4
+#: Rows of one file name few lots: so many keys are remembered.
+_LOTS = 4096
 _GTIN_DIGITS = (8, 12, 13, 14)
 
 
@@ -53,27 +57,31 @@ def lot_of(values: Values, prefix: str = "") -> str:
     names = [f"{prefix}{part}" for part in ("owner", "scheme", "item")]
     parts = [values.get(name) or "" for name in names]
     if not lot or not any(parts):
-        if lot:
-            _check_whole(lot, prefix)
-        return lot
+        return _whole(lot, prefix) if lot else ""
     for name, part in zip(names, parts, strict=True):
         if not part:
             given = ", ".join(other for other, value in zip(names, parts, strict=True) if value)
             told = f"{given} without {name}; give all of owner, scheme and item, or the lot's whole key alone"
             raise Invalid("REQUIRED", told, name)
-    if lot.count("/") == _KEY_PARTS - 1 and lot.startswith(f"{parts[0]}/"):
+    return _joined(*parts, lot, prefix)
+
+
+@lru_cache(_LOTS)
+def _joined(owner: str, scheme: str, item: str, lot: str, prefix: str) -> str:
+    if lot.count("/") == _KEY_PARTS - 1 and lot.startswith(f"{owner}/"):
         told = f"{lot!r} is a whole key already; leave owner, scheme and item out"
         raise Invalid("WHOLE_KEY", told, f"{prefix}lot")
-    owner, scheme, item = parts
-    return lot_key(owner, scheme, gtin(item, names[2]) if scheme == "gtin" else item, lot)
+    return lot_key(owner, scheme, gtin(item, f"{prefix}item") if scheme == "gtin" else item, lot)
 
 
-def _check_whole(lot: str, prefix: str) -> None:
+@lru_cache(_LOTS)
+def _whole(lot: str, prefix: str) -> str:
     try:
         parse_lot(lot, f"{prefix}lot")
     except Invalid as error:
         told = f"{lot!r} is no whole key (owner/scheme/item/lot); give owner, scheme and item beside it"
         raise Invalid(error.reason, told, error.field) from None
+    return lot
 
 
 def gtin(number: str, field: str) -> str:

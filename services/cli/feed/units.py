@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from fractions import Fraction
+from functools import lru_cache
 
 from services.kit.errors import Invalid
 
@@ -41,6 +42,7 @@ ALIASES = {
 _FORM = re.compile(r"[A-Za-z0-9*^%\[\]{}()./'\"_+-]{1,40}")
 
 
+@lru_cache(1024)
 def unit_of(text: str) -> str:
     """The UCUM code of a unit as it was written; Invalid where it has not the form of one."""
     found = ALIASES.get(text.strip(), text.strip())

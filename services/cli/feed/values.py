@@ -107,17 +107,15 @@ def _number(cell: Any, manner: Manner) -> float:
 
 def _plain(text: str, manner: Manner) -> str:
     """The number as Python writes it, or Invalid."""
-    if manner.decimal == "," and "." not in text and _COMMA.fullmatch(text):
-        return text.replace(",", ".")
     undecided = manner.semicolons and not manner.decimal
     if undecided and _THREE_DIGITS.fullmatch(text):
         told = f"{text!r} may be read in two ways; say decimal: '.' or decimal: ',' in the mapping"
         raise Invalid("AMBIGUOUS_NUMBER", told)
-    if undecided and _COMMA.fullmatch(text):
+    if _NUMBER.fullmatch(text) and not (manner.decimal == "," and "." in text):
+        return text
+    if (undecided or manner.decimal == ",") and _COMMA.fullmatch(text):
         return text.replace(",", ".")
-    if _NOT_FINITE.fullmatch(text) or (
-        _NUMBER.fullmatch(text) and not (manner.decimal == "," and "." in text)
-    ):
+    if _NOT_FINITE.fullmatch(text):
         return text
     if any(mark in text for mark in ",.'’ \u00a0\u202f") and re.search(r"\d", text):
         told = f"{text[:40]!r}: a number has no thousands separators; a decimal comma is told by decimal: ','"

@@ -1,4 +1,4 @@
-"""Materials, dispenses and patients on their way: what is taken, what is refused, and where that is written."""
+"""Materials, dispenses and patients: what is taken, what is refused, and where that is written."""
 
 from __future__ import annotations
 
