@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from services.cli.feed.columns import Column
-from services.cli.feed.units import ALIASES
+from services.cli.feed.units import ALIASES, convertible
 from services.cli.feed.values import NUMBER
 
 #: What usually is one for a whole file.
@@ -58,9 +58,11 @@ def template(noun: str, tells: str, columns: Sequence[Column]) -> str:
 
 def _units(measured: str, noun: str) -> list[str]:
     unit, other = ("Cel", '"[degF]"') if noun == "readings" else ("kg", "g")
+    groups = "; ".join(", ".join(group) for group in convertible())
     aliases = ", ".join(f"{alias} for {code}" for alias, code in ALIASES.items())
     return [
         "# The UCUM unit in which values are sent; where the file says another one, it is converted.",
+        f"# These convert: {groups}.",
         f"# Also taken: {aliases}.",
         "# units:",
         f"#   {measured}: {unit}",

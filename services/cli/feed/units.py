@@ -73,6 +73,6 @@ def converted(value: float, unit: str, to: str) -> float:
     )
 
 
-def table() -> tuple[tuple[str, ...], ...]:
+def convertible() -> tuple[tuple[str, ...], ...]:
     """The units that convert into one another, group by group."""
     return (*(tuple(sizes) for sizes in _RATIOS), tuple(_TEMPERATURES))
