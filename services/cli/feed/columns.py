@@ -24,13 +24,18 @@ Values: TypeAlias = dict[str, Any]
 
 @dataclass(frozen=True)
 class Column:
-    """A column: what it is called, what stands in it, what it says, and how a file may call it."""
+    """A column: what it is called, what stands in it, what it says, and how a file may call it.
+
+    One that is `required` has to be found, and so has one that is `expected`, unless the
+    mapping leaves it out; but the cells of the latter may be empty.
+    """
 
     name: str
     kind: Kind
     tells: str
     example: str
     required: bool = False
+    expected: bool = False
     synonyms: tuple[str, ...] = ()
 
 
@@ -105,7 +110,10 @@ def lay_out(columns: Sequence[Column], table: Table, mapping: Mapping, *, tags: 
         places[place] = column
         if column.kind is NUMBER and (unit := split_unit(header)[1]):
             units[column.name] = unit
-    _check_complete(columns, {*fixed, *(column.name for column in places.values())}, table)
+    left_out = {
+        column.name for column in columns if column.expected and not mapping.columns.get(column.name, "-")
+    }
+    _check_complete(columns, {*fixed, *left_out, *(column.name for column in places.values())}, table)
     rest = {place: header for place, header in enumerate(table.headers) if header and place not in places}
     found = tuple((column, place) for place, column in places.items())
     return Layout(mapping, manner, found, fixed, units, rest)
@@ -130,7 +138,8 @@ def _check_names(columns: Sequence[Column], mapping: Mapping, tags: bool) -> Non
 
 
 def _check_complete(columns: Sequence[Column], there: set[str], table: Table) -> None:
-    missing = [column.name for column in columns if column.required and column.name not in there]
+    needed = [column.name for column in columns if column.required or column.expected]
+    missing = [name for name in needed if name not in there]
     if missing:
         raise Failure(
             f"{table.path}: no column was found for {', '.join(missing)}; the headers are: "

@@ -105,13 +105,22 @@ def _stops(file: Path, progress: Progress) -> Iterator[None]:
     """Whatever stops a feed, say from where the next start goes on."""
     try:
         yield
-    except (KeyboardInterrupt, Failure) as error:
-        why = "stopped" if isinstance(error, KeyboardInterrupt) else error.message
+    except (KeyboardInterrupt, OSError, Failure) as error:
+        why = error.message if isinstance(error, Failure) else str(error) or "stopped"
         row = progress.state.row
         so_far = (
             f"; {file} is dealt with up to row {row}, and the same command goes on from there" if row else ""
         )
         raise Failure(f"{why}{so_far}") from None
+
+
+@contextmanager
+def _plainly() -> Iterator[None]:
+    """What the machine says, as a sentence."""
+    try:
+        yield
+    except (KeyboardInterrupt, OSError) as error:
+        raise Failure(str(error) or "stopped") from None
 
 
 # -- the commands -----------------------------------------------------------
@@ -164,7 +173,8 @@ def _job(session: Session, noun: str, told: dict[str, Any]) -> Job:
 def _run(context: click.Context, job: Job, work: Callable[[], None]) -> None:
     """Do the work and say what became of it, also of the files before the one that stopped it."""
     try:
-        work()
+        with _plainly():
+            work()
     except Failure:
         if job.outcomes and not job.session.as_json:
             job.session.show({}, job.print)

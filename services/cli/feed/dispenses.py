@@ -1,7 +1,8 @@
 """`feed dispenses`: what was handed out to whom, as the pharmacy or as the hospital has it on record.
 
 A dispense has one id, made from site, order and lot, whoever tells of it: so
-one list may be fed as both.
+one list may be fed as both. A pharmacy may not know the patient, or the site;
+the dispense is recorded all the same.
 """
 
 from __future__ import annotations
@@ -46,8 +47,8 @@ _COLUMNS = (
         required=True,
         synonyms=("order number", "prescription", "prescription number", "处方号", "医嘱号", "订单号"),
     ),
-    SITE,
-    PSEUDONYM,
+    replace(SITE, required=False, expected=True),
+    replace(PSEUDONYM, required=False, expected=True),
     Column(
         "at",
         MOMENT,
@@ -65,8 +66,8 @@ def _dispense(values: Values, layout: Layout) -> events.DispenseRecorded:
     return events.DispenseRecorded(
         lot=lot_of(values),
         order=values["order"],
-        site=values["site"],
-        pseudonym=values["pseudonym"],
+        site=values.get("site") or "",
+        pseudonym=values.get("pseudonym") or "",
         at=message_of(values["at"]),
         quantity=quantity_of(values, layout),
         source=values.get("source") or "",
@@ -104,9 +105,10 @@ DISPENSES = Noun(
     request=_dispense_request,
     method=lambda session: session.traceability.RecordDispense,
 )
-#: The same list as the hospital's own record.
+#: The same list as the hospital's own record: a hospital knows its patients.
 MEDICATIONS = replace(
     DISPENSES,
+    columns=tuple({"site": SITE, "pseudonym": PSEUDONYM}.get(column.name, column) for column in _COLUMNS),
     message=_medication,
     request=_medication_request,
     method=lambda session: session.clinical.RecordMedications,

@@ -16,6 +16,8 @@ from services.cli.feed.table import CELL_LIMIT, REJECT_HEADERS, Fault, Row, Tabl
 from services.cli.session import Failure
 
 _PARQUET = b"PAR1"
+#: Stands for a value that no cell can hold; every kind of value refuses it.
+UNREADABLE = "\ufffd"
 #: A line of more characters is not kept in memory.
 _LINE_LIMIT = 1 << 20
 _SAMPLE_LINES = 20
@@ -164,18 +166,28 @@ def _parquet(path: Path) -> Table:
         try:
             with pq.ParquetFile(path, pre_buffer=False) as file:
                 for batch in file.iter_batches(batch_size=_BATCH_ROWS):
-                    columns = [_plain(column).to_pylist() for column in batch.columns]
+                    columns = [_cells(column) for column in batch.columns]
                     for cells in zip(*columns, strict=True):
                         number += 1
                         yield _parquet_row(number, cells)
         except (pa.ArrowException, OSError) as error:
             raise damaged(error, number) from None
 
-    def _plain(column: Any) -> Any:
-        """Nanoseconds are beyond Python's moments: whole microseconds are kept."""
+    def _cells(column: Any) -> list[Any]:
+        """The values of a column as Python has them; of moments whole microseconds are kept."""
         if pa.types.is_timestamp(column.type) and column.type.unit == "ns":
-            return column.cast(pa.timestamp("us", column.type.tz), safe=False)
-        return column
+            column = column.cast(pa.timestamp("us", column.type.tz), safe=False)
+        try:
+            cells: list[Any] = column.to_pylist()
+        except (ValueError, OverflowError, LookupError):
+            cells = [_cell(value) for value in column]
+        return cells
+
+    def _cell(value: Any) -> Any:
+        try:
+            return value.as_py()
+        except (ValueError, OverflowError, LookupError):
+            return UNREADABLE  # bytes that are no text, or a moment of the year 300,000
 
     with path.open("rb") as raw:
         digest = hashlib.file_digest(raw, "sha256").hexdigest()

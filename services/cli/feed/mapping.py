@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 import yaml
 
+from services.cli.feed.moments import check_format
 from services.cli.session import Failure
 
 
@@ -65,6 +66,7 @@ def checked(mapping: Mapping, source: str) -> Mapping:
         raise Failure(f"{source}: decimal is '.' or ',', not {mapping.decimal!r}")
     if mapping.delimiter and (len(mapping.delimiter) != 1 or mapping.delimiter in "\"'\r\n"):
         raise Failure(f"{source}: a delimiter is one character, not {mapping.delimiter!r}")
+    check_format(mapping.date_format)
     both = sorted(name for name in mapping.constants if mapping.columns.get(name))
     if both:
         raise Failure(f"{source}: {', '.join(both)} stands under columns and under constants; give one")

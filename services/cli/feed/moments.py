@@ -42,15 +42,32 @@ def zone_of(name: str) -> tzinfo | None:
     """The zone of a name ('Asia/Shanghai') or an offset ('+08:00'); None for no name."""
     if not name:
         return None
-    if found := _OFFSET.fullmatch(name):
-        away = timedelta(hours=int(found[2]), minutes=int(found[3]))
-        return timezone(-away if found[1] == "-" else away)
     try:
+        if found := _OFFSET.fullmatch(name):
+            away = timedelta(hours=int(found[2]), minutes=int(found[3]))
+            return timezone(-away if found[1] == "-" else away)
         return ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError):
         raise Failure(
             f"{name!r} is no time zone; write for example Asia/Shanghai, Europe/Berlin, UTC or +08:00"
         ) from None
+
+
+def check_format(date_format: str) -> None:
+    """Failure where a date format is none, or has no year in it."""
+    if not date_format or date_format == EXCEL:
+        return
+    try:
+        datetime.strptime("", date_format)
+    except re.error:
+        raise Failure(f"the date format {date_format!r} names a part twice") from None
+    except ValueError as error:
+        if "does not match" not in str(error):
+            raise Failure(f"the date format {date_format!r} is none: {error}") from None
+    if not any(year in date_format for year in ("%Y", "%y", "%G", "%c", "%x")):
+        raise Failure(
+            f"the date format {date_format!r} has no year; write for example '%d.%m.%Y', or {EXCEL}"
+        )
 
 
 def moment_of(cell: Any, zone: tzinfo | None, date_format: str = "") -> datetime:
@@ -127,7 +144,9 @@ def _of_serial(text: str) -> datetime:
     if day == _FALSE_LEAP_DAY:
         raise Invalid("NO_SUCH_TIME", f"{text} is 29 February 1900 to Excel, a day that never was")
     begins = datetime(1899, 12, 31) if day < _FALSE_LEAP_DAY else datetime(1899, 12, 30)
-    return begins + timedelta(days=day, milliseconds=round((number - day) * _MILLISECONDS_OF_DAY))
+    # Cut, not rounded, at the end of a day: the last one has no next.
+    time = min(round((number - day) * _MILLISECONDS_OF_DAY), _MILLISECONDS_OF_DAY - 1)
+    return begins + timedelta(days=day, milliseconds=time)
 
 
 def _placed(found: datetime, zone: tzinfo | None) -> datetime:

@@ -68,12 +68,7 @@ class Rejects:
     def _open(self) -> BinaryIO:
         if self._kept:
             return self.path.open("ab")
-        try:
-            file = self.path.open("wb")
-        except OSError as error:
-            raise Failure(
-                f"{self.path} cannot be written ({error.strerror}); name another with --rejects"
-            ) from None
+        file = self.path.open("wb")
         shutil.copymode(self._table.path, self.path)  # whoever may not read the one may not read the other
         file.write(_BOM.encode() + self._line([*REJECT_HEADERS, *self._table.headers]))
         return file

@@ -45,7 +45,7 @@ def template(noun: str, tells: str, columns: Sequence[Column]) -> str:
         "# columns:",
     ]
     for column in columns:
-        need = " Required." if column.required else ""
+        need = " Required." if column.required else " To be found, or left out." if column.expected else ""
         lines.append(f"#   {column.name}: my header  # {column.tells} ({column.kind.label}).{need}")
     constant = [column for column in columns if column.name in _OFTEN_CONSTANT]
     lines += ["", "# One value for every row.", "# constants:"]

@@ -31,7 +31,7 @@ _OTHERS = (
 #: So many characters beyond ASCII are looked at, and so large a share of them must be common Chinese.
 _LOOKED_AT = 100_000
 _CHINESE_SHARE = 0.8
-_SEP = re.compile(r"sep=(.)\s*", re.IGNORECASE)
+_SEP = re.compile(r"sep=([,;|\t])\s*", re.IGNORECASE)
 
 
 def check_is_text(path: Path, head: bytes) -> None:
@@ -82,8 +82,8 @@ def encoding_of(path: Path, told: str) -> tuple[str, str]:
 def _known(name: str) -> str:
     try:
         found = codecs.lookup(name)
-        "".encode(found.name)
-    except LookupError:
+        b"lot".decode(found.name, errors="replace")
+    except (LookupError, UnicodeError):
         raise Failure(f"{name!r} is no text encoding; write for example utf-8, gb18030, cp1252") from None
     return found.name
 

@@ -25,6 +25,8 @@ _THREE_DIGITS = re.compile(r"[+-]?\d{1,3}[.,]\d{3}", re.ASCII)
 _NOT_FINITE = re.compile(r"[+-]?(?:nan|inf|infinity)", re.IGNORECASE)
 #: What a spreadsheet makes of a long number: its last digits are lost.
 _SHORTENED = re.compile(r"\d(?:[.,]\d+)?E\+\d{2,}", re.ASCII)
+#: How programs make a spreadsheet keep the zeros in front: ="0041".
+_AS_TEXT = re.compile(r'="([^"]*)"')
 _YES = ("yes", "y", "true", "1", "是", "同意", "已同意")
 _NO = ("no", "n", "false", "0", "否", "不同意", "未同意")
 
@@ -68,6 +70,8 @@ def _text(cell: Any, _: Manner) -> str:
     if isinstance(cell, float | bytes | datetime | list | dict | bool):
         raise Invalid("NOT_TEXT", f"a {type(cell).__name__} is no text; save the column as text")
     text = str(cell).strip()
+    if found := _AS_TEXT.fullmatch(text):
+        text = found[1].strip()
     if len(text) > _LONGEST_TEXT or not text.isprintable() or "|" in text or "\ufffd" in text:
         raise Invalid(
             "BAD_TEXT",

@@ -197,9 +197,9 @@ def test_patients_go_to_their_site_and_what_is_personal_is_sealed(platform: Plat
 def test_parquet_is_fed_like_csv(platform: Platform, tmp_path: Path) -> None:
     columns: dict[str, Any] = {
         "lot": [LOT] * 3,
-        "order": pa.array([1001, 1002, 1003]),
+        "order": pa.array([1001, 1002, None]),
         "site": [SITE] * 3,
-        "pseudonym": ["P-1", "P-2", None],
+        "pseudonym": ["P-1", "P-2", "P-3"],
         "at": pa.array([1_772_690_520_000_000_000] * 3, pa.timestamp("ns", "UTC")),
         "quantity": [54.0, float("nan"), 1.0],
         "unit": ["mg"] * 3,
@@ -211,10 +211,29 @@ def test_parquet_is_fed_like_csv(platform: Platform, tmp_path: Path) -> None:
     (fact,) = platform.of(trace.DispenseRecorded)
     assert (fact.order, fact.quantity.value) == ("1001", 54)
     found = rejects(tmp_path / "list.rejects.csv")
-    assert [(row["row"], row["field"], row["order"]) for row in found] == [
-        ("2", "quantity", "1002"),
-        ("3", "pseudonym", "1003"),
+    assert [(row["row"], row["field"], row["order"], row["pseudonym"]) for row in found] == [
+        ("2", "quantity", "1002", "P-2"),
+        ("3", "order", "", "P-3"),
     ]
+
+
+def test_a_pharmacy_may_not_know_the_patient_and_a_hospital_must(platform: Platform, tmp_path: Path) -> None:
+    """A dispense without its patient is recorded: the platform counts it as one to be explained."""
+    file = write(tmp_path / "list.csv", DISPENSES + dispense(1, pseudonym="") + dispense(2, site=""))
+    assert platform.bench.run("feed", "dispenses", file).exit_code == 0
+    told = platform.of(trace.DispenseRecorded)
+    assert [(fact.site, fact.pseudonym) for fact in told] == [(SITE, ""), ("", "P-2")]
+    assert platform.bench.run("feed", "dispenses", file, "--as", "hospital").exit_code == 1
+    assert platform.of(clinical.MedicationRecorded) == []
+
+
+def test_a_column_that_is_expected_is_left_out_only_on_purpose(platform: Platform, tmp_path: Path) -> None:
+    file = write(tmp_path / "list.csv", f"lot,order,who,at\n{LOT},RX-1,P-1,2026-03-05T14:02Z\n")
+    result = platform.bench.run("feed", "dispenses", file)
+    assert result.exit_code == 2
+    assert "no column was found for site, pseudonym" in result.stderr
+    mapping = write(tmp_path / "map.yaml", "columns: {site: , pseudonym: }")
+    assert platform.bench.run("feed", "dispenses", file, "-m", mapping).exit_code == 0
 
 
 def test_a_service_that_says_no_to_everything_stops_the_feed(platform: Platform, tmp_path: Path) -> None:

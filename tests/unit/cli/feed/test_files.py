@@ -91,6 +91,12 @@ def test_excels_first_line_is_obeyed(tmp_path: Path) -> None:
     assert [(row.number, list(row.cells)) for row in found] == [(3, ["1", "2"])]
 
 
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_lines_end_as_they_like(tmp_path: Path, end: str) -> None:
+    found = rows(write(tmp_path / "a.csv", end.join(["a,b", "1,2", "3,4"])))
+    assert [(row.number, list(row.cells)) for row in found] == [(2, ["1", "2"]), (3, ["3", "4"])]
+
+
 def test_a_row_has_the_number_of_its_first_line(tmp_path: Path) -> None:
     text = 'a,b\n1,2\n\n"two\nlines",4\n,\n5,6\n'
     assert [(row.number, list(row.cells)) for row in rows(write(tmp_path / "a.csv", text))] == [
@@ -213,6 +219,17 @@ def test_more_rows_than_one_batch_are_numbered_through(tmp_path: Path) -> None:
 def test_a_cell_too_large_is_a_fault_in_parquet_too(tmp_path: Path) -> None:
     found = rows(parquet(tmp_path / "a.parquet", x=["a", "b" * 10_000_000, "c"]))
     assert [row.fault.rule if row.fault else "" for row in found] == ["", "TOO_LONG", ""]
+
+
+def test_a_value_that_no_cell_can_hold_is_marked_and_its_neighbours_are_read(tmp_path: Path) -> None:
+    """Bytes that are no text; moments beyond the calendar."""
+    text = pa.array([b"a", b"\xff", b"c"]).cast(pa.binary()).view(pa.string())
+    far = pa.array([0, 2**40, 0], pa.timestamp("s"))
+    path = tmp_path / "a.parquet"
+    pq.write_table(pa.table({"x": text, "at": far}), path)
+    found = [row.cells for row in rows(path)]
+    assert [cells[0] for cells in found] == ["a", "\ufffd", "c"]
+    assert [cells[1] for cells in found] == [datetime(1970, 1, 1), "\ufffd", datetime(1970, 1, 1)]
 
 
 def test_a_parquet_file_that_was_cut_is_refused(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from services.cli.feed.moments import message_of, moment_of, zone_of
+from services.cli.feed.moments import check_format, message_of, moment_of, zone_of
 from services.cli.session import Failure
 from services.kit.errors import Invalid
 
@@ -66,6 +66,7 @@ def test_serial_dates_of_our_time_need_no_word_and_are_read_to_the_millisecond()
     """46086.5847222222 is what Excel keeps of 2026-03-05 14:02 (46086 + 842 / 1440)."""
     for cell in ("46086.5847222222", "46086,5847222222", 46086 + 842 / 1440):
         assert read(cell) == "2026-03-05T14:02:00+08:00"
+    assert read("2958465.9999999999", "UTC", "excel") == "9999-12-31T23:59:59.999000+00:00"
     assert read(46086) == "2026-03-05T00:00:00+08:00"
     assert read("46086.25", date_format="excel") == "2026-03-05T06:00:00+08:00"
 
@@ -110,12 +111,27 @@ def test_a_date_format_settles_it() -> None:
         read("2026-03-05", date_format="%d.%m.%Y")
 
 
+@pytest.mark.parametrize(
+    ("date_format", "told"),
+    [
+        ("%d.%m", "has no year"),
+        ("dd.mm.yyyy", "has no year"),
+        ("%Q.%Y", "is none"),
+        ("%Y%", "is none"),
+        ("%Y %Y", "names a part twice"),
+    ],
+)
+def test_a_date_format_that_is_none_is_refused_before_a_row_is_read(date_format: str, told: str) -> None:
+    with pytest.raises(Failure, match=told):
+        check_format(date_format)
+
+
 def test_a_time_without_offset_needs_a_zone() -> None:
     with pytest.raises(Invalid, match="--zone Asia/Shanghai"):
         read("2026-03-05 14:02", zone="")
     assert read("2026-03-05 14:02", zone="+05:30") == "2026-03-05T14:02:00+05:30"
     assert read("2026-03-05 14:02", zone="-0330") == "2026-03-05T14:02:00-03:30"
-    for name in ("Mars/Olympus", "../../etc/passwd", "CST+8x"):
+    for name in ("Mars/Olympus", "../../etc/passwd", "CST+8x", "America", "+99:00"):
         with pytest.raises(Failure, match="is no time zone"):
             zone_of(name)
 

@@ -10,6 +10,8 @@ import pytest
 
 from pharmaloop.traceability.v1 import events_pb2 as trace
 from services.cli.feed import send
+from services.cli.feed.rejects import Rejects
+from services.cli.feed.table import Fault, Row
 from services.kit.errors import Retryable
 from tests.unit.cli.feed.support import Platform
 from tests.unit.cli.feed.test_facts import DISPENSES, dispense, rejects, write
@@ -174,6 +176,23 @@ def test_without_a_platforms_folder_progress_stands_beside_the_file(
     write(file, DISPENSES + dispense(1))
     assert feed(platform, file).exit_code == 0
     assert len(list((tmp_path / ".pharmaloop-feed").glob("dispenses-*.json"))) == 1
+
+
+def test_a_disk_that_is_full_stops_with_a_sentence_and_goes_on(
+    platform: Platform, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(self: Rejects, row: Row, fault: Fault) -> None:
+        raise OSError(28, "No space left on device", str(self.path))
+
+    add = Rejects.add
+    monkeypatch.setattr(Rejects, "add", full)
+    stopped = feed(platform, file)
+    assert (stopped.exit_code, stopped.stdout) == (2, "")
+    assert "No space left on device" in stopped.stderr
+    assert "dealt with up to row 11" in stopped.stderr
+    monkeypatch.setattr(Rejects, "add", add)
+    assert document(platform, file)["taken"] == ROWS - 2
+    assert len(rejects(file.with_name("list.rejects.csv"))) == 2
 
 
 def test_several_files_are_fed_one_after_the_other(platform: Platform, tmp_path: Path) -> None:

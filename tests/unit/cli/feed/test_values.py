@@ -100,6 +100,7 @@ def test_whole_numbers() -> None:
 def test_names_are_kept_to_the_letter() -> None:
     assert IDENTITY.read("  G-0041\u3000", PLAIN) == "G-0041"
     assert IDENTITY.read("0041", PLAIN) == "0041"
+    assert IDENTITY.read('="0041"', PLAIN) == "0041"
     assert IDENTITY.read(6901234500547, PLAIN) == "6901234500547"
     for shortened in ("6.90123E+12", "6,90123E+12", "2E+05"):
         assert refused(IDENTITY, shortened) == "SHORTENED"
