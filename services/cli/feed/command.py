@@ -225,6 +225,8 @@ def _readings(
     def send(one: Feed) -> None:
         form = readings.Form.of(one.layout, one.table)
         one.outcome.ignored = form.ignored
+        if one.outcome.before and not learn:
+            return
         runs = Runs(one, form, wishes)
         runs.look()
         if not (one.dry or one.outcome.before):

@@ -31,12 +31,14 @@ def show(out: Console, outcomes: Sequence[Outcome], *, dry: bool) -> None:
     """The summary for people."""
     for outcome in outcomes:
         if outcome.before:
-            out.print(f"{outcome.file}: taken before, all {outcome.rows:,} rows; --again sends it once more")
+            told = f"taken before, all {outcome.rows:,} rows; --again sends it once more"
+            out.print(f"{outcome.file}: {told}", markup=False)
             continue
         good = "good" if dry else "taken"
         out.print(
             f"{outcome.file}: {outcome.rows:,} rows, {outcome.taken:,} {good}, "
-            f"{outcome.rejected.total():,} rejected"
+            f"{outcome.rejected.total():,} rejected",
+            markup=False,
         )
         for name, tags in outcome.more.get("equipment", {}).items():
             out.print(
@@ -44,7 +46,8 @@ def show(out: Console, outcomes: Sequence[Outcome], *, dry: bool) -> None:
             )
         if lots := outcome.more.get("lots"):
             out.print(
-                f"  {len(lots):,} lots: {', '.join(lots[:3])}{' ...' if len(lots) > 3 else ''}", markup=False
+                f"  lots ({len(lots):,}): {', '.join(lots[:3])}{' ...' if len(lots) > 3 else ''}",
+                markup=False,
             )
         if outcome.ignored:
             out.print(f"  not read: {', '.join(outcome.ignored)}", markup=False)

@@ -138,26 +138,24 @@ class Runs:
             made = batches(waiting)
             id = self._feed.progress.request_id("readings", str(waiting[0].row.number), str(turn))
             request = api.RecordReadingsRequest(request_id=id, batches=[batch.message for batch in made])
+            known = set(self._registered)
             answers = self._feed.record(self._feed.session.production.RecordReadings, request, len(made))
             again: set[int] = set()
             for index, refusal in answers.items():
                 batch = made[index]
                 again.update(number for rows in batch.rows for number in rows)
-                if not self._may_register(refusal, batch.message.equipment):
+                if not self._is_new(refusal, batch.message.equipment, known):
                     refused.update(_refused_rows(batch, refusal))
             waiting = [one for one in waiting if one.row.number in again and one.row.number not in refused]
             turn += 1
         return refused
 
-    def _may_register(self, refusal: common.FactRefusal, equipment: str) -> bool:
-        """Was it refused because nobody knows the equipment, and is it known now?"""
-        if (
-            refusal.reason != "UNKNOWN_EQUIPMENT"
-            or equipment in self._registered
-            or not self._wishes.register
-        ):
+    def _is_new(self, refusal: common.FactRefusal, equipment: str, known: set[str]) -> bool:
+        """Was it refused because nobody knew the equipment? Then it is registered now."""
+        if refusal.reason != "UNKNOWN_EQUIPMENT" or equipment in known or not self._wishes.register:
             return False
-        self._register(equipment)
+        if equipment not in self._registered:
+            self._register(equipment)
         return True
 
     # -- equipment and lots ---------------------------------------------------

@@ -202,10 +202,12 @@ def test_equipment_that_is_known_keeps_its_tags_and_a_new_tag_is_rejected_alone(
 
 def test_a_second_equipment_of_a_lot_is_registered_too(platform: Platform, folder: Path) -> None:
     text = (
-        "equipment,lot,time,Temp [Cel]\n"
-        "plant-1/mixer,G-1,2026-03-05 08:00,61\nplant-1/dryer,G-1,2026-03-05 09:00,62\n"
+        "equipment,lot,time,Temp [Cel],Flow [/min]\n"
+        "plant-1/mixer,G-1,2026-03-05 08:00,61,\n"
+        "plant-1/dryer,G-1,2026-03-05 09:00,62,\n"
+        "plant-1/dryer,G-1,2026-03-05 09:01,,1\n"
     )
-    assert feed(platform, folder, text)["taken"] == 2
+    assert feed(platform, folder, text)["taken"] == 3
     assert sorted(platform.equipment) == ["plant-1/dryer", "plant-1/mixer"]
     assert platform.lots[lot("G-1")].equipment == "plant-1/mixer"
 
