@@ -42,6 +42,7 @@ MAPPINGS = {
     "dispenses.yaml": "constants: {owner: maker-1, scheme: gtin, site: hospital-a}\nzone: Asia/Shanghai\n",
     "patients.yaml": "constants: {site: hospital-a}\nzone: Asia/Shanghai\n",
 }
+DOC = Path(__file__).parents[2] / "docs" / "data-formats.md"
 GTIN = "6901234500547"
 ROOT = f"maker-1/item/granulate/G-{DOUBTED:04d}"
 PACKED = f"maker-1/gtin/0{GTIN}/A-0001"
@@ -118,7 +119,8 @@ def until(ask: Callable[[], Any], what: str, seconds: float = 60) -> Any:
 
 @pytest.mark.timeout(400)
 def test_own_files_become_a_recall_drill(tmp_path: Path, folder: Path) -> None:
-    only = ",".join(("kafka", "mongod", *SERVICES))
+    only = ",".join(("kafka", "mongod", "migrate", *SERVICES))
+    assert f"ONLY={only}`" in DOC.read_text(encoding="utf-8"), "as the page says"
     with running_stack(tmp_path / "state", "--only", only) as stack:
         for noun in ("materials", "patients", "dispenses"):
             fed(stack, folder, noun, noun)
