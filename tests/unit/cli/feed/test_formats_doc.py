@@ -36,10 +36,14 @@ def table_of(columns: tuple[Column, ...]) -> str:
     """The table of a noun's columns, to be put between the marks of the page."""
     lines = ["| column | kind | meaning | for example | also called |", "|---|---|---|---|---|"]
     for column in columns:
-        name = f"**{column.name}**" if column.required else column.name
+        mark = "**" if column.required else "*" if column.expected else ""
+        name = f"{mark}{column.name}{mark}"
         cells = [name, column.kind.label, column.tells, f"`{column.example}`", ", ".join(column.synonyms)]
         lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join([*lines, "", "Bold: required."])
+    legend = "Bold: required."
+    if any(column.expected for column in columns):
+        legend += " Italic: to be found, or left out in the mapping; its cells may be empty."
+    return "\n".join([*lines, "", legend])
 
 
 @pytest.mark.parametrize("noun", COLUMNS)
