@@ -1,4 +1,4 @@
-"""`loops`: the runs of the safety loop, stage by stage."""
+"""`loops`, `cancel`: the runs of the safety loop, stage by stage, and how a person ends one."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from rich.console import Console
 from pharmaloop.loops.v1 import service_pb2 as api
 from services.cli.plain import plain, word
 from services.cli.session import Session, console, table
+from services.kit.ids import new_id
 
 _WATCH_SECONDS = 24 * 3600.0
 
@@ -30,6 +31,21 @@ def loops(session: Session, run: str | None, watch: bool) -> None:
         pages = session.pages(session.loops.ListRuns, api.ListRunsRequest())
         runs = [plain(item) for page in pages for item in page.runs]
         session.show({"runs": runs}, lambda out: out.print(_table(runs)))
+
+
+@click.command()
+@click.argument("run")
+@click.option("--reason", required=True, help="Why it is ended.")
+@click.option("--superseded-by", default="", help="The run that covers it.")
+@click.pass_obj
+def cancel(session: Session, run: str, reason: str, superseded_by: str) -> None:
+    """End RUN before its seal: it was opened by mistake, or another run covers its lot."""
+    request = api.CancelRunRequest(request_id=new_id(), run=run, reason=reason, superseded_by=superseded_by)
+    answer = session.call(session.loops.CancelRun, request)
+    session.show(
+        {"run": run, "superseded_by": superseded_by, "receipt": plain(answer.receipt)},
+        lambda out: out.print(f"asked: run {run} ends, unless its journal is sealed by now"),
+    )
 
 
 def _watch(session: Session, run: str | None) -> None:
@@ -67,6 +83,9 @@ def _print_run(out: Console, run: dict[str, Any]) -> None:
     out.print()
     out.print(table("Stages", ["stage", "time", "ended"], stages))
     if closed := run["closed"]:
+        if closed["reason"]:
+            ended = word(closed["outcome"], "RUN_OUTCOME")
+            out.print(f"\n{ended} by {closed['actor']}: {closed['reason']} {closed['superseded_by']}")
         out.print(
             f"\n{closed['members']} dispenses of {len(closed['lots'])} lots, {closed['patients']} patients, "
             f"{closed['plans']} plans, {closed['answered']} answered, {closed['affected']} affected"

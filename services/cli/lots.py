@@ -115,13 +115,19 @@ def trace_lot(session: Session, lot: str) -> None:
     session.show(document, lambda out: _print_trace(out, lot, traced, len(patients)))
 
 
+def _remark(item: trace.TracedDispense) -> str:
+    """What a person must know of a dispense: it may be of another lot, came back, looks wrong."""
+    possible = f"possible, or of {', '.join(item.possible_lots)}" if item.possible_lots else ""
+    return "; ".join(filter(None, (possible, item.disposition.lower().replace("_", " "), item.suspect)))
+
+
 def _print_trace(out: Console, lot: str, traced: Traced, patients: int) -> None:
     lots = [
         [str(item.depth), item.lot, item.suspect or ("" if item.known else "only referred to")]
         for item in traced.lots
     ]
     given = [
-        [item.site or "-", item.pseudonym or "-", item.lot, iso(item.at) or "-", item.suspect]
+        [item.site or "-", item.pseudonym or "-", item.lot, iso(item.at) or "-", _remark(item)]
         for item in traced.dispenses
     ]
     out.print(table("Lots", ["depth", "lot", "remark"], lots))

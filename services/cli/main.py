@@ -6,7 +6,7 @@ import getpass
 
 import click
 
-from services.cli import alerts, dlq, loops, lots, quality, rebuild, status, verify
+from services.cli import alerts, dlq, exposures, loops, lots, quality, rebuild, status, verify
 from services.cli.feed.command import feed
 from services.cli.group import JsonGroup
 from services.cli.session import Session
@@ -35,6 +35,10 @@ def cli(context: click.Context, endpoints: str, actor: str, as_json: bool) -> No
 for _command in (
     status.status,
     loops.loops,
+    loops.cancel,
+    exposures.unattributed,
+    exposures.differences,
+    exposures.explain,
     lots.lot,
     lots.trace_lot,
     quality.deviations,

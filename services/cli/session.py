@@ -96,6 +96,13 @@ class Session:
     def clinical(self) -> clinical_grpc.ClinicalServiceStub:
         return clinical_grpc.ClinicalServiceStub(self.channel("clinical"))
 
+    def clinical_at(self, site: str) -> clinical_grpc.ClinicalServiceStub:
+        """The process of a site: its own endpoint, else the one that is called clinical alone."""
+        name = f"clinical.{site}"
+        return clinical_grpc.ClinicalServiceStub(
+            self.channel(name if name in self.endpoints.grpc else "clinical")
+        )
+
     @cached_property
     def loops(self) -> loops_grpc.LoopsServiceStub:
         return loops_grpc.LoopsServiceStub(self.channel("loops"))
