@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar
 
 from google.protobuf.message import Message
@@ -18,7 +18,7 @@ from services.clinical.domain.plans import Plan
 from services.clinical.intake import Intake, check_response, check_site
 from services.clinical.views import DISPENSES, HOLDINGS, LOTS, PLANS
 from services.kit.app import App
-from services.kit.errors import Invalid, Unknown
+from services.kit.errors import Invalid, Rejected, Unknown
 from services.kit.facts import Fact
 from services.kit.ids import parse_lot
 from services.kit.rpc.api import Api
@@ -50,6 +50,21 @@ class ClinicalApi(Api, api_grpc.ClinicalServiceServicer):
         )
         return api.RecordMedicationsResponse(receipt=receipt)
 
+    async def RecordMedicationCorrections(
+        self, request: api.RecordMedicationCorrectionsRequest, context: Any
+    ) -> api.RecordMedicationCorrectionsResponse:
+        check_site(request.site, self.app.site)
+        receipt = await self._record(
+            request.corrections, self._intake.correction, request.all_or_nothing, "corrections"
+        )
+        return api.RecordMedicationCorrectionsResponse(receipt=receipt)
+
+    async def ExplainDifference(
+        self, request: api.ExplainDifferenceRequest, context: Any
+    ) -> api.ExplainDifferenceResponse:
+        check_site(request.site, self.app.site)
+        return await self.decide("ExplainDifference", request, api.ExplainDifferenceResponse)
+
     async def RecordResponse(
         self, request: api.RecordResponseRequest, context: Any
     ) -> api.RecordResponseResponse:
@@ -80,10 +95,14 @@ class ClinicalApi(Api, api_grpc.ClinicalServiceServicer):
 
     async def _check_plan(self, plan: str, pseudonym: str) -> None:
         stored = await self.app.store.get(PLANS, plan)
-        if stored is None or stored.state.stage != "open":
+        if stored is None or not stored.state.due:
             raise Unknown("UNKNOWN_PLAN", f"there is no plan {plan!r}; ListPlans shows the plans", "plan")
         if stored.state.pseudonym != pseudonym:
             raise Invalid("OTHER_PATIENT", "the plan belongs to another patient", "pseudonym")
+        holding = await self.app.store.get(HOLDINGS, f"{stored.state.run}|{self.app.site}")
+        if stored.state.stage != "open" or (holding is not None and holding.state.over):
+            said = "the plan is closed and takes no more answers; record a complaint as an adverse event"
+            raise Rejected("PLAN_CLOSED", said, "plan")
 
     async def ListPlans(self, request: api.ListPlansRequest, context: Any) -> api.ListPlansResponse:
         check_site(request.site, self.app.site)
@@ -103,12 +122,12 @@ class ClinicalApi(Api, api_grpc.ClinicalServiceServicer):
         if not request.run:
             raise Invalid("REQUIRED", "name the run whose exposures you ask for", "run")
         await self.reach(request)
-        members = {"entries": dispenses.entry_key(request.run, dispenses.MEMBER)}
-        page = await self.page(request, DISPENSES, members)
+        page = await self.page(request, DISPENSES, {"runs": request.run})
+        holding = await self.app.store.get(HOLDINGS, f"{request.run}|{self.app.site}")
         return api.ListExposuresResponse(
-            exposures=[_exposure(item.state) for item in page.items],
+            exposures=[row for item in page.items for row in _exposures(item.state, request.run)],
             next_page_token=page.token,
-            total=await self.app.store.count(DISPENSES, members),
+            total=holding.state.members if holding else 0,
         )
 
     async def GetLotSummary(
@@ -147,13 +166,17 @@ def _plan(plan: Plan) -> api.PlanView:
     return api.PlanView(plan=plans.message_of(plan), answered=plan.answered)
 
 
-def _exposure(dispense: Dispense) -> api.Exposure:
-    member = dispense.member
-    assert member is not None
-    return api.Exposure(
-        dispense=dispense.dispense,
-        pseudonym=member.pseudonym,
-        lot=member.lot,
-        at=moments.stamp_of(member.at),
-        at_site=dispense.own is not None,
-    )
+def _exposures(dispense: Dispense, run: str) -> Iterator[api.Exposure]:
+    """One row for everybody whom the run's journal names; nearly always one."""
+    own = dispense.standing
+    for member in dispense.members_of(run):
+        yield api.Exposure(
+            dispense=dispense.dispense,
+            pseudonym=member.pseudonym,
+            lot=member.lot,
+            at=moments.stamp_of(member.at) if member.at else None,
+            at_site=own is not None and own.pseudonym == member.pseudonym,
+            possible=member.possible,
+            disposition=member.disposition,
+            explained=dispense.explained,
+        )

@@ -22,6 +22,7 @@ from services.kit.facts import Fact
 from services.kit.ids import derived_id, dispense_id, parse_lot
 from services.kit.sealing import Sealer, subject_key
 
+_ACTIVE = clinical.SUBJECT_STATUS_ACTIVE
 _SEXES = ("F", "M", "U")
 _OLDEST_YEARS = 130
 _LONGEST_PSEUDONYM = 128
@@ -39,15 +40,23 @@ class Intake:
     def subject(self, subject: api.Subject) -> Fact:
         """Raises Invalid with the field that breaks a rule."""
         _check_pseudonym(subject.pseudonym)
+        _check_status(subject)
         at = moment_of(subject)
         recorded = clinical.SubjectRecorded(
-            pseudonym=subject.pseudonym, site=self.site, consent=subject.consent, at=subject.at
+            pseudonym=subject.pseudonym,
+            site=self.site,
+            consent=subject.consent,
+            at=subject.at,
+            status=subject.status,
+            moved_to=subject.moved_to,
         )
         if subject.HasField("profile"):
             _check_profile(subject.profile)
             recorded.profile.CopyFrom(self._seal(subject.profile, subject.pseudonym))
         consent = "consent" if subject.consent else "no consent"
-        id = derived_id("subject", self.site, subject.pseudonym, at.isoformat(), consent)
+        status = clinical.SubjectStatus.Name(subject.status)
+        said = (consent, status, subject.moved_to) if subject.status > _ACTIVE else (consent,)
+        id = derived_id("subject", self.site, subject.pseudonym, at.isoformat(), *said)
         return Fact(recorded, id, at, subject.pseudonym)
 
     def medication(self, record: clinical.MedicationRecorded) -> Fact:
@@ -62,6 +71,23 @@ class Intake:
         filled.CopyFrom(record)
         filled.site, filled.dispense = self.site, self._dispense(record)
         return Fact(filled, derived_id("medication", filled.dispense), at, filled.dispense)
+
+    def correction(self, record: clinical.MedicationCorrected) -> Fact:
+        """Raises Invalid with the field that breaks a rule."""
+        if record.site not in ("", self.site):
+            raise Invalid("UNKNOWN_SITE", _other_site(record.site, self.site), "site")
+        _check_pseudonym(record.pseudonym)
+        if not record.dispense:
+            raise Invalid("REQUIRED", "name the dispense whose record was wrong", "dispense")
+        if not record.reason.strip():
+            raise Invalid("REQUIRED", "say why the record was wrong", "reason")
+        at = moment_of(record)
+        filled = clinical.MedicationCorrected()
+        filled.CopyFrom(record)
+        filled.site = self.site
+        return Fact(
+            filled, derived_id("medication-correction", self.site, filled.dispense), at, filled.dispense
+        )
 
     def _dispense(self, record: clinical.MedicationRecorded) -> str:
         if not record.order:
@@ -119,7 +145,10 @@ def _other_site(named: str, site: str) -> str:
 
 
 def moment_of(
-    record: api.Subject | clinical.MedicationRecorded | api.RecordResponseRequest,
+    record: api.Subject
+    | clinical.MedicationRecorded
+    | clinical.MedicationCorrected
+    | api.RecordResponseRequest,
 ) -> datetime:
     """When the fact happened, UTC."""
     if not record.at.HasField("at"):
@@ -149,6 +178,16 @@ def _check_profile(profile: clinical.SubjectProfile) -> None:
         raise Invalid("OUT_OF_RANGE", f"an age is 0 to {_OLDEST_YEARS} years", "profile.age_years")
     if profile.sex not in _SEXES:
         raise Invalid("UNKNOWN_CODE", f"write the sex as one of {', '.join(_SEXES)}", "profile.sex")
+
+
+def _check_status(subject: api.Subject) -> None:
+    if subject.status not in clinical.SubjectStatus.values():
+        raise Invalid("UNKNOWN_CODE", "a patient is active, deceased or moved", "status")
+    moved = subject.status == clinical.SUBJECT_STATUS_MOVED
+    if moved and not subject.moved_to:
+        raise Invalid("REQUIRED", "name the site that the patient went to", "moved_to")
+    if subject.moved_to and not moved:
+        raise Invalid("CONTRADICTS", "only a patient who moved went to another site", "moved_to")
 
 
 def _check_quantity(record: clinical.MedicationRecorded) -> None:

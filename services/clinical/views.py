@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from services.clinical.domain import sites, statements
+from services.clinical.domain import explanations, sites, statements
 from services.clinical.domain.dispenses import Dispense
+from services.clinical.domain.going import Going
 from services.clinical.domain.holdings import Holding
 from services.clinical.domain.lots import Lot
 from services.clinical.domain.patients import Patient
@@ -13,8 +14,15 @@ from services.kit.store.kinds import Kind
 SITES: Kind[sites.Site] = Kind("site", sites.Site, evolve=sites.evolve)
 STATEMENTS: Kind[statements.Statements] = Kind("exposure", statements.Statements, evolve=statements.evolve)
 PATIENTS: Kind[Patient] = Kind("patient", Patient)
-DISPENSES: Kind[Dispense] = Kind("dispense", Dispense, ("lots", "entries"))
+DISPENSES: Kind[Dispense] = Kind("dispense", Dispense, ("lots", "runs"))
 LOTS: Kind[Lot] = Kind("lot", Lot)
 HOLDINGS: Kind[Holding] = Kind("holding", Holding)
 PLANS: Kind[Plan] = Kind("plan", Plan, ("run", "pseudonym"))
-KINDS = (SITES, STATEMENTS, PATIENTS, DISPENSES, LOTS, HOLDINGS, PLANS)
+GOING: Kind[Going] = Kind("going", Going)
+EXPLANATIONS: Kind[explanations.Explanation] = Kind(
+    "explanation", explanations.Explanation, evolve=explanations.evolve
+)
+KINDS = (EXPLANATIONS, SITES, STATEMENTS, PATIENTS, DISPENSES, LOTS, HOLDINGS, PLANS, GOING)
+
+#: The one document of the runs that go on.
+ALL_RUNS = "runs"

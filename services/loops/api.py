@@ -38,6 +38,9 @@ class LoopsApi(Api, api_grpc.LoopsServiceServicer):
             raise Unknown("UNKNOWN_RUN", f"there is no run {request.run!r}; ListRuns shows the runs", "run")
         return api.GetRunResponse(run=_run(stored.state))
 
+    async def CancelRun(self, request: api.CancelRunRequest, context: Any) -> api.CancelRunResponse:
+        return await self.decide("CancelRun", request, api.CancelRunResponse)
+
     async def WatchRuns(
         self, request: api.WatchRunsRequest, context: Any
     ) -> AsyncIterator[api.WatchRunsResponse]:

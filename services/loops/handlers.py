@@ -7,21 +7,24 @@ runs on faust (`machine`); deadlines come back to it as records.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import cast
 
 from google.protobuf.message import Message
 
 from pharmaloop.clinical.v1 import events_pb2 as clinical
 from pharmaloop.loops.v1 import events_pb2 as loops
+from pharmaloop.loops.v1 import service_pb2 as api
 from pharmaloop.production.v1 import events_pb2 as production
 from pharmaloop.rnd.v1 import events_pb2 as rnd
 from pharmaloop.traceability.v1 import events_pb2 as traceability
 from services.kit.envelope import Event
-from services.kit.errors import Poison
+from services.kit.errors import Invalid, Poison, Rejected, Unknown
+from services.kit.runners.decider import Command
 from services.kit.runners.reactor import Events, Handler
 from services.kit.work import Work
-from services.loops.domain import runs
-from services.loops.views import DEADLINES, RUNS
+from services.loops.domain import runs, safety
+from services.loops.views import CANCELS, DEADLINES, JOURNALS, RUNS
 
 CASE_TOPIC = "pharmaloop.loops.case.v1"
 
@@ -58,6 +61,7 @@ ROUTED: dict[type[Message], Handler] = {
     clinical.ResponsesSummarised: route,
     rnd.InsightRecorded: route_if_cased,
     loops.DeadlinePassed: route,
+    loops.RunCancelRequested: route,
 }
 
 
@@ -67,6 +71,14 @@ def on_run_event(work: Work, event: Event) -> None:
     view = runs.fold(work.get(RUNS, run), event.message, event.created)
     if view is not None:
         work.put(RUNS, run, view)
+
+
+def on_journal_event(work: Work, event: Event) -> None:
+    """Project what a run's journal holds, for those who end runs."""
+    before = work.get(JOURNALS, event.run)
+    after = runs.journal_after(before, event.message)
+    if after != before:
+        work.put(JOURNALS, event.run, after)
 
 
 def on_deadline_set(work: Work, event: Event) -> None:
@@ -87,10 +99,64 @@ def on_stage_completed(work: Work, event: Event) -> None:
     work.not_due("deadline", f"{done.run}|{done.stage}")
 
 
+def on_loop_closed(work: Work, event: Event) -> None:
+    """A run that a person ended has a stage that nothing completes."""
+    closed = cast(loops.LoopClosed, event.message)
+    for stage in safety.RULES:
+        work.not_due("deadline", f"{closed.run}|{stage}")
+
+
 def pass_deadline(work: Work, passed: loops.DeadlinePassed) -> Message:
     """The platform clock passed a deadline: the case hears of it."""
     work.apply(DEADLINES, f"{passed.run}|{passed.stage}", passed, case=passed.case, run=passed.run)
     return passed
+
+
+def cancel_run(work: Work, request: api.CancelRunRequest) -> api.CancelRunResponse:
+    """A person asks to end a run. The machine ends it, unless its journal is sealed by then."""
+    if not request.reason.strip():
+        raise Invalid("REQUIRED", "write why the run is ended: it is kept with your name", "reason")
+    view = _run(work, request.run, "run")
+    if view.state == runs.CLOSED:
+        raise Rejected("RUN_ENDED", "the run has ended already", "run")
+    if _journal(work, view.run).sealed:
+        said = "the journal is sealed: its patients are known and followed; the run ends by itself"
+        raise Rejected("RUN_SEALED", said, "run")
+    if request.superseded_by:
+        _check_covers(work, _run(work, request.superseded_by, "superseded_by"), view)
+    if work.get(CANCELS, view.run) is None:
+        asked = loops.RunCancelRequested(
+            run=view.run,
+            case=view.lot,
+            reason=request.reason,
+            actor=work.cause.actor,
+            superseded_by=request.superseded_by,
+        )
+        work.apply(CANCELS, view.run, asked, case=view.lot, run=view.run)
+    return api.CancelRunResponse()
+
+
+def _run(work: Work, run: str, field: str) -> runs.RunView:
+    view = work.get(RUNS, run)
+    if view is None:
+        raise Unknown("UNKNOWN_RUN", f"there is no run {run!r}; ListRuns shows the runs", field)
+    return view
+
+
+def _journal(work: Work, run: str) -> runs.Journal:
+    return work.get(JOURNALS, run) or runs.Journal()
+
+
+def _check_covers(work: Work, other: runs.RunView, view: runs.RunView) -> None:
+    """The run that is to cover this one must be another, not given up, and list its root lot."""
+    if other.run == view.run:
+        raise Invalid("SAME_RUN", "a run does not cover itself; name the other one", "superseded_by")
+    if runs.was_cancelled(other):
+        said = "the run that is to cover this one was cancelled itself"
+        raise Rejected("NOT_COVERED", said, "superseded_by")
+    if view.lot not in _journal(work, other.run).lots:
+        said = f"the run {other.run} does not list the lot {view.lot}: patients of this one would be lost"
+        raise Rejected("NOT_COVERED", said, "superseded_by")
 
 
 ROUTER: Events = ROUTED
@@ -100,8 +166,13 @@ PROJECTION: Events = {
     loops.LoopStalled: on_run_event,
     loops.LoopClosed: on_run_event,
 }
+JOURNAL_EVENTS: Events = {
+    traceability.ExposureAnnounced: on_journal_event,
+    traceability.ExposureSealed: on_journal_event,
+}
 DEADLINE_EVENTS: Events = {
+    loops.LoopClosed: on_loop_closed,
     loops.DeadlineSet: on_deadline_set,
     loops.StageCompleted: on_stage_completed,
 }
-COMMANDS = {"PassDeadline": pass_deadline}
+COMMANDS: Mapping[str, Command] = {"PassDeadline": pass_deadline, "CancelRun": cancel_run}

@@ -15,9 +15,9 @@ from services.kit.runners.reactor import Reactor, projector
 from services.kit.runners.step import Again, StepFunction
 from services.kit.work import Step
 from services.loops.api import LoopsApi
-from services.loops.handlers import CASE_TOPIC, COMMANDS, DEADLINE_EVENTS, PROJECTION, ROUTER
+from services.loops.handlers import CASE_TOPIC, COMMANDS, DEADLINE_EVENTS, JOURNAL_EVENTS, PROJECTION, ROUTER
 from services.loops.machine import SAFETY, Machine
-from services.loops.views import KINDS, RUNS
+from services.loops.views import JOURNALS, KINDS, RUNS
 
 _LEAVE_SECONDS = 15.0
 
@@ -61,6 +61,7 @@ SPEC = ServiceSpec(
     reactors=(
         Reactor("router", ROUTER),
         projector("runs", PROJECTION, RUNS),
+        projector("journals", JOURNAL_EVENTS, JOURNALS),
         Reactor("deadlines", DEADLINE_EVENTS),
     ),
     loops=(SAFETY.name,),

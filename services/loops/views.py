@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 from google.protobuf.message import Message
 
+from pharmaloop.loops.v1 import events_pb2 as loops
 from services.kit.store.kinds import Kind
-from services.loops.domain.runs import RunView
+from services.loops.domain.runs import Journal, RunView
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,20 @@ def _evolve(state: Deadline | None, event: Message) -> Deadline:
     return Deadline(passed=True)
 
 
+@dataclass(frozen=True)
+class Cancel:
+    """A person asked to end a run; the aggregate behind RunCancelRequested."""
+
+    actor: str
+
+
+def _asked(state: Cancel | None, event: Message) -> Cancel:
+    assert isinstance(event, loops.RunCancelRequested)
+    return Cancel(event.actor)
+
+
 RUNS: Kind[RunView] = Kind("run", RunView, ("lot", "state", "began"))
 DEADLINES: Kind[Deadline] = Kind("deadline", Deadline, evolve=_evolve)
-KINDS = (RUNS, DEADLINES)
+CANCELS: Kind[Cancel] = Kind("cancel", Cancel, evolve=_asked)
+JOURNALS: Kind[Journal] = Kind("journal", Journal)
+KINDS = (RUNS, DEADLINES, CANCELS, JOURNALS)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 from pharmaloop.common.v1 import types_pb2 as common
@@ -10,16 +10,19 @@ from pharmaloop.traceability.v1 import events_pb2 as events
 from pharmaloop.traceability.v1 import service_pb2 as api
 from pharmaloop.traceability.v1 import service_pb2_grpc as api_grpc
 from services.kit.bus.protocol import Position
-from services.kit.errors import Unknown
+from services.kit.errors import Invalid, Unknown
 from services.kit.facts import Fact, vector
 from services.kit.ids import parse_lot
 from services.kit.rpc.api import Api
 from services.kit.rpc.context import caller
+from services.kit.store.kinds import Get
 from services.traceability import intake, views
-from services.traceability.domain.dispense import Dispense
+from services.traceability.domain import balance
+from services.traceability.domain.dispense import CONFLICT, Dispense, Patient
+from services.traceability.domain.entries import Entry
 from services.traceability.domain.exposure import Exposure, site_exposure
 from services.traceability.domain.graph import Node
-from services.traceability.domain.moments import stamp
+from services.traceability.domain.moments import earliest, stamp
 from services.traceability.protocol import FOLD
 
 
@@ -27,29 +30,58 @@ class TraceabilityApi(Api, api_grpc.TraceabilityServiceServicer):
     async def RecordMaterial(
         self, request: api.RecordMaterialRequest, context: Any
     ) -> api.RecordMaterialResponse:
-        actor = caller().actor
+        judge = self._with_fallback(request, "material", intake.material_fact)
+        return api.RecordMaterialResponse(receipt=await self._record(request, "materials", judge))
 
-        def fact(index: int, record: events.MaterialRecorded) -> Fact:
-            fallback = intake.material_fallback(actor, request.request_id, index)
-            return intake.material_fact(record, actor, fallback)
-
-        receipt = await self.app.facts.record(
-            request.materials, fact, all_or_nothing=request.all_or_nothing, actor=actor, field="materials"
-        )
-        return api.RecordMaterialResponse(receipt=receipt)
+    async def RecordShipments(
+        self, request: api.RecordShipmentsRequest, context: Any
+    ) -> api.RecordShipmentsResponse:
+        judge = self._with_fallback(request, "shipment", intake.shipment_fact)
+        return api.RecordShipmentsResponse(receipt=await self._record(request, "shipments", judge))
 
     async def RecordDispense(
         self, request: api.RecordDispenseRequest, context: Any
     ) -> api.RecordDispenseResponse:
         actor, sites = caller().actor, await views.sites(self.app.store)
 
-        def fact(index: int, record: events.DispenseRecorded) -> Fact:
+        def judge(index: int, record: events.DispenseRecorded) -> Fact:
             return intake.dispense_fact(record, actor, sites)
 
-        receipt = await self.app.facts.record(
-            request.dispenses, fact, all_or_nothing=request.all_or_nothing, actor=actor, field="dispenses"
+        return api.RecordDispenseResponse(receipt=await self._record(request, "dispenses", judge))
+
+    async def RecordReturns(
+        self, request: api.RecordReturnsRequest, context: Any
+    ) -> api.RecordReturnsResponse:
+        judge = self._with_fallback(request, "return", intake.return_fact)
+        return api.RecordReturnsResponse(receipt=await self._record(request, "returns", judge))
+
+    async def RecordCorrections(
+        self, request: api.RecordCorrectionsRequest, context: Any
+    ) -> api.RecordCorrectionsResponse:
+        judge = self._with_fallback(request, "correction", intake.correction_fact)
+        return api.RecordCorrectionsResponse(receipt=await self._record(request, "corrections", judge))
+
+    async def _record(
+        self, request: Any, field: str, judge: Callable[[int, Any], Fact]
+    ) -> common.FactReceipt:
+        return await self.app.facts.record(
+            getattr(request, field),
+            judge,
+            all_or_nothing=request.all_or_nothing,
+            actor=caller().actor,
+            field=field,
         )
-        return api.RecordDispenseResponse(receipt=receipt)
+
+    def _with_fallback(
+        self, request: Any, kind: str, to_fact: Callable[[Any, str, str], Fact]
+    ) -> Callable[[int, Any], Fact]:
+        """Judge records that may have no id at their source: the request and their place make one."""
+        actor = caller().actor
+
+        def judge(index: int, record: Any) -> Fact:
+            return to_fact(record, actor, intake.fallback_id(kind, actor, request.request_id, index))
+
+        return judge
 
     async def TraceLot(
         self, request: api.TraceLotRequest, context: Any
@@ -62,15 +94,20 @@ class TraceabilityApi(Api, api_grpc.TraceabilityServiceServicer):
             for node in level.nodes:
                 yield api.TraceLotResponse(lot=_traced_lot(node, level.depth))
             for dispense in level.dispenses:
-                yield api.TraceLotResponse(dispense=_traced_dispense(dispense))
+                for traced in _traced_dispense(dispense):
+                    yield api.TraceLotResponse(dispense=traced)
+                    end.dispenses += 1
             end.lots += len(level.nodes)
-            end.dispenses += len(level.dispenses)
         yield api.TraceLotResponse(end=end)
 
     async def GetLotNode(self, request: api.GetLotNodeRequest, context: Any) -> api.GetLotNodeResponse:
         await self.reach(request)
         node = await self._node(request.lot)
         parts = parse_lot(node.lot)
+        held = await self.app.store.get(views.BALANCES, node.lot)
+        went = [_place(*place) for place in balance.places(held.state)] if held else []
+        suspects = [node.suspect] * bool(node.suspect)
+        suspects += [] if held is None or balance.adds_up(held.state) else [balance.MASS_IMBALANCE]
         return api.GetLotNodeResponse(
             lot=node.lot,
             key=common.LotKey(owner=parts.owner, scheme=parts.scheme, item=parts.item, lot=parts.lot),
@@ -80,7 +117,10 @@ class TraceabilityApi(Api, api_grpc.TraceabilityServiceServicer):
             outputs=node.outputs,
             dispenses=await self.app.store.count(views.DISPENSES, {"lots": node.lot}),
             runs=node.watches,
-            suspect=node.suspect,
+            suspect=",".join(suspects),
+            places=[
+                api.PlaceAmount(place=p, received=got, sent=left, unit=unit) for p, got, left, unit in went
+            ],
         )
 
     async def GetExposure(self, request: api.GetExposureRequest, context: Any) -> api.GetExposureResponse:
@@ -92,6 +132,30 @@ class TraceabilityApi(Api, api_grpc.TraceabilityServiceServicer):
         head = await self.app.store.get(views.EXPOSURES, run.run)
         announced = _announced(head.state if head else Exposure(run.run, run.root))
         return api.GetExposureResponse(announced=announced, phase=run.phase, not_firm=run.not_firm)
+
+    async def ListUnattributed(
+        self, request: api.ListUnattributedRequest, context: Any
+    ) -> api.ListUnattributedResponse:
+        if not request.run:
+            raise Invalid("REQUIRED", "name the run whose dispenses you ask for", "run")
+        await self.reach(request)
+        filters: dict[str, Any] = {"open_in": request.run}
+        if request.only_open:
+            filters["explained"] = False
+        page = await self.page(request, views.ENTRIES, filters)
+        asked = [Get(views.DISPENSES, item.state.dispense) for item in page.items]
+        told = await views.read(self.app.store, asked)
+        rows = [
+            _unattributed(entry.state, found.state)
+            for entry, get in zip(page.items, asked, strict=True)
+            for found in told[get]
+        ]
+        return api.ListUnattributedResponse(dispenses=rows, next_page_token=page.token)
+
+    async def ExplainUnattributed(
+        self, request: api.ExplainUnattributedRequest, context: Any
+    ) -> api.ExplainUnattributedResponse:
+        return await self.decide("ExplainUnattributed", request, api.ExplainUnattributedResponse)
 
     async def ListSuspects(self, request: api.ListSuspectsRequest, context: Any) -> api.ListSuspectsResponse:
         await self.reach(request)
@@ -112,20 +176,42 @@ class TraceabilityApi(Api, api_grpc.TraceabilityServiceServicer):
         return vector(Position(p.topic, p.number, end - 1) for p, end in at.items() if end)
 
 
+def _place(place: str, received: float, sent: float, unit: str) -> api.PlaceAmount:
+    return api.PlaceAmount(place=place, received=received, sent=sent, unit=unit)
+
+
 def _traced_lot(node: Node, depth: int) -> api.TracedLot:
     return api.TracedLot(
         lot=node.lot, depth=depth, inputs=node.inputs, known=node.known, suspect=node.suspect
     )
 
 
-def _traced_dispense(dispense: Dispense) -> api.TracedDispense:
-    return api.TracedDispense(
-        dispense=dispense.dispense,
-        lot=dispense.lots[0],
-        site=dispense.site,
-        pseudonym=dispense.pseudonym,
+def _traced_dispense(dispense: Dispense) -> Iterator[api.TracedDispense]:
+    """One element for everybody whom the dispense names; one without a patient when it names nobody."""
+    nobody = Patient(earliest(*(claim.site for claim in dispense.claims)), "")
+    for patient in dispense.patients or (nobody,):
+        yield api.TracedDispense(
+            dispense=dispense.dispense,
+            lot=dispense.lots[0],
+            site=patient.site,
+            pseudonym=patient.pseudonym,
+            at=stamp(dispense.at),
+            suspect=",".join(dispense.suspects),
+            possible_lots=dispense.lots[1:],
+            disposition=dispense.disposition(patient) if dispense.patients else "",
+        )
+
+
+def _unattributed(entry: Entry, dispense: Dispense) -> api.Unattributed:
+    why = CONFLICT if dispense.disputed else "UNKNOWN_SITE" if dispense.waiting else "NO_PATIENT"
+    return api.Unattributed(
+        dispense=entry.dispense,
+        lot=entry.lot,
+        site=earliest(*(claim.site for claim in dispense.claims)),
+        sources=dispense.sources,
         at=stamp(dispense.at),
-        suspect=",".join(dispense.suspects),
+        why=why,
+        explained=entry.explained,
     )
 
 
@@ -136,6 +222,7 @@ def _announced(head: Exposure) -> events.ExposureAnnounced:
         root=head.root,
         lots=head.lots,
         unattributed=head.unattributed,
+        explained=head.explained,
         sites={site.site: site_exposure(site) for site in head.sites},
     )
 

@@ -19,8 +19,9 @@ from services.kit.envelope import Event
 from services.kit.store.kinds import Get
 from services.kit.work import Work
 from services.traceability import journal
+from services.traceability.domain import balance, graph, run
 from services.traceability.domain import dispense as dispenses
-from services.traceability.domain import graph, run
+from services.traceability.domain.balance import MASS_IMBALANCE, Balance
 from services.traceability.domain.dispense import CONFLICT, OLDER_THAN_LOT, Dispense
 from services.traceability.domain.graph import CYCLE, Node
 from services.traceability.domain.moments import iso, when
@@ -28,6 +29,7 @@ from services.traceability.domain.run import Run, Watch
 from services.traceability.outside import Outside
 from services.traceability.views import (
     ALL_SITES,
+    BALANCES,
     DISPENSES,
     EXPOSURES,
     NODES,
@@ -41,9 +43,11 @@ from services.traceability.views import (
 CUT_STEP = "cut"
 #: How far up a cycle is looked for: each level is a read of its own.
 _ANCESTRY_LEVELS = 100
+_BY_A_PERSON = (loops.RUN_OUTCOME_CANCELLED, loops.RUN_OUTCOME_SUPERSEDED)
 _DESCRIPTIONS = {
     CYCLE: "records make the lot its own ancestor; correct the material record that is wrong",
     CONFLICT: "its sources name different lots, sites or patients; find out which is right",
+    MASS_IMBALANCE: "more of it was used or sent than was made or received; find the record that is wrong",
     OLDER_THAN_LOT: "it was dispensed before its lot was made; correct the time that is wrong",
 }
 
@@ -61,12 +65,46 @@ def on_material_recorded(outside: Outside, work: Work, event: Event) -> None:
             _flag(work, CYCLE, lot)
     for node in after.values():
         _put_node(work, node)
+    _weigh_material(work, event.id, record)
     if after[record.lot].made != before[record.lot].made:
         _review_ages(work, record.lot)
     fresh = [lot for lot in used if lot not in before[record.lot].inputs]
     for name in sorted({name for lot in fresh for name in before[lot].watches}):
         parents = [lot for lot in fresh if name in before[lot].watches]
         _spread(outside, work, name, record.lot, parents)
+
+
+def _weigh_material(work: Work, id: str, record: events.MaterialRecorded) -> None:
+    """What was made, and what of each input went into it, as far as the record says."""
+    given = [item for item in record.inputs if item.HasField("quantity")]
+    lots = {item.lot for item in given} | ({record.lot} if record.HasField("quantity") else set())
+    work.load(BALANCES, lots)
+    if record.HasField("quantity"):
+        _balance(work, balance.made(_balance_of(work, record.lot), id, balance.amount_of(record.quantity)))
+    for item in given:
+        _balance(work, balance.used(_balance_of(work, item.lot), id, balance.amount_of(item.quantity)))
+
+
+def on_shipment_recorded(work: Work, event: Event) -> None:
+    """Material went from one place to another: the lot's distribution."""
+    record = cast(events.ShipmentRecorded, event.message)
+    _put_node(work, _node(work, record.lot))
+    _balance(work, balance.shipped(_balance_of(work, record.lot), event.id, record))
+
+
+def _balance_of(work: Work, lot: str) -> Balance:
+    return work.get(BALANCES, lot) or Balance(lot)
+
+
+def _balance(work: Work, after: Balance) -> None:
+    """Keep a lot's amounts; flag them while they do not add up."""
+    if work.get(BALANCES, after.lot) == after:
+        return
+    work.put(BALANCES, after.lot, after)
+    if balance.adds_up(after):
+        work.drop(SUSPECTS, _suspect_id(MASS_IMBALANCE, after.lot))
+    else:
+        _flag(work, MASS_IMBALANCE, after.lot)
 
 
 def on_lot_started(work: Work, event: Event) -> None:
@@ -80,9 +118,35 @@ def on_lot_started(work: Work, event: Event) -> None:
 
 def on_dispense_recorded(outside: Outside, work: Work, event: Event) -> None:
     record = cast(events.DispenseRecorded, event.message)
-    work.load_all([Get(DISPENSES, record.dispense), Get(NODES, record.lot), Get(REGISTRY, ALL_SITES)])
+    _ask(work, record.dispense, {record.lot, *record.possible_lots})
     before = work.get(DISPENSES, record.dispense)
-    dispense = dispenses.claimed(before, record.dispense, dispenses.claim_of(record))
+    after = dispenses.claimed(before, record.dispense, dispenses.claim_of(record))
+    _on_dispense(outside, work, before, after)
+
+
+def on_return_recorded(outside: Outside, work: Work, event: Event) -> None:
+    record = cast(events.ReturnRecorded, event.message)
+    _ask(work, record.dispense, {record.lot})
+    before = work.get(DISPENSES, record.dispense)
+    after = dispenses.returned(before, record.dispense, dispenses.return_of(record))
+    _on_dispense(outside, work, before, after)
+
+
+def on_dispense_corrected(outside: Outside, work: Work, event: Event) -> None:
+    record = cast(events.DispenseCorrected, event.message)
+    _ask(work, record.dispense, {record.lot})
+    before = work.get(DISPENSES, record.dispense)
+    _on_dispense(outside, work, before, dispenses.corrected(before, record.dispense, record.source))
+
+
+def _ask(work: Work, dispense: str, lots: Iterable[str]) -> None:
+    """Everything that a record of a dispense surely needs, at once."""
+    nodes = [Get(NODES, lot) for lot in lots]
+    work.load_all([Get(DISPENSES, dispense), *nodes, Get(REGISTRY, ALL_SITES)])
+
+
+def _on_dispense(outside: Outside, work: Work, before: Dispense | None, dispense: Dispense) -> None:
+    """A dispense as it is believed now: kept, and told to every run that watches its lots."""
     nodes = _nodes(work, dispense.lots)
     dispense = dispenses.aged(dispense, {lot: node.made for lot, node in nodes.items()})
     dispense = dispenses.placed(dispense, journal.registered(work))
@@ -90,7 +154,7 @@ def on_dispense_recorded(outside: Outside, work: Work, event: Event) -> None:
         return
     for node in nodes.values():
         _put_node(work, node)
-    if dispense.waiting:  # its site may register now
+    if dispense.waiting:  # its sites may register now
         work.put(REGISTRY, ALL_SITES, Registry(journal.registered(work)))
     older = OLDER_THAN_LOT in dispense.suspects  # when the lot was made may become known now
     work.hold(NODES, [node.lot for node in nodes.values() if older or not node.made])
@@ -106,7 +170,7 @@ def on_site_registered(outside: Outside, work: Work, event: Event) -> None:
         return
     sites = graph.joined(sites, [site])
     work.put(REGISTRY, ALL_SITES, Registry(sites))
-    running = work.where(RUNS, "sealed", False)
+    running = {name: found for name, found in work.where(RUNS, "sealed", False).items() if not found.over}
     work.hold(RUNS, running)  # a walk may read the sites now
     concerned: dict[str, list[Dispense]] = {name: [] for name in running if work.get(EXPOSURES, name)}
     waiting = work.where(DISPENSES, "waiting", site)
@@ -132,10 +196,18 @@ def on_safety_run_opened(outside: Outside, work: Work, event: Event) -> None:
 def on_seal_requested(outside: Outside, work: Work, event: Event) -> None:
     request = cast(loops.SealRequested, event.message)
     found = work.get(RUNS, request.run)
-    if found is None or found.sealed:
+    if found is None or found.over:
         return  # the run's own record stands before this one, under the same key
     work.put(RUNS, request.run, run.asking(found, request.version))
     _wake(outside, work, found)
+
+
+def on_loop_closed(work: Work, event: Event) -> None:
+    """A run that a person ended before its seal takes nothing more; its watches find it over."""
+    closed = cast(loops.LoopClosed, event.message)
+    found = work.get(RUNS, closed.run)
+    if found is not None and closed.outcome in _BY_A_PERSON:
+        work.put(RUNS, closed.run, run.ended(found))
 
 
 # -- runs that watch ------------------------------------------------------
@@ -144,10 +216,12 @@ def on_seal_requested(outside: Outside, work: Work, event: Event) -> None:
 def _join(outside: Outside, work: Work, name: str, found: list[Dispense]) -> None:
     """Dispenses of watched lots join the run's journal; after its seal they name the successor."""
     watcher = _run(work, name)
-    if not watcher.sealed:
+    if not watcher.over:
         journal.append(work, outside, watcher, found)
-    elif journal.lacks(work, watcher, found):
-        journal.after_seal(work, watcher)
+    elif watcher.sealed:
+        journal.late(work, watcher, found)
+        if journal.lacks(work, watcher, found):
+            journal.after_seal(work, watcher)
 
 
 def _spread(outside: Outside, work: Work, name: str, lot: str, parents: Iterable[str]) -> None:
@@ -156,8 +230,9 @@ def _spread(outside: Outside, work: Work, name: str, lot: str, parents: Iterable
     if name in node.watches:
         return
     watcher = _run(work, name)
-    if watcher.sealed:
-        journal.after_seal(work, watcher)
+    if watcher.over:
+        if watcher.sealed:
+            journal.after_seal(work, watcher)
         return
     depth = 1 + min(watcher.lots[parent] for parent in parents)
     _put_node(work, graph.watched(node, name))

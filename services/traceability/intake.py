@@ -18,6 +18,7 @@ from services.kit.facts import Fact
 from services.kit.ids import claim_id, derived_id, dispense_id, parse_lot
 from services.traceability.domain.moments import when
 
+Recorded = events.ShipmentRecorded | events.ReturnRecorded | events.DispenseCorrected
 _MAX_TEXT = 256
 #: UCUM: printable ASCII without spaces; annotations such as {tablet} included.
 _UNIT = re.compile(r"[A-Za-z0-9*^%\[\]{}()./'\"_+-]{1,40}")
@@ -81,6 +82,8 @@ def dispense_fact(record: events.DispenseRecorded, actor: str, sites: Collection
     if record.site and record.site not in sites:
         known = ", ".join(sorted(sites)) or "none yet"
         raise Invalid("UNKNOWN_SITE", f"{record.site!r} is not registered; registered: {known}", "site")
+    for number, lot in enumerate(record.possible_lots):
+        parse_lot(lot, f"possible_lots[{number}]")
     if record.HasField("quantity"):
         _quantity(record.quantity, "quantity")
     time = _moment(record.at, record.HasField("at"))
@@ -88,8 +91,8 @@ def dispense_fact(record: events.DispenseRecorded, actor: str, sites: Collection
     fact.CopyFrom(record)
     fact.source = record.source or actor
     fact.dispense = _dispense_id(record)
-    own = claim_id(fact.dispense, fact.source, fact.lot, fact.site, fact.pseudonym, when(record.at))
-    return Fact(fact, own, time, fact.dispense)
+    said = (fact.source, fact.lot, fact.site, fact.pseudonym, when(record.at), *sorted(fact.possible_lots))
+    return Fact(fact, claim_id(fact.dispense, *said), time, fact.dispense)
 
 
 def _dispense_id(record: events.DispenseRecorded) -> str:
@@ -105,6 +108,58 @@ def _dispense_id(record: events.DispenseRecorded) -> str:
     return record.dispense or made
 
 
-def material_fallback(actor: str, request_id: str, index: int) -> str:
+def shipment_fact(record: events.ShipmentRecorded, actor: str, fallback: str) -> Fact:
+    """The fact of a shipment; its id is its source's, or `fallback` where the source has none."""
+    parse_lot(record.lot)
+    for field in ("from_place", "to_place"):
+        _text(getattr(record, field), field, required=True)
+    if record.from_place == record.to_place:
+        raise Invalid("SAME_PLACE", "a shipment goes from one place to another", "to_place")
+    if not record.HasField("quantity"):
+        raise Invalid("REQUIRED", "say how much went, with its UCUM unit", "quantity")
+    _quantity(record.quantity, "quantity")
+    return _recorded(record, "shipment", actor, fallback, record.lot)
+
+
+def return_fact(record: events.ReturnRecorded, actor: str, fallback: str) -> Fact:
+    """The fact that a pack came back."""
+    _check_of_dispense(record)
+    if record.state == events.RETURN_STATE_UNSPECIFIED:
+        raise Invalid("REQUIRED", "say whether the pack came back unopened and complete, or opened", "state")
+    if record.HasField("quantity"):
+        _quantity(record.quantity, "quantity")
+    return _recorded(record, "return", actor, fallback, record.dispense)
+
+
+def correction_fact(record: events.DispenseCorrected, actor: str, fallback: str) -> Fact:
+    """The fact that a source took back what it said of a dispense."""
+    _check_of_dispense(record)
+    _text(record.replaced_by, "replaced_by")
+    if not record.reason.strip():
+        raise Invalid("REQUIRED", "say why the record was wrong", "reason")
+    if record.replaced_by == record.dispense:
+        said = "a dispense is not replaced by itself: what is right has another order number or lot"
+        raise Invalid("SAME_DISPENSE", said, "replaced_by")
+    return _recorded(record, "correction", actor, fallback, record.dispense)
+
+
+def _check_of_dispense(record: events.ReturnRecorded | events.DispenseCorrected) -> None:
+    parse_lot(record.lot)
+    _text(record.dispense, "dispense", required=True)
+
+
+def _recorded(record: Recorded, kind: str, actor: str, fallback: str, subject: str) -> Fact:
+    """The fact of a record that has an id at its source."""
+    _text(record.record, "record")
+    _text(record.source, "source")
+    time = _moment(record.at, record.HasField("at"))
+    fact = type(record)()
+    fact.CopyFrom(record)  # type: ignore[arg-type]
+    fact.source = record.source or actor
+    fact.record = record.record or fallback
+    return Fact(fact, derived_id(kind, fact.source, fact.record), time, subject)
+
+
+def fallback_id(kind: str, actor: str, request_id: str, index: int) -> str:
     """Id of a record that has none at its source."""
-    return derived_id("material-request", actor, request_id, str(index))
+    return derived_id(f"{kind}-request", actor, request_id, str(index))

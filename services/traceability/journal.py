@@ -6,20 +6,30 @@ transactions that touch one journal never pass each other unseen.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+
+from google.protobuf.message import Message
 
 from pharmaloop.traceability.v1 import events_pb2 as events
 from services.kit.ids import derived_id
 from services.kit.work import Work
 from services.traceability.domain import entries, exposure
-from services.traceability.domain.dispense import Dispense
-from services.traceability.domain.entries import MEMBER, UNATTRIBUTED, Held, News, entry_id
+from services.traceability.domain.dispense import Dispense, Patient
+from services.traceability.domain.entries import (
+    MEMBER,
+    UNATTRIBUTED,
+    Entry,
+    Held,
+    News,
+    entry_id,
+    member_key,
+)
 from services.traceability.domain.run import Run
 from services.traceability.outside import Outside
 from services.traceability.views import ALL_SITES, ENTRIES, EXPOSURES, REGISTRY, RUNS
 
-_SITE_EVENTS = (events.ExposureOpened, events.ExposureEntered)
+_SITE_EVENTS = (events.ExposureOpened, events.ExposureEntriesJoined)
 
 
 def registered(work: Work) -> tuple[str, ...]:
@@ -29,7 +39,7 @@ def registered(work: Work) -> tuple[str, ...]:
 
 
 def append(work: Work, outside: Outside, run: Run, dispenses: Sequence[Dispense] = ()) -> None:
-    """One commit of a run that is not sealed: its new lots, and what of the dispenses is new.
+    """One commit of a run that goes on: its new lots, and what of the dispenses is new.
 
     Announces when anything changed, and a first time in any case; stores the run.
     """
@@ -37,21 +47,56 @@ def append(work: Work, outside: Outside, run: Run, dispenses: Sequence[Dispense]
     sites = registered(work)
     # A run of its own trigger asks every patient anew; a successor takes what no journal has.
     earlier = _sealed_of_root(work, run) if run.follows and dispenses else []
-    counted = head is not None and head.unattributed > 0
+    counted = head is not None and head.unattributed + head.explained > 0
     news = [pair for pair in _news(work, run, dispenses, sites, earlier, counted) if any(pair[1])]
     known, lots = set(head.lots) if head else set(), run.lots
+    joining = [entry for dispense, item in news for entry in _take(work, run.run, dispense, item, lots)]
     growth = exposure.Growth(
         lots=[(lot, depth) for lot, depth in lots.items() if lot not in known],
-        members=sorted(_member(dispense, lots) for dispense, item in news if item.member),
+        entries=sorted(joining),
         unattributed=sum(item.unattributed for _, item in news),
+        explained=sum(item.explained for _, item in news),
         sites=sites,
     )
-    for event in exposure.grown(head, run.run, run.root, growth, outside):
+    _tell(work, run, exposure.grown(head, run.run, run.root, growth, outside))
+    work.put(RUNS, run.run, run)
+
+
+def explain(work: Work, outside: Outside, run: Run, told: events.UnattributedExplained) -> None:
+    """A person explained an unattributed dispense: said, counted, and announced."""
+    id = entry_id(run.run, told.dispense, UNATTRIBUTED)
+    entry = work.get(ENTRIES, id)
+    assert entry is not None
+    work.put(ENTRIES, id, replace(entry, explained=True))
+    work.apply(EXPOSURES, run.run, told, case=run.case, run=run.run)
+    growth = exposure.Growth([], [], -1, 1, registered(work))
+    head = work.get(EXPOSURES, run.run)
+    _tell(work, run, exposure.grown(head, run.run, run.root, growth, outside))
+    work.put(RUNS, run.run, run)
+
+
+def _tell(work: Work, run: Run, told: Iterable[Message]) -> None:
+    for event in told:
         site = event.site if isinstance(event, _SITE_EVENTS) else ""
         work.apply(EXPOSURES, run.run, event, site=site, case=run.case, run=run.run)
+
+
+def late(work: Work, run: Run, dispenses: Iterable[Dispense]) -> None:
+    """What becomes of members of a sealed run is told to their sites, outside of what was sealed."""
+    news = _news(work, run, list(dispenses), registered(work), _sealed_of_root(work, run), False)
     for dispense, item in news:
-        _enter(work, run.run, dispense, item, lots)
-    work.put(RUNS, run.run, run)
+        known = News((), _of_members(work, run.run, dispense, item), 0, 0)
+        changes = list(_take(work, run.run, dispense, known, run.lots))
+        for site in sorted({change.site for change in changes}):
+            _tell(work, run, exposure.joined(run.run, site, changes, 0))
+
+
+def _of_members(work: Work, run: str, dispense: Dispense, item: News) -> tuple[tuple[Patient, str], ...]:
+    return tuple(
+        (patient, told)
+        for patient, told in item.dispositions
+        if work.get(ENTRIES, entry_id(run, dispense.dispense, member_key(patient))) is not None
+    )
 
 
 def lacks(work: Work, run: Run, dispenses: Iterable[Dispense]) -> bool:
@@ -82,42 +127,61 @@ def _news(
     counted: bool,
 ) -> list[tuple[Dispense, News]]:
     """What of each dispense is new; `counted` says that the journal holds unattributed ones."""
-    asked = [(dispense, entries.kinds_asked(dispense, sites, counted)) for dispense in dispenses]
-    work.load(
-        ENTRIES,
-        [
-            entry_id(book, d.dispense, kind)
-            for book in (run.run, *others)
-            for d, kinds in asked
-            for kind in kinds
-        ],
+    asked = [(dispense, entries.keys_asked(dispense, sites, counted)) for dispense in dispenses]
+    books = (run.run, *others)
+    work.load(ENTRIES, [entry_id(b, d.dispense, key) for b in books for d, keys in asked for key in keys])
+    return [(d, entries.news_of(d, sites, _held(work, run.run, others, d, keys))) for d, keys in asked]
+
+
+def _held(work: Work, run: str, others: list[str], dispense: Dispense, keys: tuple[str, ...]) -> Held:
+    def found(book: str) -> dict[str, Entry]:
+        read = ((key, work.get(ENTRIES, entry_id(book, dispense.dispense, key))) for key in keys)
+        return {key: entry for key, entry in read if entry is not None}
+
+    own, earlier = found(run), [found(book) for book in others]
+    return Held(
+        members={_patient(entry): entry for entry in own.values() if entry.kind == MEMBER},
+        unattributed=own.get(UNATTRIBUTED),
+        taken={_patient(entry) for book in earlier for entry in book.values() if entry.kind == MEMBER},
+        unattributed_before=any(UNATTRIBUTED in book and book[UNATTRIBUTED].open for book in earlier),
     )
-    return [(d, entries.news_of(d, sites, _held(work, run.run, others, d, kinds))) for d, kinds in asked]
 
 
-def _held(work: Work, run: str, others: list[str], dispense: Dispense, kinds: tuple[str, ...]) -> Held:
-    own = {kind: work.get(ENTRIES, entry_id(run, dispense.dispense, kind)) for kind in kinds}
-    earlier = (work.get(ENTRIES, entry_id(other, dispense.dispense, k)) for other in others for k in kinds)
-    found = tuple(entry for entry in earlier if entry is not None)
-    return Held(own.get(MEMBER), own.get(UNATTRIBUTED), found)
+def _patient(entry: Entry) -> Patient:
+    return Patient(entry.site, entry.pseudonym)
 
 
-def _lot_in(lots: Mapping[str, int], dispense: Dispense) -> str:
-    """The lot by which the dispense belongs to the run."""
-    return next(lot for lot in dispense.lots if lot in lots)
+def _take(
+    work: Work, run: str, dispense: Dispense, item: News, lots: Mapping[str, int]
+) -> Iterator[exposure.Joining]:
+    """Keep what is new of a dispense; answers the entries that join the journal."""
+    lot = next(lot for lot in dispense.lots if lot in lots)  # by which it belongs to the run
+    for patient in item.members:
+        entry = entries.entry_of(run, MEMBER, dispense, lot, patient)
+        work.put(ENTRIES, entry_id(run, dispense.dispense, member_key(patient)), entry)
+        yield _joining(entry, dispense)
+    for patient, told in item.dispositions:
+        id = entry_id(run, dispense.dispense, member_key(patient))
+        held = work.get(ENTRIES, id)
+        assert held is not None
+        entry = replace(held, disposition=told, number=held.number + 1)
+        work.put(ENTRIES, id, entry)
+        yield _joining(entry, dispense)
+    if item.unattributed or item.explained:
+        id = entry_id(run, dispense.dispense, UNATTRIBUTED)
+        held = work.get(ENTRIES, id) or entries.entry_of(run, UNATTRIBUTED, dispense, lot, Patient("", ""))
+        work.put(ENTRIES, id, replace(held, open_in=run if item.unattributed > 0 else "", explained=False))
 
 
-def _member(dispense: Dispense, lots: Mapping[str, int]) -> exposure.Member:
-    lot = _lot_in(lots, dispense)
-    return exposure.Member(dispense.site, dispense.dispense, lot, dispense.pseudonym, dispense.at)
-
-
-def _enter(work: Work, run: str, dispense: Dispense, item: News, lots: Mapping[str, int]) -> None:
-    lot = _lot_in(lots, dispense)
-    if item.member:
-        entry = entries.entry_of(run, MEMBER, dispense, lot)
-        work.put(ENTRIES, entry_id(run, dispense.dispense, MEMBER), entry)
-    if item.unattributed:
-        entry = entries.entry_of(run, UNATTRIBUTED, dispense, lot)
-        open_now = replace(entry, open=item.unattributed > 0)
-        work.put(ENTRIES, entry_id(run, dispense.dispense, UNATTRIBUTED), open_now)
+def _joining(entry: Entry, dispense: Dispense) -> exposure.Joining:
+    possible = len(dispense.lots) > 1
+    return exposure.Joining(
+        entry.site,
+        entry.dispense,
+        entry.lot,
+        entry.pseudonym,
+        entry.at,
+        possible,
+        entry.number,
+        entry.disposition,
+    )

@@ -91,7 +91,7 @@ def _at_round(work: Work, request: Struct) -> Run | None:
     """The run, if it stands at the round that the request names."""
     plain = MessageToDict(request)
     watcher = work.get(RUNS, plain["run"])
-    if watcher is None or watcher.sealed or watcher.round != int(plain["round"]):
+    if watcher is None or watcher.over or watcher.round != int(plain["round"]):
         return None
     return watcher
 

@@ -9,6 +9,7 @@ from typing import NamedTuple
 from services.kit.store.kinds import Get, Kind, Read, Stored, Where
 from services.kit.store.protocol import AsyncStore, AsyncTransaction, Loaded
 from services.traceability.domain import entries, exposure, run
+from services.traceability.domain.balance import Balance
 from services.traceability.domain.dispense import Dispense
 from services.traceability.domain.graph import Node
 
@@ -34,10 +35,11 @@ NODES: Kind[Node] = Kind("lot_node", Node)
 DISPENSES: Kind[Dispense] = Kind("dispense", Dispense, ("lots", "waiting"))
 RUNS: Kind[run.Run] = Kind("exposure_run", run.Run, ("root", "sealed"))
 EXPOSURES: Kind[exposure.Exposure] = Kind("exposure", exposure.Exposure, evolve=exposure.evolve)
-ENTRIES: Kind[entries.Entry] = Kind("entry", entries.Entry)
+ENTRIES: Kind[entries.Entry] = Kind("entry", entries.Entry, ("open_in", "explained"))
 REGISTRY: Kind[Registry] = Kind("site_registry", Registry)
 SUSPECTS: Kind[Suspect] = Kind("suspect", Suspect)
-KINDS = (NODES, DISPENSES, RUNS, EXPOSURES, ENTRIES, REGISTRY, SUSPECTS)
+BALANCES: Kind[Balance] = Kind("balance", Balance)
+KINDS = (BALANCES, NODES, DISPENSES, RUNS, EXPOSURES, ENTRIES, REGISTRY, SUSPECTS)
 
 #: The one document of the registry.
 ALL_SITES = "sites"

@@ -65,7 +65,7 @@ _STAGES = (
     "SafetyRunOpened",
     "first LotImplicated",
     "last LotImplicated",
-    "last ExposureEntered",
+    "last ExposureEntriesJoined",
     "whole exposure announced",
     "first plans opened",
     "every plan opened",
@@ -152,8 +152,8 @@ class Courses:
                 course.lots.add(message.lot)
                 course.times.setdefault("first LotImplicated", event.created)
                 course.times["last LotImplicated"] = event.created
-            case traceability.ExposureEntered():
-                course.times["last ExposureEntered"] = event.created
+            case traceability.ExposureEntriesJoined():
+                course.times["last ExposureEntriesJoined"] = event.created
             case traceability.ExposureAnnounced():
                 if SITE in message.sites and message.sites[SITE].n == course.root.patients:
                     course.times.setdefault("whole exposure announced", event.created)

@@ -139,14 +139,15 @@ class Hospital:
     def entered(self, name: str) -> Message:
         dispense = dispense_id(SITE, f"{self.run}-{name}", self.lot)
         self._terms.append(digests.term(KEY, SITE, name, self.lot, dispense, "MEMBER"))
-        return traceability.ExposureEntered(
-            run=self.run,
-            site=SITE,
+        entry = traceability.ExposureEntry(
             kind=traceability.ENTRY_KIND_MEMBER,
             dispense=dispense,
             lot=self.lot,
             pseudonym=name,
             at=_moment().at,
+        )
+        return traceability.ExposureEntriesJoined(
+            run=self.run, site=SITE, epoch=self._version + 1, entries=[entry]
         )
 
     def announced(self) -> Message:
@@ -210,8 +211,9 @@ async def test_a_run_from_its_exposures_to_the_answers(backbone: str, mongo: str
         assert (ack.only_in_trace, ack.only_at_site) == (2, 1)
         (opened,) = await site.heard(clinical.PlansOpened)
         assert (opened.case, opened.run) == (site.lot, site.run)
+        became = clinical.MemberDispositions(planned=2, declined=1)
         assert opened.message == clinical.PlansOpened(
-            run=site.run, site=SITE, patients=3, plans=2, without_consent=1
+            run=site.run, site=SITE, patients=3, plans=2, without_consent=1, members=became
         )
         told = await site.heard(traceability.DispenseRecorded)
         lacking = dispense_id(SITE, f"{site.run}-{only_here}", site.lot)

@@ -186,8 +186,12 @@ def digest_by_the_site(app: App, told: list[Event]) -> bytes:
     """The site opens its sealed key and sums what it was told."""
     opened = next(e.message for e in told if isinstance(e.message, events.ExposureOpened))
     key = app.sealer.open_bytes(opened.digest_key, "exposure-digest")
-    entered = {e.message.dispense: e.message for e in told if isinstance(e.message, events.ExposureEntered)}
-    terms = [digest.term(key, m.site, m.pseudonym, m.lot, m.dispense, "MEMBER") for m in entered.values()]
+    bulks = {e.id: e.message for e in told if isinstance(e.message, events.ExposureEntriesJoined)}
+    terms = [
+        digest.term(key, bulk.site, m.pseudonym, m.lot, m.dispense, "MEMBER")
+        for bulk in bulks.values()
+        for m in bulk.entries
+    ]
     return bytes.fromhex(digest.added(digest.ZERO, terms))
 
 

@@ -86,7 +86,7 @@ EVENT_FIELDS: dict[tuple[str, str], str] = {
     ("StageCompleted", "ended"): WALL,
     ("ExposureAnnounced", "version"): ROUNDS,
     ("ExposureAnnounced", "sites.*.epoch"): ROUNDS,
-    ("ExposureEntered", "epoch"): ROUNDS,
+    ("ExposureEntriesJoined", "epoch"): ROUNDS,
     ("ExposureReceived", "epoch"): ROUNDS,
     ("ExposureSealed", "version"): ROUNDS,
     ("ExposureOpened", "digest_key"): SEALED,

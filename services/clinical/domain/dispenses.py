@@ -1,13 +1,13 @@
 """One dispense as the two sources tell it: the journals of runs, and the hospital's own record.
 
 Both name it by the same id, so comparing them is looking whether both halves
-are there. Either half may come first.
+are there and name the same patient. Either half may come first.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import NamedTuple
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
@@ -15,18 +15,71 @@ from pharmaloop.clinical.v1 import events_pb2 as clinical
 from pharmaloop.common.v1 import types_pb2 as common
 from pharmaloop.traceability.v1 import events_pb2 as traceability
 
-EntryName = Literal["MEMBER", "DISPOSITION"]
-MEMBER: EntryName = "MEMBER"
-DISPOSITION: EntryName = "DISPOSITION"
+MEMBER = "MEMBER"
+RETURNED_UNOPENED, RETURNED, CORRECTED = "RETURNED_UNOPENED", "RETURNED", "CORRECTED"
+REINSTATED = "REINSTATED"
+_DISPOSITIONS = {
+    traceability.DISPOSITION_RETURNED_UNOPENED: RETURNED_UNOPENED,
+    traceability.DISPOSITION_RETURNED: RETURNED,
+    traceability.DISPOSITION_CORRECTED: CORRECTED,
+    traceability.DISPOSITION_REINSTATED: REINSTATED,
+}
+
+
+@dataclass(frozen=True)
+class Told:
+    """What an entry says became of a member; `late` after the journal was sealed."""
+
+    number: int
+    disposition: str
+    late: bool
+
+    @property
+    def kind(self) -> str:
+        """The entry's kind as the digest names it."""
+        return f"DISPOSITION/{self.number}/{self.disposition}"
+
+
+def kind_of(entry: traceability.ExposureEntry) -> str:
+    """An entry's kind as the digest names it; empty for one of a later contract."""
+    if entry.kind == traceability.ENTRY_KIND_MEMBER:
+        return MEMBER
+    name = _DISPOSITIONS.get(entry.disposition, "")
+    if entry.kind != traceability.ENTRY_KIND_DISPOSITION or not name:
+        return ""
+    return Told(entry.number, name, False).kind
 
 
 @dataclass(frozen=True)
 class Member:
-    """What the journals say of the dispense. `at` is ISO, UTC."""
+    """What a run's journal says of the dispense and one patient. `at` is ISO, UTC.
 
+    Not `entered` while only what became of the member is known.
+    """
+
+    run: str
     pseudonym: str
     lot: str
     at: str
+    entered: bool = False
+    possible: bool = False
+    told: tuple[Told, ...] = ()
+
+    @property
+    def disposition(self) -> str:
+        """What became of the member; empty when nothing did, or does not hold any more."""
+        newest = self.told[-1].disposition if self.told else ""
+        return "" if newest == REINSTATED else newest
+
+    @property
+    def void(self) -> bool:
+        """Did the patient take nothing of it?"""
+        return self.disposition in (RETURNED_UNOPENED, CORRECTED)
+
+    @property
+    def sealed_kinds(self) -> list[str]:
+        """The kinds of its entries that the digest counts."""
+        return [MEMBER] * self.entered + [told.kind for told in self.told if not told.late]
 
 
 @dataclass(frozen=True)
@@ -44,48 +97,78 @@ class OwnRecord:
 
 @dataclass(frozen=True)
 class Dispense:
-    """A dispense. `entries` are "run|kind" for every journal entry about it;
-    `lots` its lot, twice only where the two sources contradict each other;
-    `reported`: the site has told the trace of it."""
+    """A dispense. `runs` are those with a member of it; `lots` its lot, twice only where the two
+    sources contradict each other; `taken_back`: the hospital took its own record back;
+    `reported`: the site has told the trace of it; `explained`: a person has said why the own
+    records do not show what the journals do."""
 
     dispense: str
     lots: tuple[str, ...] = ()
-    entries: tuple[str, ...] = ()
-    member: Member | None = None
+    runs: tuple[str, ...] = ()
+    members: tuple[Member, ...] = ()
     own: OwnRecord | None = None
+    taken_back: bool = False
     reported: bool = False
+    explained: bool = False
+
+    @property
+    def standing(self) -> OwnRecord | None:
+        """The hospital's own record, unless it took it back."""
+        return None if self.taken_back else self.own
+
+    def member(self, run: str, pseudonym: str) -> Member | None:
+        return next((m for m in self.members if (m.run, m.pseudonym) == (run, pseudonym)), None)
+
+    def members_of(self, run: str) -> list[Member]:
+        return [member for member in self.members if member.run == run and member.entered]
 
 
-def entry_name(kind: int) -> EntryName | None:
-    """The name of an entry's kind as the digest uses it; None for a kind of a later contract."""
-    names: dict[int, EntryName] = {
-        traceability.ENTRY_KIND_MEMBER: MEMBER,
-        traceability.ENTRY_KIND_DISPOSITION: DISPOSITION,
-    }
-    return names.get(kind)
+class Compared(NamedTuple):
+    """How the two sources of one dispense compare in a run: members that the own records do not
+    show, unexplained and explained, and the lot of an own record that a member shows."""
+
+    only_in_trace: int
+    explained: int
+    shown: str
 
 
-def entry_key(run: str, kind: EntryName) -> str:
-    return f"{run}|{kind}"
-
-
-def in_journal(dispense: Dispense, run: str) -> bool:
-    return entry_key(run, MEMBER) in dispense.entries
+def compared(dispense: Dispense, run: str) -> Compared:
+    """Of one dispense. A member that never received it is no difference when nobody says so here."""
+    own, missing, shown = dispense.standing, 0, ""
+    for member in dispense.members_of(run):
+        if own is not None and own.pseudonym == member.pseudonym:
+            shown = own.lot if member.disposition != CORRECTED else ""
+        elif not member.void:
+            missing += 1
+    return Compared(0 if dispense.explained else missing, missing if dispense.explained else 0, shown)
 
 
 def entered(
-    dispense: Dispense, entry: traceability.ExposureEntered, kind: EntryName, at: str
+    dispense: Dispense, run: str, entry: traceability.ExposureEntry, at: str, late: bool
 ) -> Dispense | None:
-    """The dispense with a journal's entry; None when the entry is there already."""
-    key = entry_key(entry.run, kind)
-    if key in dispense.entries:
+    """The dispense with a journal's entry; None when the entry is there already, or of a later contract."""
+    pseudonym = entry.pseudonym
+    before = dispense.member(run, pseudonym) or Member(run, pseudonym, entry.lot, at)
+    after = _with_entry(before, entry, late)
+    if after is None or after == before:
         return None
+    others = [member for member in dispense.members if (member.run, member.pseudonym) != (run, pseudonym)]
     return replace(
         dispense,
         lots=_with(dispense.lots, entry.lot),
-        entries=_with(dispense.entries, key),
-        member=dispense.member or Member(entry.pseudonym, entry.lot, at),
+        runs=_with(dispense.runs, run) if after.entered else dispense.runs,
+        members=tuple(sorted((*others, after), key=lambda member: (member.run, member.pseudonym))),
     )
+
+
+def _with_entry(member: Member, entry: traceability.ExposureEntry, late: bool) -> Member | None:
+    kind = kind_of(entry)
+    if kind == MEMBER:
+        return replace(member, entered=True, possible=entry.possible)
+    if not kind or any(known.number == entry.number for known in member.told):
+        return None
+    told = Told(entry.number, _DISPOSITIONS[entry.disposition], late)
+    return replace(member, told=tuple(sorted((*member.told, told), key=lambda known: known.number)))
 
 
 def recorded(dispense: Dispense, record: clinical.MedicationRecorded, at: str) -> Dispense | None:
@@ -104,20 +187,26 @@ def recorded(dispense: Dispense, record: clinical.MedicationRecorded, at: str) -
     return replace(dispense, lots=_with(dispense.lots, record.lot), own=own)
 
 
+def taken_back(dispense: Dispense) -> Dispense:
+    """The hospital took its own record back, before or after this was heard."""
+    return replace(dispense, taken_back=True)
+
+
 def reported(dispense: Dispense) -> Dispense:
     """The site has told the trace of it."""
     return replace(dispense, reported=True)
 
 
-def runs_with(dispense: Dispense) -> list[str]:
-    """The runs whose journal has the dispense as a member."""
-    pairs = (entry.rsplit("|", 1) for entry in dispense.entries)
-    return [run for run, kind in pairs if kind == MEMBER]
+def explained(dispense: Dispense) -> Dispense:
+    """A person of the site said why the own records do not show it."""
+    return replace(dispense, explained=True)
 
 
 def received_by(dispense: Dispense, lot: str) -> set[str]:
     """Pseudonyms of those who received the lot by this dispense, by either source."""
-    return {half.pseudonym for half in (dispense.member, dispense.own) if half and half.lot == lot}
+    own = dispense.standing
+    found = {own.pseudonym} if own is not None and own.lot == lot else set()
+    return found | {m.pseudonym for m in dispense.members if m.lot == lot and m.entered and not m.void}
 
 
 def fact(dispense: Dispense, own: OwnRecord, site: str, at: Timestamp) -> traceability.DispenseRecorded:
@@ -134,6 +223,20 @@ def fact(dispense: Dispense, own: OwnRecord, site: str, at: Timestamp) -> tracea
     if own.unit or own.quantity:
         recorded.quantity.CopyFrom(common.Quantity(value=own.quantity, unit=own.unit))
     return recorded
+
+
+def correction(
+    dispense: Dispense, own: OwnRecord, site: str, told: clinical.MedicationCorrected
+) -> traceability.DispenseCorrected:
+    """The fact by which the site takes back what it told the trace."""
+    return traceability.DispenseCorrected(
+        dispense=dispense.dispense,
+        lot=own.lot,
+        reason=told.reason,
+        at=told.at,
+        record=dispense.dispense,
+        source=site,
+    )
 
 
 def _with(items: tuple[str, ...], item: str) -> tuple[str, ...]:

@@ -1,8 +1,9 @@
 """What the site holds of one run's exposure journal, as running numbers.
 
 A run may name ten thousand patients: no member and no patient is listed
-here, only counted, except those who wait for the next bulk of plans. Every
-function gives the holding after one thing became known, whatever came before.
+here, only counted, except those who wait for the next bulk of plans. A
+number changes by what a dispense or a plan counted before and counts now,
+so that nothing depends on the order in which things became known.
 """
 
 from __future__ import annotations
@@ -11,7 +12,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from services.clinical.domain import digests
-from services.clinical.domain.plans import Plan, Stage
+from services.clinical.domain.dispenses import Compared
+from services.clinical.domain.plans import Plan
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,7 @@ class LotCount:
     """Numbers of one lot in the run.
 
     `listed`: an announcement named it. `shown`: members that the hospital's
-    own records show too. The others count plans.
+    own records show too. The others count open plans.
     """
 
     listed: bool = False
@@ -39,13 +41,23 @@ class LotCount:
 
 
 @dataclass(frozen=True)
+class StageCount:
+    """Patients at one stage, and their members that they may have taken of."""
+
+    patients: int = 0
+    members: int = 0
+
+
+@dataclass(frozen=True)
 class Holding:
     """What the site holds of a run.
 
-    `key` is the digest's key, sealed. `due` is the latest due time of a plan,
-    `ended` the due time at which the follow-up was last found to be over (ISO,
-    UTC). `unlooked` are listed lots of which own records came since the last
-    look for what only the site has.
+    `key` is the digest's key, sealed. `stages` counts patients by the stage of
+    their plan, `void` the members that came back unopened or were corrected.
+    `due` is the latest due time of a plan, `ended` the due time at which the
+    follow-up was last found to be over (ISO, UTC). `unlooked` are listed lots
+    of which own records came since the last look for what only the site has.
+    `over`: a person ended the run.
     """
 
     run: str
@@ -58,16 +70,17 @@ class Holding:
     announced: Announced | None = None
     lots: dict[str, LotCount] = field(default_factory=dict)
     only_in_trace: int = 0
+    explained: int = 0
     only_at_site: int = 0
     unlooked: tuple[str, ...] = ()
-    patients: int = 0
-    plans: int = 0
-    declined: int = 0
+    stages: dict[str, StageCount] = field(default_factory=dict)
+    void: int = 0
     waiting: tuple[str, ...] = ()
     answered: int = 0
     affected: int = 0
     due: str = ""
     ended: str = ""
+    over: bool = False
 
     @property
     def gathered(self) -> bool:
@@ -83,9 +96,20 @@ class Holding:
     @property
     def complete(self) -> bool:
         """Has everybody answered, or is the follow-up over? Never before everybody is found."""
-        resolved = self.patients == self.plans + self.declined
+        resolved = not self.at("pending").patients and not self.at("waiting").patients
         over = bool(self.due) and self.ended >= self.due
         return self.matched and resolved and (self.answered == self.plans or over)
+
+    @property
+    def patients(self) -> int:
+        return sum(count.patients for count in self.stages.values())
+
+    @property
+    def plans(self) -> int:
+        return self.at("open").patients
+
+    def at(self, stage: str) -> StageCount:
+        return self.stages.get(stage, StageCount())
 
     def lot(self, lot: str) -> LotCount:
         return self.lots.get(lot, LotCount())
@@ -94,6 +118,11 @@ class Holding:
 def noted(holding: Holding, case: str) -> Holding:
     """An event of the run came, and says which case it belongs to."""
     return holding if holding.case else replace(holding, case=case)
+
+
+def given_up(holding: Holding) -> Holding:
+    """A person ended the run: nobody is waited for any more."""
+    return replace(holding, over=True)
 
 
 def _with_lot(holding: Holding, lot: str, count: LotCount) -> Holding:
@@ -129,46 +158,52 @@ def announced(
     )
 
 
-def entered(holding: Holding, term: int | None, member: bool, own_lot: str | None) -> Holding:
-    """One more entry of the journal.
+def entered(holding: Holding, terms: Sequence[int | None], members: int) -> Holding:
+    """More entries of the journal, so many of them members.
 
-    Its term is None while the digest's key is unknown, or since it was
-    destroyed. `own_lot` is the lot of the member's own record, None where
-    the site has none.
+    A term is None while the digest's key is unknown, or since it was destroyed.
     """
-    only_in_trace, only_at_site, lots = holding.only_in_trace, holding.only_at_site, holding.lots
-    if member and own_lot is None:
-        only_in_trace += 1
-    elif member and own_lot is not None:
-        count = holding.lot(own_lot)
-        only_at_site -= count.listed
-        lots = {**lots, own_lot: replace(count, shown=count.shown + 1)}
+    known = [term for term in terms if term is not None]
+    lost = len(known) < len(terms)
     return replace(
         holding,
-        key=b"" if term is None else holding.key,
-        digest=digests.EMPTY if term is None else digests.added(holding.digest, term),
-        entries=holding.entries + 1,
-        members=holding.members + member,
-        only_in_trace=only_in_trace,
-        only_at_site=only_at_site,
-        lots=lots,
+        key=b"" if lost else holding.key,
+        digest=digests.EMPTY if lost else digests.added(holding.digest, *known),
+        entries=holding.entries + len(terms),
+        members=holding.members + members,
     )
 
 
-# -- the site's own records ---------------------------------------------------
+# -- the two sources ----------------------------------------------------------
 
 
-def own_of_member(holding: Holding, own_lot: str) -> Holding:
-    """An own record came of a dispense that is a member already."""
-    count = holding.lot(own_lot)
-    shown = _with_lot(holding, own_lot, replace(count, shown=count.shown + 1))
-    return replace(shown, only_in_trace=shown.only_in_trace - 1)
+def compared(holding: Holding, before: Compared, after: Compared) -> Holding:
+    """The two sources of a dispense compare differently now."""
+    changed = replace(
+        holding,
+        only_in_trace=holding.only_in_trace + after.only_in_trace - before.only_in_trace,
+        explained=holding.explained + after.explained - before.explained,
+    )
+    if before.shown == after.shown:
+        return changed
+    return _shown(_shown(changed, before.shown, -1), after.shown, 1)
 
 
-def own_of_listed(holding: Holding, lot: str) -> Holding:
-    """An own record came of a listed lot, and the journal does not have it."""
-    unlooked = holding.unlooked if lot in holding.unlooked else (*holding.unlooked, lot)
-    return replace(holding, only_at_site=holding.only_at_site + 1, unlooked=unlooked)
+def _shown(holding: Holding, lot: str, change: int) -> Holding:
+    """A member shows one own record of the lot more, or less."""
+    if not lot:
+        return holding
+    count = holding.lot(lot)
+    only = holding.only_at_site - change * count.listed
+    again = (lot,) if change < 0 and count.listed and lot not in holding.unlooked else ()
+    kept = replace(holding, only_at_site=only, unlooked=holding.unlooked + again)
+    return _with_lot(kept, lot, replace(count, shown=count.shown + change))
+
+
+def own_records(holding: Holding, lot: str, change: int) -> Holding:
+    """The site has one own record of a listed lot more, or less."""
+    again = (lot,) if change > 0 and lot not in holding.unlooked else ()
+    return replace(holding, only_at_site=holding.only_at_site + change, unlooked=holding.unlooked + again)
 
 
 def looked(holding: Holding) -> Holding:
@@ -179,58 +214,41 @@ def looked(holding: Holding) -> Holding:
 # -- patients and their plans -------------------------------------------------
 
 
-def patient_found(holding: Holding, pseudonym: str, stage: Stage) -> Holding:
-    """A patient is named for the first time, and stands at this stage."""
+def replaced(holding: Holding, changes: Iterable[tuple[Plan, Plan]]) -> Holding:
+    """Plans are other than before: every number that counts them changes by the difference."""
+    stages, lots = dict(holding.stages), dict(holding.lots)
+    void, answered, affected, due = holding.void, holding.answered, holding.affected, holding.due
+    waiting: list[str] = []
+    for before, after in changes:
+        for plan, sign in ((before, -1), (after, 1)):
+            void += sign * plan.void
+            if plan.stage == "unnamed":
+                continue
+            at = stages.get(plan.stage, StageCount())
+            stages[plan.stage] = StageCount(at.patients + sign, at.members + sign * plan.live)
+            if plan.stage == "open":
+                answered, affected = answered + sign * plan.answered, affected + sign * plan.affected
+                for lot in plan.lots:
+                    lots[lot] = _counted(lots.get(lot, LotCount()), plan, sign)
+        if after.stage == "open":
+            due = max(due, after.due)
+        if after.stage == "waiting" and before.stage != "waiting":
+            waiting.append(after.pseudonym)
     return replace(
         holding,
-        patients=holding.patients + 1,
-        declined=holding.declined + (stage == "declined"),
-        waiting=(*holding.waiting, pseudonym) if stage == "waiting" else holding.waiting,
-    )
-
-
-def patient_resolved(holding: Holding, pseudonym: str, before: Stage, after: Stage) -> Holding:
-    """A patient without a plan moves to another stage."""
-    return replace(
-        holding,
-        declined=holding.declined + (after == "declined") - (before == "declined"),
-        waiting=(*holding.waiting, pseudonym) if after == "waiting" else holding.waiting,
-    )
-
-
-def plans_opened(holding: Holding, taken: int, opened: Sequence[Plan]) -> Holding:
-    """The first `taken` of those who wait were looked at: these plans opened, the others withdrew."""
-    lots = dict(holding.lots)
-    for plan in opened:
-        for lot in plan.lots:
-            lots[lot] = _counted(lots.get(lot, LotCount()), plan, plans=1)
-    return replace(
-        holding,
+        stages=stages,
         lots=lots,
-        waiting=holding.waiting[taken:],
-        plans=holding.plans + len(opened),
-        declined=holding.declined + taken - len(opened),
-        answered=holding.answered + sum(plan.answered for plan in opened),
-        affected=holding.affected + sum(plan.affected for plan in opened),
-        due=max([holding.due, *(plan.due for plan in opened)]),
+        void=void,
+        waiting=(*holding.waiting, *waiting),
+        answered=answered,
+        affected=affected,
+        due=due,
     )
 
 
-def lot_joined(holding: Holding, plan: Plan, lot: str) -> Holding:
-    """A patient with an open plan received one more lot."""
-    return _with_lot(holding, lot, _counted(holding.lot(lot), plan, plans=1))
-
-
-def answer_changed(holding: Holding, before: Plan, after: Plan) -> Holding:
-    """The patient of an open plan answered, or answered anew."""
-    answered, affected = after.answered - before.answered, after.affected - before.affected
-    lots = dict(holding.lots)
-    for lot in after.lots:
-        count = lots.get(lot, LotCount())
-        lots[lot] = replace(count, answered=count.answered + answered, affected=count.affected + affected)
-    return replace(
-        holding, lots=lots, answered=holding.answered + answered, affected=holding.affected + affected
-    )
+def taken(holding: Holding, count: int) -> Holding:
+    """The first of those who wait were looked at."""
+    return replace(holding, waiting=holding.waiting[count:])
 
 
 def follow_up_over(holding: Holding, due: str) -> Holding:
@@ -238,10 +256,10 @@ def follow_up_over(holding: Holding, due: str) -> Holding:
     return replace(holding, ended=max(holding.ended, due))
 
 
-def _counted(count: LotCount, plan: Plan, plans: int) -> LotCount:
+def _counted(count: LotCount, plan: Plan, sign: int) -> LotCount:
     return replace(
         count,
-        plans=count.plans + plans,
-        answered=count.answered + plan.answered,
-        affected=count.affected + plan.affected,
+        plans=count.plans + sign,
+        answered=count.answered + sign * plan.answered,
+        affected=count.affected + sign * plan.affected,
     )

@@ -14,9 +14,9 @@ class Lot:
     runs: tuple[str, ...] = ()
 
 
-def recorded(lot: Lot) -> Lot:
-    """The site recorded one more dispense of the lot."""
-    return replace(lot, own_records=lot.own_records + 1)
+def with_records(lot: Lot, change: int) -> Lot:
+    """The site has one own record of the lot more, or took one back."""
+    return replace(lot, own_records=lot.own_records + change)
 
 
 def listed(lot: Lot, run: str) -> Lot:

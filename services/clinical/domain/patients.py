@@ -1,4 +1,4 @@
-"""A patient of the site: the newest record of them, and where they still lack a plan.
+"""A patient of the site: the newest record of them.
 
 Records of one patient may come twice or late: the newest by its own time
 holds, and of two at the same moment the one without consent.
@@ -10,23 +10,25 @@ from dataclasses import dataclass, replace
 
 from pharmaloop.clinical.v1 import events_pb2 as clinical
 
+ACTIVE, DECEASED, MOVED = "active", "deceased", "moved"
+_STATUSES = {clinical.SUBJECT_STATUS_DECEASED: DECEASED, clinical.SUBJECT_STATUS_MOVED: MOVED}
+
 
 @dataclass(frozen=True)
 class Patient:
     """A patient by pseudonym; not `known` until a record of them came.
 
     `profile` is a serialised Sealed and stays closed here. `at` is ISO, UTC.
-    `unplanned` are the runs that name the patient as exposed and have no plan
-    for them: they are unknown, or do not consent.
     """
 
     pseudonym: str
     known: bool = False
     consent: bool = False
+    status: str = ACTIVE
+    moved_to: str = ""
     profile: bytes = b""
     at: str = ""
     record: str = ""
-    unplanned: tuple[str, ...] = ()
 
 
 def recorded(patient: Patient, subject: clinical.SubjectRecorded, at: str, record: str) -> Patient | None:
@@ -37,17 +39,9 @@ def recorded(patient: Patient, subject: clinical.SubjectRecorded, at: str, recor
         patient,
         known=True,
         consent=subject.consent,
+        status=_STATUSES.get(subject.status, ACTIVE),
+        moved_to=subject.moved_to,
         profile=subject.profile.SerializeToString() if subject.HasField("profile") else b"",
         at=at,
         record=record,
     )
-
-
-def without_plan(patient: Patient, run: str) -> Patient:
-    """The run names the patient and cannot open a plan for them yet."""
-    return replace(patient, unplanned=tuple(sorted({*patient.unplanned, run})))
-
-
-def with_plan(patient: Patient, run: str) -> Patient:
-    """The run opens a plan for the patient after all."""
-    return replace(patient, unplanned=tuple(other for other in patient.unplanned if other != run))

@@ -1,9 +1,14 @@
 """The monitoring plan of one exposed patient in one run.
 
 There is one document for each patient that a run names, whether or not a
-plan could be opened, so that nobody is counted twice and nobody is lost:
+plan could be opened, so that nobody is counted twice and nobody is lost.
+Where the patient stands follows from what is known of them, whatever came
+last:
 
     unnamed    only an answer is known; no journal entry named the patient yet
+    void       all that they were named for came back unopened or was never given
+    deceased   died
+    moved      went to another site, which follows them up
     pending    exposed; no record of the patient yet
     declined   exposed; does not consent to follow-up
     waiting    exposed and consents; opens with the next bulk
@@ -13,14 +18,16 @@ plan could be opened, so that nobody is counted twice and nobody is lost:
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Literal
 
 from pharmaloop.clinical.v1 import events_pb2 as clinical
 from services.clinical.domain import moments
+from services.clinical.domain.dispenses import Member
+from services.clinical.domain.patients import ACTIVE, DECEASED, Patient
 
-Stage = Literal["unnamed", "pending", "declined", "waiting", "open"]
+Stage = Literal["unnamed", "void", "deceased", "moved", "pending", "declined", "waiting", "open"]
 #: At most so many plans in one event.
 BULK = 500
 #: The answer is expected within so much platform time.
@@ -47,41 +54,66 @@ class Answer:
 
 @dataclass(frozen=True)
 class Plan:
-    """A patient's place in a run. `due` is ISO, UTC, on the platform clock."""
+    """A patient's place in a run. `due` is ISO, UTC, on the platform clock, once the plan was opened.
+
+    `received` counts the members by lot that the patient may have taken of,
+    `void` those that they did not.
+    """
 
     plan: str
     run: str = ""
     pseudonym: str = ""
-    lots: tuple[str, ...] = ()
+    received: dict[str, int] = field(default_factory=dict)
+    void: int = 0
     stage: Stage = "unnamed"
     due: str = ""
     answered: bool = False
     answer: Answer | None = None
 
     @property
+    def lots(self) -> tuple[str, ...]:
+        return tuple(sorted(lot for lot, members in self.received.items() if members))
+
+    @property
+    def live(self) -> int:
+        """Members that the patient may have taken of."""
+        return sum(self.received.values())
+
+    @property
     def affected(self) -> bool:
         return self.answer is not None and self.answer.affected
 
 
-def first_stage(known: bool, consent: bool) -> Stage:
-    """Where an exposed patient without a plan stands."""
-    if not known:
+def with_member(plan: Plan, member: Member, before: Member | None) -> Plan:
+    """The plan after a member of the patient joined, or something became of it."""
+    received, void = dict(plan.received), plan.void
+    for held, change in ((before, -1), (member, 1)):
+        if held is None or not held.entered:
+            continue
+        if held.void:
+            void += change
+        else:
+            received[held.lot] = received.get(held.lot, 0) + change
+    return replace(plan, run=member.run, pseudonym=member.pseudonym, received=received, void=void)
+
+
+def placed(plan: Plan, patient: Patient) -> Plan:
+    """The plan at the stage that follows from it and from what is known of the patient."""
+    return replace(plan, stage=_stage(plan, patient))
+
+
+def _stage(plan: Plan, patient: Patient) -> Stage:
+    if not plan.live:
+        return "void" if plan.void else "unnamed"
+    if not patient.known:
         return "pending"
-    return "waiting" if consent else "declined"
-
-
-def at_stage(plan: Plan, stage: Stage) -> Plan:
-    return replace(plan, stage=stage)
-
-
-def named(plan: Plan, run: str, pseudonym: str, lot: str, stage: Stage) -> Plan:
-    """A run names the patient for the first time."""
-    return replace(plan, run=run, pseudonym=pseudonym, lots=(lot,), stage=stage)
-
-
-def with_lot(plan: Plan, lot: str) -> Plan:
-    """The patient received one more of the run's lots."""
-    return replace(plan, lots=tuple(sorted({*plan.lots, lot})))
+    # What they said before they died or left still counts.
+    said = bool(plan.due) and plan.answered and patient.consent
+    if patient.status != ACTIVE and not said:
+        return "deceased" if patient.status == DECEASED else "moved"
+    if not patient.consent:
+        return "declined"
+    return "open" if plan.due else "waiting"
 
 
 def opened(plan: Plan, moment: str) -> Plan:

@@ -49,16 +49,28 @@ def received(holding: Holding, site: str) -> clinical.ExposureReceived:
         only_in_trace=holding.only_in_trace,
         only_at_site=holding.only_at_site,
         patients=holding.patients,
+        explained=holding.explained,
     )
 
 
 def opened(holding: Holding, site: str) -> clinical.PlansOpened:
+    at = holding.at
+    members = clinical.MemberDispositions(
+        planned=at("open").members,
+        declined=at("declined").members,
+        void=holding.void,
+        deceased=at("deceased").members,
+        moved=at("moved").members,
+        pending=at("pending").members + at("waiting").members,
+    )
     return clinical.PlansOpened(
         run=holding.run,
         site=site,
         patients=holding.patients,
         plans=holding.plans,
-        without_consent=holding.declined,
+        without_consent=at("declined").patients,
+        without_need=sum(at(stage).patients for stage in ("void", "deceased", "moved")),
+        members=members,
     )
 
 

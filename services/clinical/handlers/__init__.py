@@ -10,6 +10,7 @@ from __future__ import annotations
 from functools import partial
 
 from pharmaloop.clinical.v1 import events_pb2 as clinical
+from pharmaloop.loops.v1 import events_pb2 as loops
 from pharmaloop.traceability.v1 import events_pb2 as traceability
 from services.clinical.handlers import commands as do
 from services.clinical.handlers import exposures, records
@@ -23,18 +24,23 @@ def events(here: Here) -> Events:
     return {
         traceability.ExposureOpened: partial(exposures.on_exposure_opened, here),
         traceability.ExposureEntered: partial(exposures.on_exposure_entered, here),
+        traceability.ExposureEntriesJoined: partial(exposures.on_entries_joined, here),
         traceability.ExposureAnnounced: partial(exposures.on_exposure_announced, here),
+        loops.LoopClosed: partial(exposures.on_loop_closed, here),
         clinical.SubjectRecorded: partial(records.on_subject_recorded, here),
         clinical.MedicationRecorded: partial(records.on_medication_recorded, here),
+        clinical.MedicationCorrected: partial(records.on_medication_corrected, here),
+        clinical.DifferenceExplained: partial(records.on_difference_explained, here),
         clinical.ResponseRecorded: partial(records.on_response_recorded, here),
     }
 
 
 def commands(here: Here) -> dict[str, Command]:
-    """The commands of one site; both are its own, none is offered by gRPC."""
+    """The commands of one site; only the last is offered by gRPC."""
     return {
         "RegisterSite": do.register_site,
         "EndFollowUp": partial(do.end_follow_up, here),
+        "ExplainDifference": partial(do.explain_difference, here),
     }
 
 

@@ -1,15 +1,19 @@
-"""What the site tells itself: that it takes part, and that a follow-up is over."""
+"""What the site tells itself, and what a person explains under signature."""
 
 from __future__ import annotations
 
 from google.protobuf.message import Message
 
 from pharmaloop.clinical.v1 import events_pb2 as clinical
+from pharmaloop.clinical.v1 import service_pb2 as api
 from services.clinical.domain import holdings, moments, sites, statements
 from services.clinical.handlers.here import Here, holding_of
 from services.clinical.handlers.settle import settle
-from services.clinical.views import SITES
+from services.clinical.views import DISPENSES, EXPLANATIONS, SITES
+from services.kit.errors import Invalid, Rejected, Unknown
 from services.kit.work import Work
+
+_LONGEST_WORDS = 2000
 
 
 def register_site(work: Work, request: clinical.SiteRegistered) -> Message:
@@ -23,3 +27,40 @@ def end_follow_up(here: Here, work: Work, request: clinical.MonitoringPlan) -> M
     holding = holding_of(here, work, request.run)
     over = holdings.follow_up_over(holding, moments.text_of(request.due))
     return statements.summary(settle(here, work, over), here.site)
+
+
+def explain_difference(
+    here: Here, work: Work, request: api.ExplainDifferenceRequest
+) -> api.ExplainDifferenceResponse:
+    """A member that the own records do not show is explained; a second time changes nothing."""
+    for field in ("reason", "meaning"):
+        _check_words(getattr(request, field), field)
+    dispense = work.get(DISPENSES, request.dispense)
+    if dispense is None or not dispense.runs:
+        said = "no run names this dispense at the site; ListExposures shows those that it does"
+        raise Unknown("UNKNOWN_DISPENSE", said, "dispense")
+    if work.get(EXPLANATIONS, request.dispense) is not None:
+        return api.ExplainDifferenceResponse()
+    own = dispense.standing
+    missing = [m for m in dispense.members if m.entered and (own is None or own.pseudonym != m.pseudonym)]
+    if not missing:
+        raise Rejected(
+            "NO_DIFFERENCE", "the site's own records show the dispense as the trace does", "dispense"
+        )
+    told = clinical.DifferenceExplained(
+        dispense=request.dispense,
+        site=here.site,
+        reason=request.reason,
+        actor=work.cause.actor,
+        meaning=request.meaning,
+        pseudonym=missing[0].pseudonym,
+    )
+    work.apply(EXPLANATIONS, request.dispense, told, site=here.site)
+    return api.ExplainDifferenceResponse()
+
+
+def _check_words(words: str, field: str) -> None:
+    if not words.strip():
+        raise Invalid("REQUIRED", f"write the {field}: it is kept with your name", field)
+    if len(words) > _LONGEST_WORDS:
+        raise Invalid("TOO_LONG", f"at most {_LONGEST_WORDS} characters", field)

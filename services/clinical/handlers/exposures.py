@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import cast
 
+from pharmaloop.loops.v1 import events_pb2 as loops
 from pharmaloop.traceability.v1 import events_pb2 as traceability
-from services.clinical.domain import digests, dispenses, holdings, lots, moments, patients, plans
-from services.clinical.domain.dispenses import Dispense, EntryName
+from services.clinical.domain import digests, dispenses, holdings, lots, moments, plans
+from services.clinical.domain.dispenses import Dispense, Member
+from services.clinical.domain.going import Going, ended
 from services.clinical.domain.holdings import Announced, Holding
 from services.clinical.domain.lots import Lot
 from services.clinical.domain.patients import Patient
 from services.clinical.domain.plans import Plan
 from services.clinical.handlers.here import Here, holding_of, holding_reads, noted
 from services.clinical.handlers.settle import settle
-from services.clinical.views import DISPENSES, LOTS, PATIENTS, PLANS
+from services.clinical.views import ALL_RUNS, DISPENSES, GOING, HOLDINGS, LOTS, PATIENTS, PLANS
 from services.kit.envelope import Event
 from services.kit.ids import plan_id
-from services.kit.store.kinds import Get, Read
+from services.kit.store.kinds import Get
 from services.kit.work import Work
 
 
@@ -30,77 +33,86 @@ def on_exposure_opened(here: Here, work: Work, event: Event) -> None:
     key = here.open_key(sealed)
     if key is None:
         return
-    terms = _terms_held(here, work, opened.run, key) if holding.entries else []
-    settle(here, work, holdings.keyed(holding, sealed, terms))
+    held = work.where(DISPENSES, "runs", opened.run).values() if holding.entries else ()
+    settle(here, work, holdings.keyed(holding, sealed, _terms_held(here, opened.run, key, held)))
 
 
-def _terms_held(here: Here, work: Work, run: str, key: bytes) -> list[int]:
-    kinds: tuple[EntryName, ...] = (dispenses.MEMBER, dispenses.DISPOSITION)
+def _terms_held(here: Here, run: str, key: bytes, held: Iterable[Dispense]) -> list[int]:
     return [
-        digests.term(key, here.site, held.member.pseudonym, held.member.lot, held.dispense, kind)
-        for kind in kinds
-        for held in work.where(DISPENSES, "entries", dispenses.entry_key(run, kind)).values()
-        if held.member is not None
+        digests.term(key, here.site, member.pseudonym, member.lot, dispense.dispense, kind)
+        for dispense in held
+        for member in dispense.members
+        if member.run == run
+        for kind in member.sealed_kinds
     ]
 
 
 def on_exposure_entered(here: Here, work: Work, event: Event) -> None:
-    """One entry of the journal: a member, or what became of one."""
-    entry = cast(traceability.ExposureEntered, event.message)
-    kind = dispenses.entry_name(entry.kind)
-    if entry.site != here.site or kind is None:
+    """One entry, as it was told before entries travelled in bulks."""
+    one = cast(traceability.ExposureEntered, event.message)
+    entry = traceability.ExposureEntry(
+        kind=one.kind, dispense=one.dispense, lot=one.lot, pseudonym=one.pseudonym, at=one.at
+    )
+    told = traceability.ExposureEntriesJoined(run=one.run, site=one.site, epoch=one.epoch, entries=[entry])
+    _join(here, work, event, told)
+
+
+def on_entries_joined(here: Here, work: Work, event: Event) -> None:
+    """Entries of the journal: members, and what became of members."""
+    _join(here, work, event, cast(traceability.ExposureEntriesJoined, event.message))
+
+
+def _join(here: Here, work: Work, event: Event, told: traceability.ExposureEntriesJoined) -> None:
+    if told.site != here.site:
         return
     # First everything that is read, at once: a state that is not loaded stops the handler and starts it anew.
-    work.load_all(_entry_reads(here, entry))
-    holding = holding_of(here, work, entry.run)
-    before = work.get(DISPENSES, entry.dispense) or Dispense(entry.dispense)
-    exposed = _exposed(work, entry) if kind == dispenses.MEMBER else None
-    dispense = dispenses.entered(before, entry, kind, moments.text_of(entry.at))
-    if dispense is None:
-        return
-    work.put(DISPENSES, entry.dispense, dispense)
-    term, own_lot = _term(here, holding, entry, kind), dispense.own.lot if dispense.own else None
-    holding = holdings.entered(noted(holding, event), term, exposed is not None, own_lot)
-    if exposed is not None:
-        holding = _expose(work, holding, *exposed, entry.lot)
-    settle(here, work, holding)
-
-
-def _entry_reads(here: Here, entry: traceability.ExposureEntered) -> list[Read]:
-    return [
-        *holding_reads(here, entry.run),
-        Get(DISPENSES, entry.dispense),
-        Get(PATIENTS, entry.pseudonym),
-        Get(PLANS, plan_id(entry.run, entry.pseudonym)),
-    ]
-
-
-def _exposed(work: Work, entry: traceability.ExposureEntered) -> tuple[Plan, Patient]:
-    patient = work.get(PATIENTS, entry.pseudonym) or Patient(entry.pseudonym)
-    id = plan_id(entry.run, entry.pseudonym)
-    return work.get(PLANS, id) or Plan(id), patient
-
-
-def _term(here: Here, holding: Holding, entry: traceability.ExposureEntered, kind: EntryName) -> int | None:
-    """What the entry adds to the digest; None while its key is unknown."""
+    work.load_all(
+        [
+            *holding_reads(here, told.run),
+            *(Get(DISPENSES, entry.dispense) for entry in told.entries),
+            *(Get(PATIENTS, entry.pseudonym) for entry in told.entries),
+            *(Get(PLANS, plan_id(told.run, entry.pseudonym)) for entry in told.entries),
+        ]
+    )
+    holding = noted(holding_of(here, work, told.run), event)
     key = here.open_key(holding.key) if holding.key else None
+    terms: list[int | None] = []
+    members, changes = 0, []
+    for entry in told.entries:
+        before = work.get(DISPENSES, entry.dispense) or Dispense(entry.dispense)
+        after = dispenses.entered(before, told.run, entry, moments.text_of(entry.at), not told.epoch)
+        if after is None:
+            continue
+        work.put(DISPENSES, entry.dispense, after)
+        was, now = dispenses.compared(before, told.run), dispenses.compared(after, told.run)
+        holding = holdings.compared(holding, was, now)
+        earlier, member = (d.member(told.run, entry.pseudonym) for d in (before, after))
+        assert member is not None
+        changes.append(_followed(work, member, earlier))
+        if told.epoch:
+            terms.append(_term(here, key, entry))
+            members += entry.kind == traceability.ENTRY_KIND_MEMBER
+    if changes:
+        holding = holdings.entered(holding, terms, members)
+        settle(here, work, holdings.replaced(holding, changes))
+
+
+def _term(here: Here, key: bytes | None, entry: traceability.ExposureEntry) -> int | None:
+    """What the entry adds to the digest; None while its key is unknown."""
     if key is None:
         return None
+    kind = dispenses.kind_of(entry)
     return digests.term(key, here.site, entry.pseudonym, entry.lot, entry.dispense, kind)
 
 
-def _expose(work: Work, holding: Holding, plan: Plan, patient: Patient, lot: str) -> Holding:
-    """The patient of a member: found for the first time in this run, or with one more lot."""
-    if plan.stage == "unnamed":
-        stage = plans.first_stage(patient.known, patient.consent)
-        if stage != "waiting":
-            work.put(PATIENTS, patient.pseudonym, patients.without_plan(patient, holding.run))
-        work.put(PLANS, plan.plan, plans.named(plan, holding.run, patient.pseudonym, lot, stage))
-        return holdings.patient_found(holding, patient.pseudonym, stage)
-    if lot in plan.lots:
-        return holding
-    work.put(PLANS, plan.plan, plans.with_lot(plan, lot))
-    return holdings.lot_joined(holding, plan, lot) if plan.stage == "open" else holding
+def _followed(work: Work, member: Member, earlier: Member | None) -> tuple[Plan, Plan]:
+    """The plan of a member's patient, before and after."""
+    id = plan_id(member.run, member.pseudonym)
+    before = work.get(PLANS, id) or Plan(id)
+    patient = work.get(PATIENTS, member.pseudonym) or Patient(member.pseudonym)
+    after = plans.placed(plans.with_member(before, member, earlier), patient)
+    work.put(PLANS, id, after)
+    return before, after
 
 
 def on_exposure_announced(here: Here, work: Work, event: Event) -> None:
@@ -125,3 +137,13 @@ def _at_site(message: traceability.ExposureAnnounced, site: str) -> Announced | 
         return None
     told = message.sites[site]
     return Announced(told.epoch, told.n, digests.text_of(told.digest))
+
+
+def on_loop_closed(here: Here, work: Work, event: Event) -> None:
+    """The run ended: a patient's record does not concern it any more. One that a person ended
+    waits for nobody; of one that closed, late answers still count."""
+    closed = cast(loops.LoopClosed, event.message)
+    work.put(GOING, ALL_RUNS, ended(work.get(GOING, ALL_RUNS) or Going(), closed.run))
+    if closed.outcome in (loops.RUN_OUTCOME_CANCELLED, loops.RUN_OUTCOME_SUPERSEDED):
+        held = work.get(HOLDINGS, here.id_of(closed.run)) or Holding(closed.run)
+        work.put(HOLDINGS, here.id_of(closed.run), holdings.given_up(held))

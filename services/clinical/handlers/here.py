@@ -13,9 +13,10 @@ import threading
 from datetime import datetime
 
 from services.clinical.domain import holdings
+from services.clinical.domain.going import Going, begun
 from services.clinical.domain.holdings import Holding
 from services.clinical.keys import OpenKey
-from services.clinical.views import HOLDINGS, STATEMENTS
+from services.clinical.views import ALL_RUNS, GOING, HOLDINGS, STATEMENTS
 from services.kit.clock import Clock
 from services.kit.envelope import Event
 from services.kit.errors import Retryable
@@ -64,13 +65,16 @@ class Here:
 def holding_of(here: Here, work: Work, run: str) -> Holding:
     # Whoever asks for it settles it next: what was said is loaded now, not after the numbers are made.
     work.load_all(holding_reads(here, run))
-    return work.get(HOLDINGS, here.id_of(run)) or Holding(run)
+    found = work.get(HOLDINGS, here.id_of(run))
+    if found is None:
+        work.put(GOING, ALL_RUNS, begun(work.get(GOING, ALL_RUNS) or Going(), run))
+    return found or Holding(run)
 
 
 def holding_reads(here: Here, run: str) -> list[Read]:
     """What is read of a run by whoever asks for its holding."""
     id = here.id_of(run)
-    return [Get(STATEMENTS, id), Get(HOLDINGS, id)]
+    return [Get(STATEMENTS, id), Get(HOLDINGS, id), Get(GOING, ALL_RUNS)]
 
 
 def noted(holding: Holding, event: Event, root: str = "") -> Holding:

@@ -11,43 +11,42 @@ from typing import cast
 from pharmaloop.clinical.v1 import events_pb2 as clinical
 from services.clinical.domain import dispenses, holdings, lots, moments, patients, plans
 from services.clinical.domain.dispenses import Dispense
+from services.clinical.domain.going import Going
 from services.clinical.domain.lots import Lot
 from services.clinical.domain.patients import Patient
 from services.clinical.domain.plans import Answer, Plan
 from services.clinical.handlers.here import Here, holding_of
 from services.clinical.handlers.settle import settle
-from services.clinical.views import DISPENSES, LOTS, PATIENTS, PLANS
+from services.clinical.views import ALL_RUNS, DISPENSES, GOING, HOLDINGS, LOTS, PATIENTS, PLANS
 from services.kit.envelope import Event
-from services.kit.ids import plan_id
+from services.kit.ids import derived_id
 from services.kit.store.kinds import Get
 from services.kit.work import Work
 
 
 def on_subject_recorded(here: Here, work: Work, event: Event) -> None:
-    """A patient, and whether they consent: runs that named them may now resolve them."""
+    """A patient, and whether they consent: every run that goes on and names them hears of it."""
     subject = cast(clinical.SubjectRecorded, event.message)
     before = work.get(PATIENTS, subject.pseudonym) or Patient(subject.pseudonym)
     patient = patients.recorded(before, subject, moments.text_of(subject.at.at), event.id)
     if patient is None:
         return
     work.put(PATIENTS, patient.pseudonym, patient)
-    for run in patient.unplanned:
-        _resolve(here, work, run, patient.pseudonym, patient.consent)
+    going = work.get(GOING, ALL_RUNS) or Going()
+    # Entries that name the patient may be folded now: they write the run's holding, or this document.
+    work.put(GOING, ALL_RUNS, going)
+    work.hold(HOLDINGS, [here.id_of(run) for run in going.runs])
+    for plan in work.where(PLANS, "pseudonym", patient.pseudonym).values():
+        if plan.run in going.runs:
+            _place(here, work, plan, patient)
 
 
-def _resolve(here: Here, work: Work, run: str, pseudonym: str, consent: bool) -> None:
-    """The patient of a run, who had no plan in it, is known now or has changed their mind."""
-    id = plan_id(run, pseudonym)
-    plan = work.get(PLANS, id) or Plan(id)
-    stage = plans.first_stage(True, consent)
-    if stage == plan.stage:
-        return
-    if stage == "waiting":
-        patient = work.get(PATIENTS, pseudonym) or Patient(pseudonym)
-        work.put(PATIENTS, pseudonym, patients.with_plan(patient, run))
-    work.put(PLANS, id, plans.at_stage(plan, stage))
-    holding = holding_of(here, work, run)
-    settle(here, work, holdings.patient_resolved(holding, pseudonym, plan.stage, stage))
+def _place(here: Here, work: Work, before: Plan, patient: Patient) -> None:
+    """A patient of a run is known now, has changed their mind, died or left."""
+    after = plans.placed(before, patient)
+    if after != before:
+        work.put(PLANS, before.plan, after)
+        settle(here, work, holdings.replaced(holding_of(here, work, before.run), [(before, after)]))
 
 
 def on_medication_recorded(here: Here, work: Work, event: Event) -> None:
@@ -55,18 +54,49 @@ def on_medication_recorded(here: Here, work: Work, event: Event) -> None:
     record = cast(clinical.MedicationRecorded, event.message)
     work.load_all([Get(DISPENSES, record.dispense), Get(LOTS, record.lot)])
     before = work.get(DISPENSES, record.dispense) or Dispense(record.dispense)
-    dispense = dispenses.recorded(before, record, moments.text_of(record.at.at))
-    if dispense is None:
+    after = dispenses.recorded(before, record, moments.text_of(record.at.at))
+    if after is not None:
+        _compare(here, work, before, after)
+
+
+def on_medication_corrected(here: Here, work: Work, event: Event) -> None:
+    """The hospital takes its own record back; the trace hears of it where it was told of the record."""
+    told = cast(clinical.MedicationCorrected, event.message)
+    before = work.get(DISPENSES, told.dispense) or Dispense(told.dispense)
+    if before.taken_back:
         return
-    lot = work.get(LOTS, record.lot) or Lot(record.lot)
-    work.put(LOTS, record.lot, lots.recorded(lot))
-    work.put(DISPENSES, record.dispense, dispense)
-    members = dispenses.runs_with(dispense)
-    for run in members:
-        settle(here, work, holdings.own_of_member(holding_of(here, work, run), record.lot))
-    for run in lot.runs:
-        if run not in members:
-            settle(here, work, holdings.own_of_listed(holding_of(here, work, run), record.lot))
+    if before.own is not None and before.reported:
+        fact = dispenses.correction(before, before.own, here.site, told)
+        id = derived_id("correction", here.site, told.dispense)
+        work.emit_fact(fact, id, subject=told.dispense)
+    _compare(here, work, before, dispenses.taken_back(before))
+
+
+def on_difference_explained(here: Here, work: Work, event: Event) -> None:
+    """A person said why the own records do not show a dispense: it is no open difference any more."""
+    told = cast(clinical.DifferenceExplained, event.message)
+    before = work.get(DISPENSES, told.dispense) or Dispense(told.dispense)
+    _compare(here, work, before, dispenses.explained(before))
+
+
+def _compare(here: Here, work: Work, before: Dispense, after: Dispense) -> None:
+    """What the site itself says of a dispense is other than before: every run compares it again."""
+    if after == before:
+        return
+    work.put(DISPENSES, after.dispense, after)
+    own = after.own
+    change = int(after.standing is not None) - int(before.standing is not None)
+    listing: tuple[str, ...] = ()
+    if own is not None and change:
+        lot = work.get(LOTS, own.lot) or Lot(own.lot)
+        listing = lot.runs
+        work.put(LOTS, own.lot, lots.with_records(lot, change))
+    for run in sorted({*after.runs, *listing}):
+        was, now = dispenses.compared(before, run), dispenses.compared(after, run)
+        holding = holding_of(here, work, run)
+        if own is not None and run in listing:
+            holding = holdings.own_records(holding, own.lot, change)
+        settle(here, work, holdings.compared(holding, was, now))
 
 
 def on_response_recorded(here: Here, work: Work, event: Event) -> None:
@@ -80,4 +110,4 @@ def on_response_recorded(here: Here, work: Work, event: Event) -> None:
         return
     work.put(PLANS, response.plan, plan)
     if plan.stage == "open":
-        settle(here, work, holdings.answer_changed(holding_of(here, work, plan.run), before, plan))
+        settle(here, work, holdings.replaced(holding_of(here, work, plan.run), [(before, plan)]))

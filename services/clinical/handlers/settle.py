@@ -10,12 +10,11 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from services.clinical.domain import dispenses, holdings, moments, patients, plans, statements
+from services.clinical.domain import dispenses, holdings, moments, plans, statements
 from services.clinical.domain.holdings import Holding
-from services.clinical.domain.patients import Patient
 from services.clinical.domain.plans import Plan
 from services.clinical.handlers.here import Here
-from services.clinical.views import DISPENSES, HOLDINGS, LOTS, PATIENTS, PLANS, STATEMENTS
+from services.clinical.views import DISPENSES, HOLDINGS, LOTS, PLANS, STATEMENTS
 from services.kit.ids import claim_id, plan_id
 from services.kit.store.kinds import Get
 from services.kit.work import Work, moment_text
@@ -25,6 +24,9 @@ FOLLOW_UP_STEP = "follow-up"
 
 def settle(here: Here, work: Work, holding: Holding) -> Holding:
     """Tell the trace what only the site has, open plans, say what is new; the holding is kept."""
+    if holding.over:
+        work.put(HOLDINGS, here.id_of(holding.run), holding)
+        return holding
     if holding.matched and holding.unlooked:
         holding = _tell_trace(here, work, holding)
     holding, opened = _open_plans(here, work, holding)
@@ -45,10 +47,10 @@ def _tell_trace(here: Here, work: Work, holding: Holding) -> Holding:
         if lot is None or lot.own_records <= holding.lot(name).shown:
             continue
         for id, dispense in work.where(DISPENSES, "lots", name).items():
-            own = dispense.own
+            own = dispense.standing
             if own is None or own.lot != name or dispense.reported:
                 continue
-            if not dispenses.in_journal(dispense, holding.run):
+            if not dispenses.compared(dispense, holding.run).shown:
                 _report(here, work, id, dispense, own)
     return holdings.looked(holding)
 
@@ -68,10 +70,11 @@ def _open_plans(here: Here, work: Work, holding: Holding) -> tuple[Holding, list
     if not ready:
         return holding, []
     moment = moment_text(here.now())
-    opened = [
-        plan for name in _ready(work, holding, ready) if (plan := _open_plan(work, holding.run, name, moment))
+    changes = [
+        pair for name in _ready(work, holding, ready) if (pair := _open_plan(work, holding.run, name, moment))
     ]
-    settled = holdings.plans_opened(holding, ready, opened)
+    opened = [after for _, after in changes]
+    settled = holdings.replaced(holdings.taken(holding, ready), changes)
     if settled.due > holding.due:
         work.due(FOLLOW_UP_STEP, holding.run, datetime.fromisoformat(settled.due))
     return settled, opened
@@ -79,19 +82,15 @@ def _open_plans(here: Here, work: Work, holding: Holding) -> tuple[Holding, list
 
 def _ready(work: Work, holding: Holding, ready: int) -> tuple[str, ...]:
     names = holding.waiting[:ready]
-    known = [Get(PATIENTS, name) for name in names]
-    work.load_all([*known, *(Get(PLANS, plan_id(holding.run, name)) for name in names)])
+    work.load_all(Get(PLANS, plan_id(holding.run, name)) for name in names)
     return names
 
 
-def _open_plan(work: Work, run: str, pseudonym: str, moment: str) -> Plan | None:
-    """Open one plan; None when the patient withdrew their consent while they waited."""
-    id = plan_id(run, pseudonym)
-    plan, patient = work.get(PLANS, id) or Plan(id), work.get(PATIENTS, pseudonym) or Patient(pseudonym)
-    if not patient.consent:
-        work.put(PATIENTS, pseudonym, patients.without_plan(patient, run))
-        work.put(PLANS, id, plans.at_stage(plan, "declined"))
+def _open_plan(work: Work, run: str, pseudonym: str, moment: str) -> tuple[Plan, Plan] | None:
+    """Open one plan, as it was and is; None when its patient does not wait any more."""
+    plan = work.get(PLANS, plan_id(run, pseudonym))
+    if plan is None or plan.stage != "waiting":
         return None
     opened = plans.opened(plan, moment)
-    work.put(PLANS, id, opened)
-    return opened
+    work.put(PLANS, plan.plan, opened)
+    return plan, opened

@@ -8,6 +8,7 @@ from datetime import datetime
 from google.protobuf.message import Message
 
 from pharmaloop.loops.v1 import events_pb2 as loops
+from pharmaloop.traceability.v1 import events_pb2 as traceability
 from services.loops.domain.safety import STAGES
 
 OPEN, STALLED, CLOSED = "open", "stalled", "closed"
@@ -37,6 +38,32 @@ class RunView:
     waiting_for: str = ""
     closed: bytes = b""
     seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Journal:
+    """What a run's exposure journal was last announced to hold: the lots at a version; and its seal."""
+
+    version: int = 0
+    lots: tuple[str, ...] = ()
+    sealed: bool = False
+
+
+def journal_after(journal: Journal | None, message: Message) -> Journal:
+    """The journal after one event of traceability, in whatever order they come."""
+    journal = journal or Journal()
+    if isinstance(message, traceability.ExposureSealed):
+        return replace(journal, sealed=True)
+    assert isinstance(message, traceability.ExposureAnnounced)
+    if message.version <= journal.version:
+        return journal
+    return replace(journal, version=message.version, lots=tuple(message.lots))
+
+
+def was_cancelled(view: RunView) -> bool:
+    """Did a person end the run?"""
+    outcome = loops.LoopClosed.FromString(view.closed).outcome
+    return outcome in (loops.RUN_OUTCOME_CANCELLED, loops.RUN_OUTCOME_SUPERSEDED)
 
 
 def fold(view: RunView | None, message: Message, wall: datetime) -> RunView | None:

@@ -39,6 +39,9 @@ class Site:
     planned_patients: int = -1
     plans: int = 0
     without_consent: int = 0
+    without_need: int = 0
+    settled: int = 0
+    pending: int = 0
     answered: int = 0
     affected: int = 0
     complete: bool = False
@@ -48,18 +51,33 @@ class Site:
         return self.ack_epoch == self.epoch and self.ack_digest == self.digest
 
     def agrees(self) -> bool:
-        """Received, and its own records show neither more nor less."""
+        """Received, and its own records show neither more nor less, or a person explained it."""
         return self.received() and not self.only_in_trace and not self.only_at_site
 
+    def disposed(self) -> bool:
+        """Is it known of every member what became of it, or of its patient?"""
+        return self.settled == self.n and not self.pending
+
     def planned(self) -> bool:
-        """Has every exposed patient a plan, or no consent to one?"""
-        settled = self.plans + self.without_consent
+        """Has every exposed patient a plan, or no consent to one, or no need of one?"""
+        settled = self.plans + self.without_consent + self.without_need
         return self.planned_patients == self.patients == settled and self.received()
 
 
 @dataclass(frozen=True)
+class Trigger:
+    """What opened a run, or joined it: a confirmed deviation, and the id of its event."""
+
+    id: str
+    deviation: str
+    product: str
+    tag: str
+
+
+@dataclass(frozen=True)
 class Run:
-    """One run of the loop. Moments are ISO text; `boundary` is where the stage began."""
+    """One run of the loop. Moments are ISO text; `boundary` is where the stage began; `joined`
+    are triggers that came while it was open."""
 
     run: str
     lot: str
@@ -83,6 +101,7 @@ class Run:
     limited: bool = False
     insight: str = ""
     closed: bool = False
+    joined: tuple[Trigger, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -133,7 +152,9 @@ def may_seal(run: Run) -> bool:
     site's own records of these are no difference there.
     """
     agreed = Site.received if run.follows else Site.agrees
-    return not run.sealed and run.unattributed == 0 and lots_decided(run) and _all_sites(run, agreed)
+    if run.sealed or run.unattributed or not lots_decided(run):
+        return False
+    return _all_sites(run, lambda site: agreed(site) and site.disposed())
 
 
 _QUICK = timedelta(hours=6)
@@ -186,26 +207,47 @@ def react(case: Case | None, event: Happened, successor: Callable[[str], str]) -
     for index, run in enumerate(case.runs):
         if run.run == event.run:
             changed, effects = _on_run_event(run, event)
-            return Case((*case.runs[:index], changed, *case.runs[index + 1 :])), effects
+            case = Case((*case.runs[:index], changed, *case.runs[index + 1 :]))
+            if isinstance(message, loops.RunCancelRequested) and effects and not message.superseded_by:
+                return _reopened(case, changed, event, effects, successor)
+            return case, effects
     return case, []
 
 
 def _on_trigger(
     case: Case, event: Happened, message: production.DeviationConfirmed, run_id: str
 ) -> tuple[Case, list[Effect]]:
-    if any(not run.sealed and not run.closed for run in case.runs):
-        return case, []  # joins the run that is going on
-    run = Run(
+    trigger = Trigger(event.id, message.deviation, message.product, message.tag)
+    for index, run in enumerate(case.runs):
+        if not run.sealed and not run.closed:  # it joins the run that is going on
+            joined = replace(run, joined=(*run.joined, trigger))
+            return Case((*case.runs[:index], joined, *case.runs[index + 1 :])), []
+    return _open(case, _triggered(run_id, message.lot, trigger, event), event)
+
+
+def _triggered(run_id: str, lot: str, trigger: Trigger, event: Happened) -> Run:
+    return Run(
         run=run_id,
-        lot=message.lot,
-        deviation=message.deviation,
-        product=message.product,
-        tag=message.tag,
+        lot=lot,
+        deviation=trigger.deviation,
+        product=trigger.product,
+        tag=trigger.tag,
         follows="",
-        trigger=event.id,
+        trigger=trigger.id,
         boundary=event.wall.isoformat(),
     )
-    return _open(case, run, event)
+
+
+def _reopened(
+    case: Case, ended: Run, event: Happened, effects: list[Effect], successor: Callable[[str], str]
+) -> tuple[Case, list[Effect]]:
+    """A run was cancelled: a deviation that had joined it is not, and gets a run of its own."""
+    if not ended.joined:
+        return case, effects
+    first, *others = ended.joined
+    fresh = replace(_triggered(successor(first.id), ended.lot, first, event), joined=tuple(others))
+    case, more = _open(case, fresh, event)
+    return case, effects + more
 
 
 def _on_after_seal(
@@ -247,7 +289,11 @@ def _open(case: Case, run: Run, event: Happened) -> tuple[Case, list[Effect]]:
 def _on_run_event(run: Run, event: Happened) -> tuple[Run, list[Effect]]:
     out = _Emitter(_take_in(run, event.message))
     message = event.message
-    if isinstance(message, loops.DeadlinePassed) and message.stage == run.stage and not run.closed:
+    if run.closed:
+        return out.run, out.effects
+    if isinstance(message, loops.RunCancelRequested):
+        return _on_cancel(out, message)
+    if isinstance(message, loops.DeadlinePassed) and message.stage == run.stage:
         out.emit(
             loops.LoopStalled(
                 run=run.run, case=run.lot, stage=run.stage, waiting_for=RULES[run.stage].waits_for
@@ -257,6 +303,19 @@ def _on_run_event(run: Run, event: Happened) -> tuple[Run, list[Effect]]:
         out.run = replace(out.run, asked=out.run.version)
         out.emit(loops.SealRequested(run=run.run, version=out.run.version))
     _advance(out, event)
+    return out.run, out.effects
+
+
+def _on_cancel(out: _Emitter, message: loops.RunCancelRequested) -> tuple[Run, list[Effect]]:
+    """A person ends the run; one whose journal is sealed goes on, for its patients are known."""
+    if out.run.sealed:
+        return out.run, out.effects
+    out.run = replace(out.run, closed=True)
+    ended = _closed(out.run)
+    superseded = bool(message.superseded_by)
+    ended.outcome = loops.RUN_OUTCOME_SUPERSEDED if superseded else loops.RUN_OUTCOME_CANCELLED
+    ended.reason, ended.actor, ended.superseded_by = message.reason, message.actor, message.superseded_by
+    out.emit(ended)
     return out.run, out.effects
 
 
@@ -357,12 +416,16 @@ def _received(run: Run, message: clinical.ExposureReceived) -> Run:
 
 
 def _plans(run: Run, message: clinical.PlansOpened) -> Run:
+    at = message.members
     return _site(
         run,
         message.site,
         planned_patients=message.patients,
         plans=message.plans,
         without_consent=message.without_consent,
+        without_need=message.without_need,
+        settled=at.planned + at.declined + at.void + at.deceased + at.moved,
+        pending=at.pending,
     )
 
 

@@ -1,97 +1,193 @@
-"""A dispense, as its sources claim it.
+"""A dispense, as its sources claim it, and what became of it.
 
-Every claim is kept; what the platform believes is computed from all of them,
-so that order and repetition leave no trace. Sources that contradict one
-another about lot or patient make it disputed: a person has to look.
+Every claim, return and correction is kept; what the platform believes is
+computed from all of them, so that order and repetition leave no trace.
+Where sources contradict one another, everybody whom one of them names is
+listed, and the dispense is disputed: a person has to look.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import reduce
+from typing import NamedTuple
 
 from pharmaloop.traceability.v1 import events_pb2 as events
 from services.traceability.domain.moments import earliest, when
 
 OLDER_THAN_LOT = "OLDER_THAN_LOT"
 CONFLICT = "CONFLICT"
+#: What became of a patient's share in a dispense; "" is nothing.
+RETURNED_UNOPENED, RETURNED, CORRECTED = "RETURNED_UNOPENED", "RETURNED", "CORRECTED"
+REINSTATED = "REINSTATED"
+
+
+class Patient(NamedTuple):
+    """Somebody whom a claim names."""
+
+    site: str
+    pseudonym: str
 
 
 @dataclass(frozen=True, order=True)
 class Claim:
-    """What one record says."""
+    """What one record says; `possible` are the lots that it may be from instead."""
 
     source: str
     lot: str
     site: str
     pseudonym: str
     at: str
+    possible: tuple[str, ...] = ()
+
+    @property
+    def lots(self) -> set[str]:
+        return {self.lot, *self.possible}
+
+    @property
+    def names(self) -> Patient | None:
+        return Patient(self.site, self.pseudonym) if self.site and self.pseudonym else None
+
+
+@dataclass(frozen=True, order=True)
+class Return:
+    """One record that the pack came back."""
+
+    source: str
+    record: str
+    lot: str
+    unopened: bool
 
 
 @dataclass(frozen=True)
 class Dispense:
-    """A dispense by its id. More than one lot only when its sources contradict one another;
-    `waiting` is the site that it names, while nobody has registered that."""
+    """A dispense by its id. It has several lots where its packs were mixed or its sources
+    contradict one another; `waiting` are sites that it names and that nobody has registered;
+    `taken_back` are the sources that corrected what they claimed."""
 
     dispense: str
-    lots: tuple[str, ...]
-    site: str
-    pseudonym: str
-    at: str
-    claims: tuple[Claim, ...]
+    lots: tuple[str, ...] = ()
+    claims: tuple[Claim, ...] = ()
+    returns: tuple[Return, ...] = ()
+    taken_back: tuple[str, ...] = ()
     suspects: tuple[str, ...] = ()
-    waiting: str = ""
+    waiting: tuple[str, ...] = ()
+
+    @property
+    def at(self) -> str:
+        """When it was dispensed: the earliest moment that a record gives."""
+        return earliest(*(claim.at for claim in self.claims))
 
     @property
     def sources(self) -> tuple[str, ...]:
-        return tuple(sorted({claim.source for claim in self.claims}))
+        told = {claim.source for claim in self.claims} | {item.source for item in self.returns}
+        return tuple(sorted(told))
+
+    @property
+    def standing(self) -> tuple[Claim, ...]:
+        """The claims whose sources still make them."""
+        return tuple(claim for claim in self.claims if claim.source not in self.taken_back)
 
     @property
     def disputed(self) -> bool:
         return CONFLICT in self.suspects
 
+    @property
+    def unopened(self) -> bool:
+        """Did the whole pack come back unopened, by everybody who tells of its return?"""
+        return bool(self.returns) and all(item.unopened for item in self.returns)
+
+    @property
+    def patients(self) -> tuple[Patient, ...]:
+        """Everybody whom a claim names, now or ever, or the claims name together."""
+        whole = {claim.names for claim in self.claims} - {None}
+        if not whole:
+            whole = {_together(self.claims)} - {None}
+        return tuple(sorted(patient for patient in whole if patient))
+
+    def received_by(self, patient: Patient) -> bool:
+        """Does a source that stands by its record say so?"""
+        standing = self.standing
+        return any(claim.names == patient for claim in standing) or _together(standing) == patient
+
+    def disposition(self, patient: Patient) -> str:
+        """What became of the patient's share in it; empty when nothing did."""
+        if not self.received_by(patient):
+            return CORRECTED
+        if self.unopened:
+            return RETURNED_UNOPENED
+        return RETURNED if self.returns else ""
+
+    @property
+    def void(self) -> bool:
+        """Can nobody have taken anything of it, whoever it went to?"""
+        told_of = bool(self.standing) or (bool(self.returns) and not self.claims)
+        return not told_of or self.unopened
+
+
+def _together(claims: Iterable[Claim]) -> Patient | None:
+    """The patient whom records name together: one gives the site, another the pseudonym."""
+    told = list(claims)
+    site = earliest(*(claim.site for claim in told))
+    pseudonym = earliest(*(claim.pseudonym for claim in told))
+    return Patient(site, pseudonym) if site and pseudonym else None
+
 
 def claim_of(record: events.DispenseRecorded) -> Claim:
     """What the record claims."""
-    return Claim(record.source, record.lot, record.site, record.pseudonym, when(record.at))
+    others = tuple(sorted(set(record.possible_lots) - {record.lot}))
+    return Claim(record.source, record.lot, record.site, record.pseudonym, when(record.at), others)
 
 
-def _patient(claims: tuple[Claim, ...]) -> tuple[str, str]:
-    """Site and pseudonym: a pair that one record gives whole, else what the records give together."""
-    whole = [(claim.site, claim.pseudonym) for claim in claims if claim.site and claim.pseudonym]
-    if whole:
-        return min(whole)
-    return earliest(*(c.site for c in claims)), earliest(*(c.pseudonym for c in claims))
-
-
-def _contradict(claims: tuple[Claim, ...]) -> bool:
-    told = (
-        {claim.lot for claim in claims},
-        {claim.site for claim in claims if claim.site},
-        {claim.pseudonym for claim in claims if claim.pseudonym},
-    )
-    return any(len(values) > 1 for values in told)
+def return_of(record: events.ReturnRecorded) -> Return:
+    """What the record says; a state that is not known reads as opened, for the patient's safety."""
+    unopened = record.state == events.RETURN_STATE_UNOPENED
+    return Return(record.source, record.record, record.lot, unopened)
 
 
 def claimed(before: Dispense | None, dispense: str, claim: Claim) -> Dispense:
     """The dispense with one more claim; the same when it was made before."""
-    claims = tuple(sorted({*(before.claims if before else ()), claim}))
-    site, pseudonym = _patient(claims)
-    kept = set(before.suspects if before else ()) - {CONFLICT}
-    return Dispense(
-        dispense=dispense,
-        lots=tuple(sorted({c.lot for c in claims})),
-        site=site,
-        pseudonym=pseudonym,
-        at=earliest(*(c.at for c in claims)),
-        claims=claims,
-        suspects=tuple(sorted(kept | ({CONFLICT} if _contradict(claims) else set()))),
-    )
+    found = before or Dispense(dispense)
+    return _believed(replace(found, claims=tuple(sorted({*found.claims, claim}))))
+
+
+def returned(before: Dispense | None, dispense: str, item: Return) -> Dispense:
+    """The dispense with one more return. One that nobody told of is a dispense all the same."""
+    found = before or Dispense(dispense)
+    return _believed(replace(found, returns=tuple(sorted({*found.returns, item}))))
+
+
+def corrected(before: Dispense | None, dispense: str, source: str) -> Dispense:
+    """The dispense after a source took back what it claims, before or after this was heard."""
+    found = before or Dispense(dispense)
+    return _believed(replace(found, taken_back=tuple(sorted({*found.taken_back, source}))))
+
+
+def _believed(dispense: Dispense) -> Dispense:
+    """What the records say together."""
+    lots = {lot for claim in dispense.claims for lot in claim.lots} | {item.lot for item in dispense.returns}
+    kept = set(dispense.suspects) - {CONFLICT}
+    disputed = {CONFLICT} if _contradict(dispense) else set()
+    return replace(dispense, lots=tuple(sorted(lots)), suspects=tuple(sorted(kept | disputed)))
+
+
+def _contradict(dispense: Dispense) -> bool:
+    """Do the records that stand fit together?"""
+    standing = dispense.standing
+    told = [claim.lots for claim in standing]
+    if standing or not dispense.claims:
+        told += [{item.lot} for item in dispense.returns]
+    if told and not reduce(set.__and__, told):
+        return True
+    sites = {claim.site for claim in standing if claim.site}
+    return len(sites) > 1 or len({claim.pseudonym for claim in standing if claim.pseudonym}) > 1
 
 
 def placed(dispense: Dispense, sites: Collection[str]) -> Dispense:
-    """The dispense, waiting for its site or not."""
-    return replace(dispense, waiting="" if dispense.site in sites else dispense.site)
+    """The dispense, waiting for the sites that it names and that do not take part yet."""
+    unknown = {claim.site for claim in dispense.claims if claim.site} - set(sites)
+    return replace(dispense, waiting=tuple(sorted(unknown)))
 
 
 def aged(dispense: Dispense, made: Mapping[str, str]) -> Dispense:

@@ -2,14 +2,14 @@
 
 The entries are documents of their own; the head holds what every commit
 rewrites: version, lots, and for each site epoch, members and digest. An
-announcement carries all of it, so the head evolves by announcements and an
-entry's own event costs nothing: a journal of n entries is built in O(n).
+announcement carries all of it, so the head evolves by announcements and the
+events of entries cost nothing: a journal of n entries is built in O(n).
 Nothing joins a sealed journal.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple, Protocol
 
@@ -17,9 +17,19 @@ from google.protobuf.message import Message
 
 from pharmaloop.common.v1 import types_pb2 as common
 from pharmaloop.traceability.v1 import events_pb2 as events
-from services.traceability.domain import digest
+from services.traceability.domain import digest, dispense
 from services.traceability.domain.entries import MEMBER
 from services.traceability.domain.moments import stamp
+
+#: At most so many entries in one event.
+BULK = 500
+_DISPOSITIONS = {
+    "": events.DISPOSITION_UNSPECIFIED,
+    dispense.RETURNED_UNOPENED: events.DISPOSITION_RETURNED_UNOPENED,
+    dispense.RETURNED: events.DISPOSITION_RETURNED,
+    dispense.CORRECTED: events.DISPOSITION_CORRECTED,
+    dispense.REINSTATED: events.DISPOSITION_REINSTATED,
+}
 
 
 class DigestKeys(Protocol):
@@ -52,6 +62,7 @@ class Exposure:
     lots: tuple[str, ...] = ()
     sites: tuple[SiteHead, ...] = ()
     unattributed: int = 0
+    explained: int = 0
     sealed: bool = False
     successor: str = ""
 
@@ -60,23 +71,36 @@ class Exposure:
         return sum(site.n for site in self.sites)
 
 
-class Member(NamedTuple):
-    """A dispense that joins: its patient is known."""
+class Joining(NamedTuple):
+    """An entry that joins: a member, or what became of one, as its `number`-th disposition."""
 
     site: str
     dispense: str
     lot: str
     pseudonym: str
     at: str
+    possible: bool = False
+    number: int = 0
+    disposition: str = ""
+
+    @property
+    def kind(self) -> str:
+        """The entry's kind as the digest names it."""
+        return f"DISPOSITION/{self.number}/{self.disposition}" if self.number else MEMBER
 
 
 class Growth(NamedTuple):
-    """What one commit adds: lots with their depths, members, a change of the unattributed."""
+    """What one commit adds: lots with their depths, entries, changes of the unattributed and explained."""
 
     lots: Sequence[tuple[str, int]]
-    members: Sequence[Member]
+    entries: Sequence[Joining]
     unattributed: int
+    explained: int
     sites: Collection[str]
+
+    @property
+    def empty(self) -> bool:
+        return not (self.lots or self.entries or self.unattributed or self.explained)
 
 
 # -- evolve ---------------------------------------------------------------
@@ -85,12 +109,17 @@ class Growth(NamedTuple):
 def _announced(state: Exposure, event: events.ExposureAnnounced) -> Exposure:
     sites = tuple(SiteHead(name, at.epoch, at.n, at.digest.hex()) for name, at in sorted(event.sites.items()))
     return replace(
-        state, version=event.version, lots=tuple(event.lots), sites=sites, unattributed=event.unattributed
+        state,
+        version=event.version,
+        lots=tuple(event.lots),
+        sites=sites,
+        unattributed=event.unattributed,
+        explained=event.explained,
     )
 
 
 def evolve(state: Exposure | None, event: Message) -> Exposure:
-    """The head after one of its own events; an entry's event changes nothing by itself."""
+    """The head after one of its own events; those of entries change nothing by themselves."""
     if state is None:
         assert isinstance(event, events.ExposureOpened | events.LotImplicated)
         return Exposure(event.run, event.root)
@@ -113,40 +142,52 @@ def grown(state: Exposure | None, run: str, root: str, growth: Growth, keys: Dig
     """
     state = state or Exposure(run, root)
     fresh = sorted(set(growth.sites) - {site.site for site in state.sites})
-    if state.version and not (fresh or growth.lots or growth.members or growth.unattributed):
+    if state.version and not fresh and growth.empty:
         return []
     assert not state.sealed, "nothing joins a sealed run"
     heads = {site.site: site for site in (*state.sites, *map(SiteHead, fresh))}
-    after = {name: _site_after(run, head, growth.members, keys) for name, head in heads.items()}
+    after = {name: _site_after(run, head, growth.entries, keys) for name, head in heads.items()}
     told: list[Message] = [
         events.ExposureOpened(run=run, site=site, root=root, digest_key=keys.sealed(run, site))
         for site in fresh
     ]
     told += [events.LotImplicated(run=run, lot=lot, root=root, depth=depth) for lot, depth in growth.lots]
-    told += [_entered(run, member, after[member.site].epoch) for member in growth.members]
+    for site, head in after.items():
+        told += joined(run, site, growth.entries, head.epoch)
     told.append(_announcement(state, growth, after.values()))
     return told
 
 
-def _site_after(run: str, head: SiteHead, members: Iterable[Member], keys: DigestKeys) -> SiteHead:
-    mine = [member for member in members if member.site == head.site]
+def _site_after(run: str, head: SiteHead, entries: Iterable[Joining], keys: DigestKeys) -> SiteHead:
+    mine = [entry for entry in entries if entry.site == head.site]
     if not mine:
         return head
     key = keys.key(run, head.site)
-    terms = [digest.term(key, m.site, m.pseudonym, m.lot, m.dispense, MEMBER) for m in mine]
-    return SiteHead(head.site, head.epoch + 1, head.n + len(mine), digest.added(head.digest, terms))
+    terms = [digest.term(key, e.site, e.pseudonym, e.lot, e.dispense, e.kind) for e in mine]
+    members = sum(not entry.number for entry in mine)
+    return SiteHead(head.site, head.epoch + 1, head.n + members, digest.added(head.digest, terms))
 
 
-def _entered(run: str, member: Member, epoch: int) -> events.ExposureEntered:
-    return events.ExposureEntered(
-        run=run,
-        site=member.site,
-        epoch=epoch,
-        kind=events.ENTRY_KIND_MEMBER,
-        dispense=member.dispense,
-        lot=member.lot,
-        pseudonym=member.pseudonym,
-        at=stamp(member.at),
+def joined(
+    run: str, site: str, entries: Sequence[Joining], epoch: int
+) -> Iterator[events.ExposureEntriesJoined]:
+    """The events of a site's entries, in bulks; of epoch 0 when the journal was sealed before."""
+    mine = [entry for entry in entries if entry.site == site]
+    for start in range(0, len(mine), BULK):
+        bulk = [_entry(entry) for entry in mine[start : start + BULK]]
+        yield events.ExposureEntriesJoined(run=run, site=site, epoch=epoch, entries=bulk)
+
+
+def _entry(entry: Joining) -> events.ExposureEntry:
+    return events.ExposureEntry(
+        kind=events.ENTRY_KIND_DISPOSITION if entry.number else events.ENTRY_KIND_MEMBER,
+        dispense=entry.dispense,
+        lot=entry.lot,
+        pseudonym=entry.pseudonym,
+        at=stamp(entry.at),
+        possible=entry.possible,
+        number=entry.number,
+        disposition=_DISPOSITIONS[entry.disposition],
     )
 
 
@@ -157,6 +198,7 @@ def _announcement(state: Exposure, growth: Growth, sites: Iterable[SiteHead]) ->
         root=state.root,
         lots=(*state.lots, *(lot for lot, _ in growth.lots)),
         unattributed=state.unattributed + growth.unattributed,
+        explained=state.explained + growth.explained,
         sites={head.site: site_exposure(head) for head in sites},
     )
 

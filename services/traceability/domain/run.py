@@ -53,6 +53,7 @@ class Run:
     asked: int = 0
     cut_asked: int = 0
     sealed: bool = False
+    cancelled: bool = False
 
     @property
     def lots(self) -> dict[str, int]:
@@ -67,6 +68,8 @@ class Run:
     def phase(self) -> str:
         if self.sealed:
             return "sealed"
+        if self.cancelled:
+            return "cancelled"
         if self.passed == 0:
             return "watching"
         if self.asked:
@@ -76,7 +79,12 @@ class Run:
     @property
     def at_rest(self) -> bool:
         """Is there nothing to do until something is folded?"""
-        return self.phase in ("open", "sealed")
+        return self.phase in ("open", "sealed", "cancelled")
+
+    @property
+    def over(self) -> bool:
+        """Does nothing join it any more?"""
+        return self.sealed or self.cancelled
 
     @property
     def cut_is_open(self) -> bool:
@@ -86,7 +94,7 @@ class Run:
     def may_seal(self) -> bool:
         """Was a cut noted after the seal was asked for, and passed, and is every lot firm?"""
         asked = bool(self.asked) and self.cut_asked == self.asked
-        return asked and not self.sealed and not self.cut_is_open and not self.not_firm
+        return asked and not self.over and not self.cut_is_open and not self.not_firm
 
 
 def opened(run: str, case: str, root: str, follows: str, trace: str) -> Run:
@@ -102,12 +110,17 @@ def watching(run: Run, found: Iterable[Watch]) -> Run:
 
 def asking(run: Run, version: int) -> Run:
     """The run with a seal asked for; the newest request counts."""
-    return run if run.sealed else replace(run, asked=version)
+    return run if run.over else replace(run, asked=version)
+
+
+def ended(run: Run) -> Run:
+    """The run after a person ended it before its seal; one that is sealed stays what it is."""
+    return run if run.sealed else replace(run, cancelled=True)
 
 
 def noted(run: Run, round: int, covers: int, asked: int, cut: tuple[Place, ...]) -> Run:
     """The run with a new cut; unchanged when it is not the next one."""
-    if run.sealed or run.cut_is_open or round != run.round + 1:
+    if run.over or run.cut_is_open or round != run.round + 1:
         return run
     return replace(run, round=round, covers=covers, cut_asked=asked, cut=cut)
 

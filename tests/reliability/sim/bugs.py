@@ -13,7 +13,7 @@ from typing import Any
 from unittest import mock
 
 from pharmaloop.clinical.v1 import events_pb2 as clinical
-from services.clinical.domain import dispenses
+from services.clinical.domain import lots
 from services.kit.bus.protocol import Partition, Position, Record
 from services.kit.envelope import Event
 from services.kit.errors import Poison
@@ -107,12 +107,12 @@ def _unguarded(fold: HandlerFold, handler: Any, event: Event, record: Record) ->
     return lambda work: handler(work, event)
 
 
-_recorded = dispenses.recorded
+_with_records = lots.with_records
 
 
-def _recorded_again(dispense: dispenses.Dispense, record: Any, at: str) -> dispenses.Dispense | None:
-    """A fact that is there already is counted once more."""
-    return _recorded(replace(dispense, own=None), record, at)
+def _recorded_again(lot: lots.Lot, change: int) -> lots.Lot:
+    """One record of the hospital counts as two."""
+    return _with_records(lot, 2 * change)
 
 
 _step = Loop.step
@@ -140,7 +140,7 @@ def _patched(target: Any, name: str, by: Any) -> Bugs:
 PLANTED: Mapping[str, Bugs] = {
     "a record is lost": Bugs(handler=_forgetful),
     "a record is refused": Bugs(handler=_poisonous),
-    "a fact has its effect twice": _patched(dispenses, "recorded", _recorded_again),
+    "a fact has its effect twice": _patched(lots, "with_records", _recorded_again),
     "a command has its effect twice": _patched(decider, "_answered", _unstored),
     "versions are published in the wrong order": _patched(AsyncStore, "unpublished", _newest_first),
     "rows are marked before they are published": _patched(AsyncStore, "unpublished", _marked_unseen),

@@ -82,7 +82,9 @@ def _by_root(world: World, part: Callable[[World, str], set[Any]]) -> dict[str, 
 def exposed(world: World, run: str) -> set[tuple[str, str, str, str]]:
     """The members of a run's journal: site, pseudonym, lot, dispense."""
     entries = world.databases["traceability"].states(ENTRIES).values()
-    return {(e.site, e.pseudonym, e.lot, e.dispense) for e in entries if e.run == run and e.kind == MEMBER}
+    mine = [e for e in entries if e.run == run and e.kind == MEMBER]
+    mixed = world.story.mixed
+    return {(e.site, e.pseudonym, "" if e.dispense in mixed else e.lot, e.dispense) for e in mine}
 
 
 def implicated(world: World, run: str) -> set[str]:

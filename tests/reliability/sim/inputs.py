@@ -17,6 +17,7 @@ from pharmaloop.production.v1 import events_pb2 as production
 from pharmaloop.production.v1 import service_pb2 as production_api
 from pharmaloop.traceability.v1 import events_pb2 as traceability
 from pharmaloop.traceability.v1 import service_pb2 as traceability_api
+from services.clinical.views import DISPENSES as SITE_DISPENSES
 from services.clinical.views import PLANS
 from services.kit.ids import product_of
 from services.production.domain import golden, samples
@@ -24,7 +25,8 @@ from services.production.domain.equipment import Equipment, Tag
 from services.production.domain.samples import Run
 from services.production.handlers.models import published, train
 from services.production.views import CAPA_ROWS, DEVIATION_ROWS, EQUIPMENT, LOTS
-from services.traceability.views import ALL_SITES, REGISTRY
+from services.traceability.views import ALL_SITES, ENTRIES, REGISTRY
+from services.traceability.views import RUNS as EXPOSURE_RUNS
 from tests.reliability.sim.clockwork import START
 from tests.reliability.sim.process import SITES
 from tests.reliability.sim.story import OVEN, PRODUCT, Given, Person, Root, Story
@@ -193,8 +195,9 @@ def _dispensed(given: Given) -> Iterator[Input]:
         "pharmacy": [("pharmacy", whole)],
         "hospital": [],
         "piecemeal": [("pharmacy", nobody), ("pharmacy", whole)],
+        "nobody": [("pharmacy", nobody)],
     }[given.told]
-    if given.twice and given.told != "hospital":
+    if given.twice and given.told not in ("hospital", "nobody"):
         tellings = [*tellings, ("wholesaler", whole)]
     for n, (source, (site, pseudonym)) in enumerate(tellings):
         record = traceability.DispenseRecorded(
@@ -205,6 +208,7 @@ def _dispensed(given: Given) -> Iterator[Input]:
             order=given.order,
             at=_moment(-5),
             source=source,
+            possible_lots=[given.mixed] if given.mixed else [],
         )
         request = traceability_api.RecordDispenseRequest(dispenses=[record], all_or_nothing=True)
         yield Input(
@@ -232,6 +236,42 @@ def _medication(given: Given) -> Input:
     )
 
 
+def _aftermath(given: Given) -> Iterator[Input]:
+    """What becomes of a dispense, told by those who told of it."""
+    about: dict[str, Any] = {"dispense": given.id, "lot": given.lot, "at": _moment(-4), "record": given.order}
+    phase = 2 * given.late
+    if given.became in ("returned", "opened"):
+        state = traceability.RETURN_STATE_UNOPENED if given.became == "returned" else _OPENED
+        back = traceability.ReturnRecorded(state=state, source="pharmacy", **about)
+        returns = traceability_api.RecordReturnsRequest(returns=[back], all_or_nothing=True)
+        yield Input(f"return {given.order}", "traceability", "RecordReturns", returns, phase)
+    if given.became != "corrected":
+        return
+    told = [] if given.told == "hospital" else ["pharmacy"] + ["wholesaler"] * given.twice
+    for source in told:
+        wrong = traceability.DispenseCorrected(reason="a slip", source=source, **about)
+        corrections = traceability_api.RecordCorrectionsRequest(corrections=[wrong], all_or_nothing=True)
+        label = f"correction {given.order} {source}"
+        yield Input(label, "traceability", "RecordCorrections", corrections, phase)
+    if given.told in ("both", "hospital"):
+        yield _taken_back(given, phase)
+
+
+_OPENED = traceability.RETURN_STATE_OPENED
+
+
+def _taken_back(given: Given, phase: int) -> Input:
+    wrong = clinical.MedicationCorrected(
+        dispense=given.id, pseudonym=given.person.pseudonym, reason="a slip", at=_moment(-4)
+    )
+    site = given.person.site
+    request = clinical_api.RecordMedicationCorrectionsRequest(
+        site=site, corrections=[wrong], all_or_nothing=True
+    )
+    label = f"taken back {given.order}"
+    return Input(label, f"clinical.{site}", "RecordMedicationCorrections", request, phase)
+
+
 def _subjects(person: Person) -> Iterator[Input]:
     for n, consent in enumerate(person.consents):
         subject = clinical_api.Subject(pseudonym=person.pseudonym, consent=consent, at=_moment(n - 30))
@@ -248,7 +288,8 @@ def told(story: Story) -> list[Input]:
         inputs += _subjects(person)
     for given in story.given:
         inputs += _dispensed(given)
-        if given.told != "pharmacy":
+        inputs += _aftermath(given)
+        if given.told not in ("pharmacy", "nobody"):
             inputs.append(_medication(given))
     return inputs
 
@@ -260,8 +301,10 @@ def reactions(world: World) -> Iterator[Input]:
     """What people do about what the platform shows them now."""
     yield from _judgements(world)
     yield from _signatures(world)
+    yield from _unattributed_explained(world)
     for site in SITES:
         yield from _answers(world, site)
+        yield from _differences_explained(world, site)
 
 
 def _judgements(world: World) -> Iterator[Input]:
@@ -286,6 +329,31 @@ def _signatures(world: World) -> Iterator[Input]:
         if row.state == "proposed" and row.proposed:
             request = production_api.ApproveCapaRequest(capa=row.capa, meaning="I approve")
             yield Input(f"approve {row.capa}", "production", "ApproveCapa", request, 1, actor="qa")
+
+
+def _unattributed_explained(world: World) -> Iterator[Input]:
+    """Of a dispense that nobody ever learns the patient of, a person says so."""
+    lost = {given.id for given in world.story.given if given.told == "nobody"}
+    runs = world.databases["traceability"].states(EXPOSURE_RUNS)
+    for entry in world.databases["traceability"].states(ENTRIES).values():
+        if entry.open and not entry.explained and entry.dispense in lost and not runs[entry.run].over:
+            request = traceability_api.ExplainUnattributedRequest(
+                run=entry.run, dispense=entry.dispense, reason="sold over the counter", meaning="I asked"
+            )
+            label = f"explain {entry.run} {entry.dispense}"
+            yield Input(label, "traceability", "ExplainUnattributed", request, 1, actor="pharmacist")
+
+
+def _differences_explained(world: World, site: str) -> Iterator[Input]:
+    """Of a dispense that the hospital never recorded, its pharmacist says why, unless nobody ever does."""
+    only = {g.id for g in world.story.given if g.told == "pharmacy" and g.order not in world.story.puzzling}
+    for dispense in world.databases[f"clinical.{site}"].states(SITE_DISPENSES).values():
+        if dispense.runs and dispense.dispense in only and not dispense.explained:
+            request = clinical_api.ExplainDifferenceRequest(
+                site=site, dispense=dispense.dispense, reason="given at home", meaning="I asked"
+            )
+            label = f"explain {dispense.dispense}"
+            yield Input(label, f"clinical.{site}", "ExplainDifference", request, 1, actor="pharmacist")
 
 
 def _answers(world: World, site: str) -> Iterator[Input]:

@@ -14,7 +14,6 @@ from typing import Any, NamedTuple
 from pharmaloop.alerting.v1 import events_pb2 as alerting
 from pharmaloop.traceability.v1 import service_pb2 as traceability_api
 from services.alerting.views import ALERTS
-from services.clinical.domain import dispenses as site_dispenses
 from services.clinical.views import DISPENSES as SITE_DISPENSES
 from services.clinical.views import HOLDINGS, PATIENTS, PLANS
 from services.kit.bus.protocol import Partition
@@ -30,6 +29,7 @@ from services.traceability.domain.dispense import Dispense
 from services.traceability.domain.entries import MEMBER
 from services.traceability.views import DISPENSES, ENTRIES, EXPOSURES, NODES, RUNS
 from tests.reliability.sim import business
+from tests.reliability.sim.inputs import Input
 from tests.reliability.sim.process import SITES, SPECS
 from tests.reliability.sim.replay import Replay, folded
 from tests.reliability.sim.world import World
@@ -55,7 +55,7 @@ def check(world: World, undisturbed: World) -> list[Violation]:
 def _acknowledged(world: World) -> Iterator[str]:
     """I1: every acknowledged call has had its effect."""
     for call in world.inputs.values():
-        if call.refused:
+        if call.refused and not _came_too_late(call):
             yield f"{call.label} was refused: {call.refused}"
         if call.answer is None:
             yield f"{call.label} was never answered"
@@ -87,7 +87,7 @@ def _facts_folded(world: World) -> Iterator[str]:
                 yield f"{call.label}: the claim of {record.source} on {record.dispense} is lost"
     for given in story.given:
         own = world.databases[f"clinical.{given.person.site}"].states(SITE_DISPENSES).get(given.id)
-        if given.told != "pharmacy" and (own is None or own.own is None):
+        if given.told not in ("pharmacy", "nobody") and (own is None or own.own is None):
             yield f"the hospital's record of {given.id} is lost"
     yield from _people_folded(world)
 
@@ -99,6 +99,14 @@ def _claimed(held: Dispense | None, record: Any) -> bool:
     )
 
 
+#: Refusals that are right, where the platform went on between a person's look and their call.
+_TOO_LATE = {"RecordResponse": "PLAN_CLOSED", "ExplainUnattributed": "RUN_OVER"}
+
+
+def _came_too_late(call: Input) -> bool:
+    return call.refused.startswith(_TOO_LATE.get(call.method, "never"))
+
+
 def _people_folded(world: World) -> Iterator[str]:
     for person in world.story.people:
         held = world.databases[f"clinical.{person.site}"].states(PATIENTS).get(person.pseudonym)
@@ -107,7 +115,7 @@ def _people_folded(world: World) -> Iterator[str]:
     for call in world.inputs.values():
         if call.method == "RecordResponse":
             plan = world.databases[call.service].states(PLANS)[call.request.plan]
-            if not plan.answered:
+            if not plan.answered and not call.refused:
                 yield f"the answer to plan {plan.plan} is lost"
     for root in world.story.roots:
         runs = [run for run in world.databases["production"].states(HISTORY).values() if run.lot == root.lot]
@@ -214,6 +222,20 @@ def _exposed(world: World) -> Iterator[str]:
             yield f"{root}: missed {sorted(truth - held)}, wrongly named {sorted(held - truth)}"
     for run in world.databases["traceability"].states(RUNS).values():
         yield from _at_sites(world, run.run)
+    yield from _became(world)
+
+
+def _became(world: World) -> Iterator[str]:
+    """What became of each member, as the journals and the sites have it, is what happened."""
+    for entry in world.databases["traceability"].states(ENTRIES).values():
+        if entry.kind != MEMBER:
+            continue
+        told, truth = entry.disposition.removeprefix("REINSTATED"), world.story.became(entry.dispense)
+        held = world.databases[f"clinical.{entry.site}"].states(SITE_DISPENSES)[entry.dispense]
+        member = held.member(entry.run, entry.pseudonym)
+        at_site = member.disposition if member else "nothing"
+        if not told == truth == at_site:
+            yield f"{entry.dispense}: became {truth!r}, the journal has {told!r}, the site {at_site!r}"
 
 
 def _at_sites(world: World, run: str) -> Iterator[str]:
@@ -223,8 +245,7 @@ def _at_sites(world: World, run: str) -> Iterator[str]:
     for site in SITES:
         mine = {m for m in members if m[0] == site}
         database = world.databases[f"clinical.{site}"]
-        key = site_dispenses.entry_key(run, site_dispenses.MEMBER)
-        held = {d.dispense for d in database.states(SITE_DISPENSES).values() if key in d.entries}
+        held = {d.dispense for d in database.states(SITE_DISPENSES).values() if run in d.runs}
         if held != {m[3] for m in mine}:
             told = sorted(member[3] for member in mine)
             yield f"run {run}: the journal has {told} for {site}, which holds {sorted(held)}"

@@ -50,7 +50,10 @@ class Given:
     """A pack that a patient received, and who tells of it.
 
     `told`: "both", "hospital" (only the site's own record), "pharmacy" (only
-    the pharmacy's), "piecemeal" (the pharmacy learns the patient later).
+    the pharmacy's), "piecemeal" (the pharmacy learns the patient later),
+    "nobody" (nobody ever learns the patient). `became`: "" or "returned"
+    (complete, unopened), "opened" (came back opened), "corrected" (everybody
+    who told of it takes it back). `mixed`: the lot that it may be from instead.
     """
 
     person: Person
@@ -59,10 +62,12 @@ class Given:
     told: str
     twice: bool
     late: bool
+    became: str = ""
+    mixed: str = ""
 
     @property
     def id(self) -> str:
-        site = "" if self.told == "piecemeal" else self.person.site
+        site = "" if self.told in ("piecemeal", "nobody") else self.person.site
         return dispense_id(site, self.order, self.lot)
 
 
@@ -108,9 +113,27 @@ class Story:
         return {lot: tags for lot, tags in real.items() if tags}
 
     def exposed(self, root: str) -> set[tuple[str, str, str, str]]:
-        """Every dispense that goes back to the root: site, pseudonym, lot, dispense."""
+        """Every dispense that goes back to the root, or possibly does: site, pseudonym, lot, dispense.
+
+        Of one from mixed packs the lot is left out: it depends on which of them was implicated first.
+        """
         lots = self.descendants(root)
-        return {(g.person.site, g.person.pseudonym, g.lot, g.id) for g in self.given if g.lot in lots}
+        named = [g for g in self.given if g.told != "nobody" and {g.lot, g.mixed} & lots]
+        return {(g.person.site, g.person.pseudonym, "" if g.mixed else g.lot, g.id) for g in named}
+
+    @property
+    def puzzling(self) -> set[str]:
+        """Orders that nobody ever explains."""
+        return {"o0"} if self.unfinished == "pharmacy" else set()
+
+    @property
+    def mixed(self) -> set[str]:
+        return {g.id for g in self.given if g.mixed}
+
+    def became(self, id: str) -> str:
+        """What became of a dispense in the end, as the journals name it."""
+        names = {"returned": "RETURNED_UNOPENED", "opened": "RETURNED", "corrected": "CORRECTED"}
+        return next(names.get(g.became, "") for g in self.given if g.id == id)
 
 
 def tell(seed: int) -> Story:
@@ -162,8 +185,22 @@ def _person(rng: Random, number: int, unfinished: str) -> Person:
 
 
 def _given(rng: Random, number: int, people: tuple[Person, ...], lots: list[str], unfinished: str) -> Given:
-    told = rng.choice(("both", "both", "both", "hospital", "piecemeal"))
+    told = rng.choice(("both",) * 6 + ("hospital", "piecemeal") * 2 + ("pharmacy", "nobody"))
+    became = rng.choice(("",) * 8 + ("returned", "opened", "corrected"))
     if unfinished == "pharmacy" and number == 0:
-        told = "pharmacy"
+        told, became = "pharmacy", ""
+    if told not in ("both", "pharmacy") and became == "corrected":
+        became = ""
     person = people[0] if unfinished and number == 0 else rng.choice(people)
-    return Given(person, rng.choice(lots), f"o{number}", told, rng.random() < 0.2, rng.random() < 0.25)
+    lot = rng.choice(lots)
+    mixed = rng.choice(lots) if told == "pharmacy" and rng.random() < 0.5 else ""
+    return Given(
+        person,
+        lot,
+        f"o{number}",
+        told,
+        rng.random() < 0.2,
+        rng.random() < 0.25,
+        became,
+        mixed if mixed != lot else "",
+    )

@@ -7,7 +7,7 @@ protocol, and uses nothing of the service but the contract.
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from hypothesis import strategies as st
@@ -20,29 +20,61 @@ from tests.unit.clinical.memory_site import SEALED_KEY, SITE, START, moment, slo
 from tests.unit.memory_service import Said
 
 RUNS = ("run-1", "run-2")
+STATUSES = (None, None, None, None, "DECEASED", "MOVED")
+#: What may become of a dispense.
+COURSES: tuple[tuple[str, ...], ...] = (
+    (),
+    (),
+    (),
+    ("RETURNED",),
+    ("RETURNED_UNOPENED",),
+    ("CORRECTED",),
+    ("CORRECTED", "REINSTATED"),
+    ("RETURNED_UNOPENED", "RETURNED"),
+)
 LOTS = ("maker/gtin/A/L.1", "maker/gtin/A/L.2", "maker/gtin/B/L%201")
 
 
 @dataclass(frozen=True)
 class Person:
-    """A patient: what the hospital records of their consent (None: nothing), and their answer."""
+    """A patient: what the hospital records of their consent, one after the other, their answer
+    (None: nothing), and what it records last of where they are (None: nothing)."""
 
     pseudonym: str
     consents: tuple[bool, ...]
     answer: bool | None
+    status: str | None
 
 
 @dataclass(frozen=True)
 class Given:
     """A dispense: who got which lot, in which commit of which run it joins the journal (-1: never),
-    whether it is returned, and whether the hospital recorded it."""
+    what is told to have become of it, one after the other, and what the hospital says itself:
+    nothing, its own record, one that it takes back, or an explanation why it has none."""
 
     person: Person
     lot: str
     commits: dict[str, int]
-    returned: bool
-    recorded: bool
+    became: tuple[str, ...]
+    own: str
     order: str
+
+    @property
+    def recorded(self) -> bool:
+        return self.own == "recorded"
+
+    @property
+    def disposition(self) -> str:
+        last = self.became[-1] if self.became else ""
+        return "" if last == "REINSTATED" else last
+
+    @property
+    def void(self) -> bool:
+        return self.disposition in ("RETURNED_UNOPENED", "CORRECTED")
+
+    @property
+    def kinds(self) -> list[str]:
+        return ["MEMBER", *(f"DISPOSITION/{n}/{name}" for n, name in enumerate(self.became, 1))]
 
     @property
     def id(self) -> str:
@@ -64,8 +96,7 @@ class Story:
         return [g for g in self.given if 0 <= g.commits[run] <= upto]
 
     def texts(self, run: str, upto: int) -> list[str]:
-        members = self.members(run, upto)
-        return [g.text("MEMBER") for g in members] + [g.text("DISPOSITION") for g in members if g.returned]
+        return [g.text(kind) for g in self.members(run, upto) for kind in g.kinds]
 
     def listed(self, run: str, upto: int) -> list[str]:
         return sorted({g.lot for g in self.members(run, upto)} | {LOTS[0]})
@@ -73,11 +104,17 @@ class Story:
 
 @st.composite
 def stories(draw: st.DrawFn) -> Story:
-    consents = st.sampled_from([(), (True,), (False,), (False, True)])
+    consents = st.sampled_from([(), (True,), (True,), (False,), (False, True), (True, False)])
     people = tuple(
-        Person(f"P-{n}", draw(consents), draw(st.sampled_from([None, False, True])))
+        Person(
+            f"P-{n}",
+            draw(consents),
+            draw(st.sampled_from([None, False, True])),
+            draw(st.sampled_from(STATUSES)),
+        )
         for n in range(draw(st.integers(1, 4)))
     )
+    people = tuple(replace(p, answer=None, consents=p.consents or (True,)) if p.status else p for p in people)
     commits = draw(st.integers(1, 3))
     joins = st.integers(-1, commits - 1)
     given = tuple(
@@ -85,8 +122,8 @@ def stories(draw: st.DrawFn) -> Story:
             person=draw(st.sampled_from(people)),
             lot=draw(st.sampled_from(LOTS)),
             commits={run: draw(joins) for run in RUNS},
-            returned=draw(st.booleans()),
-            recorded=draw(st.booleans()),
+            became=draw(st.sampled_from(COURSES)),
+            own=draw(st.sampled_from(["nothing", "recorded", "recorded", "taken back", "explained"])),
             order=f"order-{n}",
         )
         for n in range(draw(st.integers(0, 6)))
@@ -106,10 +143,9 @@ def _journal(story: Story, run: str) -> list[list[Said]]:
         now = START + timedelta(minutes=commit)
         for given in story.members(run, commit):
             if given.commits[run] == commit:
-                for kind in _kinds(given):
-                    entries.append(
-                        _said(_entry(given, run, commit, kind), f"{source}/entries", entries, now, case, run)
-                    )
+                for number in range(len(given.kinds)):
+                    told = _entry(given, run, commit, number)
+                    entries.append(_said(told, f"{source}/entries", entries, now, case, run))
         announced = traceability.ExposureAnnounced(
             run=run, version=commit + 1, root=case, lots=story.listed(run, commit)
         )
@@ -126,22 +162,19 @@ def _journal(story: Story, run: str) -> list[list[Said]]:
     return [[_said(opened, f"{source}/key", [], START, case, run)], entries, announcements]
 
 
-def _kinds(given: Given) -> list[traceability.EntryKind]:
-    kinds = [traceability.ENTRY_KIND_MEMBER]
-    return [*kinds, traceability.ENTRY_KIND_DISPOSITION] if given.returned else kinds
-
-
-def _entry(given: Given, run: str, commit: int, kind: traceability.EntryKind) -> traceability.ExposureEntered:
-    return traceability.ExposureEntered(
-        run=run,
-        site=SITE,
-        epoch=commit + 1,
+def _entry(given: Given, run: str, commit: int, number: int) -> traceability.ExposureEntriesJoined:
+    kind = traceability.ENTRY_KIND_DISPOSITION if number else traceability.ENTRY_KIND_MEMBER
+    name = given.became[number - 1] if number else "UNSPECIFIED"
+    entry = traceability.ExposureEntry(
         kind=kind,
         dispense=given.id,
         lot=given.lot,
         pseudonym=given.person.pseudonym,
         at=stamp(START - timedelta(days=5)),
+        number=number,
+        disposition=f"DISPOSITION_{name}",
     )
+    return traceability.ExposureEntriesJoined(run=run, site=SITE, epoch=commit + 1, entries=[entry])
 
 
 def _said(message: object, source: str, before: list[Said], now: object, case: str, run: str) -> Said:
@@ -162,6 +195,11 @@ def _facts(story: Story) -> list[list[Said]]:
                 pseudonym=person.pseudonym, site=SITE, consent=consent, at=moment(30 - n)
             )
             streams.append([_fact(subject, f"subject/{person.pseudonym}/{n}", 30 - n)])
+        if person.status:
+            gone = clinical.SubjectRecorded(pseudonym=person.pseudonym, site=SITE, at=moment(2), moved_to="x")
+            gone.consent = person.consents[-1]
+            gone.MergeFrom(clinical.SubjectRecorded(status=f"SUBJECT_STATUS_{person.status}"))
+            streams.append([_fact(gone, f"subject/{person.pseudonym}/gone", 2)])
         if person.answer is not None:
             streams += [
                 [
@@ -172,8 +210,18 @@ def _facts(story: Story) -> list[list[Said]]:
                 for run in RUNS
             ]
     for given in story.given:
-        if given.recorded:
+        if given.own in ("recorded", "taken back"):
             streams.append([_fact(_medication(given), f"medication/{given.id}", 6)])
+        if given.own == "taken back":
+            wrong = clinical.MedicationCorrected(
+                dispense=given.id, site=SITE, pseudonym=given.person.pseudonym, reason="a slip", at=moment(1)
+            )
+            streams.append([_fact(wrong, f"corrected/{given.id}", 1)])
+        if given.own == "explained":
+            why = clinical.DifferenceExplained(
+                dispense=given.id, site=SITE, pseudonym=given.person.pseudonym, reason="on paper"
+            )
+            streams.append([_said(why, f"/svc/clinical/explanation/{given.id}", [], START, "", "")])
     return streams
 
 
@@ -241,33 +289,57 @@ def expected(story: Story, run: str) -> Expected:
     last = story.commits - 1
     members = story.members(run, last)
     listed = story.listed(run, last)
-    only_here = {g.id for g in story.given if g.recorded and g.lot in listed and g not in members}
+    in_trace = [g for g in members if g.disposition != "CORRECTED"]
+    only_here = {g.id for g in story.given if g.recorded and g.lot in listed and g not in in_trace}
     lots_of: dict[str, set[str]] = defaultdict(set)
     for given in members:
-        lots_of[given.person.pseudonym].add(given.lot)
+        if not given.void:
+            lots_of[given.person.pseudonym].add(given.lot)
+    named = {g.person.pseudonym for g in members}
     exposed = [person for person in story.people if person.pseudonym in lots_of]
-    planned = [person for person in exposed if True in person.consents]
-    declined = [person for person in exposed if person.consents == (False,)]
+    stages = {person.pseudonym: _stage(person) for person in exposed}
+    planned = [person for person in exposed if stages[person.pseudonym] == "planned"]
+    missing = [g for g in members if not g.void and not g.recorded]
     received = clinical.ExposureReceived(
         run=run,
         site=SITE,
         epoch=last + 1,
         n=len(members),
         digest=slow_digest(story.texts(run, last)),
-        only_in_trace=sum(not g.recorded for g in members),
+        only_in_trace=sum(g.own != "explained" for g in missing),
+        explained=sum(g.own == "explained" for g in missing),
         only_at_site=len(only_here),
-        patients=len(exposed),
+        patients=len(named),
     )
     opened = clinical.PlansOpened(
-        run=run, site=SITE, patients=len(exposed), plans=len(planned), without_consent=len(declined)
+        run=run,
+        site=SITE,
+        patients=len(named),
+        plans=len(planned),
+        without_consent=sum(stage == "declined" for stage in stages.values()),
+        without_need=sum(stage in ("deceased", "moved") for stage in stages.values())
+        + len(named - set(lots_of)),
     )
+    opened.members.void = sum(g.void for g in members)
+    for given in members:
+        if not given.void:
+            stage = stages[given.person.pseudonym]
+            setattr(opened.members, stage, getattr(opened.members, stage) + 1)
     return Expected(
         received,
         opened,
-        _summary(run, planned, lots_of, len(exposed) == len(planned) + len(declined)),
+        _summary(run, planned, lots_of, "pending" not in stages.values()),
         {person.pseudonym: tuple(sorted(lots_of[person.pseudonym])) for person in planned},
         only_here,
     )
+
+
+def _stage(person: Person) -> str:
+    if not person.consents:
+        return "pending"
+    if person.status:
+        return person.status.lower()
+    return "planned" if person.consents[-1] else "declined"
 
 
 def _summary(

@@ -6,7 +6,6 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
-from google.protobuf.message import Message
 
 from pharmaloop.clinical.v1 import events_pb2 as clinical
 from pharmaloop.traceability.v1 import events_pb2 as traceability
@@ -14,108 +13,11 @@ from services.clinical.domain import moments
 from services.clinical.domain.plans import BULK, FOLLOW_UP
 from services.clinical.keys import digest_keys
 from services.clinical.views import PLANS
-from services.kit.ids import dispense_id, plan_id
+from services.kit.ids import dispense_id
 from services.kit.sealing import LocalKeys, Sealer
 from services.kit.work import STEPS
-from tests.unit.clinical.memory_site import SEALED_KEY, SITE, START, MemorySite, moment, slow_digest, stamp
-from tests.unit.memory_service import Said
-
-RUN, LOT = "run-1", "maker/gtin/A/L.1"
-
-
-class Teller:
-    """Plays the trace and the hospital for one run."""
-
-    def __init__(self, key_first: bool = True) -> None:
-        self.site = MemorySite()
-        self._seq = 0
-        self._facts = 0
-        self._version = 0
-        self._texts: list[str] = []
-        if key_first:
-            self.open()
-
-    def open(self) -> None:
-        self.trace(traceability.ExposureOpened(run=RUN, site=SITE, root=LOT, digest_key=SEALED_KEY))
-
-    def _said(self, message: Message) -> Said:
-        self._seq += 1
-        source = "/svc/traceability/journal"
-        return Said(message, source, self._seq, f"{source}#{self._seq}", START, LOT, RUN)
-
-    def trace(self, *messages: Message) -> None:
-        self.site.deliver(*(self._said(message) for message in messages))
-
-    def fact(self, *messages: Message, days: float = 10) -> None:
-        at = moment(days).at.ToDatetime(START.tzinfo)
-        self._facts += len(messages)
-        self.site.deliver(
-            *(
-                Said(m, "/svc/clinical/fact", None, f"fact-{self._facts}-{n}", at)
-                for n, m in enumerate(messages)
-            )
-        )
-
-    def enter(self, *pseudonyms: str, announce: bool = True, lot: str = LOT) -> None:
-        """The patients join the journal, and the commit is announced."""
-        entries = [
-            traceability.ExposureEntered(
-                run=RUN,
-                site=SITE,
-                kind=traceability.ENTRY_KIND_MEMBER,
-                dispense=dispense_id(SITE, f"order-{name}", lot),
-                lot=lot,
-                pseudonym=name,
-                at=stamp(START),
-            )
-            for name in pseudonyms
-        ]
-        self._texts += [f"{SITE}|{e.pseudonym}|{e.lot}|{e.dispense}|MEMBER" for e in entries]
-        for start in range(0, len(entries), 300):
-            self.trace(*entries[start : start + 300])
-        if announce:
-            self.announce()
-
-    def announce(self) -> None:
-        self._version += 1
-        message = traceability.ExposureAnnounced(run=RUN, version=self._version, root=LOT, lots=[LOT])
-        at_site = traceability.SiteExposure(
-            epoch=self._version, n=len(self._texts), digest=slow_digest(self._texts)
-        )
-        message.sites[SITE].CopyFrom(at_site)
-        self.trace(message)
-
-    def answer(self, pseudonym: str, affected: bool = False, days: float = 1) -> None:
-        response = clinical.ResponseRecorded(
-            plan=plan_id(RUN, pseudonym), site=SITE, pseudonym=pseudonym, affected=affected, at=moment(days)
-        )
-        self.fact(response, days=days)
-
-    def subject(self, pseudonym: str, consent: bool = True, days: float = 10) -> None:
-        self.fact(_subject(pseudonym, consent, days), days=days)
-
-    @property
-    def received(self) -> clinical.ExposureReceived | None:
-        return self.site.last(clinical.ExposureReceived, RUN)
-
-    @property
-    def opened(self) -> tuple[int, int, int]:
-        last = self.site.last(clinical.PlansOpened, RUN)
-        assert last is not None
-        return last.patients, last.plans, last.without_consent
-
-    @property
-    def summary(self) -> clinical.ResponsesSummarised:
-        last = self.site.last(clinical.ResponsesSummarised, RUN)
-        assert last is not None
-        return last
-
-    def plans(self) -> list[clinical.MonitoringPlan]:
-        return [plan for bulk in self.site.all(clinical.MonitoringPlansOpened) for plan in bulk.plans]
-
-
-def _subject(pseudonym: str, consent: bool = True, days: float = 10) -> clinical.SubjectRecorded:
-    return clinical.SubjectRecorded(pseudonym=pseudonym, site=SITE, consent=consent, at=moment(days))
+from tests.unit.clinical.memory_site import SITE, START, MemorySite, moment, slow_digest
+from tests.unit.clinical.teller import LOT, RUN, Teller, subject_of
 
 
 def test_a_site_without_members_acknowledges_and_is_complete_at_once_even_without_a_key() -> None:
@@ -195,11 +97,11 @@ def test_a_plan_is_opened_when_consent_comes_later() -> None:
 
 def test_plans_open_in_bulks_and_before_the_last_entry_is_there() -> None:
     told, names = Teller(), [f"P-{n}" for n in range(2 * BULK + 100)]
-    told.fact(*(_subject(name) for name in names))
+    told.fact(*(subject_of(name) for name in names))
     told.enter(*names, announce=False)
     sizes = [len(bulk.plans) for bulk in told.site.all(clinical.MonitoringPlansOpened)]
     assert sizes == [BULK, BULK]
-    assert told.opened == (2 * BULK, 2 * BULK, 0)
+    assert told.opened == (len(names), 2 * BULK, 0)
     assert told.received is None
     told.announce()
     assert [len(bulk.plans) for bulk in told.site.all(clinical.MonitoringPlansOpened)] == [BULK, BULK, 100]

@@ -53,11 +53,12 @@ def test_every_order_ends_in_the_same_plans(data: st.DataObject) -> None:
         wanted = expected(story, run).lots_of
         opened = {p.pseudonym: p for p in stored if p.run == run and p.stage == "open"}
         assert {name: plan.lots for name, plan in opened.items()} == wanted
-        assert {plan.pseudonym for plan in announced if plan.run == run} == set(wanted)
-        _check_follow_up(site, run, [plan.due for plan in opened.values()])
+        # Some were opened before it was known that their patient withdrew, died, left or took nothing.
+        assert {plan.pseudonym for plan in announced if plan.run == run} >= set(wanted)
+        _check_follow_up(site, run, {plan.due for plan in stored if plan.run == run and plan.due})
 
 
-def _check_follow_up(site: MemorySite, run: str, dues: list[str]) -> None:
+def _check_follow_up(site: MemorySite, run: str, dues: set[str]) -> None:
     row = site.states(STEPS).get(f"follow-up|{run}")
     assert (row.due if row else "") == max(dues, default="")
     assert {datetime.fromisoformat(due) for due in dues} <= {START + FOLLOW_UP}
@@ -78,9 +79,11 @@ def test_what_only_the_site_has_is_told_once(data: st.DataObject) -> None:
     story, site = _play(data)
     told = [fact.dispense for fact in site.all(traceability.DispenseRecorded)]
     wanted = set().union(*(expected(story, run).only_here for run in RUNS))
-    recorded = {given.id for given in story.given if given.recorded}
+    recorded = {given.id for given in story.given if given.own in ("recorded", "taken back")}
     assert len(set(told)) == len(told)
     assert wanted <= set(told) <= recorded
+    taken_back = {fact.dispense for fact in site.all(traceability.DispenseCorrected)}
+    assert taken_back == {given.id for given in story.given if given.own == "taken back"} & set(told)
 
 
 @_SETTINGS
@@ -88,7 +91,7 @@ def test_what_only_the_site_has_is_told_once(data: st.DataObject) -> None:
 def test_every_event_of_a_run_carries_case_and_run(data: st.DataObject) -> None:
     _, site = _play(data)
     for event in site.events():
-        if not isinstance(event.message, traceability.DispenseRecorded):
+        if not isinstance(event.message, traceability.DispenseRecorded | traceability.DispenseCorrected):
             assert event.case == LOTS[0]
             assert event.run in RUNS
             assert event.subject == f"{event.run}|{SITE}"

@@ -85,6 +85,9 @@ class Loops(loops_grpc.LoopsServiceServicer):
     async def GetRun(self, request: Any, context: Any) -> loops.GetRunResponse:
         raise NotImplementedError
 
+    async def CancelRun(self, request: Any, context: Any) -> loops.CancelRunResponse:
+        raise NotImplementedError
+
     async def WatchRuns(
         self, request: loops.WatchRunsRequest, context: Any
     ) -> AsyncIterator[loops.WatchRunsResponse]:

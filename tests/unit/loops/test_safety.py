@@ -89,6 +89,14 @@ def received(
     )
 
 
+def plans(site: str, **members: int) -> clinical.PlansOpened:
+    """What a site with one patient, of one member, says became of them."""
+    message = clinical.PlansOpened(site=site, patients=1, members=clinical.MemberDispositions(**members))
+    message.plans, message.without_consent = members.get("planned", 0), members.get("declined", 0)
+    message.without_need = sum(members.get(name, 0) for name in ("void", "deceased", "moved"))
+    return message
+
+
 def whole_run(player: Player) -> list[tuple[Message, str, int]]:
     """Everything the other services say in a plain run: (message, source, seq)."""
     return [
@@ -97,8 +105,8 @@ def whole_run(player: Player) -> list[tuple[Message, str, int]]:
         (received(B, 1), "clin-b", 1),
         (production.LotImplicationAnswered(lot=LOT), "lot", 2),
         (production.LotImplicationAnswered(lot=CHILD), "child", 1),
-        (clinical.PlansOpened(site=A, patients=1, plans=1), "plan-a", 1),
-        (clinical.PlansOpened(site=B, patients=1, without_consent=1), "plan-b", 1),
+        (plans(A, planned=1), "plan-a", 1),
+        (plans(B, declined=1), "plan-b", 1),
         (traceability.ExposureSealed(version=1, members=2), "exposure", 2),
         (clinical.ResponsesSummarised(site=A, plans=1, answered=1, affected=1, complete=True), "clin-a", 2),
         (clinical.ResponsesSummarised(site=B, complete=True), "clin-b", 2),
@@ -185,7 +193,7 @@ def test_stages_follow_one_another_without_a_gap() -> None:
 
 
 def _ready_to_seal(player: Player) -> None:
-    for item in whole_run(player)[:5]:
+    for item in whole_run(player)[:7]:
         player.feed(player.event(*item))
 
 
@@ -212,7 +220,7 @@ def test_no_seal_while_a_site_differs(breaks: clinical.ExposureReceived) -> None
     player.open()
     items = whole_run(player)
     items[1] = (breaks, "clin-a", 1)
-    for item in items[:5]:
+    for item in items[:7]:
         player.feed(player.event(*item))
     assert "SealRequested" not in player.names()
     player.feed(player.event(received(A, 1), "clin-a", 2))
@@ -228,6 +236,7 @@ def test_a_successor_seals_though_the_site_has_what_an_earlier_journal_took() ->
     player.feed(player.event(announced(1, {A: 1}), "second", 1))
     player.feed(player.event(production.LotImplicationAnswered(lot=LOT), "lot", 2))
     player.feed(player.event(production.LotImplicationAnswered(lot=CHILD), "child", 1))
+    player.feed(player.event(plans(A, planned=1), "plan-a", 1))
     player.feed(player.event(received(A, 1, only_at_site=7), "clin-a", 1))
     assert [e.run for e in player.out if isinstance(e.message, loops.SealRequested)] == ["run-2"]
 
@@ -236,7 +245,7 @@ def test_no_seal_while_a_site_that_was_announced_has_not_answered() -> None:
     player = Player()
     player.open()
     items = whole_run(player)
-    for item in items[:2] + items[3:5]:
+    for item in items[:2] + items[3:7]:
         player.feed(player.event(*item))
     assert "SealRequested" not in player.names()
 
@@ -248,12 +257,86 @@ def test_no_seal_while_a_dispense_is_unattributed_or_a_lot_undecided() -> None:
     first = announced(1, {A: 1, B: 1})
     assert isinstance(first, traceability.ExposureAnnounced)
     first.unattributed = 1
-    for item in [(first, "exposure", 1), *items[1:4]]:
+    for item in [(first, "exposure", 1), *items[1:4], *items[5:7]]:
         player.feed(player.event(*item))
     player.feed(player.event(announced(2, {A: 1, B: 1}), "exposure", 2))
     assert "SealRequested" not in player.names()
     player.feed(player.event(*items[4]))
     assert "SealRequested" in player.names()
+
+
+@pytest.mark.parametrize(
+    "told", [plans(A, pending=1), plans(A), clinical.PlansOpened(site=A)], ids=["pending", "nothing", "none"]
+)
+def test_no_seal_before_it_is_known_what_became_of_every_member(told: clinical.PlansOpened) -> None:
+    player = Player()
+    player.open()
+    items = whole_run(player)
+    for item in [*items[:5], (told, "plan-a", 1), items[6]]:
+        player.feed(player.event(*item))
+    assert "SealRequested" not in player.names()
+    player.feed(player.event(plans(A, void=1), "plan-a", 2))
+    assert "SealRequested" in player.names()
+
+
+def cancel(player: Player, by: str = "", reason: str = "a mistake") -> list[Event]:
+    asked = loops.RunCancelRequested(
+        run=player.run, case=LOT, reason=reason, actor="head-of-quality", superseded_by=by
+    )
+    return player.feed(player.event(asked, "cancel", 1))
+
+
+@pytest.mark.parametrize(("by", "outcome"), [("", "CANCELLED"), ("other", "SUPERSEDED")])
+def test_a_person_ends_a_run_and_nothing_follows(by: str, outcome: str) -> None:
+    player = Player()
+    player.open()
+    (ended,) = cancel(player, by)
+    assert isinstance(ended.message, loops.LoopClosed)
+    assert loops.RunOutcome.Name(ended.message.outcome) == f"RUN_OUTCOME_{outcome}"
+    assert (ended.message.reason, ended.message.actor, ended.message.superseded_by) == (
+        "a mistake",
+        "head-of-quality",
+        by,
+    )
+    before = len(player.out)
+    _ready_to_seal(player)
+    player.feed(player.event(loops.DeadlinePassed(run=player.run, case=LOT, stage="trace"), "deadline", 1))
+    assert len(player.out) == before
+
+
+def test_a_sealed_run_is_not_cancelled() -> None:
+    player = Player()
+    player.open()
+    player.feed(player.event(traceability.ExposureSealed(version=1), "exposure", 1))
+    assert cancel(player) == []
+
+
+def test_a_deviation_that_joined_a_cancelled_run_gets_its_own() -> None:
+    player = Player()
+    player.open()
+    for number in (2, 3):
+        joins = production.DeviationConfirmed(lot=LOT, deviation=f"d{number}", tag=f"T{number}")
+        player.feed(player.event(joins, "lot", number))
+    out = cancel(player)
+    opened = [e.message for e in out if isinstance(e.message, loops.SafetyRunOpened)]
+    assert [(o.deviation, o.tag, o.follows) for o in opened] == [("d2", "T2", "")]
+    assert opened[0].run != player.run
+    player.run = opened[0].run
+    again = [e.message for e in cancel_second(player) if isinstance(e.message, loops.SafetyRunOpened)]
+    assert [o.deviation for o in again] == ["d3"]
+
+
+def cancel_second(player: Player) -> list[Event]:
+    asked = loops.RunCancelRequested(run=player.run, case=LOT, reason="a mistake too")
+    return player.feed(player.event(asked, "cancel-2", 1))
+
+
+def test_a_superseded_run_takes_its_deviations_along() -> None:
+    player = Player()
+    player.open()
+    player.feed(player.event(production.DeviationConfirmed(lot=LOT, deviation="d2"), "lot", 2))
+    out = cancel(player, by="other")
+    assert [type(e.message).__name__ for e in out] == ["LoopClosed"]
 
 
 def test_growth_while_sealing_is_asked_again_with_the_new_version() -> None:

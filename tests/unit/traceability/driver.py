@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from copy import deepcopy
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -45,6 +45,13 @@ from services.traceability.protocol import FOLD
 from services.traceability.steps import CutStep
 from tests.unit.rough_stores import SnapshotStore
 
+FACTS = (
+    events.MaterialRecorded,
+    events.ShipmentRecorded,
+    events.DispenseRecorded,
+    events.ReturnRecorded,
+    events.DispenseCorrected,
+)
 START = datetime(2026, 3, 1, tzinfo=UTC)
 TOPICS = contract().names_for([event_type(cls) for cls in CUT_EVENTS])
 
@@ -73,6 +80,19 @@ class Told:
     run: str
 
 
+class Entered:
+    """An entry of a journal as its site hears of it."""
+
+    def __init__(self, site: str, epoch: int, entry: events.ExposureEntry) -> None:
+        self.site, self.epoch = site, epoch
+        self.dispense, self.pseudonym, self.lot = entry.dispense, entry.pseudonym, entry.lot
+        self.number, self.possible = entry.number, entry.possible
+        name = events.Disposition.Name(entry.disposition).removeprefix("DISPOSITION_")
+        self.disposition = "" if name == "UNSPECIFIED" else name
+        self.kind = f"DISPOSITION/{self.number}/{name}" if self.number else "MEMBER"
+        assert (entry.kind == events.ENTRY_KIND_MEMBER) == (self.kind == "MEMBER")
+
+
 def moment(hours: float) -> common.Moment:
     result = common.Moment()
     result.at.FromDatetime(START + timedelta(hours=hours))
@@ -89,11 +109,48 @@ def material(name: str, *inputs: str, at: float = 0) -> events.MaterialRecorded:
 
 
 def dispense(
-    id: str, name: str, site: str = "", pseudonym: str = "", source: str = "pharmacy", at: float = 10
+    id: str,
+    name: str,
+    site: str = "",
+    pseudonym: str = "",
+    source: str = "pharmacy",
+    at: float = 10,
+    possible: Iterable[str] = (),
 ) -> events.DispenseRecorded:
     return events.DispenseRecorded(
-        dispense=id, lot=lot(name), site=site, pseudonym=pseudonym, source=source, at=moment(at), order=id
+        dispense=id,
+        lot=lot(name),
+        site=site,
+        pseudonym=pseudonym,
+        source=source,
+        at=moment(at),
+        order=id,
+        possible_lots=[lot(other) for other in possible],
     )
+
+
+def back(id: str, name: str, unopened: bool = True, source: str = "pharmacy") -> events.ReturnRecorded:
+    state = events.RETURN_STATE_UNOPENED if unopened else events.RETURN_STATE_OPENED
+    record = f"{id}/{source}/{unopened}"
+    return events.ReturnRecorded(
+        dispense=id, lot=lot(name), state=state, at=moment(20), record=record, source=source
+    )
+
+
+def wrong(id: str, name: str, source: str = "pharmacy", right: str = "") -> events.DispenseCorrected:
+    return events.DispenseCorrected(
+        dispense=id,
+        lot=lot(name),
+        reason="a slip",
+        replaced_by=right,
+        at=moment(20),
+        record=f"{id}/{source}",
+        source=source,
+    )
+
+
+def cancelled(run: str, name: str) -> loops.LoopClosed:
+    return loops.LoopClosed(run=run, case=lot(name), outcome=loops.RUN_OUTCOME_CANCELLED, reason="a mistake")
 
 
 def started(name: str, at: float = 0) -> production.LotStarted:
@@ -123,6 +180,7 @@ class Service:
         self.outside = Outside()
         self.outside.connect(Keys(), self.clock)
         self.fail_next_answer = False
+        self._count = 0
         #: What happens between the reads and the commit of the next command of a method.
         self.during: dict[str, Callable[[], None]] = {}
         metrics = Metrics("traceability")
@@ -150,7 +208,7 @@ class Service:
         """Put an event on its topic; `again` repeats the newest of its aggregate."""
         topic, key = contract().route(message)
         seq = None
-        if not isinstance(message, events.MaterialRecorded | events.DispenseRecorded):
+        if not isinstance(message, FACTS):
             self._seqs[topic + key] += 0 if again else 1
             seq = self._seqs[topic + key]
         # One id for equal messages: a fact that is sent twice is the same fact.
@@ -192,8 +250,10 @@ class Service:
                 return
         raise AssertionError("the protocol does not come to rest")
 
-    async def _submit(self, method: str, request: Message, request_id: str, trace: str) -> object:
-        cause = request_cause("platform", method, request_id, self.clock.now(), trace)
+    async def _submit(
+        self, method: str, request: Message, request_id: str, trace: str, actor: str = "platform"
+    ) -> object:
+        cause = request_cause(actor, method, request_id, self.clock.now(), trace)
         command = self._commands[method]
 
         def work(txn: Transaction) -> Any:
@@ -227,11 +287,25 @@ class Service:
     def announced(self, run: str) -> list[events.ExposureAnnounced]:
         return [t.message for t in self.told(run) if isinstance(t.message, events.ExposureAnnounced)]
 
-    def members(self, run: str) -> dict[str, events.ExposureEntered]:
-        """Members by dispense, as the sites hear of them."""
-        heard = [t.message for t in self.told(run) if isinstance(t.message, events.ExposureEntered)]
+    def entered(self, run: str) -> list[Entered]:
+        """Entries of the journal, as the sites hear of them."""
+        heard = [t.message for t in self.told(run) if isinstance(t.message, events.ExposureEntriesJoined)]
+        return [Entered(bulk.site, bulk.epoch, entry) for bulk in heard for entry in bulk.entries]
+
+    def members(self, run: str) -> dict[str, Entered]:
+        """Members by dispense; for dispenses that name one patient."""
+        heard = [m for m in self.entered(run) if m.kind == "MEMBER"]
         assert len({m.dispense for m in heard}) == len(heard), "a member entered twice"
-        return {message.dispense: message for message in heard}
+        return {entered.dispense: entered for entered in heard}
+
+    def dispositions(self, run: str, dispense: str) -> list[str]:
+        """What became of the members of a dispense, in the order in which it was told."""
+        return [m.disposition for m in self.entered(run) if m.dispense == dispense and m.disposition]
+
+    def do(self, method: str, request: Message, actor: str = "head-of-quality") -> None:
+        """A person's command."""
+        self._count += 1
+        self._loop.run(self._submit(method, request, f"do/{self._count}", "", actor))
 
     def state(self, kind: Any, id: str) -> Any:
         doc = self.database.docs[kind.name].get(id)

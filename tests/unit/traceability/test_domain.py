@@ -93,13 +93,72 @@ def test_claims_in_any_order_and_repeated_make_the_same_dispense() -> None:
     results = {claims_in_order((*order, *order)) for order in permutations(claims)}
     assert len(results) == 1
     (made,) = results
-    assert (made.site, made.pseudonym, made.at, made.disputed) == ("s", "P1", "2026-01-02", False)
+    assert (made.patients, made.at, made.disputed) == ((("s", "P1"),), "2026-01-02", False)
 
 
-def test_a_disputed_dispense_names_a_pair_that_somebody_claimed() -> None:
+def test_a_disputed_dispense_names_every_pair_that_somebody_claimed_and_no_other() -> None:
     made = claims_in_order((Claim("x", "l", "s2", "P1", ""), Claim("y", "l", "s1", "P2", "")))
     assert made.disputed
-    assert (made.site, made.pseudonym) == ("s1", "P2")
+    assert made.patients == (("s1", "P2"), ("s2", "P1"))
+
+
+def test_records_that_give_site_and_pseudonym_apart_name_a_patient_together() -> None:
+    made = claims_in_order((Claim("x", "l", "s", "", ""), Claim("y", "l", "", "P", "")))
+    assert made.patients == (("s", "P"),)
+    assert made.disposition(dispense.Patient("s", "P")) == ""
+
+
+def test_lots_that_packs_were_mixed_from_are_no_contradiction() -> None:
+    mixed = claims_in_order((Claim("x", "l", "s", "P", "", ("m",)),))
+    assert (mixed.lots, mixed.disputed) == (("l", "m"), False)
+    assert not dispense.claimed(mixed, "d", Claim("y", "m", "s", "P", "")).disputed
+    assert dispense.claimed(mixed, "d", Claim("y", "n", "s", "P", "")).disputed
+
+
+# -- what becomes of a dispense -------------------------------------------------
+
+P, Q = dispense.Patient("s", "P"), dispense.Patient("s", "Q")
+
+
+def back(source: str, unopened: bool, lot: str = "l") -> dispense.Return:
+    return dispense.Return(source, f"{source}/{unopened}", lot, unopened)
+
+
+def test_a_return_counts_as_unopened_only_if_nobody_says_otherwise() -> None:
+    one = dispense.returned(WHOLE, "d", back("x", True))
+    assert (one.disposition(P), one.void) == (dispense.RETURNED_UNOPENED, True)
+    both = dispense.returned(one, "d", back("y", False))
+    assert (both.disposition(P), both.void) == (dispense.RETURNED, False)
+    unknown = dispense.return_of(events.ReturnRecorded(source="x", record="r", lot="l"))
+    assert not unknown.unopened
+
+
+def test_a_correction_holds_only_when_every_source_takes_its_record_back() -> None:
+    told = claims_in_order((Claim("x", "l", "s", "P", ""), Claim("y", "l", "s", "P", "")))
+    half = dispense.corrected(told, "d", "x")
+    assert (half.disposition(P), half.void) == ("", False)
+    whole = dispense.corrected(half, "d", "y")
+    assert (whole.disposition(P), whole.void) == (dispense.CORRECTED, True)
+    assert dispense.claimed(whole, "d", Claim("z", "l", "s", "P", "")).disposition(P) == ""
+
+
+def test_a_correction_that_comes_before_what_it_takes_back_gives_the_same() -> None:
+    early = dispense.claimed(dispense.corrected(None, "d", "x"), "d", Claim("x", "l", "s", "P", ""))
+    assert early == dispense.corrected(WHOLE, "d", "x")
+
+
+def test_a_patient_named_by_mistake_is_corrected_and_the_right_one_stays() -> None:
+    told = claims_in_order((Claim("x", "l", "s", "P", ""), Claim("y", "l", "s", "Q", "")))
+    assert told.disputed
+    mended = dispense.corrected(told, "d", "x")
+    assert (mended.disputed, mended.patients) == (False, (P, Q))
+    assert (mended.disposition(P), mended.disposition(Q)) == (dispense.CORRECTED, "")
+
+
+def test_a_pack_that_came_back_and_that_nobody_told_of_was_dispensed_to_somebody() -> None:
+    opened = dispense.returned(None, "d", back("x", False))
+    assert (opened.lots, opened.void, entries.unexplained(opened, ["s"])) == (("l",), False, True)
+    assert not entries.unexplained(dispense.returned(None, "d", back("x", True)), ["s"])
 
 
 @pytest.mark.parametrize(
@@ -130,24 +189,33 @@ WHOLE = claims_in_order((Claim("x", "l", "s", "P", ""),))
 BLIND = claims_in_order((Claim("x", "l", "", "", ""),))
 
 
-def entry(run: str, kind: str, open: bool = True) -> entries.Entry:
-    made = entries.entry_of(run, kind, WHOLE, "l")
-    return replace(made, open=open)
+NOBODY = Held({}, None, (), False)
+
+
+def entry(kind: str, patient: dispense.Patient = P, **changes: object) -> entries.Entry:
+    made = entries.entry_of("r", kind, WHOLE, "l", patient)
+    opened = {"open_in": "r"} if kind == UNATTRIBUTED else {}
+    return replace(made, **(opened | changes))  # type: ignore[arg-type]
+
+
+MEMBERS = {P: entry(MEMBER)}
+OPEN = entry(UNATTRIBUTED)
 
 
 @pytest.mark.parametrize(
     ("given", "held", "news"),
     [
-        (WHOLE, Held(None, None, ()), News(True, 0)),
-        (BLIND, Held(None, None, ()), News(False, 1)),
-        (WHOLE, Held(entry("r", MEMBER), None, ()), News(False, 0)),
-        (BLIND, Held(None, entry("r", UNATTRIBUTED), ()), News(False, 0)),
-        (WHOLE, Held(None, entry("r", UNATTRIBUTED), ()), News(True, -1)),
-        (WHOLE, Held(None, entry("r", UNATTRIBUTED, open=False), ()), News(True, 0)),
-        (WHOLE, Held(None, None, (entry("q", MEMBER),)), News(False, 0)),
-        (WHOLE, Held(None, None, (entry("q", UNATTRIBUTED),)), News(True, 0)),
-        (BLIND, Held(None, None, (entry("q", UNATTRIBUTED),)), News(False, 0)),
-        (BLIND, Held(None, None, (entry("q", UNATTRIBUTED, open=False),)), News(False, 1)),
+        (WHOLE, NOBODY, News((P,), (), 0, 0)),
+        (BLIND, NOBODY, News((), (), 1, 0)),
+        (WHOLE, NOBODY._replace(members=MEMBERS), News((), (), 0, 0)),
+        (BLIND, NOBODY._replace(unattributed=OPEN), News((), (), 0, 0)),
+        (WHOLE, NOBODY._replace(unattributed=OPEN), News((P,), (), -1, 0)),
+        (WHOLE, NOBODY._replace(unattributed=replace(OPEN, explained=True)), News((P,), (), 0, -1)),
+        (BLIND, NOBODY._replace(unattributed=replace(OPEN, explained=True)), News((), (), 0, 0)),
+        (WHOLE, NOBODY._replace(unattributed=replace(OPEN, open_in="")), News((P,), (), 0, 0)),
+        (WHOLE, NOBODY._replace(taken=(P,)), News((), (), 0, 0)),
+        (WHOLE, NOBODY._replace(unattributed_before=True), News((P,), (), 0, 0)),
+        (BLIND, NOBODY._replace(unattributed_before=True), News((), (), 0, 0)),
     ],
 )
 def test_what_of_a_dispense_is_new_to_a_journal(given: Dispense, held: Held, news: News) -> None:
@@ -155,7 +223,18 @@ def test_what_of_a_dispense_is_new_to_a_journal(given: Dispense, held: Held, new
 
 
 def test_an_unregistered_site_leaves_a_dispense_unattributed() -> None:
-    assert entries.news_of(WHOLE, (), Held(None, None, ())) == News(False, 1)
+    assert entries.news_of(WHOLE, (), NOBODY) == News((), (), 1, 0)
+
+
+def test_what_becomes_of_a_member_is_told_once_and_taken_back_when_it_does_not_hold() -> None:
+    gone = dispense.returned(WHOLE, "d", back("x", True))
+    told = News((), ((P, dispense.RETURNED_UNOPENED),), 0, 0)
+    assert entries.news_of(gone, ("s",), NOBODY._replace(members=MEMBERS)) == told
+    held = {P: entry(MEMBER, disposition=dispense.CORRECTED, number=1)}
+    again = entries.news_of(WHOLE, ("s",), NOBODY._replace(members=held))
+    assert again.dispositions == ((P, dispense.REINSTATED),)
+    held = {P: entry(MEMBER, disposition=dispense.REINSTATED, number=2)}
+    assert entries.news_of(WHOLE, ("s",), NOBODY._replace(members=held)).dispositions == ()
 
 
 # -- digest and head ----------------------------------------------------------
@@ -172,8 +251,8 @@ def test_the_digest_is_the_sum_of_keyed_hashes() -> None:
     assert digest.added(both, [2**256 - two]) == digest.added(digest.ZERO, [one])
 
 
-def members(count: int, site: str = "s") -> list[exposure.Member]:
-    return [exposure.Member(site, f"d{n}", "l", f"P{n}", "2026-01-01T00:00:00+00:00") for n in range(count)]
+def members(count: int, site: str = "s") -> list[exposure.Joining]:
+    return [exposure.Joining(site, f"d{n}", "l", f"P{n}", "2026-01-01T00:00:00+00:00") for n in range(count)]
 
 
 def fold_head(growth: exposure.Growth, head: exposure.Exposure | None = None) -> exposure.Exposure:
@@ -184,31 +263,46 @@ def fold_head(growth: exposure.Growth, head: exposure.Exposure | None = None) ->
 
 
 def test_commits_one_by_one_and_together_give_the_same_head() -> None:
-    together = fold_head(exposure.Growth([("l", 0)], members(3), 1, ["s", "t"]))
-    single = fold_head(exposure.Growth([("l", 0)], [], 0, ["s", "t"]))
+    together = fold_head(exposure.Growth([("l", 0)], members(3), 1, 0, ["s", "t"]))
+    single = fold_head(exposure.Growth([("l", 0)], [], 0, 0, ["s", "t"]))
     for member in members(3):
-        single = fold_head(exposure.Growth([], [member], 0, ["s", "t"]), single)
+        single = fold_head(exposure.Growth([], [member], 0, 0, ["s", "t"]), single)
     assert [site.digest for site in single.sites] == [site.digest for site in together.sites]
     assert (together.version, single.version, together.members) == (1, 4, 3)
     assert [(site.site, site.epoch, site.n) for site in single.sites] == [("s", 3, 3), ("t", 0, 0)]
 
 
 def test_an_announced_head_with_nothing_new_stays_silent() -> None:
-    head = fold_head(exposure.Growth([("l", 0)], [], 0, ["s"]))
-    assert exposure.grown(head, "r", "l", exposure.Growth([], [], 0, ["s"]), Keys()) == []
+    head = fold_head(exposure.Growth([("l", 0)], [], 0, 0, ["s"]))
+    assert exposure.grown(head, "r", "l", exposure.Growth([], [], 0, 0, ["s"]), Keys()) == []
     # An entry's own event copies nothing: a walk of n dispenses stays linear.
-    assert exposure.evolve(head, events.ExposureEntered(run="r", site="s")) is head
+    assert exposure.evolve(head, events.ExposureEntriesJoined(run="r", site="s")) is head
 
 
 def test_a_seal_is_answered_by_version_and_a_successor_named_once() -> None:
-    head = fold_head(exposure.Growth([("l", 0)], members(2), 0, ["s"]))
+    head = fold_head(exposure.Growth([("l", 0)], members(2), 0, 0, ["s"]))
     assert exposure.answer(head, 1) == events.ExposureSealed(run="r", version=1, lots=["l"], members=2)
     assert exposure.answer(head, 7) == events.ExposureExtended(run="r", asked=7, version=1)
     (late,) = exposure.after_seal(head, "next")
     assert exposure.after_seal(exposure.evolve(head, late), "next") == []
     sealed = exposure.evolve(head, exposure.answer(head, 1))
     with pytest.raises(AssertionError, match="sealed"):
-        exposure.grown(sealed, "r", "l", exposure.Growth([], members(3), 0, ["s"]), Keys())
+        exposure.grown(sealed, "r", "l", exposure.Growth([], members(3), 0, 0, ["s"]), Keys())
+
+
+def test_what_became_of_a_member_changes_the_digest_and_the_epoch_and_not_the_number_of_members() -> None:
+    head = fold_head(exposure.Growth([("l", 0)], members(1), 0, 0, ["s"]))
+    returned = members(1)[0]._replace(number=1, disposition=dispense.RETURNED)
+    (told, _) = exposure.grown(head, "r", "l", exposure.Growth([], [returned], 0, 0, ["s"]), Keys())
+    assert isinstance(told, events.ExposureEntriesJoined)
+    (entry,) = told.entries
+    assert (entry.kind, entry.number, told.epoch) == (events.ENTRY_KIND_DISPOSITION, 1, 2)
+    after = fold_head(exposure.Growth([], [returned], 0, 0, ["s"]), head)
+    assert (after.sites[0].n, after.sites[0].epoch) == (1, 2)
+    key = Keys().key("r", "s")
+    kinds = ("MEMBER", "DISPOSITION/1/RETURNED")
+    terms = [digest.term(key, "s", "P0", "l", "d0", kind) for kind in kinds]
+    assert after.sites[0].digest == digest.added(digest.ZERO, terms)
 
 
 # -- run ----------------------------------------------------------------------

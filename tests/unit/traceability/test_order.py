@@ -18,22 +18,27 @@ from hypothesis import strategies as st
 
 from pharmaloop.clinical.v1 import events_pb2 as clinical
 from pharmaloop.traceability.v1 import events_pb2 as events
+from pharmaloop.traceability.v1.service_pb2 import ExplainUnattributedRequest
 from services.kit.contracts import contract
 from services.kit.envelope import from_record
 from services.traceability.domain import digest
 from services.traceability.domain.run import Run
 from services.traceability.views import ENTRIES, EXPOSURES, NODES, RUNS
 from tests.unit.traceability.driver import (
+    Entered,
     Service,
     asked,
+    back,
     dispense,
     lot,
     material,
     opened,
     registered,
     started,
+    wrong,
 )
 
+OF_A_DISPENSE = (events.DispenseRecorded, events.ReturnRecorded, events.DispenseCorrected)
 LOTS = ["a", "b", "c", "d", "e"]
 SITES = ["hospital-a", "hospital-b"]
 DISPENSES = [f"d{n}" for n in range(6)]
@@ -43,7 +48,7 @@ ACTIONS = [
     *["fold"] * 3,
     *["step"] * 2,
     *["fold-in-step"] * 2,
-    *["step-in-fold", "fold-in-fold", "settle", "seal", "hurry", "seal-all", "loops", "die"],
+    *["step-in-fold", "fold-in-fold", "settle", "seal", "hurry", "seal-all", "loops", "die", "explain"],
 ]
 
 
@@ -55,12 +60,36 @@ class Story:
     actions: tuple[tuple[str, int], ...]
 
 
-def _records(id: str, name: str, site: str, sources: tuple[bool, bool]) -> list[Message]:
-    """A pharmacy that may not know the patient, a hospital that does, or both; one of them twice."""
-    pharmacy, hospital = sources
-    blind: Message = dispense(id, name)
-    told: Message = dispense(id, name, site, f"P-{id}", source="hospital")
-    return [blind, blind] * pharmacy + [told] * (hospital or not pharmacy)
+#: How a dispense may be told of, and what may become of it.
+COURSES = [
+    "plain",
+    "blind",
+    "hospital",
+    "mixed",
+    "wrong patient",
+    "voided",
+    "returned",
+    "opened",
+    "never told",
+]
+
+
+def _records(id: str, name: str, site: str, course: str) -> list[Message]:
+    """A pharmacy that may not know the patient, a hospital that does, and their mistakes."""
+    blind, told = dispense(id, name), dispense(id, name, site, f"P-{id}", source="hospital")
+    named = dispense(id, name, site, f"P-{id}")
+    courses: dict[str, list[Message]] = {
+        "plain": [blind, blind, told],
+        "blind": [blind],
+        "hospital": [told],
+        "mixed": [dispense(id, name, site, f"P-{id}", possible=["e"])],
+        "wrong patient": [dispense(id, name, site, f"X-{id}"), told, wrong(id, name)],
+        "voided": [named, wrong(id, name), wrong(id, name)],
+        "returned": [named, back(id, name)],
+        "opened": [named, back(id, name), back(id, name, unopened=False, source="hospital")],
+        "never told": [back(id, name, unopened=False)],
+    }
+    return courses[course]
 
 
 @st.composite
@@ -72,7 +101,7 @@ def stories(draw: st.DrawFn) -> Story:
     messages += [registered(site) for site in SITES]
     for id in DISPENSES:
         name, site = draw(st.sampled_from(LOTS)), draw(st.sampled_from([*SITES, "nowhere"]))
-        messages += _records(id, name, site, draw(st.tuples(st.booleans(), st.booleans())))
+        messages += _records(id, name, site, draw(st.sampled_from(COURSES)))
     order = list(draw(st.permutations(messages)))
     for root in ROOTS:
         order.insert(draw(st.integers(0, len(order) // 2)), opened(f"run-{root}", root))
@@ -95,6 +124,7 @@ class Player:
             "seal": self._ask,
             "hurry": self._hurry,
             "seal-all": self._seal_and_settle,
+            "explain": self._explain,
             "loops": self._loops,
             "fold-in-fold": self._fold_in_fold,
             "fold-in-step": self._fold_in_step,
@@ -167,6 +197,16 @@ class Player:
             if announced:
                 self.service.publish(asked(name, announced[-1].version))
 
+    def _explain(self, number: int) -> None:
+        """A person explains a dispense without a patient."""
+        waiting = [e for e in self.service.states(ENTRIES).values() if e.open and not e.explained]
+        waiting = [e for e in waiting if not self.service.state(RUNS, e.run).over]
+        if waiting:
+            entry = waiting[number % len(waiting)]
+            request = ExplainUnattributedRequest(run=entry.run, dispense=entry.dispense)
+            request.reason, request.meaning = "sold without a prescription", "I looked for them"
+            self.service.do("ExplainUnattributed", request)
+
     def _loops(self, number: int) -> None:
         self._open_successors()
 
@@ -233,26 +273,82 @@ def below(root: str, edges: set[tuple[str, str]]) -> set[str]:
     return found
 
 
-def expected(root: str, told: list[Message]) -> tuple[dict[str, tuple[str, str, str]], set[str]]:
-    """Members (dispense: site, pseudonym, lot) and unattributed dispenses of a root."""
+@dataclass(frozen=True)
+class Known:
+    """What the facts say of one dispense, looked at one by one."""
+
+    told: tuple[events.DispenseRecorded, ...]
+    returns: tuple[events.ReturnRecorded, ...]
+    taken_back: frozenset[str]
+
+    @property
+    def lots(self) -> set[str]:
+        claimed = {lot for m in self.told for lot in (m.lot, *m.possible_lots)}
+        return claimed | {m.lot for m in self.returns}
+
+    @property
+    def standing(self) -> list[events.DispenseRecorded]:
+        return [m for m in self.told if m.source not in self.taken_back]
+
+    @property
+    def named(self) -> set[tuple[str, str]]:
+        return {(m.site, m.pseudonym) for m in self.told if m.site in SITES and m.pseudonym}
+
+    @property
+    def unopened(self) -> bool:
+        return bool(self.returns) and all(m.state == events.RETURN_STATE_UNOPENED for m in self.returns)
+
+    def became(self, patient: tuple[str, str]) -> str:
+        if patient not in {(m.site, m.pseudonym) for m in self.standing}:
+            return "CORRECTED"
+        if self.unopened:
+            return "RETURNED_UNOPENED"
+        return "RETURNED" if self.returns else ""
+
+    @property
+    def void(self) -> bool:
+        return self.unopened or not (self.standing or (self.returns and not self.told))
+
+    @property
+    def unattributed(self) -> bool:
+        if self.void:
+            return False
+        certain = {(m.site, m.pseudonym) for m in self.standing if m.site in SITES and m.pseudonym}
+        return len({m.pseudonym for m in self.standing if m.pseudonym}) > 1 or not certain
+
+
+def known(told: list[Message]) -> dict[str, Known]:
+    """Every dispense that a fact names."""
+    ids = {m.dispense for m in told if isinstance(m, OF_A_DISPENSE)}
+    mine = {id: [m for m in told if isinstance(m, OF_A_DISPENSE) and m.dispense == id] for id in ids}
+    return {
+        id: Known(
+            tuple(m for m in messages if isinstance(m, events.DispenseRecorded)),
+            tuple(m for m in messages if isinstance(m, events.ReturnRecorded)),
+            frozenset(m.source for m in messages if isinstance(m, events.DispenseCorrected)),
+        )
+        for id, messages in mine.items()
+    }
+
+
+def expected(root: str, told: list[Message]) -> tuple[set[tuple[str, str, str]], set[str], dict[str, Known]]:
+    """Members (dispense, site, pseudonym), unattributed dispenses of a root, and all its dispenses."""
     edges = {(i.lot, m.lot) for m in told if isinstance(m, events.MaterialRecorded) for i in m.inputs}
     lots = below(root, edges)
-    members, all_of = {}, set()
-    for m in told:
-        if isinstance(m, events.DispenseRecorded) and m.lot in lots:
-            all_of.add(m.dispense)
-            if m.site in SITES and m.pseudonym:
-                members[m.dispense] = (m.site, m.pseudonym, m.lot)
-    return members, all_of - set(members)
+    mine = {id: one for id, one in known(told).items() if one.lots & lots}
+    members = {(id, *patient) for id, one in mine.items() for patient in one.named}
+    return members, {id for id, one in mine.items() if one.unattributed}, mine
 
 
-def journals(service: Service, root: str) -> dict[str, dict[str, tuple[str, str, str]]]:
-    """Members of every run of a root, as the sites heard of them."""
-    return {
-        run.run: {id: (m.site, m.pseudonym, m.lot) for id, m in service.members(run.run).items()}
-        for run in service.states(RUNS).values()
-        if run.root == root
-    }
+def members_of(service: Service, run: str) -> set[tuple[str, str, str]]:
+    entries = [m for m in service.entered(run) if m.kind == "MEMBER"]
+    found = {(m.dispense, m.site, m.pseudonym) for m in entries}
+    assert len(found) == len(entries), "a member entered twice"
+    return found
+
+
+def runs_of(service: Service, root: str) -> list[str]:
+    return [run.run for run in service.states(RUNS).values() if run.root == root]
 
 
 def check_seals(service: Service) -> None:
@@ -260,54 +356,84 @@ def check_seals(service: Service) -> None:
     runs = service.states(RUNS)
     for run in runs.values():
         if run.sealed:
-            members, unattributed = expected(run.root, facts(service, run))
+            told = facts(service, run)
+            members, unattributed, mine = expected(run.root, told)
             sealed = {r.run for r in runs.values() if r.sealed and r.root == run.root}
-            # Before its site registers, a dispense stands there as unattributed.
             held = {e.dispense for e in service.states(ENTRIES).values() if e.run in sealed}
-            lacking = (set(members) | unattributed) - held
+            # Before its site registers, a dispense stands there as unattributed, unless nobody took of it.
+            sites = {m.site for m in told if isinstance(m, clinical.SiteRegistered)}
+            wanted = {id for id, site, _ in members if site in sites or not mine[id].void}
+            lacking = (wanted | unattributed) - held
             assert not lacking, f"{run.run} was sealed without {lacking}"
 
 
 def check_root(service: Service, root: str) -> None:
     """All journals of a root together hold exactly what the facts determine, each thing once."""
-    members, unattributed = expected(root, facts(service))
-    found: dict[str, tuple[str, str, str]] = {}
-    for run, entries in journals(service, root).items():
-        assert not set(entries) & set(found), "taken again by a successor"
-        found |= entries
-        check_run(service, run, entries)
+    members, unattributed, dispenses = expected(root, facts(service))
+    found: set[tuple[str, str, str]] = set()
+    for run in runs_of(service, root):
+        mine = members_of(service, run)
+        assert not mine & found, "taken again by a successor"
+        found |= mine
+        check_run(service, run, mine)
+        check_dispositions(service, run, mine, dispenses)
     assert found == members
-    check_unattributed(service, root, unattributed)
+    check_unattributed(service, root, unattributed, set(dispenses))
 
 
-def check_unattributed(service: Service, root: str, unattributed: set[str]) -> None:
-    """Each unattributed dispense stands in one journal; every head counts what is open in its own."""
-    runs = journals(service, root)
+def check_unattributed(service: Service, root: str, unattributed: set[str], all_of: set[str]) -> None:
+    """Each unattributed dispense stands open in a journal; every head counts what is open in its own."""
+    runs = runs_of(service, root)
     entries = [e for e in service.states(ENTRIES).values() if e.kind == "UNATTRIBUTED" and e.run in runs]
     for run in runs:
-        counted = sum(e.open for e in entries if e.run == run)
-        assert service.state(EXPOSURES, run).unattributed == counted
-    never = sorted(e.dispense for e in entries if e.dispense in unattributed)
-    assert never == sorted(unattributed)
+        opened = [e for e in entries if e.run == run and e.open]
+        head = service.state(EXPOSURES, run)
+        assert head.explained == sum(e.explained for e in opened)
+        assert head.unattributed == len(opened) - head.explained
+    assert unattributed <= {e.dispense for e in entries if e.open} <= all_of
+    everything = known(facts(service))
+    for entry in entries:
+        if entry.open and entry.dispense not in unattributed:  # then it was explained too late for its run
+            before = facts(service, service.state(RUNS, entry.run))
+            told, now = known(before).get(entry.dispense), everything[entry.dispense]
+            sites = {m.site for m in before if isinstance(m, clinical.SiteRegistered)}
+            assert told != now or not {site for site, _ in now.named} <= sites
 
 
-def check_run(service: Service, run: str, entries: dict[str, tuple[str, str, str]]) -> None:
+def check_dispositions(
+    service: Service, run: str, members: set[tuple[str, str, str]], dispenses: dict[str, Known]
+) -> None:
+    """What was told last of each member, also after the seal, is what the facts say; numbers count up."""
+    told: dict[tuple[str, str, str], list[Entered]] = defaultdict(list)
+    for m in service.entered(run):
+        if m.disposition:
+            told[m.dispense, m.site, m.pseudonym].append(m)
+    assert set(told) <= members
+    for member in members:
+        mine = told[member]
+        assert [m.number for m in mine] == list(range(1, len(mine) + 1))
+        last = mine[-1].disposition if mine else ""
+        assert ("" if last == "REINSTATED" else last) == dispenses[member[0]].became(member[1:])
+
+
+def check_run(service: Service, run: str, members: set[tuple[str, str, str]]) -> None:
     """One announcement for each version; the last and the seal say what the entries add up to."""
     announced = service.announced(run)
     assert [a.version for a in announced] == list(range(1, len(announced) + 1))
     sums: dict[str, list[int]] = defaultdict(list)
-    for id, (site, pseudonym, name) in entries.items():
-        key = service.outside.key(run, site)
-        sums[site].append(digest.term(key, site, pseudonym, name, id, "MEMBER"))
+    for m in service.entered(run):
+        if m.epoch:  # else it was told after the seal
+            key = service.outside.key(run, m.site)
+            sums[m.site].append(digest.term(key, m.site, m.pseudonym, m.lot, m.dispense, m.kind))
     last = announced[-1]
     in_the_log = facts(service, service.state(RUNS, run))
-    known = {m.site for m in in_the_log if isinstance(m, clinical.SiteRegistered)}
-    assert known <= set(last.sites) <= set(SITES)
+    sites = {m.site for m in in_the_log if isinstance(m, clinical.SiteRegistered)}
+    assert sites <= set(last.sites) <= set(SITES)
     for site, at in last.sites.items():
         assert at.digest.hex() == digest.added(digest.ZERO, sums[site])
-        assert at.n == len(sums[site])
+        assert at.n == sum(site == where for _, where, _ in members)
     sealed = [t.message for t in service.told(run) if isinstance(t.message, events.ExposureSealed)]
-    assert [(s.version, s.members) for s in sealed] == [(last.version, len(entries))]
+    assert [(s.version, s.members) for s in sealed] == [(last.version, len(members))]
 
 
 @settings(

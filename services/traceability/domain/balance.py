@@ -1,0 +1,105 @@
+"""How much of a lot was made, went into others, and was sent where.
+
+Kept by record, so that repetition and order leave no trace. Amounts are
+compared only where their units are the same: a count of packs says nothing
+about kilograms. What does not add up is flagged, and refuses nothing.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+
+from pharmaloop.common.v1 import types_pb2 as common
+from pharmaloop.traceability.v1 import events_pb2 as events
+
+MASS_IMBALANCE = "MASS_IMBALANCE"
+#: Weighing and rounding: so much more than was made is no imbalance.
+TOLERANCE = 0.01
+
+
+@dataclass(frozen=True)
+class Amount:
+    """A quantity in a UCUM unit."""
+
+    value: float
+    unit: str
+
+
+@dataclass(frozen=True)
+class Shipment:
+    """What one record says went from one place to another."""
+
+    from_place: str
+    to_place: str
+    amount: Amount
+
+
+@dataclass(frozen=True)
+class Balance:
+    """A lot's amounts, each by the id of its record."""
+
+    lot: str
+    made: dict[str, Amount] = field(default_factory=dict)
+    used: dict[str, Amount] = field(default_factory=dict)
+    shipped: dict[str, Shipment] = field(default_factory=dict)
+
+
+def amount_of(quantity: common.Quantity) -> Amount:
+    return Amount(quantity.value, quantity.unit)
+
+
+def made(balance: Balance, record: str, amount: Amount) -> Balance:
+    """So much was made, by this record."""
+    return replace(balance, made={**balance.made, record: amount})
+
+
+def used(balance: Balance, record: str, amount: Amount) -> Balance:
+    """So much of it went into another lot, by this record."""
+    return replace(balance, used={**balance.used, record: amount})
+
+
+def shipped(balance: Balance, record: str, told: events.ShipmentRecorded) -> Balance:
+    """So much of it went from one place to another, by this record."""
+    one = Shipment(told.from_place, told.to_place, amount_of(told.quantity))
+    return replace(balance, shipped={**balance.shipped, record: one})
+
+
+def adds_up(balance: Balance) -> bool:
+    """Is no more used than was made, and no more sent from a place than was there?"""
+    there = _by_unit(balance.made.values())
+    if not _covers(there, _by_unit(balance.used.values())):
+        return False
+    # A place that received none of it is where it was made.
+    return all(_covers(received or there, sent) for _, received, sent in _moves(balance))
+
+
+def _covers(had: dict[str, float], went: dict[str, float]) -> bool:
+    return all(value <= had[unit] * (1 + TOLERANCE) for unit, value in went.items() if unit in had)
+
+
+def _moves(balance: Balance) -> list[tuple[str, dict[str, float], dict[str, float]]]:
+    received: dict[str, dict[str, float]] = defaultdict(lambda: defaultdict(float))
+    sent: dict[str, dict[str, float]] = defaultdict(lambda: defaultdict(float))
+    for one in balance.shipped.values():
+        received[one.to_place][one.amount.unit] += one.amount.value
+        sent[one.from_place][one.amount.unit] += one.amount.value
+    places = sorted({*received, *sent})
+    return [(place, dict(received.get(place, {})), dict(sent.get(place, {}))) for place in places]
+
+
+def places(balance: Balance) -> list[tuple[str, float, float, str]]:
+    """Where it went: place, received, sent, unit; by place and unit."""
+    return [
+        (place, received.get(unit, 0.0), sent.get(unit, 0.0), unit)
+        for place, received, sent in _moves(balance)
+        for unit in sorted({*received, *sent})
+    ]
+
+
+def _by_unit(amounts: Iterable[Amount]) -> dict[str, float]:
+    total: dict[str, float] = defaultdict(float)
+    for amount in amounts:
+        total[amount.unit] += amount.value
+    return dict(total)
