@@ -118,9 +118,7 @@ class TraceabilityApi(Api, api_grpc.TraceabilityServiceServicer):
             dispenses=await self.app.store.count(views.DISPENSES, {"lots": node.lot}),
             runs=node.watches,
             suspect=",".join(suspects),
-            places=[
-                api.PlaceAmount(place=p, received=got, sent=left, unit=unit) for p, got, left, unit in went
-            ],
+            places=went,
         )
 
     async def GetExposure(self, request: api.GetExposureRequest, context: Any) -> api.GetExposureResponse:
