@@ -8,7 +8,7 @@ WORLD := $(if $(SEED),--seed $(SEED)) $(if $(SPEED),--speed $(SPEED)) $(if $(QA)
 OPTIONS := $(WORLD) $(if $(ONLY),--only $(ONLY))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run up down status logs clean test faults sim sim-night lint proto proto-baseline bench evidence lock
+.PHONY: help setup run up down status logs clean test faults sim sim-night lint proto proto-baseline bench bench-large evidence lock
 .NOTPARALLEL:
 
 help: ## List the targets
@@ -55,6 +55,9 @@ evidence: setup ## Render which test is evidence for which requirement
 
 bench: setup ## Run the benchmarks, write docs/benchmarks.md [T=path PROFILE=1]
 	@$(if $(PROFILE),BENCH_PROFILE=1) $(BIN)/python -m tests.bench $(T)
+
+bench-large: setup ## Run the benchmark of a city: a million dispenses, from a lot to its patients
+	@$(BIN)/python -m tests.bench tests/bench/bench_trace.py
 
 lint: setup ## Check style, types, architecture and contracts
 	$(BIN)/ruff check
