@@ -22,6 +22,7 @@ from services.kit.envelope import Event
 from services.kit.errors import Invalid, Poison, Rejected, Unknown
 from services.kit.runners.decider import Command
 from services.kit.runners.reactor import Events, Handler
+from services.kit.words import check_words
 from services.kit.work import Work
 from services.loops.domain import runs, safety
 from services.loops.views import CANCELS, DEADLINES, JOURNALS, RUNS
@@ -114,8 +115,7 @@ def pass_deadline(work: Work, passed: loops.DeadlinePassed) -> Message:
 
 def cancel_run(work: Work, request: api.CancelRunRequest) -> api.CancelRunResponse:
     """A person asks to end a run. The machine ends it, unless its journal is sealed by then."""
-    if not request.reason.strip():
-        raise Invalid("REQUIRED", "write why the run is ended: it is kept with your name", "reason")
+    check_words(request.reason, "reason")
     view = _run(work, request.run, "run")
     if view.state == runs.CLOSED:
         raise Rejected("RUN_ENDED", "the run has ended already", "run")

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from pharmaloop.traceability.v1 import events_pb2 as events
 from pharmaloop.traceability.v1 import service_pb2 as api
-from services.kit.errors import Invalid, Rejected, Unknown
+from services.kit.errors import Rejected, Unknown
+from services.kit.words import check_words
 from services.kit.work import Work
 from services.traceability import journal
 from services.traceability.domain.entries import UNATTRIBUTED, entry_id
 from services.traceability.outside import Outside
-from services.traceability.views import ENTRIES, EXPOSURES, RUNS
-
-_LONGEST_WORDS = 2000
+from services.traceability.views import ENTRIES, RUNS
 
 
 def explain(
@@ -19,7 +18,7 @@ def explain(
 ) -> api.ExplainUnattributedResponse:
     """Invalid, Unknown or Rejected says why it cannot be explained; a second time changes nothing."""
     for field in ("reason", "meaning"):
-        _check_words(getattr(request, field), field)
+        check_words(getattr(request, field), field)
     run = work.get(RUNS, request.run)
     if run is None:
         raise Unknown("UNKNOWN_RUN", f"no exposure run {request.run!r} is known here", "run")
@@ -38,13 +37,5 @@ def explain(
         actor=work.cause.actor,
         meaning=request.meaning,
     )
-    assert work.get(EXPOSURES, run.run) is not None
     journal.explain(work, outside, run, told)
     return api.ExplainUnattributedResponse()
-
-
-def _check_words(words: str, field: str) -> None:
-    if not words.strip():
-        raise Invalid("REQUIRED", f"write the {field}: it is kept with your name", field)
-    if len(words) > _LONGEST_WORDS:
-        raise Invalid("TOO_LONG", f"at most {_LONGEST_WORDS} characters", field)

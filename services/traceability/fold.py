@@ -220,8 +220,6 @@ def _join(outside: Outside, work: Work, name: str, found: list[Dispense]) -> Non
         journal.append(work, outside, watcher, found)
     elif watcher.sealed:
         journal.late(work, watcher, found)
-        if journal.lacks(work, watcher, found):
-            journal.after_seal(work, watcher)
 
 
 def _spread(outside: Outside, work: Work, name: str, lot: str, parents: Iterable[str]) -> None:

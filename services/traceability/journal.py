@@ -81,14 +81,17 @@ def _tell(work: Work, run: Run, told: Iterable[Message]) -> None:
         work.apply(EXPOSURES, run.run, event, site=site, case=run.case, run=run.run)
 
 
-def late(work: Work, run: Run, dispenses: Iterable[Dispense]) -> None:
-    """What becomes of members of a sealed run is told to their sites, outside of what was sealed."""
-    news = _news(work, run, list(dispenses), registered(work), _sealed_of_root(work, run), False)
+def late(work: Work, run: Run, dispenses: Sequence[Dispense]) -> None:
+    """Dispenses of a sealed run's lots: what becomes of its members is told to their sites, outside of
+    what was sealed; whatever its journal, with the earlier ones of its root, lacks names the successor."""
+    news = _news(work, run, dispenses, registered(work), _sealed_of_root(work, run), False)
     for dispense, item in news:
         known = News((), _of_members(work, run.run, dispense, item), 0, 0)
         changes = list(_take(work, run.run, dispense, known, run.lots))
         for site in sorted({change.site for change in changes}):
             _tell(work, run, exposure.joined(run.run, site, changes, 0))
+    if any(item.grows for _, item in news):
+        after_seal(work, run)
 
 
 def _of_members(work: Work, run: str, dispense: Dispense, item: News) -> tuple[tuple[Patient, str], ...]:
@@ -97,12 +100,6 @@ def _of_members(work: Work, run: str, dispense: Dispense, item: News) -> tuple[t
         for patient, told in item.dispositions
         if work.get(ENTRIES, entry_id(run, dispense.dispense, member_key(patient))) is not None
     )
-
-
-def lacks(work: Work, run: Run, dispenses: Iterable[Dispense]) -> bool:
-    """Does a sealed run's journal, with the earlier ones of its root, lack something of the dispenses?"""
-    news = _news(work, run, list(dispenses), registered(work), _sealed_of_root(work, run), False)
-    return any(item.grows for _, item in news)
 
 
 def after_seal(work: Work, run: Run) -> None:

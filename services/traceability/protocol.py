@@ -14,6 +14,7 @@ from google.protobuf.json_format import MessageToDict
 from google.protobuf.struct_pb2 import Struct
 
 from services.kit.errors import Retryable
+from services.kit.runners.letters import LETTERS, Letter
 from services.kit.runners.notes import PARKED
 from services.kit.work import NotLoaded, Work
 from services.traceability import journal
@@ -72,12 +73,12 @@ def walk(outside: Outside, work: Work, request: Struct) -> Empty:
 
 
 def seal(outside: Outside, work: Work, request: Struct) -> Empty:
-    """Answer the asked seal, unless a lot was found since; Retryable while a record is parked."""
+    """Answer the asked seal, unless a lot was found since; Retryable while the fold lacks a record."""
     watcher = _at_round(work, request)
     if watcher is None or not watcher.may_seal:
         return Empty()
-    if work.where(PARKED, "runner", FOLD):
-        raise Retryable("a record that the fold could not take is parked; the seal waits for it")
+    if work.where(PARKED, "runner", FOLD) or untaken(work.where(LETTERS, "waits", True).values()):
+        raise Retryable("a record that the fold could not take is not settled; the seal waits for it")
     journal.append(work, outside, watcher)  # a site registered at the same moment as the walk
     head = work.get(EXPOSURES, watcher.run)
     assert head is not None, "a firm root was announced"
@@ -85,6 +86,11 @@ def seal(outside: Outside, work: Work, request: Struct) -> Empty:
     after = work.apply(EXPOSURES, watcher.run, told, case=watcher.case, run=watcher.run)
     work.put(RUNS, watcher.run, run.answered(watcher, after.sealed))
     return Empty()
+
+
+def untaken(waiting: Iterable[Letter]) -> bool:
+    """Is one of the letters that nobody has settled the fold's? A fact has no order, and parks no key."""
+    return any(letter.runner == FOLD for letter in waiting)
 
 
 def _at_round(work: Work, request: Struct) -> Run | None:

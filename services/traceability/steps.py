@@ -13,12 +13,13 @@ from google.protobuf.message import Message
 
 from services.kit.app import App
 from services.kit.bus.protocol import Log, Partition
+from services.kit.runners.letters import LETTERS
 from services.kit.runners.notes import PARKED
 from services.kit.runners.step import Again
 from services.kit.store.protocol import AsyncStore
 from services.kit.work import Step
 from services.traceability.domain.run import Place, Run
-from services.traceability.protocol import FOLD, note_request, round_request
+from services.traceability.protocol import FOLD, note_request, round_request, untaken
 from services.traceability.views import RUNS
 
 #: The fold is nearly always milliseconds behind a cut: the step waits for it in place, looks soon and then
@@ -65,11 +66,17 @@ class CutStep:
                     return Again(_FOLDING_SECONDS)
                 await self._command("Walk", run)
             elif run.may_seal:
-                if await self._store.where(PARKED, "runner", FOLD):
+                if await self._lacks():
                     return Again(_PARKED_SECONDS)
                 await self._command("Seal", run)
             else:
                 await self._note(run)
+
+    async def _lacks(self) -> bool:
+        """Is there a record that the fold could not take, and that nobody has settled?"""
+        if await self._store.where(PARKED, "runner", FOLD):
+            return True
+        return untaken(found.state for found in await self._store.where(LETTERS, "waits", True))
 
     async def _note(self, run: Run) -> None:
         """Note a new cut. The run was read before the ends are: that order is the protocol."""

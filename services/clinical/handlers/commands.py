@@ -10,10 +10,9 @@ from services.clinical.domain import holdings, moments, sites, statements
 from services.clinical.handlers.here import Here, holding_of
 from services.clinical.handlers.settle import settle
 from services.clinical.views import DISPENSES, EXPLANATIONS, SITES
-from services.kit.errors import Invalid, Rejected, Unknown
+from services.kit.errors import Rejected, Unknown
+from services.kit.words import check_words
 from services.kit.work import Work
-
-_LONGEST_WORDS = 2000
 
 
 def register_site(work: Work, request: clinical.SiteRegistered) -> Message:
@@ -34,7 +33,7 @@ def explain_difference(
 ) -> api.ExplainDifferenceResponse:
     """A member that the own records do not show is explained; a second time changes nothing."""
     for field in ("reason", "meaning"):
-        _check_words(getattr(request, field), field)
+        check_words(getattr(request, field), field)
     dispense = work.get(DISPENSES, request.dispense)
     if dispense is None or not dispense.runs:
         said = "no run names this dispense at the site; ListExposures shows those that it does"
@@ -42,7 +41,8 @@ def explain_difference(
     if work.get(EXPLANATIONS, request.dispense) is not None:
         return api.ExplainDifferenceResponse()
     own = dispense.standing
-    missing = [m for m in dispense.members if m.entered and (own is None or own.pseudonym != m.pseudonym)]
+    named = [member for member in dispense.members if member.entered and not member.void]
+    missing = [member for member in named if own is None or own.pseudonym != member.pseudonym]
     if not missing:
         raise Rejected(
             "NO_DIFFERENCE", "the site's own records show the dispense as the trace does", "dispense"
@@ -57,10 +57,3 @@ def explain_difference(
     )
     work.apply(EXPLANATIONS, request.dispense, told, site=here.site)
     return api.ExplainDifferenceResponse()
-
-
-def _check_words(words: str, field: str) -> None:
-    if not words.strip():
-        raise Invalid("REQUIRED", f"write the {field}: it is kept with your name", field)
-    if len(words) > _LONGEST_WORDS:
-        raise Invalid("TOO_LONG", f"at most {_LONGEST_WORDS} characters", field)

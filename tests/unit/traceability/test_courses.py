@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import pytest
+from google.protobuf.message import Message
 
 from pharmaloop.loops.v1 import events_pb2 as loops
 from pharmaloop.traceability.v1 import events_pb2 as events
 from pharmaloop.traceability.v1.service_pb2 import ExplainUnattributedRequest
+from services.kit.bus.protocol import Outgoing
+from services.kit.contracts import contract
+from services.kit.envelope import Event, to_record
 from services.kit.errors import Invalid, Rejected, Unknown
+from services.kit.runners.letters import DISCARDED, LETTERS
+from services.kit.store.kinds import Plan, Write
 from services.traceability.domain.entries import UNATTRIBUTED, entry_id
 from services.traceability.domain.exposure import BULK
 from services.traceability.views import ENTRIES, EXPOSURES, RUNS
 from tests.unit.traceability.driver import (
+    START,
     Service,
     asked,
     back,
@@ -201,6 +208,29 @@ def test_a_sealed_run_takes_no_explanation(run: Service) -> None:
     with pytest.raises(Rejected, match="sealed"):
         explain(run, "d2")
     assert not run.state(ENTRIES, entry_id("r", "d2", UNATTRIBUTED)).explained
+
+
+# -- records that the fold cannot take ----------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "record", [dispense("d2", "pack", A, "P2"), back("d1", "pack"), material("p2", "bulk")]
+)
+def test_a_dead_lettered_fact_holds_the_seal_until_it_is_settled(run: Service, record: Message) -> None:
+    topic, key = contract().route(record)
+    good = to_record(Event("broken", "/svc/test", key, START, record, key), topic)
+    run.bus.append(Outgoing(topic, good.key, b"\xff", good.headers))
+    run.settle()
+    ((id, letter),) = run.states(LETTERS).items()
+    run.publish(asked("r", run.announced("r")[-1].version))
+    run.fold_all()
+    for _ in range(5):
+        run.step()
+    assert run.state(RUNS, "r").phase == "sealing"
+    discarded = Write(LETTERS, id, 1, 2, letter.become(DISCARDED))
+    run.store.transact(lambda txn: txn.write(Plan((discarded,), ())))
+    run.settle()
+    assert run.state(RUNS, "r").phase == "sealed"
 
 
 # -- runs that overlap, end early, or are large ------------------------------------------
