@@ -12,6 +12,7 @@ WALL = "wall time: it differs from run to run"
 ROUNDS = "counts rounds of a protocol: how many depends on what arrived together"
 SEALED = "sealed under a fresh nonce: other bytes each time for the same content"
 SPAN = "a trace id is random"
+COMPLETED = "cause and time are those of whichever event completed what it rests on"
 ORDER = "lists the same in the order of arrival: compared as a set"
 
 #: Collections that are not compared at all; a name that ends with * stands for all that begin so.
@@ -41,6 +42,7 @@ FIELDS: dict[tuple[str, str], str] = {
     ("clinical.exposure", "bulks"): ROUNDS,
     ("production.evidence", "version"): ROUNDS,
     ("production.evidence", "sealed"): ROUNDS,
+    ("production.capa_row", "at"): COMPLETED,
     ("loops.run", "began"): WALL,
     ("loops.run", "seconds"): WALL,
     ("loops.run", "stages[].seconds"): WALL,
@@ -105,5 +107,6 @@ TOPICS: dict[str, str] = {
     "*.dlq": "what a test threw in; that nothing else lies there is an invariant",
     "*changelog": "the loop's table, as bytes of its own; its effects are compared",
 }
-#: Of facts that a reactor tells (a site that tells the trace of a dispense).
-CAUSED_FACTS = "cause and time are those of whichever event completed what the fact rests on"
+#: Types that rest on several events, which arrive in any order. So does every fact that a reactor tells
+#: (a site that tells the trace of a dispense).
+CAUSED: dict[str, str] = {"CapaProposed": COMPLETED}

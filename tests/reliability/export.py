@@ -212,8 +212,7 @@ def _event_line(event: Event, tidy: Callable[[str], str], *, number: bool) -> st
         tidy,
     )
     head = [event.topic, event.source, event.subject, name]
-    # A fact that a reactor tells comes from whichever event completed what it rests on.
-    caused = event.seq is None and bool(event.cause)
+    caused = name in without.CAUSED or (event.seq is None and bool(event.cause))
     told: Doc = {
         **({"seq": event.seq, "id": event.id} if number else {}),
         **({"cause": event.cause, "time": tidy(event.time.isoformat())} if number and not caused else {}),

@@ -41,8 +41,7 @@ def explain_difference(
     if work.get(EXPLANATIONS, request.dispense) is not None:
         return api.ExplainDifferenceResponse()
     own = dispense.standing
-    named = [member for member in dispense.members if member.entered and not member.void]
-    missing = [member for member in named if own is None or own.pseudonym != member.pseudonym]
+    missing = [m for m in dispense.members if m.entered and (own is None or own.pseudonym != m.pseudonym)]
     if not missing:
         raise Rejected(
             "NO_DIFFERENCE", "the site's own records show the dispense as the trace does", "dispense"

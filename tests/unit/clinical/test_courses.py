@@ -218,12 +218,3 @@ def test_an_answer_after_the_run_closed_still_counts(told: Teller) -> None:
     told.trace(loops.LoopClosed(run=RUN, outcome=loops.RUN_OUTCOME_CLOSED))
     told.answer("P-1", affected=True)
     assert (told.summary.answered, told.summary.affected) == (1, 1)
-
-
-def test_what_nobody_took_of_is_no_difference_to_explain() -> None:
-    told = Teller()
-    told.enter("P-8", announce=False)
-    told.became("P-8", "RETURNED_UNOPENED")
-    with pytest.raises(Rejected) as refused:
-        explain(told, dispense_id(SITE, "order-P-8", LOT))
-    assert refused.value.reason == "NO_DIFFERENCE"
