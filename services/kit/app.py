@@ -201,7 +201,7 @@ async def _assemble(spec: ServiceSpec, plan: Plan, ground: Ground) -> App:
         _log.warning("transactions of a killed process ended", transactions=abandoned)
     kinds = [*spec.kinds, *NOTES, LETTERS, STEPS, ANSWERS, LEASES]
     await explained(store.prepare(kinds), plan.database)
-    own = OwnLog(spec.name, contract(), bus, batch_store, spec.kinds, platform.sites)
+    own = OwnLog(spec.name, contract(), bus, batch_store, spec.kinds, platform.sites, site)
     restored = await explained(asyncio.to_thread(recover, own, plan.reads), plan.database)
     holder = f"{spec.name}-{settings.instance}-{os.getpid()}"
     outlet = WatchedOrderedProducer(bus.ordered_producer(), producer)

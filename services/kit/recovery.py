@@ -70,7 +70,11 @@ class Passed:
 
 @dataclass
 class OwnLog:
-    """The topics that a service says its own aggregates' events on."""
+    """The topics that a service says its own aggregates' events on.
+
+    Of a service that runs once for each site, `site` is the one whose database this is: what
+    another site's process has said on a shared topic is not its own.
+    """
 
     service: str
     contract: Contract
@@ -78,6 +82,7 @@ class OwnLog:
     store: Store
     kinds: Iterable[Kind[Any]]
     sites: tuple[str, ...]
+    site: str = ""
     _waiting: dict[_Place, dict[int, Event]] = field(default_factory=lambda: defaultdict(dict))
 
     def __post_init__(self) -> None:
@@ -86,7 +91,7 @@ class OwnLog:
         self._log = self.bus.log()
         self.topics = sorted(
             name
-            for name, topic in self.contract.names(self.sites)
+            for name, topic in self.contract.names((self.site,) if self.site else self.sites)
             if topic.owner == self.service and topic.events
         )
 
@@ -190,6 +195,8 @@ class OwnLog:
         except Poison:
             return None  # whoever folds the topic dead-letters it
         service, _, kind = event.source.removeprefix("/svc/").partition("/")
+        if self.site and getattr(event.message, "site", self.site) != self.site:
+            return None
         return event if service == self.service and kind in self._aggregates else None
 
     def _apply(self, txn: Transaction, places: list[_Place]) -> tuple[dict[_Place, int], dict[_Place, int]]:

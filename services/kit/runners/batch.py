@@ -164,7 +164,8 @@ class BatchRunner:
     def _run(self) -> None:
         consumer: Consumer | None = None
         try:
-            group = self._around.group_prefix + self.name
+            # A site's processes read for their site alone: another site's take nothing from them.
+            group = self._around.group_prefix + ".".join(filter(None, (self.name, self._around.site)))
             if self.making.generation > 1:
                 group += f".g{self.making.generation}"
             consumer = self._around.bus.consumer(group, self._around.instance)

@@ -9,6 +9,7 @@ from dataclasses import replace
 import pytest
 from google.protobuf.message import Message
 
+from pharmaloop.clinical.v1 import events_pb2 as clinical
 from pharmaloop.production.v1 import events_pb2 as production
 from pharmaloop.rnd.v1 import events_pb2 as rnd
 from services.kit.bus.protocol import Partition
@@ -39,6 +40,7 @@ def note_each(work: Work, event: Event) -> None:
     work.apply(LOT, event.key, rnd.InsightRecorded(insight=event.key))
 
 
+SITE_TOPIC = "pharmaloop.clinical.site.v1"
 LOTS = [f"m/item/G/{n}" for n in range(12)]
 
 
@@ -118,6 +120,23 @@ def test_versions_are_put_in_order_and_repeats_passed_over(bench: Bench) -> None
     assert own(bench).catch_up() == 3
     assert bench.versions(LOT) == {LOTS[0]: 3}
     assert len(bench.states(LOT)[LOTS[0]].happened) == 3
+
+
+@pytest.mark.parametrize("site", ["hospital-a", "hospital-b"])
+def test_what_another_site_said_on_a_shared_topic_is_not_ones_own(bench: Bench, site: str) -> None:
+    """Hospital B's first version is in no topic any more: that is B's own matter."""
+    for where, seq in (("hospital-a", 1), ("hospital-b", 2)):
+        message = clinical.SiteRegistered(site=where, name=where)
+        event = Event(f"{where}-{seq}", "/svc/clinical/lot", where, NOON, message, where, seq)
+        bench.bus.append(to_record(event, SITE_TOPIC))
+    log = OwnLog("clinical", contract(), bench.bus, bench.store, (LOT,), ("hospital-a", "hospital-b"), site)
+    assert not any("hospital" in topic for topic in log.topics if site not in topic), "nor are its topics"
+    if site == "hospital-a":
+        assert log.catch_up() == 1
+        assert set(bench.states(LOT)) == {"hospital-a"}
+    else:
+        with pytest.raises(Integrity, match="version 2 of lot 'hospital-b'"):
+            log.catch_up()
 
 
 def test_a_version_that_is_nowhere_stops_the_service(bench: Bench) -> None:
