@@ -6,26 +6,9 @@ with the model that the platform publishes, for a fault is sized in its spread.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import TypeAlias
-
-from pharmaloop.production.v1 import events_pb2 as events
 from services.world.entities import PlantedFault
 from services.world.plant import plant_fault, read_runs, spread_along
-
-#: One value for each sample, by tag.
-Profile: TypeAlias = Mapping[str, Sequence[float]]
-
-
-@dataclass(frozen=True)
-class Tag:
-    """A tag of the dryers with its UCUM unit."""
-
-    name: str
-    unit: str
-    set_point: bool = False
-
+from services.world.signals import Model, Profile, Tag
 
 TAGS = (
     Tag("CollectorTankLevel", "%"),
@@ -39,17 +22,6 @@ TAGS = (
     Tag("DryerTemperatureSP", "Cel", set_point=True),
     Tag("DryerTemp", "Cel"),
 )
-
-
-@dataclass(frozen=True)
-class Model:
-    """What GetModel publishes of each tag's spread."""
-
-    spread: Mapping[str, Sequence[float]]
-
-    @classmethod
-    def of(cls, published: events.GoldenModelTrained) -> Model:
-        return cls({tag.tag: tuple(tag.spread) for tag in published.tags})
 
 
 def sample_counts() -> dict[int, int]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from services.world.entities import Dispense, Material
+from services.world.entities import Material
 
 
 def outputs(materials: Iterable[Material]) -> dict[str, list[str]]:
@@ -30,17 +30,3 @@ def descendants(lot: str, made: Mapping[str, list[str]]) -> set[str]:
                 found.add(child)
                 waiting.append(child)
     return found
-
-
-def exposed(lot: str, made: Mapping[str, list[str]], by_lot: Mapping[str, list[Dispense]]) -> list[Dispense]:
-    """Every dispense of the lot and of what was made from it, by dispense id."""
-    found = [dispense for child in descendants(lot, made) for dispense in by_lot.get(child, ())]
-    return sorted(found, key=lambda dispense: dispense.dispense)
-
-
-def by_lot(dispenses: Iterable[Dispense]) -> dict[str, list[Dispense]]:
-    """The dispenses of each lot."""
-    grouped: dict[str, list[Dispense]] = {}
-    for dispense in dispenses:
-        grouped.setdefault(dispense.lot, []).append(dispense)
-    return grouped

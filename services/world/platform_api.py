@@ -29,8 +29,9 @@ from services.kit.rpc.errors import reason_of
 M = TypeVar("M", bound=Message)
 Say = Callable[[str], None]
 
-NEEDED = ("production", "traceability", "clinical", "loops")
-_SECONDS = 15.0
+CLINICAL = "clinical"
+NEEDED = ("production", "traceability", CLINICAL, "loops")
+SECONDS = 15.0
 _PAUSE, _LONGEST_PAUSE = 0.2, 2.0
 #: The service is away, or lost the call: the same request may be sent again.
 _AGAIN = {
@@ -67,15 +68,29 @@ class Platform:
         self.traceability = traceability_grpc.TraceabilityServiceStub(self._channels["traceability"])
         self.clinical = clinical_grpc.ClinicalServiceStub(self._channels["clinical"])
         self.loops = loops_grpc.LoopsServiceStub(self._channels["loops"])
+        self._at_site: dict[str, Any] = {}
 
-    async def call(self, method: Callable[..., Awaitable[M]], request: Message, actor: str) -> M:
-        """The answer to a call; Refused when the service says no."""
+    def clinical_at(self, site: str) -> Any:
+        """The process of a site: its own endpoint, else the one that is called clinical alone."""
+        name = f"{CLINICAL}.{site}"
+        if name not in self._channels:
+            return self.clinical
+        return self._at_site.setdefault(site, clinical_grpc.ClinicalServiceStub(self._channels[name]))
+
+    async def call(
+        self,
+        method: Callable[..., Awaitable[M]],
+        request: Message,
+        actor: str,
+        seconds: float = SECONDS,
+    ) -> M:
+        """The answer to a call, which may take so many seconds; Refused when the service says no."""
         name = _method_name(method)
         pause, tries = _PAUSE, 0
         while True:
             started = time.perf_counter()
             try:
-                answer = await method(request, timeout=_SECONDS, metadata=metadata(actor))
+                answer = await method(request, timeout=seconds, metadata=metadata(actor))
             except aio.AioRpcError as error:
                 self._measure(name, error.code().name, started)
                 tries += error.code() in _PERHAPS
@@ -101,7 +116,7 @@ class Platform:
 
     async def wait_until_serving(self) -> None:
         """Return when every service that the world needs says that it serves."""
-        for name in NEEDED:
+        for name in [name for name in self._channels if name.partition(".")[0] in NEEDED]:
             stub = common_grpc.StatusServiceStub(self._channels[name])
             while (
                 await self.call(stub.GetStatus, common_api.GetStatusRequest(), "world")

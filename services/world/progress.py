@@ -15,15 +15,15 @@ FILE = "progress.json"
 
 
 class OtherWorld(Exception):
-    """The state folder holds the world of another seed."""
+    """The state folder holds another world."""
 
 
 class Progress:
     """Steps that are done, counters of steps that go on, and places in the log."""
 
-    def __init__(self, folder: Path, seed: int, now: datetime) -> None:
+    def __init__(self, folder: Path, seed: int, size: str, now: datetime) -> None:
         self._path = folder / FILE
-        self.seed = seed
+        self.seed, self.size = seed, size
         self.anchor = now
         self._done: set[str] = set()
         self._counts: dict[str, int] = {}
@@ -32,10 +32,10 @@ class Progress:
             self._load(json.loads(self._path.read_text()))
 
     def _load(self, raw: dict[str, Any]) -> None:
-        if raw["seed"] != self.seed:
+        if (raw["seed"], raw["size"]) != (self.seed, self.size):
             raise OtherWorld(
-                f"{self._path.parent} holds the world of seed {raw['seed']}; "
-                f"start it with --seed {raw['seed']}, or forget it with 'make clean'"
+                f"{self._path.parent} holds the world {raw['size']} of seed {raw['seed']}; "
+                f"start it with --seed {raw['seed']} and its size, or forget it with 'make clean'"
             )
         self.anchor = datetime.fromisoformat(raw["anchor"])
         self._done = set(raw["done"])
@@ -76,6 +76,7 @@ class Progress:
         """Write the file; whole or not at all."""
         raw = {
             "seed": self.seed,
+            "size": self.size,
             "anchor": self.anchor.isoformat(),
             "done": sorted(self._done),
             "counts": self._counts,

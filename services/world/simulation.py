@@ -3,24 +3,30 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from services.kit.clock import PlatformClock
+from services.world.actors.charts import ChartRoom
 from services.world.actors.desk import Desk
-from services.world.actors.dryers import Dryers, Pace
 from services.world.actors.hospital import HospitalClerk
+from services.world.actors.line import Pace, PlantLine
+from services.world.actors.notices import NoticeDesk
 from services.world.actors.observer import Observer
 from services.world.actors.patients import PostRoom
-from services.world.actors.pharmacy import Pharmacy
+from services.world.actors.pharmacist import Pharmacist
+from services.world.actors.pharmacy import PharmacyClerk
+from services.world.actors.physician import Physician
 from services.world.actors.quality import HeadOfQuality, QualityAssurance
-from services.world.actors.supply import record_materials
-from services.world.dryer_runs import TAGS
-from services.world.entities import World
+from services.world.actors.supply import Supply
 from services.world.platform_api import Platform, Say
 from services.world.progress import Progress
-from services.world.worldgen.names import MAKER, PLANT
+from services.world.records import Hospital, World
+
+#: So many pharmacies send their past at once.
+_PHARMACIES_AT_ONCE = 4
 
 
 @dataclass(frozen=True)
@@ -46,60 +52,116 @@ class Simulation:
         def desk(actor: str) -> Desk:
             return Desk(actor, world.seed, platform, clock, progress, say)
 
-        self._world, self._platform, self._options, self._say = world, platform, options, say
-        self._mes = desk(f"{MAKER}/mes")
-        self._pharmacy = Pharmacy(desk("pharmacy-1"), world.site, world.pharmacy)
-        self._hospital = HospitalClerk(
-            desk(f"{world.site}/clerk"), world.site, world.subjects, world.hospital
-        )
-        self._qa = QualityAssurance(desk("qa"), manual=options.manual)
-        self._head = HeadOfQuality(desk("head-of-quality"))
-        self._post = PostRoom(desk(f"{world.site}/patients"), world.site, world.bodies)
-        self._dryers = Dryers(desk(f"{PLANT}/historian"), world.dryer_lots, TAGS, self._qa.hand_in)
-        self._observer = Observer(desk("observer"), self._still_to_send)
-        self._phase = "waiting for the services"
+        self._platform, self._options, self._say = platform, options, say
+        lots = {lot.lot for line in world.lines for lot in line.lots}
+        self._supply = Supply(desk, world.materials, world.shipments)
+        self._qa = QualityAssurance(desk("qa"), lots, manual=options.manual)
+        self._head = HeadOfQuality(desk("head-of-quality"), lots)
+        self._lines = [
+            PlantLine(desk(f"{line.plant}/historian"), line, self._qa.hand_in) for line in world.lines
+        ]
+        self._pharmacies = [PharmacyClerk(desk(item.name), item) for item in world.pharmacies]
+        expected = {late.dispense.dispense for item in world.pharmacies for late in item.found_out}
+        self._pharmacist = Pharmacist(desk("pharmacist"), lots, expected)
+        self._clerks: list[HospitalClerk] = []
+        self._physician = Physician(desk("physician"), lots)
+        self._people = [self._pharmacist.run]
+        away = {notice.pseudonym for notice in world.notices if notice.read_after is None}
+        for hospital in world.hospitals:
+            self._staff(hospital, desk, lots, away)
+        self._observer = Observer(desk("observer"), lots, self._still_to_send)
+        self._busy: dict[str, None] = {"waiting for the services": None}
+        self._begun = asyncio.Event()
+
+    def _staff(self, hospital: Hospital, desk: Callable[[str], Desk], lots: set[str], away: set[str]) -> None:
+        clerk = HospitalClerk(desk(f"{hospital.site}/clerk"), hospital)
+        self._clerks.append(clerk)
+        self._people.append(ChartRoom(desk(f"{hospital.site}/charts"), hospital, clerk, lots).run)
+        self._people.append(NoticeDesk(desk(f"{hospital.site}/notices"), hospital.site, away, lots).run)
+        post = PostRoom(desk(f"{hospital.site}/patients"), hospital.site, hospital.bodies)
+        self._people.append(post.run)
 
     async def run(self) -> list[str]:
         """Play the world; answers what is missing when the time limit ended it, else nothing."""
-        people = [self._qa.run(), self._post.run(), self._hospital.look_up_differences()]
+        people = [self._qa.run, *self._people]
         if not self._options.manual:
-            people.append(self._head.run())
+            people += [self._head.run, self._physician.run]
         limit = self._options.limit_minutes * 60 or None
         try:
             async with asyncio.timeout(limit):
                 await self._platform.wait_until_serving()
-                await _first_to_end(self._observer.run_until_done(), self._play(), *people)
+                await _first_to_end(
+                    self._observer.run_until_done(), self._play(), *(person() for person in people)
+                )
         except TimeoutError:
             return self._observer.missing
         return []
 
     async def _play(self) -> None:
-        """What the world sends, in order; then nothing more, for ever."""
-        self._phase = "recording the past"
-        await self._dryers.register()
-        async with asyncio.TaskGroup() as past:
-            past.create_task(record_materials(self._mes, self._world.materials))
-            past.create_task(self._hospital.send_records())
-            past.create_task(self._pharmacy.send_records())
-            past.create_task(self._dryers.record_history())
-        await self._qa.release_now(self._dryers.history)
-        self._phase = "training the model"
-        model = await self._dryers.train()
-        self._phase = "replaying the live runs"
-        self._dryers.hand_in_again()
-        async with asyncio.TaskGroup() as present:
-            present.create_task(self._dryers.replay(model, Pace(self._options.speed, self._enough)))
-            present.create_task(self._pharmacy.send_late())
-            present.create_task(self._hospital.send_late())
-        self._phase = ""
+        """What the world sends; then nothing more, for ever.
+
+        The live runs of a line begin when its model is trained, whatever the others do; what comes
+        late is counted from the first of them.
+        """
+        self._busy.clear()
+        async with asyncio.TaskGroup() as work:
+            work.create_task(self._record_past())
+            for line in self._lines:
+                work.create_task(self._operate(line))
+            work.create_task(self._record_late())
         await asyncio.Event().wait()
+
+    async def _record_past(self) -> None:
+        gate = asyncio.Semaphore(_PHARMACIES_AT_ONCE)
+
+        async def send(pharmacy: PharmacyClerk) -> None:
+            async with gate:
+                await pharmacy.send_records()
+
+        with self._doing("recording the past"):
+            async with asyncio.TaskGroup() as past:
+                past.create_task(self._supply.record_past())
+                for clerk in self._clerks:
+                    past.create_task(clerk.send_records())
+                for pharmacy in self._pharmacies:
+                    past.create_task(send(pharmacy))
+            self._say("the past is recorded")
+
+    async def _operate(self, line: PlantLine) -> None:
+        """A line's history, its model, its live runs."""
+        with self._doing(f"recording the history of {line.name}"):
+            await line.register()
+            await line.record_history()
+            await self._qa.release_now(line.history)
+        with self._doing(f"training the model of {line.name}"):
+            model = await line.train()
+        with self._doing(f"replaying the live runs of {line.name}"):
+            line.hand_in_again()
+            self._begun.set()
+            await line.replay(model, Pace(self._options.speed, self._enough))
+
+    async def _record_late(self) -> None:
+        with self._doing("waiting for what comes late"):
+            await self._begun.wait()
+            async with asyncio.TaskGroup() as present:
+                present.create_task(self._supply.record_late())
+                for clerk in self._clerks:
+                    present.create_task(clerk.send_late())
+                for pharmacy in self._pharmacies:
+                    present.create_task(pharmacy.send_late())
+
+    @contextmanager
+    def _doing(self, what: str) -> Iterator[None]:
+        self._busy[what] = None
+        yield
+        del self._busy[what]
 
     def _enough(self) -> bool:
         return 0 < self._options.loops <= self._observer.closed
 
     def _still_to_send(self) -> list[str]:
-        if self._phase:
-            return [f"the world is {self._phase}"]
+        if self._busy:
+            return [f"the world is {what}" for what in self._busy]
         waiting = self._qa.waiting()
         return [f"{waiting} lots wait for release"] if waiting else []
 

@@ -1,4 +1,4 @@
-"""What was planted, written down before anything is sent.
+"""What was planted and what truly happened, written down before anything is sent.
 
 Only the composition root writes it and only `pharmaloop verify` and the tests
 read it. No simulated person may: the modules in `actors` do not import this
@@ -8,55 +8,238 @@ one, and a test holds them to it.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from services.world.entities import DryerLot, World
-from services.world.genealogy import by_lot, exposed, outputs
+from services.kit.ids import parse_lot, product_of
+from services.world.entities import HazardEvaluation, Line, PlantedFault, ProcessLot
+from services.world.exposure import CORRECTED, Exposure, exposures, said
+from services.world.mishap_rows import IncidentRow, incidents
+from services.world.processes import SAMPLE, onset_sample
+from services.world.records import Harm, World
+from services.world.rows import world_tables
+from services.world.tables import table, write_folder
+from services.world.worldgen.effects import effect_name, faulty_lots, implicated
 
-FILE = "truth.json"
+FOLDER, FILE = "truth", "truth.json"
 
 
-def truth_of(world: World) -> dict[str, Any]:
-    """Every faulty lot, and for every lot the dispenses that hold some of it."""
-    made, given = outputs(world.materials), by_lot(world.dispenses)
+@dataclass(frozen=True, slots=True)
+class LotRow:
+    """A lot, and the faulty lots that are inside it (itself, if it is one)."""
+
+    lot: str
+    owner: str
+    product: str
+    number: str
+    made: datetime
+    faulty_inside: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class EdgeRow:
+    """Some of a lot went into another; `late` is when its record comes."""
+
+    lot: str
+    input: str
+    at: datetime
+    kind: str
+    source: str
+    late: timedelta | None
+
+
+@dataclass(frozen=True, slots=True)
+class DispenseRow:
+    """What truly happened: `taken_from` is the lot that the pack was of, `disposition` what became of it."""
+
+    dispense: str
+    order: str
+    site: str
+    pseudonym: str
+    pharmacy: str
+    lot: str
+    possible_lots: tuple[str, ...]
+    taken_from: str
+    at: datetime
+    amount: int
+    unit: str
+    disposition: str
+
+
+@dataclass(frozen=True, slots=True)
+class FaultRow:
+    """A planted fault. `onset_sample` counts from nought; a nuisance is in the readings alone."""
+
+    lot: str
+    product: str
+    process: str
+    equipment: str
+    copy_of_run: int
+    tag: str
+    tags: tuple[str, ...]
+    kind: str
+    effect: str
+    magnitude: float
+    onset: float
+    onset_sample: int
+    onset_at: datetime
+    sample_seconds: float
+    nuisance: bool
+
+
+@dataclass(frozen=True, slots=True)
+class PersonRow:
+    """A patient at a hospital: what they agreed to in the end, and how they are."""
+
+    site: str
+    pseudonym: str
+    consent: bool
+    status: str
+    moved_to: str
+    answers: bool
+    complaint: bool
+    harmed_by: tuple[str, ...]
+
+
+def truth_tables(world: World) -> dict[str, Any]:
+    """By name, as pyarrow.Table."""
+    return {
+        "lots": table(LotRow, _lots(world)),
+        "edges": table(EdgeRow, _edges(world)),
+        "dispenses": table(DispenseRow, _dispenses(world)),
+        "exposures": table(Exposure, exposures(world)),
+        "faults": table(FaultRow, faults(world)),
+        "effects": table(Harm, world.harms),
+        "people": table(PersonRow, _people(world)),
+        "incidents": table(IncidentRow, incidents(world)),
+        "hazards": table(HazardEvaluation, world.hazards),
+    }
+
+
+def summary(world: World) -> dict[str, Any]:
+    """What a reader needs to begin: which world it is, what was planted, which runs are replayed."""
+    planted = list(faults(world))
     return {
         "seed": world.seed,
+        "series": world.series,
+        "size": world.size,
         "anchor": world.anchor.isoformat(),
-        "site": world.site,
-        "planted": [_planted(lot) for lot in world.dryer_lots if lot.fault],
-        "live": [lot.lot for lot in world.dryer_lots if lot.live],
-        "exposures": {
-            material.lot: [
-                [world.site, dispense.pseudonym, dispense.dispense]
-                for dispense in exposed(material.lot, made, given)
-            ]
-            for material in world.materials
-        },
+        "sites": list(world.sites),
+        "planted": [_planted(row) for row in planted if not row.nuisance],
+        "nuisances": [_planted(row) for row in planted if row.nuisance],
+        "live": [lot.lot for line in world.lines for lot in line.lots if lot.live],
     }
 
 
 def write_truth(world: World, folder: Path) -> Path:
     """Put the truth beside the platform's state; whole or not at all."""
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / FILE
-    draft = path.with_suffix(".draft")
-    draft.write_text(json.dumps(truth_of(world), indent=1) + "\n")
-    draft.replace(path)
-    return path
+    text = json.dumps(summary(world), indent=1) + "\n"
+    return write_folder(folder / FOLDER, truth_tables(world), {FILE: text})
 
 
-def _planted(lot: DryerLot) -> dict[str, Any]:
-    assert lot.fault
-    onset = lot.started + (lot.completed - lot.started) * lot.fault.onset
+def write_world(world: World, folder: Path) -> None:
+    """World and truth without any platform, each in a folder of its own."""
+    write_folder(folder / "world", world_tables(world))
+    write_truth(world, folder)
+
+
+def faults(world: World) -> Iterator[FaultRow]:
+    for line in world.lines:
+        for lot in line.lots:
+            if lot.fault:
+                yield _fault(line, lot, lot.fault)
+
+
+def _fault(line: Line, lot: ProcessLot, fault: PlantedFault) -> FaultRow:
+    step, sample = SAMPLE[line.process], onset_sample(lot)
+    return FaultRow(
+        lot=lot.lot,
+        product=line.product,
+        process=line.process,
+        equipment=lot.equipment,
+        copy_of_run=lot.run,
+        tag=fault.tag,
+        tags=fault.tags or (fault.tag,),
+        kind=fault.kind,
+        effect="" if fault.nuisance else effect_name(line, lot),
+        magnitude=fault.magnitude,
+        onset=fault.onset,
+        onset_sample=sample,
+        onset_at=lot.started + sample * step,
+        sample_seconds=step.total_seconds(),
+        nuisance=fault.nuisance,
+    )
+
+
+def _planted(row: FaultRow) -> dict[str, Any]:
     return {
-        "lot": lot.lot,
-        "product": lot.product,
-        "equipment": lot.equipment,
-        "copy_of_run": lot.run,
-        "tag": lot.fault.tag,
-        "kind": lot.fault.kind,
-        "onset": lot.fault.onset,
-        "onset_at": onset.isoformat(),
-        "magnitude": lot.fault.magnitude,
+        "lot": row.lot,
+        "process": row.process,
+        "tag": row.tag,
+        "tags": list(row.tags),
+        "kind": row.kind,
+        "magnitude": row.magnitude,
+        "onset_at": row.onset_at.isoformat(),
+        "sample_seconds": row.sample_seconds,
     }
+
+
+def _lots(world: World) -> Iterator[LotRow]:
+    inside = implicated(faulty_lots(world.lines), world.materials)
+    made: dict[str, datetime] = {}
+    for item in world.materials:
+        made[item.lot] = min(made.get(item.lot, item.at), item.at)
+    for lot in sorted(made):
+        parts = parse_lot(lot)
+        yield LotRow(lot, parts.owner, product_of(lot), parts.lot, made[lot], tuple(inside.get(lot, ())))
+
+
+def _edges(world: World) -> Iterator[EdgeRow]:
+    for item in world.materials:
+        for used in item.inputs:
+            yield EdgeRow(item.lot, used, item.at, item.kind, item.source, item.late)
+
+
+def _dispenses(world: World) -> Iterator[DispenseRow]:
+    truly = {item.dispense: item.lot for item in world.opened}
+    for one, disposition in said(world):
+        if disposition != CORRECTED:  # that never happened
+            yield DispenseRow(
+                dispense=one.dispense,
+                order=one.order,
+                site=one.site,
+                pseudonym=one.pseudonym,
+                pharmacy=one.pharmacy,
+                lot=one.lot,
+                possible_lots=one.possible_lots,
+                taken_from=truly.get(one.dispense, one.lot),
+                at=one.at,
+                amount=one.amount,
+                unit=one.unit,
+                disposition=disposition,
+            )
+
+
+def _people(world: World) -> Iterator[PersonRow]:
+    harmed: dict[tuple[str, str], list[str]] = {}
+    for harm in world.harms:
+        harmed.setdefault((harm.site, harm.pseudonym), []).append(harm.lot)
+    for hospital in world.hospitals:
+        last = {one.pseudonym: one for one in hospital.subjects}
+        last |= {change.subject.pseudonym: change.subject for change in hospital.changes}
+        for body in hospital.bodies:
+            one = last[body.pseudonym]
+            lots = tuple(harmed.get((hospital.site, body.pseudonym), ()))
+            yield PersonRow(
+                site=hospital.site,
+                pseudonym=body.pseudonym,
+                consent=one.consent,
+                status=one.status,
+                moved_to=one.moved_to,
+                answers=body.answers,
+                complaint=body.complaint,
+                harmed_by=lots,
+            )

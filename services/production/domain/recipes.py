@@ -5,6 +5,10 @@ The dryer's recipe was read from the 71 runs that process-improve ships
 instruments). The column AgitatorTorque is the agitator's speed controller
 (SIC71094): it follows a programme of 8, 32, 16, 8, 48 and 0, which tells the
 phases. AgitatorSpeed and AgitatorPower are what the agitator then meets.
+
+The fermenter's recipe is that of a fed-batch penicillin fermentation of 400
+hours (Birol, Undey and Cinar, Computers & Chemical Engineering 26 (2002)
+1553): a batch phase, until the controller sets a feed, then the fed one.
 """
 
 from __future__ import annotations
@@ -61,9 +65,41 @@ DRYER = Recipe(
 )
 
 
+_HOUR = 3600.0
+_FEEDING = 1e-3  # L/h: the set-point is nought before
+FERMENTER = Recipe(
+    tags=(
+        "FeedRate",
+        "AerationRate",
+        "AgitatorPower",
+        "Temperature",
+        "PH",
+        "DissolvedOxygen",
+        "CarbonDioxide",
+        "Biomass",
+        "Volume",
+        "CoolingFlow",
+        "BaseFlow",
+        "CoolingWaterTemperature",
+        "JacketTemperature",
+        "HeadPressure",
+    ),
+    programme=Programme(
+        ("batch", "fed"), (Entry("fed", ("batch",), (Between("FeedRateSP", low=_FEEDING),)),)
+    ),
+    coarse=Programme(("run",)),
+    step=2.5 * _HOUR,
+    ages=tuple(
+        _HOUR * hour
+        for hour in (0, 5, 10, 15, 20, 25, 30, 35, 40, 50, 60, 75, 90, 110, 130, 160, 190, 230, 270, 310)
+    ),
+)
+
+
 def recipe_for(tags: Collection[str], set_points: Collection[str] = ()) -> Recipe:
-    """The dryer's recipe where its tags are there; else all but the set-points, aligned by the clock."""
-    if {*DRYER.tags, *DRYER.signals()} <= set(tags):
-        return DRYER
+    """The recipe whose tags are there; else all but the set-points, aligned by the clock."""
+    for recipe in (DRYER, FERMENTER):
+        if {*recipe.tags, *recipe.signals()} <= set(tags):
+            return recipe
     clock = Programme(("run",))
     return Recipe(tuple(sorted(set(tags) - set(set_points))), clock, clock)

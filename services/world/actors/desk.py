@@ -11,7 +11,7 @@ from google.protobuf.message import Message
 
 from services.kit.clock import PlatformClock
 from services.world.ids import request_id
-from services.world.platform_api import Platform, Say
+from services.world.platform_api import SECONDS, Platform, Say
 from services.world.progress import Progress
 from services.world.timing import sleep_platform
 
@@ -29,8 +29,10 @@ class Desk:
     progress: Progress
     say: Say
 
-    async def call(self, method: Callable[..., Awaitable[M]], request: Message) -> M:
-        return await self.platform.call(method, request, self.actor)
+    async def call(
+        self, method: Callable[..., Awaitable[M]], request: Message, seconds: float = SECONDS
+    ) -> M:
+        return await self.platform.call(method, request, self.actor, seconds)
 
     def request(self, *what: str) -> str:
         """The id of a request, made from what it says."""

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from pharmaloop.loops.v1 import service_pb2 as loops
 from pharmaloop.production.v1 import service_pb2 as production
 from services.world.actors.desk import Desk
+from services.world.actors.runs import all_runs
 from services.world.ids import short
 from services.world.timing import LOOK_SECONDS
 
@@ -17,11 +18,10 @@ _SETTLED_LOOKS = 8
 
 
 class Observer:
-    """`sending` says what the world itself has still to send."""
+    """`lots` are those of the world; `sending` says what the world itself has still to send."""
 
-    def __init__(self, desk: Desk, sending: Callable[[], list[str]]) -> None:
-        self._desk = desk
-        self._sending = sending
+    def __init__(self, desk: Desk, lots: Collection[str], sending: Callable[[], list[str]]) -> None:
+        self._desk, self._lots, self._sending = desk, lots, sending
         self._told: dict[str, int] = {}
         self.closed = 0
         self.missing: list[str] = ["the first look"]
@@ -31,17 +31,12 @@ class Observer:
         quiet = 0
         while quiet < _SETTLED_LOOKS:
             await asyncio.sleep(LOOK_SECONDS)
-            runs = await self._runs()
+            runs = await all_runs(self._desk, self._lots)
             for run in runs:
                 self._tell(run)
             self.closed = sum(run.state == loops.RUN_STATE_CLOSED for run in runs)
             self.missing = self._sending() or await self._unfinished(runs)
             quiet = 0 if self.missing else quiet + 1
-
-    async def _runs(self) -> list[loops.Run]:
-        desk = self._desk
-        pages = desk.platform.pages(desk.platform.loops.ListRuns, loops.ListRunsRequest(), desk.actor)
-        return [run async for page in pages for run in page.runs]
 
     async def _unfinished(self, runs: list[loops.Run]) -> list[str]:
         """What the platform has still to do, in words."""
@@ -66,7 +61,8 @@ class Observer:
         request = production.ListDeviationsRequest()
         async for page in desk.platform.pages(desk.platform.production.ListDeviations, request, desk.actor):
             for deviation in page.deviations:
-                lots.setdefault(deviation.state, Counter())[deviation.detected.lot] += 1
+                if deviation.detected.lot in self._lots:
+                    lots.setdefault(deviation.state, Counter())[deviation.detected.lot] += 1
         return lots
 
     def _tell(self, run: loops.Run) -> None:

@@ -16,9 +16,10 @@ from services.world.actors.desk import Desk
 from services.world.entities import Body
 from services.world.ids import moment
 from services.world.platform_api import Refused
-from services.world.timing import LOOK_SECONDS
 
+LOOK_SECONDS = 1.0
 EARLIEST, LATEST = timedelta(minutes=30), timedelta(hours=4)
+_CLOSED = "PLAN_CLOSED"
 _WELL = ("I feel as always.", "Nothing to report.", "No complaints, thank you.")
 _UNWELL = (
     "My skin itches where the patch was.",
@@ -51,9 +52,10 @@ class Patient:
             at=moment(self._desk.clock.now()),
         )
         try:
-            await self._desk.call(self._desk.platform.clinical.RecordResponse, request)
+            await self._desk.call(self._desk.platform.clinical_at(self._site).RecordResponse, request)
         except Refused as refusal:
-            self._desk.say(f"patient: {refusal}")
+            if refusal.reason != _CLOSED:  # what they received turned out to need no answer
+                self._desk.say(f"patient: {refusal}")
 
 
 class PostRoom:
@@ -75,11 +77,11 @@ class PostRoom:
                 await asyncio.sleep(LOOK_SECONDS)
 
     async def _new_plans(self) -> list[events.MonitoringPlan]:
-        desk = self._desk
+        desk, clinical = self._desk, self._desk.platform.clinical_at(self._site)
         request = api.ListPlansRequest(site=self._site, only_open=True)
         return [
             view.plan
-            async for page in desk.platform.pages(desk.platform.clinical.ListPlans, request, desk.actor)
+            async for page in desk.platform.pages(clinical.ListPlans, request, desk.actor)
             for view in page.plans
-            if view.plan.plan not in self._delivered
+            if view.plan.plan not in self._delivered and not view.draft
         ]

@@ -2,13 +2,14 @@
 
 They look at what the platform publishes, take about half an hour of platform
 time, and write down why. With `--qa manual` judging and signing is left to
-whoever sits at the keyboard; releasing goes on.
+whoever sits at the keyboard; releasing goes on. They mind the lots of their own
+world: another one may be played on the same platform.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 
 from pharmaloop.production.v1 import events_pb2 as events
@@ -25,8 +26,8 @@ BEFORE_RELEASE = timedelta(minutes=60)
 
 
 class QualityAssurance:
-    def __init__(self, desk: Desk, *, manual: bool) -> None:
-        self._desk = desk
+    def __init__(self, desk: Desk, lots: Collection[str], *, manual: bool) -> None:
+        self._desk, self._lots = desk, lots
         self._manual = manual
         self._seen: dict[str, datetime] = {}
         self._slips: dict[str, datetime] = {}
@@ -56,6 +57,7 @@ class QualityAssurance:
                 desk.platform.production.ListDeviations, request, desk.actor
             )
             for deviation in page.deviations
+            if deviation.detected.lot in self._lots
         ]
 
     async def _look_at(self, detected: events.DeviationDetected) -> None:
@@ -119,15 +121,15 @@ class QualityAssurance:
         for lot in lots:
             if not self._desk.progress.is_done(f"release:{lot}"):
                 self.hand_in(lot, at_once=True)
-        while self._slips:
+        while any(lot in self._slips for lot in lots):
             await asyncio.sleep(LOOK_SECONDS)
 
 
 class HeadOfQuality:
     """Signs corrective actions."""
 
-    def __init__(self, desk: Desk) -> None:
-        self._desk = desk
+    def __init__(self, desk: Desk, lots: Collection[str]) -> None:
+        self._desk, self._lots = desk, lots
         self._seen: dict[str, datetime] = {}
 
     async def run(self) -> None:
@@ -145,6 +147,7 @@ class HeadOfQuality:
             capa.proposed
             async for page in desk.platform.pages(desk.platform.production.ListCapas, request, desk.actor)
             for capa in page.capas
+            if capa.proposed.lot in self._lots
         ]
 
     async def _sign(self, proposed: events.CapaProposed) -> None:

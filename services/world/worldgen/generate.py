@@ -1,44 +1,92 @@
-"""One seed, one anchor, one world."""
+"""One seed, one anchor, one size: one world."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from datetime import datetime
+from collections.abc import Iterable, Mapping
+from datetime import datetime, timedelta
 
-from services.world.entities import World
-from services.world.genealogy import by_lot, exposed, outputs
-from services.world.worldgen import names
+from services.kit.ids import parse_lot
+from services.world.entities import Line, Material
+from services.world.names import Names
+from services.world.records import World
+from services.world.sizes import WS, Size
+from services.world.worldgen import effects
 from services.world.worldgen.cdisc import Pilot
-from services.world.worldgen.dispensing import dispense_all, rebase
-from services.world.worldgen.lots import make_lots
-from services.world.worldgen.people import make_bodies, make_subjects
-from services.world.worldgen.records import make_feeds
+from services.world.worldgen.dispensing import Shelf, dispense_all
+from services.world.worldgen.feeds import Scribes, harmful
+from services.world.worldgen.hospitals import Hospitals, notices
+from services.world.worldgen.lines import make_line, used_lots
+from services.world.worldgen.mishaps import Mishaps
+from services.world.worldgen.observations import lot_tests, made_observations, pilot_observations
+from services.world.worldgen.packing import Packing, recipes
+from services.world.worldgen.people import People, rebase
+from services.world.worldgen.supply import Deliveries, made_at, with_amounts
 
 
-def generate(seed: int, anchor: datetime, pilot: Pilot, runs: Mapping[int, int]) -> World:
-    """The world of a seed; `anchor` is the platform's now, `runs` the samples of each real dryer run."""
-    finished, dispenses = dispense_all(pilot, seed, anchor)
-    floor = make_lots(finished, runs, seed)
-    made, given = outputs(floor.materials), by_lot(dispenses)
-    faulty = [lot.lot for lot in floor.dryer_lots if lot.fault]
-    taken = {lot: exposed(lot, made, given) for lot in faulty}
-    if unused := [lot for lot, found in taken.items() if not found]:
+def generate(
+    seed: int, anchor: datetime, pilot: Pilot, runs: Mapping[int, int], size: Size = WS, series: str = ""
+) -> World:
+    """The world of a seed; `anchor` is the platform's now, `runs` the samples of each real dryer run.
+
+    `series` keeps its names apart from those of another world on the same platform.
+    """
+    names = Names(seed, series, size.shared_number)
+    study = pilot if size.pilot else None
+    people = People(size, study, anchor, names.draw())
+    shelves, handed_out = dispense_all(people.needs, size.products, names)
+    lines, materials = _material(size, names, shelves, runs, anchor)
+    counter = Mishaps(shelves, size.rates, names, anchor).happen(handed_out)
+    shipments = Deliveries(size, names).of(counter.dispenses, made_at(materials))
+    materials = with_amounts(materials, shipments)
+    faulty = effects.faulty_lots(lines)
+    inside = effects.implicated(faulty, materials)
+    harms = effects.harms(counter.dispenses, counter.opened, counter.returns, inside, faulty)
+    if unused := sorted(set(faulty) - {harm.lot for harm in harms}):
         raise AssertionError(f"faulty lots without a patient: {unused}")
-    harmful = {dispense.dispense for found in taken.values() for dispense in found}
-    harmed = {dispense.pseudonym for found in taken.values() for dispense in found}
-    subjects = make_subjects(pilot, seed, rebase(pilot, anchor))
-    pharmacy, hospital = make_feeds(dispenses, harmful, seed)
+    scribes = Scribes(size, names, shelves, anchor, _confused(materials))
+    errors = scribes.errors(counter, harmful(counter.dispenses, inside.keys()))
+    findings = list(made_observations(counter.dispenses, harms, size, names, anchor))
+    if study is not None:
+        shift: timedelta = rebase(study, anchor)
+        findings += pilot_observations(study, shift, names, anchor)
     return World(
         seed=seed,
+        series=series,
+        size=size.name,
         anchor=anchor,
-        site=names.SITE,
-        granulate=names.GRANULATE,
-        equipment=names.EQUIPMENT,
-        dryer_lots=floor.dryer_lots,
-        materials=floor.materials,
-        subjects=subjects,
-        bodies=make_bodies(subjects, seed, harmed),
-        dispenses=dispenses,
-        pharmacy=pharmacy,
-        hospital=hospital,
+        lines=lines,
+        materials=materials,
+        shipments=shipments,
+        dispenses=counter.dispenses,
+        opened=counter.opened,
+        pharmacies=scribes.pharmacies(counter, errors),
+        hospitals=Hospitals(people.persons, names, anchor).make(scribes.hospitals(counter, errors), harms),
+        harms=harms,
+        observations=tuple(sorted(findings, key=lambda item: (item.at, item.pseudonym, item.code))),
+        lot_tests=lot_tests(materials, inside, faulty, names),
+        notices=notices(people.persons, names),
+        hazards=effects.hazards(faulty),
     )
+
+
+def _material(
+    size: Size, names: Names, shelves: Mapping[str, Shelf], runs: Mapping[int, int], now: datetime
+) -> tuple[tuple[Line, ...], tuple[Material, ...]]:
+    """The lines with their runs, and every record that a lot was made from lots."""
+    made = {lot.lot: lot.made for shelf in shelves.values() for lot in shelf.lots}
+    lines, plans = [], []
+    for line in size.lines:
+        plan = recipes(line, used_lots(line, names), shelves.values(), names)
+        lines.append(make_line(line, names, runs, plan.first_use(made), now))
+        plans.append(plan)
+    return tuple(lines), Packing(size, names, now).records(lines, shelves.values(), plans)
+
+
+def _confused(materials: Iterable[Material]) -> dict[str, str]:
+    """Finished lots of two makers that bear the same number."""
+    by_number: dict[str, set[str]] = {}
+    for item in materials:
+        if item.unit == "{pack}":
+            by_number.setdefault(parse_lot(item.lot).lot, set()).add(item.lot)
+    pairs = [sorted(lots) for lots in by_number.values() if len(lots) > 1]
+    return {one: other for pair in pairs for one, other in (pair, pair[::-1])}

@@ -19,8 +19,9 @@ from datetime import UTC, datetime
 import uvloop
 
 from services.kit.metrics import Metrics
-from services.world.dryer_runs import TAGS, Profile, profile_of, sample_counts
+from services.world.dryer_runs import TAGS, profile_of, sample_counts
 from services.world.platform_api import Platform
+from services.world.signals import Profile
 from tests.bench.framework.industry import Industry, raw_lot, window
 from tests.bench.framework.machine import tell
 

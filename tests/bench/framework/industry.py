@@ -20,10 +20,11 @@ from pharmaloop.production.v1 import service_pb2 as production
 from pharmaloop.traceability.v1 import events_pb2 as trace_events
 from pharmaloop.traceability.v1 import service_pb2 as traceability
 from services.kit.ids import lot_key, product_key
-from services.world.dryer_runs import TAGS, Model, Profile, profile_of, sample_counts
+from services.world.dryer_runs import TAGS, profile_of, sample_counts
 from services.world.entities import PlantedFault
 from services.world.ids import moment, stamp
 from services.world.platform_api import Platform, check_facts
+from services.world.signals import Model, Profile
 
 SITE = "hospital-a"
 PRODUCT = product_key("acme", "local", "patch-mass")

@@ -10,9 +10,10 @@ import pytest
 
 from services.world.actors.desk import Desk
 from services.world.dryer_runs import sample_counts
-from services.world.entities import World
 from services.world.platform_api import Platform
 from services.world.progress import Progress
+from services.world.records import World
+from services.world.sizes import SMALL, WS
 from services.world.worldgen import generate
 from services.world.worldgen.cdisc import Pilot, read_pilot
 from tests.unit.world.support import ANCHOR, CLOCK, Recorder
@@ -25,7 +26,12 @@ def pilot() -> Pilot:
 
 @pytest.fixture(scope="session")
 def world(pilot: Pilot) -> World:
-    return generate(7, ANCHOR, pilot, sample_counts())
+    return generate(7, ANCHOR, pilot, sample_counts(), SMALL)
+
+
+@pytest.fixture(scope="session")
+def whole(pilot: Pilot) -> World:
+    return generate(7, ANCHOR, pilot, sample_counts(), WS)
 
 
 @pytest.fixture
@@ -36,7 +42,7 @@ def recorder() -> Recorder:
 @pytest.fixture
 def desk_for(recorder: Recorder, tmp_path: Path) -> Callable[[str], Desk]:
     """Makes desks that share a recorder and one progress file."""
-    progress = Progress(tmp_path, 7, ANCHOR)
+    progress = Progress(tmp_path, 7, "small", ANCHOR)
 
     def make(actor: str) -> Desk:
         return Desk(actor, 7, cast(Platform, recorder), CLOCK, progress, lambda text: None)

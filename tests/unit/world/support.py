@@ -39,7 +39,10 @@ class Recorder:
         self.sent: list[tuple[str, str, Message]] = []
         self.answers: dict[str, Callable[[Any], Any]] = {}
 
-    async def call(self, method: _Method, request: Any, actor: str) -> Any:
+    def clinical_at(self, site: str) -> _Stub:
+        return self.clinical
+
+    async def call(self, method: _Method, request: Any, actor: str, seconds: float = 1.0) -> Any:
         copied = type(request)()
         copied.CopyFrom(request)
         self.sent.append((method.name, actor, copied))
@@ -48,6 +51,12 @@ class Recorder:
 
     async def pages(self, method: _Method, request: Any, actor: str) -> AsyncIterator[Any]:
         yield await self.call(method, request, actor)
+
+    async def wait_until_serving(self) -> None:
+        """It always serves."""
+
+    async def lag(self) -> int:
+        return 0
 
     def of(self, name: str) -> list[Any]:
         return [request for method, _, request in self.sent if method == name]

@@ -22,12 +22,16 @@ def detected(values: list[float], magnitude: float, samples_out: int = 3) -> eve
 @pytest.mark.parametrize(
     ("values", "magnitude", "confirmed", "because"),
     [
-        ([0.1, 9.0, 9.2, 9.1], 9.2, True, "on one side"),
-        ([-0.1, -8.0, -8.5, -9.0], 9.0, True, "on one side"),
-        ([0.0, 9.0, -9.0, 9.0], 9.0, False, "noise"),
-        ([0.0, 5.1, 5.2, 5.1], 3.9, False, "common variation"),
-        ([0.0, 5.1, 5.2, 5.1], 4.0, True, "on one side"),
-        ([0.0, 9.0, 9.0, 1.0], 9.0, False, "noise"),
+        ([0.0, 0.0, 0.1, 9.0, 9.2, 9.1], 9.2, True, "on one side"),
+        ([0.0, 0.0, -0.1, -8.0, -8.5, -9.0], 9.0, True, "on one side"),
+        ([0.0, 0.0, 0.0, 9.0, -9.0, 9.0], 9.0, False, "noise"),
+        ([4.9, 5.0, 5.0, 5.1, 5.2, 5.1], 3.9, False, "common variation"),
+        ([4.9, 5.0, 5.0, 5.1, 5.2, 5.1], 4.0, True, "on one side"),
+        ([0.0, 0.0, 0.0, 9.0, 9.0, 1.0], 9.0, False, "noise"),
+        ([2.1, 3.0, 4.0, 5.1, 5.5, 6.0], 3.9, True, "3.9 SD further within 6 samples"),
+        ([-2.1, -3.0, -4.0, -5.1, -5.5, -6.0], 3.9, True, "3.9 SD further within 6 samples"),
+        ([2.0, 2.0, 5.1, 5.2, 5.1, 5.2], 3.9, False, "common variation"),
+        ([9.0, 9.0, 9.0], 9.0, False, "only just begun"),
         ([], 9.0, False, "no evidence"),
     ],
 )

@@ -9,6 +9,8 @@ import grpc
 import pytest
 from grpc import aio
 
+from pharmaloop.clinical.v1 import service_pb2 as clinical
+from pharmaloop.clinical.v1 import service_pb2_grpc as clinical_grpc
 from pharmaloop.loops.v1 import service_pb2 as api
 from pharmaloop.loops.v1 import service_pb2_grpc as api_grpc
 from pharmaloop.production.v1 import service_pb2 as production
@@ -81,6 +83,36 @@ async def test_a_refusal_is_raised_with_reason_and_field(flaky: tuple[Flaky, Pla
     with pytest.raises(Refused, match=r"ILLEGAL_TRANSITION \(lot\): a lot that is held cannot start"):
         await platform.call(platform.production.StartLot, production.StartLotRequest(request_id="1"), "me")
     assert len(servicer.seen) == 1
+
+
+async def test_a_hospitals_process_is_called_where_it_has_an_address_of_its_own() -> None:
+    """Each address is a server of its own; the hospital without one is the process called clinical alone."""
+
+    class Hospital(clinical_grpc.ClinicalServiceServicer):
+        def __init__(self) -> None:
+            self.called: list[str] = []
+
+        async def ListPlans(
+            self, request: clinical.ListPlansRequest, context: Any
+        ) -> clinical.ListPlansResponse:
+            self.called.append(request.site)
+            return clinical.ListPlansResponse()
+
+    hospitals, servers, addresses = [Hospital(), Hospital()], [aio.server(), aio.server()], []  # type: ignore[abstract]
+    for hospital, server in zip(hospitals, servers, strict=True):
+        clinical_grpc.add_ClinicalServiceServicer_to_server(hospital, server)
+        addresses.append(f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}")
+        await server.start()
+    endpoints = dict.fromkeys(("production", "traceability", "clinical", "loops"), addresses[0])
+    platform = Platform(
+        {**endpoints, "clinical.hospital-b": addresses[1]}, Metrics("world"), lambda text: None
+    )
+    for site in ("hospital-a", "hospital-b"):
+        await platform.call(platform.clinical_at(site).ListPlans, clinical.ListPlansRequest(site=site), "me")
+    await platform.close()
+    for server in servers:
+        await server.stop(None)
+    assert [hospital.called for hospital in hospitals] == [["hospital-a"], ["hospital-b"]]
 
 
 async def test_every_page_is_read(flaky: tuple[Flaky, Platform, list[str]]) -> None:

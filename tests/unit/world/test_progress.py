@@ -12,14 +12,14 @@ from tests.unit.world.support import ANCHOR
 
 
 def test_a_second_start_goes_on(tmp_path: Path) -> None:
-    first = Progress(tmp_path, 7, ANCHOR)
+    first = Progress(tmp_path, 7, "ws", ANCHOR)
     first.finish("history:a")
     first.finish("history:b")
     first.set_count("lot", 15)
     first.note_place("topic.with:colon", 2, 5)
     first.note_place("topic.with:colon", 2, 3)
     first.save()
-    second = Progress(tmp_path, 7, ANCHOR + timedelta(days=3))
+    second = Progress(tmp_path, 7, "ws", ANCHOR + timedelta(days=3))
     assert second.anchor == ANCHOR
     assert second.is_done("history:a")
     assert not second.is_done("history:c")
@@ -28,7 +28,8 @@ def test_a_second_start_goes_on(tmp_path: Path) -> None:
     assert second.places() == [("topic.with:colon", 2, 5)]
 
 
-def test_another_seed_is_refused_with_what_to_do(tmp_path: Path) -> None:
-    Progress(tmp_path, 7, ANCHOR).save()
-    with pytest.raises(OtherWorld, match="--seed 7, or forget it with 'make clean'"):
-        Progress(tmp_path, 8, ANCHOR)
+@pytest.mark.parametrize(("seed", "size"), [(8, "ws"), (7, "small")])
+def test_another_world_is_refused_with_what_to_do(tmp_path: Path, seed: int, size: str) -> None:
+    Progress(tmp_path, 7, "ws", ANCHOR).save()
+    with pytest.raises(OtherWorld, match=r"world ws of seed 7; .* or forget it with 'make clean'"):
+        Progress(tmp_path, seed, size, ANCHOR)
