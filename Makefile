@@ -3,8 +3,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 STACK := $(BIN)/python -m deploy.local.stack
-# What the simulated world is told: make run SEED=3 SPEED=2 QA=manual
-WORLD := $(if $(SEED),--seed $(SEED)) $(if $(SPEED),--speed $(SPEED)) $(if $(QA),--qa $(QA)) $(if $(LOOPS),--loops $(LOOPS))
+# What the simulated world is told: make run SEED=3 SIZE=small SPEED=2 QA=manual
+WORLD := $(if $(SEED),--seed $(SEED)) $(if $(SIZE),--size $(SIZE)) $(if $(SPEED),--speed $(SPEED)) $(if $(QA),--qa $(QA)) $(if $(LOOPS),--loops $(LOOPS))
 OPTIONS := $(WORLD) $(if $(ONLY),--only $(ONLY))
 
 .DEFAULT_GOAL := help
@@ -20,10 +20,10 @@ setup: ## Prepare this checkout (idempotent): environment, Kafka, generated code
 	       "and run 'make setup PYTHON=python3.11'" >&2; exit 1; }
 	@$(PYTHON) -m deploy.local.setup_env
 
-run: setup ## Start everything in the foreground, Ctrl-C stops it [SEED= SPEED= QA=manual LOOPS= UNTIL_DONE=1 ONLY=]
+run: setup ## Start everything in the foreground, Ctrl-C stops it [SEED= SIZE=small SPEED= QA=manual LOOPS= UNTIL_DONE=1 ONLY=]
 	@$(STACK) run $(OPTIONS) $(if $(UNTIL_DONE),--until-done)
 
-up: setup ## Start everything in the background, return when it is ready [SEED= SPEED= QA=manual LOOPS= ONLY=]
+up: setup ## Start everything in the background, return when it is ready [SEED= SIZE=small SPEED= QA=manual LOOPS= ONLY=]
 	@$(STACK) up $(OPTIONS)
 
 down: ## Stop what `make up` started

@@ -16,12 +16,23 @@ from deploy.local.ports import load_ports, setting
 from services.kit.testing.engines import HOST, KafkaEngine, MongoEngine, tied_to_parent
 
 ROOT = Path(__file__).resolve().parents[2]
-SERVICES = ("production", "traceability", "clinical", "alerting", "rnd", "loops")
+#: The hospitals, each a process of its own: the first is called clinical alone.
+HOSPITALS = {"hospital-a": "Hospital A", "hospital-b": "Hospital B", "hospital-c": "Hospital C"}
+CLINICAL = {"clinical" if number == 0 else f"clinical.{site}": site for number, site in enumerate(HOSPITALS)}
+#: By process: a service's name, or a service's and a site's.
+SERVICES = ("production", "traceability", *CLINICAL, "alerting", "rnd", "loops")
+
+
+def port_name(process: str, kind: str) -> str:
+    """The name of a process's port: what its setting is called, too."""
+    return f"{process.replace('.', '_').replace('-', '_')}_{kind}"
+
+
 PORT_NAMES = [
     "kafka",
     "kafka_controller",
     "mongodb",
-    *(f"{service}_{kind}" for service in SERVICES for kind in ("grpc", "metrics")),
+    *(port_name(service, kind) for service in SERVICES for kind in ("grpc", "metrics")),
     "world_metrics",
 ]
 MIGRATE = "migrate"
@@ -37,6 +48,7 @@ class Program:
     command: list[str]
     autorestart: str = "true"
     stop_seconds: int = 20
+    environment: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -95,7 +107,10 @@ class Plan:
         ]
         services = [
             Program(
-                name, "services", tied_to_parent([python, "-m", f"services.{name}.main", "--role", "all"])
+                name,
+                "services",
+                tied_to_parent([python, "-m", f"services.{name.partition('.')[0]}.main", "--role", "all"]),
+                environment=self._own_environment(name),
             )
             for name in self.services
         ]
@@ -114,18 +129,22 @@ class Plan:
         """Where everything listens: written for the command line tool, and for whoever looks."""
         metrics = [*self.services, *([WORLD] if self.runs(WORLD) else [])]
         return {
-            "grpc": {name: f"{HOST}:{self.ports[f'{name}_grpc']}" for name in self.services},
-            "metrics": {name: f"{HOST}:{self.ports[f'{name}_metrics']}" for name in metrics},
+            "grpc": {name: f"{HOST}:{self.ports[port_name(name, 'grpc')]}" for name in self.services},
+            "metrics": {name: f"{HOST}:{self.ports[port_name(name, 'metrics')]}" for name in metrics},
             "kafka": self.bootstrap,
             "mongodb": self.mongodb_uri,
         }
 
     def child_environment(self) -> dict[str, str]:
-        """One environment serves all: the names of what differs carry the service's name."""
+        """One environment serves all: the names of what differs carry the service's name.
+
+        What differs between the processes of one service is told to each (`Program.environment`).
+        """
+        services = {name.partition(".")[0] for name in SERVICES}
         listens = {
-            f"PHARMALOOP_{name.upper()}_PORT": str(port)
-            for name, port in self.ports.items()
-            if name.endswith(("_grpc", "_metrics"))
+            f"PHARMALOOP_{name}_PORT".upper(): str(self.ports[name])
+            for name in PORT_NAMES
+            if name.rpartition("_")[0] in {*services, WORLD}
         }
         return {
             **self.environment,
@@ -134,15 +153,24 @@ class Plan:
             "MONGODB_URI": self.mongodb_uri,
             "PHARMALOOP_STATE_DIR": str(self.state),
             "PHARMALOOP_ENDPOINTS": json.dumps(self.endpoints()["grpc"]),
-            "PHARMALOOP_CLINICAL_SITE": self.environment.get("PHARMALOOP_CLINICAL_SITE", "hospital-a"),
+            "PHARMALOOP_SITES": json.dumps(list(HOSPITALS)),
             "PYTHONUNBUFFERED": "1",
         }
 
+    def _own_environment(self, process: str) -> dict[str, str]:
+        """A hospital's process: which one it is, and where it listens."""
+        if process not in CLINICAL:
+            return {}
+        site = CLINICAL[process]
+        ports = {
+            f"PHARMALOOP_CLINICAL_{kind.upper()}_PORT": str(self.ports[port_name(process, kind)])
+            for kind in ("grpc", "metrics")
+        }
+        return {"PHARMALOOP_CLINICAL_SITE": site, "PHARMALOOP_CLINICAL_SITE_NAME": HOSPITALS[site], **ports}
+
     def listening(self, program: str) -> list[tuple[str, int, str]]:
         """The ports that a program will open: name, port, and the setting that changes it."""
-        names = [
-            name for name in PORT_NAMES if name.startswith(f"{program}_") and not name.startswith("kafka")
-        ]
+        names = [name for kind in ("grpc", "metrics") if (name := port_name(program, kind)) in PORT_NAMES]
         return [(name, self.ports[name], setting(name)) for name in names]
 
 

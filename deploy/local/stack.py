@@ -109,7 +109,7 @@ def status(plan: Plan) -> int:
     endpoints = json.loads((plan.state / "endpoints.json").read_text())
     addresses = {**endpoints["grpc"], "kafka": endpoints["kafka"], "mongod": endpoints["mongodb"]}
     for state in supervisor.states().values():
-        print(f"{state.name:<14}{state.state:<10}{addresses.get(state.name, '-'):<50}{state.description}")
+        print(f"{state.name:<22}{state.state:<10}{addresses.get(state.name, '-'):<50}{state.description}")
     return 0
 
 
@@ -128,7 +128,7 @@ def logs(plan: Plan) -> int:
 
 
 #: What the simulated world is told.
-_WORLD_OPTIONS = ("--seed", "--speed", "--qa", "--loops")
+_WORLD_OPTIONS = ("--seed", "--size", "--speed", "--qa", "--loops")
 
 
 def _names(value: str) -> frozenset[str]:

@@ -20,7 +20,7 @@ from pymongo import MongoClient
 from pymongo.errors import PyMongoError
 
 from deploy.local.health import health
-from deploy.local.plan import MIGRATE, SERVICES, WORLD, Plan
+from deploy.local.plan import MIGRATE, SERVICES, WORLD, Plan, port_name
 from deploy.local.supervised import Supervisor
 from services.kit.bus.kafka import client_config
 from services.kit.errors import Invalid
@@ -128,7 +128,7 @@ class Stack:
         self._say(f"{name}: serving on {address}")
 
     def _address(self, name: str) -> str:
-        return f"{HOST}:{self.plan.ports[f'{name}_grpc']}"
+        return f"{HOST}:{self.plan.ports[port_name(name, 'grpc')]}"
 
     def _is_alive(self, name: str) -> bool:
         return self.supervisor.state(name).state in ("STARTING", "RUNNING")
@@ -139,8 +139,8 @@ class Stack:
 
     def _check_ports(self) -> None:
         for name in [*self.plan.services, *([WORLD] if self.plan.runs(WORLD) else [])]:
-            for port_name, port, setting in self.plan.listening(name):
-                check_port(port, port_name, setting)
+            for label, port, setting in self.plan.listening(name):
+                check_port(port, label, setting)
 
     def _check_given_engines(self) -> None:
         if "KAFKA_BOOTSTRAP_SERVERS" in self.plan.environment and not _kafka_answers(self.plan.bootstrap):

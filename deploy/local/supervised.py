@@ -62,6 +62,7 @@ redirect_stderr = true
 stdout_logfile = {log_file}
 stdout_logfile_maxbytes = 20MB
 stdout_logfile_backups = 2
+{environment}
 """
 
 GROUP = """
@@ -212,7 +213,14 @@ class Supervisor:
             autorestart=program.autorestart,
             stop_seconds=program.stop_seconds,
             log_file=self.plan.log_file(program.name),
+            environment=_environment(program),
         )
+
+
+def _environment(program: Program) -> str:
+    """What one program is told beyond what all are; nothing where there is nothing."""
+    told = ",".join(f'{name}="{value}"' for name, value in program.environment.items())
+    return f"environment = {told.replace('%', '%%')}" if told else ""
 
 
 def _socket_path(folder: Path) -> Path:

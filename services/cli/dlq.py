@@ -23,6 +23,7 @@ from rich.markup import escape
 from pharmaloop.common.v1 import operations_pb2 as api
 from services.cli.group import JsonGroup
 from services.cli.plain import iso, plain, word
+from services.cli.processes import known_as, own, process_of, service_of
 from services.cli.session import Failure, Session, table
 from services.kit.ids import new_id
 
@@ -60,11 +61,6 @@ class LetterArgument(click.ParamType):
 LETTER = LetterArgument()
 
 
-def service_of(name: str) -> str:
-    """The service of a runner or of a letter."""
-    return name.partition(".")[0]
-
-
 @dataclass(frozen=True)
 class Wanted:
     """Which letters a command is about; what is empty does not narrow."""
@@ -81,16 +77,24 @@ class Wanted:
 
     def of(self, letters: Iterable[str] = ()) -> api.DeadLetterFilter:
         state = f"DEAD_LETTER_STATE_{self.state.upper() or 'UNSPECIFIED'}"
-        return api.DeadLetterFilter(letters=letters, runner=self.runner, reason=self.reason, state=state)
+        return api.DeadLetterFilter(
+            letters=[own(letter) for letter in letters],
+            runner=own(self.runner),
+            reason=self.reason,
+            state=state,
+        )
 
-    def services(self, session: Session) -> list[str]:
-        """The services to ask."""
-        if self.runner and self.service and service_of(self.runner) != self.service:
+    def processes(self, session: Session) -> list[str]:
+        """The processes to ask."""
+        by_runner = process_of(self.runner) if self.runner else ""
+        if by_runner and self.service and self.service not in (by_runner, service_of(by_runner)):
             raise Failure(f"{self.runner} is no runner of {self.service}: give one of --runner and --service")
         if self.letters:
-            return sorted({service_of(letter) for letter in self.letters})
-        named = self.service or (service_of(self.runner) if self.runner else "")
-        return [named] if named else sorted(session.endpoints.grpc)
+            return sorted({process_of(letter) for letter in self.letters})
+        if by_runner or not self.service:
+            return [by_runner] if by_runner else sorted(session.endpoints.grpc)
+        known = [name for name in sorted(session.endpoints.grpc) if service_of(name) == self.service]
+        return known or [self.service]
 
 
 @dataclass
@@ -114,36 +118,42 @@ class Found:
 
 def find(session: Session, wanted: Wanted) -> Found:
     """Ask the services for their letters."""
-    services = wanted.services(session)
-    for service in services:
-        session.channel(service)  # made here, for the threads share them
+    processes = wanted.processes(session)
+    for process in processes:
+        session.channel(process)  # made here, for the threads share them
     found = Found()
-    with ThreadPoolExecutor(len(services) or 1) as pool:
-        for service, answer in zip(
-            services, pool.map(lambda s: _ask(session, s, wanted), services), strict=True
+    with ThreadPoolExecutor(len(processes) or 1) as pool:
+        for process, answer in zip(
+            processes, pool.map(lambda p: _ask(session, p, wanted), processes), strict=True
         ):
             if isinstance(answer, Failure):
-                found.silent[service] = answer.message
+                found.silent[process] = answer.message
             else:
                 found.letters += answer
-    if found.silent and len(services) == 1:
-        raise Failure(found.silent[services[0]])
+    if found.silent and len(processes) == 1:
+        raise Failure(found.silent[processes[0]])
     found.letters.sort(key=lambda letter: (letter.at.ToNanoseconds(), letter.letter))
     return found
 
 
-def _ask(session: Session, service: str, wanted: Wanted) -> list[api.DeadLetter] | Failure:
-    stub = session.operations_of(service)
+def _ask(session: Session, process: str, wanted: Wanted) -> list[api.DeadLetter] | Failure:
+    stub = session.operations_of(process)
     letters: list[api.DeadLetter] = []
     try:
-        mine = [letter for letter in wanted.letters if service_of(letter) == service]
+        mine = [letter for letter in wanted.letters if process_of(letter) == process]
         for some in _parts(mine) if mine else [()]:
             request = api.ListDeadLettersRequest(filter=wanted.of(some))
             for page in session.pages(stub.ListDeadLetters, request):
-                letters += page.letters
+                letters += (_named(process, letter) for letter in page.letters)
     except Failure as error:
         return error
     return letters
+
+
+def _named(process: str, letter: api.DeadLetter) -> api.DeadLetter:
+    """The letter under the name that it has here."""
+    letter.letter, letter.runner = known_as(process, letter.letter), known_as(process, letter.runner)
+    return letter
 
 
 def _parts(ids: list[str]) -> Iterator[list[str]]:
@@ -218,8 +228,10 @@ def _state(letter: api.DeadLetter) -> str:
 @click.pass_obj
 def show(session: Session, letter: str) -> None:
     """Show LETTER: why it is dead, what became of it, its headers and its event."""
-    stub = session.operations_of(service_of(letter))
-    answer = session.call(stub.GetDeadLetter, api.GetDeadLetterRequest(letter=letter))
+    process = process_of(letter)
+    stub = session.operations_of(process)
+    answer = session.call(stub.GetDeadLetter, api.GetDeadLetterRequest(letter=own(letter)))
+    _named(process, answer.letter)
     event = json.loads(answer.event_json) if answer.event_json else None
     document = {**plain(answer), "event": event}
     del document["event_json"]
@@ -261,7 +273,7 @@ def redrive(
     """Have letters processed again, in the order of their keys, and say what became of each."""
     session: Session = context.obj
     chosen = _choose(session, Wanted(letters, service, runner, reason), yes, "process {} again?")
-    for name, ids in _by_service(chosen):
+    for name, ids in _by_process(chosen):
         request = api.RedriveDeadLettersRequest(request_id=new_id(), filter={"letters": ids})
         session.call(session.operations_of(name).RedriveDeadLetters, request)
     if not session.as_json:
@@ -336,7 +348,7 @@ def discard(
         raise Failure("say with --reason why these letters may be given up")
     chosen = _choose(session, Wanted(letters, service, runner, reason), yes, "give {} up for good?")
     count = 0
-    for name, ids in _by_service(chosen):
+    for name, ids in _by_process(chosen):
         request = api.DiscardDeadLettersRequest(request_id=new_id(), filter={"letters": ids}, reason=why)
         count += session.call(session.operations_of(name).DiscardDeadLetters, request).letters
     document = {"letters": chosen, "discarded": count}
@@ -367,10 +379,10 @@ def _choose(session: Session, wanted: Wanted, yes: bool, question: str) -> list[
     return [letter.letter for letter in waiting]
 
 
-def _by_service(ids: list[str]) -> Iterator[tuple[str, list[str]]]:
-    """Ids by service; all of a service in one request, for order is judged over the whole of it."""
-    for service, some in groupby(sorted(ids), key=service_of):
-        yield service, list(some)
+def _by_process(ids: list[str]) -> Iterator[tuple[str, list[str]]]:
+    """Ids by process, as it calls them; all of it in one request, for order is judged over the whole."""
+    for process, some in groupby(sorted(ids, key=lambda id: (process_of(id), id)), key=process_of):
+        yield process, [own(id) for id in some]
 
 
 def _letters(count: int) -> str:

@@ -1,15 +1,19 @@
 """Compare what the platform answered with what the world planted. Pure.
 
-The loop is judged per confirmed lot, over all its runs together: every
-dispense of the truth must be among the exposures, and nothing else. The
-detector is measured beside it and never decides.
+The loop is judged per confirmed lot, over all its runs and sites together:
+every dispense of the truth must be among the exposures, and nothing else. A
+record that its source took back may be listed, as corrected; nobody is missed
+where it is not. The detector is measured beside it and never decides.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, NamedTuple
+
+CORRECTED = "CORRECTED"
 
 
 class Member(NamedTuple):
@@ -20,13 +24,21 @@ class Member(NamedTuple):
     dispense: str
 
 
+class Named(NamedTuple):
+    """What a site says of a member: may it be from another lot, and what became of it."""
+
+    possible: bool
+    disposition: str
+
+
 @dataclass(frozen=True)
 class Alarm:
-    """A deviation as the platform lists it."""
+    """A deviation as the platform lists it; `detected` is process time, UTC."""
 
     lot: str
     tag: str
     state: str
+    detected: datetime
 
 
 @dataclass(frozen=True)
@@ -46,25 +58,31 @@ class Answers:
 
     alarms: Sequence[Alarm]
     runs: Sequence[RunSeen]
-    exposures: Mapping[str, Set[Member]]
+    exposures: Mapping[str, Mapping[Member, Named]]
     completed: Set[str]
 
 
 @dataclass(frozen=True)
+class Fault:
+    """A planted fault: the tags that show it, when it begins, and how often a sample is taken."""
+
+    kind: str
+    tags: frozenset[str]
+    onset: datetime
+    sample_seconds: float
+
+
+@dataclass(frozen=True)
 class Truth:
-    """What was planted."""
+    """What was planted: every lot there is, and by lot its members with what became of each; records
+    that were taken back; and those members that may be from another lot instead."""
 
-    exposures: Mapping[str, Set[Member]]
-    planted: Mapping[str, str]
-    live: Set[str]
-
-    @classmethod
-    def of(cls, raw: Mapping[str, Any]) -> Truth:
-        return cls(
-            exposures={lot: {Member(*row) for row in rows} for lot, rows in raw["exposures"].items()},
-            planted={fault["lot"]: fault["tag"] for fault in raw["planted"]},
-            live=set(raw["live"]),
-        )
+    lots: set[str] = field(default_factory=set)
+    planted: dict[str, Fault] = field(default_factory=dict)
+    live: set[str] = field(default_factory=set)
+    exposures: dict[str, dict[Member, str]] = field(default_factory=dict)
+    corrected: dict[str, dict[Member, str]] = field(default_factory=dict)
+    possible: dict[str, set[Member]] = field(default_factory=dict)
 
 
 @dataclass
@@ -83,9 +101,13 @@ class Verdict:
         return {"ok": self.ok, "failures": self.failures, "safety": self.safety, "detector": self.detector}
 
 
+def confirmed_lots(alarms: Sequence[Alarm]) -> list[str]:
+    return sorted({alarm.lot for alarm in alarms if alarm.state == "confirmed"})
+
+
 def judge(truth: Truth, answers: Answers) -> Verdict:
     """The verdict on a world."""
-    confirmed = sorted({alarm.lot for alarm in answers.alarms if alarm.state == "confirmed"})
+    confirmed = confirmed_lots(answers.alarms)
     lots = [_judge_lot(lot, truth, answers) for lot in confirmed]
     closed = [run for run in answers.runs if run.closed]
     expected, found = (sum(lot[name] for lot in lots) for name in ("expected", "found"))
@@ -100,6 +122,9 @@ def judge(truth: Truth, answers: Answers) -> Verdict:
         "wrong": wrong,
         "recall": _ratio(found, expected) if lots else None,
         "precision": _ratio(found, found + wrong) if lots else None,
+        "possible": {
+            name: sum(lot["possible"][name] for lot in lots) for name in ("expected", "found", "marked")
+        },
         "stage_seconds": _stages(closed),
         "run_seconds": _spread([run.seconds for run in closed]),
         "lots": lots,
@@ -108,9 +133,15 @@ def judge(truth: Truth, answers: Answers) -> Verdict:
 
 
 def _judge_lot(lot: str, truth: Truth, answers: Answers) -> dict[str, Any]:
-    """One confirmed lot, all its runs united."""
-    expected = truth.exposures.get(lot, set())
-    named = answers.exposures.get(lot, set())
+    """One confirmed lot, all its runs and sites united."""
+    expected = truth.exposures.get(lot, {})
+    corrected = truth.corrected.get(lot, {})
+    named = answers.exposures.get(lot, {})
+    taken_back = {
+        member for member in named if member in corrected and named[member].disposition == CORRECTED
+    }
+    found = expected.keys() & named.keys()
+    possible = truth.possible.get(lot, set()) & expected.keys()
     runs = [run for run in answers.runs if run.lot == lot]
     return {
         "lot": lot,
@@ -118,10 +149,21 @@ def _judge_lot(lot: str, truth: Truth, answers: Answers) -> dict[str, Any]:
         "runs": [run.run for run in runs],
         "closed": sum(run.closed for run in runs),
         "expected": len(expected),
-        "found": len(expected & named),
-        "missed": sorted(expected - named),
-        "wrong": sorted(named - expected),
+        "found": len(found),
+        "missed": sorted(expected.keys() - named.keys()),
+        "wrong": sorted(named.keys() - expected.keys() - taken_back),
         "patients": len({(member.site, member.pseudonym) for member in expected}),
+        "sites": len({member.site for member in expected}),
+        "possible": {
+            "expected": len(possible),
+            "found": len(possible & named.keys()),
+            "marked": sum(named[member].possible for member in possible & named.keys()),
+        },
+        "came_back": {
+            "expected": sum(bool(became) for became in expected.values()),
+            "agreed": sum(bool(expected[one]) and expected[one] == named[one].disposition for one in found),
+        },
+        "corrected": {"expected": len(corrected), "listed": len(taken_back)},
     }
 
 
@@ -130,7 +172,7 @@ def _failures(lots: Sequence[Mapping[str, Any]], truth: Truth) -> list[str]:
         return ["nothing was confirmed, so nothing was proved"]
     found: list[str] = []
     for lot in lots:
-        if lot["lot"] not in truth.exposures:
+        if lot["lot"] not in truth.lots:
             found.append(f"{lot['lot']}: the truth does not know this lot; it is not of this world")
         if lot["missed"]:
             found.append(f"{lot['lot']}: {len(lot['missed'])} of {lot['expected']} exposures were missed")
@@ -142,20 +184,26 @@ def _failures(lots: Sequence[Mapping[str, Any]], truth: Truth) -> list[str]:
 
 
 def _detector(truth: Truth, answers: Answers) -> dict[str, Any]:
-    """Counts over the live runs that ended. A hit is an alarm on the planted tag of a faulty lot."""
+    """Counts over the live runs that ended.
+
+    A hit is an alarm, since the onset, on a tag of a faulty lot that shows its fault.
+    """
     judged = truth.live & answers.completed
     faulty = {lot for lot in truth.planted if lot in judged}
     alarmed = {alarm.lot for alarm in answers.alarms}
-    hits = {alarm.lot for alarm in answers.alarms if truth.planted.get(alarm.lot) == alarm.tag} & faulty
+    hits = [hit for lot in sorted(faulty) if (hit := _hit(lot, truth.planted[lot], answers.alarms))]
+    found = {hit["lot"] for hit in hits}
     false_alarms = (alarmed & judged) - faulty
-    confirmed = {alarm.lot for alarm in answers.alarms if alarm.state == "confirmed"}
+    confirmed = set(confirmed_lots(answers.alarms))
     sound = len(judged) - len(faulty)
     return {
         "runs_judged": len(judged),
         "faults": len(faulty),
         "hits": len(hits),
-        "misses": len(faulty - hits),
-        "missed_lots": sorted(faulty - hits),
+        "misses": len(faulty - found),
+        "missed_lots": sorted(faulty - found),
+        "delays": hits,
+        "delay_samples": _spread([hit["samples"] for hit in hits]),
         "false_alarms": len(false_alarms),
         "false_alarm_rate": _ratio(len(false_alarms), sound) if sound else None,
         "alarmed_lots": sorted(false_alarms),
@@ -164,6 +212,21 @@ def _detector(truth: Truth, answers: Answers) -> dict[str, Any]:
             "false_alarms_confirmed": len(false_alarms & confirmed),
         },
     }
+
+
+def _hit(lot: str, fault: Fault, alarms: Sequence[Alarm]) -> dict[str, Any] | None:
+    """The first alarm that the fault can have caused, and how long after its onset it came."""
+    due = [
+        alarm
+        for alarm in alarms
+        if alarm.lot == lot and alarm.tag in fault.tags and alarm.detected >= fault.onset
+    ]
+    if not due:
+        return None
+    first = min(due, key=lambda alarm: alarm.detected)
+    seconds = (first.detected - fault.onset).total_seconds()
+    samples = round(seconds / fault.sample_seconds)
+    return {"lot": lot, "kind": fault.kind, "tag": first.tag, "samples": samples, "seconds": seconds}
 
 
 def _stages(closed: Sequence[RunSeen]) -> dict[str, dict[str, float]]:

@@ -17,8 +17,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from pharmaloop.common.v1 import operations_pb2 as api
-from services.cli.dlq import service_of
 from services.cli.plain import plain
+from services.cli.processes import known_as, own, process_of
 from services.cli.session import Failure, Session, table
 from services.kit.ids import new_id
 
@@ -56,8 +56,9 @@ def rebuild(session: Session, view: str, status: bool, cancel: bool, no_wait: bo
     if status:
         _show(session, one_view(session, view))
     elif cancel:
-        request = api.CancelRebuildRequest(request_id=new_id(), view=view)
-        answer = session.call(session.operations_of(service_of(view)).CancelRebuild, request)
+        request = api.CancelRebuildRequest(request_id=new_id(), view=own(view))
+        answer = session.call(session.operations_of(process_of(view)).CancelRebuild, request)
+        answer.view.view = view
         session.show({"view": plain(answer.view)}, lambda out: out.print(f"given up: {view}"))
     else:
         _begin(session, view, no_wait)
@@ -66,22 +67,26 @@ def rebuild(session: Session, view: str, status: bool, cancel: bool, no_wait: bo
 # -- seeing ---------------------------------------------------------------
 
 
-def _views(session: Session, service: str) -> list[api.View]:
-    return list(session.call(session.operations_of(service).ListViews, api.ListViewsRequest()).views)
+def _views(session: Session, process: str) -> list[api.View]:
+    """The views of a process, under the names that they have here."""
+    found = list(session.call(session.operations_of(process).ListViews, api.ListViewsRequest()).views)
+    for view in found:
+        view.view = known_as(process, view.view)
+    return found
 
 
 def one_view(session: Session, name: str) -> api.View:
     """How a view is; Failure where there is none of the name."""
-    views = _views(session, service_of(name))
+    views = _views(session, process_of(name))
     for view in views:
         if view.view == name:
             return view
     known = ", ".join(view.view for view in views) or "none"
-    raise Failure(f"there is no view {name!r}; those of {service_of(name)} are: {known}")
+    raise Failure(f"there is no view {name!r}; those of {process_of(name)} are: {known}")
 
 
 def _list(session: Session) -> None:
-    views = [view for service in sorted(session.endpoints.grpc) for view in _views(session, service)]
+    views = [view for process in sorted(session.endpoints.grpc) for view in _views(session, process)]
     session.show({"views": [plain(view) for view in views]}, lambda out: _print(out, views))
 
 
@@ -145,8 +150,9 @@ class Made:
 
 def _begin(session: Session, name: str, no_wait: bool) -> None:
     began = time.monotonic()
-    request = api.RebuildViewRequest(request_id=new_id(), view=name)
-    begun = session.call(session.operations_of(service_of(name)).RebuildView, request).view
+    request = api.RebuildViewRequest(request_id=new_id(), view=own(name))
+    begun = session.call(session.operations_of(process_of(name)).RebuildView, request).view
+    begun.view = name
     if no_wait:
         told = f"begun: {name}; 'pharmaloop rebuild {name} --status' shows how far it is"
         session.show({"view": plain(begun)}, lambda out: out.print(told))

@@ -6,8 +6,8 @@ down before it sent anything.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from datetime import UTC
 from typing import Any
 
 import click
@@ -17,9 +17,20 @@ from rich.console import Console
 from pharmaloop.clinical.v1 import service_pb2 as clinical
 from pharmaloop.loops.v1 import service_pb2 as loops
 from pharmaloop.production.v1 import service_pb2 as production
-from services.cli.judge import Alarm, Answers, Member, RunSeen, Truth, Verdict, judge
+from services.cli.judge import (
+    Alarm,
+    Answers,
+    Member,
+    Named,
+    RunSeen,
+    Truth,
+    Verdict,
+    confirmed_lots,
+    judge,
+)
 from services.cli.plain import word
 from services.cli.session import SECONDS, Failure, Session, plain_errors, table
+from services.cli.truth import read_worlds, sites_of, truth_of
 from services.kit.rpc.client import metadata
 
 
@@ -33,31 +44,25 @@ def verify(context: click.Context) -> None:
     run. The detector's numbers stand beside and never fail the check.
     """
     session: Session = context.obj
-    raw = _read_truth(session)
-    truth = Truth.of(raw)
-    verdict = judge(truth, _ask(session, truth, raw["site"]))
+    worlds = read_worlds(session.state)
+    alarms = list(_alarms(session))
+    truth = truth_of(worlds, confirmed_lots(alarms))
+    verdict = judge(truth, _ask(session, truth, alarms, sites_of(worlds)))
     session.show(verdict.document(), lambda out: _print(out, verdict))
     if not verdict.ok:
         context.exit(1)
 
 
-def _read_truth(session: Session) -> dict[str, Any]:
-    path = session.state / "world" / "truth.json"
-    try:
-        raw: dict[str, Any] = json.loads(path.read_text())
-    except FileNotFoundError:
-        raise Failure(f"{path} does not exist: the simulated world has not been started here") from None
-    except ValueError:
-        raise Failure(f"{path} is not readable JSON; start again with 'make clean'") from None
-    return raw
-
-
-def _ask(session: Session, truth: Truth, site: str) -> Answers:
-    alarms = list(_alarms(session))
+def _ask(session: Session, truth: Truth, alarms: Sequence[Alarm], sites: Sequence[str]) -> Answers:
     runs = list(_runs(session))
-    exposures: dict[str, set[Member]] = {}
+    exposures: dict[str, dict[Member, Named]] = {}
     for run in runs:
-        exposures.setdefault(run.lot, set()).update(_exposures(session, site, run.run))
+        of_lot = exposures.setdefault(run.lot, {})
+        for site in sites:
+            for member, named in _exposures(session, site, run.run).items():
+                # Of several runs, one that knows what became of it counts.
+                if member not in of_lot or named.disposition:
+                    of_lot[member] = named
     completed = {lot for lot in sorted(truth.live) if _is_completed(session, lot)}
     return Answers(alarms, runs, exposures, completed)
 
@@ -66,7 +71,8 @@ def _alarms(session: Session) -> Iterator[Alarm]:
     for page in session.pages(session.production.ListDeviations, production.ListDeviationsRequest()):
         for item in page.deviations:
             state = word(production.DeviationState.Name(item.state), "DEVIATION_STATE")
-            yield Alarm(item.detected.lot, item.detected.tag, state)
+            detected = item.detected.detected.ToDatetime(UTC)
+            yield Alarm(item.detected.lot, item.detected.tag, state, detected)
 
 
 def _runs(session: Session) -> Iterator[RunSeen]:
@@ -81,14 +87,16 @@ def _runs(session: Session) -> Iterator[RunSeen]:
             )
 
 
-def _exposures(session: Session, site: str, run: str) -> set[Member]:
+def _exposures(session: Session, site: str, run: str) -> dict[Member, Named]:
     """Everybody that the site holds as exposed in a run; Failure when the answer is short."""
-    found: set[Member] = set()
+    found: dict[Member, Named] = {}
     total = 0
     request = clinical.ListExposuresRequest(site=site, run=run)
-    for page in session.pages(session.clinical.ListExposures, request):
+    for page in session.pages(session.clinical_at(site).ListExposures, request):
         total = page.total
-        found |= {Member(site, item.pseudonym, item.dispense) for item in page.exposures}
+        for item in page.exposures:
+            member = Member(site, item.pseudonym, item.dispense)
+            found[member] = Named(item.possible, item.disposition)
     if len(found) != total:
         raise Failure(f"{site} names {total} exposures of run {run} and sent {len(found)}; try again")
     return found
@@ -111,12 +119,16 @@ def _print(out: Console, verdict: Verdict) -> None:
     rows = [
         [
             lot["lot"],
-            *(str(lot[name]) for name in ("closed", "patients", "expected", "found")),
+            *(str(lot[name]) for name in ("closed", "sites", "patients", "expected", "found")),
             *(str(len(lot[name])) for name in ("missed", "wrong")),
+            str(lot["possible"]["expected"]),
+            str(lot["came_back"]["expected"]),
+            str(lot["corrected"]["expected"]),
         ]
         for lot in safety["lots"]
     ]
-    columns = ["confirmed lot", "closed", "patients", "exposures", "found", "missed", "wrong"]
+    columns = ["confirmed lot", "closed", "sites", "patients", "exposures", "found", "missed", "wrong"]
+    columns += ["possibly", "came back", "corrected"]
     out.print(table("Safety loop, per confirmed lot", columns, rows))
     out.print(
         f"\nruns {safety['runs']}, closed {safety['closed']}, recall {_shown(safety['recall'])}, "
@@ -129,14 +141,29 @@ def _print(out: Console, verdict: Verdict) -> None:
         stages.append(["whole run", f"{took['p50']:.3f}", f"{took['p99']:.3f}"])
     out.print()
     out.print(table("Seconds by stage", ["stage", "p50", "p99"], stages))
-    out.print(
-        f"\ndetector: {detector['hits']} of {detector['faults']} planted faults found, "
-        f"{detector['false_alarms']} false alarms in {detector['runs_judged']} live runs"
-    )
+    _print_detector(out, detector)
     for failure in verdict.failures:
         out.print(f"[red]FAILED[/red] {failure}")
     if verdict.ok:
         out.print("[green]OK[/green] every patient of every confirmed lot was found, and nobody else")
+
+
+def _print_detector(out: Console, detector: dict[str, Any]) -> None:
+    rows = [
+        [hit["lot"], hit["kind"], hit["tag"], str(hit["samples"]), _length(hit["seconds"])]
+        for hit in detector["delays"]
+    ]
+    out.print()
+    out.print(table("Planted faults that were found", ["lot", "fault", "by", "samples", "after onset"], rows))
+    out.print(
+        f"\ndetector: {detector['hits']} of {detector['faults']} planted faults found, "
+        f"{detector['false_alarms']} false alarms in {detector['runs_judged']} live runs"
+    )
+
+
+def _length(seconds: float) -> str:
+    """A length of process time for people."""
+    return f"{seconds / 3600:.1f} h" if seconds >= 3600 else f"{seconds / 60:.0f} min"
 
 
 def _shown(ratio: float | None) -> str:

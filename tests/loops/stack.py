@@ -17,7 +17,6 @@ from deploy.local.plan import Plan, make_plan
 from deploy.local.supervised import State, Supervisor
 from services.kit.testing.service import environment
 
-SERVICES = ("production", "traceability", "clinical", "alerting", "rnd", "loops")
 _UP_SECONDS = 120
 
 

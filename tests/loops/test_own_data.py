@@ -15,8 +15,9 @@ from typing import Any
 
 import pytest
 
+from deploy.local.plan import SERVICES
 from services.world.plant import DryerRun, read_runs
-from tests.loops.stack import SERVICES, Stack, running_stack
+from tests.loops.stack import Stack, running_stack
 
 UNITS = {
     "CollectorTankLevel": "%",

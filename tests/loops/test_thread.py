@@ -11,9 +11,11 @@ from typing import Any
 
 import pytest
 
-from tests.loops.stack import SERVICES, Stack, running_stack
+from deploy.local.plan import SERVICES
+from tests.loops.stack import Stack, running_stack
 
 _WORLD_SECONDS = 400
+WORLD = ("--seed", "7", "--size", "small", "--loops", "2", "--speed", "4")
 
 
 def _assert_nobody_is_missed(verdict: dict[str, Any], loops: int) -> None:
@@ -33,14 +35,14 @@ def _assert_plans_for_consent_only(stack: Stack) -> None:
     _, runs = stack.pharmaloop("loops")
     for run in runs["runs"]:
         closed = run["closed"]
-        assert 0 < closed["plans"] <= closed["patients"] <= closed["members"]
-        assert closed["answered"] <= closed["plans"]
+        assert 0 <= closed["answered"] <= closed["plans"] <= closed["patients"] <= closed["members"]
+    assert sum(run["closed"]["answered"] for run in runs["runs"]) > 0
 
 
 @pytest.mark.req("G2c")
 @pytest.mark.timeout(600)
 def test_planted_faults_find_all_their_patients_and_the_loops_close(tmp_path: Path) -> None:
-    with running_stack(tmp_path / "s", "--seed", "7", "--loops", "2", "--speed", "4") as stack:
+    with running_stack(tmp_path / "s", *WORLD) as stack:
         stack.until_world_is_done(_WORLD_SECONDS)
         code, verdict = stack.pharmaloop("verify")
         assert code == 0, verdict
@@ -78,7 +80,7 @@ class _Killer(threading.Thread):
 
 @pytest.mark.timeout(700)
 def test_every_service_killed_once_in_the_middle_gives_the_same_answer(tmp_path: Path) -> None:
-    with running_stack(tmp_path / "s", "--seed", "7", "--loops", "2", "--speed", "4") as stack:
+    with running_stack(tmp_path / "s", *WORLD) as stack:
         killer = _Killer(stack)
         killer.start()
         stack.until_world_is_done(_WORLD_SECONDS)

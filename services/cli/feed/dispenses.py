@@ -103,7 +103,7 @@ DISPENSES = Noun(
     columns=_COLUMNS,
     message=_dispense,
     request=_dispense_request,
-    method=lambda session: session.traceability.RecordDispense,
+    method=lambda session, _: session.traceability.RecordDispense,
 )
 #: The same list as the hospital's own record: a hospital knows its patients.
 MEDICATIONS = replace(
@@ -111,6 +111,6 @@ MEDICATIONS = replace(
     columns=tuple({"site": SITE, "pseudonym": PSEUDONYM}.get(column.name, column) for column in _COLUMNS),
     message=_medication,
     request=_medication_request,
-    method=lambda session: session.clinical.RecordMedications,
+    method=lambda session, site: session.clinical_at(site).RecordMedications,
     shared="site",
 )

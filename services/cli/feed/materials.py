@@ -72,5 +72,5 @@ MATERIALS = Noun(
     columns=_COLUMNS,
     message=_message,
     request=_request,
-    method=lambda session: session.traceability.RecordMaterial,
+    method=lambda session, _: session.traceability.RecordMaterial,
 )

@@ -18,7 +18,7 @@ class Noun:
 
     `message` makes the fact of a row (Invalid names the column at fault);
     `request` the request for many of them, from its id, what they share, and the
-    facts; `method` is the call that takes it and answers with a FactReceipt.
+    facts; `method` is the call that takes it (of a site: that site's) and answers with a FactReceipt.
     `shared` is the column whose value all facts of one request share.
     """
 
@@ -27,5 +27,5 @@ class Noun:
     columns: tuple[Column, ...]
     message: Callable[[Values, Layout], Message]
     request: Callable[[str, str, Sequence[Any]], Message]
-    method: Callable[[Session], Callable[..., Any]]
+    method: Callable[[Session, str], Callable[..., Any]]
     shared: str = ""

@@ -71,6 +71,6 @@ PATIENTS = Noun(
     columns=_COLUMNS,
     message=_subject,
     request=_request,
-    method=lambda session: session.clinical.RecordSubjects,
+    method=lambda session, site: session.clinical_at(site).RecordSubjects,
     shared="site",
 )

@@ -203,7 +203,7 @@ def _send(feed: Feed, noun: Noun, facts: Sequence[_Fact]) -> None:
         if not feed.dry:
             id = feed.progress.request_id("row", str(some[0].row.number))
             request = noun.request(id, shared, [fact.message for fact in some])
-            refused = feed.record(noun.method(feed.session), request, len(some))
+            refused = feed.record(noun.method(feed.session, shared), request, len(some))
         for index, refusal in sorted(refused.items()):
             feed.reject(some[index].row, fault_of(refusal))
         feed.take(len(some) - len(refused))

@@ -6,12 +6,16 @@ import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, cast
 
 import grpc
+import pyarrow
 from click.testing import CliRunner, Result
 from google.protobuf.message import Message
+from google.protobuf.timestamp_pb2 import Timestamp
+from pyarrow import parquet
 
 from pharmaloop.clinical.v1 import service_pb2 as clinical
 from pharmaloop.common.v1 import service_pb2 as common
@@ -111,17 +115,20 @@ class Bench:
     def json(self, *arguments: str) -> Any:
         return json.loads(self.run(*arguments, "--json").stdout)
 
-    def write_truth(self, members: list[list[str]], **more: Any) -> None:
-        folder = self.state / "world"
+    def write_truth(self, members: list[list[str]], name: str = "", **more: Any) -> None:
+        """Members of ROOT and PACKED: site, pseudonym, dispense, and what became of it."""
+        folder = self.state / "world" / name / "truth"
         folder.mkdir(parents=True, exist_ok=True)
-        truth = {
-            "site": SITE,
-            "exposures": {ROOT: members, PACKED: members},
-            "planted": [{"lot": ROOT, "tag": "DryerTemp"}],
-            "live": [ROOT],
-            **more,
+        summary = {"sites": [SITE], "planted": [planted(ROOT)], "live": [ROOT], **more}
+        (folder / "truth.json").write_text(json.dumps(summary))
+        rows = [[lot, *row, "", ""][:6] for lot in (ROOT, PACKED) for row in members]
+        columns = ("lot", "site", "pseudonym", "dispense", "disposition", "certainty")
+        table = {
+            column: pyarrow.array([row[place] for row in rows], pyarrow.string())
+            for place, column in enumerate(columns)
         }
-        (folder / "truth.json").write_text(json.dumps(truth))
+        parquet.write_table(pyarrow.table(table), folder / "exposures.parquet")
+        parquet.write_table(pyarrow.table({"lot": [ROOT, PACKED]}), folder / "lots.parquet")
 
 
 @contextmanager
@@ -141,9 +148,31 @@ def bench(state: Path) -> Iterator[Bench]:
 # -- answers of a platform that ran one loop ------------------------------
 
 
-def deviation(lot: str = ROOT, state: int = production.DEVIATION_STATE_CONFIRMED) -> production.Deviation:
+ONSET = 1_767_600_000
+
+
+def planted(lot: str, *tags: str) -> dict[str, Any]:
+    """A fault as the world's truth tells it: from ONSET on, a sample a minute."""
+    onset = datetime.fromtimestamp(ONSET, UTC).isoformat()
+    return {
+        "lot": lot,
+        "kind": "step",
+        "tags": list(tags) or ["DryerTemp"],
+        "onset_at": onset,
+        "sample_seconds": 60.0,
+    }
+
+
+def deviation(
+    lot: str = ROOT, state: int = production.DEVIATION_STATE_CONFIRMED, after: int = 120
+) -> production.Deviation:
     detected = production_events.DeviationDetected(
-        deviation="d-1", lot=lot, tag="DryerTemp", magnitude=9, limit=5
+        deviation="d-1",
+        lot=lot,
+        tag="DryerTemp",
+        magnitude=9,
+        limit=5,
+        detected=Timestamp(seconds=ONSET + after),
     )
     return production.Deviation(detected=detected, state=cast(Any, state))
 
@@ -161,5 +190,5 @@ def run(name: str = "run-1", lot: str = ROOT, closed: bool = True) -> loops.Run:
     return found
 
 
-def exposure(pseudonym: str, dispense: str) -> clinical.Exposure:
-    return clinical.Exposure(dispense=dispense, pseudonym=pseudonym, lot=PACKED)
+def exposure(pseudonym: str, dispense: str, disposition: str = "") -> clinical.Exposure:
+    return clinical.Exposure(dispense=dispense, pseudonym=pseudonym, lot=PACKED, disposition=disposition)

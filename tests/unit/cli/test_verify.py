@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
+import pyarrow
 import pytest
+from pyarrow import parquet
 
 from pharmaloop.clinical.v1 import service_pb2 as clinical
 from pharmaloop.loops.v1 import service_pb2 as loops
 from pharmaloop.production.v1 import service_pb2 as production
 from services.kit.errors import Unknown
-from tests.unit.cli.support import ROOT, SITE, Bench, deviation, exposure, run
+from tests.unit.cli.support import ROOT, SITE, Bench, deviation, exposure, planted, run
 
 
-def exposures(*members: tuple[str, str], total: int | None = None) -> Any:
+def exposures(*members: tuple[str, ...], total: int | None = None) -> Any:
     found = [exposure(*member) for member in members]
     count = len(found) if total is None else total
     return lambda request: clinical.ListExposuresResponse(exposures=found, total=count)
@@ -112,7 +114,7 @@ def test_the_detector_is_measured_and_never_decides(good: Bench) -> None:
     alarmed, missed = "maker-1/item/granulate/G-0002", "maker-1/item/granulate/G-0003"
     good.write_truth(
         [[SITE, "P-1", "a"], [SITE, "P-1", "b"], [SITE, "P-2", "c"]],
-        planted=[{"lot": ROOT, "tag": "DryerTemp"}, {"lot": missed, "tag": "DryerTemp"}],
+        planted=[planted(ROOT), planted(missed)],
         live=[ROOT, alarmed, missed],
     )
     found = [deviation(), deviation(alarmed, production.DEVIATION_STATE_REJECTED)]
@@ -126,10 +128,69 @@ def test_the_detector_is_measured_and_never_decides(good: Bench) -> None:
 def test_an_alarm_on_another_tag_is_no_hit(good: Bench) -> None:
     good.write_truth(
         [[SITE, "P-1", "a"], [SITE, "P-1", "b"], [SITE, "P-2", "c"]],
-        planted=[{"lot": ROOT, "tag": "JacketTemperature"}],
+        planted=[planted(ROOT, "JacketTemperature", "DryerPressure")],
     )
     detector = good.json("verify")["detector"]
     assert (detector["hits"], detector["misses"]) == (0, 1)
+
+
+@pytest.mark.parametrize(("after", "hits"), [(-60, 0), (0, 1), (180, 1)])
+def test_an_alarm_before_the_fault_began_is_no_hit(good: Bench, after: int, hits: int) -> None:
+    found = [deviation(after=after)]
+    good.fake.answers["ListDeviations"] = lambda request: production.ListDeviationsResponse(deviations=found)
+    detector = good.json("verify")["detector"]
+    assert detector["hits"] == hits
+    wanted = {"tag": "DryerTemp", "kind": "step", "samples": after // 60, "seconds": after}
+    assert [wanted.items() <= hit.items() for hit in detector["delays"]] == [True] * hits
+
+
+@pytest.mark.parametrize(
+    ("listed", "ok"),
+    [((), True), ((("P-3", "x", "CORRECTED"),), True), ((("P-3", "x"),), False)],
+)
+def test_a_record_that_was_taken_back_is_listed_as_such_or_not_at_all(
+    good: Bench, listed: tuple[tuple[str, ...], ...], ok: bool
+) -> None:
+    good.write_truth([[SITE, "P-1", "a"], [SITE, "P-3", "x", "CORRECTED"]])
+    good.fake.answers["ListExposures"] = exposures(("P-1", "a"), *listed)
+    document = good.json("verify")
+    assert document["ok"] is ok
+    assert document["safety"]["lots"][0]["corrected"] == {"expected": 1, "listed": int(ok and bool(listed))}
+
+
+def test_what_came_back_and_what_is_possible_are_counted_apart(good: Bench) -> None:
+    good.write_truth(
+        [
+            [SITE, "P-1", "a", "RETURNED_UNOPENED"],
+            [SITE, "P-1", "b", "RETURNED"],
+            [SITE, "P-2", "c", "", "possible"],
+        ]
+    )
+    good.fake.answers["ListExposures"] = exposures(
+        ("P-1", "a", "RETURNED_UNOPENED"), ("P-1", "b"), ("P-2", "c")
+    )
+    document = good.json("verify")
+    assert document["ok"] is True
+    assert document["safety"]["possible"] == {"expected": 1, "found": 1, "marked": 0}
+    assert document["safety"]["lots"][0]["came_back"] == {"expected": 2, "agreed": 1}
+
+
+def test_somebody_whom_no_hospital_knows_is_not_missed(good: Bench) -> None:
+    good.write_truth([[SITE, "P-1", "a"], ["", "", "n"]])
+    good.fake.answers["ListExposures"] = exposures(("P-1", "a"))
+    assert good.json("verify")["ok"] is True
+
+
+def test_every_world_that_was_played_here_counts(good: Bench) -> None:
+    """An incident beside the industry: its lots are of this platform's worlds, too."""
+    other = "maker-1/item/granulate-drift/G-0001"
+    found = [deviation(), deviation(other)]
+    good.fake.answers["ListDeviations"] = lambda request: production.ListDeviationsResponse(deviations=found)
+    assert "not of this world" in good.run("verify").output
+    good.write_truth([], name="incidents/drift")
+    folder = good.state / "world" / "incidents" / "drift" / "truth"
+    parquet.write_table(pyarrow.table({"lot": [other]}), folder / "lots.parquet")
+    assert "not of this world" not in good.run("verify").output
 
 
 def test_a_run_that_has_not_ended_is_not_judged(good: Bench) -> None:

@@ -1,9 +1,15 @@
 """What the processes of a stack are told."""
 
 import json
+from configparser import ConfigParser
 from pathlib import Path
+from typing import cast
 
-from deploy.local.plan import PORT_NAMES, SERVICES, Plan
+from deploy.local.plan import PORT_NAMES, SERVICES, Plan, port_name
+from deploy.local.supervised import Supervisor
+from services.clinical.main import ClinicalSettings
+from services.kit.settings import ServiceSettings
+from services.kit.startup.environment import check_environment
 
 
 def plan(state: Path, environment: dict[str, str] | None = None, only: tuple[str, ...] = ()) -> Plan:
@@ -17,12 +23,51 @@ def test_children_get_their_ports_the_engines_and_every_endpoint(tmp_path: Path)
     assert told["KAFKA_BOOTSTRAP_SERVERS"] == f"127.0.0.1:{stack.ports['kafka']}"
     assert told["MONGODB_URI"] == f"mongodb://127.0.0.1:{stack.ports['mongodb']}/?replicaSet=rs0"
     assert told["PHARMALOOP_STATE_DIR"] == str(tmp_path)
-    assert told["PHARMALOOP_CLINICAL_SITE"] == "hospital-a"
+    assert json.loads(told["PHARMALOOP_SITES"]) == ["hospital-a", "hospital-b", "hospital-c"]
     assert told["PHARMALOOP_RND_GRPC_PORT"] == str(stack.ports["rnd_grpc"])
     assert told["PHARMALOOP_WORLD_METRICS_PORT"] == str(stack.ports["world_metrics"])
     assert json.loads(told["PHARMALOOP_ENDPOINTS"]) == {
-        service: f"127.0.0.1:{stack.ports[f'{service}_grpc']}" for service in SERVICES
+        service: f"127.0.0.1:{stack.ports[port_name(service, 'grpc')]}" for service in SERVICES
     }
+
+
+def test_every_hospital_is_a_process_with_its_own_site_and_ports(tmp_path: Path) -> None:
+    """All are told the same, but for what makes each the process of its site."""
+    stack = plan(tmp_path)
+    told = {program.name: program for program in stack.programs if program.name.startswith("clinical")}
+    assert list(told) == ["clinical", "clinical.hospital-b", "clinical.hospital-c"]
+    assert {program.command[-3] for program in told.values()} == {"services.clinical.main"}
+    sites = {name: program.environment["PHARMALOOP_CLINICAL_SITE"] for name, program in told.items()}
+    assert list(sites.values()) == json.loads(stack.child_environment()["PHARMALOOP_SITES"])
+    grpc = cast(dict[str, str], stack.endpoints()["grpc"])
+    for name, program in told.items():
+        assert grpc[name].endswith(f":{program.environment['PHARMALOOP_CLINICAL_GRPC_PORT']}")
+        assert [port for _, port, _ in stack.listening(name)] == [
+            int(program.environment[f"PHARMALOOP_CLINICAL_{kind}_PORT"]) for kind in ("GRPC", "METRICS")
+        ]
+    assert not [
+        program.name for program in stack.programs if program.environment and program.name not in told
+    ]
+
+
+def test_no_process_is_told_a_setting_that_it_does_not_have(tmp_path: Path) -> None:
+    """A service refuses to start with an unknown variable of its own."""
+    stack = plan(tmp_path)
+    for program in stack.programs:
+        if program.name in SERVICES:
+            told = {**stack.child_environment(), **program.environment}
+            service = program.name.partition(".")[0]
+            cls = ClinicalSettings if service == "clinical" else ServiceSettings
+            check_environment(told, service, cls, {name.partition(".")[0] for name in SERVICES})
+
+
+def test_the_supervisor_reads_what_each_process_is_told(tmp_path: Path) -> None:
+    config = ConfigParser(interpolation=None)
+    config.read_string(Supervisor(plan(tmp_path))._config())
+    told = config["program:clinical.hospital-b"]["environment"]
+    assert 'PHARMALOOP_CLINICAL_SITE="hospital-b"' in told
+    assert 'PHARMALOOP_CLINICAL_SITE_NAME="Hospital B"' in told
+    assert "environment" not in config["program:production"]
 
 
 def test_engines_that_are_given_are_used_and_not_started(tmp_path: Path) -> None:

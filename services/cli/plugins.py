@@ -1,0 +1,41 @@
+"""Commands that other packages bring along, as entry points of the group `pharmaloop.commands`.
+
+They are loaded when they are called and not before, so that the command starts
+as fast with them as without.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
+
+import click
+
+from services.cli.group import JsonGroup, take_json
+
+GROUP = "pharmaloop.commands"
+
+
+class OpenGroup(JsonGroup):
+    """The commands that are built in, and those that are found installed."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted({*super().list_commands(ctx), *_found()})
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        built_in = super().get_command(ctx, cmd_name)
+        return _loaded(cmd_name) if built_in is None and cmd_name in _found() else built_in
+
+
+@cache
+def _found() -> dict[str, EntryPoint]:
+    return {point.name: point for point in entry_points(group=GROUP)}
+
+
+@cache
+def _loaded(name: str) -> click.Command:
+    """The command, and each of its own, with the options that every command shares."""
+    command: click.Command = _found()[name].load()
+    for below in command.commands.values() if isinstance(command, click.Group) else ():
+        take_json(below)
+    return take_json(command)
