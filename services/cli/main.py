@@ -8,7 +8,7 @@ import click
 
 from services.cli import alerts, dlq, exposures, loops, lots, quality, rebuild, status, verify
 from services.cli.feed.command import feed
-from services.cli.group import JsonGroup
+from services.cli.plugins import OpenGroup
 from services.cli.session import Session
 
 
@@ -20,7 +20,7 @@ def _me() -> str:
         return "operator"
 
 
-@click.group(cls=JsonGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=OpenGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--endpoints", default="", metavar="JSON|FILE", help="Where the services listen.")
 @click.option("--actor", default="", envvar="PHARMALOOP_ACTOR", help="Who you are, for the record.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
@@ -44,6 +44,7 @@ for _command in (
     quality.deviations,
     quality.confirm,
     quality.reject,
+    quality.evaluate,
     quality.capas,
     quality.approve,
     alerts.alerts,

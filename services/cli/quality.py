@@ -1,4 +1,4 @@
-"""`deviations`, `confirm`, `reject`, `capas`, `approve`: what a person of quality does."""
+"""`deviations`, `confirm`, `reject`, `evaluate`, `capas`, `approve`: what a person of quality does."""
 
 from __future__ import annotations
 
@@ -79,6 +79,36 @@ def reject(session: Session, lot: str, deviation: str, reason: str) -> None:
     session.show(
         {"lot": lot, "deviation": deviation, "state": "rejected", "receipt": plain(answer.receipt)},
         lambda out: out.print(f"rejected: {deviation} of {lot} is on record as a false alarm"),
+    )
+
+
+@click.command()
+@click.argument("run")
+@click.option(
+    "--class", "hazard_class", type=click.Choice(["I", "II", "III"]), required=True, help="How dangerous."
+)
+@click.option("--text", required=True, help="What the patient is told.")
+@click.option("--instruction", required=True, help="What the patient should do.")
+@click.option("--meaning", required=True, help="What your signature means.")
+@click.pass_obj
+def evaluate(
+    session: Session, run: str, hazard_class: str, text: str, instruction: str, meaning: str
+) -> None:
+    """Evaluate the health hazard of RUN under your name: patients are told, and asked, from then on."""
+    request = api.EvaluateHazardRequest(
+        request_id=new_id(),
+        run=run,
+        hazard_class=f"HAZARD_CLASS_{hazard_class}",
+        text=text,
+        instruction=instruction,
+        meaning=meaning,
+    )
+    answer = session.call(session.production.EvaluateHazard, request)
+    session.show(
+        {"run": run, "hazard_class": hazard_class, "receipt": plain(answer.receipt)},
+        lambda out: out.print(
+            f"class {hazard_class}, signed by {session.actor}: hospitals tell their patients now"
+        ),
     )
 
 

@@ -77,6 +77,32 @@ class ClinicalApi(Api, api_grpc.ClinicalServiceServicer):
         )
         return api.RecordResponseResponse(receipt=receipt)
 
+    async def RecordNotices(
+        self, request: api.RecordNoticesRequest, context: Any
+    ) -> api.RecordNoticesResponse:
+        check_site(request.site, self.app.site)
+        receipt = await self._record(request.notices, self._intake.notice, request.all_or_nothing, "notices")
+        return api.RecordNoticesResponse(receipt=receipt)
+
+    async def ListNotices(self, request: api.ListNoticesRequest, context: Any) -> api.ListNoticesResponse:
+        check_site(request.site, self.app.site)
+        if not request.run:
+            raise Invalid("REQUIRED", "name the run whose patients are to be told", "run")
+        await self.reach(request)
+        holding = await self.app.store.get(HOLDINGS, f"{request.run}|{self.app.site}")
+        if holding is None or holding.state.hazard is None:
+            return api.ListNoticesResponse()
+        hazard = holding.state.hazard
+        filters = {"run": request.run, "notice": "owed" if request.only_open else ""}
+        page = await self.page(request, PLANS, filters)
+        return api.ListNoticesResponse(
+            notices=[_notice(item.state) for item in page.items if item.state.notice],
+            next_page_token=page.token,
+            hazard_class=hazard.hazard_class,
+            text=hazard.text,
+            instruction=hazard.instruction,
+        )
+
     async def _record(
         self, records: Iterable[M], judge: Callable[[M], Fact], all_or_nothing: bool, field: str
     ) -> common.FactReceipt:
@@ -103,6 +129,9 @@ class ClinicalApi(Api, api_grpc.ClinicalServiceServicer):
         if stored.state.stage != "open" or (holding is not None and holding.state.over):
             said = "the plan is closed and takes no more answers; record a complaint as an adverse event"
             raise Rejected("PLAN_CLOSED", said, "plan")
+        if holding is None or holding.state.hazard is None:
+            said = "the plan is a draft: nobody is asked before the health hazard is evaluated"
+            raise Rejected("PLAN_IS_DRAFT", said, "plan")
 
     async def ListPlans(self, request: api.ListPlansRequest, context: Any) -> api.ListPlansResponse:
         check_site(request.site, self.app.site)
@@ -111,9 +140,16 @@ class ClinicalApi(Api, api_grpc.ClinicalServiceServicer):
         if request.only_open:
             filters["answered"] = False
         page = await self.page(request, PLANS, filters)
+        drafts = await self._drafts({item.state.run for item in page.items})
         return api.ListPlansResponse(
-            plans=[_plan(item.state) for item in page.items], next_page_token=page.token
+            plans=[_plan(item.state, item.state.run in drafts) for item in page.items],
+            next_page_token=page.token,
         )
+
+    async def _drafts(self, runs: Iterable[str]) -> set[str]:
+        """Those of the runs whose hazard nobody has evaluated."""
+        found = {run: await self.app.store.get(HOLDINGS, f"{run}|{self.app.site}") for run in runs}
+        return {run for run, holding in found.items() if holding is None or holding.state.hazard is None}
 
     async def ListExposures(
         self, request: api.ListExposuresRequest, context: Any
@@ -162,8 +198,17 @@ def _judged(judge: Callable[[M], Fact], record: M) -> Fact | Invalid:
         return error
 
 
-def _plan(plan: Plan) -> api.PlanView:
-    return api.PlanView(plan=plans.message_of(plan), answered=plan.answered)
+def _plan(plan: Plan, draft: bool) -> api.PlanView:
+    return api.PlanView(plan=plans.message_of(plan), answered=plan.answered, draft=draft)
+
+
+def _notice(plan: Plan) -> api.Notice:
+    outcomes = {
+        "notified": clinical.NOTICE_OUTCOME_NOTIFIED,
+        "unreachable": clinical.NOTICE_OUTCOME_UNREACHABLE,
+    }
+    outcome = outcomes.get(plan.notice, clinical.NOTICE_OUTCOME_UNSPECIFIED)
+    return api.Notice(pseudonym=plan.pseudonym, lots=plan.lots, outcome=outcome)
 
 
 def _exposures(dispense: Dispense, run: str) -> Iterator[api.Exposure]:

@@ -117,6 +117,23 @@ class Intake:
             recorded.text.CopyFrom(self._seal(clinical.ResponseText(words=request.words), request.pseudonym))
         return Fact(recorded, derived_id("response", request.plan, request.request_id), at, request.plan)
 
+    def notice(self, record: clinical.NoticeRecorded) -> Fact:
+        """Raises Invalid with the field that breaks a rule."""
+        if record.site not in ("", self.site):
+            raise Invalid("UNKNOWN_SITE", _other_site(record.site, self.site), "site")
+        _check_pseudonym(record.pseudonym)
+        if not record.run:
+            raise Invalid("REQUIRED", "name the run that the patient was told of", "run")
+        if record.outcome not in clinical.NoticeOutcome.values()[1:]:
+            raise Invalid("REQUIRED", "say whether the patient was told or could not be reached", "outcome")
+        at = moment_of(record)
+        filled = clinical.NoticeRecorded()
+        filled.CopyFrom(record)
+        filled.site = self.site
+        said = (clinical.NoticeOutcome.Name(record.outcome), at.isoformat())
+        id = derived_id("notice", self.site, record.run, record.pseudonym, *said)
+        return Fact(filled, id, at, record.pseudonym)
+
     def _seal(self, message: Message, pseudonym: str) -> common.Sealed:
         try:
             return self.sealer.seal(message, subject_key(self.site, pseudonym))
@@ -148,6 +165,7 @@ def moment_of(
     record: api.Subject
     | clinical.MedicationRecorded
     | clinical.MedicationCorrected
+    | clinical.NoticeRecorded
     | api.RecordResponseRequest,
 ) -> datetime:
     """When the fact happened, UTC."""

@@ -24,7 +24,16 @@ from services.production.domain.lot import Deviation, Lot
 from services.production.domain.samples import Run
 from services.production.handlers.models import train
 from services.production.handlers.refusals import refusals
-from services.production.views import CAPA_ROWS, DEVIATION_ROWS, EQUIPMENT, LIMITS, LOTS, MODELS, RUNS
+from services.production.views import (
+    CAPA_ROWS,
+    DEVIATION_ROWS,
+    EQUIPMENT,
+    HAZARDS,
+    LIMITS,
+    LOTS,
+    MODELS,
+    RUNS,
+)
 
 _LOT_STATES = {
     "started": api.LOT_STATE_STARTED,
@@ -162,6 +171,18 @@ class ProductionApi(Api, api_grpc.ProductionServiceServicer):
         self, request: api.RejectDeviationRequest, context: Any
     ) -> api.RejectDeviationResponse:
         return await self.decide("RejectDeviation", request, api.RejectDeviationResponse)
+
+    # -- hazards -----------------------------------------------------------
+
+    async def EvaluateHazard(
+        self, request: api.EvaluateHazardRequest, context: Any
+    ) -> api.EvaluateHazardResponse:
+        return await self.decide("EvaluateHazard", request, api.EvaluateHazardResponse)
+
+    async def GetHazard(self, request: api.GetHazardRequest, context: Any) -> api.GetHazardResponse:
+        await self.reach(request)
+        found = await self.app.store.get(HAZARDS, request.run)
+        return api.GetHazardResponse(hazard=found.state.message() if found else None)
 
     # -- corrective actions -----------------------------------------------
 

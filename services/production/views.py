@@ -10,12 +10,24 @@ from __future__ import annotations
 from typing import Any
 
 from services.kit.store.kinds import Kind
-from services.production.domain import capa, equipment, evidence, limits, lists, lot, model, samples, watch
+from services.production.domain import (
+    capa,
+    equipment,
+    evidence,
+    hazard,
+    limits,
+    lists,
+    lot,
+    model,
+    samples,
+    watch,
+)
 
 EQUIPMENT: Kind[equipment.Equipment] = Kind("equipment", equipment.Equipment, evolve=equipment.evolve)
 LOTS: Kind[lot.Lot] = Kind("lot", lot.Lot, evolve=lot.evolve)
 MODELS: Kind[model.Trained] = Kind("model", model.Trained, evolve=model.evolve)
 CAPAS: Kind[capa.Capa] = Kind("capa", capa.Capa, evolve=capa.evolve)
+HAZARDS: Kind[hazard.Hazard] = Kind("hazard", hazard.Hazard, evolve=hazard.evolve)
 #: By product; written with the ProcessLimitChanged that it folds, by the decider.
 LIMITS: Kind[limits.Limits] = Kind("limits", limits.Limits)
 
@@ -30,7 +42,7 @@ DEVIATION_ROWS: Kind[lists.DeviationRow] = Kind("deviation_row", lists.Deviation
 CAPA_ROWS: Kind[lists.CapaRow] = Kind("capa_row", lists.CapaRow, ("state", "at"))
 
 KINDS: tuple[Kind[Any], ...] = (
-    *(EQUIPMENT, LOTS, MODELS, CAPAS, LIMITS),
+    *(EQUIPMENT, LOTS, MODELS, CAPAS, HAZARDS, LIMITS),
     *(WATCHES, PRODUCTS, PARAMETERS),
     *(EVIDENCE, RUNS, DEVIATION_ROWS, CAPA_ROWS),
 )

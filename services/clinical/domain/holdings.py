@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 
 from services.clinical.domain import digests
 from services.clinical.domain.dispenses import Compared
-from services.clinical.domain.plans import Plan
+from services.clinical.domain.plans import Plan, follow_up_from
 
 
 @dataclass(frozen=True)
@@ -49,6 +49,16 @@ class StageCount:
 
 
 @dataclass(frozen=True)
+class Hazard:
+    """How dangerous it is, and what patients are told; `at` is when it was heard here (ISO, UTC)."""
+
+    hazard_class: str
+    text: str
+    instruction: str
+    at: str
+
+
+@dataclass(frozen=True)
 class Holding:
     """What the site holds of a run.
 
@@ -57,7 +67,8 @@ class Holding:
     `due` is the latest due time of a plan, `ended` the due time at which the
     follow-up was last found to be over (ISO, UTC). `unlooked` are listed lots
     of which own records came since the last look for what only the site has.
-    `over`: a person ended the run.
+    `over`: a person ended the run. `notices` counts patients by what came of
+    telling them; until `hazard` is evaluated nobody is told or asked.
     """
 
     run: str
@@ -81,6 +92,8 @@ class Holding:
     due: str = ""
     ended: str = ""
     over: bool = False
+    notices: dict[str, int] = field(default_factory=dict)
+    hazard: Hazard | None = None
 
     @property
     def gathered(self) -> bool:
@@ -97,8 +110,20 @@ class Holding:
     def complete(self) -> bool:
         """Has everybody answered, or is the follow-up over? Never before everybody is found."""
         resolved = not self.at("pending").patients and not self.at("waiting").patients
-        over = bool(self.due) and self.ended >= self.due
+        over = bool(self.ends) and self.ended >= self.ends
         return self.matched and resolved and (self.answered == self.plans or over)
+
+    @property
+    def to_tell(self) -> int:
+        """Patients who are to be told, or were."""
+        return sum(self.notices.values())
+
+    @property
+    def ends(self) -> str:
+        """When the follow-up is over: so long after the last plan opened and the hazard was evaluated."""
+        if self.hazard is None or not self.due:
+            return ""
+        return max(self.due, follow_up_from(self.hazard.at))
 
     @property
     def patients(self) -> int:
@@ -118,6 +143,11 @@ class Holding:
 def noted(holding: Holding, case: str) -> Holding:
     """An event of the run came, and says which case it belongs to."""
     return holding if holding.case else replace(holding, case=case)
+
+
+def evaluated(holding: Holding, hazard: Hazard) -> Holding:
+    """The hazard was evaluated; the first evaluation holds."""
+    return holding if holding.hazard else replace(holding, hazard=hazard)
 
 
 def given_up(holding: Holding) -> Holding:
@@ -218,10 +248,13 @@ def replaced(holding: Holding, changes: Iterable[tuple[Plan, Plan]]) -> Holding:
     """Plans are other than before: every number that counts them changes by the difference."""
     stages, lots = dict(holding.stages), dict(holding.lots)
     void, answered, affected, due = holding.void, holding.answered, holding.affected, holding.due
+    notices = dict(holding.notices)
     waiting: list[str] = []
     for before, after in changes:
         for plan, sign in ((before, -1), (after, 1)):
             void += sign * plan.void
+            if plan.notice:
+                notices[plan.notice] = notices.get(plan.notice, 0) + sign
             if plan.stage == "unnamed":
                 continue
             at = stages.get(plan.stage, StageCount())
@@ -237,6 +270,7 @@ def replaced(holding: Holding, changes: Iterable[tuple[Plan, Plan]]) -> Holding:
     return replace(
         holding,
         stages=stages,
+        notices=notices,
         lots=lots,
         void=void,
         waiting=(*holding.waiting, *waiting),

@@ -28,6 +28,7 @@ from services.clinical.domain.dispenses import Member
 from services.clinical.domain.patients import ACTIVE, DECEASED, Patient
 
 Stage = Literal["unnamed", "void", "deceased", "moved", "pending", "declined", "waiting", "open"]
+Notice = Literal["", "owed", "notified", "unreachable"]
 #: At most so many plans in one event.
 BULK = 500
 #: The answer is expected within so much platform time.
@@ -53,11 +54,25 @@ class Answer:
 
 
 @dataclass(frozen=True)
+class Told:
+    """What came of telling the patient. Who was reached once knows, whatever was tried before or later."""
+
+    notified: bool
+    at: str
+
+    @property
+    def rank(self) -> tuple[bool, str]:
+        return self.notified, self.at
+
+
+@dataclass(frozen=True)
 class Plan:
-    """A patient's place in a run. `due` is ISO, UTC, on the platform clock, once the plan was opened.
+    """A patient's place in a run. `due` is ISO, UTC, on the platform clock, once the plan was opened;
+    where the hazard was evaluated later, the answer is expected so long after that.
 
     `received` counts the members by lot that the patient may have taken of,
-    `void` those that they did not.
+    `void` those that they did not. `notice` says whether the patient is to be
+    told ("owed"), knows, or could not be reached; empty when nobody need tell them.
     """
 
     plan: str
@@ -69,6 +84,8 @@ class Plan:
     due: str = ""
     answered: bool = False
     answer: Answer | None = None
+    told: Told | None = None
+    notice: Notice = ""
 
     @property
     def lots(self) -> tuple[str, ...]:
@@ -99,7 +116,24 @@ def with_member(plan: Plan, member: Member, before: Member | None) -> Plan:
 
 def placed(plan: Plan, patient: Patient) -> Plan:
     """The plan at the stage that follows from it and from what is known of the patient."""
-    return replace(plan, stage=_stage(plan, patient))
+    return _with_notice(replace(plan, stage=_stage(plan, patient)))
+
+
+def told(plan: Plan, notified: bool, at: str) -> Plan | None:
+    """The plan after its patient was told, or was not reached; None when that is known already."""
+    news = Told(notified, at)
+    if plan.told is not None and plan.told.rank >= news.rank:
+        return None
+    return _with_notice(replace(plan, told=news))
+
+
+def _with_notice(plan: Plan) -> Plan:
+    """Everybody who may have taken of it is to be told, whether or not they consent to follow-up."""
+    if plan.stage in ("unnamed", "void", "deceased"):
+        return replace(plan, notice="")
+    if plan.told is None:
+        return replace(plan, notice="owed")
+    return replace(plan, notice="notified" if plan.told.notified else "unreachable")
 
 
 def _stage(plan: Plan, patient: Patient) -> Stage:
@@ -118,8 +152,13 @@ def _stage(plan: Plan, patient: Patient) -> Stage:
 
 def opened(plan: Plan, moment: str) -> Plan:
     """The plan as it is opened at a moment of platform time."""
+    return replace(plan, stage="open", due=follow_up_from(moment))
+
+
+def follow_up_from(moment: str) -> str:
+    """By when an answer is expected, ISO, UTC."""
     due = datetime.fromisoformat(moment) + FOLLOW_UP
-    return replace(plan, stage="open", due=due.isoformat(timespec="microseconds"))
+    return due.isoformat(timespec="microseconds")
 
 
 def answered(plan: Plan, answer: Answer) -> Plan | None:

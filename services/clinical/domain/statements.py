@@ -13,14 +13,18 @@ from google.protobuf.message import Message
 from pharmaloop.clinical.v1 import events_pb2 as clinical
 from services.clinical.domain.holdings import Holding
 
+#: What is said of notices is said again after so many more.
+NOTICES_AT_ONCE = 100
+
 
 @dataclass(frozen=True)
 class Statements:
-    """The last ExposureReceived, PlansOpened and ResponsesSummarised; empty before the first."""
+    """The last statement of each kind; empty before the first."""
 
     received: bytes = b""
     opened: bytes = b""
     summarised: bytes = b""
+    noticed: bytes = b""
     bulks: int = 0
 
 
@@ -33,6 +37,8 @@ def evolve(state: Statements | None, event: object) -> Statements:
         return replace(state, opened=event.SerializeToString())
     if isinstance(event, clinical.ResponsesSummarised):
         return replace(state, summarised=event.SerializeToString())
+    if isinstance(event, clinical.NoticesSummarised):
+        return replace(state, noticed=event.SerializeToString())
     assert isinstance(event, clinical.MonitoringPlansOpened)
     return replace(state, bulks=state.bulks + 1)
 
@@ -74,6 +80,25 @@ def opened(holding: Holding, site: str) -> clinical.PlansOpened:
     )
 
 
+def notices(holding: Holding, site: str) -> clinical.NoticesSummarised:
+    return clinical.NoticesSummarised(
+        run=holding.run,
+        site=site,
+        patients=holding.to_tell,
+        notified=holding.notices.get("notified", 0),
+        unreachable=holding.notices.get("unreachable", 0),
+    )
+
+
+def _tells(said: Statements, holding: Holding) -> bool:
+    """Is it time to say how many patients know? When all do, and else at every hundredth."""
+    before = clinical.NoticesSummarised.FromString(said.noticed)
+    told = holding.to_tell - holding.notices.get("owed", 0)
+    if not said.noticed or told == holding.to_tell or before.patients != holding.to_tell:
+        return True
+    return told - before.notified - before.unreachable >= NOTICES_AT_ONCE
+
+
 def summary(holding: Holding, site: str) -> clinical.ResponsesSummarised:
     lots = [
         clinical.LotResponses(lot=lot, plans=count.plans, answered=count.answered, affected=count.affected)
@@ -106,4 +131,6 @@ def news(said: Statements | None, holding: Holding, site: str, bulk: bool) -> li
         due.append((received(holding, site), said.received))
     if holding.matched or holding.plans or said.summarised:
         due.append((summary(holding, site), said.summarised))
+    if holding.hazard is not None and holding.matched and _tells(said, holding):
+        due.append((notices(holding, site), said.noticed))
     return [message for message, before in due if message.SerializeToString() != before]

@@ -11,6 +11,7 @@ from functools import partial
 
 from pharmaloop.clinical.v1 import events_pb2 as clinical
 from pharmaloop.loops.v1 import events_pb2 as loops
+from pharmaloop.production.v1 import events_pb2 as production
 from pharmaloop.traceability.v1 import events_pb2 as traceability
 from services.clinical.handlers import commands as do
 from services.clinical.handlers import exposures, records
@@ -26,11 +27,13 @@ def events(here: Here) -> Events:
         traceability.ExposureEntered: partial(exposures.on_exposure_entered, here),
         traceability.ExposureEntriesJoined: partial(exposures.on_entries_joined, here),
         traceability.ExposureAnnounced: partial(exposures.on_exposure_announced, here),
+        production.HazardEvaluated: partial(exposures.on_hazard_evaluated, here),
         loops.LoopClosed: partial(exposures.on_loop_closed, here),
         clinical.SubjectRecorded: partial(records.on_subject_recorded, here),
         clinical.MedicationRecorded: partial(records.on_medication_recorded, here),
         clinical.MedicationCorrected: partial(records.on_medication_corrected, here),
         clinical.DifferenceExplained: partial(records.on_difference_explained, here),
+        clinical.NoticeRecorded: partial(records.on_notice_recorded, here),
         clinical.ResponseRecorded: partial(records.on_response_recorded, here),
     }
 

@@ -6,11 +6,12 @@ from collections.abc import Iterable
 from typing import cast
 
 from pharmaloop.loops.v1 import events_pb2 as loops
+from pharmaloop.production.v1 import events_pb2 as production
 from pharmaloop.traceability.v1 import events_pb2 as traceability
 from services.clinical.domain import digests, dispenses, holdings, lots, moments, plans
 from services.clinical.domain.dispenses import Dispense, Member
 from services.clinical.domain.going import Going, ended
-from services.clinical.domain.holdings import Announced, Holding
+from services.clinical.domain.holdings import Announced, Hazard, Holding
 from services.clinical.domain.lots import Lot
 from services.clinical.domain.patients import Patient
 from services.clinical.domain.plans import Plan
@@ -20,7 +21,7 @@ from services.clinical.views import ALL_RUNS, DISPENSES, GOING, HOLDINGS, LOTS, 
 from services.kit.envelope import Event
 from services.kit.ids import plan_id
 from services.kit.store.kinds import Get
-from services.kit.work import Work
+from services.kit.work import Work, moment_text
 
 
 def on_exposure_opened(here: Here, work: Work, event: Event) -> None:
@@ -137,6 +138,15 @@ def _at_site(message: traceability.ExposureAnnounced, site: str) -> Announced | 
         return None
     told = message.sites[site]
     return Announced(told.epoch, told.n, digests.text_of(told.digest))
+
+
+def on_hazard_evaluated(here: Here, work: Work, event: Event) -> None:
+    """A person said how dangerous it is: patients are told now, and asked."""
+    told = cast(production.HazardEvaluated, event.message)
+    holding = noted(holding_of(here, work, told.run), event, told.lot)
+    name = production.HazardClass.Name(told.hazard_class).removeprefix("HAZARD_CLASS_")
+    hazard = Hazard(name, told.text, told.instruction, moment_text(here.now()))
+    settle(here, work, holdings.evaluated(holding, hazard))
 
 
 def on_loop_closed(here: Here, work: Work, event: Event) -> None:

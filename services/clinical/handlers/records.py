@@ -19,7 +19,7 @@ from services.clinical.handlers.here import Here, holding_of
 from services.clinical.handlers.settle import settle
 from services.clinical.views import ALL_RUNS, DISPENSES, GOING, HOLDINGS, LOTS, PATIENTS, PLANS
 from services.kit.envelope import Event
-from services.kit.ids import derived_id
+from services.kit.ids import derived_id, plan_id
 from services.kit.store.kinds import Get
 from services.kit.work import Work
 
@@ -97,6 +97,20 @@ def _compare(here: Here, work: Work, before: Dispense, after: Dispense) -> None:
         if own is not None and run in listing:
             holding = holdings.own_records(holding, own.lot, change)
         settle(here, work, holdings.compared(holding, was, now))
+
+
+def on_notice_recorded(here: Here, work: Work, event: Event) -> None:
+    """A patient was told, or was not reached; one whom no run names yet is kept with the plan."""
+    notice = cast(clinical.NoticeRecorded, event.message)
+    id = plan_id(notice.run, notice.pseudonym)
+    before = work.get(PLANS, id) or Plan(id)
+    notified = notice.outcome == clinical.NOTICE_OUTCOME_NOTIFIED
+    after = plans.told(before, notified, moments.text_of(notice.at.at))
+    if after is None:
+        return
+    work.put(PLANS, id, after)
+    if before.stage != "unnamed":
+        settle(here, work, holdings.replaced(holding_of(here, work, before.run), [(before, after)]))
 
 
 def on_response_recorded(here: Here, work: Work, event: Event) -> None:

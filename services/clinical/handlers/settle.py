@@ -29,7 +29,10 @@ def settle(here: Here, work: Work, holding: Holding) -> Holding:
         return holding
     if holding.matched and holding.unlooked:
         holding = _tell_trace(here, work, holding)
+    before = work.get(HOLDINGS, here.id_of(holding.run))
     holding, opened = _open_plans(here, work, holding)
+    if holding.ends > (before.ends if before else ""):
+        work.due(FOLLOW_UP_STEP, holding.run, datetime.fromisoformat(holding.ends))
     id, place = here.id_of(holding.run), {"case": holding.case, "run": holding.run}
     work.put(HOLDINGS, id, holding)
     for bulk in plans.bulks(holding.run, here.site, opened):
@@ -74,10 +77,7 @@ def _open_plans(here: Here, work: Work, holding: Holding) -> tuple[Holding, list
         pair for name in _ready(work, holding, ready) if (pair := _open_plan(work, holding.run, name, moment))
     ]
     opened = [after for _, after in changes]
-    settled = holdings.replaced(holdings.taken(holding, ready), changes)
-    if settled.due > holding.due:
-        work.due(FOLLOW_UP_STEP, holding.run, datetime.fromisoformat(settled.due))
-    return settled, opened
+    return holdings.replaced(holdings.taken(holding, ready), changes), opened
 
 
 def _ready(work: Work, holding: Holding, ready: int) -> tuple[str, ...]:

@@ -45,6 +45,8 @@ class Site:
     answered: int = 0
     affected: int = 0
     complete: bool = False
+    to_tell: int = -1
+    told: int = 0
 
     def received(self) -> bool:
         """Does the site hold exactly what was announced last?"""
@@ -57,6 +59,10 @@ class Site:
     def disposed(self) -> bool:
         """Is it known of every member what became of it, or of its patient?"""
         return self.settled == self.n and not self.pending
+
+    def notified(self) -> bool:
+        """Was every exposed patient told, or tried to be told in every way?"""
+        return self.to_tell == self.told
 
     def planned(self) -> bool:
         """Has every exposed patient a plan, or no consent to one, or no need of one?"""
@@ -101,6 +107,7 @@ class Run:
     limited: bool = False
     insight: str = ""
     closed: bool = False
+    evaluated: bool = False
     joined: tuple[Trigger, ...] = ()
 
 
@@ -167,6 +174,10 @@ STAGES: tuple[StageRule, ...] = (
         "seal", lambda r: r.sealed > 0, _QUICK, "the journal's seal: a site or a dispense is unexplained"
     ),
     StageRule(
+        "evaluate", lambda r: r.evaluated, timedelta(hours=24), "a person to evaluate the health hazard"
+    ),
+    StageRule("notify", lambda r: _all_sites(r, Site.notified), timedelta(hours=24), "patients to be told"),
+    StageRule(
         "respond", lambda r: _all_sites(r, lambda s: s.complete), timedelta(hours=24), "patients' answers"
     ),
     StageRule("propose", lambda r: bool(r.capa), _QUICK, "production to propose a corrective action"),
@@ -176,7 +187,7 @@ STAGES: tuple[StageRule, ...] = (
     StageRule("learn", lambda r: bool(r.insight), _QUICK, "research to take the insight"),
 )
 #: A successor adds exposures to a case whose deviation is already answered.
-_SUCCESSOR_STAGES = STAGES[:6]
+_SUCCESSOR_STAGES = STAGES[:8]
 RULES: dict[str, StageRule] = {rule.name: rule for rule in STAGES}
 
 
@@ -435,6 +446,10 @@ def _responses(run: Run, message: clinical.ResponsesSummarised) -> Run:
     )
 
 
+def _notices(run: Run, message: clinical.NoticesSummarised) -> Run:
+    return _site(run, message.site, to_tell=message.patients, told=message.notified + message.unreachable)
+
+
 def _decided(run: Run, message: production.LotImplicationAnswered) -> Run:
     return replace(run, decided=tuple(sorted({*run.decided, message.lot})))
 
@@ -444,6 +459,8 @@ _TAKERS: dict[type[Message], Callable[[Run, Message], Run]] = {
     clinical.ExposureReceived: _received,  # type: ignore[dict-item]
     clinical.PlansOpened: _plans,  # type: ignore[dict-item]
     clinical.ResponsesSummarised: _responses,  # type: ignore[dict-item]
+    clinical.NoticesSummarised: _notices,  # type: ignore[dict-item]
+    production.HazardEvaluated: lambda run, m: replace(run, evaluated=True),
     production.LotImplicationAnswered: _decided,  # type: ignore[dict-item]
     traceability.ExposureSealed: lambda run, m: replace(run, sealed=m.version, members=m.members),  # type: ignore[attr-defined]
     production.CapaProposed: lambda run, m: replace(run, capa=m.capa),  # type: ignore[attr-defined]

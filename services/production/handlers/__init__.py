@@ -8,7 +8,7 @@ from pharmaloop.production.v1 import events_pb2 as production
 from pharmaloop.traceability.v1 import events_pb2 as traceability
 from services.kit.runners.decider import Command
 from services.kit.runners.reactor import Events, Rows
-from services.production.handlers import commands, detector, history, lists, quality
+from services.production.handlers import commands, detector, hazards, history, lists, quality
 
 #: Judges readings online against the golden run of their product.
 DETECTOR: Events = {
@@ -46,4 +46,5 @@ COMMANDS: dict[str, Command] = {
     "RejectDeviation": commands.reject_deviation,
     "TrainModel": commands.train_model,
     "ApproveCapa": commands.approve_capa,
+    "EvaluateHazard": hazards.evaluate_hazard,
 }

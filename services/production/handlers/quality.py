@@ -20,6 +20,7 @@ from services.production.domain import evidence, limits
 from services.production.domain import lot as lots
 from services.production.domain.evidence import Evidence
 from services.production.domain.monitor import propose_limit
+from services.production.handlers import hazards
 from services.production.handlers.models import narrowest
 from services.production.views import CAPAS, EVIDENCE, LIMITS, LOTS, MODELS
 
@@ -35,6 +36,7 @@ def on_lot_implicated(work: Work, event: Event) -> None:
 def on_safety_run_opened(work: Work, event: Event) -> None:
     opened = cast(loops.SafetyRunOpened, event.message)
     _keep(work, evidence.opened(_held(work, opened.run), opened))
+    hazards.take_over(work, _held(work, opened.run))
 
 
 def on_exposure_announced(work: Work, event: Event) -> None:

@@ -18,13 +18,13 @@ from pharmaloop.production.v1 import service_pb2 as production_api
 from pharmaloop.traceability.v1 import events_pb2 as traceability
 from pharmaloop.traceability.v1 import service_pb2 as traceability_api
 from services.clinical.views import DISPENSES as SITE_DISPENSES
-from services.clinical.views import PLANS
+from services.clinical.views import HOLDINGS, PLANS
 from services.kit.ids import product_of
 from services.production.domain import golden, samples
 from services.production.domain.equipment import Equipment, Tag
 from services.production.domain.samples import Run
 from services.production.handlers.models import published, train
-from services.production.views import CAPA_ROWS, DEVIATION_ROWS, EQUIPMENT, LOTS
+from services.production.views import CAPA_ROWS, DEVIATION_ROWS, EQUIPMENT, EVIDENCE, HAZARDS, LOTS
 from services.traceability.views import ALL_SITES, ENTRIES, REGISTRY
 from services.traceability.views import RUNS as EXPOSURE_RUNS
 from tests.reliability.sim.clockwork import START
@@ -301,8 +301,10 @@ def reactions(world: World) -> Iterator[Input]:
     """What people do about what the platform shows them now."""
     yield from _judgements(world)
     yield from _signatures(world)
+    yield from _hazards(world)
     yield from _unattributed_explained(world)
     for site in SITES:
+        yield from _notices(world, site)
         yield from _answers(world, site)
         yield from _differences_explained(world, site)
 
@@ -356,11 +358,48 @@ def _differences_explained(world: World, site: str) -> Iterator[Input]:
             yield Input(label, f"clinical.{site}", "ExplainDifference", request, 1, actor="pharmacist")
 
 
+def _hazards(world: World) -> Iterator[Input]:
+    """Evaluate the hazard of every run that has none; one that follows takes over that of the run before."""
+    database = world.databases["production"]
+    evaluated = database.states(HAZARDS)
+    for run in database.states(EVIDENCE).values():
+        if run.root and not run.follows and run.run not in evaluated:
+            request = production_api.EvaluateHazardRequest(
+                run=run.run,
+                hazard_class=production.HAZARD_CLASS_II,
+                text="It may make you dizzy.",
+                instruction="Bring it back.",
+                meaning="I evaluated it",
+            )
+            yield Input(f"hazard {run.run}", "production", "EvaluateHazard", request, 1, actor="physician")
+
+
+def _notices(world: World, site: str) -> Iterator[Input]:
+    """Tell everybody who is to be told."""
+    holdings = world.databases[f"clinical.{site}"].states(HOLDINGS)
+    for plan in world.databases[f"clinical.{site}"].states(PLANS).values():
+        holding = holdings.get(f"{plan.run}|{site}")
+        if plan.notice != "owed" or holding is None or holding.hazard is None:
+            continue
+        outcome = _UNREACHABLE if plan.pseudonym == "P3" else _NOTIFIED
+        notice = clinical.NoticeRecorded(
+            run=plan.run, pseudonym=plan.pseudonym, outcome=outcome, at=_moment(0.5)
+        )
+        request = clinical_api.RecordNoticesRequest(site=site, notices=[notice], all_or_nothing=True)
+        yield Input(f"notice {plan.plan}", f"clinical.{site}", "RecordNotices", request, 1)
+
+
+_NOTIFIED, _UNREACHABLE = clinical.NOTICE_OUTCOME_NOTIFIED, clinical.NOTICE_OUTCOME_UNREACHABLE
+
+
 def _answers(world: World, site: str) -> Iterator[Input]:
     people = {person.pseudonym: person for person in world.story.people if person.site == site}
+    holdings = world.databases[f"clinical.{site}"].states(HOLDINGS)
     for plan in world.databases[f"clinical.{site}"].states(PLANS).values():
         person = people.get(plan.pseudonym)
-        if plan.stage != "open" or person is None or person.answer is None:
+        holding = holdings.get(f"{plan.run}|{site}")
+        asked = plan.stage == "open" and holding is not None and holding.hazard is not None
+        if not asked or person is None or person.answer is None:
             continue
         request = clinical_api.RecordResponseRequest(
             site=site, plan=plan.plan, pseudonym=plan.pseudonym, affected=person.answer, at=_moment(1)

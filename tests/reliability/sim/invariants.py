@@ -100,7 +100,11 @@ def _claimed(held: Dispense | None, record: Any) -> bool:
 
 
 #: Refusals that are right, where the platform went on between a person's look and their call.
-_TOO_LATE = {"RecordResponse": "PLAN_CLOSED", "ExplainUnattributed": "RUN_OVER"}
+_TOO_LATE = {
+    "RecordResponse": "PLAN_CLOSED",
+    "ExplainUnattributed": "RUN_OVER",
+    "EvaluateHazard": "ALREADY_EVALUATED",
+}
 
 
 def _came_too_late(call: Input) -> bool:

@@ -6,6 +6,8 @@ import pytest
 
 from pharmaloop.clinical.v1 import service_pb2 as clinical
 from pharmaloop.loops.v1 import service_pb2 as loops
+from pharmaloop.production.v1 import events_pb2 as production_events
+from pharmaloop.production.v1 import service_pb2 as production
 from pharmaloop.traceability.v1 import service_pb2 as trace
 from services.kit.errors import Rejected
 from tests.unit.cli.support import PACKED, SITE, Bench
@@ -80,3 +82,14 @@ def test_a_run_is_ended_with_its_reason_and_a_refusal_is_one_sentence(bench: Ben
     result = bench.run("cancel", "run-1", "--reason", "too late")
     assert result.exit_code == 2
     assert "the journal is sealed" in result.stderr
+
+
+def test_a_hazard_is_evaluated_under_a_name(bench: Bench) -> None:
+    bench.fake.answers["EvaluateHazard"] = lambda request: production.EvaluateHazardResponse()
+    words = ("--text", "It may harm you.", "--instruction", "Bring it back.", "--meaning", "I read it")
+    result = bench.run("evaluate", "run-1", "--class", "I", *words)
+    assert result.exit_code == 0
+    (request,) = bench.fake.of("EvaluateHazard")
+    assert (request.run, request.hazard_class) == ("run-1", production_events.HAZARD_CLASS_I)
+    assert (request.text, request.instruction, request.meaning) == (words[1], words[3], words[5])
+    assert bench.run("evaluate", "run-1", "--class", "IV", *words).exit_code == 2

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from pharmaloop.clinical.v1 import events_pb2 as clinical
 from pharmaloop.common.v1 import types_pb2 as common
+from pharmaloop.production.v1 import events_pb2 as production
 from pharmaloop.traceability.v1 import events_pb2 as traceability
 from services.kit.ids import dispense_id, plan_id
 from tests.unit.clinical.memory_site import SEALED_KEY, SITE, START, moment, slow_digest, stamp
@@ -21,6 +22,8 @@ from tests.unit.memory_service import Said
 
 RUNS = ("run-1", "run-2")
 STATUSES = (None, None, None, None, "DECEASED", "MOVED")
+_TOLD, _MISSED = "NOTICE_OUTCOME_NOTIFIED", "NOTICE_OUTCOME_UNREACHABLE"
+NOTICES = ((), (_TOLD,), (_TOLD,), (_MISSED,), (_MISSED, _TOLD), (_TOLD, _MISSED))
 #: What may become of a dispense.
 COURSES: tuple[tuple[str, ...], ...] = (
     (),
@@ -38,12 +41,14 @@ LOTS = ("maker/gtin/A/L.1", "maker/gtin/A/L.2", "maker/gtin/B/L%201")
 @dataclass(frozen=True)
 class Person:
     """A patient: what the hospital records of their consent, one after the other, their answer
-    (None: nothing), and what it records last of where they are (None: nothing)."""
+    (None: nothing), what it records last of where they are (None: nothing), and what came of telling
+    them, by run."""
 
     pseudonym: str
     consents: tuple[bool, ...]
     answer: bool | None
     status: str | None
+    told: dict[str, tuple[str, ...]]
 
 
 @dataclass(frozen=True)
@@ -107,10 +112,11 @@ def stories(draw: st.DrawFn) -> Story:
     consents = st.sampled_from([(), (True,), (True,), (False,), (False, True), (True, False)])
     people = tuple(
         Person(
-            f"P-{n}",
-            draw(consents),
-            draw(st.sampled_from([None, False, True])),
-            draw(st.sampled_from(STATUSES)),
+            pseudonym=f"P-{n}",
+            consents=draw(consents),
+            answer=draw(st.sampled_from([None, False, True])),
+            status=draw(st.sampled_from(STATUSES)),
+            told={run: draw(st.sampled_from(NOTICES)) for run in RUNS},
         )
         for n in range(draw(st.integers(1, 4)))
     )
@@ -159,7 +165,9 @@ def _journal(story: Story, run: str) -> list[list[Said]]:
         announced.sites["hospital-b"].CopyFrom(traceability.SiteExposure(digest=bytes(32)))
         announcements.append(_said(announced, f"{source}/head", announcements, now, case, run))
     opened = traceability.ExposureOpened(run=run, site=SITE, root=case, digest_key=SEALED_KEY)
-    return [[_said(opened, f"{source}/key", [], START, case, run)], entries, announcements]
+    hazard = production.HazardEvaluated(run=run, lot=case, hazard_class="HAZARD_CLASS_II", text="so")
+    evaluated = [_said(hazard, f"/svc/production/hazard/{run}", [], START, case, run)]
+    return [evaluated, [_said(opened, f"{source}/key", [], START, case, run)], entries, announcements]
 
 
 def _entry(given: Given, run: str, commit: int, number: int) -> traceability.ExposureEntriesJoined:
@@ -200,6 +208,12 @@ def _facts(story: Story) -> list[list[Said]]:
             gone.consent = person.consents[-1]
             gone.MergeFrom(clinical.SubjectRecorded(status=f"SUBJECT_STATUS_{person.status}"))
             streams.append([_fact(gone, f"subject/{person.pseudonym}/gone", 2)])
+        for run, outcomes in person.told.items():
+            for n, outcome in enumerate(outcomes):
+                notice = clinical.NoticeRecorded(
+                    run=run, site=SITE, pseudonym=person.pseudonym, outcome=outcome, at=moment(3 - n)
+                )
+                streams.append([_fact(notice, f"notice/{run}/{person.pseudonym}/{n}", 3 - n)])
         if person.answer is not None:
             streams += [
                 [
@@ -278,6 +292,7 @@ def deliveries(draw: st.DrawFn, story: Story) -> list[list[Said]]:
 class Expected:
     """What a run must end in at the site."""
 
+    notices: clinical.NoticesSummarised
     received: clinical.ExposureReceived
     opened: clinical.PlansOpened
     summary: clinical.ResponsesSummarised
@@ -325,7 +340,17 @@ def expected(story: Story, run: str) -> Expected:
         if not given.void:
             stage = stages[given.person.pseudonym]
             setattr(opened.members, stage, getattr(opened.members, stage) + 1)
+    living = [person for person in exposed if stages[person.pseudonym] != "deceased"]
+    outcomes = [person.told[run] for person in living]
+    notices = clinical.NoticesSummarised(
+        run=run,
+        site=SITE,
+        patients=len(living),
+        notified=sum(_TOLD in outcome for outcome in outcomes),
+        unreachable=sum(outcome == (_MISSED,) for outcome in outcomes),
+    )
     return Expected(
+        notices,
         received,
         opened,
         _summary(run, planned, lots_of, "pending" not in stages.values()),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from google.protobuf.message import Message
 
 from pharmaloop.clinical.v1 import events_pb2 as clinical
+from pharmaloop.production.v1 import events_pb2 as production
 from pharmaloop.traceability.v1 import events_pb2 as traceability
 from services.kit.ids import dispense_id, plan_id
 from tests.unit.clinical.memory_site import SEALED_KEY, SITE, START, MemorySite, moment, slow_digest, stamp
@@ -71,6 +72,24 @@ class Teller:
         for start in range(0, len(entries), 300):
             bulk = entries[start : start + 300]
             self.trace(traceability.ExposureEntriesJoined(run=RUN, site=SITE, epoch=epoch, entries=bulk))
+
+    def hazard(self, hazard_class: str = "II") -> None:
+        """A person evaluates the hazard: patients are told now, and asked."""
+        evaluated = production.HazardEvaluated(
+            run=RUN,
+            lot=LOT,
+            hazard_class=f"HAZARD_CLASS_{hazard_class}",
+            text="It may make you dizzy.",
+            instruction="Bring it back.",
+        )
+        source = "/svc/production/hazard"
+        self.site.deliver(Said(evaluated, source, 1, f"{source}#1", START, LOT, RUN))
+
+    def notice(self, pseudonym: str, outcome: str = "NOTIFIED", days: float = 1) -> None:
+        notice = clinical.NoticeRecorded(
+            run=RUN, site=SITE, pseudonym=pseudonym, outcome=f"NOTICE_OUTCOME_{outcome}", at=moment(days)
+        )
+        self.fact(notice, days=days)
 
     def own(self, pseudonym: str, lot: str = LOT, order: str = "") -> str:
         """The hospital's own record of the patient's dispense; answers its id."""

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta
+
 import pytest
 
 from pharmaloop.clinical.v1 import events_pb2 as clinical
 from pharmaloop.clinical.v1 import service_pb2 as api
 from pharmaloop.loops.v1 import events_pb2 as loops
 from pharmaloop.traceability.v1 import events_pb2 as traceability
+from services.clinical.domain.plans import FOLLOW_UP
 from services.kit.errors import Invalid, Rejected, Unknown
 from services.kit.ids import dispense_id
+from services.kit.work import STEPS
 from tests.unit.clinical.memory_site import SITE, START, moment
 from tests.unit.clinical.teller import LOT, RUN, Teller
 from tests.unit.memory_service import Said
@@ -218,3 +222,49 @@ def test_an_answer_after_the_run_closed_still_counts(told: Teller) -> None:
     told.trace(loops.LoopClosed(run=RUN, outcome=loops.RUN_OUTCOME_CLOSED))
     told.answer("P-1", affected=True)
     assert (told.summary.answered, told.summary.affected) == (1, 1)
+
+
+# -- the hazard, and telling patients ------------------------------------------------
+
+
+def notices(told: Teller) -> tuple[int, int, int]:
+    """Patients to tell, those who know, those who could not be reached."""
+    last = told.site.last(clinical.NoticesSummarised, RUN)
+    assert last is not None
+    return last.patients, last.notified, last.unreachable
+
+
+def test_nobody_is_told_before_a_person_has_evaluated_the_hazard(told: Teller) -> None:
+    assert told.site.last(clinical.NoticesSummarised, RUN) is None
+    told.hazard()
+    assert notices(told) == (1, 0, 0)
+
+
+def test_everybody_is_told_who_may_have_taken_of_it_whether_or_not_they_consent() -> None:
+    told = Teller()
+    told.subject("P-no", consent=False)
+    told.subject("P-dead", status="DECEASED")
+    told.subject("P-moved", status="MOVED")
+    told.enter("P-no", "P-dead", "P-moved", "P-unknown", "P-back")
+    told.became("P-back", "RETURNED_UNOPENED")
+    told.hazard()
+    assert notices(told) == (3, 0, 0)
+    for name in ("P-no", "P-moved", "P-unknown"):
+        told.notice(name)
+    assert notices(told) == (3, 3, 0)
+
+
+def test_who_was_reached_once_knows_whatever_was_tried_before_or_later(told: Teller) -> None:
+    told.hazard()
+    told.notice("P-1", "UNREACHABLE", days=3)
+    assert notices(told) == (1, 0, 1)
+    told.notice("P-1", "NOTIFIED", days=2)
+    told.notice("P-1", "UNREACHABLE", days=1)
+    assert notices(told) == (1, 1, 0)
+
+
+def test_the_follow_up_is_counted_from_the_evaluation_where_that_came_later(told: Teller) -> None:
+    told.site.clock.advance(5 * 3600)
+    told.hazard()
+    (row,) = told.site.states(STEPS).values()
+    assert datetime.fromisoformat(row.due) == START + timedelta(hours=5) + FOLLOW_UP

@@ -172,6 +172,7 @@ def test_the_follow_up_ends_at_the_due_time_of_the_last_plan() -> None:
     told.enter("P-1")
     told.site.clock.advance(3600)
     told.enter("P-2")
+    told.hazard()
     assert not told.summary.complete
     assert _end_follow_up(told) == START + timedelta(hours=1) + FOLLOW_UP
     assert (told.summary.answered, told.summary.complete) == (0, True)
@@ -185,6 +186,7 @@ def test_the_end_of_a_follow_up_carries_case_and_run() -> None:
     told = Teller()
     told.subject("P-1")
     told.enter("P-1")
+    told.hazard()
     _end_follow_up(told)
     last = told.site.events()[-1]
     assert isinstance(last.message, clinical.ResponsesSummarised)
@@ -195,6 +197,7 @@ def test_a_patient_who_answers_after_the_follow_up_is_still_counted() -> None:
     told = Teller()
     told.subject("P-1")
     told.enter("P-1")
+    told.hazard()
     _end_follow_up(told)
     told.answer("P-1", affected=True)
     assert (told.summary.answered, told.summary.affected, told.summary.complete) == (1, 1, True)

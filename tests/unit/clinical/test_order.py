@@ -40,6 +40,11 @@ def test_every_order_ends_in_the_same_statements(data: st.DataObject) -> None:
         assert site.last(clinical.ExposureReceived, run) == wanted.received
         assert site.last(clinical.PlansOpened, run) == wanted.opened
         assert site.last(clinical.ResponsesSummarised, run) == wanted.summary
+        told = site.last(clinical.NoticesSummarised, run)
+        assert told is not None
+        # What is said of those who know may lag behind until everybody does.
+        lags = wanted.notices.notified + wanted.notices.unreachable < wanted.notices.patients
+        assert told == wanted.notices or (lags and told.patients == wanted.notices.patients)
 
 
 @_SETTINGS

@@ -108,6 +108,9 @@ def whole_run(player: Player) -> list[tuple[Message, str, int]]:
         (plans(A, planned=1), "plan-a", 1),
         (plans(B, declined=1), "plan-b", 1),
         (traceability.ExposureSealed(version=1, members=2), "exposure", 2),
+        (production.HazardEvaluated(text="so"), "hazard", 1),
+        (clinical.NoticesSummarised(site=A, patients=1, notified=1), "told-a", 1),
+        (clinical.NoticesSummarised(site=B, patients=1, unreachable=1), "told-b", 1),
         (clinical.ResponsesSummarised(site=A, plans=1, answered=1, affected=1, complete=True), "clin-a", 2),
         (clinical.ResponsesSummarised(site=B, complete=True), "clin-b", 2),
         (production.CapaProposed(capa="c"), "capa", 1),
@@ -154,6 +157,8 @@ def test_any_order_across_sources_and_any_repeat_closes_the_run_alike(chance: ra
         "hold",
         "plan",
         "seal",
+        "evaluate",
+        "notify",
         "respond",
         "propose",
         "approve",
@@ -161,7 +166,7 @@ def test_any_order_across_sources_and_any_repeat_closes_the_run_alike(chance: ra
     ]
 
 
-@given(st.integers(0, 12))
+@given(st.integers(0, 15))
 def test_a_repeated_event_sends_its_effects_again_with_the_same_ids(which: int) -> None:
     player = Player()
     player.open()
@@ -384,3 +389,19 @@ def test_a_deadline_of_a_stage_that_is_over_says_nothing() -> None:
     player.feed(player.event(announced(1, {A: 1}), "exposure", 1))
     player.feed(player.event(loops.DeadlinePassed(run=player.run, case=LOT, stage="trace"), "deadline", 1))
     assert "LoopStalled" not in player.names()
+
+
+def test_a_run_waits_for_the_evaluation_and_then_for_everybody_to_be_told() -> None:
+    player = Player()
+    player.open()
+    for item in whole_run(player)[:8]:
+        player.feed(player.event(*item))
+    assert player.stages()[-1] == "seal"
+    player.feed(player.event(production.HazardEvaluated(text="so"), "hazard", 1))
+    assert player.stages()[-1] == "evaluate"
+    player.feed(player.event(clinical.NoticesSummarised(site=A, patients=2, notified=1), "told-a", 1))
+    player.feed(player.event(clinical.NoticesSummarised(site=B), "told-b", 1))
+    assert player.stages()[-1] == "evaluate"
+    both = clinical.NoticesSummarised(site=A, patients=2, notified=1, unreachable=1)
+    player.feed(player.event(both, "told-a", 2))
+    assert player.stages()[-1] == "notify"
