@@ -20,6 +20,7 @@ from pharmaloop.clinical.v1 import events_pb2 as clinical
 from pharmaloop.clinical.v1 import service_pb2 as api
 from pharmaloop.clinical.v1 import service_pb2_grpc as api_grpc
 from pharmaloop.common.v1 import types_pb2 as common
+from pharmaloop.production.v1 import events_pb2 as production
 from pharmaloop.traceability.v1 import events_pb2 as traceability
 from services.clinical.domain import digests
 from services.clinical.main import SPEC
@@ -150,6 +151,15 @@ class Hospital:
             run=self.run, site=SITE, epoch=self._version + 1, entries=[entry]
         )
 
+    def evaluated(self) -> Message:
+        return production.HazardEvaluated(
+            run=self.run,
+            lot=self.lot,
+            hazard_class=production.HAZARD_CLASS_II,
+            text="It may make you dizzy.",
+            instruction="Bring it back.",
+        )
+
     def announced(self) -> Message:
         self._version += 1
         message = traceability.ExposureAnnounced(
@@ -220,6 +230,12 @@ async def test_a_run_from_its_exposures_to_the_answers(backbone: str, mongo: str
         assert [event.subject for event in told] == [lacking]
         assert [cast(traceability.DispenseRecorded, event.message).dispense for event in told] == [lacking]
         await _check_lists(site, names)
+        assert await _refusal(site.stub.RecordResponse, site.response(names[0])) == (
+            grpc.StatusCode.FAILED_PRECONDITION,
+            "PLAN_IS_DRAFT",
+            "plan",
+        )
+        await _notify(site, names[:3])
         await _answer(site, names[0])
 
 
@@ -238,6 +254,24 @@ async def _check_lists(site: Hospital, names: list[str]) -> None:
         names[1]: False,
         names[2]: False,
     }
+
+
+async def _notify(site: Hospital, names: list[str]) -> None:
+    """Whoever is exposed is told, whether or not they are followed up; then they are asked."""
+    listing = api.ListNoticesRequest(site=SITE, run=site.run, only_open=True)
+    assert not (await site.stub.ListNotices(listing, timeout=10)).notices
+    await site.tell(site.evaluated())
+    await site.heard(clinical.NoticesSummarised)
+    owed = await site.stub.ListNotices(listing, timeout=10)
+    assert {notice.pseudonym for notice in owed.notices} == set(names)
+    assert (owed.hazard_class, owed.instruction) == ("II", "Bring it back.")
+    told = clinical.NOTICE_OUTCOME_NOTIFIED
+    notices = [clinical.NoticeRecorded(run=site.run, pseudonym=n, outcome=told, at=_moment()) for n in names]
+    request = api.RecordNoticesRequest(request_id=_rid(), site=SITE, notices=notices)
+    await site.folded((await site.stub.RecordNotices(request, timeout=10, metadata=WHO)).receipt)
+    assert not (await site.stub.ListNotices(listing, timeout=10)).notices
+    plans = await site.stub.ListPlans(api.ListPlansRequest(site=SITE, run=site.run), timeout=10)
+    assert not any(view.draft for view in plans.plans)
 
 
 async def _answer(site: Hospital, name: str) -> None:
@@ -281,7 +315,7 @@ async def test_a_follow_up_without_answers_ends_on_the_platform_clock(
     async with _hospital(backbone, mongo, tmp_path) as site:
         name = site.run[:8]
         await site.folded(await site.record_subjects({name: True}))
-        await site.tell(site.opened(), site.entered(name), site.announced())
+        await site.tell(site.opened(), site.entered(name), site.announced(), site.evaluated())
         summaries = [event.message for event in await site.heard(clinical.ResponsesSummarised, 2)]
         assert [(s.plans, s.answered, s.complete) for s in summaries] == [  # type: ignore[attr-defined]
             (1, 0, False),

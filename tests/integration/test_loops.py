@@ -91,6 +91,13 @@ async def test_a_safety_run_goes_through_every_stage(backbone: str, mongo: str, 
         await others.say(
             "traceability", traceability.ExposureSealed(run=run.run, version=1, lots=[lot], members=2)
         )
+        await _until_run(stub, lot, "evaluate")
+        await others.say("hazard", production.HazardEvaluated(run=run.run, lot=lot))
+        await _until_run(stub, lot, "notify")
+        await others.say(
+            "clinical",
+            clinical.NoticesSummarised(run=run.run, site=SITE, patients=2, notified=1, unreachable=1),
+        )
         await _until_run(stub, lot, "respond")
         await others.say(
             "clinical",
@@ -104,7 +111,8 @@ async def test_a_safety_run_goes_through_every_stage(backbone: str, mongo: str, 
         await others.say("rnd", rnd.InsightRecorded(insight="i1", run=run.run))
         closed = await _until_run(stub, lot, "", api.RUN_STATE_CLOSED)
         assert [stage.name for stage in closed.stages] == [
-            "trace", "receive", "hold", "plan", "seal", "respond", "propose", "approve", "learn",
+            "trace", "receive", "hold", "plan", "seal", "evaluate", "notify", "respond",
+            "propose", "approve", "learn",
         ]  # fmt: skip
         whole = closed.stages[-1].ended.ToDatetime() - closed.began.ToDatetime()
         assert closed.seconds == pytest.approx(whole.total_seconds(), abs=1e-3)

@@ -43,6 +43,7 @@ FIELDS: dict[tuple[str, str], str] = {
     ("production.evidence", "version"): ROUNDS,
     ("production.evidence", "sealed"): ROUNDS,
     ("production.capa_row", "at"): COMPLETED,
+    ("loops.journal", "version"): ROUNDS,
     ("loops.run", "began"): WALL,
     ("loops.run", "seconds"): WALL,
     ("loops.run", "stages[].seconds"): WALL,
@@ -74,6 +75,7 @@ LAST_ONLY: dict[str, str] = {
     "ExposureAnnounced": "announces the whole run again with every commit",
     "ExposureReceived": "acknowledges the newest announcement, again when a difference changes",
     "PlansOpened": "counts, again when a count changes",
+    "NoticesSummarised": "counts, again when a count changes",
     "ResponsesSummarised": "counts, again with every answer",
 }
 #: Types that a source may or may not need, according to what arrived together.

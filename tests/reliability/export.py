@@ -43,6 +43,7 @@ _MESSAGES: dict[tuple[str, str], type[Message]] = {
     ("clinical.exposure", "received"): clinical.ExposureReceived,
     ("clinical.exposure", "opened"): clinical.PlansOpened,
     ("clinical.exposure", "summarised"): clinical.ResponsesSummarised,
+    ("clinical.exposure", "noticed"): clinical.NoticesSummarised,
     ("alerting.alert", "raised"): alerting.AlertRaised,
     ("loops.run", "opened"): loops.SafetyRunOpened,
     ("loops.run", "closed"): loops.LoopClosed,

@@ -205,6 +205,7 @@ class Case:
         self._good_lots(caller)
         self._faulty_lot(caller)
         run = self._run(caller)
+        self._tell_patients(caller, run)
         self._answer(caller, run)
         self._approve(caller, run)
         until("the loop closes", lambda: self._closed(caller), _CASE_SECONDS)
@@ -341,6 +342,34 @@ class Case:
     def _closed(self, caller: Caller) -> bool:
         runs = self._runs(caller)
         return bool(runs) and all(run.state == loops.RUN_STATE_CLOSED for run in runs)
+
+    def _tell_patients(self, caller: Caller, run: str) -> None:
+        """A person evaluates the hazard, and the hospital tells everybody."""
+        evaluate = production.EvaluateHazardRequest(
+            request_id=self._id("hazard"),
+            run=run,
+            hazard_class=events.HAZARD_CLASS_II,
+            text="It may make you dizzy.",
+            instruction="Bring it back.",
+            meaning="I evaluated it",
+        )
+        caller.do(caller.production.EvaluateHazard, evaluate)
+        asked = clinical.ListNoticesRequest(site=SITE, run=run, only_open=True, page_size=1000)
+        until(
+            "everybody is to be told",
+            lambda: len(caller.ask(caller.clinical.ListNotices, asked).notices) == len(self.patients),
+            _CASE_SECONDS,
+        )
+        told = [
+            clinical_events.NoticeRecorded(
+                run=run, pseudonym=name, outcome=clinical_events.NOTICE_OUTCOME_NOTIFIED, at=moment(50)
+            )
+            for name in self.patients
+        ]
+        request = clinical.RecordNoticesRequest(
+            request_id=self._id("notices"), site=SITE, notices=told, all_or_nothing=True
+        )
+        caller.do(caller.clinical.RecordNotices, request)
 
     def _answer(self, caller: Caller, run: str) -> None:
         """Every consenting patient answers; every other one has a complaint."""

@@ -269,8 +269,8 @@ def replaced(holding: Holding, changes: Iterable[tuple[Plan, Plan]]) -> Holding:
             waiting.append(after.pseudonym)
     return replace(
         holding,
-        stages=stages,
-        notices=notices,
+        stages={stage: count for stage, count in stages.items() if count != StageCount()},
+        notices={notice: count for notice, count in notices.items() if count},
         lots=lots,
         void=void,
         waiting=(*holding.waiting, *waiting),
