@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 
 from services.kit.clock import PlatformClock, load_clock
@@ -55,7 +54,8 @@ async def play(
     check_endpoints(endpoints, size)
     folder, clock = state / "world", load_clock(state)
     progress = Progress(folder, seed, size.name, clock.now())
-    world = generate(seed, progress.anchor, read_pilot(), sample_counts(), size)
+    # Nobody sends what was observed of patients and lots yet, and it is large.
+    world = generate(seed, progress.anchor, read_pilot(findings=False), sample_counts(), size, findings=False)
     write_truth(world, folder)
     progress.save()
     return await play_world(world, endpoints, clock, progress, metrics, options, say)
@@ -77,8 +77,6 @@ async def play_world(
         f"world {world.size} of seed {world.seed}: {runs} process runs, "
         f"{people} patients of {len(world.sites)} hospitals, {len(world.dispenses)} dispenses"
     )
-    # Nobody sends these yet; they are on disk, and large.
-    world = replace(world, observations=(), lot_tests=(), notices=())
     platform = Platform(endpoints, metrics, say)
     began = clock.wall()
     try:

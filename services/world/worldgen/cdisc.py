@@ -65,8 +65,8 @@ class Pilot:
     findings: tuple[PilotFinding, ...]
 
 
-def read_pilot() -> Pilot:
-    """The study; FileNotFoundError says what to install when it is absent."""
+def read_pilot(*, findings: bool = True) -> Pilot:
+    """The study, with its findings or without; FileNotFoundError says what to install when it is absent."""
     folder = _package_folder() / _FOLDER
     endings = _rows(folder / "ds.parquet", "USUBJID", "DSDECOD", "DSSTDTC")
     died, withdrew = _ended(endings, _DEATH), _ended(endings, _WITHDRAWN)
@@ -87,15 +87,20 @@ def read_pilot() -> Pilot:
         _exposure(row)
         for row in _rows(folder / "ex.parquet", "USUBJID", "EXSEQ", "EXDOSE", "EXSTDTC", "EXENDTC")
     ]
-    findings = [
-        item
-        for item in (*_labs(folder / "lbch.parquet"), *_labs(folder / "lbhe.parquet"), *_events(folder))
-        if item.usubjid in subjects
-    ]
+    found = (
+        [*_labs(folder / "lbch.parquet"), *_labs(folder / "lbhe.parquet"), *_events(folder)]
+        if findings
+        else []
+    )
     return Pilot(
         tuple(subjects[name] for name in sorted(subjects)),
         tuple(sorted(exposures, key=lambda exposure: (exposure.usubjid, exposure.sequence))),
-        tuple(sorted(findings, key=lambda item: (item.at, item.usubjid, item.code, item.value))),
+        tuple(
+            sorted(
+                (item for item in found if item.usubjid in subjects),
+                key=lambda item: (item.at, item.usubjid, item.code, item.value),
+            )
+        ),
     )
 
 

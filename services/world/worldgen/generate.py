@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from services.kit.ids import parse_lot
-from services.world.entities import Line, Material
+from services.world.entities import Line, Material, Observation
 from services.world.names import Names
 from services.world.records import World
 from services.world.sizes import WS, Size
@@ -24,11 +24,19 @@ from services.world.worldgen.supply import Deliveries, made_at, with_amounts
 
 
 def generate(
-    seed: int, anchor: datetime, pilot: Pilot, runs: Mapping[int, int], size: Size = WS, series: str = ""
+    seed: int,
+    anchor: datetime,
+    pilot: Pilot,
+    runs: Mapping[int, int],
+    size: Size = WS,
+    series: str = "",
+    *,
+    findings: bool = True,
 ) -> World:
     """The world of a seed; `anchor` is the platform's now, `runs` the samples of each real dryer run.
 
-    `series` keeps its names apart from those of another world on the same platform.
+    `series` keeps its names apart from those of another world on the same platform. Without
+    `findings` nothing that was observed of patients and lots is made; the rest is the same.
     """
     names = Names(seed, series, size.shared_number)
     study = pilot if size.pilot else None
@@ -45,10 +53,11 @@ def generate(
         raise AssertionError(f"faulty lots without a patient: {unused}")
     scribes = Scribes(size, names, shelves, anchor, _confused(materials))
     errors = scribes.errors(counter, harmful(counter.dispenses, inside.keys()))
-    findings = list(made_observations(counter.dispenses, harms, size, names, anchor))
-    if study is not None:
-        shift: timedelta = rebase(study, anchor)
-        findings += pilot_observations(study, shift, names, anchor)
+    observed: list[Observation] = []
+    if findings:
+        observed += made_observations(counter.dispenses, harms, size, names, anchor)
+        if study is not None:
+            observed += pilot_observations(study, rebase(study, anchor), names, anchor)
     return World(
         seed=seed,
         series=series,
@@ -62,8 +71,8 @@ def generate(
         pharmacies=scribes.pharmacies(counter, errors),
         hospitals=Hospitals(people.persons, names, anchor).make(scribes.hospitals(counter, errors), harms),
         harms=harms,
-        observations=tuple(sorted(findings, key=lambda item: (item.at, item.pseudonym, item.code))),
-        lot_tests=lot_tests(materials, inside, faulty, names),
+        observations=tuple(sorted(observed, key=lambda item: (item.at, item.pseudonym, item.code))),
+        lot_tests=lot_tests(materials, inside, faulty, names) if findings else (),
         notices=notices(people.persons, names),
         hazards=effects.hazards(faulty),
     )

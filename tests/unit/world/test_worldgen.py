@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections import Counter
+from dataclasses import replace
 from datetime import UTC, timedelta
 from itertools import pairwise
 
@@ -21,7 +22,7 @@ from services.world.names import HIGH, LOW, PLACEBO, PRODUCTS, gtin14
 from services.world.records import World
 from services.world.sizes import SMALL, WS
 from services.world.worldgen import generate
-from services.world.worldgen.cdisc import Pilot
+from services.world.worldgen.cdisc import Pilot, read_pilot
 from tests.unit.world.support import ANCHOR
 
 
@@ -54,6 +55,12 @@ def test_the_same_seed_is_byte_equal_in_another_process(world: World) -> None:
 
 def test_the_whole_world_is_the_same_twice(whole: World, pilot: Pilot) -> None:
     assert digest(generate(7, ANCHOR, pilot, sample_counts(), WS)) == digest(whole)
+
+
+def test_without_findings_everything_else_is_the_same(world: World) -> None:
+    plain = generate(7, ANCHOR, read_pilot(findings=False), sample_counts(), SMALL, findings=False)
+    assert not plain.observations
+    assert plain == replace(world, observations=(), lot_tests=())
 
 
 @pytest.mark.parametrize(("seed", "series"), [(8, ""), (7, "other")])
