@@ -6,7 +6,19 @@ import getpass
 
 import click
 
-from services.cli import alerts, dlq, exposures, loops, lots, quality, rebuild, status, verify
+from services.cli import (
+    alerts,
+    capas,
+    dlq,
+    exposures,
+    laboratory,
+    loops,
+    lots,
+    quality,
+    rebuild,
+    status,
+    verify,
+)
 from services.cli.feed.command import feed
 from services.cli.plugins import OpenGroup
 from services.cli.session import Session
@@ -45,8 +57,16 @@ for _command in (
     quality.confirm,
     quality.reject,
     quality.evaluate,
-    quality.capas,
-    quality.approve,
+    quality.investigate,
+    quality.classify,
+    quality.close_deviation,
+    capas.capas,
+    capas.approve,
+    capas.validate_change,
+    capas.assess_filing,
+    capas.check_effectiveness,
+    laboratory.results,
+    laboratory.close_investigation,
     alerts.alerts,
     alerts.acknowledge,
     dlq.dlq,

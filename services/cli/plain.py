@@ -10,7 +10,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 
 def plain(message: Message) -> dict[str, Any]:
-    """Every field of a message; a message field that is not set is null."""
+    """Every field of a message; a field that was left out is null."""
     return {field.name: _field(message, field) for field in message.DESCRIPTOR.fields}
 
 
@@ -21,7 +21,7 @@ def _field(message: Message, field: Any) -> Any:
         return {str(key): _value(value[key], item) for key in sorted(value)}
     if field.is_repeated:
         return [_value(item, field) for item in value]
-    if field.message_type and not message.HasField(field.name):
+    if field.has_presence and not message.HasField(field.name):
         return None
     return _value(value, field)
 

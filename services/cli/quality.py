@@ -1,10 +1,13 @@
-"""`deviations`, `confirm`, `reject`, `evaluate`, `capas`, `approve`: what a person of quality does."""
+"""`deviations`, what a person of quality says of them, and of the hazard of a run."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import click
 from rich.console import Console
 
+from pharmaloop.production.v1 import events_pb2 as events
 from pharmaloop.production.v1 import service_pb2 as api
 from services.cli.plain import plain, word
 from services.cli.session import LOT, Session, table
@@ -13,13 +16,16 @@ from services.kit.ids import new_id
 _STATES = {
     "all": api.DEVIATION_STATE_UNSPECIFIED,
     "open": api.DEVIATION_STATE_OPEN,
+    "under-investigation": api.DEVIATION_STATE_UNDER_INVESTIGATION,
     "confirmed": api.DEVIATION_STATE_CONFIRMED,
     "rejected": api.DEVIATION_STATE_REJECTED,
+    "capa-required": api.DEVIATION_STATE_CAPA_REQUIRED,
+    "closed": api.DEVIATION_STATE_CLOSED,
 }
-_CAPA_STATES = {
-    "all": api.CAPA_STATE_UNSPECIFIED,
-    "proposed": api.CAPA_STATE_PROPOSED,
-    "approved": api.CAPA_STATE_APPROVED,
+_SEVERITIES = {
+    "minor": events.SEVERITY_MINOR,
+    "major": events.SEVERITY_MAJOR,
+    "critical": events.SEVERITY_CRITICAL,
 }
 
 
@@ -40,14 +46,28 @@ def deviations(session: Session, state: str, lot: str | None) -> None:
                 item["detected"]["deviation"],
                 item["detected"]["tag"],
                 f"{item['detected']['magnitude']:.1f} SD (limit {item['detected']['limit']:.1f})",
-                word(item["state"], "DEVIATION_STATE"),
+                _class(item),
+                word(item["state"], "DEVIATION_STATE").replace("_", " "),
                 item["reason"],
             ]
             for item in found
         ]
-        out.print(table("Deviations", ["lot", "deviation", "tag", "distance", "state", "reason"], rows))
+        out.print(
+            table("Deviations", ["lot", "deviation", "tag", "distance", "class", "state", "reason"], rows)
+        )
 
     session.show({"deviations": found}, people)
+
+
+def _class(item: dict[str, Any]) -> str:
+    """The severity that a person gave, or the one that is proposed."""
+    given, proposed = (
+        word(item["severity"], "SEVERITY"),
+        word(item["detected"]["proposed_severity"], "SEVERITY"),
+    )
+    if given != "unspecified":
+        return given
+    return "-" if proposed == "unspecified" else f"{proposed}?"
 
 
 @click.command()
@@ -113,41 +133,53 @@ def evaluate(
 
 
 @click.command()
-@click.option("--state", type=click.Choice(list(_CAPA_STATES)), default="all", help="Only of this state.")
+@click.argument("lot", type=LOT)
+@click.argument("deviation")
+@click.option("--reason", required=True, help="What you look into.")
 @click.pass_obj
-def capas(session: Session, state: str) -> None:
-    """List corrective actions, newest first."""
-    pages = session.pages(session.production.ListCapas, api.ListCapasRequest(state=_CAPA_STATES[state]))
-    found = [plain(item) for page in pages for item in page.capas]
-
-    def people(out: Console) -> None:
-        rows = [
-            [
-                item["proposed"]["capa"],
-                item["proposed"]["lot"],
-                item["proposed"]["tag"],
-                f"{item['proposed']['limit_before']:.2f} -> {item['proposed']['limit_after']:.2f} SD",
-                f"{item['proposed']['affected']}/{item['proposed']['answered']}",
-                word(item["state"], "CAPA_STATE"),
-                item["actor"],
-            ]
-            for item in found
-        ]
-        columns = ["capa", "lot", "tag", "limit", "affected", "state", "by"]
-        out.print(table("Corrective actions", columns, rows))
-
-    session.show({"capas": found}, people)
+def investigate(session: Session, lot: str, deviation: str, reason: str) -> None:
+    """Say that you look into DEVIATION of LOT."""
+    request = api.StartInvestigationRequest(request_id=new_id(), lot=lot, deviation=deviation, reason=reason)
+    answer = session.call(session.production.StartInvestigation, request)
+    session.show(
+        {
+            "lot": lot,
+            "deviation": deviation,
+            "state": "under_investigation",
+            "receipt": plain(answer.receipt),
+        },
+        lambda out: out.print(f"under investigation: confirm or reject {deviation} when you know"),
+    )
 
 
 @click.command()
-@click.argument("capa")
-@click.option("--meaning", required=True, help="What your signature means.")
+@click.argument("lot", type=LOT)
+@click.argument("deviation")
+@click.option("--severity", type=click.Choice(list(_SEVERITIES)), required=True)
+@click.option("--impact", required=True, help="What it may have done to the product and to patients.")
 @click.pass_obj
-def approve(session: Session, capa: str, meaning: str) -> None:
-    """Approve CAPA; its limit takes effect at once."""
-    request = api.ApproveCapaRequest(request_id=new_id(), capa=capa, meaning=meaning)
-    answer = session.call(session.production.ApproveCapa, request)
+def classify(session: Session, lot: str, deviation: str, severity: str, impact: str) -> None:
+    """Classify DEVIATION of LOT after its impact was assessed."""
+    request = api.ClassifyDeviationRequest(
+        request_id=new_id(), lot=lot, deviation=deviation, severity=_SEVERITIES[severity], impact=impact
+    )
+    answer = session.call(session.production.ClassifyDeviation, request)
     session.show(
-        {"capa": capa, "state": "approved", "receipt": plain(answer.receipt)},
-        lambda out: out.print(f"approved: the limit of {capa} is in force"),
+        {"lot": lot, "deviation": deviation, "severity": severity, "receipt": plain(answer.receipt)},
+        lambda out: out.print(f"classified: {deviation} of {lot} is {severity}"),
+    )
+
+
+@click.command(name="close-deviation")
+@click.argument("lot", type=LOT)
+@click.argument("deviation")
+@click.option("--reason", required=True, help="Why it may be closed.")
+@click.pass_obj
+def close_deviation(session: Session, lot: str, deviation: str, reason: str) -> None:
+    """Close DEVIATION of LOT, which is confirmed and classified."""
+    request = api.CloseDeviationRequest(request_id=new_id(), lot=lot, deviation=deviation, reason=reason)
+    answer = session.call(session.production.CloseDeviation, request)
+    session.show(
+        {"lot": lot, "deviation": deviation, "state": "closed", "receipt": plain(answer.receipt)},
+        lambda out: out.print(f"closed: {deviation} of {lot}"),
     )

@@ -67,12 +67,22 @@ def _ask(session: Session, truth: Truth, alarms: Sequence[Alarm], sites: Sequenc
     return Answers(alarms, runs, exposures, completed)
 
 
+#: What was confirmed stays so, also when it is answered and closed.
+_REAL = (
+    production.DEVIATION_STATE_CONFIRMED,
+    production.DEVIATION_STATE_CAPA_REQUIRED,
+    production.DEVIATION_STATE_CLOSED,
+)
+
+
 def _alarms(session: Session) -> Iterator[Alarm]:
     for page in session.pages(session.production.ListDeviations, production.ListDeviationsRequest()):
         for item in page.deviations:
             state = word(production.DeviationState.Name(item.state), "DEVIATION_STATE")
             detected = item.detected.detected.ToDatetime(UTC)
-            yield Alarm(item.detected.lot, item.detected.tag, state, detected)
+            yield Alarm(
+                item.detected.lot, item.detected.tag, "confirmed" if item.state in _REAL else state, detected
+            )
 
 
 def _runs(session: Session) -> Iterator[RunSeen]:

@@ -3,27 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from pharmaloop.common.v1 import types_pb2 as common
-from pharmaloop.production.v1 import events_pb2 as events
 from pharmaloop.production.v1 import service_pb2 as api
 from pharmaloop.production.v1 import service_pb2_grpc as api_grpc
 from services.kit.errors import Invalid, Unknown
-from services.kit.facts import Fact, vector
-from services.kit.ids import LotParts, check_product, derived_id, parse_lot, product_of
+from services.kit.facts import vector
+from services.kit.ids import check_product, parse_lot, product_of
 from services.kit.rpc.api import Api
 from services.kit.rpc.context import caller
-from services.kit.rpc.status import timestamp
-from services.production.domain import readings
+from services.production import answers
 from services.production.domain.equipment import Equipment
-from services.production.domain.lists import CapaRow, DeviationRow
-from services.production.domain.lot import Deviation, Lot
 from services.production.domain.samples import Run
 from services.production.handlers.models import train
 from services.production.handlers.refusals import refusals
+from services.production.intake import readings_fact, result_fact
 from services.production.views import (
     CAPA_ROWS,
     DEVIATION_ROWS,
@@ -32,22 +27,11 @@ from services.production.views import (
     LIMITS,
     LOTS,
     MODELS,
+    RESULT_ROWS,
     RUNS,
+    TRENDS,
+    trend_id,
 )
-
-_LOT_STATES = {
-    "started": api.LOT_STATE_STARTED,
-    "completed": api.LOT_STATE_COMPLETED,
-    "held": api.LOT_STATE_HELD,
-    "released": api.LOT_STATE_RELEASED,
-    "rejected": api.LOT_STATE_REJECTED,
-}
-_DEVIATION_STATES = {
-    "open": api.DEVIATION_STATE_OPEN,
-    "confirmed": api.DEVIATION_STATE_CONFIRMED,
-    "rejected": api.DEVIATION_STATE_REJECTED,
-}
-_CAPA_STATES = {"proposed": api.CAPA_STATE_PROPOSED, "approved": api.CAPA_STATE_APPROVED}
 
 
 class ProductionApi(Api, api_grpc.ProductionServiceServicer):
@@ -61,7 +45,7 @@ class ProductionApi(Api, api_grpc.ProductionServiceServicer):
     ) -> api.RecordReadingsResponse:
         receipt = await self.app.facts.record(
             request.batches,
-            _to_fact(await self._equipment({batch.equipment for batch in request.batches})),
+            readings_fact(await self._equipment({batch.equipment for batch in request.batches})),
             all_or_nothing=request.all_or_nothing,
             actor=caller().actor,
             field="batches",
@@ -96,7 +80,7 @@ class ProductionApi(Api, api_grpc.ProductionServiceServicer):
         found = await self.app.store.get(LOTS, request.lot)
         if found is None:
             raise Unknown("UNKNOWN_LOT", "no such lot in this plant's records", "lot")
-        return api.GetLotResponse(lot=_lot(found.state, parts))
+        return api.GetLotResponse(lot=answers.lot(found.state, parts))
 
     # -- models -----------------------------------------------------------
 
@@ -146,8 +130,11 @@ class ProductionApi(Api, api_grpc.ProductionServiceServicer):
             said = "no model of the product was trained; train one with TrainModel"
             raise Unknown("UNKNOWN_MODEL", said, "product")
         limits = await self.app.store.get(LIMITS, request.product)
-        changed = limits.state.now() if limits else {}
-        return api.GetModelResponse(model=found.state.message(), changed_limits=changed)
+        answer = api.GetModelResponse(model=found.state.message())
+        if limits is not None:
+            answer.changed_limits.update(limits.state.now())
+            answer.limits_version = limits.state.version
+        return answer
 
     # -- deviations -------------------------------------------------------
 
@@ -157,9 +144,9 @@ class ProductionApi(Api, api_grpc.ProductionServiceServicer):
         if request.lot:
             parse_lot(request.lot)
         await self.reach(request)
-        filters = {"state": _name(_DEVIATION_STATES, request.state), "lot": request.lot}
+        filters = {"state": answers.name(answers.DEVIATION_STATES, request.state), "lot": request.lot}
         page = await self.page(request, DEVIATION_ROWS, filters, "at", descending=True)
-        rows = [_deviation(item.state) for item in page.items]
+        rows = [answers.deviation(item.state) for item in page.items]
         return api.ListDeviationsResponse(deviations=rows, next_page_token=page.token)
 
     async def ConfirmDeviation(
@@ -184,45 +171,87 @@ class ProductionApi(Api, api_grpc.ProductionServiceServicer):
         found = await self.app.store.get(HAZARDS, request.run)
         return api.GetHazardResponse(hazard=found.state.message() if found else None)
 
+    async def StartInvestigation(
+        self, request: api.StartInvestigationRequest, context: Any
+    ) -> api.StartInvestigationResponse:
+        return await self.decide("StartInvestigation", request, api.StartInvestigationResponse)
+
+    async def ClassifyDeviation(
+        self, request: api.ClassifyDeviationRequest, context: Any
+    ) -> api.ClassifyDeviationResponse:
+        return await self.decide("ClassifyDeviation", request, api.ClassifyDeviationResponse)
+
+    async def CloseDeviation(
+        self, request: api.CloseDeviationRequest, context: Any
+    ) -> api.CloseDeviationResponse:
+        return await self.decide("CloseDeviation", request, api.CloseDeviationResponse)
+
+    async def SetSeverityRules(
+        self, request: api.SetSeverityRulesRequest, context: Any
+    ) -> api.SetSeverityRulesResponse:
+        return await self.decide("SetSeverityRules", request, api.SetSeverityRulesResponse)
+
+    # -- laboratory results ------------------------------------------------
+
+    async def RecordTestResults(
+        self, request: api.RecordTestResultsRequest, context: Any
+    ) -> api.RecordTestResultsResponse:
+        units = await self._units({(product_of(one.lot), one.test) for one in request.results})
+        receipt = await self.app.facts.record(
+            request.results,
+            result_fact(units, caller().actor),
+            all_or_nothing=request.all_or_nothing,
+            actor=caller().actor,
+            field="results",
+        )
+        return api.RecordTestResultsResponse(receipt=receipt)
+
+    async def _units(self, tests: set[tuple[str, str]]) -> dict[tuple[str, str], str]:
+        """The unit of each product's test, where one is known now."""
+        found = await asyncio.gather(*(self.app.store.get(TRENDS, trend_id(*test)) for test in tests))
+        return {test: item.state.unit for test, item in zip(tests, found, strict=True) if item is not None}
+
+    async def CloseInvestigation(
+        self, request: api.CloseInvestigationRequest, context: Any
+    ) -> api.CloseInvestigationResponse:
+        return await self.decide("CloseInvestigation", request, api.CloseInvestigationResponse)
+
+    async def ListResults(self, request: api.ListResultsRequest, context: Any) -> api.ListResultsResponse:
+        if request.lot:
+            parse_lot(request.lot)
+        await self.reach(request)
+        filters = {"state": answers.name(answers.RESULT_STATES, request.state), "lot": request.lot}
+        page = await self.page(request, RESULT_ROWS, filters, "at", descending=True)
+        rows = [answers.result(item.state) for item in page.items]
+        return api.ListResultsResponse(results=rows, next_page_token=page.token)
+
     # -- corrective actions -----------------------------------------------
 
     async def ListCapas(self, request: api.ListCapasRequest, context: Any) -> api.ListCapasResponse:
         await self.reach(request)
-        filters = {"state": _name(_CAPA_STATES, request.state)}
+        filters = {"state": answers.name(answers.CAPA_STATES, request.state)}
         page = await self.page(request, CAPA_ROWS, filters, "at", descending=True)
         return api.ListCapasResponse(
-            capas=[_capa(item.state) for item in page.items], next_page_token=page.token
+            capas=[answers.capa(item.state) for item in page.items], next_page_token=page.token
         )
 
     async def ApproveCapa(self, request: api.ApproveCapaRequest, context: Any) -> api.ApproveCapaResponse:
         return await self.decide("ApproveCapa", request, api.ApproveCapaResponse)
 
+    async def RecordValidation(
+        self, request: api.RecordValidationRequest, context: Any
+    ) -> api.RecordValidationResponse:
+        return await self.decide("RecordValidation", request, api.RecordValidationResponse)
 
-# -- what comes in ----------------------------------------------------------
+    async def RecordFilingAssessment(
+        self, request: api.RecordFilingAssessmentRequest, context: Any
+    ) -> api.RecordFilingAssessmentResponse:
+        return await self.decide("RecordFilingAssessment", request, api.RecordFilingAssessmentResponse)
 
-
-def _to_fact(equipment: dict[str, Equipment]) -> Callable[[int, events.ReadingsRecorded], Fact]:
-    """Readings as facts: the same window of the same tags is the same fact."""
-
-    def to_fact(_index: int, batch: events.ReadingsRecorded) -> Fact:
-        parse_lot(batch.lot)
-        with refusals():
-            readings.check(batch, equipment.get(batch.equipment))
-        start = batch.start.at.ToDatetime(tzinfo=UTC)
-        first, last = batch.offsets_ms[0], batch.offsets_ms[-1]
-        window = (batch.start.at.ToJsonString(), str(first), str(last), str(len(batch.offsets_ms)))
-        tags = sorted(tag.tag for tag in batch.tags)
-        id = derived_id("readings", batch.equipment, batch.lot, *window, *tags)
-        return Fact(batch, id, _later(start, last), batch.lot)
-
-    return to_fact
-
-
-def _later(start: datetime, milliseconds: int) -> datetime:
-    try:
-        return start + timedelta(milliseconds=milliseconds)
-    except OverflowError:
-        raise Invalid("OUT_OF_RANGE", "the window ends after the year 9999", "start.at") from None
+    async def RecordEffectivenessCheck(
+        self, request: api.RecordEffectivenessCheckRequest, context: Any
+    ) -> api.RecordEffectivenessCheckResponse:
+        return await self.decide("RecordEffectivenessCheck", request, api.RecordEffectivenessCheckResponse)
 
 
 def _check_training(request: api.TrainModelRequest) -> None:
@@ -238,48 +267,3 @@ def _check_training(request: api.TrainModelRequest) -> None:
         if lot in seen:
             raise Invalid("DUPLICATE_LOT", f"{lot!r} is named twice", f"lots[{index}]")
         seen.add(lot)
-
-
-def _name(states: dict[str, Any], value: int) -> str:
-    """The stored name of a state; empty for all of them."""
-    if not value:
-        return ""
-    for name, number in states.items():
-        if number == value:
-            return name
-    raise Invalid("OUT_OF_RANGE", f"{value} is not a state", "state")
-
-
-# -- what goes out ----------------------------------------------------------
-
-
-def _lot(lot: Lot, parts: LotParts) -> api.Lot:
-    shown = api.Lot(
-        lot=lot.lot,
-        key=common.LotKey(owner=parts.owner, scheme=parts.scheme, item=parts.item, lot=parts.lot),
-        product=lot.product or product_of(lot.lot),
-        equipment=lot.equipment,
-        state=_LOT_STATES[lot.state],
-        reason=lot.reason,
-        deviations=[_deviation(deviation) for deviation in lot.deviations],
-        runs=lot.runs,
-    )
-    if lot.started:
-        shown.started.CopyFrom(timestamp(datetime.fromisoformat(lot.started)))
-    if lot.completed:
-        shown.completed.CopyFrom(timestamp(datetime.fromisoformat(lot.completed)))
-    return shown
-
-
-def _deviation(held: Deviation | DeviationRow) -> api.Deviation:
-    detected = events.DeviationDetected.FromString(held.detected)
-    if not held.detected:
-        detected.deviation = held.deviation
-    return api.Deviation(
-        detected=detected, state=_DEVIATION_STATES[held.state], actor=held.actor, reason=held.reason
-    )
-
-
-def _capa(row: CapaRow) -> api.Capa:
-    proposed = events.CapaProposed.FromString(row.proposed)
-    return api.Capa(proposed=proposed, state=_CAPA_STATES[row.state], actor=row.actor)

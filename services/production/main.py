@@ -24,6 +24,7 @@ SPEC = ServiceSpec(
     reactors=(
         Reactor("detector", handlers.DETECTOR, views=(WATCHES, PRODUCTS, PARAMETERS)),
         Reactor("quality", handlers.QUALITY),
+        Reactor("laboratory", handlers.LABORATORY),
         projector("history", handlers.HISTORY),
         projector("lists", handlers.LISTS),
     ),

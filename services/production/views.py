@@ -19,15 +19,19 @@ from services.production.domain import (
     lists,
     lot,
     model,
+    record,
     samples,
+    severity,
+    trend,
     watch,
 )
 
 EQUIPMENT: Kind[equipment.Equipment] = Kind("equipment", equipment.Equipment, evolve=equipment.evolve)
-LOTS: Kind[lot.Lot] = Kind("lot", lot.Lot, evolve=lot.evolve)
+LOTS: Kind[record.Lot] = Kind("lot", record.Lot, evolve=lot.evolve)
 MODELS: Kind[model.Trained] = Kind("model", model.Trained, evolve=model.evolve)
 CAPAS: Kind[capa.Capa] = Kind("capa", capa.Capa, evolve=capa.evolve)
 HAZARDS: Kind[hazard.Hazard] = Kind("hazard", hazard.Hazard, evolve=hazard.evolve)
+SEVERITY_RULES: Kind[severity.Rules] = Kind("severity_rules", severity.Rules, evolve=severity.evolve)
 #: By product; written with the ProcessLimitChanged that it folds, by the decider.
 LIMITS: Kind[limits.Limits] = Kind("limits", limits.Limits)
 
@@ -36,18 +40,27 @@ WATCHES: Kind[watch.Watch] = Kind("watch", watch.Watch)
 PRODUCTS: Kind[watch.Product] = Kind("watch_product", watch.Product)
 PARAMETERS: Kind[watch.Parameters] = Kind("watch_parameters", watch.Parameters)
 
+#: By product and test.
+TRENDS: Kind[trend.Trend] = Kind("trend", trend.Trend)
 EVIDENCE: Kind[evidence.Evidence] = Kind("evidence", evidence.Evidence)
 RUNS: Kind[samples.Run] = Kind("run", samples.Run, ("lot",))
 DEVIATION_ROWS: Kind[lists.DeviationRow] = Kind("deviation_row", lists.DeviationRow, ("state", "lot", "at"))
 CAPA_ROWS: Kind[lists.CapaRow] = Kind("capa_row", lists.CapaRow, ("state", "at"))
+RESULT_ROWS: Kind[lists.ResultRow] = Kind("result_row", lists.ResultRow, ("state", "lot", "at"))
 
 KINDS: tuple[Kind[Any], ...] = (
-    *(EQUIPMENT, LOTS, MODELS, CAPAS, HAZARDS, LIMITS),
+    *(EQUIPMENT, LOTS, MODELS, CAPAS, HAZARDS, SEVERITY_RULES, LIMITS),
     *(WATCHES, PRODUCTS, PARAMETERS),
-    *(EVIDENCE, RUNS, DEVIATION_ROWS, CAPA_ROWS),
+    *(TRENDS, EVIDENCE, RUNS),
+    *(DEVIATION_ROWS, CAPA_ROWS, RESULT_ROWS),
 )
 
 
 def run_id(lot: str, equipment: str) -> str:
     """Id of a lot's run on a piece of equipment, recorded or watched."""
     return f"{lot}|{equipment}"
+
+
+def trend_id(product: str, test: str) -> str:
+    """Id of the trend of a product's test."""
+    return f"{product}|{test}"

@@ -229,12 +229,20 @@ async def close_the_loop(plant: Plant, lot: str, detected: events.DeviationDetec
     shown = (await plant.stub.GetLot(api.GetLotRequest(lot=finished), timeout=5)).lot
     assert (shown.state, list(shown.runs)) == (api.LOT_STATE_HELD, [run])
 
-    approved = await plant.call("ApproveCapa", capa=capa.proposed.capa, meaning="I approve the new limit")
-    asked = api.GetModelRequest(product=plant.product, min_position=approved.receipt.positions)
+    id = capa.proposed.capa
+    await plant.call("ApproveCapa", capa=id, meaning="I approve the new limit")
+    await plant.call("RecordValidation", capa=id, record="V-1", statement="judged again")
+    in_force = await plant.call(
+        "RecordFilingAssessment",
+        capa=id,
+        category=events.FILING_CATEGORY_NOT_REPORTED,
+        statement="inside the range",
+    )
+    asked = api.GetModelRequest(product=plant.product, min_position=in_force.receipt.positions)
     limits = (await plant.stub.GetModel(asked, timeout=5)).changed_limits
     assert limits[detected.tag] == capa.proposed.limit_after <= capa.proposed.limit_before
-    assert len(approved.receipt.event_ids) == 3
-    again = plant.call("ApproveCapa", capa=capa.proposed.capa, meaning="again")
+    assert len(in_force.receipt.event_ids) == 3
+    again = plant.call("ApproveCapa", capa=id, meaning="again")
     assert await refusal(again) == ("FAILED_PRECONDITION", "ILLEGAL_TRANSITION", "capa")
     await assert_told(plant, run, lot)
 
@@ -260,7 +268,7 @@ async def assert_told(plant: Plant, run: str, lot: str) -> None:
 
     async def enough() -> bool:
         await asyncio.to_thread(read)
-        return len(seen) >= 5
+        return len(seen) >= 8
 
     try:
         await until(enough)
@@ -268,8 +276,11 @@ async def assert_told(plant: Plant, run: str, lot: str) -> None:
         await asyncio.to_thread(consumer.close)
     assert seen == {
         "LotImplicationAnswered",
+        "DeviationCapaRequired",
         "CapaProposed",
         "CapaApproved",
+        "ChangeValidated",
+        "ChangeFilingAssessed",
         "ProcessLimitChanged",
         "InsightPublished",
     }

@@ -10,6 +10,9 @@ from __future__ import annotations
 WALL = "wall time: it differs from run to run"
 #: How often a protocol had to speak depends on what arrived together.
 ROUNDS = "counts rounds of a protocol: how many depends on what arrived together"
+UPDATES = (
+    "a deviation is updated with what is read at once: readings that wait for their lot make fewer updates"
+)
 SEALED = "sealed under a fresh nonce: other bytes each time for the same content"
 SPAN = "a trace id is random"
 COMPLETED = "cause and time are those of whichever event completed what it rests on"
@@ -61,6 +64,7 @@ SETS: dict[tuple[str, str], str] = {
 VERSIONS: dict[str, str] = {
     "traceability.exposure": ROUNDS,
     "clinical.exposure": ROUNDS,
+    "production.lot": UPDATES,
 }
 
 #: Sources on the topics whose number of events depends on what arrived together: their distinct events
@@ -70,6 +74,7 @@ SOURCES: dict[str, str] = {
     "/svc/traceability/exposure": ROUNDS,
     "/svc/clinical/exposure": ROUNDS,
     "/svc/loops/safety": ROUNDS,
+    "/svc/production/lot": UPDATES,
 }
 LAST_ONLY: dict[str, str] = {
     "ExposureAnnounced": "announces the whole run again with every commit",
@@ -82,6 +87,7 @@ LAST_ONLY: dict[str, str] = {
 TYPES: dict[str, str] = {
     "SealRequested": "asked again after every extension",
     "ExposureExtended": "the answer to a seal that was asked for too early",
+    "DeviationUpdated": "none where the run was known at once; the newest is compared in its lot",
     "DeadlineSet": "a stage that is over at once sets none",
 }
 #: (message type, field path) of events.

@@ -36,9 +36,17 @@ _DIFF_LINES = 60
 #: Fields that hold a message of the contract as bytes; opened, so that what is in them can be compared.
 _MESSAGES: dict[tuple[str, str], type[Message]] = {
     ("production.lot", "deviations[].detected"): production.DeviationDetected,
+    ("production.lot", "deviations[].updated"): production.DeviationUpdated,
     ("production.capa", "proposed"): production.CapaProposed,
+    ("production.capa", "validated"): production.ChangeValidated,
+    ("production.capa", "filing"): production.ChangeFilingAssessed,
+    ("production.capa", "check"): production.CapaEffectivenessChecked,
+    ("production.capa_row", "validated"): production.ChangeValidated,
+    ("production.capa_row", "filing"): production.ChangeFilingAssessed,
+    ("production.capa_row", "check"): production.CapaEffectivenessChecked,
     ("production.model", "trained"): production.GoldenModelTrained,
     ("production.deviation_row", "detected"): production.DeviationDetected,
+    ("production.deviation_row", "updated"): production.DeviationUpdated,
     ("production.capa_row", "proposed"): production.CapaProposed,
     ("clinical.exposure", "received"): clinical.ExposureReceived,
     ("clinical.exposure", "opened"): clinical.PlansOpened,

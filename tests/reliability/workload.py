@@ -404,6 +404,17 @@ class Case:
             request_id=self._id("approve"), capa=self._capa(caller, run), meaning="I approve the new limit"
         )
         caller.do(caller.production.ApproveCapa, request)
+        validation = production.RecordValidationRequest(
+            request_id=self._id("validate"), capa=request.capa, record="V-1", statement="judged again"
+        )
+        caller.do(caller.production.RecordValidation, validation)
+        filing = production.RecordFilingAssessmentRequest(
+            request_id=self._id("file"),
+            capa=request.capa,
+            category=events.FILING_CATEGORY_NOT_REPORTED,
+            statement="inside the range",
+        )
+        caller.do(caller.production.RecordFilingAssessment, filing)
 
     def _acknowledge_alerts(self, caller: Caller) -> None:
         wanted = derived_id("alert", "deviation", derived_id("deviation", self.lot, TAG))

@@ -1,36 +1,64 @@
-"""Corrective actions: proposed from patients' evidence, approved by a person.
+"""Corrective actions: from patients' evidence to a changed limit, and the check that it helped.
 
-A proposal tightens one limit and says what it rests on. Approving it changes
-the limit and tells research, in one commit. What is told beyond the platform
-never lets a small group of patients be counted.
+    proposed -> approved -> validated and filing assessed, in either order -> effective -> closed
+
+A proposal tightens one limit and says what it rests on. A person signs it,
+which opens change control. The limit changes, and research is told, in the
+commit that records the later of validation and filing assessment. The check
+of its effectiveness closes the action. What is told beyond the platform never
+lets a small group of patients be counted.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, TypeAlias, TypeVar
 
 from google.protobuf.message import Message
 
 from pharmaloop.production.v1 import events_pb2 as events
 from services.production.domain.errors import Absent, Malformed, Refusal
 from services.production.domain.evidence import Evidence
+from services.production.domain.record import given
 
+CapaState: TypeAlias = Literal["proposed", "approved", "effective", "closed"]
+_CATEGORIES = (
+    events.FILING_CATEGORY_NOT_REPORTED,
+    events.FILING_CATEGORY_NOTIFICATION,
+    events.FILING_CATEGORY_PRIOR_APPROVAL,
+)
+_OUTCOMES = (events.EFFECTIVENESS_OUTCOME_EFFECTIVE, events.EFFECTIVENESS_OUTCOME_NOT_EFFECTIVE)
 #: The smallest count of patients that is published.
 SMALLEST_COUNT = 10
 
 
 @dataclass(frozen=True)
 class Capa:
-    """A corrective action; `proposed` keeps its CapaProposed as it was."""
+    """A corrective action; `proposed`, `validated`, `filing` and `check` keep the events of these names
+    as they were, empty before they happened. `actor` approved it."""
 
     capa: str
     proposed: bytes
-    state: Literal["proposed", "approved"] = "proposed"
+    state: CapaState = "proposed"
     actor: str = ""
+    validated: bytes = b""
+    filing: bytes = b""
+    check: bytes = b""
 
     def message(self) -> events.CapaProposed:
         return events.CapaProposed.FromString(self.proposed)
+
+
+C = TypeVar("C", bound=Capa)
+
+
+class InForce(NamedTuple):
+    """What the limit of a corrective action's tag is now, and what a change of it is called."""
+
+    limit: float
+    version: int
+    insight: str
 
 
 def decide_propose(
@@ -66,30 +94,89 @@ def decide_propose(
     ]
 
 
-def decide_approve(
-    held: Capa | None, actor: str, meaning: str, limit_now: float, insight: str
-) -> list[Message]:
-    """Approve: the limit changes and research hears of it. A limit is never loosened here:
-    where another action has tightened it further since, that one stays."""
-    if held is None:
-        raise Absent("UNKNOWN_CAPA", "no such corrective action; list them with ListCapas", "capa")
-    if held.state != "proposed":
-        raise Refusal("ILLEGAL_TRANSITION", f"it was approved before, by {held.actor}", "capa")
+def decide_approve(held: Capa | None, actor: str, meaning: str) -> list[Message]:
+    """A person signs; from now on the change is under control."""
+    found = _in(held, "proposed", "approved")
     if not meaning.strip():
         raise Malformed("REQUIRED", "say what the signature means", "meaning")
+    run = found.message().run
+    return [events.CapaApproved(capa=found.capa, run=run, actor=actor, meaning=meaning)]
+
+
+def decide_validate(
+    held: Capa | None, asked: events.ChangeValidated, now: Callable[[], InForce]
+) -> list[Message]:
+    """Record the validation of an approved change; with its filing assessment it takes effect."""
+    found = _in(held, "approved", "validated")
+    if found.validated:
+        raise _again("validation")
+    given(asked.record, "record", "say where the validation is on record")
+    given(asked.statement, "statement", "say what was shown")
+    asked.run = found.message().run
+    return [asked, *(_takes_effect(found, now()) if found.filing else [])]
+
+
+def decide_assess_filing(
+    held: Capa | None, asked: events.ChangeFilingAssessed, now: Callable[[], InForce]
+) -> list[Message]:
+    """Record whether an approved change must be filed; with its validation it takes effect.
+
+    One that needs prior approval is assessed when the authority has approved it: before, it must
+    not take effect.
+    """
+    found = _in(held, "approved", "assessed for filing")
+    if found.filing:
+        raise _again("filing assessment")
+    if asked.category not in _CATEGORIES:
+        said = "say whether the change is not reported, notified, or needs prior approval"
+        raise Malformed("REQUIRED", said, "category")
+    if asked.category != events.FILING_CATEGORY_NOT_REPORTED:
+        given(asked.reference, "reference", "name the authority's approval, or the notification")
+    given(asked.statement, "statement", "say why")
+    asked.run = found.message().run
+    return [asked, *(_takes_effect(found, now()) if found.validated else [])]
+
+
+def decide_check(held: Capa | None, asked: events.CapaEffectivenessChecked) -> list[Message]:
+    """Record whether a change in effect was effective; the action is closed with it."""
+    found = _in(held, "effective", "closed")
+    if asked.outcome not in _OUTCOMES:
+        raise Malformed("REQUIRED", "say whether the action was effective", "outcome")
+    given(asked.statement, "statement", "say what it rests on")
+    asked.run = found.message().run
+    return [asked]
+
+
+def _in(held: Capa | None, state: CapaState, to: str) -> Capa:
+    """The action, which must be in the state to become `to`."""
+    if held is None:
+        raise Absent("UNKNOWN_CAPA", "no such corrective action; list them with ListCapas", "capa")
+    if held.state != state:
+        said = f"a corrective action that is {held.state} cannot become {to}; it must be {state}"
+        raise Refusal("ILLEGAL_TRANSITION", said, "capa")
+    return held
+
+
+def _again(what: str) -> Refusal:
+    return Refusal("ALREADY_RECORDED", f"the {what} is on record; it is not changed", "capa")
+
+
+def _takes_effect(held: Capa, now: InForce) -> list[Message]:
+    """The limit changes and research hears of it. A limit is never loosened here: where another
+    action has tightened it further since, that one stays."""
     proposed = held.message()
-    limit = min(limit_now, proposed.limit_after)
+    limit = min(now.limit, proposed.limit_after)
     return [
-        events.CapaApproved(capa=held.capa, run=proposed.run, actor=actor, meaning=meaning),
         events.ProcessLimitChanged(
             product=proposed.product,
             tag=proposed.tag,
-            limit_before=limit_now,
+            limit_before=now.limit,
             limit_after=limit,
             capa=held.capa,
             run=proposed.run,
+            version=now.version,
         ),
-        _insight(proposed, insight, limit_now, limit),
+        _insight(proposed, now.insight, now.limit, limit),
     ]
 
 
@@ -148,6 +235,20 @@ def evolve(held: Capa | None, event: Message) -> Capa:
     if isinstance(event, events.CapaProposed):
         return Capa(event.capa, event.SerializeToString(deterministic=True))
     assert held is not None, f"{type(event).__name__} before its proposal"
-    if isinstance(event, events.CapaApproved):
-        return replace(held, state="approved", actor=event.actor)
+    return changed(held, event)
+
+
+def changed(held: C, event: Message) -> C:
+    """The action after one of its events but the first."""
+    match event:
+        case events.CapaApproved():
+            return replace(held, state="approved", actor=event.actor)
+        case events.ChangeValidated():
+            return replace(held, validated=event.SerializeToString(deterministic=True))
+        case events.ChangeFilingAssessed():
+            return replace(held, filing=event.SerializeToString(deterministic=True))
+        case events.ProcessLimitChanged():
+            return replace(held, state="effective")
+        case events.CapaEffectivenessChecked():
+            return replace(held, state="closed", check=event.SerializeToString(deterministic=True))
     return held

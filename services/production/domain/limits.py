@@ -32,6 +32,11 @@ class Limits:
         """The changed limits in force at a moment, by tag."""
         return {change.tag: change.limit for change in self.changes if change.at <= moment}
 
+    @property
+    def version(self) -> int:
+        """How often the limits were changed."""
+        return len(self.changes)
+
     def now(self) -> dict[str, float]:
         return {change.tag: change.limit for change in self.changes}
 

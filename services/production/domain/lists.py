@@ -1,60 +1,110 @@
-"""Rows that people page through: deviations and corrective actions, newest first."""
+"""Rows that people page through: deviations, corrective actions and laboratory results, newest first."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from datetime import UTC
+from typing import Literal, TypeAlias
 
 from pharmaloop.production.v1 import events_pb2 as events
-from services.production.domain.lot import Judgement
+from services.production.domain import capa, deviation
+from services.production.domain.capa import Capa
+from services.production.domain.record import Deviation
+
+#: The events of a deviation but the first.
+Changes: TypeAlias = (
+    events.DeviationUpdated
+    | events.DeviationInvestigationStarted
+    | events.DeviationConfirmed
+    | events.DeviationRejected
+    | events.DeviationClassified
+    | events.DeviationCapaRequired
+    | events.DeviationClosed
+)
+#: The events of a corrective action that its row shows, but the first.
+CapaChanges: TypeAlias = (
+    events.CapaApproved
+    | events.ChangeValidated
+    | events.ChangeFilingAssessed
+    | events.ProcessLimitChanged
+    | events.CapaEffectivenessChecked
+)
+ResultState: TypeAlias = Literal["recorded", "investigated", "void", "out_of_specification", "out_of_trend"]
 
 
 @dataclass(frozen=True)
-class DeviationRow:
-    """A deviation. `at` is the sample that detected it (ISO, UTC); `detected` its
-    DeviationDetected, empty while only the judgement is known."""
+class DeviationRow(Deviation):
+    """A deviation with its lot. `at` is the sample that detected it (ISO, UTC); `detected` is empty
+    while only its later events are known."""
 
-    deviation: str
+    lot: str = ""
+    at: str = ""
+
+
+@dataclass(frozen=True)
+class CapaRow(Capa):
+    """A corrective action. `at` is when it was proposed (ISO)."""
+
+    at: str = ""
+
+
+@dataclass(frozen=True)
+class ResultRow:
+    """A laboratory result. `at` is when it was tested (ISO, UTC); `recorded` its TestResultRecorded,
+    empty while only the judgement is known."""
+
+    result: str
     lot: str
-    at: str
-    detected: bytes = b""
-    state: Judgement = "open"
+    at: str = ""
+    recorded: bytes = b""
+    state: ResultState = "recorded"
+    investigation: str = ""
+    rule: str = ""
     actor: str = ""
     reason: str = ""
 
 
-@dataclass(frozen=True)
-class CapaRow:
-    """A corrective action. `at` is when it was proposed (ISO)."""
-
-    capa: str
-    at: str
-    proposed: bytes = b""
-    state: str = "proposed"
-    actor: str = ""
-
-
 def detected(row: DeviationRow | None, event: events.DeviationDetected) -> DeviationRow:
     at = event.detected.ToDatetime(tzinfo=UTC).isoformat(timespec="microseconds")
-    held = row or DeviationRow(event.deviation, event.lot, at)
+    held = row or DeviationRow(event.deviation, b"", lot=event.lot)
     return replace(held, at=at, detected=event.SerializeToString(deterministic=True))
 
 
-def judged(
-    row: DeviationRow | None,
-    event: events.DeviationConfirmed | events.DeviationRejected,
-    at: str,
-) -> DeviationRow:
-    held = row or DeviationRow(event.deviation, event.lot, at)
-    state: Judgement = "confirmed" if isinstance(event, events.DeviationConfirmed) else "rejected"
-    return replace(held, state=state, actor=event.actor, reason=event.reason)
+def changed(row: DeviationRow | None, event: Changes, at: str) -> DeviationRow:
+    """The row after a later event of its deviation."""
+    return deviation.changed(row or DeviationRow(event.deviation, b"", lot=event.lot, at=at), event)
 
 
 def proposed(row: CapaRow | None, event: events.CapaProposed, at: str) -> CapaRow:
-    held = row or CapaRow(event.capa, at)
+    held = row or CapaRow(event.capa, b"")
     return replace(held, at=at, proposed=event.SerializeToString(deterministic=True))
 
 
-def approved(row: CapaRow | None, event: events.CapaApproved, at: str) -> CapaRow:
-    held = row or CapaRow(event.capa, at)
-    return replace(held, state="approved", actor=event.actor)
+def moved(row: CapaRow | None, event: CapaChanges, at: str) -> CapaRow:
+    """The row after a later event of its action."""
+    return capa.changed(row or CapaRow(event.capa, b"", at=at), event)
+
+
+def tested(row: ResultRow | None, event: events.TestResultRecorded, id: str) -> ResultRow:
+    """The row with what was recorded; what comes under the same id later has no effect."""
+    held = row or ResultRow(id, event.lot)
+    if held.recorded:
+        return held
+    at = event.at.at.ToDatetime(tzinfo=UTC).isoformat(timespec="microseconds")
+    return replace(held, at=at, recorded=event.SerializeToString(deterministic=True))
+
+
+def investigated(row: ResultRow | None, event: events.LaboratoryInvestigationOpened) -> ResultRow:
+    held = row or ResultRow(event.result, event.lot)
+    return replace(held, state="investigated", investigation=event.investigation, rule=event.rule)
+
+
+def explained(row: ResultRow | None, event: events.InvestigationClosed) -> ResultRow:
+    held = row or ResultRow(event.result, event.lot)
+    void = event.outcome == events.INVESTIGATION_OUTCOME_LABORATORY_ERROR
+    state: ResultState = "void" if void else "out_of_specification"
+    return replace(held, state=state, actor=event.actor, reason=event.reason)
+
+
+def reviewed(row: ResultRow | None, event: events.TrendReviewOpened) -> ResultRow:
+    return replace(row or ResultRow(event.result, event.lot), state="out_of_trend", rule=event.rule)

@@ -1,9 +1,9 @@
-"""A lot's record: its process run, its quality state, its deviations.
+"""A lot's quality state, and what its deviations and investigations allow.
 
 Patients depend on the transitions: what is held must not slip out, what was
 released must still be holdable when a recall comes, and nothing leaves while
-a deviation is unjudged or judged to be real. Every other way is refused, with
-the reason.
+QA has not disposed of a deviation that touches it. Every other way is
+refused, with the reason.
 
     to:         completed   held   released   rejected
     started         x         x
@@ -18,17 +18,16 @@ the quality state, and the lot stays held.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import Literal, TypeAlias
+from collections.abc import Iterable
+from dataclasses import replace
 
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from pharmaloop.production.v1 import events_pb2 as events
-from services.production.domain.errors import Absent, Malformed, Refusal
-
-QualityState: TypeAlias = Literal["started", "completed", "held", "released", "rejected"]
-Judgement: TypeAlias = Literal["open", "confirmed", "rejected"]
+from services.production.domain import deviation, laboratory
+from services.production.domain.errors import Refusal
+from services.production.domain.record import Deviation, Lot, QualityState, given, known
 
 #: Who holds a lot by rule.
 PLATFORM = "platform"
@@ -41,40 +40,6 @@ NEXT: dict[QualityState, tuple[QualityState, ...]] = {
     "released": ("held", "rejected"),
     "rejected": (),
 }
-
-
-@dataclass(frozen=True)
-class Deviation:
-    """A deviation of a lot; `detected` keeps its DeviationDetected as it was."""
-
-    deviation: str
-    detected: bytes
-    state: Judgement = "open"
-    actor: str = ""
-    reason: str = ""
-
-
-@dataclass(frozen=True)
-class Lot:
-    """A lot as its events made it.
-
-    `started` and `completed` are moments of its process run (ISO, UTC). A lot
-    that never ran in this plant has no start: it is here because a run of the
-    safety loop (`runs`) implicated it.
-    """
-
-    lot: str
-    state: QualityState
-    product: str = ""
-    equipment: str = ""
-    started: str = ""
-    completed: str = ""
-    reason: str = ""
-    deviations: tuple[Deviation, ...] = ()
-    runs: tuple[str, ...] = ()
-
-    def deviation(self, id: str) -> Deviation | None:
-        return next((found for found in self.deviations if found.deviation == id), None)
 
 
 # -- decisions ------------------------------------------------------------
@@ -102,68 +67,58 @@ def decide_complete(lot: Lot | None, asked: events.LotCompleted) -> list[Message
 
 def decide_hold(lot: Lot | None, reason: str, actor: str) -> list[Message]:
     found = known(lot)
-    _given(reason, "reason", "say why the lot is held")
+    given(reason, "reason", "say why the lot is held")
     _allow(found, "held")
     return [events.LotHeld(lot=found.lot, reason=reason, actor=actor)]
 
 
-def decide_release(lot: Lot | None, actor: str) -> list[Message]:
-    """Release a lot whose run is over and whose every deviation was a false alarm."""
+def decide_release(lot: Lot | None, actor: str, touching: Iterable[Deviation] = ()) -> list[Message]:
+    """Release a lot whose run is over, when QA has disposed of every deviation that touches it.
+
+    `touching` are the deviations of other lots that it was implicated by.
+    """
     found = known(lot)
     _allow(found, "released")
     if found.started and not found.completed:
         raise Refusal("RUN_NOT_COMPLETE", "the lot's process run goes on; complete it first", "lot")
-    for deviation in found.deviations:
-        if deviation.state == "open":
-            raise Refusal("DEVIATION_OPEN", f"deviation {deviation.deviation} is open; judge it first", "lot")
-        if deviation.state == "confirmed":
-            raise Refusal(
-                "DEVIATION_CONFIRMED",
-                f"deviation {deviation.deviation} is confirmed; the lot can only be rejected",
-                "lot",
-            )
+    deviation.check_release((*found.deviations, *touching))
+    laboratory.check_release(found)
     return [events.LotReleased(lot=found.lot, actor=actor)]
 
 
 def decide_reject(lot: Lot | None, reason: str, actor: str) -> list[Message]:
     found = known(lot)
-    _given(reason, "reason", "say why the lot is rejected")
+    given(reason, "reason", "say why the lot is rejected")
     _allow(found, "rejected")
     return [events.LotRejected(lot=found.lot, reason=reason, actor=actor)]
 
 
-def decide_detect(lot: Lot | None, detected: events.DeviationDetected) -> list[Message]:
-    """Take a detected deviation into the record, once."""
-    if lot is not None and lot.deviation(detected.deviation) is not None:
-        return []
-    return [detected]
-
-
-def decide_confirm(lot: Lot | None, deviation: str, reason: str, actor: str) -> list[Message]:
+def decide_confirm(lot: Lot | None, id: str, reason: str, actor: str) -> list[Message]:
     """Judge a deviation to be real; what may still be held is held by it."""
     found = known(lot)
-    detected = _open(found, deviation, reason, "why the deviation is real")
-    confirmed = events.DeviationConfirmed(
-        deviation=deviation,
-        lot=found.lot,
-        product=detected.product,
-        tag=detected.tag,
-        actor=actor,
-        reason=reason,
-    )
+    confirmed = deviation.confirm(found, id, reason, actor)
     if "held" not in NEXT[found.state]:
         return [confirmed]
     held = events.LotHeld(
-        lot=found.lot, reason=f"deviation of {detected.tag} confirmed: {reason}", actor=actor
+        lot=found.lot, reason=f"deviation of {confirmed.tag} confirmed: {reason}", actor=actor
     )
     return [confirmed, held]
 
 
-def decide_reject_deviation(lot: Lot | None, deviation: str, reason: str, actor: str) -> list[Message]:
-    """Judge a deviation to be a false alarm."""
+def decide_close_investigation(
+    lot: Lot | None,
+    investigation: str,
+    outcome: events.InvestigationOutcome,
+    reason: str,
+    actor: str,
+) -> list[Message]:
+    """Close a laboratory investigation; what may still be held is held by a result that stands."""
     found = known(lot)
-    _open(found, deviation, reason, "why the deviation is a false alarm")
-    return [events.DeviationRejected(deviation=deviation, lot=found.lot, actor=actor, reason=reason)]
+    closed = laboratory.close(found, investigation, outcome, reason, actor)
+    stands = closed.outcome == events.INVESTIGATION_OUTCOME_CONFIRMED
+    if not stands or "held" not in NEXT[found.state]:
+        return [closed]
+    return [closed, events.LotHeld(lot=found.lot, reason=f"out of specification: {reason}", actor=actor)]
 
 
 def decide_implicate(lot: Lot | None, key: str, run: str, root: str) -> list[Message]:
@@ -189,13 +144,6 @@ def decide_implicate(lot: Lot | None, key: str, run: str, root: str) -> list[Mes
 # -- rules ----------------------------------------------------------------
 
 
-def known(lot: Lot | None) -> Lot:
-    """The lot; Absent when there is none."""
-    if lot is None:
-        raise Absent("UNKNOWN_LOT", "no such lot in this plant's records; start it first", "lot")
-    return lot
-
-
 def _illegal(lot: Lot, to: str) -> Refusal:
     ways = ", ".join(NEXT[lot.state]) or "nothing"
     said = f"a lot that is {lot.state} cannot become {to}; from {lot.state} it can become: {ways}"
@@ -205,23 +153,6 @@ def _illegal(lot: Lot, to: str) -> Refusal:
 def _allow(lot: Lot, to: QualityState) -> None:
     if to not in NEXT[lot.state]:
         raise _illegal(lot, to)
-
-
-def _given(text: str, field: str, ask: str) -> None:
-    if not text.strip():
-        raise Malformed("REQUIRED", ask, field)
-
-
-def _open(lot: Lot, deviation: str, reason: str, ask: str) -> events.DeviationDetected:
-    """The deviation to judge, which must be open."""
-    found = lot.deviation(deviation)
-    if found is None:
-        raise Absent("UNKNOWN_DEVIATION", f"the lot has no deviation {deviation!r}", "deviation")
-    _given(reason, "reason", f"say {ask}")
-    if found.state != "open":
-        said = f"the deviation was {found.state} by {found.actor}; a judgement is not changed"
-        raise Refusal("ALREADY_JUDGED", said, "deviation")
-    return events.DeviationDetected.FromString(found.detected)
 
 
 # -- the fold -------------------------------------------------------------
@@ -236,10 +167,20 @@ def evolve(lot: Lot | None, event: Message) -> Lot:
             after = _implicated(lot, event)
         case events.DeviationDetected():
             after = _detected(lot, event)
-        case events.DeviationConfirmed():
-            after = _judged(_there(lot), event, "confirmed")
-        case events.DeviationRejected():
-            after = _judged(_there(lot), event, "rejected")
+        case (
+            events.DeviationUpdated()
+            | events.DeviationInvestigationStarted()
+            | events.DeviationConfirmed()
+            | events.DeviationRejected()
+            | events.DeviationClassified()
+            | events.DeviationCapaRequired()
+            | events.DeviationClosed()
+        ):
+            after = deviation.evolve(_there(lot), event, event.deviation)
+        case events.LaboratoryInvestigationOpened() | events.RetestPassed() | events.InvestigationClosed():
+            after = laboratory.evolve(_there(lot), event)
+        case events.TrendReviewOpened():
+            after = _there(lot)
         case events.LotCompleted():
             after = _completed(_there(lot), event)
         case events.LotHeld():
@@ -284,18 +225,8 @@ def _implicated(lot: Lot | None, event: events.LotImplicationAnswered) -> Lot:
 
 def _detected(lot: Lot | None, event: events.DeviationDetected) -> Lot:
     before = lot or Lot(event.lot, "started", product=event.product, equipment=event.equipment)
-    deviation = Deviation(event.deviation, event.SerializeToString(deterministic=True))
-    return replace(before, deviations=(*before.deviations, deviation))
-
-
-def _judged(lot: Lot, event: events.DeviationConfirmed | events.DeviationRejected, state: Judgement) -> Lot:
-    judged = tuple(
-        replace(held, state=state, actor=event.actor, reason=event.reason)
-        if held.deviation == event.deviation
-        else held
-        for held in lot.deviations
-    )
-    return replace(lot, deviations=judged)
+    opened = Deviation(event.deviation, event.SerializeToString(deterministic=True))
+    return replace(before, deviations=(*before.deviations, opened))
 
 
 def _iso(stamp: Timestamp) -> str:

@@ -66,6 +66,24 @@ class Alarm:
 
 
 @dataclass(frozen=True)
+class Extent:
+    """How long a tag was out, and how far: from its alarm's first sample outside to the latest so far.
+
+    `last_out` is the latest sample at which the rule held, in seconds since the run's start;
+    `samples_out` counts the samples beyond the limit up to it, `lowest` and `highest` are their
+    values, `magnitude` their largest distance in spreads. `lasting`: the tag's latest good sample is out.
+    """
+
+    last_out: float
+    samples_out: int
+    magnitude: float
+    lowest: float
+    highest: float
+    lasting: bool
+    evidence: tuple[Point, ...]
+
+
+@dataclass(frozen=True)
 class Monitor:
     """A run under watch, as far as the next samples need it: its last samples and what has alarmed.
 
@@ -107,6 +125,21 @@ def judge(model: GoldenModel, limits: Mapping[str, float], run: Run) -> tuple[Al
     return observe(model, limits, start(model, run.lot), np.asarray(run.times), columns_of(run))[1]
 
 
+def judge_extents(
+    model: GoldenModel, limits: Mapping[str, float], run: Run
+) -> tuple[tuple[Alarm, Extent], ...]:
+    """The alarms of a run so far, as `judge` gives them, each with its extent by now."""
+    if not run.times:
+        return ()
+    window = _extend(model, start(model, run.lot), np.asarray(run.times), columns_of(run))
+    judged = _judged(model, window)
+    found = []
+    for alarm in _alarms(model, limits, start(model, run.lot), window, judged):
+        place = model.recipe.tags.index(alarm.tag)
+        found.append((alarm, _extent(window, judged, place, alarm)))
+    return tuple(found)
+
+
 def observe(
     model: GoldenModel,
     limits: Mapping[str, float],
@@ -128,7 +161,7 @@ def observe(
         return monitor, ()
     fresh = {tag: values[later] for tag, values in columns.items()}
     window = _extend(model, monitor, times[later], fresh)
-    alarms = _alarms(model, limits, monitor, window)
+    alarms = _alarms(model, limits, monitor, window, _judged(model, window))
     alarmed = (*monitor.alarmed, *(alarm.tag for alarm in alarms))
     return replace(_remembered(monitor, window), alarmed=alarmed), alarms
 
@@ -197,9 +230,8 @@ def _judged(model: GoldenModel, window: _Window) -> _Judged:
 
 
 def _alarms(
-    model: GoldenModel, limits: Mapping[str, float], monitor: Monitor, window: _Window
+    model: GoldenModel, limits: Mapping[str, float], monitor: Monitor, window: _Window, judged: _Judged
 ) -> tuple[Alarm, ...]:
-    judged = _judged(model, window)
     by_tag = np.array([limits.get(tag, LIMIT) for tag in model.recipe.tags])
     size = np.nan_to_num(np.abs(judged.median[window.first :]))
     out: Bools = np.any(size > by_tag[:, None], axis=2)
@@ -228,6 +260,27 @@ def _alarm(model: GoldenModel, window: _Window, judged: _Judged, tag: int, row: 
         rule=f"two of three samples {_RULES[chart]} by more than {limit:g} spreads ({CHARTS[chart]} chart)",
         samples_out=int((beyond > limit).sum()),
         evidence=_evidence(window, judged, tag, chart, row, limit),
+    )
+
+
+def _extent(window: _Window, judged: _Judged, tag: int, alarm: Alarm) -> Extent:
+    """A tag out on both charts is out once: each sample counts by the chart that shows it further."""
+    distance = np.nan_to_num(np.abs(judged.distance[:, tag])).max(axis=1)
+    held = np.nan_to_num(np.abs(judged.median[:, tag])).max(axis=1) > alarm.limit
+    last = int(np.flatnonzero(held)[-1])
+    known = np.flatnonzero(~np.isnan(judged.median[:, tag]).all(axis=1))
+    within = (window.times >= alarm.first_out) & (window.times <= window.times[last])
+    beyond = within & (distance > alarm.limit)
+    values = window.values[beyond, tag]
+    chart = int(np.nan_to_num(np.abs(judged.median[last, tag])).argmax())
+    return Extent(
+        last_out=float(window.times[last]),
+        samples_out=int(beyond.sum()),
+        magnitude=max(alarm.magnitude, float(distance[beyond].max())),
+        lowest=float(values.min()),
+        highest=float(values.max()),
+        lasting=bool(known[-1] == last),
+        evidence=_evidence(window, judged, tag, chart, last, alarm.limit),
     )
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from pharmaloop.common.v1 import types_pb2 as common
 from pharmaloop.production.v1 import events_pb2 as events
 from services.production.domain.equipment import Equipment
 from services.production.domain.errors import Malformed
@@ -23,7 +24,7 @@ def check(batch: events.ReadingsRecorded, equipment: Equipment | None) -> None:
     if equipment is None:
         said = f"no equipment {batch.equipment!r} is registered; register it first"
         raise Malformed("UNKNOWN_EQUIPMENT", said, "equipment")
-    _check_start(batch)
+    check_moment(batch.start, "start", "say when the window starts")
     _check_offsets(batch)
     if not batch.tags:
         raise Malformed("REQUIRED", "a batch has at least one tag", "tags")
@@ -36,14 +37,15 @@ def check(batch: events.ReadingsRecorded, equipment: Equipment | None) -> None:
         _check_tag(readings, equipment, len(batch.offsets_ms), path)
 
 
-def _check_start(batch: events.ReadingsRecorded) -> None:
-    if not batch.HasField("start") or not batch.start.HasField("at"):
-        raise Malformed("REQUIRED", "say when the window starts", "start.at")
-    at = batch.start.at
+def check_moment(moment: common.Moment, field: str, ask: str) -> None:
+    """Malformed when the moment is left out, or no calendar has it."""
+    if not moment.HasField("at"):
+        raise Malformed("REQUIRED", ask, f"{field}.at")
+    at = moment.at
     if not (_FIRST_SECOND <= at.seconds <= _LAST_SECOND and 0 <= at.nanos < 1_000_000_000):
-        raise Malformed("OUT_OF_RANGE", "the start lies outside the years 1 to 9999", "start.at")
-    if abs(batch.start.offset_minutes) > _LARGEST_OFFSET_MINUTES:
-        raise Malformed("OUT_OF_RANGE", "an offset from UTC is at most 18 hours", "start.offset_minutes")
+        raise Malformed("OUT_OF_RANGE", "the moment lies outside the years 1 to 9999", f"{field}.at")
+    if abs(moment.offset_minutes) > _LARGEST_OFFSET_MINUTES:
+        raise Malformed("OUT_OF_RANGE", "an offset from UTC is at most 18 hours", f"{field}.offset_minutes")
 
 
 def _check_offsets(batch: events.ReadingsRecorded) -> None:

@@ -8,6 +8,7 @@ over all its samples, whenever one of these becomes known or grows.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -17,7 +18,7 @@ from pharmaloop.production.v1 import events_pb2 as events
 from services.production.domain import limits, maturity, samples
 from services.production.domain.golden import GoldenModel
 from services.production.domain.limits import Limits
-from services.production.domain.monitor import Alarm, judge
+from services.production.domain.monitor import Alarm, Extent, Point, judge_extents
 from services.production.domain.samples import Samples
 
 #: So many of a product's started lots are judged again when a model or a limit comes late.
@@ -79,7 +80,8 @@ class Parameters:
 
 @dataclass(frozen=True)
 class Watch:
-    """A run under watch. `start` and `product` are empty while its lot is not known here;
+    """A run under watch. `told` is what was last said of each deviation, by tag: its DeviationUpdated
+    without what others give it. `start` and `product` are empty while its lot is not known here;
     `found` are the tags that have a deviation, sorted: the row must not tell in which order
     the topics were read.
 
@@ -94,6 +96,7 @@ class Watch:
     samples: Samples = field(default_factory=Samples)
     found: tuple[str, ...] = ()
     basis: Basis | None = None
+    told: dict[str, bytes] = field(default_factory=dict)
 
 
 def registered(held: Product, watch: str, at: str) -> Product:
@@ -128,18 +131,35 @@ def taken(held: Watch, more: Samples) -> Watch:
     return replace(held, samples=samples.joined(held.samples, more))
 
 
-def judged(held: Watch, basis: Basis, model: GoldenModel) -> tuple[Watch, list[events.DeviationDetected]]:
-    """Judge the run as far as its samples go: what is newly found, with the run that knows it.
+@dataclass(frozen=True)
+class Verdict:
+    """What a judgement has to say that was not said before."""
 
-    A model does not judge the runs it was made from.
+    found: tuple[events.DeviationDetected, ...] = ()
+    updated: tuple[events.DeviationUpdated, ...] = ()
+
+
+def judged(held: Watch, basis: Basis, model: GoldenModel) -> tuple[Watch, Verdict]:
+    """Judge the run as far as its samples go: what is new, with the run that knows it.
+
+    A model does not judge the runs it was made from. A tag that comes back inside and leaves again
+    goes on with its deviation: a lot has one for a tag.
     """
     held = replace(held, basis=basis)
     if held.lot in model.calibration_lots:
-        return held, []
-    alarms = judge(model, basis.limits, recorded(held.lot, held.samples))
-    fresh = [alarm for alarm in alarms if alarm.tag not in held.found]
+        return held, Verdict()
+    alarms = judge_extents(model, basis.limits, recorded(held.lot, held.samples))
+    fresh = [alarm for alarm, _ in alarms if alarm.tag not in held.found]
     found = tuple(sorted((*held.found, *(alarm.tag for alarm in fresh))))
-    return replace(held, found=found), [_detected(held, basis, alarm) for alarm in fresh]
+    updated = [
+        said
+        for alarm, extent in alarms
+        if (said := _updated(held, alarm.tag, extent)).SerializeToString() != held.told.get(alarm.tag)
+        and extent.last_out > alarm.detected
+    ]
+    told = held.told | {said.tag: said.SerializeToString() for said in updated}
+    detected = tuple(_detected(held, basis, alarm) for alarm in fresh)
+    return replace(held, found=found, told=dict(sorted(told.items()))), Verdict(detected, tuple(updated))
 
 
 def recorded(lot: str, held: Samples) -> maturity.Run:
@@ -156,8 +176,24 @@ def recorded(lot: str, held: Samples) -> maturity.Run:
     )
 
 
-def _detected(held: Watch, basis: Basis, alarm: Alarm) -> events.DeviationDetected:
-    """The event of an alarm; its id is the service's to give."""
+def _updated(held: Watch, tag: str, extent: Extent) -> events.DeviationUpdated:
+    """The event of an extent; the deviation's id and the proposed severity are the service's to give."""
+    moment = _clock(held)
+    return events.DeviationUpdated(
+        lot=held.lot,
+        tag=tag,
+        last_out=moment(extent.last_out),
+        samples_out=extent.samples_out,
+        magnitude=extent.magnitude,
+        lowest=extent.lowest,
+        highest=extent.highest,
+        lasting=extent.lasting,
+        evidence=[_point(moment, point) for point in extent.evidence],
+    )
+
+
+def _clock(held: Watch) -> Callable[[float], Timestamp]:
+    """Moments of the run, from seconds since its first sample."""
     first = int(held.samples.axis()[0])
 
     def moment(seconds: float) -> Timestamp:
@@ -165,6 +201,18 @@ def _detected(held: Watch, basis: Basis, alarm: Alarm) -> events.DeviationDetect
         stamp.FromMicroseconds(first + round(seconds * 1_000_000))
         return stamp
 
+    return moment
+
+
+def _point(moment: Callable[[float], Timestamp], point: Point) -> events.EvidencePoint:
+    return events.EvidencePoint(
+        at=moment(point.seconds), value=point.value, expected=point.expected, low=point.low, high=point.high
+    )
+
+
+def _detected(held: Watch, basis: Basis, alarm: Alarm) -> events.DeviationDetected:
+    """The event of an alarm; its id is the service's to give."""
+    moment = _clock(held)
     return events.DeviationDetected(
         lot=held.lot,
         product=held.product,
@@ -177,16 +225,7 @@ def _detected(held: Watch, basis: Basis, alarm: Alarm) -> events.DeviationDetect
         rule=alarm.rule,
         model_version=basis.version,
         limit=alarm.limit,
-        evidence=[
-            events.EvidencePoint(
-                at=moment(point.seconds),
-                value=point.value,
-                expected=point.expected,
-                low=point.low,
-                high=point.high,
-            )
-            for point in alarm.evidence
-        ],
+        evidence=[_point(moment, point) for point in alarm.evidence],
         unit=held.samples.units()[alarm.tag],
         samples_out=alarm.samples_out,
     )

@@ -8,7 +8,17 @@ from pharmaloop.production.v1 import events_pb2 as production
 from pharmaloop.traceability.v1 import events_pb2 as traceability
 from services.kit.runners.decider import Command
 from services.kit.runners.reactor import Events, Rows
-from services.production.handlers import commands, detector, hazards, history, lists, quality
+from services.production.handlers import (
+    capas,
+    commands,
+    detector,
+    deviations,
+    hazards,
+    history,
+    laboratory,
+    lists,
+    quality,
+)
 
 #: Judges readings online against the golden run of their product.
 DETECTOR: Events = {
@@ -25,15 +35,30 @@ QUALITY: Events = {
     traceability.ExposureSealed: quality.on_exposure_sealed,
     clinical.ResponsesSummarised: quality.on_responses_summarised,
 }
+#: Judges laboratory results.
+LABORATORY: Events = {production.TestResultRecorded: laboratory.on_test_result_recorded}
 #: Keeps the recorded runs.
 HISTORY: Rows = {production.ReadingsRecorded: history.RECORDED}
 #: Keeps the rows that people page through.
 LISTS: Rows = {
     production.DeviationDetected: lists.DETECTED,
-    production.DeviationConfirmed: lists.JUDGED,
-    production.DeviationRejected: lists.JUDGED,
+    production.DeviationUpdated: lists.CHANGED,
+    production.DeviationInvestigationStarted: lists.CHANGED,
+    production.DeviationConfirmed: lists.CHANGED,
+    production.DeviationRejected: lists.CHANGED,
+    production.DeviationClassified: lists.CHANGED,
+    production.DeviationCapaRequired: lists.CHANGED,
+    production.DeviationClosed: lists.CHANGED,
+    production.TestResultRecorded: lists.TESTED,
+    production.LaboratoryInvestigationOpened: lists.INVESTIGATED,
+    production.InvestigationClosed: lists.EXPLAINED,
+    production.TrendReviewOpened: lists.REVIEWED,
     production.CapaProposed: lists.PROPOSED,
-    production.CapaApproved: lists.APPROVED,
+    production.CapaApproved: lists.MOVED,
+    production.ChangeValidated: lists.MOVED,
+    production.ChangeFilingAssessed: lists.MOVED,
+    production.ProcessLimitChanged: lists.MOVED,
+    production.CapaEffectivenessChecked: lists.MOVED,
 }
 COMMANDS: dict[str, Command] = {
     "RegisterEquipment": commands.register_equipment,
@@ -42,9 +67,17 @@ COMMANDS: dict[str, Command] = {
     "HoldLot": commands.hold_lot,
     "ReleaseLot": commands.release_lot,
     "RejectLot": commands.reject_lot,
-    "ConfirmDeviation": commands.confirm_deviation,
-    "RejectDeviation": commands.reject_deviation,
+    "ConfirmDeviation": deviations.confirm_deviation,
+    "RejectDeviation": deviations.reject_deviation,
+    "StartInvestigation": deviations.start_investigation,
+    "ClassifyDeviation": deviations.classify_deviation,
+    "CloseDeviation": deviations.close_deviation,
+    "SetSeverityRules": deviations.set_severity_rules,
+    "CloseInvestigation": commands.close_investigation,
     "TrainModel": commands.train_model,
-    "ApproveCapa": commands.approve_capa,
+    "ApproveCapa": capas.approve_capa,
+    "RecordValidation": capas.record_validation,
+    "RecordFilingAssessment": capas.record_filing_assessment,
+    "RecordEffectivenessCheck": capas.record_effectiveness_check,
     "EvaluateHazard": hazards.evaluate_hazard,
 }

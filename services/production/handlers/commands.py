@@ -9,15 +9,14 @@ from google.protobuf.message import Message
 from pharmaloop.production.v1 import events_pb2 as events
 from pharmaloop.production.v1 import service_pb2 as api
 from services.kit.errors import Invalid, Unknown
-from services.kit.ids import check_product, derived_id, parse_lot, product_of
+from services.kit.ids import check_product, parse_lot, product_of
 from services.kit.rpc.status import timestamp
-from services.kit.work import Work, moment_text
-from services.production.domain import capa as capas
+from services.kit.work import Work
 from services.production.domain import equipment as equipments
-from services.production.domain import limits
 from services.production.domain import lot as lots
+from services.production.domain.record import Deviation, Lot
 from services.production.handlers.refusals import refusals
-from services.production.views import CAPAS, EQUIPMENT, EVIDENCE, LIMITS, LOTS, MODELS
+from services.production.views import EQUIPMENT, EVIDENCE, LOTS, MODELS
 
 
 def _apply(work: Work, lot: str, decided: Iterable[Message], case: str = "", run: str = "") -> None:
@@ -81,8 +80,26 @@ def hold_lot(work: Work, request: api.HoldLotRequest) -> api.HoldLotResponse:
 @refusals()
 def release_lot(work: Work, request: api.ReleaseLotRequest) -> api.ReleaseLotResponse:
     parse_lot(request.lot)
-    _apply(work, request.lot, lots.decide_release(work.get(LOTS, request.lot), work.cause.actor))
+    lot = work.get(LOTS, request.lot)
+    touching = _touching(work, lot) if lot else []
+    _apply(work, request.lot, lots.decide_release(lot, work.cause.actor, touching))
     return api.ReleaseLotResponse()
+
+
+def _touching(work: Work, lot: Lot) -> list[Deviation]:
+    """The deviations of other lots that brought this one into a run of the safety loop.
+
+    One that no record here shows cannot be disposed of here: it counts as open.
+    """
+    found = []
+    for run in lot.runs:
+        evidence = work.get(EVIDENCE, run)
+        if evidence is None or not evidence.deviation or evidence.root == lot.lot:
+            continue
+        root = work.get(LOTS, evidence.root)
+        held = root.deviation(evidence.deviation) if root else None
+        found.append(held or Deviation(evidence.deviation, b""))
+    return found
 
 
 @refusals()
@@ -93,29 +110,18 @@ def reject_lot(work: Work, request: api.RejectLotRequest) -> api.RejectLotRespon
     return api.RejectLotResponse()
 
 
-# -- deviations -----------------------------------------------------------
+# -- laboratory and models -------------------------------------------------
 
 
 @refusals()
-def confirm_deviation(work: Work, request: api.ConfirmDeviationRequest) -> api.ConfirmDeviationResponse:
-    """A trigger of the safety loop: its case is the lot, its run is minted by `loops`."""
+def close_investigation(work: Work, request: api.CloseInvestigationRequest) -> api.CloseInvestigationResponse:
     parse_lot(request.lot)
     lot = work.get(LOTS, request.lot)
-    decided = lots.decide_confirm(lot, request.deviation, request.reason, work.cause.actor)
-    _apply(work, request.lot, decided, case=request.lot)
-    return api.ConfirmDeviationResponse()
-
-
-@refusals()
-def reject_deviation(work: Work, request: api.RejectDeviationRequest) -> api.RejectDeviationResponse:
-    parse_lot(request.lot)
-    lot = work.get(LOTS, request.lot)
-    decided = lots.decide_reject_deviation(lot, request.deviation, request.reason, work.cause.actor)
+    decided = lots.decide_close_investigation(
+        lot, request.investigation, request.outcome, request.reason, work.cause.actor
+    )
     _apply(work, request.lot, decided)
-    return api.RejectDeviationResponse()
-
-
-# -- models and corrective actions ------------------------------------------
+    return api.CloseInvestigationResponse()
 
 
 def train_model(work: Work, trained: events.GoldenModelTrained) -> api.TrainModelResponse:
@@ -125,19 +131,3 @@ def train_model(work: Work, trained: events.GoldenModelTrained) -> api.TrainMode
     if held is None or held.version != trained.version:
         work.apply(MODELS, trained.product, trained)
     return api.TrainModelResponse(version=trained.version)
-
-
-@refusals()
-def approve_capa(work: Work, request: api.ApproveCapaRequest) -> api.ApproveCapaResponse:
-    """The limit changes and research hears of it, in one commit."""
-    held = work.get(CAPAS, request.capa)
-    proposed = held.message() if held else events.CapaProposed()
-    changed, model = work.get(LIMITS, proposed.product), work.get(MODELS, proposed.product)
-    now = limits.in_force(proposed.tag, changed, model.message() if model else None, proposed.limit_before)
-    insight = derived_id("insight", request.capa)
-    for event in capas.decide_approve(held, work.cause.actor, request.meaning, now, insight):
-        work.apply(CAPAS, request.capa, event, case=proposed.lot, run=proposed.run)
-        if isinstance(event, events.ProcessLimitChanged):
-            at = moment_text(work.now)
-            work.put(LIMITS, proposed.product, limits.change(changed, event, at))
-    return api.ApproveCapaResponse()

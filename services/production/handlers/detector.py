@@ -10,12 +10,11 @@ from services.kit.envelope import Event
 from services.kit.ids import derived_id
 from services.kit.log import get_logger
 from services.kit.work import Work, moment_text
-from services.production.domain import lot as lots
-from services.production.domain import samples, watch
+from services.production.domain import deviation, samples, severity, watch
 from services.production.domain.limits import Limits
-from services.production.domain.watch import Parameters, Product, Watch
+from services.production.domain.watch import Parameters, Product, Verdict, Watch
 from services.production.handlers.models import opened
-from services.production.views import LOTS, PARAMETERS, PRODUCTS, WATCHES, run_id
+from services.production.views import LOTS, PARAMETERS, PRODUCTS, SEVERITY_RULES, WATCHES, run_id
 
 _log = get_logger("production.detector")
 
@@ -81,15 +80,30 @@ def _judge(work: Work, id: str, held: Watch) -> None:
     if basis is not None:
         parameters = work.get(PARAMETERS, _parameters_id(held.product, basis.version))
         assert parameters is not None, "stored with the version that names it"
-        held, found = watch.judged(held, basis, opened(parameters.model))
-        _open(work, held, found)
+        held, verdict = watch.judged(held, basis, opened(parameters.model))
+        _tell(work, held, verdict)
     if held != work.get(WATCHES, id):
         work.put(WATCHES, id, held)
 
 
-def _open(work: Work, held: Watch, found: Iterable[events.DeviationDetected]) -> None:
-    """Open each deviation once for its lot and tag."""
-    for detected in found:
-        detected.deviation = derived_id("deviation", held.lot, detected.tag)
-        for decided in lots.decide_detect(work.get(LOTS, held.lot), detected):
+def _tell(work: Work, held: Watch, verdict: Verdict) -> None:
+    """Open each deviation once for its lot and tag; say how it goes on."""
+    rules = work.get(SEVERITY_RULES, held.product) if verdict.found or verdict.updated else None
+    units = held.samples.units()
+    for detected in verdict.found:
+        detected.deviation = _deviation_id(held, detected.tag)
+        first = detected.first_out.ToMicroseconds()
+        values = [point.value for point in detected.evidence if point.at.ToMicroseconds() >= first]
+        detected.proposed_severity = severity.propose(rules, detected.tag, detected.unit, values)
+        for decided in deviation.decide_detect(work.get(LOTS, held.lot), detected):
             work.apply(LOTS, held.lot, decided)
+    for updated in verdict.updated:
+        updated.deviation = _deviation_id(held, updated.tag)
+        values = [updated.lowest, updated.highest]
+        updated.proposed_severity = severity.propose(rules, updated.tag, units[updated.tag], values)
+        for decided in deviation.decide_update(work.get(LOTS, held.lot), updated):
+            work.apply(LOTS, held.lot, decided)
+
+
+def _deviation_id(held: Watch, tag: str) -> str:
+    return derived_id("deviation", held.lot, tag)

@@ -9,37 +9,64 @@ from services.kit.envelope import Event
 from services.kit.runners.reactor import Row
 from services.kit.work import moment_text
 from services.production.domain import lists
-from services.production.domain.lists import CapaRow, DeviationRow
-from services.production.views import CAPA_ROWS, DEVIATION_ROWS
+from services.production.domain.lists import CapaRow, DeviationRow, ResultRow
+from services.production.views import CAPA_ROWS, DEVIATION_ROWS, RESULT_ROWS
 
-Judged = events.DeviationConfirmed | events.DeviationRejected
+OfResult = events.LaboratoryInvestigationOpened | events.InvestigationClosed | events.TrendReviewOpened
 
 
 def _deviation(event: Event) -> str:
-    return cast(events.DeviationDetected | Judged, event.message).deviation
+    return cast(events.DeviationDetected | lists.Changes, event.message).deviation
 
 
 def _capa(event: Event) -> str:
-    return cast(events.CapaProposed | events.CapaApproved, event.message).capa
+    return cast(events.CapaProposed | lists.CapaChanges, event.message).capa
 
 
 def _detected(row: DeviationRow | None, event: Event) -> DeviationRow:
     return lists.detected(row, cast(events.DeviationDetected, event.message))
 
 
-def _judged(row: DeviationRow | None, event: Event) -> DeviationRow:
-    return lists.judged(row, cast(Judged, event.message), moment_text(event.time))
+def _changed(row: DeviationRow | None, event: Event) -> DeviationRow:
+    return lists.changed(row, cast(lists.Changes, event.message), moment_text(event.time))
 
 
 def _proposed(row: CapaRow | None, event: Event) -> CapaRow:
     return lists.proposed(row, cast(events.CapaProposed, event.message), moment_text(event.time))
 
 
-def _approved(row: CapaRow | None, event: Event) -> CapaRow:
-    return lists.approved(row, cast(events.CapaApproved, event.message), moment_text(event.time))
+def _moved(row: CapaRow | None, event: Event) -> CapaRow:
+    return lists.moved(row, cast(lists.CapaChanges, event.message), moment_text(event.time))
+
+
+def _result(event: Event) -> str:
+    """Id of the result that an event is about; of a result itself, its own."""
+    if isinstance(event.message, events.TestResultRecorded):
+        return event.id
+    return cast(OfResult, event.message).result
+
+
+def _tested(row: ResultRow | None, event: Event) -> ResultRow:
+    return lists.tested(row, cast(events.TestResultRecorded, event.message), event.id)
+
+
+def _investigated(row: ResultRow | None, event: Event) -> ResultRow:
+    return lists.investigated(row, cast(events.LaboratoryInvestigationOpened, event.message))
+
+
+def _explained(row: ResultRow | None, event: Event) -> ResultRow:
+    return lists.explained(row, cast(events.InvestigationClosed, event.message))
+
+
+def _reviewed(row: ResultRow | None, event: Event) -> ResultRow:
+    return lists.reviewed(row, cast(events.TrendReviewOpened, event.message))
 
 
 DETECTED = Row(DEVIATION_ROWS, _deviation, _detected)
-JUDGED = Row(DEVIATION_ROWS, _deviation, _judged)
+CHANGED = Row(DEVIATION_ROWS, _deviation, _changed)
 PROPOSED = Row(CAPA_ROWS, _capa, _proposed)
-APPROVED = Row(CAPA_ROWS, _capa, _approved)
+MOVED = Row(CAPA_ROWS, _capa, _moved)
+TESTED = Row(RESULT_ROWS, _result, _tested)
+INVESTIGATED = Row(RESULT_ROWS, _result, _investigated)
+EXPLAINED = Row(RESULT_ROWS, _result, _explained)
+REVIEWED = Row(RESULT_ROWS, _result, _reviewed)

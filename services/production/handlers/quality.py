@@ -16,7 +16,7 @@ from services.kit.envelope import Event
 from services.kit.ids import derived_id
 from services.kit.work import Work
 from services.production.domain import capa as capas
-from services.production.domain import evidence, limits
+from services.production.domain import deviation, evidence, limits
 from services.production.domain import lot as lots
 from services.production.domain.evidence import Evidence
 from services.production.domain.monitor import propose_limit
@@ -85,6 +85,9 @@ def _propose(work: Work, held: Evidence) -> None:
     after = propose_limit(before, held.answered, held.affected, narrowest(trained, held.tag))
     for decided in capas.decide_propose(work.get(CAPAS, id), held, id, before, after):
         work.apply(CAPAS, id, decided, case=held.root, run=held.run)
+    root = work.get(LOTS, held.root)
+    for decided in deviation.decide_require_capa(root, held.deviation, id):
+        work.apply(LOTS, held.root, decided, case=held.root, run=held.run)
 
 
 def _detected(work: Work, held: Evidence) -> production.DeviationDetected:

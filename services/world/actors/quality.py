@@ -126,29 +126,41 @@ class QualityAssurance:
 
 
 class HeadOfQuality:
-    """Signs corrective actions."""
+    """Signs corrective actions, and takes their changes through change control."""
 
     def __init__(self, desk: Desk, lots: Collection[str]) -> None:
         self._desk, self._lots = desk, lots
-        self._seen: dict[str, datetime] = {}
+        self._seen: dict[tuple[str, int], datetime] = {}
 
     async def run(self) -> None:
         while True:
-            for proposed in await self._proposed():
+            for capa in await self._waiting():
                 now = self._desk.clock.now()
-                if now - self._seen.setdefault(proposed.capa, now) >= THINKING:
-                    await self._sign(proposed)
+                if now - self._seen.setdefault((capa.proposed.capa, capa.state), now) >= THINKING:
+                    await self._take_on(capa)
             await asyncio.sleep(LOOK_SECONDS)
 
-    async def _proposed(self) -> list[events.CapaProposed]:
+    async def _waiting(self) -> list[api.Capa]:
+        """The actions that wait for a signature, or for their change control."""
         desk = self._desk
-        request = api.ListCapasRequest(state=api.CAPA_STATE_PROPOSED)
         return [
-            capa.proposed
-            async for page in desk.platform.pages(desk.platform.production.ListCapas, request, desk.actor)
+            capa
+            for state in (api.CAPA_STATE_PROPOSED, api.CAPA_STATE_APPROVED)
+            async for page in desk.platform.pages(
+                desk.platform.production.ListCapas, api.ListCapasRequest(state=state), desk.actor
+            )
             for capa in page.capas
             if capa.proposed.lot in self._lots
         ]
+
+    async def _take_on(self, capa: api.Capa) -> None:
+        try:
+            if capa.state == api.CAPA_STATE_PROPOSED:
+                await self._sign(capa.proposed)
+            else:
+                await self._control(capa)
+        except Refused as refusal:
+            self._desk.say(f"head of quality: {refusal}")
 
     async def _sign(self, proposed: events.CapaProposed) -> None:
         desk = self._desk
@@ -157,12 +169,29 @@ class HeadOfQuality:
             capa=proposed.capa,
             meaning=f"I have read the evidence and approve the limit of {proposed.limit_after:.2f} SD.",
         )
-        try:
-            await desk.call(desk.platform.production.ApproveCapa, request)
-        except Refused as refusal:
-            desk.say(f"head of quality: {refusal}")
-            return
+        await desk.call(desk.platform.production.ApproveCapa, request)
         desk.say(
             f"capa for {short(proposed.lot)} approved: {proposed.tag} limit "
             f"{proposed.limit_before:.2f} -> {proposed.limit_after:.2f} SD"
         )
+
+    async def _control(self, capa: api.Capa) -> None:
+        """Record what change control still lacks; then the limit is in force."""
+        desk, id = self._desk, capa.proposed.capa
+        if not capa.HasField("validated"):
+            validation = api.RecordValidationRequest(
+                request_id=desk.request("validate", id),
+                capa=id,
+                record=f"VAL-{id[:8]}",
+                statement="The recorded runs were judged again with the narrower limit.",
+            )
+            await desk.call(desk.platform.production.RecordValidation, validation)
+        if not capa.HasField("filing"):
+            filing = api.RecordFilingAssessmentRequest(
+                request_id=desk.request("assess", id),
+                capa=id,
+                category=events.FILING_CATEGORY_NOT_REPORTED,
+                statement="The limit stays inside the proven acceptable range that is filed.",
+            )
+            await desk.call(desk.platform.production.RecordFilingAssessment, filing)
+        desk.say(f"capa for {short(capa.proposed.lot)} in force: its change is validated and assessed")

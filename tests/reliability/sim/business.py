@@ -27,7 +27,7 @@ LEFT_OUT: Mapping[str, str] = {
     "how many runs a root has": "what is late for a sealed run joins its successor, what comes before the "
     "seal joins the run",
     "which tag a corrective action is about": "of two confirmed deviations of a lot the first opens the run, "
-    "the second joins it, or opens a run of its own after the seal",
+    "the second joins it, or opens a run of its own after the seal; so does which of them waits for one",
     "moments, and what was counted at a moment": "deadlines, stage times, versions, epochs, and the numbers "
     "in a proposal, which says what was known when it was made",
     "alerts about stalls and missing runs": "they say that something was late, and a storm makes it late",
@@ -59,10 +59,16 @@ def _lots(world: World) -> dict[str, Any]:
     result = {}
     for id, lot in sorted(world.databases["production"].states(LOTS).items()):
         judged = sorted(
-            (production.DeviationDetected.FromString(d.detected).tag, d.state) for d in lot.deviations
+            (production.DeviationDetected.FromString(d.detected).tag, _judgement(d.state))
+            for d in lot.deviations
         )
         result[id] = (lot.state, bool(lot.started), bool(lot.completed), bool(lot.runs), judged)
     return result
+
+
+def _judgement(state: str) -> str:
+    """Of two confirmed deviations, the one that opened the run gets its corrective action."""
+    return "confirmed" if state in ("capa_required", "closed") else state
 
 
 def roots(world: World) -> dict[str, list[str]]:

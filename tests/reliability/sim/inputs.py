@@ -324,13 +324,23 @@ def _judgements(world: World) -> Iterator[Input]:
 
 
 def _signatures(world: World) -> Iterator[Input]:
-    """Approve once every lot is started: a limit judges the lots that are started after it."""
+    """Approve, validate and assess once every lot is started: a limit judges the lots started after it."""
     if world.story.unsigned or not world.answered("start "):
         return
     for row in world.databases["production"].states(CAPA_ROWS).values():
         if row.state == "proposed" and row.proposed:
             request = production_api.ApproveCapaRequest(capa=row.capa, meaning="I approve")
             yield Input(f"approve {row.capa}", "production", "ApproveCapa", request, 1, actor="qa")
+        if row.state == "approved" and not row.validated:
+            validation = production_api.RecordValidationRequest(
+                capa=row.capa, record="V-1", statement="judged again"
+            )
+            yield Input(f"validate {row.capa}", "production", "RecordValidation", validation, 1, actor="qa")
+        if row.state == "approved" and not row.filing:
+            filing = production_api.RecordFilingAssessmentRequest(
+                capa=row.capa, category=production.FILING_CATEGORY_NOT_REPORTED, statement="inside the range"
+            )
+            yield Input(f"file {row.capa}", "production", "RecordFilingAssessment", filing, 1, actor="qa")
 
 
 def _unattributed_explained(world: World) -> Iterator[Input]:

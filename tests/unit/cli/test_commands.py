@@ -11,6 +11,7 @@ from pharmaloop.alerting.v1 import events_pb2 as alerting_events
 from pharmaloop.alerting.v1 import service_pb2 as alerting
 from pharmaloop.common.v1 import service_pb2 as common
 from pharmaloop.loops.v1 import service_pb2 as loops
+from pharmaloop.production.v1 import events_pb2 as events
 from pharmaloop.production.v1 import service_pb2 as production
 from pharmaloop.traceability.v1 import service_pb2 as traceability
 from services.kit.errors import Rejected, Retryable, Unknown
@@ -108,6 +109,56 @@ def test_confirm_and_reject_and_approve_say_who_and_why(bench: Bench) -> None:
     assert len(ids) == 3
     assert all(ids)
     assert bench.run("confirm", ROOT, "d-1").exit_code == 2
+
+
+def test_results_show_limits_that_were_left_out_as_left_out(bench: Bench) -> None:
+    recorded = events.TestResultRecorded(lot=ROOT, test="assay", value=94, unit="%", low=95)
+    found = production.TestResult(result="r-1", recorded=recorded, state=production.RESULT_STATE_VOID)
+    found.investigation = "i-1"
+    bench.fake.answers = {
+        "ListResults": lambda request: production.ListResultsResponse(results=[found]),
+        "CloseInvestigation": lambda request: production.CloseInvestigationResponse(),
+    }
+    (shown,) = bench.json("results", ROOT, "--state", "void")["results"]
+    assert (shown["recorded"]["low"], shown["recorded"]["high"]) == (95, None)
+    assert bench.fake.of("ListResults")[0].state == production.RESULT_STATE_VOID
+    assert "95 to -" in bench.run("results").output
+    asked = ["close-investigation", ROOT, "i-1", "--outcome", "laboratory-error", "--reason", "wrong column"]
+    assert bench.run("--actor", "li", *asked).exit_code == 0
+    (closed,) = bench.fake.of("CloseInvestigation")
+    assert (closed.outcome, closed.reason) == (events.INVESTIGATION_OUTCOME_LABORATORY_ERROR, "wrong column")
+
+
+def test_a_deviation_is_looked_into_classified_and_closed(bench: Bench) -> None:
+    bench.fake.answers = {
+        "StartInvestigation": lambda request: production.StartInvestigationResponse(),
+        "ClassifyDeviation": lambda request: production.ClassifyDeviationResponse(),
+        "CloseDeviation": lambda request: production.CloseDeviationResponse(),
+    }
+    assert bench.run("investigate", ROOT, "d-1", "--reason", "odd").exit_code == 0
+    asked = ["classify", ROOT, "d-1", "--severity", "critical", "--impact", "potency"]
+    assert bench.run(*asked).exit_code == 0
+    assert bench.run("close-deviation", ROOT, "d-1", "--reason", "assessed").exit_code == 0
+    (classified,) = bench.fake.of("ClassifyDeviation")
+    assert (classified.severity, classified.impact) == (events.SEVERITY_CRITICAL, "potency")
+    assert bench.run("classify", ROOT, "d-1", "--severity", "bad", "--impact", "x").exit_code == 2
+
+
+def test_a_change_is_validated_assessed_and_checked(bench: Bench) -> None:
+    bench.fake.answers = {
+        "RecordValidation": lambda request: production.RecordValidationResponse(),
+        "RecordFilingAssessment": lambda request: production.RecordFilingAssessmentResponse(),
+        "RecordEffectivenessCheck": lambda request: production.RecordEffectivenessCheckResponse(),
+    }
+    why = ["--statement", "shown"]
+    assert bench.run("validate-change", "c-1", "--record", "V-1", *why).exit_code == 0
+    category = ["--category", "prior-approval", "--reference", "NMPA-7"]
+    assert bench.run("assess-filing", "c-1", *category, *why).exit_code == 0
+    assert bench.run("check-effectiveness", "c-1", "--outcome", "not-effective", *why).exit_code == 0
+    (filing,), (checked,) = bench.fake.of("RecordFilingAssessment"), bench.fake.of("RecordEffectivenessCheck")
+    assert (filing.category, filing.reference) == (events.FILING_CATEGORY_PRIOR_APPROVAL, "NMPA-7")
+    assert checked.outcome == events.EFFECTIVENESS_OUTCOME_NOT_EFFECTIVE
+    assert bench.run("assess-filing", "c-1", "--category", "never", *why).exit_code == 2
 
 
 def test_deviations_are_read_to_the_last_page(bench: Bench) -> None:

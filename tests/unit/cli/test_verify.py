@@ -93,6 +93,18 @@ def test_nothing_confirmed_fails(good: Bench, state: int) -> None:
     assert good.json("verify")["safety"]["recall"] is None
 
 
+@pytest.mark.parametrize(
+    "state", [production.DEVIATION_STATE_CAPA_REQUIRED, production.DEVIATION_STATE_CLOSED]
+)
+def test_what_was_confirmed_counts_also_when_it_is_answered(good: Bench, state: int) -> None:
+    answered = [deviation(state=state)]
+    good.fake.answers["ListDeviations"] = lambda request: production.ListDeviationsResponse(
+        deviations=answered
+    )
+    document = good.json("verify")
+    assert (document["ok"], document["safety"]["confirmed_lots"]) == (True, 1)
+
+
 @pytest.mark.parametrize("runs", [[], [run(closed=False)]])
 def test_a_confirmed_lot_without_a_closed_run_fails(good: Bench, runs: list[loops.Run]) -> None:
     good.fake.answers["ListRuns"] = lambda request: loops.ListRunsResponse(runs=runs)

@@ -21,7 +21,7 @@ from services.kit.runners.reactor import Reactor
 from services.kit.store.kinds import Kind
 from services.kit.store.memory import MemoryDatabase
 from services.kit.store.protocol import Transaction
-from services.kit.work import Cause, Done, Job, Overlay, run_jobs
+from services.kit.work import Cause, Done, Job, Overlay, Work, run_jobs
 from services.production.handlers import COMMANDS
 from tests.unit.rough_stores import SnapshotStore
 
@@ -71,10 +71,17 @@ class Memory:
 
     def give(self, reactor: Reactor, events: Iterable[tuple[Event, str]], worker: int = 0) -> None:
         """One batch of records to a worker of a runner; each worker has partitions of its own."""
-        runner = self._runners.setdefault((reactor.name, worker), BatchRunner(reactor, self._around))
+        runner = self._runner(reactor, worker)
         records = [self._record(to_record(event, topic), worker) for event, topic in events]
         if records:
             runner.process(records)
+
+    def look_aside(self, reactor: Reactor) -> None:
+        """Take up what waits for a state that is there now."""
+        self._runner(reactor, 0).look_aside()
+
+    def _runner(self, reactor: Reactor, worker: int) -> BatchRunner:
+        return self._runners.setdefault((reactor.name, worker), BatchRunner(reactor, self._around))
 
     def give_together(self, reactor: Reactor, first: tuple[Event, str], second: tuple[Event, str]) -> None:
         """Two workers at the same moment: the second one's is done between what the first one reads
@@ -91,8 +98,21 @@ class Memory:
 
     def ask(self, method: str, request: Any, at: datetime = START, actor: str = "qa") -> Message:
         """Run a command; raises what a caller would be answered with."""
+        return self._decide(method, COMMANDS[method], request, at, actor)
+
+    def apply(self, kind: Kind[Any], id: str, message: Message) -> None:
+        """Let an event of an aggregate happen, however it came to it."""
+
+        def happens(work: Work, message: Message) -> Message:
+            work.apply(kind, id, message)
+            return message
+
+        self._decide("happens", happens, message, START, "test")
+
+    def _decide(
+        self, method: str, command: Callable[..., Message], request: Any, at: datetime, actor: str
+    ) -> Message:
         cause = Cause(derived_id(method, str(len(self.database.outbox))), at, actor)
-        command: Callable[..., Message] = COMMANDS[method]
 
         def decide(txn: Transaction) -> Done:
             overlay, job = Overlay(), Job(cause, lambda work: command(work, request))
@@ -120,6 +140,10 @@ class Memory:
         records = [Record(r.topic, 0, 0, r.key, r.value, r.headers, 0) for r in rows]
         events = [from_record(contract(), record) for record in records]
         return [event for event in events if cls is None or isinstance(event.message, cls)]
+
+    def told(self) -> list[tuple[Event, str]]:
+        """The events that went out, as they stand on their topics."""
+        return [(event, contract().route(event.message, "")[0]) for event in self.out()]
 
     def states(self, kind: Kind[Any]) -> dict[str, Any]:
         return {id: kind.from_doc(doc).state for id, doc in self.database.docs[kind.name].items()}

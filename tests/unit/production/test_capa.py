@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from google.protobuf.message import Message
@@ -15,7 +16,7 @@ from pharmaloop.production.v1 import events_pb2 as events
 from pharmaloop.traceability.v1 import events_pb2 as traceability
 from services.production.domain import capa as capas
 from services.production.domain import evidence, limits
-from services.production.domain.capa import Capa, publishable
+from services.production.domain.capa import Capa, InForce, publishable
 from services.production.domain.errors import Absent, Malformed, Refusal
 from services.production.domain.evidence import Evidence, SiteAnswers
 
@@ -37,8 +38,52 @@ def proposal(before: float = 6.0, after: float = 5.0) -> Capa:
     return capas.evolve(None, proposed)
 
 
-def approve(held: Capa | None, limit_now: float = 6.0, meaning: str = "approved") -> list[Message]:
-    return capas.decide_approve(held, "qa", meaning, limit_now, "i1")
+def fold(held: Capa, decided: list[Message]) -> Capa:
+    for event in decided:
+        held = capas.evolve(held, event)
+    return held
+
+
+def validate(held: Capa | None, limit_now: float = 6.0, **said: str) -> list[Message]:
+    asked = {"capa": "c1", "record": "V-1", "statement": "shown", "actor": "qa", **said}
+    now = InForce(limit_now, 3, "i1")
+    return capas.decide_validate(held, events.ChangeValidated(**asked), lambda: now)
+
+
+def assess(held: Capa | None, limit_now: float = 6.0, **said: Any) -> list[Message]:
+    asked: dict[str, Any] = {"category": events.FILING_CATEGORY_NOT_REPORTED, "statement": "inside", **said}
+    now = InForce(limit_now, 3, "i1")
+    return capas.decide_assess_filing(held, events.ChangeFilingAssessed(capa="c1", **asked), lambda: now)
+
+
+def check(held: Capa | None, **said: Any) -> list[Message]:
+    asked: dict[str, Any] = {"outcome": events.EFFECTIVENESS_OUTCOME_EFFECTIVE, "statement": "seen", **said}
+    return capas.decide_check(held, events.CapaEffectivenessChecked(capa="c1", **asked))
+
+
+def approved(held: Capa | None = None) -> Capa:
+    held = held or proposal()
+    return fold(held, capas.decide_approve(held, "qa", "approved"))
+
+
+def capa_in(state: str) -> Capa:
+    held = proposal()
+    if state == "proposed":
+        return held
+    held = approved(held)
+    if state == "approved":
+        return held
+    held = fold(held, validate(held))
+    if state == "validated":
+        return held
+    held = fold(held, assess(held))
+    return held if state == "effective" else fold(held, check(held))
+
+
+def in_force(held: Capa, limit_now: float = 6.0) -> list[Message]:
+    """What happens when the second of the two records of change control is made."""
+    held = fold(held, validate(held))
+    return assess(held, limit_now)[1:]
 
 
 def test_a_proposal_says_what_it_rests_on() -> None:
@@ -53,38 +98,95 @@ def test_a_run_gets_one_proposal() -> None:
     assert capas.decide_propose(proposal(), WHOLE, "c1", 6.0, 5.0) == []
 
 
-def test_approval_changes_the_limit_and_tells_research_in_one_go() -> None:
-    approved, changed, insight = approve(proposal())
-    assert isinstance(approved, events.CapaApproved)
+def test_approval_opens_change_control_and_changes_nothing_yet() -> None:
+    (signed,) = capas.decide_approve(proposal(), "qa", "I agree")
+    assert isinstance(signed, events.CapaApproved)
+    assert (signed.actor, signed.meaning, signed.run) == ("qa", "I agree", "r1")
+
+
+@pytest.mark.parametrize("first", [validate, assess], ids=["validation first", "filing first"])
+def test_the_limit_changes_with_the_second_record_of_change_control(first: Any) -> None:
+    second = assess if first is validate else validate
+    held = approved()
+    (record,) = first(held)
+    assert record.run == "r1"
+    held = fold(held, [record])
+    assert held.state == "approved"
+    record, changed, insight = second(held)
     assert isinstance(changed, events.ProcessLimitChanged)
     assert isinstance(insight, events.InsightPublished)
-    assert (approved.actor, approved.run) == ("qa", "r1")
     assert (changed.limit_before, changed.limit_after, changed.capa) == (6.0, 5.0, "c1")
+    assert changed.version == 3
     assert (insight.answered, insight.affected, insight.suppressed) == (33, 15, False)
     assert "15 of 33" in insight.statement
-    assert capas.evolve(proposal(), approved).state == "approved"
+    assert fold(held, [record, changed, insight]).state == "effective"
 
 
 def test_a_limit_tightened_further_in_the_meantime_stays() -> None:
-    changed = approve(proposal(), limit_now=4.5)[1]
+    changed = in_force(approved(), limit_now=4.5)[0]
     assert isinstance(changed, events.ProcessLimitChanged)
     assert (changed.limit_before, changed.limit_after) == (4.5, 4.5)
 
 
+STEPS: dict[str, Callable[[Capa | None], list[Message]]] = {
+    "approve": lambda held: capas.decide_approve(held, "qa", "I agree"),
+    "validate": validate,
+    "assess": assess,
+    "check": check,
+}
+LEGAL = {
+    ("proposed", "approve"),
+    ("approved", "validate"),
+    ("approved", "assess"),
+    ("validated", "assess"),
+    ("effective", "check"),
+}
+
+
+@pytest.mark.parametrize("step", STEPS)
+@pytest.mark.parametrize("state", ["proposed", "approved", "validated", "effective", "closed"])
+def test_every_state_takes_its_steps_and_refuses_the_others_with_the_reason(state: str, step: str) -> None:
+    held = capa_in(state)
+    if (state, step) in LEGAL:
+        assert STEPS[step](held)
+        return
+    with pytest.raises(Refusal) as refused:
+        STEPS[step](held)
+    twice = (state, step) == ("validated", "validate")
+    assert refused.value.reason == ("ALREADY_RECORDED" if twice else "ILLEGAL_TRANSITION")
+    assert refused.value.field == "capa"
+
+
 @pytest.mark.parametrize(
-    ("held", "meaning", "error", "told"),
+    ("decide", "told"),
     [
-        (None, "yes", Absent, ("UNKNOWN_CAPA", "capa")),
-        (replace(proposal(), state="approved", actor="qa"), "yes", Refusal, ("ILLEGAL_TRANSITION", "capa")),
-        (proposal(), "", Malformed, ("REQUIRED", "meaning")),
+        (lambda: capas.decide_approve(proposal(), "qa", " "), ("REQUIRED", "meaning")),
+        (lambda: validate(approved(), record=""), ("REQUIRED", "record")),
+        (lambda: validate(approved(), statement=" "), ("REQUIRED", "statement")),
+        (lambda: assess(approved(), category=0), ("REQUIRED", "category")),
+        (lambda: assess(approved(), statement=""), ("REQUIRED", "statement")),
+        (
+            lambda: assess(approved(), category=events.FILING_CATEGORY_PRIOR_APPROVAL),
+            ("REQUIRED", "reference"),
+        ),
+        (lambda: assess(approved(), category=events.FILING_CATEGORY_NOTIFICATION), ("REQUIRED", "reference")),
+        (lambda: check(capa_in("effective"), outcome=0), ("REQUIRED", "outcome")),
+        (lambda: check(capa_in("effective"), statement=""), ("REQUIRED", "statement")),
     ],
 )
-def test_approval_is_refused_with_the_reason(
-    held: Capa | None, meaning: str, error: type[Refusal], told: tuple[str, str]
+def test_what_the_record_needs_is_asked_for(
+    decide: Callable[[], list[Message]], told: tuple[str, str]
 ) -> None:
-    with pytest.raises(error) as refused:
-        approve(held, meaning=meaning)
+    with pytest.raises(Malformed) as refused:
+        decide()
     assert (refused.value.reason, refused.value.field) == told
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_an_action_that_is_not_known_is_absent(step: str) -> None:
+    with pytest.raises(Absent) as refused:
+        STEPS[step](None)
+    assert (refused.value.reason, refused.value.field) == ("UNKNOWN_CAPA", "capa")
 
 
 @pytest.mark.parametrize(
@@ -114,7 +216,7 @@ def test_no_count_below_ten_is_published_or_can_be_worked_out(
 def test_a_suppressed_statement_carries_no_count() -> None:
     few = replace(WHOLE, answers=(SiteAnswers("a", 8, 7, 6, True),), sites=("a",))
     (proposed,) = capas.decide_propose(None, few, "c1", 6.0, 5.0)
-    insight = approve(capas.evolve(None, proposed))[2]
+    insight = in_force(approved(capas.evolve(None, proposed)))[1]
     assert isinstance(insight, events.InsightPublished)
     assert (insight.answered, insight.affected, insight.suppressed) == (0, 0, True)
     assert "7" not in insight.statement

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from datetime import UTC
 from itertools import permutations
 from typing import Any
 
@@ -14,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pharmaloop.production.v1 import events_pb2 as events
+from pharmaloop.production.v1 import service_pb2 as api
 from services.kit.envelope import Event
 from services.kit.runners.reactor import Reactor
 from services.production.domain import golden, samples
@@ -155,6 +157,11 @@ def found(memory: Memory) -> dict[tuple[str, str], bytes]:
     return result
 
 
+def updates(memory: Memory, tag: str) -> list[events.DeviationUpdated]:
+    told: list[Any] = [event.message for event in memory.out(events.DeviationUpdated)]
+    return [updated for updated in told if updated.tag == tag]
+
+
 def story(model: events.GoldenModelTrained) -> list[list[Said]]:
     """What happened, as the sequences whose order the log keeps."""
     early, late, good = f"{PRODUCT}/early", f"{PRODUCT}/later", f"{PRODUCT}/steady"
@@ -194,6 +201,23 @@ def test_a_story_in_its_order_finds_the_large_fault_and_the_small_one_after_the_
     assert math.isfinite(small.magnitude)
 
 
+def test_a_deviation_says_what_the_products_rules_propose(
+    memory: Memory, model: events.GoldenModelTrained
+) -> None:
+    """Temp leaves its proven acceptable range in the evidence, Load stays inside its own."""
+    table = api.SetSeverityRulesRequest(product=PRODUCT)
+    for tag, unit in (("Temp", "Cel"), ("Load", "kg")):
+        table.rules.add(tag=tag, severity=events.SEVERITY_MINOR, critical_parameter=True, unit=unit, high=150)
+    memory.ask("SetSeverityRules", table)
+    lot = f"{PRODUCT}/early"
+    memory.give(DETECT, [trained(model, 0), started(lot, 10), *readings(lot, LARGE)])
+    proposed = {tag: events.DeviationDetected.FromString(raw) for (_, tag), raw in found(memory).items()}
+    assert {tag: detected.proposed_severity for tag, detected in proposed.items()} == {
+        "Temp": events.SEVERITY_MAJOR,
+        "Load": events.SEVERITY_MINOR,
+    }
+
+
 @settings(max_examples=25, deadline=None)
 @given(data=st.data())
 def test_every_interleaving_finds_and_keeps_the_same(
@@ -206,6 +230,52 @@ def test_every_interleaving_finds_and_keeps_the_same(
     once, other = tell(sequences, [], 1), tell(sequences, order, chunk)
     assert found(other) == found(once)
     assert other.states(WATCHES) == once.states(WATCHES)
+    assert extents(other) == extents(once)
+
+
+def extents(memory: Memory) -> dict[str, bytes]:
+    """What the lots know of how long their deviations lasted."""
+    return {d.deviation: d.updated for lot in memory.states(LOTS).values() for d in lot.deviations}
+
+
+@pytest.mark.parametrize("rows", [1, 5, ROWS])
+def test_a_deviation_is_one_and_grows_while_it_lasts(
+    memory: Memory, model: events.GoldenModelTrained, rows: int
+) -> None:
+    """Load is out from two thirds of the run to its end: counted by hand, not by the detector."""
+    lot = f"{PRODUCT}/early"
+    memory.give(DETECT, [trained(model, 0), started(lot, 10)])
+    for batch in readings(lot, LARGE, rows):
+        memory.give(DETECT, [batch])
+    assert set(found(memory)) == {(lot, "Temp"), (lot, "Load")}
+    told = updates(memory, "Load")
+    outside = ROWS - ROWS * 2 // 3
+    latest = told[-1]
+    assert latest.samples_out == outside
+    assert latest.last_out.ToDatetime(UTC) == minutes(ROWS - 1)
+    assert (latest.lowest, latest.highest, latest.lasting) == (20 + LARGE, 20 + LARGE, True)
+    assert latest.magnitude == pytest.approx(LARGE)
+    if rows == 1:
+        counts = [updated.samples_out for updated in told]
+        assert counts == sorted(counts)
+        assert len(counts) > 1
+    (held,) = [d for d in memory.states(LOTS)[lot].deviations if d.deviation == latest.deviation]
+    assert events.DeviationUpdated.FromString(held.updated) == latest
+
+
+def test_a_tag_that_comes_back_and_leaves_again_goes_on_with_its_deviation(
+    memory: Memory, model: events.GoldenModelTrained
+) -> None:
+    lot, table = f"{PRODUCT}/early", values()
+    table["Load"] = [20.0 + (30.0 if row in (4, 5, 6, 7, 14, 15, 16) else 0.0) for row in range(ROWS)]
+    memory.give(DETECT, [trained(model, 0), started(lot, 10)])
+    for batch in batches(lot, table, 1):
+        memory.give(DETECT, [said(batch, minutes(200))])
+    assert set(found(memory)) == {(lot, "Load")}
+    told = updates(memory, "Load")
+    ended = [updated for updated in told if not updated.lasting]
+    assert [updated.samples_out for updated in ended] == [4, 7], "it ended twice, and is one"
+    assert told[-1].last_out.ToDatetime(UTC) < minutes(ROWS - 1)
 
 
 def test_what_two_workers_fold_at_the_same_moment_is_not_missed_by_both(

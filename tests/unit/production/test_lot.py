@@ -14,12 +14,14 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from pharmaloop.production.v1 import events_pb2 as events
+from services.production.domain import deviation as deviations
 from services.production.domain import lot as lots
 from services.production.domain.errors import Absent, Malformed, Refusal
-from services.production.domain.lot import Lot
+from services.production.domain.record import Lot, known
 
 KEY, PRODUCT = "maker/item/API/1", "maker/item/API"
 AT = Timestamp()
+SEVERITIES = (events.SEVERITY_MINOR, events.SEVERITY_MAJOR, events.SEVERITY_CRITICAL)
 AT.FromDatetime(datetime(2026, 3, 1, tzinfo=UTC))
 
 
@@ -50,6 +52,7 @@ class Model:
     over: bool = False
     quality: str = ""
     deviations: dict[str, str] = field(default_factory=dict)
+    classes: dict[str, int] = field(default_factory=dict)
 
     def may(self, step: str) -> bool:
         if step == "start":
@@ -59,7 +62,10 @@ class Model:
         if step == "hold":
             return self.quality in ("started", "completed", "released")
         if step == "release":
-            clean = all(state == "rejected" for state in self.deviations.values())
+            clean = all(
+                state == "rejected" or (state == "closed" and 0 < self.classes.get(id, 0) < 3)
+                for id, state in self.deviations.items()
+            )
             return self.quality in ("completed", "held") and clean and (self.over or not self.ran)
         assert step == "reject"
         return self.quality in ("completed", "held", "released")
@@ -115,22 +121,58 @@ class LotMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.model.ran)
     @rule(id=st.sampled_from("abc"))
     def detect(self, id: str) -> None:
-        decided = lots.decide_detect(self.lot, detected(id))
+        decided = deviations.decide_detect(self.lot, detected(id))
         assert bool(decided) == (id not in self.model.deviations)
         self.lot = fold(self.lot, decided)
         self.model.deviations.setdefault(id, "open")
 
     @rule(id=st.sampled_from("abc"), real=st.booleans())
     def judge(self, id: str, real: bool) -> None:
-        decide = lots.decide_confirm if real else lots.decide_reject_deviation
+        decide = lots.decide_confirm if real else deviations.decide_reject
         decided = attempt(decide, self.lot, id, "why", "qa")
-        assert isinstance(decided, Refusal) == (self.model.deviations.get(id) != "open")
+        unjudged = self.model.deviations.get(id) in ("open", "under_investigation")
+        assert isinstance(decided, Refusal) != unjudged
         if isinstance(decided, Refusal):
             return
         self.lot = fold(self.lot, decided)
         self.model.deviations[id] = "confirmed" if real else "rejected"
         if real and self.model.quality != "rejected":
             self.model.quality = "held"
+
+    @rule(id=st.sampled_from("abc"))
+    def investigate(self, id: str) -> None:
+        decided = attempt(deviations.decide_investigate, self.lot, id, "why", "qa")
+        assert isinstance(decided, Refusal) == (self.model.deviations.get(id) != "open")
+        if not isinstance(decided, Refusal):
+            self.lot = fold(self.lot, decided)
+            self.model.deviations[id] = "under_investigation"
+
+    @rule(id=st.sampled_from("abc"), severity=st.sampled_from(SEVERITIES))
+    def classify(self, id: str, severity: events.Severity) -> None:
+        decided = attempt(deviations.decide_classify, self.lot, id, severity, "none", "qa")
+        state = self.model.deviations.get(id, "rejected")
+        allowed = state != "rejected" and not (state == "closed" and id in self.model.classes)
+        assert isinstance(decided, Refusal) != allowed
+        if not isinstance(decided, Refusal):
+            self.lot = fold(self.lot, decided)
+            self.model.classes[id] = severity
+
+    @rule(id=st.sampled_from("abc"), capa=st.sampled_from(["c1", "c2"]))
+    def require_capa(self, id: str, capa: str) -> None:
+        decided = deviations.decide_require_capa(self.lot, id, capa)
+        assert bool(decided) == (self.model.deviations.get(id) == "confirmed")
+        self.lot = fold(self.lot, decided)
+        if decided:
+            self.model.deviations[id] = "capa_required"
+
+    @rule(id=st.sampled_from("abc"))
+    def close(self, id: str) -> None:
+        decided = attempt(deviations.decide_close, self.lot, id, "why", "qa")
+        real = self.model.deviations.get(id) in ("confirmed", "capa_required")
+        assert isinstance(decided, Refusal) != (real and id in self.model.classes)
+        if not isinstance(decided, Refusal):
+            self.lot = fold(self.lot, decided)
+            self.model.deviations[id] = "closed"
 
     @rule(run=st.sampled_from(["r1", "r2"]))
     def implicate(self, run: str) -> None:
@@ -162,9 +204,9 @@ class LotMachine(RuleBasedStateMachine):
 
     @invariant()
     def nothing_suspect_is_released(self) -> None:
-        """A released lot has no deviation that was known and not rejected when it was released."""
+        """Whatever a person judged to be real holds the lot until that person has closed it."""
         if self.lot is not None and self.lot.state == "released":
-            assert not any(d.state == "confirmed" for d in self.lot.deviations)
+            assert not any(d.state in ("confirmed", "capa_required") for d in self.lot.deviations)
 
 
 def attempt(decide: object, *arguments: object) -> list[Message] | Refusal:
@@ -182,7 +224,7 @@ def lot_in(state: str) -> Lot:
     """A lot that came to the state by legal steps."""
     lot = fold(None, [started()])
     if state == "started":
-        return lots.known(lot)
+        return known(lot)
     lot = fold(lot, lots.decide_complete(lot, completed()))
     ways: dict[str, Callable[[], list[Message]]] = {
         "completed": lambda: [],
@@ -190,7 +232,7 @@ def lot_in(state: str) -> Lot:
         "released": lambda: lots.decide_release(lot, "qa"),
         "rejected": lambda: lots.decide_reject(lot, "why", "qa"),
     }
-    return lots.known(fold(lot, ways[state]()))
+    return known(fold(lot, ways[state]()))
 
 
 STATES = ("started", "completed", "held", "released", "rejected")
@@ -236,7 +278,7 @@ def test_every_pair_of_states_is_a_way_or_refused_with_the_reason(state: str, to
 
 def test_a_lot_held_while_it_runs_completes_and_stays_held() -> None:
     held = fold(lot_in("started"), [events.LotHeld(lot=KEY, reason="why")])
-    over = lots.known(fold(held, lots.decide_complete(held, completed())))
+    over = known(fold(held, lots.decide_complete(held, completed())))
     assert (over.state, over.completed) == ("held", "2026-03-01T00:00:00.000000+00:00")
     assert lots.decide_release(over, "qa")
 
@@ -283,7 +325,7 @@ def test_a_judgement_is_refused_with_the_reason(
     deviation: str, reason: str, error: type[Refusal], told: tuple[str, str]
 ) -> None:
     lot = fold(lot_in("completed"), [detected("d"), detected("e"), events.DeviationRejected(deviation="e")])
-    for decide in (lots.decide_confirm, lots.decide_reject_deviation):
+    for decide in (lots.decide_confirm, deviations.decide_reject):
         with pytest.raises(error) as refused:
             decide(lot, deviation, reason, "qa")
         assert (refused.value.reason, refused.value.field) == told
@@ -298,7 +340,7 @@ def test_a_lot_that_is_not_known_is_absent(to: str) -> None:
 
 def test_a_lot_implicated_before_it_is_known_is_held_as_soon_as_it_starts() -> None:
     lot = fold(None, lots.decide_implicate(None, KEY, "r1", "root"))
-    assert lots.known(lot).state == "held"
+    assert known(lot).state == "held"
     again = lots.decide_implicate(lot, KEY, "r2", "root")
     assert [e.decision for e in again if isinstance(e, events.LotImplicationAnswered)] == [
         events.IMPLICATION_DECISION_HELD_WHEN_KNOWN
@@ -306,5 +348,5 @@ def test_a_lot_implicated_before_it_is_known_is_held_as_soon_as_it_starts() -> N
     lot = fold(lot, again)
     decided = lots.decide_start(lot, started())
     assert [type(event) for event in decided] == [events.LotStarted, events.LotHeld]
-    held = lots.known(fold(lot, decided))
+    held = known(fold(lot, decided))
     assert (held.state, held.product, held.runs) == ("held", PRODUCT, ("r1", "r2"))

@@ -163,21 +163,76 @@ def test_a_successor_run_is_about_the_same_deviation(memory: Memory, first: str)
     assert (capa.message.run, capa.message.deviation, capa.message.tag) == ("r2", "d1", "Temp")
 
 
-def test_approval_is_one_commit_and_moves_the_limit_once(memory: Memory) -> None:
-    memory = tell(story(), [place for place, sequence in enumerate(story()) for _ in sequence])
-    ((id, _),) = memory.states(CAPAS).items()
+def answered_run() -> tuple[Memory, str]:
+    """A run that brought its evidence about a confirmed deviation of its root, and the proposed action."""
+    memory = Memory()
+    plant(memory, ROOT)
+    found = events.DeviationDetected(deviation="d1", lot=ROOT, product=PRODUCT, tag="Temp")
+    memory.apply(LOTS, ROOT, found)
+    memory.ask("ConfirmDeviation", api.ConfirmDeviationRequest(lot=ROOT, deviation="d1", reason="seen"))
+    for event in (event for sequence in story() for event in sequence):
+        memory.give(REACT, [event])
+    (id,) = memory.states(CAPAS)
+    return memory, id
+
+
+def control(memory: Memory, id: str) -> None:
+    """Take a signed action through change control."""
+    shown = {"record": "V-1", "statement": "judged again"}
+    memory.ask("RecordValidation", api.RecordValidationRequest(capa=id, **shown), minutes(60))
+    assert not memory.states(LIMITS), "not before it is assessed"
+    filing = api.RecordFilingAssessmentRequest(
+        capa=id, category=events.FILING_CATEGORY_NOT_REPORTED, statement="inside the range"
+    )
+    memory.ask("RecordFilingAssessment", filing, minutes(70))
+
+
+def test_an_action_goes_through_change_control_and_moves_the_limit_once() -> None:
+    memory, id = answered_run()
     asked = api.ApproveCapaRequest(capa=id, meaning="I approve")
     memory.ask("ApproveCapa", asked, minutes(50))
     with pytest.raises(Rejected, match="ILLEGAL_TRANSITION"):
         memory.ask("ApproveCapa", asked)
-    types = [type(event.message) for event in memory.out() if event.subject == id]
-    assert types == [
+    control(memory, id)
+    told = [event for event in memory.out() if event.subject == id]
+    assert [type(event.message) for event in told] == [
         events.CapaProposed,
         events.CapaApproved,
+        events.ChangeValidated,
+        events.ChangeFilingAssessed,
         events.ProcessLimitChanged,
         events.InsightPublished,
     ]
-    assert list(memory.states(LIMITS)[PRODUCT].now()) == ["Temp"]
+    assert {(event.case, event.run) for event in told} == {(ROOT, "r1")}
+    limits = memory.states(LIMITS)[PRODUCT]
+    assert (list(limits.now()), limits.version) == (["Temp"], 1)
+
+
+@pytest.mark.parametrize(
+    ("outcome", "deviation"),
+    [
+        (events.EFFECTIVENESS_OUTCOME_EFFECTIVE, "closed"),
+        (events.EFFECTIVENESS_OUTCOME_NOT_EFFECTIVE, "capa_required"),
+    ],
+)
+def test_an_effective_action_closes_its_deviation_and_another_leaves_it_to_quality(
+    outcome: events.EffectivenessOutcome, deviation: str
+) -> None:
+    memory, id = answered_run()
+    (held,) = memory.states(LOTS)[ROOT].deviations
+    assert (held.state, held.capa) == ("capa_required", id)
+    memory.ask("ApproveCapa", api.ApproveCapaRequest(capa=id, meaning="I approve"), minutes(50))
+    control(memory, id)
+    checked = api.RecordEffectivenessCheckRequest(capa=id, outcome=outcome, statement="20 lots since")
+    memory.ask("RecordEffectivenessCheck", checked, minutes(90))
+    (held,) = memory.states(LOTS)[ROOT].deviations
+    assert held.state == deviation
+    assert memory.states(CAPAS)[id].state == "closed"
+    memory.give(LIST, memory.told())
+    (row,) = memory.states(CAPA_ROWS).values()
+    assert row.state == "closed"
+    assert events.ChangeValidated.FromString(row.validated).record == "V-1"
+    assert events.CapaEffectivenessChecked.FromString(row.check).outcome == outcome
 
 
 def test_the_lists_show_what_was_judged_and_by_whom(memory: Memory) -> None:
@@ -233,6 +288,19 @@ def test_the_lists_show_what_was_judged_and_by_whom(memory: Memory) -> None:
             ("UNKNOWN_DEVIATION", "deviation"),
         ),
         ("ApproveCapa", api.ApproveCapaRequest(capa="x", meaning="x"), Unknown, ("UNKNOWN_CAPA", "capa")),
+        ("RecordValidation", api.RecordValidationRequest(capa="x"), Unknown, ("UNKNOWN_CAPA", "capa")),
+        (
+            "RecordFilingAssessment",
+            api.RecordFilingAssessmentRequest(capa="x"),
+            Unknown,
+            ("UNKNOWN_CAPA", "capa"),
+        ),
+        (
+            "RecordEffectivenessCheck",
+            api.RecordEffectivenessCheckRequest(capa="x"),
+            Unknown,
+            ("UNKNOWN_CAPA", "capa"),
+        ),
     ],
 )
 def test_a_command_is_refused_with_the_platforms_error(

@@ -292,18 +292,26 @@ async def test_the_history_of_a_line_does_not_wait_for_lots_of_another(
     assert {request.lot for request in recorder.of("ReleaseLot")} >= {lot.lot}
 
 
-async def test_the_head_of_quality_signs_for_its_own_lots(
+async def test_the_head_of_quality_signs_and_controls_the_change(
     desk_for: DeskFor, recorder: Recorder, quick: None
 ) -> None:
-    capas = [
-        production.Capa(proposed=events.CapaProposed(capa="c-1", lot=ROOT, limit_after=4.5)),
-        production.Capa(proposed=events.CapaProposed(capa="c-2", lot="m/item/g/another-worlds")),
-    ]
-    recorder.answers["ListCapas"] = lambda request: production.ListCapasResponse(capas=capas)
+    proposed = production.Capa(proposed=events.CapaProposed(capa="c-1", lot=ROOT, limit_after=4.5))
+    proposed.state = production.CAPA_STATE_PROPOSED
+    half = production.Capa(
+        proposed=events.CapaProposed(capa="c-2", lot=ROOT), state=production.CAPA_STATE_APPROVED
+    )
+    half.validated.record = "VAL-1"
+    fresh = production.Capa(
+        proposed=events.CapaProposed(capa="c-3", lot=ROOT), state=production.CAPA_STATE_APPROVED
+    )
+    shown = {production.CAPA_STATE_PROPOSED: [proposed], production.CAPA_STATE_APPROVED: [half, fresh]}
+    recorder.answers["ListCapas"] = lambda request: production.ListCapasResponse(capas=shown[request.state])
     await for_a_while(HeadOfQuality(desk_for("head-of-quality"), [ROOT]).run())
     signed = recorder.of("ApproveCapa")
     assert {request.capa for request in signed} == {"c-1"}
     assert "4.50" in signed[0].meaning
+    assert {request.capa for request in recorder.of("RecordValidation")} == {"c-3"}
+    assert {request.capa for request in recorder.of("RecordFilingAssessment")} == {"c-2", "c-3"}
 
 
 # -- differences --------------------------------------------------------------------

@@ -22,10 +22,11 @@ from services.kit.errors import Invalid, Rejected, Unknown
 from services.kit.facts import Fact
 from services.kit.ids import product_of
 from services.kit.sealing import LocalKeys, Sealer
-from services.production.api import _to_fact
 from services.production.domain import equipment as equipments
 from services.production.domain import lot as lots
+from services.production.domain.record import Lot
 from services.production.handlers.refusals import refusals
+from services.production.intake import readings_fact
 from services.traceability import intake
 from tests.unit.cli.support import SITE, Bench
 
@@ -37,7 +38,7 @@ class Platform:
         self.bench = bench
         self.facts: dict[str, Message] = {}
         self.equipment: dict[str, equipments.Equipment] = {}
-        self.lots: dict[str, lots.Lot] = {}
+        self.lots: dict[str, Lot] = {}
         #: Raised instead of an answer, once the given number of calls was answered.
         self.failing: tuple[int, Exception] | None = None
         self._answers: dict[tuple[str, str], Message | Rejected] = {}
@@ -89,7 +90,7 @@ class Platform:
         )
 
     def _readings(self, request: production.RecordReadingsRequest) -> Message:
-        judge = _to_fact(self.equipment)
+        judge = readings_fact(self.equipment)
         receipt = self._record(request.batches, lambda batch: judge(0, batch), "batches")
         return production.RecordReadingsResponse(receipt=receipt)
 

@@ -1,0 +1,139 @@
+"""`capas` and what a person does about a corrective action, from signature to check."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+from rich.console import Console
+
+from pharmaloop.production.v1 import events_pb2 as events
+from pharmaloop.production.v1 import service_pb2 as api
+from services.cli.plain import plain, word
+from services.cli.session import Session, table
+from services.kit.ids import new_id
+
+_CAPA_STATES = {
+    "all": api.CAPA_STATE_UNSPECIFIED,
+    "proposed": api.CAPA_STATE_PROPOSED,
+    "approved": api.CAPA_STATE_APPROVED,
+    "effective": api.CAPA_STATE_EFFECTIVE,
+    "closed": api.CAPA_STATE_CLOSED,
+}
+_CATEGORIES = {
+    "not-reported": events.FILING_CATEGORY_NOT_REPORTED,
+    "notification": events.FILING_CATEGORY_NOTIFICATION,
+    "prior-approval": events.FILING_CATEGORY_PRIOR_APPROVAL,
+}
+_OUTCOMES = {
+    "effective": events.EFFECTIVENESS_OUTCOME_EFFECTIVE,
+    "not-effective": events.EFFECTIVENESS_OUTCOME_NOT_EFFECTIVE,
+}
+
+
+@click.command()
+@click.option("--state", type=click.Choice(list(_CAPA_STATES)), default="all", help="Only of this state.")
+@click.pass_obj
+def capas(session: Session, state: str) -> None:
+    """List corrective actions, newest first."""
+    pages = session.pages(session.production.ListCapas, api.ListCapasRequest(state=_CAPA_STATES[state]))
+    found = [plain(item) for page in pages for item in page.capas]
+
+    def people(out: Console) -> None:
+        rows = [
+            [
+                item["proposed"]["capa"],
+                item["proposed"]["lot"],
+                item["proposed"]["tag"],
+                f"{item['proposed']['limit_before']:.2f} -> {item['proposed']['limit_after']:.2f} SD",
+                f"{item['proposed']['affected']}/{item['proposed']['answered']}",
+                word(item["state"], "CAPA_STATE"),
+                _lacking(item),
+                item["actor"],
+            ]
+            for item in found
+        ]
+        columns = ["capa", "lot", "tag", "limit", "affected", "state", "lacks", "by"]
+        out.print(table("Corrective actions", columns, rows))
+
+    session.show({"capas": found}, people)
+
+
+def _lacking(item: dict[str, Any]) -> str:
+    """What change control still waits for."""
+    if word(item["state"], "CAPA_STATE") != "approved":
+        return "-"
+    names = {"validated": "validation", "filing": "filing assessment"}
+    return ", ".join(name for field, name in names.items() if item[field] is None)
+
+
+@click.command()
+@click.argument("capa")
+@click.option("--meaning", required=True, help="What your signature means.")
+@click.pass_obj
+def approve(session: Session, capa: str, meaning: str) -> None:
+    """Approve CAPA; its limit takes effect when its change is validated and assessed for filing."""
+    request = api.ApproveCapaRequest(request_id=new_id(), capa=capa, meaning=meaning)
+    answer = session.call(session.production.ApproveCapa, request)
+    session.show(
+        {"capa": capa, "state": "approved", "receipt": plain(answer.receipt)},
+        lambda out: out.print(
+            f"approved: {capa} takes effect after 'pharmaloop validate-change' and 'pharmaloop assess-filing'"
+        ),
+    )
+
+
+@click.command(name="validate-change")
+@click.argument("capa")
+@click.option("--record", required=True, help="Where the validation is on record.")
+@click.option("--statement", required=True, help="What was shown.")
+@click.pass_obj
+def validate_change(session: Session, capa: str, record: str, statement: str) -> None:
+    """Record that the change of CAPA is validated."""
+    request = api.RecordValidationRequest(request_id=new_id(), capa=capa, record=record, statement=statement)
+    answer = session.call(session.production.RecordValidation, request)
+    session.show(
+        {"capa": capa, "record": record, "receipt": plain(answer.receipt)},
+        lambda out: out.print(f"validated: {capa} is in force as soon as its filing is assessed"),
+    )
+
+
+@click.command(name="assess-filing")
+@click.argument("capa")
+@click.option(
+    "--category", type=click.Choice(list(_CATEGORIES)), required=True, help="What the change needs."
+)
+@click.option("--reference", default="", help="The authority's approval, or the notification.")
+@click.option("--statement", required=True, help="Why.")
+@click.pass_obj
+def assess_filing(session: Session, capa: str, category: str, reference: str, statement: str) -> None:
+    """Record whether the change of CAPA must be filed."""
+    request = api.RecordFilingAssessmentRequest(
+        request_id=new_id(),
+        capa=capa,
+        category=_CATEGORIES[category],
+        reference=reference,
+        statement=statement,
+    )
+    answer = session.call(session.production.RecordFilingAssessment, request)
+    session.show(
+        {"capa": capa, "category": category, "receipt": plain(answer.receipt)},
+        lambda out: out.print(f"assessed: {capa} is in force as soon as its change is validated"),
+    )
+
+
+@click.command(name="check-effectiveness")
+@click.argument("capa")
+@click.option("--outcome", type=click.Choice(list(_OUTCOMES)), required=True, help="What was found.")
+@click.option("--statement", required=True, help="What it rests on.")
+@click.pass_obj
+def check_effectiveness(session: Session, capa: str, outcome: str, statement: str) -> None:
+    """Record whether CAPA was effective, which closes it."""
+    request = api.RecordEffectivenessCheckRequest(
+        request_id=new_id(), capa=capa, outcome=_OUTCOMES[outcome], statement=statement
+    )
+    answer = session.call(session.production.RecordEffectivenessCheck, request)
+    session.show(
+        {"capa": capa, "outcome": outcome, "receipt": plain(answer.receipt)},
+        lambda out: out.print(f"closed: {capa} was {outcome.replace('-', ' ')}"),
+    )

@@ -1,0 +1,132 @@
+"""What is stored, as it is answered."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from pharmaloop.common.v1 import types_pb2 as common
+from pharmaloop.production.v1 import events_pb2 as events
+from pharmaloop.production.v1 import service_pb2 as api
+from services.kit.errors import Invalid
+from services.kit.ids import LotParts, product_of
+from services.kit.rpc.status import timestamp
+from services.production.domain.lists import CapaRow, ResultRow
+from services.production.domain.record import Deviation, Investigation, Lot
+
+LOT_STATES = {
+    "started": api.LOT_STATE_STARTED,
+    "completed": api.LOT_STATE_COMPLETED,
+    "held": api.LOT_STATE_HELD,
+    "released": api.LOT_STATE_RELEASED,
+    "rejected": api.LOT_STATE_REJECTED,
+}
+DEVIATION_STATES = {
+    "open": api.DEVIATION_STATE_OPEN,
+    "confirmed": api.DEVIATION_STATE_CONFIRMED,
+    "rejected": api.DEVIATION_STATE_REJECTED,
+    "under_investigation": api.DEVIATION_STATE_UNDER_INVESTIGATION,
+    "capa_required": api.DEVIATION_STATE_CAPA_REQUIRED,
+    "closed": api.DEVIATION_STATE_CLOSED,
+}
+CAPA_STATES = {
+    "proposed": api.CAPA_STATE_PROPOSED,
+    "approved": api.CAPA_STATE_APPROVED,
+    "effective": api.CAPA_STATE_EFFECTIVE,
+    "closed": api.CAPA_STATE_CLOSED,
+}
+RESULT_STATES = {
+    "recorded": api.RESULT_STATE_RECORDED,
+    "investigated": api.RESULT_STATE_INVESTIGATED,
+    "void": api.RESULT_STATE_VOID,
+    "out_of_specification": api.RESULT_STATE_OUT_OF_SPECIFICATION,
+    "out_of_trend": api.RESULT_STATE_OUT_OF_TREND,
+}
+_OUTCOMES = {
+    "open": events.INVESTIGATION_OUTCOME_UNSPECIFIED,
+    "laboratory_error": events.INVESTIGATION_OUTCOME_LABORATORY_ERROR,
+    "confirmed": events.INVESTIGATION_OUTCOME_CONFIRMED,
+}
+
+
+def name(states: dict[str, Any], value: int) -> str:
+    """The stored name of a state; empty for all of them."""
+    if not value:
+        return ""
+    for known, number in states.items():
+        if number == value:
+            return known
+    raise Invalid("OUT_OF_RANGE", f"{value} is not a state", "state")
+
+
+def lot(held: Lot, parts: LotParts) -> api.Lot:
+    shown = api.Lot(
+        lot=held.lot,
+        key=common.LotKey(owner=parts.owner, scheme=parts.scheme, item=parts.item, lot=parts.lot),
+        product=held.product or product_of(held.lot),
+        equipment=held.equipment,
+        state=LOT_STATES[held.state],
+        reason=held.reason,
+        deviations=[deviation(one) for one in held.deviations],
+        runs=held.runs,
+        investigations=[_investigation(one) for one in held.investigations],
+    )
+    if held.started:
+        shown.started.CopyFrom(timestamp(datetime.fromisoformat(held.started)))
+    if held.completed:
+        shown.completed.CopyFrom(timestamp(datetime.fromisoformat(held.completed)))
+    return shown
+
+
+def deviation(held: Deviation) -> api.Deviation:
+    detected = events.DeviationDetected.FromString(held.detected)
+    if not held.detected:
+        detected.deviation = held.deviation
+    return api.Deviation(
+        detected=detected,
+        state=DEVIATION_STATES[held.state],
+        actor=held.actor,
+        reason=held.reason,
+        severity=events.Severity.Name(held.severity),
+        impact=held.impact,
+        capa=held.capa,
+        updated=events.DeviationUpdated.FromString(held.updated) if held.updated else None,
+    )
+
+
+def capa(row: CapaRow) -> api.Capa:
+    shown = api.Capa(
+        proposed=events.CapaProposed.FromString(row.proposed), state=CAPA_STATES[row.state], actor=row.actor
+    )
+    if row.validated:
+        shown.validated.ParseFromString(row.validated)
+    if row.filing:
+        shown.filing.ParseFromString(row.filing)
+    if row.check:
+        shown.check.ParseFromString(row.check)
+    return shown
+
+
+def result(row: ResultRow) -> api.TestResult:
+    return api.TestResult(
+        result=row.result,
+        recorded=events.TestResultRecorded.FromString(row.recorded) if row.recorded else None,
+        state=RESULT_STATES[row.state],
+        investigation=row.investigation,
+        rule=row.rule,
+        actor=row.actor,
+        reason=row.reason,
+    )
+
+
+def _investigation(held: Investigation) -> api.Investigation:
+    return api.Investigation(
+        investigation=held.investigation,
+        result=held.result,
+        test=held.test,
+        rule=held.rule,
+        outcome=_OUTCOMES[held.outcome],
+        retest=held.retest,
+        actor=held.actor,
+        reason=held.reason,
+    )
