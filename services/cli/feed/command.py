@@ -23,6 +23,7 @@ from services.cli.feed.materials import MATERIALS
 from services.cli.feed.noun import Noun
 from services.cli.feed.patients import PATIENTS
 from services.cli.feed.rejects import Rejects, rejects_path
+from services.cli.feed.results import RESULTS
 from services.cli.feed.resume import Progress
 from services.cli.feed.runs import Runs, Wishes
 from services.cli.feed.send import Feed, Outcome, feed_facts
@@ -244,3 +245,4 @@ def _readings(
 feed.add_command(_of(MATERIALS))
 feed.add_command(_of(DISPENSES, MEDICATIONS))
 feed.add_command(_of(PATIENTS))
+feed.add_command(_of(RESULTS))

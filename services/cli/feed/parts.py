@@ -123,6 +123,12 @@ def quantity_of(values: Values, layout: Layout, prefix: str = "") -> common.Quan
         return None
     if value < 0:
         raise Invalid("OUT_OF_RANGE", "a quantity is not negative", name)
+    told, to = units_of(values, layout, name, unit_name)
+    return common.Quantity(value=converted_at(value, told, to, unit_name), unit=to)
+
+
+def units_of(values: Values, layout: Layout, name: str, unit_name: str) -> tuple[str, str]:
+    """The unit that a row's number has, and the one that it is sent in. Invalid names the unit's column."""
     mapping = layout.mapping
     told = values.get(unit_name) or layout.units.get(name) or mapping.file_units.get(name)
     wanted = mapping.units.get(name) or told
@@ -131,7 +137,14 @@ def quantity_of(values: Values, layout: Layout, prefix: str = "") -> common.Quan
             "REQUIRED", f"give the unit of {name}: a column {unit_name}, or units in the mapping", unit_name
         )
     try:
-        to = unit_of(wanted)
-        return common.Quantity(value=converted(value, unit_of(told or wanted), to), unit=to)
+        return unit_of(told or wanted), unit_of(wanted)
     except Invalid as error:
         raise Invalid(error.reason, error.description, unit_name) from None
+
+
+def converted_at(value: float, unit: str, to: str, field: str) -> float:
+    """The value in another unit; Invalid names the column `field`."""
+    try:
+        return converted(value, unit, to)
+    except Invalid as error:
+        raise Invalid(error.reason, error.description, field) from None

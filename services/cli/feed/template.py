@@ -50,9 +50,9 @@ def template(noun: str, tells: str, columns: Sequence[Column]) -> str:
     constant = [column for column in columns if column.name in _OFTEN_CONSTANT]
     lines += ["", "# One value for every row.", "# constants:"]
     lines += [f'#   {column.name}: "{column.example}"' for column in constant]
-    measured = "DryerTemp" if noun == "readings" else "quantity"
-    if any(column.kind is NUMBER for column in columns):
-        lines += ["", *_units(measured, noun)]
+    numbers = [column.name for column in columns if column.kind is NUMBER]
+    if numbers:
+        lines += ["", *_units("DryerTemp" if noun == "readings" else numbers[0], noun)]
     return "\n".join(lines) + "\n" + _COMMON + (_SET_POINTS if noun == "readings" else "")
 
 

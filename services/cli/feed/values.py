@@ -121,6 +121,8 @@ def _plain(text: str, manner: Manner) -> str:
         return text.replace(",", ".")
     if _NOT_FINITE.fullmatch(text):
         return text
+    if text.startswith(("<", ">", "≤", "≥")):
+        raise Invalid("NOT_A_NUMBER", f"{text[:40]!r} is a bound and no number")
     if any(mark in text for mark in ",.'’ \u00a0\u202f") and re.search(r"\d", text):
         told = f"{text[:40]!r}: a number has no thousands separators; a decimal comma is told by decimal: ','"
         raise Invalid("SEPARATORS", told)

@@ -26,7 +26,7 @@ from services.production.domain import equipment as equipments
 from services.production.domain import lot as lots
 from services.production.domain.record import Lot
 from services.production.handlers.refusals import refusals
-from services.production.intake import readings_fact
+from services.production.intake import readings_fact, result_fact
 from services.traceability import intake
 from tests.unit.cli.support import SITE, Bench
 
@@ -49,6 +49,7 @@ class Platform:
             "RecordSubjects": self._subjects,
             "RecordMedications": self._medications,
             "RecordReadings": self._readings,
+            "RecordTestResults": self._results,
             "RegisterEquipment": lambda request: self._once("RegisterEquipment", request, self._register),
             "StartLot": lambda request: self._once("StartLot", request, self._start),
             "CompleteLot": lambda request: self._once("CompleteLot", request, self._complete),
@@ -93,6 +94,12 @@ class Platform:
         judge = readings_fact(self.equipment)
         receipt = self._record(request.batches, lambda batch: judge(0, batch), "batches")
         return production.RecordReadingsResponse(receipt=receipt)
+
+    def _results(self, request: production.RecordTestResultsRequest) -> Message:
+        units = {(product_of(one.lot), one.test): one.unit for one in self.of(events.TestResultRecorded)}
+        judge = result_fact(units, "me")
+        receipt = self._record(request.results, lambda result: judge(0, result), "results")
+        return production.RecordTestResultsResponse(receipt=receipt)
 
     def _record(
         self, records: Iterable[Any], to_fact: Callable[[Any], Fact], field: str

@@ -16,12 +16,13 @@ from services.cli.feed.dispenses import DISPENSES
 from services.cli.feed.mapping import Mapping
 from services.cli.feed.materials import MATERIALS
 from services.cli.feed.patients import PATIENTS
+from services.cli.feed.results import RESULTS
 from services.cli.feed.units import ALIASES, convertible
 from tests.unit.cli.support import Bench
 
 DOC = Path(__file__).parents[4] / "docs" / "data-formats.md"
 TEXT = DOC.read_text(encoding="utf-8")
-COLUMNS = {noun.name: noun.columns for noun in (MATERIALS, DISPENSES, PATIENTS)} | {
+COLUMNS = {noun.name: noun.columns for noun in (MATERIALS, DISPENSES, PATIENTS, RESULTS)} | {
     readings.NAME: readings.COLUMNS
 }
 FILES = dict(re.findall(r"^```(?:csv|yaml) (\S+)\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL))
