@@ -61,13 +61,16 @@ def broken(result: events.TestResultRecorded) -> str:
 
 
 def investigate(
-    lot: Lot, result: events.TestResultRecorded, id: str, investigation: str, at: str
+    lot: Lot, result: events.TestResultRecorded, id: str, investigation: str, at: str, retest: str
 ) -> list[Message]:
     """What a result does to the lot's investigations: opens one, or is the retest that one waits for.
 
-    `id` is the result's, `at` when it was tested (ISO, UTC).
+    `id` is the result's, `at` when it was tested (ISO, UTC). `retest` is a result within specification that
+    was tested after it and came before it, if there is one.
     """
     rule = broken(result)
+    if rule and lot.investigation(investigation):
+        return []
     if rule:
         opened = events.LaboratoryInvestigationOpened(
             lot=lot.lot,
@@ -77,7 +80,8 @@ def investigate(
             at=result.at.at,
             rule=rule,
         )
-        return [] if lot.investigation(investigation) else [opened]
+        passed = events.RetestPassed(lot=lot.lot, investigation=investigation, result=retest)
+        return [opened, passed] if retest else [opened]
     return [
         events.RetestPassed(lot=lot.lot, investigation=held.investigation, result=id)
         for held in lot.investigations

@@ -29,6 +29,7 @@ class Measured:
     at: str
     result: str
     value: float
+    lot: str
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,12 @@ def taken(held: Trend, result: Measured) -> Trend:
     if any(known.result == result.result for known in held.results):
         return held
     return replace(held, results=tuple(sorted((*held.results, result))[-_KEPT:]))
+
+
+def retest(held: Trend, lot: str, at: str) -> str:
+    """The first of a lot's results that was tested after a moment; empty when there is none."""
+    later = (known.result for known in held.results if known.lot == lot and known.at > at)
+    return next(later, "")
 
 
 def review(

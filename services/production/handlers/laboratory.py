@@ -19,18 +19,21 @@ def on_test_result_recorded(work: Work, event: Event) -> None:
     recorded = cast(events.TestResultRecorded, event.message)
     lot = work.require(LOTS, recorded.lot)
     at = moment_text(recorded.at.at.ToDatetime(UTC))
-    investigation = derived_id("investigation", event.id)
-    for decided in laboratory.investigate(lot, recorded, event.id, investigation, at):
+    held = work.get(TRENDS, _trend_id(recorded)) or Trend(recorded.unit)
+    investigation, retest = derived_id("investigation", event.id), trend.retest(held, lot.lot, at)
+    for decided in laboratory.investigate(lot, recorded, event.id, investigation, at, retest):
         work.apply(LOTS, recorded.lot, decided)
     if not laboratory.broken(recorded):
-        _compare(work, recorded, Measured(at, event.id, recorded.value))
+        _compare(work, held, recorded, Measured(at, event.id, recorded.value, recorded.lot))
 
 
-def _compare(work: Work, recorded: events.TestResultRecorded, tested: Measured) -> None:
-    id = trend_id(product_of(recorded.lot), recorded.test)
-    held = work.get(TRENDS, id) or Trend(recorded.unit)
+def _trend_id(recorded: events.TestResultRecorded) -> str:
+    return trend_id(product_of(recorded.lot), recorded.test)
+
+
+def _compare(work: Work, held: Trend, recorded: events.TestResultRecorded, tested: Measured) -> None:
     if held.unit != recorded.unit:  # two first results at the same moment: only one names the unit
         return
-    work.put(TRENDS, id, trend.taken(held, tested))
+    work.put(TRENDS, _trend_id(recorded), trend.taken(held, tested))
     for decided in trend.review(held, tested, recorded):
         work.apply(LOTS, recorded.lot, decided)

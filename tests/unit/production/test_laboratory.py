@@ -186,6 +186,22 @@ def test_a_retest_during_the_investigation_counts_and_does_not_close_it(memory: 
     assert release(memory) == ""
 
 
+def test_a_retest_that_comes_first_counts_as_well(memory: Memory) -> None:
+    """A laboratory's records come in any order; what was tested when decides."""
+    plant(memory, LOT)
+    measure(memory, result(100, "retest", at=20), result(100, "before", at=5), result(80, at=10))
+    assert release(memory) == "OOS_OPEN"
+    close(memory, events.INVESTIGATION_OUTCOME_LABORATORY_ERROR)
+    assert release(memory) == ""
+
+
+def test_the_retest_of_another_lot_does_not_count(memory: Memory) -> None:
+    plant(memory, LOT, f"{PRODUCT}/2")
+    measure(memory, result(100, "other", at=20, lot=f"{PRODUCT}/2"), result(80, at=10))
+    close(memory, events.INVESTIGATION_OUTCOME_LABORATORY_ERROR)
+    assert release(memory) == "RETEST_MISSING"
+
+
 def test_a_retest_out_of_specification_is_investigated_too(memory: Memory) -> None:
     plant(memory, LOT)
     measure(memory, result(80, at=10), result(82, "retest", at=20))
@@ -307,8 +323,8 @@ def test_good_results_are_reviewed_as_seldom_as_the_rule_promises() -> None:
     draws = np.random.default_rng(1).normal(100, 0.3, size=(4000, 9))
     hits = 0
     for draw in draws.tolist():
-        held = Trend("%", tuple(Measured(f"{n}", f"{n}", value) for n, value in enumerate(draw[:8])))
-        hits += bool(trend.review(held, Measured("9", "9", draw[8]), result(draw[8])))
+        held = Trend("%", tuple(Measured(f"{n}", f"{n}", value, LOT) for n, value in enumerate(draw[:8])))
+        hits += bool(trend.review(held, Measured("9", "9", draw[8], LOT), result(draw[8])))
     spread = math.sqrt(promised * (1 - promised) / len(draws))
     assert hits / len(draws) == pytest.approx(promised, abs=4 * spread)
 
