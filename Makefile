@@ -8,7 +8,7 @@ WORLD := $(if $(SEED),--seed $(SEED)) $(if $(SIZE),--size $(SIZE)) $(if $(SPEED)
 OPTIONS := $(WORLD) $(if $(ONLY),--only $(ONLY))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run up down status logs clean test faults sim sim-night lint proto proto-baseline bench bench-large evidence lock
+.PHONY: help setup run up down status logs clean test faults sim sim-night model lint proto proto-baseline bench bench-large evidence lock
 .NOTPARALLEL:
 
 help: ## List the targets
@@ -49,6 +49,9 @@ sim: setup ## Run one simulated world and print its steps [SEED=0]
 
 sim-night: setup ## Run very many simulated worlds on every core [SEEDS=10000 FIRST=0]
 	@$(BIN)/python -m tests.reliability.sim --many $(or $(SEEDS),10000) --first $(or $(FIRST),0)
+
+model: setup ## Search every state of the exposure protocol's model, then with each rule left out [ONLY= WITHOUT=]
+	@$(BIN)/python -m tests.model $(if $(ONLY),--only $(ONLY)) $(if $(WITHOUT),--without $(WITHOUT))
 
 evidence: setup ## Render which test is evidence for which requirement
 	@$(BIN)/python -m deploy.local.evidence
