@@ -144,6 +144,9 @@ async def test_a_restarted_service_goes_on_where_it_was(others: Backbone, start:
     stands = await others.say(CAPA_TOPIC, first, second)
     async with start(database) as (app, channel):
         assert sorted(await insights(channel, product, *stands)) == sorted([first.subject, second.subject])
+        async with asyncio.timeout(10):
+            while app.runners[0].status.records < 2:  # counted a moment after they can be read
+                await asyncio.sleep(0.02)
         assert app.runners[0].status.records == 2, "it read the topic from the beginning"
         told = events(await heard(2))
         assert sorted(event.cause for event in told) == sorted([first.id, second.id]), "a second effect"

@@ -147,7 +147,7 @@ def _nothing(partitions: Any) -> None:
     pass
 
 
-async def until(ask: Callable[[], Awaitable[Any]], seconds: float = 15.0) -> Any:
+async def until(ask: Callable[[], Awaitable[Any]], seconds: float = 60.0) -> Any:
     async with asyncio.timeout(seconds):
         while not (answer := await ask()):
             await asyncio.sleep(0.02)

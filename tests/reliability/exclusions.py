@@ -15,7 +15,7 @@ UPDATES = (
 )
 SEALED = "sealed under a fresh nonce: other bytes each time for the same content"
 SPAN = "a trace id is random"
-COMPLETED = "cause and time are those of whichever event completed what it rests on"
+COMPLETED = "cause, time and id are those of whichever event completed what it rests on"
 ORDER = "lists the same in the order of arrival: compared as a set"
 
 #: Collections that are not compared at all; a name that ends with * stands for all that begin so.

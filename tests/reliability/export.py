@@ -221,9 +221,11 @@ def _event_line(event: Event, tidy: Callable[[str], str], *, number: bool) -> st
         tidy,
     )
     head = [event.topic, event.source, event.subject, name]
-    caused = name in without.CAUSED or (event.seq is None and bool(event.cause))
+    completed = name in without.CAUSED
+    caused = completed or (event.seq is None and bool(event.cause))
     told: Doc = {
-        **({"seq": event.seq, "id": event.id} if number else {}),
+        **({"seq": event.seq} if number else {}),
+        **({"id": event.id} if number and not completed else {}),
         **({"cause": event.cause, "time": tidy(event.time.isoformat())} if number and not caused else {}),
         "key": event.key,
         "case": event.case,

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -82,8 +82,9 @@ class Trigger:
 
 @dataclass(frozen=True)
 class Run:
-    """One run of the loop. Moments are ISO text; `boundary` is where the stage began; `joined`
-    are triggers that came while it was open."""
+    """One run of the loop. Moments are ISO text; `boundary` is where the stage began in wall time,
+    `clock` the latest platform time of what the run has heard; `joined` are triggers that came while
+    it was open."""
 
     run: str
     lot: str
@@ -109,6 +110,7 @@ class Run:
     closed: bool = False
     evaluated: bool = False
     joined: tuple[Trigger, ...] = ()
+    clock: str = ""
 
 
 @dataclass(frozen=True)
@@ -280,7 +282,7 @@ def _on_after_seal(
 
 
 def _open(case: Case, run: Run, event: Happened) -> tuple[Case, list[Effect]]:
-    out = _Emitter(run)
+    out = _Emitter(replace(run, clock=_later(run, event)))
     out.emit(
         loops.SafetyRunOpened(
             run=run.run,
@@ -293,12 +295,12 @@ def _open(case: Case, run: Run, event: Happened) -> tuple[Case, list[Effect]]:
             trigger=run.trigger,
         )
     )
-    _set_deadline(out, event)
+    _set_deadline(out)
     return Case((*case.runs, out.run)), out.effects
 
 
 def _on_run_event(run: Run, event: Happened) -> tuple[Run, list[Effect]]:
-    out = _Emitter(_take_in(run, event.message))
+    out = _Emitter(replace(_take_in(run, event.message), clock=_later(run, event)))
     message = event.message
     if run.closed:
         return out.run, out.effects
@@ -352,12 +354,17 @@ def _advance(out: _Emitter, event: Happened) -> None:
         else:
             out.run = replace(out.run, boundary=ended.isoformat(), stage=names[place])
             if not RULES[names[place]].over(out.run):
-                _set_deadline(out, event)
+                _set_deadline(out)
 
 
-def _set_deadline(out: _Emitter, event: Happened) -> None:
+def _later(run: Run, event: Happened) -> str:
+    """A run's clock does not go back: an answer that was given long ago may complete a stage today."""
+    return max(run.clock, event.time.astimezone(UTC).isoformat(timespec="microseconds"))
+
+
+def _set_deadline(out: _Emitter) -> None:
     run = out.run
-    due = event.time + RULES[run.stage].limit
+    due = datetime.fromisoformat(run.clock) + RULES[run.stage].limit
     out.emit(loops.DeadlineSet(run=run.run, case=run.lot, stage=run.stage, due=_stamp(due)))
 
 

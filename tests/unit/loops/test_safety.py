@@ -391,6 +391,19 @@ def test_a_deadline_of_a_stage_that_is_over_says_nothing() -> None:
     assert "LoopStalled" not in player.names()
 
 
+def test_what_was_said_long_ago_does_not_end_a_stage_before_it_begins() -> None:
+    player = Player()
+    player.open()
+    *before, answers = whole_run(player)[:13]
+    for message, source, seq in before:
+        player.feed(player.event(message, source, seq))
+    told = player.event(*answers)
+    player.feed(told._replace(time=START - timedelta(days=300)))
+    due = [e.message.due.ToDatetime(UTC) for e in player.out if isinstance(e.message, loops.DeadlineSet)]
+    assert player.stages()[-1] == "respond"
+    assert due[-1] == max(event.time for event in player.fed) + timedelta(hours=6)
+
+
 def test_a_run_waits_for_the_evaluation_and_then_for_everybody_to_be_told() -> None:
     player = Player()
     player.open()
