@@ -13,6 +13,7 @@ from typing import Any
 from pharmaloop.production.v1 import events_pb2 as production
 from services.alerting.views import ALERTS
 from services.clinical.views import PLANS
+from services.production.domain.record import Lot
 from services.production.views import CAPAS, LOTS
 from services.rnd.views import INSIGHTS
 from services.traceability.domain.entries import MEMBER
@@ -62,8 +63,17 @@ def _lots(world: World) -> dict[str, Any]:
             (production.DeviationDetected.FromString(d.detected).tag, _judgement(d.state))
             for d in lot.deviations
         )
-        result[id] = (lot.state, bool(lot.started), bool(lot.completed), bool(lot.runs), judged)
+        found = investigated(lot)
+        result[id] = (lot.state, bool(lot.started), bool(lot.completed), bool(lot.runs), judged, found)
     return result
+
+
+def investigated(lot: Lot) -> list[tuple[str, bool]]:
+    """What the laboratory's investigations of a lot found, and whether it was tested again.
+
+    A result that stands needs no other; one that was tested again before that was found has one all the same.
+    """
+    return [(i.outcome, bool(i.retest) and i.outcome != "confirmed") for i in lot.investigations]
 
 
 def _judgement(state: str) -> str:

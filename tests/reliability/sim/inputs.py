@@ -29,7 +29,7 @@ from services.traceability.views import ALL_SITES, ENTRIES, REGISTRY
 from services.traceability.views import RUNS as EXPOSURE_RUNS
 from tests.reliability.sim.clockwork import START
 from tests.reliability.sim.process import SITES
-from tests.reliability.sim.story import OVEN, PRODUCT, Given, Person, Root, Story
+from tests.reliability.sim.story import LEAST, OVEN, PRODUCT, Given, Person, Root, Story, Tested
 
 if TYPE_CHECKING:
     from tests.reliability.sim.world import World
@@ -148,6 +148,24 @@ def _plant(story: Story) -> Iterator[Input]:
         yield Input(f"complete {lot}", "production", "CompleteLot", complete, 1, _lot_known(lot))
     for root in story.roots:
         yield from _run_of(root)
+    for tested in story.tested:
+        yield _result(tested)
+
+
+def _result(tested: Tested) -> Input:
+    """Whenever it comes: before its lot, too, and before what it repeats."""
+    result = production.TestResultRecorded(
+        lot=tested.lot,
+        test="assay",
+        value=tested.value,
+        unit="%",
+        low=LEAST,
+        at=_moment(tested.day),
+        record=f"{tested.record} of {tested.lot}",
+        source="plant-1/lims",
+    )
+    request = production_api.RecordTestResultsRequest(results=[result], all_or_nothing=True)
+    return Input(f"result {tested.lot} {tested.record}", "production", "RecordTestResults", request)
 
 
 def _run_of(root: Root) -> Iterator[Input]:
@@ -300,6 +318,7 @@ def told(story: Story) -> list[Input]:
 def reactions(world: World) -> Iterator[Input]:
     """What people do about what the platform shows them now."""
     yield from _judgements(world)
+    yield from _investigations(world)
     yield from _signatures(world)
     yield from _hazards(world)
     yield from _unattributed_explained(world)
@@ -321,6 +340,26 @@ def _judgements(world: World) -> Iterator[Input]:
         else:
             confirm = production_api.ConfirmDeviationRequest(**asked)
             yield Input(f"confirm {row.lot} {tag}", "production", "ConfirmDeviation", confirm, 1, actor="qa")
+
+
+def _investigations(world: World) -> Iterator[Input]:
+    """The laboratory looks into what is out of specification."""
+    for lot in world.databases["production"].states(LOTS).values():
+        stands = lot.lot in world.story.stands
+        for held in lot.investigations:
+            if held.outcome != "open":
+                continue
+            request = production_api.CloseInvestigationRequest(
+                lot=lot.lot,
+                investigation=held.investigation,
+                outcome=_STANDS if stands else production.INVESTIGATION_OUTCOME_LABORATORY_ERROR,
+                reason="looked at",
+            )
+            label = f"close {held.investigation}"
+            yield Input(label, "production", "CloseInvestigation", request, 1, actor="qa")
+
+
+_STANDS = production.INVESTIGATION_OUTCOME_CONFIRMED
 
 
 def _signatures(world: World) -> Iterator[Input]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
-from itertools import pairwise
+from itertools import groupby, pairwise
 from typing import Any, NamedTuple
 
 from pharmaloop.alerting.v1 import events_pb2 as alerting
@@ -89,6 +89,9 @@ def _facts_folded(world: World) -> Iterator[str]:
         own = world.databases[f"clinical.{given.person.site}"].states(SITE_DISPENSES).get(given.id)
         if given.told not in ("pharmacy", "nobody") and (own is None or own.own is None):
             yield f"the hospital's record of {given.id} is lost"
+    for id, lot in world.databases["production"].states(LOTS).items():
+        if business.investigated(lot) != story.investigated(id):
+            yield f"{id}: investigations found {business.investigated(lot)}, not {story.investigated(id)}"
     yield from _people_folded(world)
 
 
@@ -146,10 +149,16 @@ def _letters(world: World) -> Iterator[str]:
 
 
 def _watermarks(world: World) -> Iterator[str]:
-    """A watermark only goes forward, up to the end: nothing is folded twice, or passed over."""
+    """A watermark only goes forward, up to the end: nothing is folded twice, or passed over.
+
+    Where an event waited for its state, the watermark was written again as it stood when that was taken up.
+    """
     for name, database in world.databases.items():
+        waited = {id.rpartition("|")[0] for id in database.history(WAITING)}
         for id, marks in database.history(MARKS).items():
             places = [mark.next for mark in marks]
+            if id.rpartition("|")[0] in waited:
+                places = [place for place, _ in groupby(places)]
             if any(later <= earlier for earlier, later in pairwise(places)):
                 yield f"{name}: the watermark {id} went through {places}"
             end = len(world.log.records[Partition(marks[-1].topic, marks[-1].partition)])

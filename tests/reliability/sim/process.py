@@ -8,6 +8,7 @@ process that dies leaves its database and the log, and nothing else.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
@@ -18,13 +19,15 @@ from unittest import mock
 from services.alerting import main as alerting
 from services.clinical import main as clinical
 from services.kit.app import App, ServiceSpec
+from services.kit.bus.protocol import Partition
 from services.kit.contracts import contract
 from services.kit.facts import FactLog
 from services.kit.metrics import Metrics
 from services.kit.positions import Positions
 from services.kit.relay import Relay
-from services.kit.runners.batch import BatchRunner, Surroundings
+from services.kit.runners.batch import _ASIDE_SECONDS, BatchRunner, Surroundings
 from services.kit.runners.decider import Decider
+from services.kit.runners.notes import WAITING
 from services.kit.runners.step import StepFunction, StepRunner
 from services.kit.sealing import Sealer
 from services.loops import main as loops
@@ -219,8 +222,25 @@ class Process:
         return [
             runner
             for runner in self.app.runners
-            if self.consumers[runner].lag or self.consumers[runner].unbalanced or runner.unmarked
+            if self.consumers[runner].lag
+            or self.consumers[runner].unbalanced
+            or runner.unmarked
+            or (self._looks_aside(runner) and self.awaits(runner))
         ]
+
+    def _looks_aside(self, runner: BatchRunner) -> bool:
+        """Is it time for the runner to look at what it set aside?"""
+        return time.monotonic() - runner._aside_at >= _ASIDE_SECONDS
+
+    def awaits(self, runner: BatchRunner) -> bool:
+        """Does an event of the runner's partitions wait for a state that is there by now?"""
+        database, owned = self.world.databases[self.name], self.consumers[runner].owned
+        return any(
+            row.runner == runner.name
+            and Partition(row.records[0].record.topic, row.records[0].record.partition) in owned
+            and any(item.id == row.id for item in database.all(row.kind))
+            for row in database.states(WAITING).values()
+        )
 
     def fold(self, runner: BatchRunner) -> int:
         """One turn of a batch runner."""

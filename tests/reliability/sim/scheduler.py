@@ -239,7 +239,7 @@ class _Scheduler:
         world = self.world
         calls = any(i.answer is None and i.phase <= phase for i in world.inputs.values())
         rows = any(database.open_rows for database in world.databases.values())
-        return calls or rows or world.next_due() is not None
+        return calls or rows or world.next_due() is not None or world.awaits()
 
     def _round(self, phase: int) -> bool:
         world = self.world

@@ -15,6 +15,8 @@ from tests.reliability.sim.process import SITES
 PRODUCT = "maker/item/API"
 OVEN = "plant-1/oven-1"
 TAGS = ("Temp", "Load")
+#: A result below is out of specification.
+LEAST = 95.0
 
 
 @dataclass(frozen=True)
@@ -72,8 +74,19 @@ class Given:
 
 
 @dataclass(frozen=True)
+class Tested:
+    """A result of the laboratory; within specification it is 95 or more. `day` is when it was tested."""
+
+    lot: str
+    record: str
+    value: float
+    day: float
+
+
+@dataclass(frozen=True)
 class Story:
-    """A world. `rejected` are the (lot, tag) that quality takes for false alarms;
+    """A world. `rejected` are the (lot, tag) that quality takes for false alarms; `tested` are results of
+    lots, of which those of the lots in `stands` are out of specification for good;
     `unfinished` says what stays unexplained for ever, if anything does."""
 
     seed: int
@@ -83,6 +96,8 @@ class Story:
     people: tuple[Person, ...]
     given: tuple[Given, ...]
     rejected: frozenset[tuple[str, str]]
+    tested: tuple[Tested, ...]
+    stands: frozenset[str]
     unfinished: str
 
     @property
@@ -121,6 +136,17 @@ class Story:
         named = [g for g in self.given if g.told != "nobody" and {g.lot, g.mixed} & lots]
         return {(g.person.site, g.person.pseudonym, "" if g.mixed else g.lot, g.id) for g in named}
 
+    def investigated(self, lot: str) -> list[tuple[str, bool]]:
+        """What the investigations of a lot found, and whether it was tested again within specification."""
+        mine = [one for one in self.tested if one.lot == lot]
+        good = [one.day for one in mine if one.value >= LEAST]
+        outcome = "confirmed" if lot in self.stands else "laboratory_error"
+        return [
+            (outcome, any(day > one.day for day in good) and outcome != "confirmed")
+            for one in mine
+            if one.value < LEAST
+        ]
+
     @property
     def puzzling(self) -> set[str]:
         """Orders that nobody ever explains."""
@@ -150,7 +176,16 @@ def tell(seed: int) -> Story:
     doubted = [(r.lot, tag) for r in roots for tag in r.faulty]
     rejected = frozenset(pair for pair in doubted if pair not in first and rng.random() < 0.3)
     started = tuple(m.lot for m in materials if rng.random() < 0.2)
-    return Story(seed, roots, started, materials, people, given, rejected, unfinished)
+    ran = sorted({*(root.lot for root in roots), *started})
+    tested = tuple(one for lot in ran for one in _tested(Random(f"tested/{seed}/{lot}"), lot))
+    stands = frozenset(lot for lot in ran if Random(f"stands/{seed}/{lot}").random() < 0.3)
+    return Story(seed, roots, started, materials, people, given, rejected, tested, stands, unfinished)
+
+
+def _tested(rng: Random, lot: str) -> list[Tested]:
+    """A lot is not tested, or once, or is out of specification and mostly tested again."""
+    values = rng.choice(((), (99.0,), (80.0, 98.0), (80.0, 99.0), (80.0,), (97.0, 80.0)))
+    return [Tested(lot, f"t{number}", value, number - 18) for number, value in enumerate(values)]
 
 
 def _root(rng: Random, number: int) -> Root:

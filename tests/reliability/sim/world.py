@@ -255,6 +255,10 @@ class World:
             or any(p.to_fold() or p.loop.busy for p in self.processes.values())
         )
 
+    def awaits(self) -> bool:
+        """Has something that was set aside all that it waited for?"""
+        return any(p.awaits(runner) for p in self.processes.values() for runner in p.app.runners)
+
     def waits(self) -> bool:
         """Is something left to do, now or later?"""
         calls = any(i.answer is None for i in self.inputs.values())
