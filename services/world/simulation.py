@@ -12,6 +12,7 @@ from services.kit.clock import PlatformClock
 from services.world.actors.charts import ChartRoom
 from services.world.actors.desk import Desk
 from services.world.actors.hospital import HospitalClerk
+from services.world.actors.laboratory import Laboratory
 from services.world.actors.line import Pace, PlantLine
 from services.world.actors.notices import NoticeDesk
 from services.world.actors.observer import Observer
@@ -57,8 +58,15 @@ class Simulation:
         self._supply = Supply(desk, world.materials, world.shipments)
         self._qa = QualityAssurance(desk("qa"), lots, manual=options.manual)
         self._head = HeadOfQuality(desk("head-of-quality"), lots)
+        self._labs = [
+            Laboratory(
+                desk(f"{line.plant}/laboratory"), f"{line.plant}/lims", world.lot_tests, self._qa.hand_in
+            )
+            for line in world.lines
+        ]
         self._lines = [
-            PlantLine(desk(f"{line.plant}/historian"), line, self._qa.hand_in) for line in world.lines
+            PlantLine(desk(f"{line.plant}/historian"), line, lab.hand_in)
+            for line, lab in zip(world.lines, self._labs, strict=True)
         ]
         self._pharmacies = [PharmacyClerk(desk(item.name), item) for item in world.pharmacies]
         expected = {late.dispense.dispense for item in world.pharmacies for late in item.found_out}
@@ -83,7 +91,7 @@ class Simulation:
 
     async def run(self) -> list[str]:
         """Play the world; answers what is missing when the time limit ended it, else nothing."""
-        people = [self._qa.run, *self._people]
+        people = [self._qa.run, *(lab.run for lab in self._labs), *self._people]
         if not self._options.manual:
             people += [self._head.run, self._physician.run]
         limit = self._options.limit_minutes * 60 or None
@@ -106,8 +114,8 @@ class Simulation:
         self._busy.clear()
         async with asyncio.TaskGroup() as work:
             work.create_task(self._record_past())
-            for line in self._lines:
-                work.create_task(self._operate(line))
+            for line, lab in zip(self._lines, self._labs, strict=True):
+                work.create_task(self._operate(line, lab))
             work.create_task(self._record_late())
         await asyncio.Event().wait()
 
@@ -127,11 +135,12 @@ class Simulation:
                     past.create_task(send(pharmacy))
             self._say("the past is recorded")
 
-    async def _operate(self, line: PlantLine) -> None:
+    async def _operate(self, line: PlantLine, lab: Laboratory) -> None:
         """A line's history, its model, its live runs."""
         with self._doing(f"recording the history of {line.name}"):
             await line.register()
             await line.record_history()
+            await lab.record(line.history)
             await self._qa.release_now(line.history)
         with self._doing(f"training the model of {line.name}"):
             model = await line.train()
@@ -162,7 +171,7 @@ class Simulation:
     def _still_to_send(self) -> list[str]:
         if self._busy:
             return [f"the world is {what}" for what in self._busy]
-        waiting = self._qa.waiting()
+        waiting = self._qa.waiting() + sum(lab.waiting() for lab in self._labs)
         return [f"{waiting} lots wait for release"] if waiting else []
 
 

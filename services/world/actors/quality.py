@@ -23,6 +23,7 @@ from services.world.timing import LOOK_SECONDS
 THINKING = timedelta(minutes=30)
 #: The detector may still say something about a run that has just ended.
 BEFORE_RELEASE = timedelta(minutes=60)
+_OPEN = events.INVESTIGATION_OUTCOME_UNSPECIFIED
 
 
 class QualityAssurance:
@@ -102,10 +103,14 @@ class QualityAssurance:
         await asyncio.gather(*(self._release(lot) for lot in due))
 
     async def _release(self, lot: str) -> None:
-        """Release a completed lot; keep its slip while a deviation waits for a judgement."""
+        """Release a completed lot; keep its slip while a deviation or a result waits for a judgement."""
         desk, production = self._desk, self._desk.platform.production
         found = (await desk.call(production.GetLot, api.GetLotRequest(lot=lot))).lot
         if any(deviation.state == api.DEVIATION_STATE_OPEN for deviation in found.deviations):
+            return
+        opened = [one for one in found.investigations if one.outcome == _OPEN]
+        if opened:
+            await asyncio.gather(*(self._investigate(lot, one) for one in opened))
             return
         del self._slips[lot]
         if found.state == api.LOT_STATE_COMPLETED:
@@ -115,6 +120,30 @@ class QualityAssurance:
             except Refused as refusal:
                 desk.say(f"qa: {refusal}")
         desk.progress.finish(f"release:{lot}")
+
+    async def _investigate(self, lot: str, opened: api.Investigation) -> None:
+        """A result out of specification stands: the simulated laboratory makes no mistakes."""
+        desk, id = self._desk, opened.investigation
+        if id not in self._seen:
+            self._seen[id] = desk.clock.now()
+            desk.say(f"out of specification on {short(lot)}: {opened.rule}")
+            if self._manual:
+                desk.say(f"it waits for you: pharmaloop close-investigation {lot} {id} --outcome ...")
+        if self._manual or desk.clock.now() - self._seen[id] < THINKING:
+            return
+        request = api.CloseInvestigationRequest(
+            request_id=desk.request("investigate", id),
+            lot=lot,
+            investigation=id,
+            outcome=events.INVESTIGATION_OUTCOME_CONFIRMED,
+            reason="Sample, method and instrument were checked; nothing explains the result.",
+        )
+        try:
+            await desk.call(desk.platform.production.CloseInvestigation, request)
+        except Refused as refusal:
+            desk.say(f"qa: {refusal}")
+            return
+        desk.say(f"result on {short(lot)} stands: {opened.test} is out of specification")
 
     async def release_now(self, lots: Sequence[str]) -> None:
         """Release lots of the past, which had their time."""

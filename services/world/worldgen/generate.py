@@ -36,7 +36,7 @@ def generate(
     """The world of a seed; `anchor` is the platform's now, `runs` the samples of each real dryer run.
 
     `series` keeps its names apart from those of another world on the same platform. Without
-    `findings` nothing that was observed of patients and lots is made; the rest is the same.
+    `findings` nothing that was observed of patients is made; the rest is the same.
     """
     names = Names(seed, series, size.shared_number)
     study = pilot if size.pilot else None
@@ -72,7 +72,7 @@ def generate(
         hospitals=Hospitals(people.persons, names, anchor).make(scribes.hospitals(counter, errors), harms),
         harms=harms,
         observations=tuple(sorted(observed, key=lambda item: (item.at, item.pseudonym, item.code))),
-        lot_tests=lot_tests(materials, inside, faulty, names) if findings else (),
+        lot_tests=lot_tests(materials, inside, faulty, names),
         notices=notices(people.persons, names),
         hazards=effects.hazards(faulty),
     )

@@ -20,6 +20,7 @@ from pharmaloop.traceability.v1 import service_pb2 as traceability
 from services.world.actors.charts import ChartRoom
 from services.world.actors.desk import Desk
 from services.world.actors.hospital import HospitalClerk
+from services.world.actors.laboratory import Laboratory
 from services.world.actors.line import Pace, PlantLine
 from services.world.actors.patients import PostRoom
 from services.world.actors.pharmacist import Pharmacist
@@ -62,7 +63,7 @@ async def send_everything(world: World, desk_for: DeskFor) -> None:
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody waits between two looks."""
-    for module in ("patients", "quality", "charts", "pharmacy", "pharmacist", "observer"):
+    for module in ("patients", "quality", "charts", "pharmacy", "pharmacist", "observer", "laboratory"):
         monkeypatch.setattr(f"services.world.actors.{module}.LOOK_SECONDS", 0.001)
 
 
@@ -277,6 +278,62 @@ async def test_only_sound_lots_are_released(
     await for_a_while(qa.run())
     assert bool(recorder.of("ReleaseLot")) is released
     assert qa.waiting() == (1 if deviations else 0)
+
+
+def out_of_specification(lot: str, state: Any = production.LOT_STATE_COMPLETED) -> production.Lot:
+    opened = production.Investigation(investigation="i-1", test="assay", rule="assay of 80 % is below")
+    return production.Lot(lot=lot, state=state, investigations=[opened])
+
+
+@pytest.mark.parametrize("manual", [False, True])
+async def test_what_is_out_of_specification_is_investigated_and_never_released(
+    desk_for: DeskFor, recorder: Recorder, quick: None, manual: bool
+) -> None:
+    lot = out_of_specification("m/item/g/1")
+
+    def close(request: production.CloseInvestigationRequest) -> production.CloseInvestigationResponse:
+        lot.investigations[0].outcome = request.outcome
+        lot.state = production.LOT_STATE_HELD
+        return production.CloseInvestigationResponse()
+
+    recorder.answers["GetLot"] = lambda request: production.GetLotResponse(lot=lot)
+    recorder.answers["CloseInvestigation"] = close
+    qa = QualityAssurance(desk_for("qa"), [lot.lot], manual=manual)
+    qa.hand_in(lot.lot)
+    await for_a_while(qa.run())
+    closed = [(one.lot, one.investigation, one.outcome) for one in recorder.of("CloseInvestigation")]
+    stands = events.INVESTIGATION_OUTCOME_CONFIRMED
+    assert closed == ([] if manual else [(lot.lot, "i-1", stands)])
+    assert recorder.of("ReleaseLot") == []
+    assert qa.waiting() == (1 if manual else 0), "a person's lot waits for the person"
+
+
+async def test_the_laboratory_hands_a_lot_on_when_its_results_are_recorded(
+    world: World, desk_for: DeskFor, recorder: Recorder, quick: None
+) -> None:
+    lot, other = (item.lot for item in world.lines[0].lots[:2])
+    handed: list[tuple[str, int]] = []
+    lab = Laboratory(
+        desk_for("plant-1/laboratory"),
+        "plant-1/lims",
+        world.lot_tests,
+        lambda lot: handed.append((lot, len(recorder.of("RecordTestResults")))),
+    )
+    lab.hand_in(lot)
+    assert lab.waiting() == 1
+    await for_a_while(lab.run())
+    assert handed == [(lot, 1)]
+    assert lab.waiting() == 0
+    (request,) = recorder.of("RecordTestResults")
+    tests = {test.test: test for test in world.lot_tests if test.lot == lot}
+    assert len(request.results) == len(tests) == 4
+    for result in request.results:
+        test = tests[result.test]
+        assert (result.lot, result.unit, result.source) == (lot, test.unit, "plant-1/lims")
+        assert (result.value, result.low, result.high) == (test.value, test.low, test.high)
+        assert result.at.at.ToDatetime(test.at.tzinfo) == test.at
+    await lab.record([lot, other])
+    assert {result.lot for result in recorder.of("RecordTestResults")[1].results} == {other}, "each lot once"
 
 
 async def test_the_history_of_a_line_does_not_wait_for_lots_of_another(

@@ -23,7 +23,7 @@ TAGS = ("DryerTemp", "JacketTemperature", "DryerPressure", "AgitatorPower")
 def simulation(
     world: World, recorder: Recorder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Simulation:
-    for module in ("patients", "quality", "charts", "pharmacy", "pharmacist", "observer"):
+    for module in ("patients", "quality", "charts", "pharmacy", "pharmacist", "observer", "laboratory"):
         monkeypatch.setattr(f"services.world.actors.{module}.LOOK_SECONDS", 0.01)
     model = events.GoldenModelTrained(tags=[events.TagModel(tag=tag, spread=[1.0]) for tag in TAGS])
     recorder.answers = {
@@ -47,6 +47,8 @@ async def test_it_ends_when_everything_was_sent_and_every_lot_released(
     assert {request.product for request in recorder.of("TrainModel")} == {
         line.product for line in world.lines
     }
+    results = [result.lot for request in recorder.of("RecordTestResults") for result in request.results]
+    assert sorted(results) == sorted(test.lot for test in world.lot_tests if test.lot in lots)
     corrections = sum(len(request.corrections) for request in recorder.of("RecordCorrections"))
     assert corrections == sum(len(pharmacy.feed.corrections) for pharmacy in world.pharmacies)
 
@@ -75,6 +77,23 @@ async def test_a_live_run_begins_when_its_own_model_is_trained(
         )
         assert trained < begun
         assert order == sorted(order)
+
+
+async def test_a_lot_is_tested_before_it_is_released(
+    simulation: Simulation, world: World, recorder: Recorder
+) -> None:
+    """And the release waits until what was found is judged."""
+    await asyncio.wait_for(simulation.run(), 60)
+    tested: set[str] = set()
+    judged: set[str] = set()
+    for name, _, request in recorder.sent:
+        request = cast(Any, request)
+        if name == "RecordTestResults":
+            tested |= {result.lot for result in request.results}
+        if name == "ListResults" and request.HasField("min_position"):
+            judged |= tested
+        if name == "ReleaseLot":
+            assert request.lot in judged
 
 
 async def test_the_time_limit_says_what_is_missing(world: World, recorder: Recorder, tmp_path: Path) -> None:

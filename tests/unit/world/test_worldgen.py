@@ -60,7 +60,7 @@ def test_the_whole_world_is_the_same_twice(whole: World, pilot: Pilot) -> None:
 def test_without_findings_everything_else_is_the_same(world: World) -> None:
     plain = generate(7, ANCHOR, read_pilot(findings=False), sample_counts(), SMALL, findings=False)
     assert not plain.observations
-    assert plain == replace(world, observations=(), lot_tests=())
+    assert plain == replace(world, observations=())
 
 
 @pytest.mark.parametrize(("seed", "series"), [(8, ""), (7, "other")])
