@@ -17,6 +17,9 @@ from google.protobuf.message import Message
 from pharmaloop.clinical.v1 import events_pb2 as clinical
 from pharmaloop.clinical.v1 import service_pb2 as api
 from pharmaloop.common.v1 import types_pb2 as common
+from services.clinical.domain.answers import LONGEST_WORDS, judged
+from services.clinical.domain.vocabulary import coded
+from services.clinical.refusals import refusals
 from services.kit.errors import Invalid, Unknown
 from services.kit.facts import Fact
 from services.kit.ids import derived_id, dispense_id, parse_lot
@@ -26,7 +29,7 @@ _ACTIVE = clinical.SUBJECT_STATUS_ACTIVE
 _SEXES = ("F", "M", "U")
 _OLDEST_YEARS = 130
 _LONGEST_PSEUDONYM = 128
-_LONGEST_WORDS = 4000
+_LONGEST_NUMBER = 128
 _LARGEST_OFFSET_MINUTES = 14 * 60
 
 
@@ -103,19 +106,59 @@ class Intake:
             )
         return derived
 
-    def response(self, request: api.RecordResponseRequest) -> Fact:
-        """Raises Invalid with the field that breaks a rule."""
+    def response(self, request: api.RecordResponseRequest, template: clinical.FollowUpTemplate) -> Fact:
+        """An answer, judged by its plan's template. Raises Invalid with the field that breaks a rule."""
         at = check_response(request)
+        with refusals():
+            found = judged(template, request.answers, request.affected)
         recorded = clinical.ResponseRecorded(
             plan=request.plan,
             site=self.site,
             pseudonym=request.pseudonym,
-            affected=request.affected,
+            affected=found.affected,
             at=request.at,
         )
-        if request.words:
-            recorded.text.CopyFrom(self._seal(clinical.ResponseText(words=request.words), request.pseudonym))
+        for term, answer in found.complaints:
+            recorded.complaints.add(term=term, onset=answer.onset if answer.HasField("onset") else request.at)
+        if request.words or request.answers:
+            text = clinical.ResponseText(words=request.words, answers=request.answers)
+            recorded.text.CopyFrom(self._seal(text, request.pseudonym))
         return Fact(recorded, derived_id("response", request.plan, request.request_id), at, request.plan)
+
+    def lab(self, lab: clinical.LabRecorded, result: clinical.LabResult, number: str) -> Fact:
+        """A laboratory result under the laboratory's own number. Raises Invalid with the field at fault."""
+        at = moment_of(lab)
+        recorded = clinical.LabRecorded()
+        recorded.CopyFrom(lab)
+        recorded.site = self.site
+        recorded.result.CopyFrom(self._seal(result, lab.pseudonym))
+        return Fact(recorded, derived_id("lab", lab.plan, lab.code, number), at, lab.plan)
+
+    def adverse_event(self, report: api.AdverseEventReport) -> Fact:
+        """Raises Invalid with the field that breaks a rule."""
+        _check_pseudonym(report.pseudonym)
+        if not 0 < len(report.report) <= _LONGEST_NUMBER:
+            said = f"give the hospital's own number of the report, at most {_LONGEST_NUMBER} characters"
+            raise Invalid("REQUIRED", said, "report")
+        if not report.term:
+            raise Invalid("REQUIRED", "name what happened; ListTerms shows the vocabulary", "term")
+        _check_words(report.words)
+        check_moment(report.onset if report.HasField("onset") else None, "onset")
+        at = moment_of(report)
+        with refusals():
+            term = coded(report.term, "term")
+        recorded = clinical.AdverseEventRecorded(
+            report=report.report,
+            site=self.site,
+            pseudonym=report.pseudonym,
+            term=term,
+            onset=report.onset,
+            serious=report.serious,
+            at=report.at,
+        )
+        if report.words:
+            recorded.text.CopyFrom(self._seal(clinical.ResponseText(words=report.words), report.pseudonym))
+        return Fact(recorded, derived_id("adverse", self.site, report.report), at, report.pseudonym)
 
     def notice(self, record: clinical.NoticeRecorded) -> Fact:
         """Raises Invalid with the field that breaks a rule."""
@@ -146,9 +189,16 @@ def check_response(request: api.RecordResponseRequest) -> datetime:
     """When the patient answered; Invalid with the field that breaks a rule."""
     _check_plan_id(request.plan)
     _check_pseudonym(request.pseudonym)
-    if len(request.words) > _LONGEST_WORDS:
-        raise Invalid("TOO_LONG", f"an answer has at most {_LONGEST_WORDS} characters", "words")
+    _check_words(request.words)
+    for n, answer in enumerate(request.answers):
+        if answer.HasField("onset"):
+            check_moment(answer.onset, f"answers[{n}].onset")
     return moment_of(request)
+
+
+def _check_words(words: str) -> None:
+    if len(words) > LONGEST_WORDS:
+        raise Invalid("TOO_LONG", f"an answer has at most {LONGEST_WORDS} characters", "words")
 
 
 def check_site(named: str, site: str) -> None:
@@ -166,17 +216,25 @@ def moment_of(
     | clinical.MedicationRecorded
     | clinical.MedicationCorrected
     | clinical.NoticeRecorded
+    | clinical.LabRecorded
+    | api.AdverseEventReport
     | api.RecordResponseRequest,
 ) -> datetime:
     """When the fact happened, UTC."""
-    if not record.at.HasField("at"):
-        raise Invalid("REQUIRED", "say when it happened, with the source's offset from UTC", "at")
-    if abs(record.at.offset_minutes) > _LARGEST_OFFSET_MINUTES:
-        raise Invalid("OUT_OF_RANGE", "an offset from UTC is 14 hours at most", "at.offset_minutes")
+    return check_moment(record.at, "at")
+
+
+def check_moment(moment: common.Moment | None, field: str) -> datetime:
+    """The moment in UTC; Invalid where it is none."""
+    if moment is None or not moment.HasField("at"):
+        raise Invalid("REQUIRED", "say when it happened, with the source's offset from UTC", field)
+    if abs(moment.offset_minutes) > _LARGEST_OFFSET_MINUTES:
+        raise Invalid("OUT_OF_RANGE", "an offset from UTC is 14 hours at most", f"{field}.offset_minutes")
     try:
-        return record.at.at.ToDatetime(tzinfo=UTC)
+        return moment.at.ToDatetime(tzinfo=UTC)
     except (ValueError, OverflowError):
-        raise Invalid("OUT_OF_RANGE", "the moment is none between the years 1 and 9999", "at.at") from None
+        said = "the moment is none between the years 1 and 9999"
+        raise Invalid("OUT_OF_RANGE", said, f"{field}.at") from None
 
 
 def _check_pseudonym(pseudonym: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from pydantic import Field
@@ -10,14 +11,14 @@ from pydantic import Field
 from pharmaloop.clinical.v1 import events_pb2 as clinical
 from pharmaloop.clinical.v1 import service_pb2_grpc as api_grpc
 from services.clinical.api import ClinicalApi
-from services.clinical.domain import moments
 from services.clinical.handlers import Here, commands, events
 from services.clinical.handlers.settle import FOLLOW_UP_STEP
 from services.clinical.keys import digest_keys
+from services.clinical.steps import FollowUp
 from services.clinical.views import KINDS
 from services.kit.app import App, ServiceSpec, main
 from services.kit.runners.reactor import Reactor
-from services.kit.runners.step import Again, StepFunction
+from services.kit.runners.step import StepFunction
 from services.kit.settings import ServiceSettings
 from services.kit.work import Step
 
@@ -47,13 +48,11 @@ def make_spec() -> ServiceSpec:
     def steps(app: App) -> Mapping[str, StepFunction]:
         here.connect(app.site, digest_keys(app.sealer), app.clock)
 
-        async def end_follow_up(step: Step) -> Again | None:
-            last = clinical.MonitoringPlan(run=step.key, due=moments.stamp_of(step.due))
-            request_id = f"follow-up/{step.key}/{step.due}"
-            await app.decider.submit("EndFollowUp", last, request_id=request_id, actor="platform")
-            return None
+        async def follow_up(step: Step) -> None:
+            submit = partial(app.decider.submit, actor="platform")
+            await FollowUp(app.site, app.store, submit)(step)
 
-        return {FOLLOW_UP_STEP: end_follow_up}
+        return {FOLLOW_UP_STEP: follow_up}
 
     return ServiceSpec(
         name="clinical",

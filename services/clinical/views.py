@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from services.clinical.domain import explanations, sites, statements
+from services.clinical.domain import explanations, sites, statements, templates
+from services.clinical.domain.adverse import Course
 from services.clinical.domain.dispenses import Dispense
 from services.clinical.domain.going import Going
 from services.clinical.domain.holdings import Holding
 from services.clinical.domain.lots import Lot
 from services.clinical.domain.patients import Patient
 from services.clinical.domain.plans import Plan
+from services.clinical.domain.templates import Template
 from services.kit.store.kinds import Kind
 
 SITES: Kind[sites.Site] = Kind("site", sites.Site, evolve=sites.evolve)
@@ -22,7 +24,21 @@ GOING: Kind[Going] = Kind("going", Going)
 EXPLANATIONS: Kind[explanations.Explanation] = Kind(
     "explanation", explanations.Explanation, evolve=explanations.evolve
 )
-KINDS = (EXPLANATIONS, SITES, STATEMENTS, PATIENTS, DISPENSES, LOTS, HOLDINGS, PLANS, GOING)
+TEMPLATES: Kind[Template] = Kind("template", Template, ("product",), templates.evolve)
+ADVERSE: Kind[Course] = Kind("adverse", Course, ("pseudonym",))
+KINDS = (
+    EXPLANATIONS,
+    SITES,
+    STATEMENTS,
+    PATIENTS,
+    DISPENSES,
+    LOTS,
+    HOLDINGS,
+    PLANS,
+    GOING,
+    TEMPLATES,
+    ADVERSE,
+)
 
 #: The one document of the runs that go on.
 ALL_RUNS = "runs"

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 
 from services.clinical.domain import digests
 from services.clinical.domain.dispenses import Compared
-from services.clinical.domain.plans import Plan, follow_up_from
+from services.clinical.domain.plans import FOLLOW_UP_HOURS, Plan, later
 
 
 @dataclass(frozen=True)
@@ -59,6 +59,14 @@ class Hazard:
 
 
 @dataclass(frozen=True)
+class About:
+    """What the run is about: the tag of its deviation; one that `follows` a sealed run says which instead."""
+
+    kind: str
+    follows: str
+
+
+@dataclass(frozen=True)
 class Holding:
     """What the site holds of a run.
 
@@ -68,7 +76,9 @@ class Holding:
     follow-up was last found to be over (ISO, UTC). `unlooked` are listed lots
     of which own records came since the last look for what only the site has.
     `over`: a person ended the run. `notices` counts patients by what came of
-    telling them; until `hazard` is evaluated nobody is told or asked.
+    telling them; until `hazard` is evaluated nobody is told or asked. `about`
+    is unknown until the run's opening was heard; `longest` is the longest
+    follow-up of a plan, in hours.
     """
 
     run: str
@@ -94,6 +104,8 @@ class Holding:
     over: bool = False
     notices: dict[str, int] = field(default_factory=dict)
     hazard: Hazard | None = None
+    about: About | None = None
+    longest: int = 0
 
     @property
     def gathered(self) -> bool:
@@ -123,7 +135,7 @@ class Holding:
         """When the follow-up is over: so long after the last plan opened and the hazard was evaluated."""
         if self.hazard is None or not self.due:
             return ""
-        return max(self.due, follow_up_from(self.hazard.at))
+        return max(self.due, later(self.hazard.at, self.longest or FOLLOW_UP_HOURS))
 
     @property
     def patients(self) -> int:
@@ -148,6 +160,11 @@ def noted(holding: Holding, case: str) -> Holding:
 def evaluated(holding: Holding, hazard: Hazard) -> Holding:
     """The hazard was evaluated; the first evaluation holds."""
     return holding if holding.hazard else replace(holding, hazard=hazard)
+
+
+def is_about(holding: Holding, kind: str, follows: str) -> Holding:
+    """The run's opening says what it is about; the first holds."""
+    return holding if holding.about else replace(holding, about=About(kind, follows))
 
 
 def given_up(holding: Holding) -> Holding:
@@ -250,8 +267,9 @@ def replaced(holding: Holding, changes: Iterable[tuple[Plan, Plan]]) -> Holding:
     void, answered, affected, due = holding.void, holding.answered, holding.affected, holding.due
     notices = dict(holding.notices)
     waiting: list[str] = []
-    for before, after in changes:
-        for plan, sign in ((before, -1), (after, 1)):
+    longest = holding.longest
+    for before, now in changes:
+        for plan, sign in ((before, -1), (now, 1)):
             void += sign * plan.void
             if plan.notice:
                 notices[plan.notice] = notices.get(plan.notice, 0) + sign
@@ -263,10 +281,11 @@ def replaced(holding: Holding, changes: Iterable[tuple[Plan, Plan]]) -> Holding:
                 answered, affected = answered + sign * plan.answered, affected + sign * plan.affected
                 for lot in plan.lots:
                     lots[lot] = _counted(lots.get(lot, LotCount()), plan, sign)
-        if after.stage == "open":
-            due = max(due, after.due)
-        if after.stage == "waiting" and before.stage != "waiting":
-            waiting.append(after.pseudonym)
+        if now.stage == "open":
+            due = max(due, now.due)
+            longest = max(longest, now.hours)
+        if now.stage == "waiting" and before.stage != "waiting":
+            waiting.append(now.pseudonym)
     return replace(
         holding,
         stages={stage: count for stage, count in stages.items() if count != StageCount()},
@@ -277,6 +296,7 @@ def replaced(holding: Holding, changes: Iterable[tuple[Plan, Plan]]) -> Holding:
         answered=answered,
         affected=affected,
         due=due,
+        longest=longest,
     )
 
 

@@ -26,16 +26,14 @@ from pharmaloop.clinical.v1 import events_pb2 as clinical
 from services.clinical.domain import moments
 from services.clinical.domain.dispenses import Member
 from services.clinical.domain.patients import ACTIVE, DECEASED, Patient
+from services.clinical.domain.templates import Asked
 
 Stage = Literal["unnamed", "void", "deceased", "moved", "pending", "declined", "waiting", "open"]
 Notice = Literal["", "owed", "notified", "unreachable"]
 #: At most so many plans in one event.
 BULK = 500
-#: The answer is expected within so much platform time.
-FOLLOW_UP = timedelta(hours=8)
-QUESTION = (
-    "How have you felt since you took this medicine? Please tell us of any complaint, also a small one."
-)
+#: How long plans last that were opened before there were templates.
+FOLLOW_UP_HOURS = 8
 
 
 @dataclass(frozen=True)
@@ -73,6 +71,8 @@ class Plan:
     `received` counts the members by lot that the patient may have taken of,
     `void` those that they did not. `notice` says whether the patient is to be
     told ("owed"), knows, or could not be reached; empty when nobody need tell them.
+    `asked` is the template it was opened with. `reminded` says when a reminder
+    became due, by its hours; `labs` are the LOINC codes of the results that came.
     """
 
     plan: str
@@ -86,6 +86,14 @@ class Plan:
     answer: Answer | None = None
     told: Told | None = None
     notice: Notice = ""
+    asked: Asked | None = None
+    reminded: dict[str, str] = field(default_factory=dict)
+    labs: tuple[str, ...] = ()
+
+    @property
+    def hours(self) -> int:
+        """How long the follow-up lasts, in platform time."""
+        return self.asked.hours if self.asked else FOLLOW_UP_HOURS
 
     @property
     def lots(self) -> tuple[str, ...]:
@@ -150,15 +158,26 @@ def _stage(plan: Plan, patient: Patient) -> Stage:
     return "open" if plan.due else "waiting"
 
 
-def opened(plan: Plan, moment: str) -> Plan:
-    """The plan as it is opened at a moment of platform time."""
-    return replace(plan, stage="open", due=follow_up_from(moment))
+def opened(plan: Plan, moment: str, asked: Asked) -> Plan:
+    """The plan as it is opened, with its template, at a moment of platform time."""
+    due = later(moment, asked.hours)
+    return replace(plan, stage="open", due=due, asked=asked)
 
 
-def follow_up_from(moment: str) -> str:
-    """By when an answer is expected, ISO, UTC."""
-    due = datetime.fromisoformat(moment) + FOLLOW_UP
-    return due.isoformat(timespec="microseconds")
+def asked_at(plan: Plan, hazard: str) -> str:
+    """When the patient was asked: as the plan opened, or the hazard was evaluated where that is later."""
+    return max(later(plan.due, -plan.hours), hazard)
+
+
+def later(moment: str, hours: int) -> str:
+    """A moment so many hours later, ISO, UTC."""
+    then = datetime.fromisoformat(moment) + timedelta(hours=hours)
+    return then.isoformat(timespec="microseconds")
+
+
+def with_lab(plan: Plan, code: str) -> Plan:
+    """The plan after a laboratory result came."""
+    return replace(plan, labs=tuple(sorted({*plan.labs, code})))
 
 
 def answered(plan: Plan, answer: Answer) -> Plan | None:
@@ -168,19 +187,24 @@ def answered(plan: Plan, answer: Answer) -> Plan | None:
     return replace(plan, answered=True, answer=answer)
 
 
-def message_of(plan: Plan) -> clinical.MonitoringPlan:
+def message_of(plan: Plan, question: str) -> clinical.MonitoringPlan:
+    """The plan as an event; `question` is the first that its template asks."""
     return clinical.MonitoringPlan(
         plan=plan.plan,
         run=plan.run,
         pseudonym=plan.pseudonym,
         lots=plan.lots,
-        question=QUESTION,
+        question=question,
         due=moments.stamp_of(plan.due),
+        template=plan.asked.template if plan.asked else "",
+        version=plan.asked.version if plan.asked else 0,
     )
 
 
-def bulks(run: str, site: str, plans: Sequence[Plan]) -> Iterator[clinical.MonitoringPlansOpened]:
+def bulks(
+    run: str, site: str, plans: Sequence[clinical.MonitoringPlan]
+) -> Iterator[clinical.MonitoringPlansOpened]:
     """The opened plans as events."""
     for start in range(0, len(plans), BULK):
-        bulk = [message_of(plan) for plan in plans[start : start + BULK]]
+        bulk = plans[start : start + BULK]
         yield clinical.MonitoringPlansOpened(run=run, site=site, plans=bulk)

@@ -19,7 +19,8 @@ NOTICES_AT_ONCE = 100
 
 @dataclass(frozen=True)
 class Statements:
-    """The last statement of each kind; empty before the first."""
+    """The last statement of each kind; empty before the first. `bulks` counts what was said of plans
+    on the site's own topic."""
 
     received: bytes = b""
     opened: bytes = b""
@@ -39,7 +40,7 @@ def evolve(state: Statements | None, event: object) -> Statements:
         return replace(state, summarised=event.SerializeToString())
     if isinstance(event, clinical.NoticesSummarised):
         return replace(state, noticed=event.SerializeToString())
-    assert isinstance(event, clinical.MonitoringPlansOpened)
+    assert isinstance(event, clinical.MonitoringPlansOpened | clinical.RemindersDue)
     return replace(state, bulks=state.bulks + 1)
 
 

@@ -14,7 +14,7 @@ from pharmaloop.loops.v1 import events_pb2 as loops
 from pharmaloop.production.v1 import events_pb2 as production
 from pharmaloop.traceability.v1 import events_pb2 as traceability
 from services.clinical.handlers import commands as do
-from services.clinical.handlers import exposures, records
+from services.clinical.handlers import answers, asking, exposures, records
 from services.clinical.handlers.here import Here
 from services.kit.runners.decider import Command
 from services.kit.runners.reactor import Events
@@ -28,22 +28,27 @@ def events(here: Here) -> Events:
         traceability.ExposureEntriesJoined: partial(exposures.on_entries_joined, here),
         traceability.ExposureAnnounced: partial(exposures.on_exposure_announced, here),
         production.HazardEvaluated: partial(exposures.on_hazard_evaluated, here),
+        loops.SafetyRunOpened: partial(exposures.on_run_opened, here),
         loops.LoopClosed: partial(exposures.on_loop_closed, here),
         clinical.SubjectRecorded: partial(records.on_subject_recorded, here),
         clinical.MedicationRecorded: partial(records.on_medication_recorded, here),
         clinical.MedicationCorrected: partial(records.on_medication_corrected, here),
         clinical.DifferenceExplained: partial(records.on_difference_explained, here),
+        clinical.LabRecorded: partial(answers.on_lab_recorded, here),
+        clinical.AdverseEventRecorded: partial(answers.on_adverse_event_recorded, here),
         clinical.NoticeRecorded: partial(records.on_notice_recorded, here),
-        clinical.ResponseRecorded: partial(records.on_response_recorded, here),
+        clinical.ResponseRecorded: partial(answers.on_response_recorded, here),
     }
 
 
 def commands(here: Here) -> dict[str, Command]:
-    """The commands of one site; only the last is offered by gRPC."""
+    """The commands of one site; the last two are offered by gRPC."""
     return {
         "RegisterSite": do.register_site,
         "EndFollowUp": partial(do.end_follow_up, here),
+        "Remind": partial(do.remind, here),
         "ExplainDifference": partial(do.explain_difference, here),
+        "RegisterFollowUpTemplate": partial(asking.register_template, here),
     }
 
 

@@ -6,10 +6,10 @@ from google.protobuf.message import Message
 
 from pharmaloop.clinical.v1 import events_pb2 as clinical
 from pharmaloop.clinical.v1 import service_pb2 as api
-from services.clinical.domain import holdings, moments, sites, statements
+from services.clinical.domain import holdings, moments, reminders, sites, statements
 from services.clinical.handlers.here import Here, holding_of
 from services.clinical.handlers.settle import settle
-from services.clinical.views import DISPENSES, EXPLANATIONS, SITES
+from services.clinical.views import DISPENSES, EXPLANATIONS, HOLDINGS, PLANS, SITES, STATEMENTS
 from services.kit.errors import Rejected, Unknown
 from services.kit.words import check_words
 from services.kit.work import Work
@@ -26,6 +26,28 @@ def end_follow_up(here: Here, work: Work, request: clinical.MonitoringPlan) -> M
     holding = holding_of(here, work, request.run)
     over = holdings.follow_up_over(holding, moments.text_of(request.due))
     return statements.summary(settle(here, work, over), here.site)
+
+
+def remind(here: Here, work: Work, request: clinical.RemindersDue) -> Message:
+    """The clock passed the time of a reminder: those of the plans whose patients still have to answer."""
+    id = here.id_of(request.run)
+    work.load(PLANS, [asked.plan for asked in request.plans])
+    told = clinical.RemindersDue()
+    told.CopyFrom(request)
+    del told.plans[:]
+    holding = work.get(HOLDINGS, id)
+    if holding is None or holding.hazard is None or holding.over:
+        return told
+    for asked in request.plans:
+        plan = work.get(PLANS, asked.plan)
+        moment = moments.text_of(request.at)
+        after = reminders.reminded(plan, holding.hazard.at, request.hours, moment) if plan else None
+        if after is not None:
+            work.put(PLANS, after.plan, after)
+            told.plans.append(asked)
+    if told.plans:
+        work.apply(STATEMENTS, id, told, site=here.site, case=holding.case, run=holding.run)
+    return told
 
 
 def explain_difference(

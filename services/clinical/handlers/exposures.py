@@ -149,6 +149,20 @@ def on_hazard_evaluated(here: Here, work: Work, event: Event) -> None:
     settle(here, work, holdings.evaluated(holding, hazard))
 
 
+def on_run_opened(here: Here, work: Work, event: Event) -> None:
+    """What the run is about: a template may be for one kind of deviation. Runs that follow it, and
+    came first, may have waited for it."""
+    opened = cast(loops.SafetyRunOpened, event.message)
+    holding = noted(holding_of(here, work, opened.run), event, opened.lot)
+    settle(here, work, holdings.is_about(holding, opened.tag, opened.follows))
+    going = work.get(GOING, ALL_RUNS) or Going()
+    work.load(HOLDINGS, [here.id_of(run) for run in going.runs])
+    for run in going.runs:
+        other = work.get(HOLDINGS, here.id_of(run))
+        if other is not None and other.about and other.about.follows:
+            settle(here, work, holding_of(here, work, run))
+
+
 def on_loop_closed(here: Here, work: Work, event: Event) -> None:
     """The run ended: a patient's record does not concern it any more. One that a person ended
     waits for nobody; of one that closed, late answers still count."""

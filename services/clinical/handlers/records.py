@@ -1,4 +1,4 @@
-"""The hospital's own facts: patients, what they were given, what they answer.
+"""The hospital's own facts: patients, what they were given, what they were told.
 
 Facts may come twice, late, and before the run that makes them matter: each
 is kept by its own id, and every run that it concerns is settled again.
@@ -14,7 +14,7 @@ from services.clinical.domain.dispenses import Dispense
 from services.clinical.domain.going import Going
 from services.clinical.domain.lots import Lot
 from services.clinical.domain.patients import Patient
-from services.clinical.domain.plans import Answer, Plan
+from services.clinical.domain.plans import Plan
 from services.clinical.handlers.here import Here, holding_of
 from services.clinical.handlers.settle import settle
 from services.clinical.views import ALL_RUNS, DISPENSES, GOING, HOLDINGS, LOTS, PATIENTS, PLANS
@@ -111,17 +111,3 @@ def on_notice_recorded(here: Here, work: Work, event: Event) -> None:
     work.put(PLANS, id, after)
     if before.stage != "unnamed":
         settle(here, work, holdings.replaced(holding_of(here, work, before.run), [(before, after)]))
-
-
-def on_response_recorded(here: Here, work: Work, event: Event) -> None:
-    """A patient's answer; one to a plan that is not open yet is kept with the plan."""
-    response = cast(clinical.ResponseRecorded, event.message)
-    before = work.get(PLANS, response.plan) or Plan(response.plan)
-    text = response.text.SerializeToString() if response.HasField("text") else b""
-    answer = Answer(moments.text_of(response.at.at), response.affected, event.id, text)
-    plan = plans.answered(before, answer)
-    if plan is None:
-        return
-    work.put(PLANS, response.plan, plan)
-    if plan.stage == "open":
-        settle(here, work, holdings.replaced(holding_of(here, work, plan.run), [(before, plan)]))

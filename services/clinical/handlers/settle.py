@@ -10,9 +10,11 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from services.clinical.domain import dispenses, holdings, moments, plans, statements
+from pharmaloop.clinical.v1 import events_pb2 as clinical
+from services.clinical.domain import dispenses, holdings, moments, plans, reminders, statements, templates
 from services.clinical.domain.holdings import Holding
 from services.clinical.domain.plans import Plan
+from services.clinical.handlers.asking import chooser
 from services.clinical.handlers.here import Here
 from services.clinical.views import DISPENSES, HOLDINGS, LOTS, PLANS, STATEMENTS
 from services.kit.ids import claim_id, plan_id
@@ -30,9 +32,9 @@ def settle(here: Here, work: Work, holding: Holding) -> Holding:
     if holding.matched and holding.unlooked:
         holding = _tell_trace(here, work, holding)
     before = work.get(HOLDINGS, here.id_of(holding.run))
-    holding, opened = _open_plans(here, work, holding)
-    if holding.ends > (before.ends if before else ""):
-        work.due(FOLLOW_UP_STEP, holding.run, datetime.fromisoformat(holding.ends))
+    moment = moment_text(here.now())
+    holding, opened = _open_plans(here, work, holding, moment)
+    _due_steps(work, before, holding, moment if opened else "")
     id, place = here.id_of(holding.run), {"case": holding.case, "run": holding.run}
     work.put(HOLDINGS, id, holding)
     for bulk in plans.bulks(holding.run, here.site, opened):
@@ -40,6 +42,22 @@ def settle(here: Here, work: Work, holding: Holding) -> Holding:
     for message in statements.news(work.get(STATEMENTS, id), holding, here.site, bool(opened)):
         work.apply(STATEMENTS, id, message, **place)
     return holding
+
+
+def _due_steps(work: Work, before: Holding | None, holding: Holding, opened: str) -> None:
+    """The end of the follow-up, and the reminders of those who are asked from now on; `opened`: when
+    plans were opened just now, if any were."""
+    if holding.ends > (before.ends if before else ""):
+        work.due(FOLLOW_UP_STEP, holding.run, datetime.fromisoformat(holding.ends))
+    if holding.hazard is None:
+        return
+    fresh = before is None or before.hazard is None
+    asked = {holding.hazard.at} if fresh else set()
+    asked |= {max(opened, holding.hazard.at)} if opened else set()
+    for moment in sorted(asked):
+        for hours, due in reminders.dues(moment, holding.longest).items():
+            at, key = datetime.fromisoformat(due), f"{holding.run}|{moment}|{hours}"
+            work.due(FOLLOW_UP_STEP, key, at, run=holding.run, hours=str(hours))
 
 
 def _tell_trace(here: Here, work: Work, holding: Holding) -> Holding:
@@ -65,32 +83,32 @@ def _report(here: Here, work: Work, id: str, dispense: dispenses.Dispense, own: 
     work.put(DISPENSES, id, dispenses.reported(dispense))
 
 
-def _open_plans(here: Here, work: Work, holding: Holding) -> tuple[Holding, list[Plan]]:
+def _open_plans(
+    here: Here, work: Work, holding: Holding, moment: str
+) -> tuple[Holding, list[clinical.MonitoringPlan]]:
     """Open the plans of those who wait and still consent: all of them, or full bulks."""
     ready = len(holding.waiting)
     if not holding.gathered:
         ready -= ready % plans.BULK
     if not ready:
         return holding, []
-    moment = moment_text(here.now())
-    changes = [
-        pair for name in _ready(work, holding, ready) if (pair := _open_plan(work, holding.run, name, moment))
-    ]
-    opened = [after for _, after in changes]
+    waiting = _waiting(work, holding, ready)
+    choose = chooser(here, work, holding, [lot for plan in waiting for lot in plan.lots])
+    if choose is None:
+        return holding, []
+    changes, opened = [], []
+    for plan in waiting:
+        template = choose(plan)
+        after = plans.opened(plan, moment, templates.asked(template))
+        work.put(PLANS, plan.plan, after)
+        changes.append((plan, after))
+        opened.append(plans.message_of(after, template.questions[0].text.en))
     return holdings.replaced(holdings.taken(holding, ready), changes), opened
 
 
-def _ready(work: Work, holding: Holding, ready: int) -> tuple[str, ...]:
+def _waiting(work: Work, holding: Holding, ready: int) -> list[Plan]:
+    """The plans of the first of those who wait; without who does not wait any more."""
     names = holding.waiting[:ready]
     work.load_all(Get(PLANS, plan_id(holding.run, name)) for name in names)
-    return names
-
-
-def _open_plan(work: Work, run: str, pseudonym: str, moment: str) -> tuple[Plan, Plan] | None:
-    """Open one plan, as it was and is; None when its patient does not wait any more."""
-    plan = work.get(PLANS, plan_id(run, pseudonym))
-    if plan is None or plan.stage != "waiting":
-        return None
-    opened = plans.opened(plan, moment)
-    work.put(PLANS, plan.plan, opened)
-    return plan, opened
+    found = [work.get(PLANS, plan_id(holding.run, name)) for name in names]
+    return [plan for plan in found if plan is not None and plan.stage == "waiting"]
