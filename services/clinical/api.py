@@ -1,37 +1,25 @@
-"""The gRPC face of a site. Whoever means another site is refused before anything else."""
+"""The gRPC face of a site: patients, medication, exposures, notices. Whoever means another site is
+refused before anything else."""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable, Iterable, Iterator
-from typing import Any, TypeVar
-
-from google.protobuf.message import Message
+from collections.abc import Iterator
+from typing import Any
 
 from pharmaloop.clinical.v1 import events_pb2 as clinical
 from pharmaloop.clinical.v1 import service_pb2 as api
 from pharmaloop.clinical.v1 import service_pb2_grpc as api_grpc
-from pharmaloop.common.v1 import types_pb2 as common
-from services.clinical.domain import dispenses, moments, plans
+from services.clinical.api_follow_up import FollowUpApi
+from services.clinical.domain import dispenses, moments
 from services.clinical.domain.dispenses import Dispense
 from services.clinical.domain.plans import Plan
-from services.clinical.intake import Intake, check_response, check_site
+from services.clinical.intake import check_site
 from services.clinical.views import DISPENSES, HOLDINGS, LOTS, PLANS
-from services.kit.app import App
-from services.kit.errors import Invalid, Rejected, Unknown
-from services.kit.facts import Fact
+from services.kit.errors import Invalid
 from services.kit.ids import parse_lot
-from services.kit.rpc.api import Api
-from services.kit.rpc.context import caller
-
-M = TypeVar("M", bound=Message)
 
 
-class ClinicalApi(Api, api_grpc.ClinicalServiceServicer):
-    def __init__(self, app: App) -> None:
-        super().__init__(app)
-        self._intake = Intake(app.site, app.sealer)
-
+class ClinicalApi(FollowUpApi, api_grpc.ClinicalServiceServicer):
     async def RecordSubjects(
         self, request: api.RecordSubjectsRequest, context: Any
     ) -> api.RecordSubjectsResponse:
@@ -65,18 +53,6 @@ class ClinicalApi(Api, api_grpc.ClinicalServiceServicer):
         check_site(request.site, self.app.site)
         return await self.decide("ExplainDifference", request, api.ExplainDifferenceResponse)
 
-    async def RecordResponse(
-        self, request: api.RecordResponseRequest, context: Any
-    ) -> api.RecordResponseResponse:
-        check_site(request.site, self.app.site)
-        check_response(request)
-        await self._check_plan(request.plan, request.pseudonym)
-        fact = await asyncio.to_thread(self._intake.response, request)
-        receipt = await self.app.facts.record(
-            [fact.message], lambda _, __: fact, all_or_nothing=True, actor=caller().actor, field=""
-        )
-        return api.RecordResponseResponse(receipt=receipt)
-
     async def RecordNotices(
         self, request: api.RecordNoticesRequest, context: Any
     ) -> api.RecordNoticesResponse:
@@ -102,54 +78,6 @@ class ClinicalApi(Api, api_grpc.ClinicalServiceServicer):
             text=hazard.text,
             instruction=hazard.instruction,
         )
-
-    async def _record(
-        self, records: Iterable[M], judge: Callable[[M], Fact], all_or_nothing: bool, field: str
-    ) -> common.FactReceipt:
-        """Judge the records beside the event loop (sealing makes keys on disk), then record the good ones."""
-        judged = await asyncio.to_thread(lambda: [_judged(judge, record) for record in records])
-
-        def to_fact(index: int, _: M) -> Fact:
-            fact = judged[index]
-            if isinstance(fact, Invalid):
-                raise fact
-            return fact
-
-        return await self.app.facts.record(
-            records, to_fact, all_or_nothing=all_or_nothing, actor=caller().actor, field=field
-        )
-
-    async def _check_plan(self, plan: str, pseudonym: str) -> None:
-        stored = await self.app.store.get(PLANS, plan)
-        if stored is None or not stored.state.due:
-            raise Unknown("UNKNOWN_PLAN", f"there is no plan {plan!r}; ListPlans shows the plans", "plan")
-        if stored.state.pseudonym != pseudonym:
-            raise Invalid("OTHER_PATIENT", "the plan belongs to another patient", "pseudonym")
-        holding = await self.app.store.get(HOLDINGS, f"{stored.state.run}|{self.app.site}")
-        if stored.state.stage != "open" or (holding is not None and holding.state.over):
-            said = "the plan is closed and takes no more answers; record a complaint as an adverse event"
-            raise Rejected("PLAN_CLOSED", said, "plan")
-        if holding is None or holding.state.hazard is None:
-            said = "the plan is a draft: nobody is asked before the health hazard is evaluated"
-            raise Rejected("PLAN_IS_DRAFT", said, "plan")
-
-    async def ListPlans(self, request: api.ListPlansRequest, context: Any) -> api.ListPlansResponse:
-        check_site(request.site, self.app.site)
-        await self.reach(request)
-        filters: dict[str, Any] = {"run": request.run, "pseudonym": request.pseudonym, "stage": "open"}
-        if request.only_open:
-            filters["answered"] = False
-        page = await self.page(request, PLANS, filters)
-        drafts = await self._drafts({item.state.run for item in page.items})
-        return api.ListPlansResponse(
-            plans=[_plan(item.state, item.state.run in drafts) for item in page.items],
-            next_page_token=page.token,
-        )
-
-    async def _drafts(self, runs: Iterable[str]) -> set[str]:
-        """Those of the runs whose hazard nobody has evaluated."""
-        found = {run: await self.app.store.get(HOLDINGS, f"{run}|{self.app.site}") for run in runs}
-        return {run for run, holding in found.items() if holding is None or holding.state.hazard is None}
 
     async def ListExposures(
         self, request: api.ListExposuresRequest, context: Any
@@ -189,17 +117,6 @@ class ClinicalApi(Api, api_grpc.ClinicalServiceServicer):
                 total.answered += count.answered
                 total.affected += count.affected
         return total
-
-
-def _judged(judge: Callable[[M], Fact], record: M) -> Fact | Invalid:
-    try:
-        return judge(record)
-    except Invalid as error:
-        return error
-
-
-def _plan(plan: Plan, draft: bool) -> api.PlanView:
-    return api.PlanView(plan=plans.message_of(plan), answered=plan.answered, draft=draft)
 
 
 def _notice(plan: Plan) -> api.Notice:

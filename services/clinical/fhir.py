@@ -108,7 +108,9 @@ def _items(parent: Json, path: str, depth: int) -> Iterator[tuple[str, Json]]:
 def _add(found: FhirResponse, path: str, item: Json) -> None:
     answers = _list(item, "answer", f"{path}.answer")
     if len(answers) != 1 or not isinstance(answers[0], dict):
-        raise Invalid("MALFORMED", "a question has one answer; send one, or leave the list out", f"{path}.answer")
+        raise Invalid(
+            "MALFORMED", "a question has one answer; send one, or leave the list out", f"{path}.answer"
+        )
     where = f"{path}.answer[0]"
     answer, unit = _answer(answers[0], where)
     answer.question = _text(item, "linkId", f"{path}.linkId")

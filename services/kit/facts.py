@@ -23,7 +23,7 @@ from services.kit.envelope import FactStamp, new_trace
 from services.kit.errors import Invalid, Retryable
 from services.kit.rpc.context import caller
 
-M = TypeVar("M", bound=Message)
+M = TypeVar("M")
 #: Longer than the producer tries: then no record enters the log after its caller was told that it failed.
 _PUBLISH_SECONDS = 35.0
 

@@ -23,7 +23,8 @@ WINDOW = timedelta(days=7)
 
 @dataclass(frozen=True)
 class Report:
-    """Somebody tells that it happened. `report` is the fact's id, `onset` ISO, UTC, `text` a serialised Sealed."""
+    """Somebody tells that it happened. `report` is the fact's id, `onset` ISO, UTC, `text` a
+    serialised Sealed."""
 
     report: str
     source: Source
@@ -68,7 +69,7 @@ def reported(course: Course, report: Report) -> Course:
 
 
 def events(course: Course, *, solicited: bool = True) -> list[Event]:
-    """What happened, the earliest first; without what the patient answered where that is not used any more."""
+    """What happened, the earliest first; not `solicited`: without what the patient answered."""
     kept = [report for report in course.reports if solicited or report.source == "spontaneous"]
     if course.term == OTHER:
         return [Event((report,)) for report in kept]

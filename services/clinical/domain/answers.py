@@ -35,7 +35,7 @@ class Judged:
 def judged(
     template: clinical.FollowUpTemplate, answers: Sequence[clinical.QuestionAnswer], said: bool
 ) -> Judged:
-    """What the answers come to; `said`: the patient reports a complaint. Malformed with the field at fault."""
+    """What the answers come to; `said`: the patient reports a complaint. Malformed with the field."""
     questions = {question.id: question for question in template.questions}
     answered: set[str] = set()
     for n, answer in enumerate(answers):
@@ -53,6 +53,16 @@ def judged(
     complaints = [(questions[a.question].term, a) for a in answers if _complains(questions[a.question], a)]
     coded = tuple((term, answer) for term, answer in complaints if term)
     return Judged(said or bool(complaints), coded)
+
+
+def tells(template: clinical.FollowUpTemplate) -> bool:
+    """May an answer to the template be a complaint by itself, without that the patient says so apart?"""
+    return any(
+        question.yes_is_complaint
+        or question.HasField("complaint_from")
+        or any(option.complaint for option in question.options)
+        for question in template.questions
+    )
 
 
 def _check_all(template: clinical.FollowUpTemplate, answered: set[str]) -> None:

@@ -50,7 +50,7 @@ def _check_duration(hours: int) -> None:
 
 def _check_offset(offset: int, duration: int, field: str) -> None:
     if not 0 <= offset <= duration:
-        said = f"a visit lies within the follow-up, 0 to {duration} hours; move it, or let the follow-up last longer"
+        said = f"a visit lies within the follow-up, 0 to {duration} hours; move it, or prolong that"
         raise Malformed("OUT_OF_RANGE", said, field)
 
 

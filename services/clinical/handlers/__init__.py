@@ -13,8 +13,8 @@ from pharmaloop.clinical.v1 import events_pb2 as clinical
 from pharmaloop.loops.v1 import events_pb2 as loops
 from pharmaloop.production.v1 import events_pb2 as production
 from pharmaloop.traceability.v1 import events_pb2 as traceability
-from services.clinical.handlers import commands as do
 from services.clinical.handlers import answers, asking, exposures, records
+from services.clinical.handlers import commands as do
 from services.clinical.handlers.here import Here
 from services.kit.runners.decider import Command
 from services.kit.runners.reactor import Events

@@ -38,9 +38,9 @@ def remind(here: Here, work: Work, request: clinical.RemindersDue) -> Message:
     holding = work.get(HOLDINGS, id)
     if holding is None or holding.hazard is None or holding.over:
         return told
+    moment = moments.text_of(request.at)
     for asked in request.plans:
         plan = work.get(PLANS, asked.plan)
-        moment = moments.text_of(request.at)
         after = reminders.reminded(plan, holding.hazard.at, request.hours, moment) if plan else None
         if after is not None:
             work.put(PLANS, after.plan, after)

@@ -17,6 +17,8 @@ from tests.unit.memory_service import M, MemoryService
 
 SITE = "hospital-a"
 START = datetime(2026, 3, 1, tzinfo=UTC)
+#: How long a plan of the template for everybody lasts.
+FOLLOW_UP = timedelta(hours=8)
 KEY = bytes(range(32))
 SEALED_KEY = common.Sealed(key_id=f"exposure/{SITE}", nonce=b"n" * 12, ciphertext=b"sealed")
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from google.protobuf.message import Message
 
 from pharmaloop.clinical.v1 import events_pb2 as clinical
+from pharmaloop.clinical.v1 import service_pb2 as api
+from pharmaloop.loops.v1 import events_pb2 as loops
 from pharmaloop.production.v1 import events_pb2 as production
 from pharmaloop.traceability.v1 import events_pb2 as traceability
 from services.kit.ids import dispense_id, plan_id
@@ -84,6 +86,19 @@ class Teller:
         )
         source = "/svc/production/hazard"
         self.site.deliver(Said(evaluated, source, 1, f"{source}#1", START, LOT, RUN))
+
+    def about(self, tag: str = "Temp", follows: str = "") -> None:
+        """The loop says what the run is about."""
+        opened = loops.SafetyRunOpened(run=RUN, case=LOT, lot=LOT, tag=tag, follows=follows)
+        source = "/svc/loops/safety"
+        self.site.deliver(Said(opened, source, 1, f"{source}#1", START, LOT, RUN))
+
+    def register(self, template: clinical.FollowUpTemplate, actor: str = "nurse") -> tuple[str, int]:
+        """A person registers a template; answers its id and version."""
+        request = api.RegisterFollowUpTemplateRequest(site=SITE, template=template)
+        answer = self.site.command("RegisterFollowUpTemplate", request, START, actor)
+        assert isinstance(answer, api.RegisterFollowUpTemplateResponse)
+        return answer.template, answer.version
 
     def notice(self, pseudonym: str, outcome: str = "NOTIFIED", days: float = 1) -> None:
         notice = clinical.NoticeRecorded(

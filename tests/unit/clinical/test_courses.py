@@ -10,11 +10,10 @@ from pharmaloop.clinical.v1 import events_pb2 as clinical
 from pharmaloop.clinical.v1 import service_pb2 as api
 from pharmaloop.loops.v1 import events_pb2 as loops
 from pharmaloop.traceability.v1 import events_pb2 as traceability
-from services.clinical.domain.plans import FOLLOW_UP
 from services.kit.errors import Invalid, Rejected, Unknown
 from services.kit.ids import dispense_id
 from services.kit.work import STEPS
-from tests.unit.clinical.memory_site import SITE, START, moment
+from tests.unit.clinical.memory_site import FOLLOW_UP, SITE, START, moment
 from tests.unit.clinical.teller import LOT, RUN, Teller
 from tests.unit.memory_service import Said
 

@@ -10,13 +10,13 @@ import pytest
 from pharmaloop.clinical.v1 import events_pb2 as clinical
 from pharmaloop.traceability.v1 import events_pb2 as traceability
 from services.clinical.domain import moments
-from services.clinical.domain.plans import BULK, FOLLOW_UP
+from services.clinical.domain.plans import BULK
 from services.clinical.keys import digest_keys
 from services.clinical.views import PLANS
 from services.kit.ids import dispense_id
 from services.kit.sealing import LocalKeys, Sealer
 from services.kit.work import STEPS
-from tests.unit.clinical.memory_site import SITE, START, MemorySite, moment, slow_digest
+from tests.unit.clinical.memory_site import FOLLOW_UP, SITE, START, MemorySite, moment, slow_digest
 from tests.unit.clinical.teller import LOT, RUN, Teller, subject_of
 
 

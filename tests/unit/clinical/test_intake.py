@@ -12,6 +12,7 @@ import pytest
 from pharmaloop.clinical.v1 import events_pb2 as clinical
 from pharmaloop.clinical.v1 import service_pb2 as api
 from services.clinical.domain.plans import Plan
+from services.clinical.domain.templates import DEFAULT
 from services.clinical.intake import Intake, check_site
 from services.clinical.views import PLANS
 from services.kit.contracts import contract
@@ -131,7 +132,7 @@ def test_a_malformed_response_is_refused(
     request = _response()
     spoil(request)
     with pytest.raises(Invalid) as refusal:
-        intake.response(request)
+        intake.response(request, DEFAULT)
     assert (refusal.value.reason, refusal.value.field) == (reason, field)
 
 
@@ -164,7 +165,7 @@ def test_the_same_record_makes_the_same_fact_id_and_a_change_of_consent_another(
     withdrawn = _subject()
     withdrawn.consent = False
     assert intake.subject(_subject()).id == intake.subject(_subject()).id != intake.subject(withdrawn).id
-    assert intake.response(_response()).id == intake.response(_response()).id
+    assert intake.response(_response(), DEFAULT).id == intake.response(_response(), DEFAULT).id
 
 
 def test_nothing_personal_is_recorded_of_an_erased_patient(tmp_path: Path) -> None:
@@ -175,7 +176,7 @@ def test_nothing_personal_is_recorded_of_an_erased_patient(tmp_path: Path) -> No
     with pytest.raises(Invalid) as subject:
         intake.subject(_subject())
     with pytest.raises(Invalid) as response:
-        intake.response(_response())
+        intake.response(_response(), DEFAULT)
     for refusal in (subject.value, response.value):
         assert (refusal.reason, refusal.field) == ("ERASED", "pseudonym")
 
@@ -185,7 +186,11 @@ def _told(fact: Fact) -> Said:
 
 
 def test_personal_words_are_nowhere_in_the_clear(intake: Intake, sealer: Sealer) -> None:
-    facts = [intake.subject(_subject()), intake.medication(_medication()), intake.response(_response())]
+    facts = [
+        intake.subject(_subject()),
+        intake.medication(_medication()),
+        intake.response(_response(), DEFAULT),
+    ]
     site = MemorySite()
     site.deliver(*(_told(fact) for fact in facts))
     assert not site.dead_letters()

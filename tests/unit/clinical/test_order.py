@@ -9,10 +9,9 @@ from hypothesis import strategies as st
 
 from pharmaloop.clinical.v1 import events_pb2 as clinical
 from pharmaloop.traceability.v1 import events_pb2 as traceability
-from services.clinical.domain.plans import FOLLOW_UP
 from services.clinical.views import HOLDINGS, PLANS
 from services.kit.work import STEPS
-from tests.unit.clinical.memory_site import SITE, START, MemorySite
+from tests.unit.clinical.memory_site import FOLLOW_UP, SITE, START, MemorySite
 from tests.unit.clinical.scenario import LOTS, RUNS, Story, deliveries, expected, stories
 
 _SETTINGS = settings(
