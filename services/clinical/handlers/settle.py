@@ -107,8 +107,8 @@ def _open_plans(
 
 
 def _waiting(work: Work, holding: Holding, ready: int) -> list[Plan]:
-    """The plans of the first of those who wait; without who does not wait any more."""
-    names = holding.waiting[:ready]
+    """The plans of the first of those who wait, each once; without who does not wait any more."""
+    names = dict.fromkeys(holding.waiting[:ready])
     work.load_all(Get(PLANS, plan_id(holding.run, name)) for name in names)
     found = [work.get(PLANS, plan_id(holding.run, name)) for name in names]
     return [plan for plan in found if plan is not None and plan.stage == "waiting"]
