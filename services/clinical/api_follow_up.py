@@ -15,7 +15,7 @@ from services.clinical.domain import adverse, answers, moments, plans
 from services.clinical.domain.adverse import Course
 from services.clinical.domain.holdings import Holding
 from services.clinical.domain.plans import Plan
-from services.clinical.domain.templates import DEFAULT
+from services.clinical.domain.templates import DEFAULT, Template
 from services.clinical.domain.vocabulary import TERMS
 from services.clinical.intake import Intake, check_response, check_site
 from services.clinical.views import ADVERSE, HOLDINGS, PATIENTS, PLANS, TEMPLATES
@@ -55,7 +55,7 @@ class FollowUpApi(Api):
         check_site(request.site, self.app.site)
         page = await self.page(request, TEMPLATES, {})
         found = [item.state.newest for item in page.items]
-        if not request.page_token and await self.app.store.get(TEMPLATES, DEFAULT.template) is None:
+        if not request.page_token and await self._held(DEFAULT.template) is None:
             found.insert(0, DEFAULT)
         return api.ListFollowUpTemplatesResponse(templates=found, next_page_token=page.token)
 
@@ -65,9 +65,13 @@ class FollowUpApi(Api):
             return DEFAULT
         if (plan.asked.template, plan.asked.version) == (DEFAULT.template, DEFAULT.version):
             return DEFAULT
-        stored = await self.app.store.get(TEMPLATES, plan.asked.template)
-        assert stored is not None
-        return stored.state.version(plan.asked.version)
+        held = await self._held(plan.asked.template)
+        assert held is not None
+        return held.version(plan.asked.version)
+
+    async def _held(self, template: str) -> Template | None:
+        stored = await self.app.store.get(TEMPLATES, f"{template}|{self.app.site}")
+        return stored.state if stored else None
 
     # -- plans -----------------------------------------------------------------------
 

@@ -41,6 +41,7 @@ FIELDS: dict[tuple[str, str], str] = {
     ("clinical.holding", "key"): SEALED,
     ("clinical.patient", "profile"): SEALED,
     ("clinical.plan", "answer.text"): SEALED,
+    ("clinical.adverse", "reports[].text"): SEALED,
     ("clinical.exposure", "received.epoch"): ROUNDS,
     ("clinical.exposure", "bulks"): ROUNDS,
     ("production.evidence", "version"): ROUNDS,

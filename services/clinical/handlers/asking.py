@@ -56,11 +56,11 @@ def register_template(
         check_product(wanted.product, "template.product")
     template_rules.check(wanted)
     id = templates.template_id(wanted.product, wanted.deviation_kind)
-    held = templates.held_as(work.get(TEMPLATES, id), id)
+    held = templates.held_as(work.get(TEMPLATES, here.id_of(id)), id)
     content = templates.registered(held, wanted)
     if held is None or content != held.newest:
         told = clinical.FollowUpTemplateRegistered(
             template=id, site=here.site, content=content, actor=work.cause.actor
         )
-        work.apply(TEMPLATES, id, told, site=here.site)
+        work.apply(TEMPLATES, here.id_of(id), told, site=here.site)
     return api.RegisterFollowUpTemplateResponse(template=id, version=content.version)

@@ -57,9 +57,9 @@ class Here:
         self._wait()
         return self._clock.now()
 
-    def id_of(self, run: str) -> str:
-        """Id of what the site holds, and says, of a run."""
-        return f"{run}|{self.site}"
+    def id_of(self, what: str) -> str:
+        """Id of what the site holds, and says, of a run or a template."""
+        return f"{what}|{self.site}"
 
 
 def holding_of(here: Here, work: Work, run: str) -> Holding:

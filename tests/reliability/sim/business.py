@@ -12,7 +12,8 @@ from typing import Any
 
 from pharmaloop.production.v1 import events_pb2 as production
 from services.alerting.views import ALERTS
-from services.clinical.views import PLANS
+from services.clinical.domain import adverse
+from services.clinical.views import ADVERSE, PLANS
 from services.production.domain.record import Lot
 from services.production.views import CAPAS, LOTS
 from services.rnd.views import INSIGHTS
@@ -46,6 +47,7 @@ def state(world: World) -> dict[str, Any]:
         "implicated": _by_root(world, implicated),
         "planned": _planned(world),
         "answers": _answers(world),
+        "adverse events": _adverse(world),
         "alerts of deviations": sorted(
             a.lot for a in world.databases["alerting"].states(ALERTS).values() if a.kind == 1
         ),
@@ -134,6 +136,18 @@ def _answers(world: World) -> list[Any]:
             if plan.answered and plan.stage == "open"
         }
         & {(*who, affected) for who in settled for affected in (True, False)}
+    )
+
+
+def _adverse(world: World) -> list[Any]:
+    """What happened to whom, and who tells of it; which runs asked is left out."""
+    settled = {(p.site, p.pseudonym) for p in world.story.people if len(set(p.consents)) == 1}
+    return sorted(
+        (site, course.pseudonym, event.told_by("solicited") > 0, event.told_by("spontaneous"))
+        for site in SITES
+        for course in world.databases[f"clinical.{site}"].states(ADVERSE).values()
+        if (site, course.pseudonym) in settled
+        for event in adverse.events(course)
     )
 
 

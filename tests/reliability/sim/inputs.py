@@ -299,9 +299,37 @@ def _subjects(person: Person) -> Iterator[Input]:
         yield Input(f"subject {person.pseudonym} {n}", f"clinical.{person.site}", "RecordSubjects", request)
 
 
+#: What a hospital asks in the stories, and the term that a yes is recorded as.
+QUESTION, ITCHING = "itch", "PL0101"
+
+
+def _templates(story: Story) -> Iterator[Input]:
+    """Each hospital registers how it follows patients up, before anything is confirmed."""
+    template = clinical.FollowUpTemplate(duration_hours=story.hours)
+    text = clinical.Wording(en="Does your skin itch?", zh="皮肤痒吗？")
+    kind = clinical.ANSWER_KIND_YES_NO
+    template.questions.add(id=QUESTION, text=text, answer=kind, yes_is_complaint=True, term=ITCHING)
+    for site in SITES if story.hours else ():
+        request = clinical_api.RegisterFollowUpTemplateRequest(site=site, template=template)
+        yield Input(
+            f"template {site}", f"clinical.{site}", "RegisterFollowUpTemplate", request, actor="nurse"
+        )
+
+
+def _reports(story: Story) -> Iterator[Input]:
+    for n, (person, day) in enumerate(story.reports):
+        report = clinical_api.AdverseEventReport(
+            report=f"AE-{n}", pseudonym=person.pseudonym, term=ITCHING, onset=_moment(day), at=_moment(1)
+        )
+        request = clinical_api.RecordAdverseEventsRequest(
+            site=person.site, reports=[report], all_or_nothing=True
+        )
+        yield Input(f"report {n}", f"clinical.{person.site}", "RecordAdverseEvents", request)
+
+
 def told(story: Story) -> list[Input]:
     """Everything that is told whatever the platform answers."""
-    inputs = [*_plant(story), *_supply(story)]
+    inputs = [*_plant(story), *_supply(story), *_templates(story), *_reports(story)]
     for person in story.people:
         inputs += _subjects(person)
     for given in story.given:
@@ -329,6 +357,9 @@ def reactions(world: World) -> Iterator[Input]:
 
 
 def _judgements(world: World) -> Iterator[Input]:
+    """Once the hospitals are ready: a plan keeps the template with which it was opened."""
+    if not world.answered("template "):
+        return
     for row in world.databases["production"].states(DEVIATION_ROWS).values():
         if row.state != "open" or not row.detected:
             continue
@@ -451,6 +482,10 @@ def _answers(world: World, site: str) -> Iterator[Input]:
         if not asked or person is None or person.answer is None:
             continue
         request = clinical_api.RecordResponseRequest(
-            site=site, plan=plan.plan, pseudonym=plan.pseudonym, affected=person.answer, at=_moment(1)
+            site=site, plan=plan.plan, pseudonym=plan.pseudonym, at=_moment(1)
         )
+        if world.story.hours:
+            request.answers.add(question=QUESTION, yes=person.answer)
+        else:
+            request.affected = person.answer
         yield Input(f"answer {plan.plan}", f"clinical.{site}", "RecordResponse", request, 1)

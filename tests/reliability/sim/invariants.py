@@ -12,10 +12,12 @@ from itertools import groupby, pairwise
 from typing import Any, NamedTuple
 
 from pharmaloop.alerting.v1 import events_pb2 as alerting
+from pharmaloop.clinical.v1 import events_pb2 as clinical
 from pharmaloop.traceability.v1 import service_pb2 as traceability_api
 from services.alerting.views import ALERTS
+from services.clinical.domain.plans import Plan
+from services.clinical.views import ADVERSE, HOLDINGS, PATIENTS, PLANS
 from services.clinical.views import DISPENSES as SITE_DISPENSES
-from services.clinical.views import HOLDINGS, PATIENTS, PLANS
 from services.kit.bus.protocol import Partition
 from services.kit.contracts import contract
 from services.kit.envelope import Event, from_record
@@ -93,6 +95,20 @@ def _facts_folded(world: World) -> Iterator[str]:
         if business.investigated(lot) != story.investigated(id):
             yield f"{id}: investigations found {business.investigated(lot)}, not {story.investigated(id)}"
     yield from _people_folded(world)
+    yield from _reports_folded(world)
+
+
+def _reports_folded(world: World) -> Iterator[str]:
+    """What hospitals report is kept, each report once."""
+    wanted: dict[tuple[str, str], int] = defaultdict(int)
+    for person, _ in world.story.reports:
+        wanted[person.site, person.pseudonym] += 1
+    for site in SITES:
+        for course in world.databases[f"clinical.{site}"].states(ADVERSE).values():
+            told = sum(report.source == "spontaneous" for report in course.reports)
+            if told != wanted.pop((site, course.pseudonym), 0):
+                yield f"{site}: {told} reports of {course.pseudonym}'s itching"
+    yield from (f"the report of {lost} is lost" for lost in wanted)
 
 
 def _claimed(held: Dispense | None, record: Any) -> bool:
@@ -361,6 +377,38 @@ def _caused_once(world: World) -> Iterator[str]:
             yield f"{what} stands for {len(found)} events: {sorted(found)}"
 
 
+def _reminded(world: World) -> Iterator[str]:
+    """Who has not answered is reminded of each plan once after a day and after three; nobody else, ever."""
+    told: dict[tuple[str, int], set[str]] = defaultdict(set)
+    for event in events(world):
+        if isinstance(event.message, clinical.RemindersDue):
+            for reminder in event.message.plans:
+                told[reminder.plan, event.message.hours].add(event.id)
+    for (name, hours), ids in told.items():
+        if len(ids) > 1:
+            yield f"plan {name}: {len(ids)} reminders after {hours} h"
+    wanted = {hours for hours in (24, 72) if hours < world.story.hours}
+    for site in SITES:
+        for plan in world.databases[f"clinical.{site}"].states(PLANS).values():
+            given = {hours for name, hours in told if name == plan.plan}
+            if given - wanted or given != {int(hours) for hours in plan.reminded}:
+                yield f"plan {plan.plan}: reminded after {given} h, of {wanted}; kept is {plan.reminded}"
+            if _waited_for(world, site, plan) and given != wanted:
+                yield f"plan {plan.plan}: its patient never answered, and was reminded after {given} h"
+
+
+def _waited_for(world: World, site: str, plan: Plan) -> bool:
+    """A plan whose patient always consented, never answered, took all that they were given, and was asked."""
+    if plan.stage != "open":
+        return False
+    story = world.story
+    person = next(p for p in story.people if (p.site, p.pseudonym) == (site, plan.pseudonym))
+    returned = any(given.became for given in story.given if given.person == person)
+    holding = world.databases[f"clinical.{site}"].states(HOLDINGS)[f"{plan.run}|{site}"]
+    asked = holding.hazard is not None and not holding.over
+    return asked and person.answer is None and set(person.consents) == {True} and not returned
+
+
 RULES: Mapping[str, Callable[[World], Iterator[str]]] = {
     "I1 nothing acknowledged is lost": _acknowledged,
     "no dead letters": _letters,
@@ -370,6 +418,7 @@ RULES: Mapping[str, Callable[[World], Iterator[str]]] = {
     "I3 exposed as in truth": _exposed,
     "I5 recall is monotone": _monotone,
     "I7 closed or alarmed": _ended,
+    "reminded once": _reminded,
     "I2 replay": _replayed,
 }
 

@@ -12,8 +12,8 @@ from typing import Any
 from services.alerting.domain.alerts import Alert
 from services.alerting.views import ALERTS, TRIGGERS
 from services.alerting.views import RUNS as ALERT_RUNS
+from services.clinical.views import ADVERSE, LOTS, PATIENTS
 from services.clinical.views import DISPENSES as SITE_DISPENSES
-from services.clinical.views import LOTS, PATIENTS
 from services.kit.bus.protocol import Partition, Record
 from services.kit.contracts import contract
 from services.kit.runners.batch import BatchRunner, Surroundings
@@ -37,7 +37,7 @@ from tests.reliability.sim.process import SITES, SPECS, connect_outside, metrics
 from tests.reliability.sim.stores import SyncStore
 from tests.reliability.sim.world import World
 
-_CLINICAL: tuple[Kind[Any], ...] = (PATIENTS, SITE_DISPENSES, LOTS)
+_CLINICAL: tuple[Kind[Any], ...] = (PATIENTS, SITE_DISPENSES, LOTS, ADVERSE)
 #: The states that are folds of topics alone. The others change by commands too.
 FOLDS: Mapping[str, tuple[Kind[Any], ...]] = {
     "production": (WATCHES, PRODUCTS, PARAMETERS, EVIDENCE, RUNS, DEVIATION_ROWS, CAPA_ROWS),

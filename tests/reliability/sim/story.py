@@ -87,7 +87,10 @@ class Tested:
 class Story:
     """A world. `rejected` are the (lot, tag) that quality takes for false alarms; `tested` are results of
     lots, of which those of the lots in `stands` are out of specification for good;
-    `unfinished` says what stays unexplained for ever, if anything does."""
+    `unfinished` says what stays unexplained for ever, if anything does. `hours` is how long
+    the hospitals follow patients up with questions of their own (0: with the one open
+    question); `reports` are the patients whose itching their hospital reports unasked, with
+    the days after the start at which it began."""
 
     seed: int
     roots: tuple[Root, ...]
@@ -99,6 +102,8 @@ class Story:
     tested: tuple[Tested, ...]
     stands: frozenset[str]
     unfinished: str
+    hours: int = 0
+    reports: tuple[tuple[Person, float], ...] = ()
 
     @property
     def unsigned(self) -> bool:
@@ -179,13 +184,24 @@ def tell(seed: int) -> Story:
     ran = sorted({*(root.lot for root in roots), *started})
     tested = tuple(one for lot in ran for one in _tested(Random(f"tested/{seed}/{lot}"), lot))
     stands = frozenset(lot for lot in ran if Random(f"stands/{seed}/{lot}").random() < 0.3)
-    return Story(seed, roots, started, materials, people, given, rejected, tested, stands, unfinished)
+    hours, reports = _followed(Random(f"follow-up/{seed}"), people)
+    return Story(
+        seed, roots, started, materials, people, given, rejected, tested, stands, unfinished, hours, reports
+    )
 
 
 def _tested(rng: Random, lot: str) -> list[Tested]:
     """A lot is not tested, or once, or is out of specification and mostly tested again."""
     values = rng.choice(((), (99.0,), (80.0, 98.0), (80.0, 99.0), (80.0,), (97.0, 80.0)))
     return [Tested(lot, f"t{number}", value, number - 18) for number, value in enumerate(values)]
+
+
+def _followed(rng: Random, people: tuple[Person, ...]) -> tuple[int, tuple[tuple[Person, float], ...]]:
+    """How patients are followed up, and what their hospitals report of them: near to the day at
+    which they answer, or long before."""
+    hours = rng.choice((0, 0, 20, 30, 80))
+    reporting = [person for person in people if rng.random() < 0.3]
+    return hours, tuple((person, rng.choice((0.5, -2.0, -20.0))) for person in reporting)
 
 
 def _root(rng: Random, number: int) -> Root:

@@ -51,18 +51,20 @@ class Teller:
             )
         )
 
-    def enter(self, *pseudonyms: str, announce: bool = True, lot: str = LOT) -> None:
+    def enter(self, *pseudonyms: str, announce: bool = True, lot: str = LOT, order: str = "") -> None:
         """The patients join the journal, and the commit is announced."""
-        self._enter([_entry(name, lot) for name in pseudonyms])
+        self._enter([_entry(name, lot, order=order) for name in pseudonyms])
         if announce:
             self.announce()
 
-    def became(self, pseudonym: str, *names: str, lot: str = LOT, announce: bool = True) -> None:
+    def became(
+        self, pseudonym: str, *names: str, lot: str = LOT, announce: bool = True, order: str = ""
+    ) -> None:
         """What is told, one after the other, to have become of the patient's dispense."""
         entries = []
         for name in names:
             self._numbers[pseudonym] = number = self._numbers.get(pseudonym, 0) + 1
-            entries.append(_entry(pseudonym, lot, number, name))
+            entries.append(_entry(pseudonym, lot, number, name, order))
         self._enter(entries, late=not announce)
         if announce:
             self.announce()
@@ -160,11 +162,13 @@ class Teller:
         return [plan for bulk in self.site.all(clinical.MonitoringPlansOpened) for plan in bulk.plans]
 
 
-def _entry(name: str, lot: str, number: int = 0, disposition: str = "") -> traceability.ExposureEntry:
+def _entry(
+    name: str, lot: str, number: int = 0, disposition: str = "", order: str = ""
+) -> traceability.ExposureEntry:
     kind = traceability.ENTRY_KIND_DISPOSITION if number else traceability.ENTRY_KIND_MEMBER
     return traceability.ExposureEntry(
         kind=kind,
-        dispense=dispense_id(SITE, f"order-{name}", lot),
+        dispense=dispense_id(SITE, order or f"order-{name}", lot),
         lot=lot,
         pseudonym=name,
         at=stamp(START),

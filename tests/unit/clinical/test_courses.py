@@ -67,6 +67,28 @@ def test_one_of_two_dispenses_returned_leaves_the_patient_followed_for_the_other
     assert [count.lot for count in told.summary.lots] == [OTHER]
 
 
+@pytest.mark.parametrize(
+    ("first", "second", "followed"),
+    [
+        ((), ("RETURNED_UNOPENED",), True),
+        (("RETURNED",), ("RETURNED_UNOPENED",), True),
+        (("RETURNED",), ("RETURNED",), True),
+        (("RETURNED_UNOPENED",), ("RETURNED_UNOPENED",), False),
+        # First said to be unopened, then found to have been opened.
+        (("RETURNED_UNOPENED", "RETURNED"), ("RETURNED_UNOPENED",), True),
+    ],
+)
+def test_two_packs_of_one_lot_end_the_follow_up_only_when_both_came_back_unopened(
+    told: Teller, first: tuple[str, ...], second: tuple[str, ...], followed: bool
+) -> None:
+    told.enter("P-1", order="second")
+    told.became("P-1", *first)
+    told.became("P-1", *second, order="second")
+    assert opened(told).plans == int(followed)
+    assert sum(counted(told).values()) == 2
+    assert counted(told).get("void", 0) == [first[-1:], second[-1:]].count(("RETURNED_UNOPENED",))
+
+
 def test_a_return_before_its_patient_is_known_needs_no_record_of_them() -> None:
     told = Teller()
     told.enter("P-9", announce=False)
