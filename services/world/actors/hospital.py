@@ -12,6 +12,7 @@ from pharmaloop.clinical.v1 import events_pb2 as events
 from pharmaloop.clinical.v1 import service_pb2 as api
 from pharmaloop.common.v1 import types_pb2 as common
 from services.kit.ids import dispense_id
+from services.world.actors.asking import template_for
 from services.world.actors.calendar import Due, keep
 from services.world.actors.desk import Desk
 from services.world.entities import Dispense, Subject
@@ -32,8 +33,11 @@ class HospitalClerk:
     # -- records ----------------------------------------------------------------
 
     async def send_records(self) -> None:
-        """The patients, then what they were given; a few records go out a second time."""
+        """How patients are asked, who they are, what they were given; a few records go out a second time."""
         subjects, feed = self._hospital.subjects, self._hospital.feed
+        if feed.on_time and not self._is_done("template"):
+            await self._register_template(feed.on_time)
+            self._finish("template")
         for start in range(0, len(subjects), _BATCH):
             step = f"subjects:{start}"
             if not self._is_done(step):
@@ -94,6 +98,14 @@ class HospitalClerk:
         if dispenses and not self._is_done(step):
             await self._send(step, dispenses)
             self._finish(step)
+
+    async def _register_template(self, dispenses: Sequence[Dispense]) -> None:
+        request = api.RegisterFollowUpTemplateRequest(
+            request_id=self._desk.request("template"),
+            site=self._hospital.site,
+            template=template_for(dispenses),
+        )
+        await self._desk.call(self._clinical.RegisterFollowUpTemplate, request)
 
     async def _send_subjects(self, step: str, subjects: Sequence[Subject]) -> None:
         request = api.RecordSubjectsRequest(

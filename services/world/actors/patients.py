@@ -10,8 +10,8 @@ import random
 from collections.abc import Sequence
 from datetime import timedelta
 
-from pharmaloop.clinical.v1 import events_pb2 as events
 from pharmaloop.clinical.v1 import service_pb2 as api
+from services.world.actors.asking import answers_to
 from services.world.actors.desk import Desk
 from services.world.entities import Body
 from services.world.ids import moment
@@ -36,10 +36,11 @@ class Patient:
         self._desk = desk
         self._site = site
 
-    async def receive(self, plan: events.MonitoringPlan) -> None:
-        """Answer in one's own time, or never."""
+    async def receive(self, view: api.PlanView) -> None:
+        """Answer in one's own time, or never: question by question, where there are several."""
         if not self._body.answers:
             return
+        plan, questions = view.plan, view.template.questions
         draw = random.Random(f"{self._desk.seed}/{self._body.pseudonym}/{plan.plan}")
         await self._desk.sleep(EARLIEST + (LATEST - EARLIEST) * draw.random())
         request = api.RecordResponseRequest(
@@ -47,10 +48,13 @@ class Patient:
             site=self._site,
             plan=plan.plan,
             pseudonym=self._body.pseudonym,
-            affected=self._body.complaint,
-            words=draw.choice(_UNWELL if self._body.complaint else _WELL),
             at=moment(self._desk.clock.now()),
         )
+        words = draw.choice(_UNWELL if self._body.complaint else _WELL)
+        if len(questions) > 1:
+            request.answers.extend(answers_to(questions, self._body.complaint, words))
+        else:
+            request.affected, request.words = self._body.complaint, words
         try:
             await self._desk.call(self._desk.platform.clinical_at(self._site).RecordResponse, request)
         except Refused as refusal:
@@ -70,17 +74,17 @@ class PostRoom:
     async def run(self) -> None:
         async with asyncio.TaskGroup() as answers:
             while True:
-                for plan in await self._new_plans():
-                    self._delivered.add(plan.plan)
-                    if patient := self._patients.get(plan.pseudonym):
-                        answers.create_task(patient.receive(plan))
+                for view in await self._new_plans():
+                    self._delivered.add(view.plan.plan)
+                    if patient := self._patients.get(view.plan.pseudonym):
+                        answers.create_task(patient.receive(view))
                 await asyncio.sleep(LOOK_SECONDS)
 
-    async def _new_plans(self) -> list[events.MonitoringPlan]:
+    async def _new_plans(self) -> list[api.PlanView]:
         desk, clinical = self._desk, self._desk.platform.clinical_at(self._site)
         request = api.ListPlansRequest(site=self._site, only_open=True)
         return [
-            view.plan
+            view
             async for page in desk.platform.pages(clinical.ListPlans, request, desk.actor)
             for view in page.plans
             if view.plan.plan not in self._delivered and not view.draft

@@ -17,6 +17,10 @@ from pharmaloop.production.v1 import events_pb2 as events
 from pharmaloop.production.v1 import service_pb2 as production
 from pharmaloop.traceability.v1 import events_pb2 as trace_events
 from pharmaloop.traceability.v1 import service_pb2 as traceability
+from services.clinical.domain.answers import judged
+from services.clinical.domain.template_rules import check
+from services.kit.ids import product_of
+from services.world.actors.asking import template_for
 from services.world.actors.charts import ChartRoom
 from services.world.actors.desk import Desk
 from services.world.actors.hospital import HospitalClerk
@@ -223,6 +227,31 @@ async def test_patients_answer_once_from_their_own_body(
     answered = {request.pseudonym: request.affected for request in recorder.of("RecordResponse")}
     assert answered == {well.pseudonym: False, unwell.pseudonym: True}
     assert len(recorder.of("RecordResponse")) == 2
+
+
+async def test_a_patient_with_several_questions_answers_each(
+    world: World, desk_for: DeskFor, recorder: Recorder, quick: None
+) -> None:
+    hospital = world.hospitals[0]
+    unwell = next(body for body in hospital.bodies if body.answers and body.complaint)
+    view = plan_for(unwell.pseudonym, "plan-1")
+    view.template.CopyFrom(template_for(hospital.feed.on_time))
+    recorder.answers["ListPlans"] = lambda request: clinical.ListPlansResponse(plans=[view])
+    await for_a_while(PostRoom(desk_for("hospital-a/patients"), hospital.site, hospital.bodies).run())
+    (request,) = recorder.of("RecordResponse")
+    found = judged(view.template, request.answers, request.affected)
+    assert (request.affected, found.affected) == (False, True)
+    assert [term for term, _ in found.complaints] == ["PL0101"]
+
+
+async def test_a_hospital_registers_a_template_that_the_platform_takes(
+    world: World, desk_for: DeskFor, recorder: Recorder
+) -> None:
+    hospital = world.hospitals[0]
+    await HospitalClerk(desk_for(f"{hospital.site}/clerk"), hospital).send_records()
+    (request,) = recorder.of("RegisterFollowUpTemplate")
+    check(request.template)
+    assert request.template.product in {product_of(item.lot) for item in hospital.feed.on_time}
 
 
 # -- quality ------------------------------------------------------------------------
