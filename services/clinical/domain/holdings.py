@@ -77,8 +77,8 @@ class Holding:
     of which own records came since the last look for what only the site has.
     `over`: a person ended the run. `notices` counts patients by what came of
     telling them; until `hazard` is evaluated nobody is told or asked. `about`
-    is unknown until the run's opening was heard; `longest` is the longest
-    follow-up of a plan, in hours.
+    is unknown until the run's opening was heard; `lasting` counts open plans by
+    the hours that their follow-up lasts.
     """
 
     run: str
@@ -105,7 +105,7 @@ class Holding:
     notices: dict[str, int] = field(default_factory=dict)
     hazard: Hazard | None = None
     about: About | None = None
-    longest: int = 0
+    lasting: dict[str, int] = field(default_factory=dict)
 
     @property
     def gathered(self) -> bool:
@@ -136,6 +136,11 @@ class Holding:
         if self.hazard is None or not self.due:
             return ""
         return max(self.due, later(self.hazard.at, self.longest or FOLLOW_UP_HOURS))
+
+    @property
+    def longest(self) -> int:
+        """How long the longest follow-up of an open plan lasts, in hours."""
+        return max(map(int, self.lasting), default=0)
 
     @property
     def patients(self) -> int:
@@ -267,7 +272,7 @@ def replaced(holding: Holding, changes: Iterable[tuple[Plan, Plan]]) -> Holding:
     void, answered, affected, due = holding.void, holding.answered, holding.affected, holding.due
     notices = dict(holding.notices)
     waiting: list[str] = []
-    longest = holding.longest
+    lasting = dict(holding.lasting)
     for before, now in changes:
         for plan, sign in ((before, -1), (now, 1)):
             void += sign * plan.void
@@ -278,12 +283,12 @@ def replaced(holding: Holding, changes: Iterable[tuple[Plan, Plan]]) -> Holding:
             at = stages.get(plan.stage, StageCount())
             stages[plan.stage] = StageCount(at.patients + sign, at.members + sign * plan.live)
             if plan.stage == "open":
+                lasting[str(plan.hours)] = lasting.get(str(plan.hours), 0) + sign
                 answered, affected = answered + sign * plan.answered, affected + sign * plan.affected
                 for lot in plan.lots:
                     lots[lot] = _counted(lots.get(lot, LotCount()), plan, sign)
         if now.stage == "open":
             due = max(due, now.due)
-            longest = max(longest, now.hours)
         if now.stage == "waiting" and before.stage != "waiting":
             waiting.append(now.pseudonym)
     return replace(
@@ -296,7 +301,7 @@ def replaced(holding: Holding, changes: Iterable[tuple[Plan, Plan]]) -> Holding:
         answered=answered,
         affected=affected,
         due=due,
-        longest=longest,
+        lasting={hours: count for hours, count in lasting.items() if count},
     )
 
 

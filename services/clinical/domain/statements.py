@@ -114,6 +114,7 @@ def summary(holding: Holding, site: str) -> clinical.ResponsesSummarised:
         affected=holding.affected,
         complete=holding.complete,
         lots=lots,
+        follow_up_hours=holding.longest,
     )
 
 

@@ -47,6 +47,7 @@ class Site:
     complete: bool = False
     to_tell: int = -1
     told: int = 0
+    follow_up_hours: int = 0
 
     def received(self) -> bool:
         """Does the site hold exactly what was announced last?"""
@@ -362,9 +363,18 @@ def _later(run: Run, event: Happened) -> str:
     return max(run.clock, event.time.astimezone(UTC).isoformat(timespec="microseconds"))
 
 
+def _limit(run: Run) -> timedelta:
+    """How long the stage may take. Patients have the time that their hospitals give them."""
+    limit = RULES[run.stage].limit
+    if run.stage != "respond":
+        return limit
+    hours = max((site.follow_up_hours for site in run.sites.values()), default=0)
+    return max(limit, timedelta(hours=hours + 1))
+
+
 def _set_deadline(out: _Emitter) -> None:
     run = out.run
-    due = datetime.fromisoformat(run.clock) + RULES[run.stage].limit
+    due = datetime.fromisoformat(run.clock) + _limit(run)
     out.emit(loops.DeadlineSet(run=run.run, case=run.lot, stage=run.stage, due=_stamp(due)))
 
 
@@ -449,7 +459,12 @@ def _plans(run: Run, message: clinical.PlansOpened) -> Run:
 
 def _responses(run: Run, message: clinical.ResponsesSummarised) -> Run:
     return _site(
-        run, message.site, answered=message.answered, affected=message.affected, complete=message.complete
+        run,
+        message.site,
+        answered=message.answered,
+        affected=message.affected,
+        complete=message.complete,
+        follow_up_hours=message.follow_up_hours,
     )
 
 

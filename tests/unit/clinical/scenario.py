@@ -379,6 +379,7 @@ def _summary(
         run=run, site=SITE, plans=plans, answered=answered, affected=affected
     )
     summary.complete = resolved and plans == answered
+    summary.follow_up_hours = 8 if plans else 0
     for lot in LOTS:
         of_lot = [person for person in planned if lot in lots_of[person.pseudonym]]
         if of_lot:

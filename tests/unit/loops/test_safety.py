@@ -404,6 +404,22 @@ def test_what_was_said_long_ago_does_not_end_a_stage_before_it_begins() -> None:
     assert due[-1] == max(event.time for event in player.fed) + timedelta(hours=6)
 
 
+@pytest.mark.parametrize(("hours", "limit"), [(0, 24), (8, 24), (23, 24), (72, 73), (240, 241)])
+def test_a_run_is_not_called_stalled_while_a_hospital_still_follows_its_patients_up(
+    hours: int, limit: int
+) -> None:
+    player = Player()
+    player.open()
+    # A site says how long it follows up as soon as its plans are open.
+    asked = clinical.ResponsesSummarised(site=A, plans=1, follow_up_hours=hours)
+    said = whole_run(player)
+    for item in [*said[:8], (asked, "clin-a", 2), *said[8:11]]:
+        player.feed(player.event(*item))
+    due = [e.message for e in player.out if isinstance(e.message, loops.DeadlineSet)][-1]
+    assert due.stage == "respond"
+    assert due.due.ToDatetime(START.tzinfo) - player.fed[-1].time == timedelta(hours=limit)
+
+
 def test_a_run_waits_for_the_evaluation_and_then_for_everybody_to_be_told() -> None:
     player = Player()
     player.open()
