@@ -53,6 +53,7 @@ class FollowUpApi(Api):
         self, request: api.ListFollowUpTemplatesRequest, context: Any
     ) -> api.ListFollowUpTemplatesResponse:
         check_site(request.site, self.app.site)
+        await self.reach(request)
         page = await self.page(request, TEMPLATES, {})
         found = [item.state.newest for item in page.items]
         if not request.page_token and await self._held(DEFAULT.template) is None:
@@ -191,9 +192,12 @@ class FollowUpApi(Api):
         stored = await self.app.store.get(PATIENTS, pseudonym)
         return stored is not None and stored.state.consent
 
-    async def ListTerms(self, request: api.ListTermsRequest, context: Any) -> api.ListTermsResponse:
+    async def GetVocabulary(
+        self, request: api.GetVocabularyRequest, context: Any
+    ) -> api.GetVocabularyResponse:
         check_site(request.site, self.app.site)
-        answer = api.ListTermsResponse()
+        await self.reach(request)
+        answer = api.GetVocabularyResponse()
         for term in TERMS.values():
             en, zh = term.group
             answer.terms.add(

@@ -141,7 +141,7 @@ class Intake:
             said = f"give the hospital's own number of the report, at most {_LONGEST_NUMBER} characters"
             raise Invalid("REQUIRED", said, "report")
         if not report.term:
-            raise Invalid("REQUIRED", "name what happened; ListTerms shows the vocabulary", "term")
+            raise Invalid("REQUIRED", "name what happened; GetVocabulary shows the vocabulary", "term")
         _check_words(report.words)
         check_moment(report.onset if report.HasField("onset") else None, "onset")
         at = moment_of(report)

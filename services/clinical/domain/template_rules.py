@@ -119,7 +119,7 @@ def _check_number(question: clinical.FollowUpQuestion, field: str) -> None:
 
 def _check_term(question: clinical.FollowUpQuestion, field: str) -> None:
     if coded(question.term, field) != question.term:
-        raise Malformed("UNKNOWN_TERM", "write the term's code; ListTerms shows them", field)
+        raise Malformed("UNKNOWN_TERM", "write the term's code; GetVocabulary shows them", field)
     options = any(option.complaint for option in question.options)
     if not (question.yes_is_complaint or question.HasField("complaint_from") or options):
         said = "no answer to it is a complaint; say which is, or leave the term out"

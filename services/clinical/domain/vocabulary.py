@@ -125,7 +125,7 @@ def coded(name: str, field: str) -> str:
     """Code of the term that has the name, whatever its case; Malformed where none has."""
     code = _by_name().get(_plain(name))
     if code is None:
-        said = f"{name!r} is no term of the vocabulary: see ListTerms; {OTHER} is for what is not listed"
+        said = f"{name!r} is no term of the vocabulary: see GetVocabulary; {OTHER} is for what is not listed"
         raise Malformed("UNKNOWN_TERM", said, field)
     return code
 

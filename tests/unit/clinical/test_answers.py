@@ -374,7 +374,7 @@ async def test_a_report_that_breaks_a_rule_is_refused_by_field(
 
 
 async def test_the_vocabulary_and_the_templates_are_shown(door: Door) -> None:
-    terms = (await door.call("ListTerms", api.ListTermsRequest())).terms
+    terms = (await door.call("GetVocabulary", api.GetVocabularyRequest())).terms
     assert next(term.text.zh for term in terms if term.code == "PL0201") == "头晕"
     shown = (await door.call("ListFollowUpTemplates", api.ListFollowUpTemplatesRequest())).templates
     assert [(one.template, one.version, one.duration_hours) for one in shown] == [
