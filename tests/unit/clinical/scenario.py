@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from pharmaloop.clinical.v1 import events_pb2 as clinical
 from pharmaloop.common.v1 import types_pb2 as common
+from pharmaloop.loops.v1 import events_pb2 as loops
 from pharmaloop.production.v1 import events_pb2 as production
 from pharmaloop.traceability.v1 import events_pb2 as traceability
 from services.kit.ids import dispense_id, plan_id
@@ -21,6 +22,8 @@ from tests.unit.clinical.memory_site import SEALED_KEY, SITE, START, moment, slo
 from tests.unit.memory_service import Said
 
 RUNS = ("run-1", "run-2")
+#: What the runs are about. A template that depends on it is registered before anything happens.
+KIND, HOURS = "Temp", 30
 STATUSES = (None, None, None, None, "DECEASED", "MOVED")
 _TOLD, _MISSED = "NOTICE_OUTCOME_NOTIFIED", "NOTICE_OUTCOME_UNREACHABLE"
 NOTICES = ((), (_TOLD,), (_TOLD,), (_MISSED,), (_MISSED, _TOLD), (_TOLD, _MISSED))
@@ -166,8 +169,12 @@ def _journal(story: Story, run: str) -> list[list[Said]]:
         announcements.append(_said(announced, f"{source}/head", announcements, now, case, run))
     opened = traceability.ExposureOpened(run=run, site=SITE, root=case, digest_key=SEALED_KEY)
     hazard = production.HazardEvaluated(run=run, lot=case, hazard_class="HAZARD_CLASS_II", text="so")
+    # The second run follows the first, and is about the same deviation.
+    about = loops.SafetyRunOpened(run=run, case=case, lot=case)
+    about.tag, about.follows = (KIND, "") if run == RUNS[0] else ("", RUNS[0])
+    began = [_said(about, f"/svc/loops/safety/{run}", [], START, case, run)]
     evaluated = [_said(hazard, f"/svc/production/hazard/{run}", [], START, case, run)]
-    return [evaluated, [_said(opened, f"{source}/key", [], START, case, run)], entries, announcements]
+    return [began, evaluated, [_said(opened, f"{source}/key", [], START, case, run)], entries, announcements]
 
 
 def _entry(given: Given, run: str, commit: int, number: int) -> traceability.ExposureEntriesJoined:
@@ -379,7 +386,7 @@ def _summary(
         run=run, site=SITE, plans=plans, answered=answered, affected=affected
     )
     summary.complete = resolved and plans == answered
-    summary.follow_up_hours = 8 if plans else 0
+    summary.follow_up_hours = HOURS if plans else 0
     for lot in LOTS:
         of_lot = [person for person in planned if lot in lots_of[person.pseudonym]]
         if of_lot:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pharmaloop.clinical.v1 import events_pb2 as clinical
+from pharmaloop.clinical.v1 import service_pb2 as api
 from pharmaloop.traceability.v1 import events_pb2 as traceability
 from services.clinical.views import HOLDINGS, PLANS
 from services.kit.work import STEPS
-from tests.unit.clinical.memory_site import FOLLOW_UP, SITE, START, MemorySite
-from tests.unit.clinical.scenario import LOTS, RUNS, Story, deliveries, expected, stories
+from tests.unit.clinical.memory_site import SITE, START, MemorySite
+from tests.unit.clinical.patches import template
+from tests.unit.clinical.scenario import HOURS, KIND, LOTS, RUNS, Story, deliveries, expected, stories
 
 _SETTINGS = settings(
     max_examples=60,
@@ -21,9 +23,17 @@ _SETTINGS = settings(
 )
 
 
+def _site() -> MemorySite:
+    """A site whose patients are asked by a template that depends on what a run is about."""
+    site = MemorySite()
+    request = api.RegisterFollowUpTemplateRequest(site=SITE, template=template("", KIND, HOURS))
+    site.command("RegisterFollowUpTemplate", request, START)
+    return site
+
+
 def _play(data: st.DataObject) -> tuple[Story, MemorySite]:
     story = data.draw(stories(), label="story")
-    site = MemorySite()
+    site = _site()
     for batch in data.draw(deliveries(story), label="deliveries"):
         site.deliver(*batch, together=data.draw(st.booleans(), label="together"))
     assert not site.dead_letters()
@@ -65,7 +75,7 @@ def test_every_order_ends_in_the_same_plans(data: st.DataObject) -> None:
 def _check_follow_up(site: MemorySite, run: str, dues: set[str]) -> None:
     row = site.states(STEPS).get(f"follow-up|{run}")
     assert (row.due if row else "") == max(dues, default="")
-    assert {datetime.fromisoformat(due) for due in dues} <= {START + FOLLOW_UP}
+    assert {datetime.fromisoformat(due) for due in dues} <= {START + timedelta(hours=HOURS)}
 
 
 @_SETTINGS
@@ -90,12 +100,19 @@ def test_what_only_the_site_has_is_told_once(data: st.DataObject) -> None:
     assert taken_back == {given.id for given in story.given if given.own == "taken back"} & set(told)
 
 
+_OF_NO_RUN = (
+    traceability.DispenseRecorded,
+    traceability.DispenseCorrected,
+    clinical.FollowUpTemplateRegistered,
+)
+
+
 @_SETTINGS
 @given(st.data())
 def test_every_event_of_a_run_carries_case_and_run(data: st.DataObject) -> None:
     _, site = _play(data)
     for event in site.events():
-        if not isinstance(event.message, traceability.DispenseRecorded | traceability.DispenseCorrected):
+        if not isinstance(event.message, _OF_NO_RUN):
             assert event.case == LOTS[0]
             assert event.run in RUNS
             assert event.subject == f"{event.run}|{SITE}"
@@ -106,7 +123,7 @@ def test_every_event_of_a_run_carries_case_and_run(data: st.DataObject) -> None:
 def test_delivering_everything_again_says_nothing_new(data: st.DataObject) -> None:
     story = data.draw(stories(), label="story")
     batches = data.draw(deliveries(story), label="deliveries")
-    site = MemorySite()
+    site = _site()
     for batch in batches:
         site.deliver(*batch)
     said, held = site.rows(), site.states(HOLDINGS)
