@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import reduce
+from math import fsum
 from typing import NamedTuple
 
 from pharmaloop.traceability.v1 import events_pb2 as events
@@ -21,6 +22,8 @@ CONFLICT = "CONFLICT"
 #: What became of a patient's share in a dispense; "" is nothing.
 RETURNED_UNOPENED, RETURNED, CORRECTED = "RETURNED_UNOPENED", "RETURNED", "CORRECTED"
 REINSTATED = "REINSTATED"
+#: Amounts that differ by less are equal.
+_ROUNDING = 1e-9
 
 
 class Patient(NamedTuple):
@@ -32,7 +35,8 @@ class Patient(NamedTuple):
 
 @dataclass(frozen=True, order=True)
 class Claim:
-    """What one record says; `possible` are the lots that it may be from instead."""
+    """What one record says; `possible` are the lots that it may be from instead, `amount` of `unit`
+    (UCUM) how much it was, where the record says."""
 
     source: str
     lot: str
@@ -40,6 +44,8 @@ class Claim:
     pseudonym: str
     at: str
     possible: tuple[str, ...] = ()
+    amount: float = 0.0
+    unit: str = ""
 
     @property
     def lots(self) -> set[str]:
@@ -52,12 +58,14 @@ class Claim:
 
 @dataclass(frozen=True, order=True)
 class Return:
-    """One record that the pack came back."""
+    """One record that the pack came back, or so much of it."""
 
     source: str
     record: str
     lot: str
     unopened: bool
+    amount: float = 0.0
+    unit: str = ""
 
 
 @dataclass(frozen=True)
@@ -95,8 +103,17 @@ class Dispense:
 
     @property
     def unopened(self) -> bool:
-        """Did the whole pack come back unopened, by everybody who tells of its return?"""
-        return bool(self.returns) and all(item.unopened for item in self.returns)
+        """Did all of it come back unopened, by everybody who tells of its return?"""
+        return bool(self.returns) and all(item.unopened for item in self.returns) and not self._lacking
+
+    @property
+    def _lacking(self) -> bool:
+        """Does a source tell of less than was dispensed? Of two packs one may come back."""
+        given = {claim.unit: 0.0 for claim in self.standing if claim.unit}
+        for claim in self.standing:
+            if claim.unit:
+                given[claim.unit] = max(given[claim.unit], claim.amount)
+        return any(_less(self.returns, source, given) for source in {item.source for item in self.returns})
 
     @property
     def patients(self) -> tuple[Patient, ...]:
@@ -126,6 +143,17 @@ class Dispense:
         return not told_of or self.unopened
 
 
+def _less(returns: Iterable[Return], source: str, given: Mapping[str, float]) -> bool:
+    """Does what a source says came back fall short of what was given, by unit? A return without an
+    amount says that all of it did; one in a unit that nobody dispensed in cannot say so."""
+    mine = [item for item in returns if item.source == source]
+    if not given or any(not item.unit for item in mine):
+        return False
+    came = {unit: fsum(item.amount for item in mine if item.unit == unit) for unit in {i.unit for i in mine}}
+    known = given.keys() & came.keys()
+    return not known or any(came[unit] < given[unit] * (1 - _ROUNDING) for unit in known)
+
+
 def _together(claims: Iterable[Claim]) -> Patient | None:
     """The patient whom records name together: one gives the site, another the pseudonym."""
     told = list(claims)
@@ -137,13 +165,25 @@ def _together(claims: Iterable[Claim]) -> Patient | None:
 def claim_of(record: events.DispenseRecorded) -> Claim:
     """What the record claims."""
     others = tuple(sorted(set(record.possible_lots) - {record.lot}))
-    return Claim(record.source, record.lot, record.site, record.pseudonym, when(record.at), others)
+    much = record.quantity
+    return Claim(
+        record.source,
+        record.lot,
+        record.site,
+        record.pseudonym,
+        when(record.at),
+        others,
+        much.value,
+        much.unit,
+    )
 
 
 def return_of(record: events.ReturnRecorded) -> Return:
     """What the record says; a state that is not known reads as opened, for the patient's safety."""
     unopened = record.state == events.RETURN_STATE_UNOPENED
-    return Return(record.source, record.record, record.lot, unopened)
+    return Return(
+        record.source, record.record, record.lot, unopened, record.quantity.value, record.quantity.unit
+    )
 
 
 def claimed(before: Dispense | None, dispense: str, claim: Claim) -> Dispense:

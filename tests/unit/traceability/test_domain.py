@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 from dataclasses import replace
+from functools import reduce
 from itertools import permutations
 
 import pytest
@@ -131,6 +132,36 @@ def test_a_return_counts_as_unopened_only_if_nobody_says_otherwise() -> None:
     assert (both.disposition(P), both.void) == (dispense.RETURNED, False)
     unknown = dispense.return_of(events.ReturnRecorded(source="x", record="r", lot="l"))
     assert not unknown.unopened
+
+
+@pytest.mark.parametrize(
+    ("came", "whole"),
+    [
+        ([("x", 2, "{pack}")], True),
+        ([("x", 1, "{pack}")], False),
+        ([("x", 1, "{pack}"), ("x", 1, "{pack}")], True),
+        ([("x", 1, "{pack}"), ("y", 1, "{pack}")], False),  # both may tell of the same pack
+        ([("x", 2, "{pack}"), ("y", 1, "{pack}")], False),
+        ([("x", 0, "")], True),
+        ([("x", 56, "{tablet}")], True),
+        ([("x", 28, "{tablet}")], False),
+        ([("x", 100, "g")], False),
+    ],
+)
+def test_of_several_packs_all_must_come_back(came: list[tuple[str, float, str]], whole: bool) -> None:
+    told = claims_in_order(
+        (
+            Claim("x", "l", "s", "P", "", (), 2, "{pack}"),
+            Claim("h", "l", "s", "P", "", (), 56, "{tablet}"),
+        )
+    )
+    records = [
+        dispense.Return(source, f"r{number}", "l", True, amount, unit)
+        for number, (source, amount, unit) in enumerate(came)
+    ]
+    for order in (records, records[::-1]):
+        after = reduce(lambda known, item: dispense.returned(known, "d", item), order, told)
+        assert after.disposition(P) == (dispense.RETURNED_UNOPENED if whole else dispense.RETURNED)
 
 
 def test_a_correction_holds_only_when_every_source_takes_its_record_back() -> None:
