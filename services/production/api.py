@@ -16,7 +16,7 @@ from services.kit.rpc.context import caller
 from services.production import answers
 from services.production.domain.equipment import Equipment
 from services.production.domain.samples import Run
-from services.production.handlers.models import train
+from services.production.handlers.models import charts_of, check_price, train
 from services.production.handlers.refusals import refusals
 from services.production.intake import readings_fact, result_fact
 from services.production.views import (
@@ -87,11 +87,15 @@ class ProductionApi(Api, api_grpc.ProductionServiceServicer):
     async def TrainModel(self, request: api.TrainModelRequest, context: Any) -> api.TrainModelResponse:
         """Train beside the event loop (it takes seconds), then put the model in force."""
         _check_training(request)
+        with refusals():
+            charts = charts_of(request.charts)
         await self.reach(request)
         runs = [await self._run(index, lot) for index, lot in enumerate(request.lots)]
         equipment = await self._equipment({run.equipment for run in runs})
         with refusals():
-            trained = await asyncio.to_thread(train, request.product, runs, equipment)
+            trained = await asyncio.to_thread(train, request.product, runs, equipment, charts)
+            if request.HasField("most_false_alarms"):
+                check_price(trained, request.most_false_alarms)
         who = caller()
         decision = await self.app.decider.submit(
             "TrainModel",

@@ -85,7 +85,7 @@ def calibrate(recipe: Recipe, runs: Sequence[Aligned], config: Config) -> Golden
     """
     golden = estimate(recipe, runs)
     tails = _tails(recipe, runs, config)
-    middle, span, whole = _ranges(runs)
+    middle, span, whole = ranges(runs)
     widths = _factors(tails, span, config) * _widths(tails, span, config)
     shift, level = np.minimum(widths, whole[:, None])[:, :, _stretch(recipe, config)] / config.limit
     blind = np.isnan(level)
@@ -153,7 +153,7 @@ def _upsets(recipe: Recipe, config: Config) -> list[int]:
     return [place + part for place in first for part in range(per_phase)]
 
 
-def _ranges(runs: Sequence[Aligned]) -> tuple[Floats, Floats, Floats]:
+def ranges(runs: Sequence[Aligned]) -> tuple[Floats, Floats, Floats]:
     """Of each tag: the median, the span from the 2nd to the 98th percentile, and the whole range.
 
     Neither is ever nought, also for a constant tag.

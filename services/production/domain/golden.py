@@ -18,7 +18,8 @@ import msgspec
 import numpy as np
 
 from services.production.domain.calibration import Config, calibrate, held_out
-from services.production.domain.maturity import Floats, Recipe, Run
+from services.production.domain.charting import Charting, Charts, charted
+from services.production.domain.maturity import Bools, Floats, Recipe, Run
 from services.production.domain.residuals import Golden, align
 
 CONFIG = Config()
@@ -47,7 +48,7 @@ class GoldenModel:
     `alarms_at` says, by tag and for each of LIMITS, how many runs would alarm
     with that limit of the tag, the others' unchanged; `narrowest` is, by tag,
     the smallest limit at which these are no more than the aim, or few more than
-    now where the aim is missed.
+    now where the aim is missed. A run that `charting` alarms on counts as alarmed.
     """
 
     product: str
@@ -66,6 +67,7 @@ class GoldenModel:
     learnt: bytes
     shift: bytes
     level: bytes
+    charting: Charting | None = None
     version: str = ""
 
     def golden(self) -> Golden:
@@ -99,8 +101,16 @@ def decode(raw: bytes) -> GoldenModel:
     return msgspec.msgpack.decode(raw, type=GoldenModel)
 
 
-def train(product: str, recipe: Recipe, runs: Sequence[Run], config: Config = CONFIG) -> GoldenModel:
+def train(
+    product: str,
+    recipe: Recipe,
+    runs: Sequence[Run],
+    config: Config = CONFIG,
+    charts: Charts | None = None,
+) -> GoldenModel:
     """Learn the golden run from good runs. TooFewRuns below MIN_TRAINING_RUNS.
+
+    `charts` judge a run beside the detector.
 
     The false alarms are those of runs that had no part in the model that
     judged them: neither in its golden run, nor in its spreads.
@@ -111,9 +121,12 @@ def train(product: str, recipe: Recipe, runs: Sequence[Run], config: Config = CO
     aligned = [align(recipe, run, config.lag, config.window) for run in ordered]
     golden = calibrate(recipe, aligned, config)
     reached = held_out(recipe, aligned, config)
-    alarms = int((reached > config.limit).any(axis=1).sum())
+    charting, also = None, np.zeros(len(ordered), dtype=np.bool_)
+    if charts and charts.chosen:
+        charting, also = charted(recipe, aligned, golden, charts, config)
+    alarms = int(((reached > config.limit).any(axis=1) | also).sum())
     low, high = interval(alarms, len(ordered))
-    alarms_at = _alarms_at(reached)
+    alarms_at = _alarms_at(reached, also)
     bearable = max(config.aim * len(ordered), alarms + _FEW_MORE * len(ordered))
     model = GoldenModel(
         product=product,
@@ -132,15 +145,17 @@ def train(product: str, recipe: Recipe, runs: Sequence[Run], config: Config = CO
         learnt=golden.learnt.astype(np.float64).tobytes(),
         shift=golden.spread.tobytes(),
         level=golden.band.tobytes(),
+        charting=charting,
     )
     return replace(model, version=hashlib.sha256(encode(model)).hexdigest()[:16])
 
 
-def _alarms_at(reached: Floats) -> tuple[tuple[int, ...], ...]:
-    """By tag and for each of LIMITS: runs that would alarm. `reached` is runs x tags, in spreads."""
+def _alarms_at(reached: Floats, also: Bools) -> tuple[tuple[int, ...], ...]:
+    """By tag and for each of LIMITS: runs that would alarm. `reached` is runs x tags, in spreads;
+    `also` are runs that alarm whatever the limits."""
     result = []
     for tag in range(reached.shape[1]):
-        others = (np.delete(reached, tag, axis=1) > LIMIT).any(axis=1)
+        others = also | (np.delete(reached, tag, axis=1) > LIMIT).any(axis=1)
         result.append(tuple(int((others | (reached[:, tag] > limit)).sum()) for limit in LIMITS))
     return tuple(result)
 

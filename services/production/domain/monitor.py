@@ -8,16 +8,18 @@ changes nothing. So a run may be judged as it grows (`observe`), or as a whole
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
 
+from services.production.domain import charting
 from services.production.domain.golden import LAG, LIMIT, WINDOW, GoldenModel
 from services.production.domain.maturity import Bools, Floats, Ints, Run, Stage, cells, follow
 from services.production.domain.residuals import (
     CHARTS,
     REACH,
+    SHIFT,
     Cube,
     expected,
     median_of_three,
@@ -127,17 +129,25 @@ def judge(model: GoldenModel, limits: Mapping[str, float], run: Run) -> tuple[Al
 
 def judge_extents(
     model: GoldenModel, limits: Mapping[str, float], run: Run
-) -> tuple[tuple[Alarm, Extent], ...]:
-    """The alarms of a run so far, as `judge` gives them, each with its extent by now."""
+) -> tuple[tuple[Alarm, Extent | None], ...]:
+    """The alarms of a run so far, as `judge` gives them, each with its extent by now.
+
+    With the model's charts: they need the whole run, and a tag that a chart finds first has its alarm from
+    there. An extent is what the detector sees, so one that a chart alone finds has none.
+    """
     if not run.times:
         return ()
     window = _extend(model, start(model, run.lot), np.asarray(run.times), columns_of(run))
     judged = _judged(model, window)
-    found = []
+    found: dict[str, tuple[Alarm, Extent | None]] = {}
     for alarm in _alarms(model, limits, start(model, run.lot), window, judged):
         place = model.recipe.tags.index(alarm.tag)
-        found.append((alarm, _extent(window, judged, place, alarm)))
-    return tuple(found)
+        found[alarm.tag] = alarm, _extent(window, judged, place, alarm)
+    for alarm in _chart_alarms(model, limits, window, judged):
+        by_detector, extent = found.get(alarm.tag, (None, None))
+        if by_detector is None or alarm.detected < by_detector.detected:
+            found[alarm.tag] = alarm, extent
+    return tuple(sorted(found.values(), key=lambda pair: (pair[0].detected, pair[0].tag)))
 
 
 def observe(
@@ -241,6 +251,31 @@ def _alarms(
         if model.recipe.tags[place] not in monitor.alarmed
     ]
     return tuple(sorted(found, key=lambda alarm: (alarm.detected, alarm.tag)))
+
+
+def _chart_alarms(
+    model: GoldenModel, limits: Mapping[str, float], window: _Window, judged: _Judged
+) -> Iterator[Alarm]:
+    """The first alarm of each tag on a chart. Its magnitude is in spreads like any other's."""
+    if model.charting is None:
+        return
+    tags, charts = model.recipe.tags, model.charting.charts
+    units = model.charting.units(len(tags))
+    left = window.values - judged.middle[:, :, SHIFT]
+    z = charting.standardised(model.recipe, units, left, window.points)
+    for place, (row, words) in charting.first(charts, z).items():
+        limit = limits.get(tags[place], LIMIT)
+        yield Alarm(
+            tag=tags[place],
+            phase=model.recipe.programme.phases[int(window.points[0][row]) // len(model.recipe.ages)],
+            first_out=float(window.times[row]),
+            detected=float(window.times[row]),
+            magnitude=float(np.abs(judged.distance[row, place, SHIFT])),
+            limit=limit,
+            rule=f"control chart: {words}",
+            samples_out=0,
+            evidence=_evidence(window, judged, place, SHIFT, row, limit),
+        )
 
 
 def _alarm(model: GoldenModel, window: _Window, judged: _Judged, tag: int, row: int, limit: float) -> Alarm:

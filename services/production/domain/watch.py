@@ -154,7 +154,8 @@ def judged(held: Watch, basis: Basis, model: GoldenModel) -> tuple[Watch, Verdic
     updated = [
         said
         for alarm, extent in alarms
-        if (said := _updated(held, alarm.tag, extent)).SerializeToString() != held.told.get(alarm.tag)
+        if extent is not None
+        and (said := _updated(held, alarm.tag, extent)).SerializeToString() != held.told.get(alarm.tag)
         and extent.last_out > alarm.detected
     ]
     told = held.told | {said.tag: said.SerializeToString() for said in updated}
