@@ -332,6 +332,21 @@ async def test_a_call_is_refused_for_what_it_lacks_or_names(plant: Plant) -> Non
     assert (await refusal(large))[:2] == ("INVALID_ARGUMENT", "REQUEST_TOO_LARGE")
 
 
+async def test_charts_that_cost_too_much_leave_the_model_as_it_was(plant: Plant) -> None:
+    version = await train(plant, dryer_runs())
+    lots, charts = [plant.lot(n) for n in GOOD], events.ControlCharts(rules=["WE1", "WE4"])
+    asked = plant.call("TrainModel", product=plant.product, lots=lots, charts=charts, most_false_alarms=0.1)
+    refused = ("FAILED_PRECONDITION", "TOO_MANY_FALSE_ALARMS", "most_false_alarms")
+    assert await refusal(asked) == refused
+    shown = await plant.stub.GetModel(api.GetModelRequest(product=plant.product), timeout=5)
+    assert (shown.model.version, list(shown.model.chart_prices)) == (version, [])
+    quiet = events.ControlCharts(cusum=events.CusumChart(k=2, h=40))
+    await plant.call("TrainModel", product=plant.product, lots=lots, charts=quiet)
+    shown = await plant.stub.GetModel(api.GetModelRequest(product=plant.product), timeout=5)
+    assert [price.chart for price in shown.model.chart_prices] == ["CUSUM"]
+    assert shown.model.charts == quiet
+
+
 async def test_the_same_request_twice_has_one_effect(plant: Plant) -> None:
     lot = plant.lot("1")
     request = api.StartLotRequest(request_id=str(uuid.uuid4()), lot=lot, equipment=DRYER)
