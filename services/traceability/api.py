@@ -16,7 +16,7 @@ from services.kit.ids import parse_lot
 from services.kit.rpc.api import Api
 from services.kit.rpc.context import caller
 from services.kit.store.kinds import Get
-from services.traceability import intake, views
+from services.traceability import dossiers, intake, views
 from services.traceability.domain import balance
 from services.traceability.domain.dispense import CONFLICT, Dispense, Patient
 from services.traceability.domain.entries import Entry
@@ -120,6 +120,12 @@ class TraceabilityApi(Api, api_grpc.TraceabilityServiceServicer):
             suspect=",".join(suspects),
             places=went,
         )
+
+    async def GetLotDossier(
+        self, request: api.GetLotDossierRequest, context: Any
+    ) -> api.GetLotDossierResponse:
+        await self.reach(request)
+        return api.GetLotDossierResponse(dossier=await dossiers.read(self.app.store, request.lot))
 
     async def GetExposure(self, request: api.GetExposureRequest, context: Any) -> api.GetExposureResponse:
         await self.reach(request)

@@ -8,10 +8,11 @@ from typing import Any
 from pharmaloop.traceability.v1 import service_pb2_grpc as api_grpc
 from services.kit.app import App, ServiceSpec, main
 from services.kit.contracts import event_type
-from services.kit.runners.reactor import Reactor
+from services.kit.runners.reactor import Reactor, projector
 from services.kit.runners.step import StepFunction
 from services.kit.sealing import LocalKeys
 from services.traceability.api import TraceabilityApi
+from services.traceability.dossier_rows import ROWS
 from services.traceability.fold import CUT_STEP
 from services.traceability.handlers import CUT_EVENTS, commands, fold_events
 from services.traceability.outside import Outside
@@ -37,7 +38,7 @@ def make_spec() -> ServiceSpec:
         rpc_names=("pharmaloop.traceability.v1.TraceabilityService",),
         servicer=_servicer,
         kinds=KINDS,
-        reactors=(Reactor("fold", fold_events(outside)),),
+        reactors=(Reactor("fold", fold_events(outside)), projector("dossier", ROWS)),
         commands=commands(outside),
         steps=steps,
     )

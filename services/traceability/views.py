@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from services.kit.store.kinds import Get, Kind, Read, Stored, Where
 from services.kit.store.protocol import AsyncStore, AsyncTransaction, Loaded
 from services.traceability.domain import entries, exposure, run
 from services.traceability.domain.balance import Balance
 from services.traceability.domain.dispense import Dispense
+from services.traceability.domain.dossier import lots, runs
 from services.traceability.domain.graph import Node
 
 
@@ -39,7 +40,20 @@ ENTRIES: Kind[entries.Entry] = Kind("entry", entries.Entry, ("open_in", "explain
 REGISTRY: Kind[Registry] = Kind("site_registry", Registry)
 SUSPECTS: Kind[Suspect] = Kind("suspect", Suspect)
 BALANCES: Kind[Balance] = Kind("balance", Balance)
-KINDS = (BALANCES, NODES, DISPENSES, RUNS, EXPOSURES, ENTRIES, REGISTRY, SUSPECTS)
+
+#: What others say, for dossiers: by lot, by run, and by run and site.
+LOT_RECORDS: Kind[lots.LotRecord] = Kind("dossier_lot", lots.LotRecord)
+RUN_RECORDS: Kind[runs.RunRecord] = Kind("dossier_run", runs.RunRecord)
+JOURNAL_RECORDS: Kind[runs.JournalRecord] = Kind("dossier_journal", runs.JournalRecord)
+HAZARD_RECORDS: Kind[runs.HazardRecord] = Kind("dossier_hazard", runs.HazardRecord)
+CAPA_RECORDS: Kind[runs.CapaRecord] = Kind("dossier_capa", runs.CapaRecord)
+TAKEN_RECORDS: Kind[runs.TakenRecord] = Kind("dossier_taken", runs.TakenRecord)
+SITE_RECORDS: Kind[runs.SiteRecord] = Kind("dossier_site", runs.SiteRecord, ("run",))
+
+KINDS: tuple[Kind[Any], ...] = (
+    *(BALANCES, NODES, DISPENSES, RUNS, EXPOSURES, ENTRIES, REGISTRY, SUSPECTS),
+    *(LOT_RECORDS, RUN_RECORDS, JOURNAL_RECORDS, HAZARD_RECORDS, CAPA_RECORDS, TAKEN_RECORDS, SITE_RECORDS),
+)
 
 #: The one document of the registry.
 ALL_SITES = "sites"

@@ -7,6 +7,7 @@ about kilograms. What does not add up is flagged, and refuses nothing.
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
@@ -68,8 +69,8 @@ def shipped(balance: Balance, record: str, told: events.ShipmentRecorded) -> Bal
 
 def adds_up(balance: Balance) -> bool:
     """Is no more used than was made, and no more sent from a place than was there?"""
-    there = _by_unit(balance.made.values())
-    if not _covers(there, _by_unit(balance.used.values())):
+    there = by_unit(balance.made.values())
+    if not _covers(there, by_unit(balance.used.values())):
         return False
     # A place that received none of it is where it was made.
     return all(_covers(received or there, sent) for _, received, sent in _moves(balance))
@@ -80,13 +81,13 @@ def _covers(had: dict[str, float], went: dict[str, float]) -> bool:
 
 
 def _moves(balance: Balance) -> list[tuple[str, dict[str, float], dict[str, float]]]:
-    received: dict[str, dict[str, float]] = defaultdict(lambda: defaultdict(float))
-    sent: dict[str, dict[str, float]] = defaultdict(lambda: defaultdict(float))
+    received: dict[str, list[Amount]] = defaultdict(list)
+    sent: dict[str, list[Amount]] = defaultdict(list)
     for one in balance.shipped.values():
-        received[one.to_place][one.amount.unit] += one.amount.value
-        sent[one.from_place][one.amount.unit] += one.amount.value
+        received[one.to_place].append(one.amount)
+        sent[one.from_place].append(one.amount)
     places = sorted({*received, *sent})
-    return [(place, dict(received.get(place, {})), dict(sent.get(place, {}))) for place in places]
+    return [(place, by_unit(received.get(place, ())), by_unit(sent.get(place, ()))) for place in places]
 
 
 def places(balance: Balance) -> list[tuple[str, float, float, str]]:
@@ -98,8 +99,9 @@ def places(balance: Balance) -> list[tuple[str, float, float, str]]:
     ]
 
 
-def _by_unit(amounts: Iterable[Amount]) -> dict[str, float]:
-    total: dict[str, float] = defaultdict(float)
+def by_unit(amounts: Iterable[Amount]) -> dict[str, float]:
+    """The sum of the amounts of each unit; exact, so that their order leaves no trace."""
+    found: dict[str, list[float]] = defaultdict(list)
     for amount in amounts:
-        total[amount.unit] += amount.value
-    return dict(total)
+        found[amount.unit].append(amount.value)
+    return {unit: math.fsum(values) for unit, values in found.items()}

@@ -1,0 +1,195 @@
+"""What was said of a run of the safety loop, one record for each who says it.
+
+A record has one source, which tells in its own order: so no record depends on
+which service was heard first.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from google.protobuf.message import Message
+
+from pharmaloop.clinical.v1 import events_pb2 as clinical
+from pharmaloop.loops.v1 import events_pb2 as loops
+from pharmaloop.production.v1 import events_pb2 as production
+from pharmaloop.traceability.v1 import events_pb2 as events
+from services.traceability.domain.dossier.newest import NONE, Decided, Newest
+
+CLOSED, CANCELLED, SUPERSEDED = "closed", "cancelled", "superseded"
+_OUTCOMES = {
+    loops.RUN_OUTCOME_CLOSED: CLOSED,
+    loops.RUN_OUTCOME_CANCELLED: CANCELLED,
+    loops.RUN_OUTCOME_SUPERSEDED: SUPERSEDED,
+}
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A stage that is over: wall seconds."""
+
+    name: str
+    seconds: float
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """A run, as the loop tells of it. `by_hand` is how a person ended it."""
+
+    run: str
+    root: str = ""
+    deviation: str = ""
+    follows: str = ""
+    opened: str = ""
+    stages: tuple[Stage, ...] = ()
+    waiting_for: str = ""
+    outcome: str = ""
+    ended: str = ""
+    by_hand: Decided | None = None
+
+
+@dataclass(frozen=True)
+class JournalRecord:
+    """What the trace tells of the run's list of the exposed, beside the list."""
+
+    run: str
+    sealed: str = ""
+    successor: str = ""
+    explained: Newest = NONE
+
+
+@dataclass(frozen=True)
+class HazardRecord:
+    """The evaluation of the health hazard."""
+
+    run: str
+    evaluated: Decided
+
+
+@dataclass(frozen=True)
+class CapaRecord:
+    """The corrective action of the run, and what research is told of it."""
+
+    run: str
+    capa: str = ""
+    product: str = ""
+    tag: str = ""
+    limit_before: float = 0.0
+    limit_after: float = 0.0
+    approved: Decided | None = None
+    insight: str = ""
+    statement: str = ""
+
+
+@dataclass(frozen=True)
+class TakenRecord:
+    """That research took the insight of the run."""
+
+    run: str
+    insight: str
+
+
+@dataclass(frozen=True)
+class SiteRecord:
+    """How many people the run concerns at a site, as the site says: exact, never shown as they are."""
+
+    run: str
+    site: str
+    patients: int = 0
+    plans: int = 0
+    notified: int = 0
+    answered: int = 0
+    affected: int = 0
+    complete: bool = False
+
+
+def run_after(record: RunRecord, event: Message, at: str, id: str) -> RunRecord:
+    match event:
+        case loops.SafetyRunOpened():
+            return replace(
+                record, root=event.lot, deviation=event.deviation, follows=event.follows, opened=at
+            )
+        case loops.StageCompleted():
+            seconds = (event.ended.ToDatetime() - event.began.ToDatetime()).total_seconds()
+            return replace(record, stages=(*record.stages, Stage(event.stage, seconds)), waiting_for="")
+        case loops.LoopStalled():
+            return replace(record, waiting_for=event.waiting_for)
+        case loops.LoopClosed():
+            return _closed(record, event, at, id)
+    raise TypeError(f"a run's record does not fold {type(event).__name__}")
+
+
+def _closed(record: RunRecord, event: loops.LoopClosed, at: str, id: str) -> RunRecord:
+    outcome = _OUTCOMES.get(event.outcome, "")
+    by_hand = None
+    if outcome in (CANCELLED, SUPERSEDED):
+        what = f"RUN_{outcome.upper()}"
+        by_hand = Decided(at, id, what, event.actor, event.reason, run=event.run, subject=event.superseded_by)
+    return replace(record, waiting_for="", outcome=outcome, ended=at, by_hand=by_hand)
+
+
+def journal_after(record: JournalRecord, event: Message, at: str, id: str) -> JournalRecord:
+    match event:
+        case events.ExposureSealed():
+            return replace(record, sealed=at)
+        case events.ExposureAfterSeal():
+            return replace(record, successor=event.successor)
+        case events.UnattributedExplained():
+            what, run = "UNATTRIBUTED_EXPLAINED", event.run
+            told = Decided(at, id, what, event.actor, event.reason, event.meaning, run)
+            return replace(record, explained=record.explained.then(told))
+    raise TypeError(f"a journal's record does not fold {type(event).__name__}")
+
+
+def hazard(event: production.HazardEvaluated, at: str, id: str) -> HazardRecord:
+    """The evaluation; what patients are told is its reason."""
+    name = production.HazardClass.Name(event.hazard_class).removeprefix("HAZARD_CLASS_")
+    words = f"{event.text} {event.instruction}"
+    return HazardRecord(
+        event.run,
+        Decided(at, id, "HAZARD_EVALUATED", event.actor, words, event.meaning, event.run, f"class {name}"),
+    )
+
+
+def capa_after(record: CapaRecord, event: Message, at: str, id: str) -> CapaRecord:
+    """The proposal's reason is not kept: it has counts of people in it."""
+    match event:
+        case production.CapaProposed():
+            return replace(
+                record,
+                capa=event.capa,
+                product=event.product,
+                tag=event.tag,
+                limit_before=event.limit_before,
+                limit_after=event.limit_after,
+            )
+        case production.CapaApproved():
+            what = "CAPA_APPROVED"
+            told = Decided(
+                at, id, what, event.actor, meaning=event.meaning, run=event.run, subject=event.capa
+            )
+            return replace(record, approved=told)
+        case production.ProcessLimitChanged():
+            return replace(record, limit_before=event.limit_before, limit_after=event.limit_after)
+        case production.InsightPublished():
+            return replace(record, insight=event.insight, statement=event.statement)
+    raise TypeError(f"a corrective action's record does not fold {type(event).__name__}")
+
+
+def site_after(record: SiteRecord, event: Message) -> SiteRecord:
+    match event:
+        case clinical.ExposureReceived():
+            return replace(record, patients=event.patients)
+        case clinical.PlansOpened():
+            return replace(record, patients=event.patients, plans=event.plans)
+        case clinical.NoticesSummarised():
+            return replace(record, notified=event.notified)
+        case clinical.ResponsesSummarised():
+            return replace(
+                record,
+                plans=event.plans,
+                answered=event.answered,
+                affected=event.affected,
+                complete=event.complete,
+            )
+    raise TypeError(f"a site's record does not fold {type(event).__name__}")

@@ -1,0 +1,78 @@
+"""Reads everything that is held of a lot, for its dossier: three short reads, whatever its size."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from pharmaloop.common.v1 import types_pb2 as common
+from pharmaloop.traceability.v1 import dossier_pb2 as page
+from services.kit.errors import Unknown
+from services.kit.ids import parse_lot
+from services.kit.store.kinds import Get, Kind, Where
+from services.kit.store.protocol import AsyncStore, Loaded
+from services.traceability import views
+from services.traceability.domain.balance import Balance
+from services.traceability.domain.dossier import lots, runs
+from services.traceability.domain.dossier import page as pages
+from services.traceability.domain.exposure import Exposure
+from services.traceability.domain.graph import Node
+
+
+async def read(store: AsyncStore, lot: str) -> page.LotDossier:
+    """The dossier of a lot; Invalid when the key is none, Unknown when nobody has told of the lot."""
+    parts = parse_lot(lot)
+    found = await views.read(store, [Get(kind, lot) for kind in _OF_LOT])
+    node, record = _one(found, views.NODES, lot), _one(found, views.LOT_RECORDS, lot)
+    if node is None and record is None:
+        raise Unknown("UNKNOWN_LOT", f"no record names the lot {lot!r}", "lot")
+    node = node or Node(lot)
+    shown, left_out = await _newest(store, node.watches)
+    held = pages.Held(
+        node,
+        record or lots.LotRecord(lot),
+        _one(found, views.BALANCES, lot) or Balance(lot),
+        await store.count(views.DISPENSES, {"lots": lot}) > 0,
+        await _of_runs(store, shown),
+    )
+    key = common.LotKey(owner=parts.owner, scheme=parts.scheme, item=parts.item, lot=parts.lot)
+    return pages.dossier(held, left_out, key)
+
+
+_OF_LOT: tuple[Kind[Any], ...] = (views.NODES, views.LOT_RECORDS, views.BALANCES)
+_OF_RUN: tuple[Kind[Any], ...] = (
+    *(views.RUNS, views.EXPOSURES, views.RUN_RECORDS, views.JOURNAL_RECORDS),
+    *(views.HAZARD_RECORDS, views.CAPA_RECORDS, views.TAKEN_RECORDS),
+)
+
+
+def _one(loaded: Loaded, kind: Kind[Any], id: str) -> Any:
+    """A state, or None."""
+    return next((found.state for found in loaded[Get(kind, id)]), None)
+
+
+async def _newest(store: AsyncStore, watches: Sequence[str]) -> tuple[list[str], int]:
+    """The newest of the runs that list the lot, and how many are older."""
+    told = await views.read(store, [Get(views.RUN_RECORDS, run) for run in watches])
+    records = (_one(told, views.RUN_RECORDS, run) or runs.RunRecord(run) for run in watches)
+    return pages.newest(records)
+
+
+async def _of_runs(store: AsyncStore, names: Sequence[str]) -> list[pages.OfRun]:
+    gets = [Get(kind, run) for kind in _OF_RUN for run in names]
+    loaded = await views.read(store, [*gets, *(Where(views.SITE_RECORDS, "run", run) for run in names)])
+    return [_of_run(loaded, run) for run in names]
+
+
+def _of_run(loaded: Loaded, name: str) -> pages.OfRun:
+    run = _one(loaded, views.RUNS, name)
+    return pages.OfRun(
+        run=run,
+        told=_one(loaded, views.RUN_RECORDS, name) or runs.RunRecord(name),
+        head=_one(loaded, views.EXPOSURES, name) or Exposure(name, run.root),
+        journal=_one(loaded, views.JOURNAL_RECORDS, name) or runs.JournalRecord(name),
+        hazard=_one(loaded, views.HAZARD_RECORDS, name),
+        capa=_one(loaded, views.CAPA_RECORDS, name) or runs.CapaRecord(name),
+        taken=_one(loaded, views.TAKEN_RECORDS, name),
+        sites=[found.state for found in loaded[Where(views.SITE_RECORDS, "run", name)]],
+    )
