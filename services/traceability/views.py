@@ -50,9 +50,13 @@ CAPA_RECORDS: Kind[runs.CapaRecord] = Kind("dossier_capa", runs.CapaRecord)
 TAKEN_RECORDS: Kind[runs.TakenRecord] = Kind("dossier_taken", runs.TakenRecord)
 SITE_RECORDS: Kind[runs.SiteRecord] = Kind("dossier_site", runs.SiteRecord, ("run",))
 
+DOSSIER_RECORDS: tuple[Kind[Any], ...] = (
+    *(LOT_RECORDS, RUN_RECORDS, JOURNAL_RECORDS, SITE_RECORDS),
+    *(HAZARD_RECORDS, CAPA_RECORDS, TAKEN_RECORDS),
+)
 KINDS: tuple[Kind[Any], ...] = (
     *(BALANCES, NODES, DISPENSES, RUNS, EXPOSURES, ENTRIES, REGISTRY, SUSPECTS),
-    *(LOT_RECORDS, RUN_RECORDS, JOURNAL_RECORDS, HAZARD_RECORDS, CAPA_RECORDS, TAKEN_RECORDS, SITE_RECORDS),
+    *DOSSIER_RECORDS,
 )
 
 #: The one document of the registry.

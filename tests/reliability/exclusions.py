@@ -36,6 +36,12 @@ FIELDS: dict[tuple[str, str], str] = {
     ("traceability.exposure_run", "trace"): SPAN,
     ("traceability.exposure", "version"): ROUNDS,
     ("traceability.exposure", "sites[].epoch"): ROUNDS,
+    ("traceability.dossier_run", "opened"): COMPLETED,
+    ("traceability.dossier_run", "ended"): COMPLETED,
+    ("traceability.dossier_run", "by_hand.at"): COMPLETED,
+    ("traceability.dossier_run", "stages[].seconds"): WALL,
+    ("traceability.dossier_journal", "sealed"): COMPLETED,
+    ("traceability.dossier_journal", "explained.items[].at"): COMPLETED,
     ("clinical.holding", "version"): ROUNDS,
     ("clinical.holding", "announced.epoch"): ROUNDS,
     ("clinical.holding", "key"): SEALED,
@@ -58,6 +64,7 @@ FIELDS: dict[tuple[str, str], str] = {
 SETS: dict[tuple[str, str], str] = {
     ("traceability.exposure_run", "watches"): ORDER,
     ("traceability.exposure", "lots"): ORDER,
+    ("traceability.dossier_lot", "judged.items"): ORDER,
     ("clinical.holding", "unlooked"): ORDER,
 }
 

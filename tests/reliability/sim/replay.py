@@ -29,7 +29,7 @@ from services.production.views import (
     WATCHES,
 )
 from services.rnd.views import INSIGHTS, RECORDS
-from services.traceability.views import DISPENSES, NODES, REGISTRY, SUSPECTS
+from services.traceability.views import DISPENSES, DOSSIER_RECORDS, NODES, REGISTRY, SUSPECTS
 from tests.reliability.sim.clockwork import Time
 from tests.reliability.sim.database import Database
 from tests.reliability.sim.log import Log, SimBus
@@ -41,7 +41,7 @@ _CLINICAL: tuple[Kind[Any], ...] = (PATIENTS, SITE_DISPENSES, LOTS, ADVERSE)
 #: The states that are folds of topics alone. The others change by commands too.
 FOLDS: Mapping[str, tuple[Kind[Any], ...]] = {
     "production": (WATCHES, PRODUCTS, PARAMETERS, EVIDENCE, RUNS, DEVIATION_ROWS, CAPA_ROWS),
-    "traceability": (NODES, DISPENSES, REGISTRY, SUSPECTS),
+    "traceability": (NODES, DISPENSES, REGISTRY, SUSPECTS, *DOSSIER_RECORDS),
     "alerting": (ALERTS, TRIGGERS, ALERT_RUNS),
     "rnd": (INSIGHTS, RECORDS),
     "loops": (LOOP_RUNS,),
