@@ -52,7 +52,7 @@ def test_trace_never_shows_a_part_as_the_whole(bench: Bench, stream: Any) -> Non
 
 
 @pytest.mark.parametrize("lot", ["G-0001", "granulate/G-0001", "maker 1/item/granulate/G", "a/b/c/d/e", ""])
-@pytest.mark.parametrize("command", ["lot", "trace", "confirm", "reject"])
+@pytest.mark.parametrize("command", ["lot", "trace", "dossier", "confirm", "reject"])
 def test_only_canonical_lots_are_taken(bench: Bench, command: str, lot: str) -> None:
     more = ["d-1", "--reason", "x"] if command in ("confirm", "reject") else []
     result = bench.run(command, lot, *more)

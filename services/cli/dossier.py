@@ -1,0 +1,165 @@
+"""`dossier`: everything that is known of a lot, on one page, without any person."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import click
+from rich.console import Console
+from rich.markup import escape
+
+from pharmaloop.common.v1 import types_pb2 as common
+from pharmaloop.traceability.v1 import dossier_pb2 as page
+from pharmaloop.traceability.v1 import service_pb2 as api
+from services.cli.plain import iso, plain
+from services.cli.session import LOT, Session, table
+
+
+@click.command()
+@click.argument("lot", type=LOT)
+@click.pass_obj
+def dossier(session: Session, lot: str) -> None:
+    """Show all that is known of LOT: process, material, where it went, whom it concerns, who decided."""
+    answer = session.call(session.traceability.GetLotDossier, api.GetLotDossierRequest(lot=lot))
+    found: page.LotDossier = answer.dossier
+    session.show(plain(found), lambda out: _print(out, found))
+
+
+def _print(out: Console, found: page.LotDossier) -> None:
+    out.print(f"[bold]{escape(found.lot)}[/bold]\n")
+    for section in (
+        lambda: _process(out, found.process),
+        lambda: _deviations(out, found.deviations),
+        lambda: _material(out, found.material),
+        lambda: _distribution(out, found.distribution),
+        lambda: _exposed(out, found.exposed),
+        lambda: _evidence(out, found.evidence),
+        lambda: _decisions(out, found.decisions),
+    ):
+        section()
+        out.print()
+
+
+def _table(
+    out: Console, title: str, columns: str, rows: Sequence[Sequence[object]], left_out: int = 0
+) -> None:
+    """A table; what stands in its cells is text, whatever is in it. Says when something is left out."""
+    if rows:
+        out.print(table(title, columns.split(), [[escape(str(cell)) for cell in row] for row in rows]))
+    else:
+        out.print(f"{title}: none")
+    if left_out:
+        out.print(f"({left_out} more are left out)")
+
+
+def _process(out: Console, section: page.ProcessSection) -> None:
+    out.print(f"Process: {section.state or 'no plant told of it'}  {section.product}  {section.equipment}")
+    rows = [[iso(step.at) or "-", step.what, step.who, step.why] for step in section.steps]
+    _table(out, "Steps", "at what by why", rows, section.left_out)
+
+
+def _deviations(out: Console, section: page.DeviationSection) -> None:
+    rows = [
+        [
+            iso(one.detected) or "-",
+            one.tag,
+            f"{one.magnitude:.1f} SD (limit {one.limit:.1f})",
+            one.state,
+            one.who,
+            one.why,
+        ]
+        for one in section.deviations
+    ]
+    _table(out, "Deviations", "detected tag distance state by why", rows, section.left_out)
+
+
+def _material(out: Console, section: page.MaterialSection) -> None:
+    suspect = f"  SUSPECT: {', '.join(section.suspect)}" if section.suspect else ""
+    out.print(
+        f"Material: {'made' if section.known else 'only referred to'} {iso(section.made) or ''}{suspect}"
+    )
+    out.print(f"amount made {_amounts(section.amount_made)}, used {_amounts(section.amount_used)}")
+    _table(out, "Made from", "lot", [[lot] for lot in section.inputs], section.inputs_left_out)
+    _table(out, "Went into", "lot", [[lot] for lot in section.outputs], section.outputs_left_out)
+
+
+def _amounts(amounts: Sequence[common.Quantity]) -> str:
+    return ", ".join(f"{one.value:g} {one.unit}" for one in amounts) or "not recorded"
+
+
+def _distribution(out: Console, section: page.DistributionSection) -> None:
+    rows = [[one.place, f"{one.received:g}", f"{one.sent:g}", one.unit] for one in section.places]
+    _table(out, "Distribution", "place received sent unit", rows, section.left_out)
+    out.print(f"dispensed to patients: {'yes' if section.dispensed else 'no'}")
+
+
+def _exposed(out: Console, section: page.ExposedSection) -> None:
+    _table(
+        out,
+        "Exposed, by run of the safety loop",
+        "run root steps opened state lots dispenses patients notified unattributed explained",
+        [
+            [
+                run.run,
+                run.root,
+                run.depth,
+                iso(run.opened) or "-",
+                _state(run),
+                len(run.lots) + run.lots_left_out,
+                *_concerned(run.people),
+                run.unattributed,
+                run.explained,
+            ]
+            for run in section.runs
+        ],
+        section.left_out,
+    )
+    for run in section.runs:
+        rows = [[one.site, *(_concerned(one.people) if one.told else ("-", "-", "-"))] for one in run.sites]
+        _table(out, f"Run {run.run}", "site dispenses patients notified", rows, run.sites_left_out)
+
+
+def _state(run: page.ExposedRun) -> str:
+    if run.outcome:
+        return run.outcome
+    return f"waits for {run.waiting_for}" if run.waiting_for else "open"
+
+
+def _count(count: page.PublishedCount) -> str:
+    return "withheld" if count.withheld else str(count.value)
+
+
+def _concerned(people: page.ExposedCounts) -> list[str]:
+    return [_count(people.dispenses), _count(people.patients), _count(people.notified)]
+
+
+def _evidence(out: Console, section: page.EvidenceSection) -> None:
+    rows = [
+        [
+            run.run,
+            _count(run.people.plans),
+            _count(run.people.answered),
+            _count(run.people.affected),
+            "yes" if run.complete else "no",
+            _capa(run),
+            run.insight.statement,
+        ]
+        for run in section.runs
+    ]
+    columns = "run plans answered affected complete capa insight"
+    _table(out, "Evidence", columns, rows, section.left_out)
+
+
+def _capa(run: page.RunEvidence) -> str:
+    if not run.HasField("capa"):
+        return "-"
+    limit = f"{run.capa.tag} {run.capa.limit_before:.2f} -> {run.capa.limit_after:.2f} SD"
+    return f"{limit}, {'approved' if run.capa.approved else 'proposed'}"
+
+
+def _decisions(out: Console, section: page.DecisionSection) -> None:
+    rows = [
+        [iso(one.at) or "-", one.what, one.subject, one.who, one.why, one.meaning, one.run]
+        for one in section.decisions
+    ]
+    _table(out, "Decisions", "at what about by why meaning run", rows, section.left_out)

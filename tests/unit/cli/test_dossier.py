@@ -1,0 +1,68 @@
+"""`dossier`: every section is readable, what is withheld says so, what is left out says so."""
+
+from __future__ import annotations
+
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from pharmaloop.traceability.v1 import dossier_pb2 as page
+from pharmaloop.traceability.v1 import service_pb2 as traceability
+from tests.unit.cli.support import PACKED, ROOT, SITE, Bench
+
+AT = Timestamp(seconds=1_767_600_000)
+
+
+def count(value: int = 0) -> page.PublishedCount:
+    return page.PublishedCount(value=value, withheld=not value)
+
+
+def concerned(patients: int) -> page.ExposedCounts:
+    return page.ExposedCounts(dispenses=count(44), patients=count(patients), notified=count())
+
+
+def answer(request: traceability.GetLotDossierRequest) -> traceability.GetLotDossierResponse:
+    run = page.ExposedRun(
+        run="run-1", root=ROOT, opened=AT, waiting_for="a [/lot]'s owner", lots=[ROOT, PACKED],
+        people=concerned(41), sites=[page.ExposedAtSite(site=SITE, told=True, people=concerned(0))],
+    )  # fmt: skip
+    evidence = page.RunEvidence(
+        run="run-1",
+        people=page.AnswerCounts(plans=count(33), answered=count(), affected=count()),
+        capa=page.RunCapa(capa="c", tag="DryerTemp", limit_before=4, limit_after=3),
+    )
+    deviation = page.LotDeviation(tag="DryerTemp", magnitude=9, limit=5, state="confirmed", detected=AT)
+    decision = page.Decision(at=AT, what="DEVIATION_CONFIRMED", who="qa", why="clearly out")
+    found = page.LotDossier(
+        lot=request.lot,
+        process=page.ProcessSection(state="held", steps=[page.ProcessStep(at=AT, what="HELD", who="qa")]),
+        deviations=page.DeviationSection(deviations=[deviation]),
+        material=page.MaterialSection(outputs=[PACKED], outputs_left_out=17, suspect=["MASS_IMBALANCE"]),
+        distribution=page.DistributionSection(
+            places=[page.LotPlace(place="pharmacy-7", received=12, unit="kg")], dispensed=True
+        ),
+        exposed=page.ExposedSection(runs=[run]),
+        evidence=page.EvidenceSection(runs=[evidence]),
+        decisions=page.DecisionSection(decisions=[decision]),
+    )
+    return traceability.GetLotDossierResponse(dossier=found)
+
+
+def test_people_read_every_section(bench: Bench) -> None:
+    bench.fake.answers["GetLotDossier"] = answer
+    said = bench.run("dossier", ROOT)
+    assert said.exit_code == 0
+    for expected in (
+        ROOT, "held", "9.0 SD (limit 5.0)", PACKED, "(17 more are left out)", "MASS_IMBALANCE", "pharmacy-7",
+        "waits for a [/lot]'s owner", "41", "33", "4.00 -> 3.00 SD, proposed", "clearly out",
+    ):  # fmt: skip
+        assert expected in said.output
+    site = next(line for line in said.output.splitlines() if line.startswith(SITE))
+    assert site.split() == [SITE, "44", "withheld", "withheld"]
+
+
+def test_programs_read_the_contract(bench: Bench) -> None:
+    bench.fake.answers["GetLotDossier"] = answer
+    document = bench.json("dossier", ROOT)
+    assert document["lot"] == ROOT
+    assert document["exposed"]["runs"][0]["people"]["patients"] == {"value": 41, "withheld": False}
+    assert document["material"]["outputs_left_out"] == 17
+    assert document["evidence"]["runs"][0]["insight"] is None
