@@ -233,9 +233,25 @@ async def test_from_facts_to_a_sealed_journal(trace: Trace) -> None:
     assert (sealed.version, sealed.members) == (2, 22)
     await trace.until_phase(run, "sealed")
 
+    await assert_dossier(trace, run)
+
     await trace.record(trace.material("pack3", "bulk"))
     after_seal = (await trace.told(run, events.ExposureAfterSeal))[-1]
     assert after_seal.message.root == trace.lot("raw")  # type: ignore[attr-defined]
+
+
+async def assert_dossier(trace: Trace, run: str) -> None:
+    """Fold, journal and what others tell, on one page: read what was written last."""
+    said = clinical.ExposureReceived(run=run, site=SITE, epoch=2, n=22, patients=22)
+    at = await trace.say(said, case=trace.lot("raw"), run=run)
+    request = api.GetLotDossierRequest(lot=trace.lot("pack1"), min_position=at)
+    found = (await trace.stub.GetLotDossier(request, timeout=10)).dossier
+    (shown,) = found.exposed.runs
+    assert (shown.run, shown.root, shown.depth, len(shown.lots)) == (run, trace.lot("raw"), 2, 4)
+    assert [(at.site, at.told, at.people.patients.value) for at in shown.sites] == [(SITE, True, 22)]
+    assert (shown.people.dispenses.value, found.distribution.dispensed) == (22, True)
+    unknown = trace.stub.GetLotDossier(api.GetLotDossierRequest(lot=trace.lot("nobody")), timeout=5)
+    assert (await refusal(unknown))[:2] == ("NOT_FOUND", "UNKNOWN_LOT")
 
 
 async def assert_traced(trace: Trace, after: common.PositionVector) -> None:

@@ -39,6 +39,44 @@ def _assert_plans_for_consent_only(stack: Stack) -> None:
     assert sum(run["closed"]["answered"] for run in runs["runs"]) > 0
 
 
+def _assert_dossiers_tell_the_whole_course(stack: Stack) -> None:
+    """From readings to research: the lot of each closed run has every section, and its packs their places."""
+    _, runs = stack.pharmaloop("loops")
+    for run in (run for run in runs["runs"] if not run["opened"]["follows"]):
+        code, dossier = stack.pharmaloop("dossier", run["opened"]["lot"])
+        assert code == 0
+        assert dossier["process"]["state"] == "held"
+        assert {"STARTED", "HELD"} <= {step["what"] for step in dossier["process"]["steps"]}
+        assert "confirmed" in {deviation["state"] for deviation in dossier["deviations"]["deviations"]}
+        assert dossier["material"]["inputs"]
+        assert dossier["material"]["outputs"]
+        shown = next(one for one in dossier["exposed"]["runs"] if one["run"] == run["run"])
+        assert (shown["outcome"], shown["root"]) == ("closed", run["opened"]["lot"])
+        assert set(shown["lots"]) == set(run["closed"]["lots"])
+        _assert_no_small_count(shown["people"], run["closed"]["patients"])
+        evidence = next(one for one in dossier["evidence"]["runs"] if one["run"] == run["run"])
+        assert evidence["complete"]
+        assert evidence["capa"]["approved"]
+        assert evidence["insight"]["recorded"]
+        decided = {decision["what"] for decision in dossier["decisions"]["decisions"]}
+        assert {"DEVIATION_CONFIRMED", "HELD", "HAZARD_EVALUATED", "CAPA_APPROVED"} <= decided
+        assert _is_distributed(stack, shown["lots"])
+
+
+def _assert_no_small_count(people: dict[str, Any], patients: int) -> None:
+    """The exact number, which the loop knows, is shown when it may be, and never when it is small."""
+    shown = people["patients"]
+    assert shown == (
+        {"value": 0, "withheld": True} if shown["withheld"] else {"value": patients, "withheld": False}
+    )
+    assert shown["withheld"] or not 0 < patients < 10
+
+
+def _is_distributed(stack: Stack, lots: list[str]) -> bool:
+    found = [stack.pharmaloop("dossier", lot)[1]["distribution"] for lot in lots]
+    return any(section["dispensed"] and section["places"] for section in found)
+
+
 @pytest.mark.req("G2c")
 @pytest.mark.timeout(600)
 def test_planted_faults_find_all_their_patients_and_the_loops_close(tmp_path: Path) -> None:
@@ -48,6 +86,7 @@ def test_planted_faults_find_all_their_patients_and_the_loops_close(tmp_path: Pa
         assert code == 0, verdict
         _assert_nobody_is_missed(verdict, loops=2)
         _assert_plans_for_consent_only(stack)
+        _assert_dossiers_tell_the_whole_course(stack)
         code, status = stack.pharmaloop("status")
         assert code == 0
         assert {name: service["health"] for name, service in status["services"].items()} == dict.fromkeys(
