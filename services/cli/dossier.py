@@ -27,17 +27,13 @@ def dossier(session: Session, lot: str) -> None:
 
 def _print(out: Console, found: page.LotDossier) -> None:
     out.print(f"[bold]{escape(found.lot)}[/bold]\n")
-    for section in (
-        lambda: _process(out, found.process),
-        lambda: _deviations(out, found.deviations),
-        lambda: _material(out, found.material),
-        lambda: _distribution(out, found.distribution),
-        lambda: _exposed(out, found.exposed),
-        lambda: _evidence(out, found.evidence),
-        lambda: _decisions(out, found.decisions),
-    ):
-        section()
-        out.print()
+    _process(out, found.process)
+    _deviations(out, found.deviations)
+    _material(out, found.material)
+    _distribution(out, found.distribution)
+    _exposed(out, found.exposed)
+    _evidence(out, found.evidence)
+    _decisions(out, found.decisions)
 
 
 def _table(
@@ -50,6 +46,7 @@ def _table(
         out.print(f"{title}: none")
     if left_out:
         out.print(f"({left_out} more are left out)")
+    out.print()
 
 
 def _process(out: Console, section: page.ProcessSection) -> None:

@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, TypeVar
 
+import grpc
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 from pymongo import MongoClient
@@ -25,6 +26,7 @@ from pharmaloop.traceability.v1 import dossier_pb2 as page
 from pharmaloop.traceability.v1 import service_pb2 as api
 from pharmaloop.traceability.v1 import service_pb2_grpc as api_grpc
 from services.kit.bus.kafka import KafkaProducer
+from services.kit.bus.protocol import Outgoing
 from services.kit.contracts import contract
 from services.kit.envelope import Event, to_record
 from services.kit.ids import lot_key
@@ -37,6 +39,7 @@ from tests.bench.framework.rows import Row, Target, row
 from tests.bench.framework.run import option
 from tests.bench.framework.stats import p50, p99
 
+T = TypeVar("T")
 PATIENTS = option("COUNT", 10_000)
 PACKS = option("PACKS", 60)
 ASKED = option("ASKED", 300)
@@ -56,7 +59,7 @@ def recall() -> City:
 
 
 def told() -> Iterator[tuple[str, Message]]:
-    """What other services say: the teller, and the event."""
+    """What other services say of the lot and its runs: the teller, and the event."""
     at = Timestamp()
     at.FromDatetime(_START)
     yield "lot", production.LotStarted(lot=RAW, product="maker/item/substance", equipment="dryer", at=at)
@@ -75,11 +78,17 @@ def told() -> Iterator[tuple[str, Message]]:
             yield teller, clinical.PlansOpened(run=run, site=site, patients=here, plans=here)
 
 
-def publish(bootstrap: str) -> None:
+def sites() -> Iterator[tuple[str, Message]]:
+    """The hospitals make themselves known; none of them runs here."""
+    for site in _SITES:
+        yield site, clinical.SiteRegistered(site=site, name=site)
+
+
+def publish(bootstrap: str, told: Iterable[tuple[str, Message]]) -> None:
     producer = KafkaProducer(KafkaSettings(bootstrap_servers=bootstrap), "bench")
     numbers: dict[str, int] = {}
-    records = []
-    for teller, message in told():
+    records: list[Outgoing] = []
+    for teller, message in told:
         numbers[teller] = numbers.get(teller, 0) + 1
         topic, key = contract().route(message)
         at = _START + timedelta(minutes=len(records))
@@ -90,6 +99,18 @@ def publish(bootstrap: str) -> None:
         producer.publish(records).result(60)
     finally:
         producer.close()
+
+
+async def _until_known(ask: Callable[[], Awaitable[T]]) -> T:
+    """Ask again while nothing of the lot is folded."""
+    end = time.monotonic() + _WAIT_SECONDS
+    while True:
+        try:
+            return await ask()
+        except grpc.aio.AioRpcError as error:
+            if error.code() != grpc.StatusCode.NOT_FOUND or time.monotonic() > end:
+                raise
+            await asyncio.sleep(0.2)
 
 
 class Asker:
@@ -111,7 +132,7 @@ class Asker:
 
     async def until_whole(self) -> None:
         end = time.monotonic() + _WAIT_SECONDS
-        while not is_whole((await self.dossier())[1]):
+        while not is_whole((await _until_known(self.dossier))[1]):
             assert time.monotonic() < end, "the dossier is not whole in time"
             await asyncio.sleep(0.5)
 
@@ -130,9 +151,10 @@ async def measure(stack: LocalStack) -> tuple[list[float], int]:
     address = stack.endpoints()["traceability"]
     trace, asker, made = Trace(address), Asker(address), recall()
     try:
+        await asyncio.to_thread(publish, stack.bootstrap, sites())
         await trace.load(made)
-        await trace.folded(made)
-        await asyncio.to_thread(publish, stack.bootstrap)
+        await _until_known(lambda: trace.folded(made))
+        await asyncio.to_thread(publish, stack.bootstrap, told())
         await asker.until_whole()
         times, size = [], 0
         for _ in range(ASKED):
@@ -165,7 +187,7 @@ def raw_read(mongodb: str) -> float:
 
 
 def run(machine: Machine) -> list[Row]:
-    only = ("kafka", "mongod", "migrate", "traceability", "clinical")
+    only = ("kafka", "mongod", "migrate", "traceability")
     with LocalStack(machine.folder / "stack", only=only) as stack:
         stack.up()
         times, size = asyncio.run(measure(stack))
