@@ -11,7 +11,7 @@ from services.kit.store.protocol import AsyncStore, AsyncTransaction, Loaded
 from services.traceability.domain import entries, exposure, run
 from services.traceability.domain.balance import Balance
 from services.traceability.domain.dispense import Dispense
-from services.traceability.domain.dossier import lots, runs
+from services.traceability.domain.dossier import capas, lots, results, runs
 from services.traceability.domain.graph import Node
 
 
@@ -41,23 +41,30 @@ REGISTRY: Kind[Registry] = Kind("site_registry", Registry)
 SUSPECTS: Kind[Suspect] = Kind("suspect", Suspect)
 BALANCES: Kind[Balance] = Kind("balance", Balance)
 
-#: What others say, for dossiers: by lot, by run, and by run and site.
+#: What others say, for dossiers: by lot, by lot and result, by run, and by run and site.
 LOT_RECORDS: Kind[lots.LotRecord] = Kind("dossier_lot", lots.LotRecord)
+RESULT_RECORDS: Kind[results.Result] = Kind("dossier_result", results.Result, ("lot", "out_of", "tested"))
 RUN_RECORDS: Kind[runs.RunRecord] = Kind("dossier_run", runs.RunRecord)
 JOURNAL_RECORDS: Kind[runs.JournalRecord] = Kind("dossier_journal", runs.JournalRecord)
 HAZARD_RECORDS: Kind[runs.HazardRecord] = Kind("dossier_hazard", runs.HazardRecord)
-CAPA_RECORDS: Kind[runs.CapaRecord] = Kind("dossier_capa", runs.CapaRecord)
+CAPA_RECORDS: Kind[capas.CapaRecord] = Kind("dossier_capa", capas.CapaRecord)
 TAKEN_RECORDS: Kind[runs.TakenRecord] = Kind("dossier_taken", runs.TakenRecord)
 SITE_RECORDS: Kind[runs.SiteRecord] = Kind("dossier_site", runs.SiteRecord, ("run",))
 
 DOSSIER_RECORDS: tuple[Kind[Any], ...] = (
-    *(LOT_RECORDS, RUN_RECORDS, JOURNAL_RECORDS, SITE_RECORDS),
+    *(LOT_RECORDS, RESULT_RECORDS, RUN_RECORDS, JOURNAL_RECORDS, SITE_RECORDS),
     *(HAZARD_RECORDS, CAPA_RECORDS, TAKEN_RECORDS),
 )
 KINDS: tuple[Kind[Any], ...] = (
     *(BALANCES, NODES, DISPENSES, RUNS, EXPOSURES, ENTRIES, REGISTRY, SUSPECTS),
     *DOSSIER_RECORDS,
 )
+
+
+def result_id(lot: str, result: str) -> str:
+    """Id of what is held of a lot's result: by its lot, for what one lot's topic tells comes in order."""
+    return f"{lot}|{result}"
+
 
 #: The one document of the registry.
 ALL_SITES = "sites"

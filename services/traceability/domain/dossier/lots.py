@@ -12,12 +12,15 @@ from dataclasses import dataclass, replace
 from google.protobuf.message import Message
 
 from pharmaloop.production.v1 import events_pb2 as production
+from services.traceability.domain.dossier import deviations, results
+from services.traceability.domain.dossier.deviations import Deviation
+from services.traceability.domain.dossier.names import name
 from services.traceability.domain.dossier.newest import KEPT, NONE, Decided, Newest
+from services.traceability.domain.dossier.results import Investigation, Review
 from services.traceability.domain.moments import iso
 
 PLATFORM = "platform"
 STARTED, COMPLETED, HELD, RELEASED, REJECTED = "started", "completed", "held", "released", "rejected"
-OPEN, CONFIRMED = "open", "confirmed"
 _STATES: dict[type[Message], str] = {
     production.LotHeld: HELD,
     production.LotReleased: RELEASED,
@@ -26,28 +29,9 @@ _STATES: dict[type[Message], str] = {
 
 
 @dataclass(frozen=True)
-class Deviation:
-    """A deviation of the lot and its judgement."""
-
-    deviation: str
-    tag: str
-    unit: str
-    phase: str
-    first_out: str
-    detected: str
-    magnitude: float
-    limit: float
-    rule: str
-    model_version: str
-    state: str = OPEN
-    who: str = ""
-    why: str = ""
-
-
-@dataclass(frozen=True)
 class LotRecord:
-    """A lot as its plant told of it. `changed` are holds, releases and rejections; `judged` the
-    judgements of its deviations, and its plant's answers to runs of the safety loop."""
+    """A lot as its plant told of it. `changed` are holds, releases and rejections; `judged` what people
+    said of its deviations and investigations, and its plant's answers to runs of the safety loop."""
 
     lot: str
     state: str = ""
@@ -57,6 +41,10 @@ class LotRecord:
     completed: str = ""
     deviations: tuple[Deviation, ...] = ()
     deviations_left_out: int = 0
+    investigations: tuple[Investigation, ...] = ()
+    investigations_left_out: int = 0
+    reviews: tuple[Review, ...] = ()
+    reviews_left_out: int = 0
     changed: Newest = NONE
     judged: Newest = NONE
 
@@ -64,28 +52,34 @@ class LotRecord:
 def after(record: LotRecord, event: Message, at: str, id: str) -> LotRecord:
     """The record after one event of the lot; `at` is the event's time (ISO)."""
     match event:
-        case production.LotStarted():
-            return _started(record, event)
-        case production.LotCompleted():
-            state = COMPLETED if record.state == STARTED else record.state
-            return replace(record, state=state, completed=iso(event.at))
-        case production.DeviationDetected():
-            return _detected(record, event)
-        case production.DeviationConfirmed() | production.DeviationRejected():
-            return _judged(record, event, at, id)
+        case production.LotStarted() | production.LotCompleted():
+            return _ran(record, event)
+        case production.LotHeld() | production.LotReleased() | production.LotRejected():
+            return _changed(record, event, at, id)
         case production.LotImplicationAnswered():
             return _implicated(record, event, at, id)
-    return _changed(record, event, at, id)
+        case production.DeviationDetected():
+            return _detected(record, event)
+    if isinstance(event, deviations.Change):
+        return _of_deviation(record, event, at, id)
+    return _of_result(record, event, at, id)
 
 
-def _started(record: LotRecord, event: production.LotStarted) -> LotRecord:
+def _ran(record: LotRecord, event: production.LotStarted | production.LotCompleted) -> LotRecord:
+    if isinstance(event, production.LotCompleted):
+        state = COMPLETED if record.state == STARTED else record.state
+        return replace(record, state=state, completed=iso(event.at))
     return replace(
         record, state=STARTED, product=event.product, equipment=event.equipment, started=iso(event.at)
     )
 
 
-def _changed(record: LotRecord, event: Message, at: str, id: str) -> LotRecord:
-    assert isinstance(event, production.LotHeld | production.LotReleased | production.LotRejected)
+def _changed(
+    record: LotRecord,
+    event: production.LotHeld | production.LotReleased | production.LotRejected,
+    at: str,
+    id: str,
+) -> LotRecord:
     state = _STATES[type(event)]
     why = "" if isinstance(event, production.LotReleased) else event.reason
     told = Decided(at, id, state.upper(), event.actor, why)
@@ -93,39 +87,65 @@ def _changed(record: LotRecord, event: Message, at: str, id: str) -> LotRecord:
 
 
 def _implicated(record: LotRecord, event: production.LotImplicationAnswered, at: str, id: str) -> LotRecord:
-    decision = production.ImplicationDecision.Name(event.decision).removeprefix("IMPLICATION_DECISION_")
+    decision = name(production.ImplicationDecision, event.decision, "IMPLICATION_DECISION_").upper()
     told = Decided(at, id, f"IMPLICATION_{decision}", PLATFORM, event.reason, run=event.run)
     return replace(record, judged=record.judged.then(told))
+
+
+# -- deviations -------------------------------------------------------------
 
 
 def _detected(record: LotRecord, event: production.DeviationDetected) -> LotRecord:
     if len(record.deviations) == KEPT:
         return replace(record, deviations_left_out=record.deviations_left_out + 1)
-    found = Deviation(
-        event.deviation,
-        event.tag,
-        event.unit,
-        event.phase,
-        iso(event.first_out),
-        iso(event.detected),
-        event.magnitude,
-        event.limit,
-        event.rule,
-        event.model_version,
+    return replace(record, deviations=(*record.deviations, deviations.detected(event)))
+
+
+def _of_deviation(record: LotRecord, event: deviations.Change, at: str, id: str) -> LotRecord:
+    after = tuple(
+        deviations.changed(held, event) if held.deviation == event.deviation else held
+        for held in record.deviations
     )
-    return replace(record, deviations=(*record.deviations, found))
+    told = deviations.decided(event, at, id)
+    judged = record.judged.then(told) if told else record.judged
+    return replace(record, deviations=after, judged=judged)
 
 
-def _judged(
-    record: LotRecord, event: production.DeviationConfirmed | production.DeviationRejected, at: str, id: str
+# -- what the laboratory found ----------------------------------------------
+
+
+def _of_result(record: LotRecord, event: Message, at: str, id: str) -> LotRecord:
+    match event:
+        case production.TrendReviewOpened():
+            return _reviewed(record, event)
+        case production.LaboratoryInvestigationOpened():
+            return _opened(record, event)
+        case production.RetestPassed() | production.InvestigationClosed():
+            return _investigated(record, event, at, id)
+    raise TypeError(f"a lot's record does not fold {type(event).__name__}")
+
+
+def _opened(record: LotRecord, event: production.LaboratoryInvestigationOpened) -> LotRecord:
+    if len(record.investigations) == KEPT:
+        return replace(record, investigations_left_out=record.investigations_left_out + 1)
+    return replace(record, investigations=(*record.investigations, results.opened(event)))
+
+
+def _investigated(
+    record: LotRecord, event: production.RetestPassed | production.InvestigationClosed, at: str, id: str
 ) -> LotRecord:
-    state = CONFIRMED if isinstance(event, production.DeviationConfirmed) else REJECTED
-    what = f"DEVIATION_{state.upper()}"
-    told = Decided(at, id, what, event.actor, event.reason, subject=event.deviation)
-    deviations = tuple(
-        replace(one, state=state, who=event.actor, why=event.reason)
-        if one.deviation == event.deviation
-        else one
-        for one in record.deviations
+    after = tuple(
+        results.changed(held, event, at) if held.investigation == event.investigation else held
+        for held in record.investigations
     )
-    return replace(record, deviations=deviations, judged=record.judged.then(told))
+    judged = record.judged
+    if isinstance(event, production.InvestigationClosed):
+        judged = judged.then(results.decided(event, at, id))
+    return replace(record, investigations=after, judged=judged)
+
+
+def _reviewed(record: LotRecord, event: production.TrendReviewOpened) -> LotRecord:
+    if len(record.reviews) == KEPT:
+        return replace(record, reviews_left_out=record.reviews_left_out + 1)
+    review = Review(event.result, event.test, event.rule)
+    return replace(record, reviews=(*record.reviews, review))

@@ -14,14 +14,10 @@ from pharmaloop.clinical.v1 import events_pb2 as clinical
 from pharmaloop.loops.v1 import events_pb2 as loops
 from pharmaloop.production.v1 import events_pb2 as production
 from pharmaloop.traceability.v1 import events_pb2 as events
+from services.traceability.domain.dossier.names import name
 from services.traceability.domain.dossier.newest import NONE, Decided, Newest
 
-CLOSED, CANCELLED, SUPERSEDED = "closed", "cancelled", "superseded"
-_OUTCOMES = {
-    loops.RUN_OUTCOME_CLOSED: CLOSED,
-    loops.RUN_OUTCOME_CANCELLED: CANCELLED,
-    loops.RUN_OUTCOME_SUPERSEDED: SUPERSEDED,
-}
+CANCELLED, SUPERSEDED = "cancelled", "superseded"
 
 
 @dataclass(frozen=True)
@@ -67,21 +63,6 @@ class HazardRecord:
 
 
 @dataclass(frozen=True)
-class CapaRecord:
-    """The corrective action of the run, and what research is told of it."""
-
-    run: str
-    capa: str = ""
-    product: str = ""
-    tag: str = ""
-    limit_before: float = 0.0
-    limit_after: float = 0.0
-    approved: Decided | None = None
-    insight: str = ""
-    statement: str = ""
-
-
-@dataclass(frozen=True)
 class TakenRecord:
     """That research took the insight of the run."""
 
@@ -120,7 +101,7 @@ def run_after(record: RunRecord, event: Message, at: str, id: str) -> RunRecord:
 
 
 def _closed(record: RunRecord, event: loops.LoopClosed, at: str, id: str) -> RunRecord:
-    outcome = _OUTCOMES.get(event.outcome, "")
+    outcome = name(loops.RunOutcome, event.outcome, "RUN_OUTCOME_")
     by_hand = None
     if outcome in (CANCELLED, SUPERSEDED):
         what = f"RUN_{outcome.upper()}"
@@ -143,37 +124,10 @@ def journal_after(record: JournalRecord, event: Message, at: str, id: str) -> Jo
 
 def hazard(event: production.HazardEvaluated, at: str, id: str) -> HazardRecord:
     """The evaluation; what patients are told is its reason."""
-    name = production.HazardClass.Name(event.hazard_class).removeprefix("HAZARD_CLASS_")
-    words = f"{event.text} {event.instruction}"
-    return HazardRecord(
-        event.run,
-        Decided(at, id, "HAZARD_EVALUATED", event.actor, words, event.meaning, event.run, f"class {name}"),
-    )
-
-
-def capa_after(record: CapaRecord, event: Message, at: str, id: str) -> CapaRecord:
-    """The proposal's reason is not kept: it has counts of people in it."""
-    match event:
-        case production.CapaProposed():
-            return replace(
-                record,
-                capa=event.capa,
-                product=event.product,
-                tag=event.tag,
-                limit_before=event.limit_before,
-                limit_after=event.limit_after,
-            )
-        case production.CapaApproved():
-            what = "CAPA_APPROVED"
-            told = Decided(
-                at, id, what, event.actor, meaning=event.meaning, run=event.run, subject=event.capa
-            )
-            return replace(record, approved=told)
-        case production.ProcessLimitChanged():
-            return replace(record, limit_before=event.limit_before, limit_after=event.limit_after)
-        case production.InsightPublished():
-            return replace(record, insight=event.insight, statement=event.statement)
-    raise TypeError(f"a corrective action's record does not fold {type(event).__name__}")
+    hazard_class = name(production.HazardClass, event.hazard_class, "HAZARD_CLASS_").upper()
+    words, subject = f"{event.text} {event.instruction}", f"class {hazard_class}"
+    told = Decided(at, id, "HAZARD_EVALUATED", event.actor, words, event.meaning, event.run, subject)
+    return HazardRecord(event.run, told)
 
 
 def site_after(record: SiteRecord, event: Message) -> SiteRecord:
