@@ -29,6 +29,7 @@ def _print(out: Console, found: page.LotDossier) -> None:
     out.print(f"[bold]{escape(found.lot)}[/bold]\n")
     _process(out, found.process)
     _deviations(out, found.deviations)
+    _results(out, found.results)
     _material(out, found.material)
     _distribution(out, found.distribution)
     _exposed(out, found.exposed)
@@ -61,13 +62,52 @@ def _deviations(out: Console, section: page.DeviationSection) -> None:
             iso(one.detected) or "-",
             one.tag,
             f"{one.magnitude:.1f} SD (limit {one.limit:.1f})",
+            _lasted(one),
+            one.severity or (f"proposed: {one.proposed_severity}" if one.proposed_severity else "-"),
             one.state,
             one.who,
             one.why,
         ]
         for one in section.deviations
     ]
-    _table(out, "Deviations", "detected tag distance state by why", rows, section.left_out)
+    columns = "detected tag distance lasted severity state by why"
+    _table(out, "Deviations", columns, rows, section.left_out)
+
+
+def _lasted(one: page.LotDeviation) -> str:
+    if not (one.HasField("first_out") and one.HasField("last_out")):
+        return "-"
+    seconds = (one.last_out.ToDatetime() - one.first_out.ToDatetime()).total_seconds()
+    return f"{seconds:.0f} s{', and goes on' if one.lasting else ''}"
+
+
+def _results(out: Console, section: page.ResultSection) -> None:
+    rows = [
+        [
+            iso(one.tested) or "-",
+            one.test,
+            _measured(one),
+            one.finding.replace("_", " "),
+            one.state.replace("_", " "),
+            iso(one.closed) or "-",
+            one.who,
+            one.why or one.rule,
+        ]
+        for one in section.findings
+    ]
+    columns = "tested test result finding state closed by why"
+    _table(out, "Laboratory", columns, rows, section.left_out)
+    out.print(f"other results on record: {section.others}\n")
+
+
+def _measured(one: page.LotFinding) -> str:
+    """The result and its specification."""
+    if not one.HasField("value"):
+        return "-"
+    low = f"{one.low:g}" if one.HasField("low") else "-"
+    high = f"{one.high:g}" if one.HasField("high") else "-"
+    retested = ", retest passed" if one.retest else ""
+    return f"{one.value:g} {one.unit} ({low} to {high}){retested}"
 
 
 def _material(out: Console, section: page.MaterialSection) -> None:
@@ -138,20 +178,31 @@ def _evidence(out: Console, section: page.EvidenceSection) -> None:
             _count(run.people.answered),
             _count(run.people.affected),
             "yes" if run.complete else "no",
-            _capa(run),
             run.insight.statement,
         ]
         for run in section.runs
     ]
-    columns = "run plans answered affected complete capa insight"
-    _table(out, "Evidence", columns, rows, section.left_out)
+    _table(out, "Evidence", "run plans answered affected complete insight", rows, section.left_out)
+    for run in section.runs:
+        if run.HasField("capa"):
+            _capa(out, run.capa)
 
 
-def _capa(run: page.RunEvidence) -> str:
-    if not run.HasField("capa"):
-        return "-"
-    limit = f"{run.capa.tag} {run.capa.limit_before:.2f} -> {run.capa.limit_after:.2f} SD"
-    return f"{limit}, {'approved' if run.capa.approved else 'proposed'}"
+def _capa(out: Console, capa: page.RunCapa) -> None:
+    """What became of it by now."""
+    limit = f"{capa.tag} {capa.limit_before:.2f} -> {capa.limit_after:.2f} SD"
+    steps = (
+        ("proposed", capa.proposed, ""),
+        ("approved", capa.approved, ""),
+        ("validated", capa.validated, capa.validation_record),
+        ("assessed for filing", capa.filing_assessed, f"{capa.filing_category} {capa.filing_reference}"),
+        ("effective", capa.effective, f"limits version {capa.limits_version}"),
+        ("checked", capa.checked, capa.effectiveness),
+    )
+    rows = [[iso(at), step, detail] for step, at, detail in steps if iso(at)]
+    _table(
+        out, f"Corrective action {escape(capa.capa)}, {escape(limit)}, {capa.state}", "at step detail", rows
+    )
 
 
 def _decisions(out: Console, section: page.DecisionSection) -> None:

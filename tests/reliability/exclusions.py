@@ -42,6 +42,7 @@ FIELDS: dict[tuple[str, str], str] = {
     ("traceability.dossier_run", "stages[].seconds"): WALL,
     ("traceability.dossier_journal", "sealed"): COMPLETED,
     ("traceability.dossier_journal", "explained.items[].at"): COMPLETED,
+    ("traceability.dossier_capa", "proposed"): COMPLETED,
     ("clinical.holding", "version"): ROUNDS,
     ("clinical.holding", "announced.epoch"): ROUNDS,
     ("clinical.holding", "key"): SEALED,

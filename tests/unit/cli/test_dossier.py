@@ -27,14 +27,34 @@ def answer(request: traceability.GetLotDossierRequest) -> traceability.GetLotDos
     evidence = page.RunEvidence(
         run="run-1",
         people=page.AnswerCounts(plans=count(33), answered=count(), affected=count()),
-        capa=page.RunCapa(capa="c", tag="DryerTemp", limit_before=4, limit_after=3),
+        capa=page.RunCapa(
+            capa="c",
+            tag="DryerTemp",
+            limit_before=4,
+            limit_after=3,
+            state="approved",
+            proposed=AT,
+            approved=AT,
+            filing_assessed=AT,
+            filing_category="notification",
+            filing_reference="N-17",
+        ),
     )
-    deviation = page.LotDeviation(tag="DryerTemp", magnitude=9, limit=5, state="confirmed", detected=AT)
+    later = Timestamp(seconds=AT.seconds + 90)
+    deviation = page.LotDeviation(
+        tag="DryerTemp", magnitude=9, limit=5, state="capa_required", first_out=AT, detected=AT,
+        last_out=later, lasting=True, severity="major", proposed_severity="minor",
+    )  # fmt: skip
+    finding = page.LotFinding(
+        result="r", test="assay", value=88.5, unit="%", low=90, tested=AT, finding="out_of_specification",
+        state="laboratory_error", retest="r2", closed=later, who="lab", why="wrong column",
+    )  # fmt: skip
     decision = page.Decision(at=AT, what="DEVIATION_CONFIRMED", who="qa", why="clearly out")
     found = page.LotDossier(
         lot=request.lot,
         process=page.ProcessSection(state="held", steps=[page.ProcessStep(at=AT, what="HELD", who="qa")]),
         deviations=page.DeviationSection(deviations=[deviation]),
+        results=page.ResultSection(findings=[finding, page.LotFinding(test="pH")], left_out=3, others=12),
         material=page.MaterialSection(outputs=[PACKED], outputs_left_out=17, suspect=["MASS_IMBALANCE"]),
         distribution=page.DistributionSection(
             places=[page.LotPlace(place="pharmacy-7", received=12, unit="kg")], dispensed=True
@@ -52,7 +72,9 @@ def test_people_read_every_section(bench: Bench) -> None:
     assert said.exit_code == 0
     for expected in (
         ROOT, "held", "9.0 SD (limit 5.0)", PACKED, "(17 more are left out)", "MASS_IMBALANCE", "pharmacy-7",
-        "waits for a [/lot]'s owner", "41", "33", "4.00 -> 3.00 SD, proposed", "clearly out",
+        "waits for a [/lot]'s owner", "41", "33", "4.00 -> 3.00 SD", "clearly out", "notification N-17",
+        "90 s, and goes on", "88.5 % (90 to -), retest passed", "laboratory error", "(3 more are left out)",
+        "other results on record: 12",
     ):  # fmt: skip
         assert expected in said.output
     site = next(line for line in said.output.splitlines() if line.startswith(SITE))
@@ -66,3 +88,5 @@ def test_programs_read_the_contract(bench: Bench) -> None:
     assert document["exposed"]["runs"][0]["people"]["patients"] == {"value": 41, "withheld": False}
     assert document["material"]["outputs_left_out"] == 17
     assert document["evidence"]["runs"][0]["insight"] is None
+    assert document["results"]["findings"][0]["value"] == 88.5
+    assert document["results"]["findings"][1]["value"] is None

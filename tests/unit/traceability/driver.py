@@ -51,6 +51,7 @@ FACTS = (
     events.DispenseRecorded,
     events.ReturnRecorded,
     events.DispenseCorrected,
+    production.TestResultRecorded,
 )
 START = datetime(2026, 3, 1, tzinfo=UTC)
 TOPICS = contract().names_for([event_type(cls) for cls in CUT_EVENTS])
@@ -91,6 +92,11 @@ class Entered:
         self.disposition = "" if name == "UNSPECIFIED" else name
         self.kind = f"DISPOSITION/{self.number}/{name}" if self.number else "MEMBER"
         assert (entry.kind == events.ENTRY_KIND_MEMBER) == (self.kind == "MEMBER")
+
+
+def fact_id(message: Message) -> str:
+    """One id for equal messages: a fact that is sent twice is the same fact."""
+    return f"{event_type(type(message))}/{message.SerializeToString(deterministic=True).hex()}"
 
 
 def moment(hours: float) -> common.Moment:
@@ -211,8 +217,7 @@ class Service:
         if not isinstance(message, FACTS):
             self._seqs[topic + key] += 0 if again else 1
             seq = self._seqs[topic + key]
-        # One id for equal messages: a fact that is sent twice is the same fact.
-        id = f"{event_type(type(message))}/{message.SerializeToString(deterministic=True).hex()}"
+        id = fact_id(message)
         case = message.case if isinstance(message, loops.SafetyRunOpened) else ""
         event = Event(id, "/svc/test", key, START, message, key, seq, case=case)
         self.bus.append(to_record(event, topic))
