@@ -346,8 +346,10 @@ def told(story: Story) -> list[Input]:
 def reactions(world: World) -> Iterator[Input]:
     """What people do about what the platform shows them now."""
     yield from _judgements(world)
+    yield from _classified(world)
     yield from _investigations(world)
     yield from _signatures(world)
+    yield from _checked(world)
     yield from _hazards(world)
     yield from _unattributed_explained(world)
     for site in SITES:
@@ -371,6 +373,28 @@ def _judgements(world: World) -> Iterator[Input]:
         else:
             confirm = production_api.ConfirmDeviationRequest(**asked)
             yield Input(f"confirm {row.lot} {tag}", "production", "ConfirmDeviation", confirm, 1, actor="qa")
+
+
+def _classified(world: World) -> Iterator[Input]:
+    """Of what was confirmed, its impact."""
+    for row in world.databases["production"].states(DEVIATION_ROWS).values():
+        if row.state in ("confirmed", "capa_required") and not row.severity:
+            request = production_api.ClassifyDeviationRequest(
+                lot=row.lot, deviation=row.deviation, severity=production.SEVERITY_MAJOR, impact="dizzy"
+            )
+            label = f"classify {row.deviation}"
+            yield Input(label, "production", "ClassifyDeviation", request, 1, actor="qa")
+
+
+def _checked(world: World) -> Iterator[Input]:
+    """Every change in effect turns out to be effective: its corrective action and deviation are closed."""
+    for row in world.databases["production"].states(CAPA_ROWS).values():
+        if row.state == "effective":
+            request = production_api.RecordEffectivenessCheckRequest(
+                capa=row.capa, outcome=production.EFFECTIVENESS_OUTCOME_EFFECTIVE, statement="20 lots"
+            )
+            label = f"check {row.capa}"
+            yield Input(label, "production", "RecordEffectivenessCheck", request, 1, actor="qa")
 
 
 def _investigations(world: World) -> Iterator[Input]:

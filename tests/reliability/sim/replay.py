@@ -25,6 +25,7 @@ from services.production.views import (
     EVIDENCE,
     PARAMETERS,
     PRODUCTS,
+    RESULT_ROWS,
     RUNS,
     WATCHES,
 )
@@ -40,7 +41,7 @@ from tests.reliability.sim.world import World
 _CLINICAL: tuple[Kind[Any], ...] = (PATIENTS, SITE_DISPENSES, LOTS, ADVERSE)
 #: The states that are folds of topics alone. The others change by commands too.
 FOLDS: Mapping[str, tuple[Kind[Any], ...]] = {
-    "production": (WATCHES, PRODUCTS, PARAMETERS, EVIDENCE, RUNS, DEVIATION_ROWS, CAPA_ROWS),
+    "production": (WATCHES, PRODUCTS, PARAMETERS, EVIDENCE, RUNS, DEVIATION_ROWS, CAPA_ROWS, RESULT_ROWS),
     "traceability": (NODES, DISPENSES, REGISTRY, SUSPECTS, *DOSSIER_RECORDS),
     "alerting": (ALERTS, TRIGGERS, ALERT_RUNS),
     "rnd": (INSIGHTS, RECORDS),
