@@ -83,8 +83,9 @@ SOURCES: dict[str, str] = {
     "/svc/traceability/exposure": ROUNDS,
     "/svc/clinical/exposure": ROUNDS,
     "/svc/loops/safety": ROUNDS,
-    "/svc/production/lot": UPDATES,
 }
+#: Sources whose events are compared without their number, for some of them are left out.
+RENUMBERED: dict[str, str] = {"/svc/production/lot": UPDATES}
 LAST_ONLY: dict[str, str] = {
     "ExposureAnnounced": "announces the whole run again with every commit",
     "ExposureReceived": "acknowledges the newest announcement, again when a difference changes",
@@ -126,4 +127,4 @@ TOPICS: dict[str, str] = {
 }
 #: Types that rest on several events, which arrive in any order. So does every fact that a reactor tells
 #: (a site that tells the trace of a dispense).
-CAUSED: dict[str, str] = {"CapaProposed": COMPLETED}
+CAUSED: dict[str, str] = {"CapaProposed": COMPLETED, "DeviationCapaRequired": COMPLETED}

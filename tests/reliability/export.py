@@ -191,8 +191,11 @@ def distinct(events: Iterable[Event]) -> dict[tuple[str, str, object], Event]:
 def _event_lines(events: Iterable[Event], tidy: Callable[[str], str]) -> Iterable[str]:
     # Copies first: of an event and its copy, the event is the one that is compared.
     compared = distinct(event for event in events if not _is_left_out(event.topic, without.TOPICS)).values()
-    numbered = [event for event in compared if event.source not in without.SOURCES]
-    yield from (_event_line(event, tidy, number=True) for event in numbered)
+    for event in compared:
+        if event.source not in without.SOURCES:
+            known = event.source not in without.RENUMBERED
+            if known or _name(event) not in without.TYPES:
+                yield _event_line(event, tidy, number=known, origin=True)
     yield from sorted(set(_rounds((e for e in compared if e.source in without.SOURCES), tidy)))
 
 
@@ -204,15 +207,18 @@ def _rounds(events: Iterable[Event], tidy: Callable[[str], str]) -> Iterable[str
         if name in without.LAST_ONLY:
             last[(event.source, event.subject, name)] = event
         elif name not in without.TYPES:
-            yield _event_line(event, tidy, number=False)
-    yield from (_event_line(event, tidy, number=False) for event in last.values())
+            yield _event_line(event, tidy)
+    yield from (_event_line(event, tidy) for event in last.values())
 
 
 def _name(event: Event) -> str:
     return event.type.rsplit(".", 1)[1]
 
 
-def _event_line(event: Event, tidy: Callable[[str], str], *, number: bool) -> str:
+def _event_line(
+    event: Event, tidy: Callable[[str], str], *, number: bool = False, origin: bool = False
+) -> str:
+    """What is compared of an event; with its number and its origin (id, cause, time) where these are."""
     name = _name(event)
     plain = _Plain(
         {},
@@ -225,8 +231,8 @@ def _event_line(event: Event, tidy: Callable[[str], str], *, number: bool) -> st
     caused = completed or (event.seq is None and bool(event.cause))
     told: Doc = {
         **({"seq": event.seq} if number else {}),
-        **({"id": event.id} if number and not completed else {}),
-        **({"cause": event.cause, "time": tidy(event.time.isoformat())} if number and not caused else {}),
+        **({"id": event.id} if origin and not completed else {}),
+        **({"cause": event.cause, "time": tidy(event.time.isoformat())} if origin and not caused else {}),
         "key": event.key,
         "case": event.case,
         "run": event.run,

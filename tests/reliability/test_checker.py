@@ -157,7 +157,6 @@ def test_repeats_order_and_seconds_leave_no_trace_in_the_export() -> None:
 @pytest.mark.parametrize(
     "other",
     [
-        facts(version=4),
         facts(told(1, 0), told(2, 1)),
         facts(told(1, 0), told(2, 1), told(3, 2, message=production.LotHeld(lot=LOT, reason="other"))),
         facts(told(1, 0), told(2, 1), told(3, 2, time=NOON.replace(minute=1))),
@@ -177,3 +176,8 @@ def test_a_copy_that_is_read_first_hides_nothing() -> None:
 def test_moments_can_be_left_out() -> None:
     later = facts(*[event._replace(time=NOON.replace(hour=13)) for event in facts().events])
     assert exported(later, moments=False) == exported(facts(), moments=False)
+
+
+def test_another_version_of_an_aggregate_shows() -> None:
+    one, two = (exported(facts(databases={"production": {"equipment": [lot(v)]}})) for v in (3, 4))
+    assert one != two
