@@ -18,6 +18,8 @@ from pharmaloop.traceability.v1 import events_pb2 as traceability
 MEMBER = "MEMBER"
 RETURNED_UNOPENED, RETURNED, CORRECTED = "RETURNED_UNOPENED", "RETURNED", "CORRECTED"
 REINSTATED = "REINSTATED"
+#: What the trace is told of why a record was wrong.
+TAKEN_BACK = "the site took its own record back"
 _DISPOSITIONS = {
     traceability.DISPOSITION_RETURNED_UNOPENED: RETURNED_UNOPENED,
     traceability.DISPOSITION_RETURNED: RETURNED,
@@ -228,11 +230,11 @@ def fact(dispense: Dispense, own: OwnRecord, site: str, at: Timestamp) -> tracea
 def correction(
     dispense: Dispense, own: OwnRecord, site: str, told: clinical.MedicationCorrected
 ) -> traceability.DispenseCorrected:
-    """The fact by which the site takes back what it told the trace."""
+    """The fact by which the site takes back what it told the trace; its own words stay with the site."""
     return traceability.DispenseCorrected(
         dispense=dispense.dispense,
         lot=own.lot,
-        reason=told.reason,
+        reason=TAKEN_BACK,
         at=told.at,
         record=dispense.dispense,
         source=site,

@@ -168,6 +168,7 @@ def test_the_trace_hears_when_the_hospital_takes_back_what_it_told_it() -> None:
     told.fact(correction("P-3"))
     (fact,) = told.site.all(traceability.DispenseCorrected)
     assert (fact.dispense, fact.source, fact.lot) == (dispense_id(SITE, "order-P-3", LOT), SITE, LOT)
+    assert "another patient" not in fact.reason, "the hospital's words stay with it"
     assert differences(told) == (0, 0, 0)
 
 
