@@ -100,12 +100,16 @@ class Stand:
         self.spoilt = False
 
     def _state(self) -> str:
-        """How the rough world stands, for whoever has to understand a failure."""
-        try:
-            lines = self.observers[1].report()
-        except Exception as error:  # noqa: BLE001 -- it only helps to explain another one
-            lines = [f"the rough world does not answer: {error!r}"]
-        return "\n".join([*lines, *(f"died: {death}" for death in self.rough.deaths[-12:])])
+        """How both worlds stand, for whoever has to understand a failure."""
+        lines = []
+        for name, observer in zip(("calm", "rough"), self.observers, strict=True):
+            try:
+                lines += [f"{name}: {line}" for line in observer.report()]
+            except Exception as error:  # noqa: BLE001 -- it only helps to explain another one
+                lines.append(f"{name} does not answer: {error!r}")
+            lines += [f"{name} died: {death}" for death in observer.world.deaths[-12:]]
+            lines += [f"{name} said: {line}" for line in observer.world.complaints()]
+        return "\n".join(lines)
 
     def compare(self, *, moments: bool = True) -> None:
         while self._behind:

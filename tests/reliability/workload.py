@@ -57,8 +57,6 @@ UNITS = {
 }
 FAULTY, GOOD = "39", [str(number) for number in range(1, 11)]
 CONSENTING, OTHERS = 5, 1
-#: Refusals of a person who is ahead of the platform: another service shows the run already.
-_NOT_YET = {"UNKNOWN_RUN"}
 _AGAIN = {
     grpc.StatusCode.UNAVAILABLE,
     grpc.StatusCode.DEADLINE_EXCEEDED,
@@ -163,7 +161,7 @@ class Caller:
                 return call(request, timeout=seconds, metadata=metadata("qa"))
             except grpc.RpcError as error:
                 code = error.code()
-                if code not in _AGAIN and reason_of(error)[0] not in _NOT_YET:
+                if code not in _AGAIN:
                     raise AssertionError(
                         f"{type(request).__name__}: {code.name} {reason_of(error)} {error.details()}"
                     ) from error
@@ -346,7 +344,11 @@ class Case:
         return bool(runs) and all(run.state == loops.RUN_STATE_CLOSED for run in runs)
 
     def _tell_patients(self, caller: Caller, run: str) -> None:
-        """A person evaluates the hazard, and the hospital tells everybody."""
+        """A person evaluates the hazard, and the hospital tells everybody.
+
+        The loop shows a run before the plant has heard of it, and a refusal is kept as the answer.
+        """
+        until("the plant knows the run", lambda: run in self._implicated(caller), _CASE_SECONDS)
         evaluate = production.EvaluateHazardRequest(
             request_id=self._id("hazard"),
             run=run,
@@ -372,6 +374,10 @@ class Case:
             request_id=self._id("notices"), site=SITE, notices=told, all_or_nothing=True
         )
         caller.do(caller.clinical.RecordNotices, request)
+
+    def _implicated(self, caller: Caller) -> list[str]:
+        answer = caller.ask(caller.production.GetLot, production.GetLotRequest(lot=self.lot))
+        return list(answer.lot.runs)
 
     def _answer(self, caller: Caller, run: str) -> None:
         """Every consenting patient answers; every other one has a complaint."""

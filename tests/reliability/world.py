@@ -243,6 +243,14 @@ class World:
         assert child.process is not None
         child.process.wait(30)
 
+    def complaints(self, most: int = 8) -> list[str]:
+        """The last lines of every service that are more than information."""
+        found = []
+        for name in self.names:
+            lines = self.children[name].log.read_text(errors="replace").splitlines()
+            found += [line for line in lines if '"level": "info"' not in line][-most:]
+        return found
+
     # -- what the keeper does ---------------------------------------------------
 
     def _keep(self) -> None:
