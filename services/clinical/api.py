@@ -3,6 +3,7 @@ refused before anything else."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,13 +14,20 @@ from services.clinical.api_follow_up import FollowUpApi
 from services.clinical.domain import dispenses, moments
 from services.clinical.domain.dispenses import Dispense
 from services.clinical.domain.plans import Plan
+from services.clinical.evidence import Reader
 from services.clinical.intake import check_site
-from services.clinical.views import DISPENSES, HOLDINGS, LOTS, PLANS
-from services.kit.errors import Invalid
+from services.clinical.shown import evidence_of
+from services.clinical.views import DISPENSES, HOLDINGS, LOTS, PLANS, RELEASES
+from services.kit.app import App
+from services.kit.errors import Invalid, Unknown
 from services.kit.ids import parse_lot
 
 
 class ClinicalApi(FollowUpApi, api_grpc.ClinicalServiceServicer):
+    def __init__(self, app: App) -> None:
+        super().__init__(app)
+        self._evidence = Reader(app.store, app.sealer, app.site)
+
     async def RecordSubjects(
         self, request: api.RecordSubjectsRequest, context: Any
     ) -> api.RecordSubjectsResponse:
@@ -104,6 +112,21 @@ class ClinicalApi(FollowUpApi, api_grpc.ClinicalServiceServicer):
         patients = {name for item in received for name in dispenses.received_by(item.state, request.lot)}
         responses = await self._responses(request.lot)
         return api.GetLotSummaryResponse(lot=request.lot, patients=len(patients), responses=responses)
+
+    async def GetEvidence(self, request: api.GetEvidenceRequest, context: Any) -> api.GetEvidenceResponse:
+        """Made anew of what is held, so that an answer is in it as soon as it is folded."""
+        check_site(request.site, self.app.site)
+        if not request.run:
+            raise Invalid("REQUIRED", "name the run whose evidence you ask for", "run")
+        await self.reach(request)
+        holding = await self._evidence.holding(request.run)
+        if holding is None:
+            said = f"the site holds nothing of a run {request.run!r}; ask loops for its runs"
+            raise Unknown("UNKNOWN_RUN", said, "run")
+        seen = await self._evidence.see(holding)
+        decided = await self.app.store.get(RELEASES, f"{request.run}|{self.app.site}")
+        shown = (self.app.site, holding, seen, decided.state if decided else None)
+        return await asyncio.to_thread(evidence_of, *shown)
 
     async def _responses(self, lot: str) -> clinical.LotResponses:
         """The answers to the plans of every run that listed the lot."""

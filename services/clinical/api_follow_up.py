@@ -15,8 +15,9 @@ from services.clinical.domain import adverse, answers, moments, plans
 from services.clinical.domain.adverse import Course
 from services.clinical.domain.holdings import Holding
 from services.clinical.domain.plans import Plan
-from services.clinical.domain.templates import DEFAULT, Template
+from services.clinical.domain.templates import DEFAULT
 from services.clinical.domain.vocabulary import TERMS
+from services.clinical.held_templates import asked_by, held
 from services.clinical.intake import Intake, check_response, check_site
 from services.clinical.views import ADVERSE, HOLDINGS, PATIENTS, PLANS, TEMPLATES
 from services.kit.app import App
@@ -56,7 +57,7 @@ class FollowUpApi(Api):
         await self.reach(request)
         page = await self.page(request, TEMPLATES, {})
         found = [item.state.newest for item in page.items]
-        if not request.page_token and await self._held(DEFAULT.template) is None:
+        if not request.page_token and await held(self.app.store, self.app.site, DEFAULT.template) is None:
             found.insert(0, DEFAULT)
         return api.ListFollowUpTemplatesResponse(templates=found, next_page_token=page.token)
 
@@ -64,15 +65,7 @@ class FollowUpApi(Api):
         """What the plan asks: the version with which it was opened."""
         if plan.asked is None:
             return DEFAULT
-        if (plan.asked.template, plan.asked.version) == (DEFAULT.template, DEFAULT.version):
-            return DEFAULT
-        held = await self._held(plan.asked.template)
-        assert held is not None
-        return held.version(plan.asked.version)
-
-    async def _held(self, template: str) -> Template | None:
-        stored = await self.app.store.get(TEMPLATES, f"{template}|{self.app.site}")
-        return stored.state if stored else None
+        return await asked_by(self.app.store, self.app.site, plan.asked.template, plan.asked.version)
 
     # -- plans -----------------------------------------------------------------------
 

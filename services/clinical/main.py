@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import partial
 from typing import Any
 
 from pydantic import Field
@@ -12,15 +11,13 @@ from pharmaloop.clinical.v1 import events_pb2 as clinical
 from pharmaloop.clinical.v1 import service_pb2_grpc as api_grpc
 from services.clinical.api import ClinicalApi
 from services.clinical.handlers import Here, commands, events
-from services.clinical.handlers.settle import FOLLOW_UP_STEP
 from services.clinical.keys import digest_keys
-from services.clinical.steps import FollowUp
+from services.clinical.steps import Steps
 from services.clinical.views import KINDS
 from services.kit.app import App, ServiceSpec, main
 from services.kit.runners.reactor import Reactor
 from services.kit.runners.step import StepFunction
 from services.kit.settings import ServiceSettings
-from services.kit.work import Step
 
 
 class ClinicalSettings(ServiceSettings):
@@ -47,12 +44,7 @@ def make_spec() -> ServiceSpec:
 
     def steps(app: App) -> Mapping[str, StepFunction]:
         here.connect(app.site, digest_keys(app.sealer), app.clock)
-
-        async def follow_up(step: Step) -> None:
-            submit = partial(app.decider.submit, actor="platform")
-            await FollowUp(app.site, app.store, submit)(step)
-
-        return {FOLLOW_UP_STEP: follow_up}
+        return Steps(app).all()
 
     return ServiceSpec(
         name="clinical",

@@ -1,56 +1,61 @@
-"""What is due by the platform clock: the end of a run's follow-up, and the reminders before it."""
+"""What a site does by the platform clock: it ends follow-ups, reminds, chooses comparators, reviews evidence.
+
+Each step reads what is held and ends by submitting commands, named after what
+they rest on, so that doing it twice has one effect.
+"""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable
-from typing import Protocol
+from collections.abc import AsyncIterator, Mapping
 
 from google.protobuf.message import Message
 
 from pharmaloop.clinical.v1 import events_pb2 as clinical
 from services.clinical.domain import moments, plans, reminders
 from services.clinical.domain.plans import Plan
-from services.clinical.views import HOLDINGS, PLANS
-from services.kit.store.protocol import AsyncStore
-from services.kit.work import Step
+from services.clinical.evidence import Reader, numbers
+from services.clinical.handlers.comparators import plan_of
+from services.clinical.handlers.due import CHOICE_STEP, FOLLOW_UP_STEP, REVIEW_STEP
+from services.clinical.held_templates import asked_by
+from services.clinical.views import PLANS
+from services.kit.app import App
+from services.kit.runners.step import StepFunction
+from services.kit.work import Step, moment_text
 
 
-class Submit(Protocol):
-    """Submits a command in the name of the platform."""
+class Steps:
+    """The steps of one site."""
 
-    def __call__(self, method: str, request: Message, *, request_id: str) -> Awaitable[object]: ...
+    def __init__(self, app: App) -> None:
+        self._app = app
+        self._reader = Reader(app.store, app.sealer, app.site)
 
+    def all(self) -> Mapping[str, StepFunction]:
+        return {FOLLOW_UP_STEP: self._follow_up, CHOICE_STEP: self._choose, REVIEW_STEP: self._review}
 
-class FollowUp:
-    """The step of a site."""
-
-    def __init__(self, site: str, store: AsyncStore, submit: Submit) -> None:
-        self._site, self._store, self._submit = site, store, submit
-
-    async def __call__(self, step: Step) -> None:
+    async def _follow_up(self, step: Step) -> None:
         if "hours" in step.payload:
             await self._remind(step.payload["run"], int(step.payload["hours"]), step.due)
         else:
-            await self._end(step.key, step.due)
-
-    async def _end(self, run: str, due: str) -> None:
-        last = clinical.MonitoringPlan(run=run, due=moments.stamp_of(due))
-        await self._submit("EndFollowUp", last, request_id=f"follow-up/{run}/{due}")
+            run = step.key.partition("|")[0]
+            last = clinical.MonitoringPlan(run=run, due=moments.stamp_of(step.due))
+            await self._submit("EndFollowUp", last, f"follow-up/{step.key}/{step.due}")
 
     async def _remind(self, run: str, hours: int, due: str) -> None:
-        """Bulk after bulk; the command looks at each plan again, so that a restart reminds nobody twice."""
-        holding = await self._store.get(HOLDINGS, f"{run}|{self._site}")
-        if holding is None or holding.state.hazard is None:
+        """Bulk after bulk, exposed and comparators alike; the command looks at each plan again, so that a
+        restart reminds nobody twice."""
+        holding = await self._reader.holding(run)
+        if holding is None or holding.hazard is None:
             return
-        hazard = holding.state.hazard.at
+        hazard = holding.hazard.at
         async for page in self._unanswered(run):
             owed = [plan for plan in page if reminders.reminded(plan, hazard, hours, due)]
             if owed:
-                request = self._request(run, hours, due, owed)
-                await self._submit("Remind", request, request_id=f"remind/{run}/{hours}/{due}/{owed[0].plan}")
+                told = self._reminders(run, hours, due, owed)
+                await self._submit("Remind", told, f"remind/{run}/{hours}/{due}/{owed[0].plan}")
 
-    def _request(self, run: str, hours: int, due: str, owed: list[Plan]) -> clinical.RemindersDue:
-        told = clinical.RemindersDue(run=run, site=self._site, hours=hours, at=moments.stamp_of(due))
+    def _reminders(self, run: str, hours: int, due: str, owed: list[Plan]) -> clinical.RemindersDue:
+        told = clinical.RemindersDue(run=run, site=self._app.site, hours=hours, at=moments.stamp_of(due))
         for plan in owed:
             told.plans.add(plan=plan.plan, pseudonym=plan.pseudonym)
         return told
@@ -58,8 +63,39 @@ class FollowUp:
     async def _unanswered(self, run: str) -> AsyncIterator[list[Plan]]:
         token, wanted = "", {"run": run, "stage": "open", "answered": False}
         while True:
-            page = await self._store.page(PLANS, wanted, "_id", False, token, plans.BULK)
+            page = await self._app.store.page(PLANS, wanted, "_id", False, token, plans.BULK)
             yield [item.state for item in page.items]
             token = page.token
             if not token:
                 return
+
+    async def _choose(self, step: Step) -> None:
+        """Each comparator is asked as the exposed whom they are chosen for: by the same template and version."""
+        holding = await self._reader.holding(step.key)
+        if holding is None or holding.over or not holding.lacks_comparators:
+            return
+        found = await self._reader.choose(holding)
+        moment = moment_text(self._app.clock.now())
+        groups = {choice.group for choice in found}
+        templates = {
+            group: await asked_by(self._app.store, self._app.site, group.template, group.version)
+            for group in groups
+        }
+        chosen = clinical.ComparatorsChosen(
+            run=step.key,
+            site=self._app.site,
+            exposed=holding.plans,
+            plans=[plan_of(step.key, choice, templates[choice.group], moment) for choice in found],
+        )
+        await self._submit("ChooseComparators", chosen, f"comparators/{step.key}/{holding.plans}")
+
+    async def _review(self, step: Step) -> None:
+        holding = await self._reader.holding(step.key)
+        if holding is None or holding.over:
+            return
+        seen = numbers(holding, self._app.site, await self._reader.see(holding))
+        place = f"{holding.plans}/{holding.responders}/{holding.final}"
+        await self._submit("ReviewEvidence", seen, f"evidence/{step.key}/{place}")
+
+    async def _submit(self, method: str, request: Message, request_id: str) -> None:
+        await self._app.decider.submit(method, request, request_id=request_id, actor="platform")

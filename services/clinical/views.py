@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from services.clinical.domain import explanations, sites, statements, templates
+from services.clinical.domain import comparators, explanations, releases, sites, statements, templates
 from services.clinical.domain.adverse import Course
 from services.clinical.domain.dispenses import Dispense
 from services.clinical.domain.going import Going
@@ -17,7 +17,7 @@ SITES: Kind[sites.Site] = Kind("site", sites.Site, evolve=sites.evolve)
 STATEMENTS: Kind[statements.Statements] = Kind("exposure", statements.Statements, evolve=statements.evolve)
 PATIENTS: Kind[Patient] = Kind("patient", Patient)
 DISPENSES: Kind[Dispense] = Kind("dispense", Dispense, ("lots", "runs"))
-LOTS: Kind[Lot] = Kind("lot", Lot)
+LOTS: Kind[Lot] = Kind("lot", Lot, ("product",))
 HOLDINGS: Kind[Holding] = Kind("holding", Holding)
 PLANS: Kind[Plan] = Kind("plan", Plan, ("run", "pseudonym", "notice"))
 GOING: Kind[Going] = Kind("going", Going)
@@ -26,18 +26,11 @@ EXPLANATIONS: Kind[explanations.Explanation] = Kind(
 )
 TEMPLATES: Kind[Template] = Kind("template", Template, ("product",), templates.evolve)
 ADVERSE: Kind[Course] = Kind("adverse", Course, ("pseudonym",))
+COMPARATORS: Kind[comparators.Comparator] = Kind("comparator", comparators.Comparator)
+RELEASES: Kind[releases.Releases] = Kind("evidence", releases.Releases, evolve=releases.evolve)
 KINDS = (
-    EXPLANATIONS,
-    SITES,
-    STATEMENTS,
-    PATIENTS,
-    DISPENSES,
-    LOTS,
-    HOLDINGS,
-    PLANS,
-    GOING,
-    TEMPLATES,
-    ADVERSE,
+    *(EXPLANATIONS, SITES, STATEMENTS, PATIENTS, DISPENSES, LOTS, HOLDINGS, PLANS, GOING),
+    *(TEMPLATES, ADVERSE, COMPARATORS, RELEASES),
 )
 
 #: The one document of the runs that go on.

@@ -11,7 +11,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from services.clinical.domain import digests
+from services.clinical.domain import comparators, digests
+from services.clinical.domain.comparators import Cohort
 from services.clinical.domain.dispenses import Compared
 from services.clinical.domain.plans import FOLLOW_UP_HOURS, Plan, later
 
@@ -78,7 +79,8 @@ class Holding:
     `over`: a person ended the run. `notices` counts patients by what came of
     telling them; until `hazard` is evaluated nobody is told or asked. `about`
     is unknown until the run's opening was heard; `lasting` counts open plans by
-    the hours that their follow-up lasts.
+    the hours that their follow-up lasts. `cohort` counts the comparators, who
+    are in none of the other numbers.
     """
 
     run: str
@@ -106,6 +108,7 @@ class Holding:
     hazard: Hazard | None = None
     about: About | None = None
     lasting: dict[str, int] = field(default_factory=dict)
+    cohort: Cohort = field(default_factory=Cohort)
 
     @property
     def gathered(self) -> bool:
@@ -124,6 +127,23 @@ class Holding:
         resolved = not self.at("pending").patients and not self.at("waiting").patients
         over = bool(self.ends) and self.ended >= self.ends
         return self.matched and resolved and (self.answered == self.plans or over)
+
+    @property
+    def lacks_comparators(self) -> bool:
+        """Are there exposed patients who are asked, and nobody was chosen to compare them with?"""
+        asked = self.hazard is not None and self.gathered and not self.at("waiting").patients
+        return asked and self.plans > self.cohort.chosen_for
+
+    @property
+    def final(self) -> bool:
+        """Is the follow-up complete, and that of the comparators over as well?"""
+        compared = self.cohort.chosen_for >= self.plans and self.cohort.complete(self.ended)
+        return self.complete and (not self.plans or compared)
+
+    @property
+    def responders(self) -> int:
+        """Patients of both arms who answered."""
+        return self.answered + self.cohort.answered
 
     @property
     def to_tell(self) -> int:
@@ -303,6 +323,13 @@ def replaced(holding: Holding, changes: Iterable[tuple[Plan, Plan]]) -> Holding:
         due=due,
         lasting={hours: count for hours, count in lasting.items() if count},
     )
+
+
+def changed(holding: Holding, before: Plan, after: Plan) -> Holding:
+    """One plan, of either arm, is other than before."""
+    if after.role == "comparator":
+        return replace(holding, cohort=comparators.counted(holding.cohort, before, after))
+    return replaced(holding, [(before, after)])
 
 
 def taken(holding: Holding, count: int) -> Holding:

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from services.kit.ids import product_of
+
 
 @dataclass(frozen=True)
 class Lot:
-    """`own_records`: the site's own medication records of the lot; `runs`: those that list it."""
+    """`own_records`: the site's own medication records of the lot; `runs`: those that list it;
+    `product`: the lot's, which its siblings share."""
 
     lot: str
     own_records: int = 0
     runs: tuple[str, ...] = ()
+    product: str = ""
 
 
 def with_records(lot: Lot, change: int) -> Lot:
     """The site has one own record of the lot more, or took one back."""
-    return replace(lot, own_records=lot.own_records + change)
+    return replace(lot, own_records=lot.own_records + change, product=product_of(lot.lot))
 
 
 def listed(lot: Lot, run: str) -> Lot:

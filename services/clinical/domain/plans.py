@@ -30,6 +30,11 @@ from services.clinical.domain.templates import Asked
 
 Stage = Literal["unnamed", "void", "deceased", "moved", "pending", "declined", "waiting", "open"]
 Notice = Literal["", "owed", "notified", "unreachable"]
+Role = Literal["exposed", "comparator"]
+ROLES: dict[Role, clinical.PlanRole] = {
+    "exposed": clinical.PLAN_ROLE_EXPOSED,
+    "comparator": clinical.PLAN_ROLE_COMPARATOR,
+}
 #: At most so many plans in one event.
 BULK = 500
 #: How long plans last that were opened before there were templates.
@@ -73,6 +78,7 @@ class Plan:
     told ("owed"), knows, or could not be reached; empty when nobody need tell them.
     `asked` is the template it was opened with. `reminded` says when a reminder
     became due, by its hours; `labs` are the LOINC codes of the results that came.
+    A comparator has `received` a sibling lot; `left` once they turn out to be exposed.
     """
 
     plan: str
@@ -89,6 +95,8 @@ class Plan:
     asked: Asked | None = None
     reminded: dict[str, str] = field(default_factory=dict)
     labs: tuple[str, ...] = ()
+    role: Role = "exposed"
+    left: bool = False
 
     @property
     def hours(self) -> int:
@@ -137,7 +145,7 @@ def told(plan: Plan, notified: bool, at: str) -> Plan | None:
 
 def _with_notice(plan: Plan) -> Plan:
     """Everybody who may have taken of it is to be told, whether or not they consent to follow-up."""
-    if plan.stage in ("unnamed", "void", "deceased"):
+    if plan.stage in ("unnamed", "void", "deceased") or plan.role == "comparator":
         return replace(plan, notice="")
     if plan.told is None:
         return replace(plan, notice="owed")
@@ -145,6 +153,8 @@ def _with_notice(plan: Plan) -> Plan:
 
 
 def _stage(plan: Plan, patient: Patient) -> Stage:
+    if plan.left:
+        return "void"
     if not plan.live:
         return "void" if plan.void else "unnamed"
     if not patient.known:
@@ -198,6 +208,8 @@ def message_of(plan: Plan, question: str) -> clinical.MonitoringPlan:
         due=moments.stamp_of(plan.due),
         template=plan.asked.template if plan.asked else "",
         version=plan.asked.version if plan.asked else 0,
+        role=ROLES[plan.role],
+        hours=plan.hours,
     )
 
 

@@ -36,7 +36,7 @@ def evolve(state: Statements | None, event: object) -> Statements:
         return replace(state, received=event.SerializeToString())
     if isinstance(event, clinical.PlansOpened):
         return replace(state, opened=event.SerializeToString())
-    if isinstance(event, clinical.ResponsesSummarised):
+    if isinstance(event, clinical.FollowUpSummarised | clinical.ResponsesSummarised):
         return replace(state, summarised=event.SerializeToString())
     if isinstance(event, clinical.NoticesSummarised):
         return replace(state, noticed=event.SerializeToString())
@@ -100,20 +100,14 @@ def _tells(said: Statements, holding: Holding) -> bool:
     return told - before.notified - before.unreachable >= NOTICES_AT_ONCE
 
 
-def summary(holding: Holding, site: str) -> clinical.ResponsesSummarised:
-    lots = [
-        clinical.LotResponses(lot=lot, plans=count.plans, answered=count.answered, affected=count.affected)
-        for lot, count in sorted(holding.lots.items())
-        if count.plans
-    ]
-    return clinical.ResponsesSummarised(
+def summary(holding: Holding, site: str) -> clinical.FollowUpSummarised:
+    """How far the follow-up is. What the patients answered leaves the site by a release only."""
+    return clinical.FollowUpSummarised(
         run=holding.run,
         site=site,
         plans=holding.plans,
         answered=holding.answered,
-        affected=holding.affected,
         complete=holding.complete,
-        lots=lots,
         follow_up_hours=holding.longest,
     )
 

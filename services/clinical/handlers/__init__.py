@@ -13,7 +13,7 @@ from pharmaloop.clinical.v1 import events_pb2 as clinical
 from pharmaloop.loops.v1 import events_pb2 as loops
 from pharmaloop.production.v1 import events_pb2 as production
 from pharmaloop.traceability.v1 import events_pb2 as traceability
-from services.clinical.handlers import answers, asking, exposures, records
+from services.clinical.handlers import answers, asking, comparators, exposures, records
 from services.clinical.handlers import commands as do
 from services.clinical.handlers.here import Here
 from services.kit.runners.decider import Command
@@ -38,6 +38,7 @@ def events(here: Here) -> Events:
         clinical.AdverseEventRecorded: partial(answers.on_adverse_event_recorded, here),
         clinical.NoticeRecorded: partial(records.on_notice_recorded, here),
         clinical.ResponseRecorded: partial(answers.on_response_recorded, here),
+        clinical.ComparatorsChosen: partial(comparators.on_comparators_chosen, here),
     }
 
 
@@ -47,6 +48,8 @@ def commands(here: Here) -> dict[str, Command]:
         "RegisterSite": do.register_site,
         "EndFollowUp": partial(do.end_follow_up, here),
         "Remind": partial(do.remind, here),
+        "ChooseComparators": partial(comparators.choose_comparators, here),
+        "ReviewEvidence": partial(comparators.review_evidence, here),
         "ExplainDifference": partial(do.explain_difference, here),
         "RegisterFollowUpTemplate": partial(asking.register_template, here),
     }

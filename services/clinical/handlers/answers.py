@@ -39,7 +39,7 @@ def on_response_recorded(here: Here, work: Work, event: Event) -> None:
         return
     work.put(PLANS, response.plan, plan)
     if plan.stage == "open":
-        settle(here, work, holdings.replaced(holding_of(here, work, plan.run), [(before, plan)]))
+        settle(here, work, holdings.changed(holding_of(here, work, plan.run), before, plan))
 
 
 def on_lab_recorded(here: Here, work: Work, event: Event) -> None:

@@ -15,9 +15,19 @@ from services.clinical.domain.holdings import Announced, Hazard, Holding
 from services.clinical.domain.lots import Lot
 from services.clinical.domain.patients import Patient
 from services.clinical.domain.plans import Plan
+from services.clinical.handlers import comparators
 from services.clinical.handlers.here import Here, holding_of, holding_reads, noted
 from services.clinical.handlers.settle import settle
-from services.clinical.views import ALL_RUNS, DISPENSES, GOING, HOLDINGS, LOTS, PATIENTS, PLANS
+from services.clinical.views import (
+    ALL_RUNS,
+    COMPARATORS,
+    DISPENSES,
+    GOING,
+    HOLDINGS,
+    LOTS,
+    PATIENTS,
+    PLANS,
+)
 from services.kit.envelope import Event
 from services.kit.ids import plan_id
 from services.kit.store.kinds import Get
@@ -73,6 +83,7 @@ def _join(here: Here, work: Work, event: Event, told: traceability.ExposureEntri
             *(Get(DISPENSES, entry.dispense) for entry in told.entries),
             *(Get(PATIENTS, entry.pseudonym) for entry in told.entries),
             *(Get(PLANS, plan_id(told.run, entry.pseudonym)) for entry in told.entries),
+            *(Get(COMPARATORS, entry.pseudonym) for entry in told.entries),
         ]
     )
     holding = noted(holding_of(here, work, told.run), event)
@@ -96,6 +107,8 @@ def _join(here: Here, work: Work, event: Event, told: traceability.ExposureEntri
     if changes:
         holding = holdings.entered(holding, terms, members)
         settle(here, work, holdings.replaced(holding, changes))
+    moved = {after.pseudonym for before, after in changes if bool(before.live) != bool(after.live)}
+    comparators.follow(here, work, sorted(moved))
 
 
 def _term(here: Here, key: bytes | None, entry: traceability.ExposureEntry) -> int | None:

@@ -15,9 +15,10 @@ from services.clinical.domain.going import Going
 from services.clinical.domain.lots import Lot
 from services.clinical.domain.patients import Patient
 from services.clinical.domain.plans import Plan
+from services.clinical.handlers.comparators import hold_going
 from services.clinical.handlers.here import Here, holding_of
 from services.clinical.handlers.settle import settle
-from services.clinical.views import ALL_RUNS, DISPENSES, GOING, HOLDINGS, LOTS, PATIENTS, PLANS
+from services.clinical.views import ALL_RUNS, DISPENSES, GOING, LOTS, PATIENTS, PLANS
 from services.kit.envelope import Event
 from services.kit.ids import derived_id, plan_id
 from services.kit.store.kinds import Get
@@ -32,10 +33,8 @@ def on_subject_recorded(here: Here, work: Work, event: Event) -> None:
     if patient is None:
         return
     work.put(PATIENTS, patient.pseudonym, patient)
+    hold_going(here, work)
     going = work.get(GOING, ALL_RUNS) or Going()
-    # Entries that name the patient may be folded now: they write the run's holding, or this document.
-    work.put(GOING, ALL_RUNS, going)
-    work.hold(HOLDINGS, [here.id_of(run) for run in going.runs])
     for plan in work.where(PLANS, "pseudonym", patient.pseudonym).values():
         if plan.run in going.runs:
             _place(here, work, plan, patient)
@@ -46,7 +45,7 @@ def _place(here: Here, work: Work, before: Plan, patient: Patient) -> None:
     after = plans.placed(before, patient)
     if after != before:
         work.put(PLANS, before.plan, after)
-        settle(here, work, holdings.replaced(holding_of(here, work, before.run), [(before, after)]))
+        settle(here, work, holdings.changed(holding_of(here, work, before.run), before, after))
 
 
 def on_medication_recorded(here: Here, work: Work, event: Event) -> None:

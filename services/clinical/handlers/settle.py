@@ -8,20 +8,17 @@ patients must not open them all in one transaction, nor one by one.
 
 from __future__ import annotations
 
-from datetime import datetime
-
 from pharmaloop.clinical.v1 import events_pb2 as clinical
-from services.clinical.domain import dispenses, holdings, moments, plans, reminders, statements, templates
+from services.clinical.domain import dispenses, holdings, moments, plans, statements, templates
 from services.clinical.domain.holdings import Holding
 from services.clinical.domain.plans import Plan
 from services.clinical.handlers.asking import chooser
+from services.clinical.handlers.due import make_due
 from services.clinical.handlers.here import Here
 from services.clinical.views import DISPENSES, HOLDINGS, LOTS, PLANS, STATEMENTS
 from services.kit.ids import claim_id, plan_id
 from services.kit.store.kinds import Get
 from services.kit.work import Work, moment_text
-
-FOLLOW_UP_STEP = "follow-up"
 
 
 def settle(here: Here, work: Work, holding: Holding) -> Holding:
@@ -34,7 +31,7 @@ def settle(here: Here, work: Work, holding: Holding) -> Holding:
     before = work.get(HOLDINGS, here.id_of(holding.run))
     moment = moment_text(here.now())
     holding, opened = _open_plans(here, work, holding, moment)
-    _due_steps(work, before, holding, moment if opened else "")
+    make_due(here, work, before or Holding(holding.run), holding, moment if opened else "")
     id, place = here.id_of(holding.run), {"case": holding.case, "run": holding.run}
     work.put(HOLDINGS, id, holding)
     for bulk in plans.bulks(holding.run, here.site, opened):
@@ -42,22 +39,6 @@ def settle(here: Here, work: Work, holding: Holding) -> Holding:
     for message in statements.news(work.get(STATEMENTS, id), holding, here.site, bool(opened)):
         work.apply(STATEMENTS, id, message, **place)
     return holding
-
-
-def _due_steps(work: Work, before: Holding | None, holding: Holding, opened: str) -> None:
-    """The end of the follow-up, and the reminders of those who are asked from now on; `opened`: when
-    plans were opened just now, if any were."""
-    if holding.ends > (before.ends if before else ""):
-        work.due(FOLLOW_UP_STEP, holding.run, datetime.fromisoformat(holding.ends))
-    if holding.hazard is None:
-        return
-    fresh = before is None or before.hazard is None
-    asked = {holding.hazard.at} if fresh else set()
-    asked |= {max(opened, holding.hazard.at)} if opened else set()
-    for moment in sorted(asked):
-        for hours, due in reminders.dues(moment, holding.longest).items():
-            at, key = datetime.fromisoformat(due), f"{holding.run}|{moment}|{hours}"
-            work.due(FOLLOW_UP_STEP, key, at, run=holding.run, hours=str(hours))
 
 
 def _tell_trace(here: Here, work: Work, holding: Holding) -> Holding:

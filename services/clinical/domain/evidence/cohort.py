@@ -13,7 +13,7 @@ answer, is not followed for prompted outcomes and is in no prompted table.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Generic, Literal
@@ -52,7 +52,7 @@ class Followed(Generic[K]):
     kind: K
     site: str
     follow_up: str
-    age_years: int
+    age_years: int | None
     sex: str
     packs: tuple[Pack, ...]
     observation: Observation
@@ -67,12 +67,24 @@ def arm_of(patient: Followed[K], comparison: Comparison[K]) -> Arm | None:
         comparison.follow_up,
     ):
         return None
-    in_period = _lots_in_period(patient, comparison)
-    if comparison.lot in in_period:
-        return "exposed"
-    if any(pack.lot in comparison.implicated for pack in patient.packs):
+    lots = arm_lots(patient.packs, comparison)
+    if not lots:
         return None
-    return "comparator" if in_period else None
+    return "exposed" if comparison.lot in lots else "comparator"
+
+
+def arm_lots(packs: Sequence[Pack], comparison: Comparison[K]) -> frozenset[str]:
+    """The lots that put whoever had these packs into an arm: the compared lot, or sibling lots; or none."""
+    in_period = frozenset(
+        pack.lot
+        for pack in packs
+        if pack.product == comparison.product and comparison.begin <= pack.start < comparison.end
+    )
+    if comparison.lot in in_period:
+        return frozenset({comparison.lot})
+    if any(pack.lot in comparison.implicated for pack in packs):
+        return frozenset()
+    return in_period
 
 
 def table(comparison: Comparison[K], patients: Iterable[Followed[K]]) -> Table[K]:
@@ -88,7 +100,7 @@ def table(comparison: Comparison[K], patients: Iterable[Followed[K]]) -> Table[K
 
 
 def _counted(patient: Followed[K], comparison: Comparison[K], arm: Arm) -> Cells:
-    lots = {comparison.lot} if arm == "exposed" else _lots_in_period(patient, comparison)
+    lots = arm_lots(patient.packs, comparison)
     packs = [pack for pack in patient.packs if pack.product == comparison.product]
     parts = person_time.spans(packs, patient.observation, comparison.window)
     first = min((at for at in patient.outcomes if person_time.span_at(parts, at)), default=None)
@@ -101,11 +113,3 @@ def _counted(patient: Followed[K], comparison: Comparison[K], arm: Arm) -> Cells
     if arm == "exposed":
         return Cells(case, 1, 0, 0, days, 0.0)
     return Cells(0, 0, case, 1, 0.0, days)
-
-
-def _lots_in_period(patient: Followed[K], comparison: Comparison[K]) -> set[str]:
-    return {
-        pack.lot
-        for pack in patient.packs
-        if pack.product == comparison.product and comparison.begin <= pack.start < comparison.end
-    }

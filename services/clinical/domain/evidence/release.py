@@ -151,11 +151,19 @@ def release(state: State, sums: Sums[K], counts: Counts) -> tuple[State, Release
     told = {row: _told(row, history) for row, history in rows.items()}
     exposed, comparators = told.values()
     whole = exposed.cases is not None and comparators.cases is not None
-    after = State(
-        {**state.rows, **{(sums.kind, row.name): _after(rows[row], row, told[row]) for row in rows}},
-        {**state.responders, table: counts.total},
-    )
-    return after, Released(sums.kind, exposed, comparators, sums if whole else None)
+    released = Released(sums.kind, exposed, comparators, sums if whole else None)
+    return told_too(state, released), released
+
+
+def told_too(state: State, released: Released[K]) -> State:
+    """The state after a release."""
+    rows: dict[tuple[Kind, str], History] = {
+        (released.kind, row.name): _after(state.rows.get((released.kind, row.name), History()), row)
+        for row in (released.exposed, released.comparators)
+    }
+    table = (released.kind, released.exposed.name)
+    total = released.exposed.total + released.comparators.total
+    return State({**state.rows, **rows}, {**state.responders, table: total})
 
 
 def _check(counts: Counts) -> None:
@@ -186,9 +194,9 @@ def _told(row: Row, history: History) -> Told:
     return Told(row.name, row.total, row.cases if free else None)
 
 
-def _after(history: History, row: Row, told: Told) -> History:
-    after = replace(history, totals=history.totals | {row.total}, latest=row.total)
+def _after(history: History, told: Told) -> History:
+    after = replace(history, totals=history.totals | {told.total}, latest=told.total)
     if told.cases is None:
         return after
-    cases, others = history.cases | {row.cases}, history.others | {row.others}
-    return replace(after, cases=cases, others=others, settled=row.total)
+    cases, others = history.cases | {told.cases}, history.others | {told.total - told.cases}
+    return replace(after, cases=cases, others=others, settled=told.total)

@@ -94,19 +94,24 @@ def look(design: Design, taken: Sequence[Look], score: float, information: float
     maximum or beyond, the look is the last and spends what is left. Raises
     Malformed for a look that is not due, and after a signal or the last look.
     """
-    before = taken[-1].information if taken else 0.0
-    if taken and taken[-1].signal:
-        raise Malformed("STOPPED", "the test has signalled and is over", "information")
-    if _reached(design, before) == len(design.looks):
-        raise Malformed("STOPPED", "the last look was taken; the test is over", "information")
-    due = design.max_information * design.looks[_reached(design, before)]
-    due = max(due, before + LEAST_STEP * design.max_information)
+    due = next_due(design, taken)
+    if due is None:
+        raise Malformed("STOPPED", "the test has signalled, or took its last look; it is over", "information")
     if not due <= information < math.inf:
         said = f"the next look is planned at information {due:.6g}, this is {information:.6g}; wait for it"
         raise Malformed("NOT_PLANNED", said, "information")
     fractions = [past.information / design.max_information for past in taken]
     boundary = _next_boundary(fractions, [past.boundary for past in taken], information, design)
     return Look(information, score / math.sqrt(information), boundary)
+
+
+def next_due(design: Design, taken: Sequence[Look]) -> float | None:
+    """The information at which the next look is due; None when the test is over."""
+    before = taken[-1].information if taken else 0.0
+    if (taken and taken[-1].signal) or _reached(design, before) == len(design.looks):
+        return None
+    due = design.max_information * design.looks[_reached(design, before)]
+    return max(due, before + LEAST_STEP * design.max_information)
 
 
 def boundaries(looks: Sequence[float], alpha: float) -> tuple[float, ...]:

@@ -28,18 +28,22 @@ K = TypeVar("K", Literal[Kind.PROMPTED], Literal[Kind.ROUTINE])
 
 #: First year of each age band: children by ICH E11, the old by ICH E7, adults cut at 45.
 AGE_BANDS = (0, 2, 12, 18, 45, 65, 75)
+#: Stands for the band of those whose age is not known.
+AGE_UNKNOWN = -1
 
 
 @dataclass(frozen=True, order=True)
 class Stratum:
-    """Patients of one age band (by its first year) and sex ("F", "M" or "U") at one site."""
+    """Patients of one age band (by its first year, or AGE_UNKNOWN) and sex ("F", "M" or "U") at one site."""
 
     age_from: int
     sex: str
 
 
-def stratum_of(age_years: int, sex: str) -> Stratum:
-    """Raises Malformed for a negative age."""
+def stratum_of(age_years: int | None, sex: str) -> Stratum:
+    """Those whose age is not known are compared with one another. Raises Malformed for a negative age."""
+    if age_years is None:
+        return Stratum(AGE_UNKNOWN, sex)
     if age_years < 0:
         raise Malformed("OUT_OF_RANGE", "an age is 0 years or more", "age_years")
     return Stratum(max(first for first in AGE_BANDS if first <= age_years), sex)

@@ -1,0 +1,231 @@
+"""Reads what the site holds of a run, and makes evidence of it.
+
+Nothing of this is kept. Age and sex lie sealed in the patients' records, and
+stay so: a profile is opened here, counted into its stratum, and forgotten.
+So the evidence is always that of what is held now, a patient whose key was
+destroyed is in it without age and sex from that moment on, and no stored
+state tells them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from pharmaloop.clinical.v1 import events_pb2 as clinical
+from pharmaloop.common.v1 import types_pb2 as common
+from services.clinical.domain import comparators, packs, templates
+from services.clinical.domain.comparators import PERIOD, Candidate, Choice
+from services.clinical.domain.dispenses import Dispense
+from services.clinical.domain.evidence import prompted
+from services.clinical.domain.evidence.person_time import Pack
+from services.clinical.domain.evidence.prompted import Group, Responder, Study
+from services.clinical.domain.holdings import Holding
+from services.clinical.domain.patients import Patient
+from services.clinical.domain.plans import Plan
+from services.clinical.views import DISPENSES, HOLDINGS, LOTS, PATIENTS, PLANS
+from services.kit.errors import Integrity, Unknown
+from services.kit.ids import product_of
+from services.kit.sealing import Sealer
+from services.kit.store.protocol import AsyncStore
+
+#: So many patients are looked up at a time.
+_AT_ONCE = 200
+_INSTANT = timedelta(microseconds=1)
+Packs = Mapping[str, tuple[Pack, ...]]
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A run at the site: everybody who answered, and the lots that the exposed received."""
+
+    study: Study
+    responders: tuple[Responder, ...]
+    lots: tuple[str, ...]
+
+
+class Reader:
+    """Reads one site's evidence."""
+
+    def __init__(self, store: AsyncStore, sealer: Sealer, site: str) -> None:
+        self._store, self._sealer, self._site = store, sealer, site
+
+    async def holding(self, run: str) -> Holding | None:
+        found = await self._store.get(HOLDINGS, f"{run}|{self._site}")
+        return found.state if found else None
+
+    async def see(self, holding: Holding) -> Seen | None:
+        """None while nobody is exposed."""
+        exposed = await self._exposed(holding.run)
+        study = _study(self._site, holding, exposed)
+        if study is None:
+            return None
+        received = packs.by_patient([*exposed, *await self._of_products(_products(holding.run, exposed))])
+        answered = [p for p in await self._open(holding.run) if p.answer is not None]
+        patients = await self._patients(plan.pseudonym for plan in answered)
+        responders = await asyncio.to_thread(
+            lambda: [one for plan in answered if (one := self._responder(plan, patients, received))]
+        )
+        return Seen(study, tuple(responders), tuple(sorted(_lots(holding.run, exposed))))
+
+    async def choose(self, holding: Holding) -> list[Choice]:
+        """More comparators for the run, as far as there are any."""
+        exposed = await self._exposed(holding.run)
+        study = _study(self._site, holding, exposed)
+        if study is None:
+            return []
+        received, standing = packs.by_patient(exposed), await self._open(holding.run)
+        counts = {
+            role: Counter(
+                _group(plan, _product(plan, received) or product_of(plan.lots[0]))
+                for plan in standing
+                if plan.role == role
+            )
+            for role in ("exposed", "comparator")
+        }
+        lacking = comparators.wanted(counts["exposed"], counts["comparator"])
+        found = await self._candidates(study, sorted({group.product for group in lacking}))
+        return await self._first(comparators.in_order(holding.run, found), lacking)
+
+    async def _first(self, candidates: list[Candidate], lacking: dict[Group, int]) -> list[Choice]:
+        """The first who may be chosen, until nobody is lacking."""
+        chosen: dict[str, Choice] = {}
+        for start in range(0, len(candidates), _AT_ONCE):
+            if not any(lacking.values()):
+                break
+            some = candidates[start : start + _AT_ONCE]
+            free = await asyncio.gather(*(self._free(candidate.pseudonym) for candidate in some))
+            for candidate, is_free in zip(some, free, strict=True):
+                open_groups = (g for g, count in lacking.items() if count and g.product == candidate.product)
+                group = next(open_groups, None)
+                if is_free and group and candidate.pseudonym not in chosen:
+                    lacking[group] -= 1
+                    chosen[candidate.pseudonym] = Choice(candidate.pseudonym, candidate.lots, group)
+        return list(chosen.values())
+
+    async def _free(self, pseudonym: str) -> bool:
+        patient = await self._store.get(PATIENTS, pseudonym)
+        if patient is None:
+            return False
+        of_patient = await self._store.where(PLANS, "pseudonym", pseudonym)
+        return comparators.eligible(patient.state, (item.state for item in of_patient))
+
+    async def _candidates(self, study: Study, products: Iterable[str]) -> list[Candidate]:
+        """Whoever received sibling lots in the period, by the hospital's own records."""
+        found: dict[tuple[str, str], set[str]] = {}
+        for product in products:
+            for lot in await self._store.where(LOTS, "product", product):
+                if lot.state.runs or lot.id in study.implicated:
+                    continue
+                for item in await self._store.where(DISPENSES, "lots", lot.id):
+                    own = item.state.standing
+                    if own and own.lot == lot.id and _within(study, own.at):
+                        found.setdefault((own.pseudonym, product), set()).add(lot.id)
+        return [Candidate(name, product, tuple(sorted(lots))) for (name, product), lots in found.items()]
+
+    async def _exposed(self, run: str) -> list[Dispense]:
+        return [item.state for item in await self._store.where(DISPENSES, "runs", run)]
+
+    async def _of_products(self, products: Iterable[str]) -> list[Dispense]:
+        """Every dispense of a product: what else the patients received belongs to their time."""
+        found: dict[str, Dispense] = {}
+        for product in sorted(products):
+            for lot in await self._store.where(LOTS, "product", product):
+                for item in await self._store.where(DISPENSES, "lots", lot.id):
+                    found[item.id] = item.state
+        return list(found.values())
+
+    async def _open(self, run: str) -> list[Plan]:
+        followed = await self._store.where(PLANS, "run", run)
+        return sorted((item.state for item in followed if item.state.stage == "open"), key=lambda p: p.plan)
+
+    async def _patients(self, names: Iterable[str]) -> dict[str, Patient]:
+        wanted, found = list(names), {}
+        for start in range(0, len(wanted), _AT_ONCE):
+            some = wanted[start : start + _AT_ONCE]
+            for item in await asyncio.gather(*(self._store.get(PATIENTS, name) for name in some)):
+                if item is not None:
+                    found[item.id] = item.state
+        return found
+
+    def _responder(self, plan: Plan, patients: Mapping[str, Patient], received: Packs) -> Responder | None:
+        product = _product(plan, received)
+        if plan.answer is None or not product:
+            return None
+        age, sex = self._profile(patients.get(plan.pseudonym))
+        mine = tuple(pack for pack in received[plan.pseudonym] if pack.product == product)
+        at, group = datetime.fromisoformat(plan.answer.at), _group(plan, product)
+        return Responder(group, age, sex, mine, at, plan.answer.affected)
+
+    def _profile(self, patient: Patient | None) -> tuple[int | None, str]:
+        """Age and sex; not known where no profile was recorded, or none opens any more."""
+        if patient is None or not patient.profile:
+            return None, "U"
+        try:
+            sealed = common.Sealed.FromString(patient.profile)
+            profile = self._sealer.open(sealed, clinical.SubjectProfile)
+        except (Unknown, Integrity):
+            return None, "U"
+        return profile.age_years, profile.sex
+
+
+def numbers(holding: Holding, site: str, seen: Seen | None) -> clinical.EvidenceReleased:
+    """The root lot's evidence with every number: what of it others may know is decided by the decider."""
+    tables = prompted.tables(seen.study, seen.responders, seen.study.root) if seen else {}
+    cells, total = prompted.totals(tables), prompted.sums(tables)
+    return clinical.EvidenceReleased(
+        run=holding.run,
+        site=site,
+        lot=holding.case,
+        kind=clinical.OUTCOME_KIND_PROMPTED,
+        exposed=clinical.ReleasedRow(patients=cells.n1, cases=cells.a),
+        comparators=clinical.ReleasedRow(patients=cells.n0, cases=cells.b),
+        sums=clinical.EvidenceSums(
+            r=total.r, s=total.s, p=total.p, d=total.d, w=total.w, q=total.q, v=total.v
+        ),
+        final=holding.final,
+        plans=holding.plans,
+    )
+
+
+def _study(site: str, holding: Holding, exposed: Iterable[Dispense]) -> Study | None:
+    """What is compared; None while nobody may have taken of the lots."""
+    members = [m for dispense in exposed for m in dispense.members_of(holding.run) if not m.void]
+    if not members:
+        return None
+    moments = [datetime.fromisoformat(member.at) for member in members]
+    listed = {lot for lot, count in holding.lots.items() if count.listed}
+    return Study(
+        site=site,
+        root=holding.case,
+        implicated=frozenset(listed | {member.lot for member in members}),
+        begin=min(moments) - PERIOD,
+        end=max(moments) + PERIOD + _INSTANT,
+    )
+
+
+def _within(study: Study, at: str) -> bool:
+    return study.begin <= datetime.fromisoformat(at) < study.end
+
+
+def _lots(run: str, exposed: Iterable[Dispense]) -> Iterator[str]:
+    return iter({m.lot for dispense in exposed for m in dispense.members_of(run) if not m.void})
+
+
+def _products(run: str, exposed: Iterable[Dispense]) -> set[str]:
+    return {product_of(lot) for lot in _lots(run, exposed)}
+
+
+def _product(plan: Plan, received: Packs) -> str:
+    """The product of the first pack that the plan is about; empty where it is not known."""
+    mine = [pack for pack in received.get(plan.pseudonym, ()) if pack.lot in plan.lots]
+    return min(mine, key=lambda pack: (pack.start, pack.lot)).product if mine else ""
+
+
+def _group(plan: Plan, product: str) -> Group:
+    """With whom the plan's patient is compared; before there were templates all were asked by the default."""
+    asked = plan.asked or templates.asked(templates.DEFAULT)
+    return Group(product, asked.template, asked.version)

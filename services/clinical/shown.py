@@ -1,0 +1,88 @@
+"""A run's evidence as the site itself sees it, with every number."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from pharmaloop.clinical.v1 import events_pb2 as clinical
+from pharmaloop.clinical.v1 import service_pb2 as api
+from pharmaloop.common.v1 import types_pb2 as common
+from services.clinical.domain import releases
+from services.clinical.domain.evidence import mantel_haenszel, prompted, sequential
+from services.clinical.domain.evidence.mantel_haenszel import Estimate
+from services.clinical.domain.evidence.prompted import Group
+from services.clinical.domain.evidence.sequential import Look
+from services.clinical.domain.evidence.tables import Cells, Stratum
+from services.clinical.domain.holdings import Holding
+from services.clinical.domain.releases import Releases
+from services.clinical.evidence import Seen
+
+
+def evidence_of(
+    site: str, holding: Holding, seen: Seen | None, decided: Releases | None
+) -> api.GetEvidenceResponse:
+    """Every lot of the run, what was decided, and when the next look is due."""
+    decided = decided or Releases()
+    shown = api.GetEvidenceResponse(comparators=holding.cohort.open)
+    if seen is not None:
+        root = seen.study.root
+        shown.lots.append(_lot(seen, root, whole=True))
+        shown.lots.extend(_lot(seen, lot, whole=False) for lot in seen.lots if lot != root)
+        shown.person_days.update(prompted.person_days(seen.study, seen.responders))
+    shown.looks.extend(_look(site, holding, look) for look in decided.looks)
+    shown.next_look = sequential.next_due(releases.design(), decided.looks) or 0.0
+    if decided.latest:
+        shown.released.CopyFrom(clinical.EvidenceReleased.FromString(decided.latest))
+    return shown
+
+
+def _lot(seen: Seen, lot: str, *, whole: bool) -> api.LotEvidence:
+    tables = prompted.tables(seen.study, seen.responders, lot)
+    total = prompted.sums(tables)
+    return api.LotEvidence(
+        lot=lot,
+        whole=whole,
+        kind=clinical.OUTCOME_KIND_PROMPTED,
+        strata=_strata({group: table.strata for group, table in tables.items()}),
+        risk_ratio=_estimate(mantel_haenszel.risk_ratio(total)),
+        rate_difference=_estimate(mantel_haenszel.rate_difference(total)),
+        chi_square=mantel_haenszel.chi_square(total),
+    )
+
+
+def _strata(groups: Mapping[Group, Mapping[Stratum, Cells]]) -> list[api.EvidenceStratum]:
+    return [
+        api.EvidenceStratum(
+            product=group.product,
+            age_from=stratum.age_from,
+            sex=stratum.sex,
+            exposed_cases=cells.a,
+            exposed=cells.n1,
+            comparator_cases=cells.b,
+            comparators=cells.n0,
+            exposed_days=cells.t1,
+            comparator_days=cells.t0,
+            template=group.template,
+            version=group.version,
+        )
+        for group, strata in groups.items()
+        for stratum, cells in sorted(strata.items())
+    ]
+
+
+def _estimate(estimate: Estimate) -> common.Estimate:
+    return common.Estimate(
+        value=estimate.value, lower=estimate.lower, upper=estimate.upper, reason=estimate.reason
+    )
+
+
+def _look(site: str, holding: Holding, look: Look) -> clinical.LookTaken:
+    return clinical.LookTaken(
+        run=holding.run,
+        site=site,
+        lot=holding.case,
+        information=look.information,
+        z=look.z,
+        boundary=look.boundary,
+        signal=look.signal,
+    )
