@@ -60,6 +60,7 @@ ROUTED: dict[type[Message], Handler] = {
     traceability.ExposureAfterSeal: route,
     clinical.ExposureReceived: route,
     clinical.PlansOpened: route,
+    clinical.FollowUpSummarised: route,
     clinical.ResponsesSummarised: route,
     clinical.NoticesSummarised: route,
     rnd.InsightRecorded: route_if_cased,

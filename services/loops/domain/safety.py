@@ -183,7 +183,10 @@ STAGES: tuple[StageRule, ...] = (
     StageRule(
         "respond", lambda r: _all_sites(r, lambda s: s.complete), timedelta(hours=24), "patients' answers"
     ),
-    StageRule("propose", lambda r: bool(r.capa), _QUICK, "production to propose a corrective action"),
+    # Those whom the exposed are compared with may have as long to answer as these.
+    StageRule(
+        "propose", lambda r: bool(r.capa), timedelta(hours=16), "evidence of a site, or production to propose"
+    ),
     StageRule(
         "approve", lambda r: r.limited, timedelta(hours=72), "a person to approve the corrective action"
     ),
@@ -364,9 +367,10 @@ def _later(run: Run, event: Happened) -> str:
 
 
 def _limit(run: Run) -> timedelta:
-    """How long the stage may take. Patients have the time that their hospitals give them."""
+    """How long the stage may take. Patients have the time that their hospitals give them: the exposed, and
+    then, for the evidence, those whom they are compared with."""
     limit = RULES[run.stage].limit
-    if run.stage != "respond":
+    if run.stage not in ("respond", "propose"):
         return limit
     hours = max((site.follow_up_hours for site in run.sites.values()), default=0)
     return max(limit, timedelta(hours=hours + 1))
@@ -457,7 +461,18 @@ def _plans(run: Run, message: clinical.PlansOpened) -> Run:
     )
 
 
+def _follow_up(run: Run, message: clinical.FollowUpSummarised) -> Run:
+    return _site(
+        run,
+        message.site,
+        answered=message.answered,
+        complete=message.complete,
+        follow_up_hours=message.follow_up_hours,
+    )
+
+
 def _responses(run: Run, message: clinical.ResponsesSummarised) -> Run:
+    """As sites told it when they still told complaints."""
     return _site(
         run,
         message.site,
@@ -480,6 +495,7 @@ _TAKERS: dict[type[Message], Callable[[Run, Message], Run]] = {
     traceability.ExposureAnnounced: _announced,  # type: ignore[dict-item]
     clinical.ExposureReceived: _received,  # type: ignore[dict-item]
     clinical.PlansOpened: _plans,  # type: ignore[dict-item]
+    clinical.FollowUpSummarised: _follow_up,  # type: ignore[dict-item]
     clinical.ResponsesSummarised: _responses,  # type: ignore[dict-item]
     clinical.NoticesSummarised: _notices,  # type: ignore[dict-item]
     production.HazardEvaluated: lambda run, m: replace(run, evaluated=True),

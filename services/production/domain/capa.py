@@ -18,6 +18,7 @@ from typing import Literal, NamedTuple, TypeAlias, TypeVar
 from google.protobuf.message import Message
 
 from pharmaloop.production.v1 import events_pb2 as events
+from services.production.domain import pooled
 from services.production.domain.errors import Absent, Malformed, Refusal
 from services.production.domain.evidence import Evidence
 from services.production.domain.record import given
@@ -73,8 +74,7 @@ def decide_propose(
         else f"stays at {limit_before:.2f}"
     )
     said = (
-        f"{evidence.answered} of {evidence.plans} patients with a plan answered, "
-        f"{evidence.affected} of them with a complaint, after {evidence.tag} left its golden run; "
+        f"{pooled.said(evidence.releases)}, after {evidence.tag} left its golden run; "
         f"the limit {moves} residual standard deviations"
     )
     return [
@@ -90,6 +90,7 @@ def decide_propose(
             reason=said,
             answered=evidence.answered,
             affected=evidence.affected,
+            evidence=pooled.evidence(evidence.releases),
         )
     ]
 

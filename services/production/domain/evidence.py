@@ -1,7 +1,8 @@
 """What production keeps of a run of the safety loop until it can act on it.
 
 The parts come from four topics in any order. The evidence is whole when the
-journal is sealed and every site that was announced has all its answers.
+journal is sealed and every site that was announced has all its answers, and
+has released what may be known of them.
 """
 
 from __future__ import annotations
@@ -11,17 +12,19 @@ from dataclasses import dataclass, replace
 from pharmaloop.clinical.v1 import events_pb2 as clinical
 from pharmaloop.loops.v1 import events_pb2 as loops
 from pharmaloop.traceability.v1 import events_pb2 as traceability
+from services.production.domain import pooled
+from services.production.domain.pooled import Release, Row
 
 
 @dataclass(frozen=True)
 class SiteAnswers:
-    """The latest summary of one site."""
+    """The latest summary of one site. `released`: it told the complaints as well, as sites once did."""
 
     site: str
     plans: int
     answered: int
-    affected: int
     complete: bool
+    released: bool = False
 
 
 @dataclass(frozen=True)
@@ -41,25 +44,34 @@ class Evidence:
     sites: tuple[str, ...] = ()
     sealed: int = -1
     answers: tuple[SiteAnswers, ...] = ()
-
-    @property
-    def plans(self) -> int:
-        return sum(site.plans for site in self.answers)
+    releases: tuple[Release, ...] = ()
 
     @property
     def answered(self) -> int:
-        return sum(site.answered for site in self.answers)
+        """Patients who answered, at the sites that told how many of them had a complaint."""
+        return pooled.totals(self.releases)[0]
 
     @property
     def affected(self) -> int:
-        return sum(site.affected for site in self.answers)
+        return pooled.totals(self.releases)[1]
+
+    def release(self, site: str) -> Release | None:
+        return next((release for release in self.releases if release.site == site), None)
 
 
 def is_whole(evidence: Evidence) -> bool:
     """May a corrective action rest on it? Also needs to know what the run is about."""
     announced = 0 <= evidence.sealed <= evidence.version
-    complete = {site.site for site in evidence.answers if site.complete}
-    return bool(evidence.tag) and announced and complete.issuperset(evidence.sites)
+    settled = {site.site for site in evidence.answers if _is_settled(evidence, site)}
+    return bool(evidence.tag) and announced and settled.issuperset(evidence.sites)
+
+
+def _is_settled(evidence: Evidence, site: SiteAnswers) -> bool:
+    """Has the site all answers, and released what is final of as many plans?"""
+    if not site.complete or site.released:
+        return site.complete
+    release = evidence.release(site.site)
+    return release is not None and release.final_plans == site.plans
 
 
 def opened(held: Evidence, event: loops.SafetyRunOpened) -> Evidence:
@@ -101,7 +113,26 @@ def sealed(held: Evidence, event: traceability.ExposureSealed) -> Evidence:
     return replace(held, sealed=event.version)
 
 
-def answered(held: Evidence, event: clinical.ResponsesSummarised) -> Evidence:
-    mine = SiteAnswers(event.site, event.plans, event.answered, event.affected, event.complete)
-    others = [site for site in held.answers if site.site != event.site]
+def answered(held: Evidence, event: clinical.FollowUpSummarised) -> Evidence:
+    return _answered(held, SiteAnswers(event.site, event.plans, event.answered, event.complete))
+
+
+def answered_openly(held: Evidence, event: clinical.ResponsesSummarised) -> Evidence:
+    """A summary of before sites withheld small numbers: a release as well."""
+    mine = SiteAnswers(event.site, event.plans, event.answered, event.complete, released=True)
+    told = Release(event.site, 0, Row(event.answered, event.affected), Row())
+    return _released(_answered(held, mine), told)
+
+
+def released(held: Evidence, event: clinical.EvidenceReleased) -> Evidence:
+    return _released(held, pooled.release_of(event, held.release(event.site)))
+
+
+def _answered(held: Evidence, mine: SiteAnswers) -> Evidence:
+    others = [site for site in held.answers if site.site != mine.site]
     return replace(held, answers=tuple(sorted([*others, mine], key=lambda site: site.site)))
+
+
+def _released(held: Evidence, mine: Release) -> Evidence:
+    others = [release for release in held.releases if release.site != mine.site]
+    return replace(held, releases=tuple(sorted([*others, mine], key=lambda release: release.site)))

@@ -33,6 +33,8 @@ QUALITY: Events = {
     traceability.LotImplicated: quality.on_lot_implicated,
     traceability.ExposureAnnounced: quality.on_exposure_announced,
     traceability.ExposureSealed: quality.on_exposure_sealed,
+    clinical.FollowUpSummarised: quality.on_follow_up_summarised,
+    clinical.EvidenceReleased: quality.on_evidence_released,
     clinical.ResponsesSummarised: quality.on_responses_summarised,
 }
 #: Judges laboratory results.

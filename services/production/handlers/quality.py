@@ -49,9 +49,19 @@ def on_exposure_sealed(work: Work, event: Event) -> None:
     _keep(work, evidence.sealed(_held(work, sealed.run), sealed))
 
 
+def on_follow_up_summarised(work: Work, event: Event) -> None:
+    summarised = cast(clinical.FollowUpSummarised, event.message)
+    _keep(work, evidence.answered(_held(work, summarised.run), summarised))
+
+
+def on_evidence_released(work: Work, event: Event) -> None:
+    released = cast(clinical.EvidenceReleased, event.message)
+    _keep(work, evidence.released(_held(work, released.run), released))
+
+
 def on_responses_summarised(work: Work, event: Event) -> None:
     summarised = cast(clinical.ResponsesSummarised, event.message)
-    _keep(work, evidence.answered(_held(work, summarised.run), summarised))
+    _keep(work, evidence.answered_openly(_held(work, summarised.run), summarised))
 
 
 def _held(work: Work, run: str) -> Evidence:

@@ -302,7 +302,8 @@ class Expected:
     notices: clinical.NoticesSummarised
     received: clinical.ExposureReceived
     opened: clinical.PlansOpened
-    summary: clinical.ResponsesSummarised
+    summary: clinical.FollowUpSummarised
+    counts: dict[str, tuple[int, int, int]]
     lots_of: dict[str, tuple[str, ...]]
     only_here: set[str]
 
@@ -360,7 +361,8 @@ def expected(story: Story, run: str) -> Expected:
         notices,
         received,
         opened,
-        _summary(run, planned, lots_of, "pending" not in stages.values()),
+        _summary(run, planned, "pending" not in stages.values()),
+        _counts(planned, lots_of),
         {person.pseudonym: tuple(sorted(lots_of[person.pseudonym])) for person in planned},
         only_here,
     )
@@ -374,22 +376,25 @@ def _stage(person: Person) -> str:
     return "planned" if person.consents[-1] else "declined"
 
 
-def _summary(
-    run: str, planned: list[Person], lots_of: dict[str, set[str]], resolved: bool
-) -> clinical.ResponsesSummarised:
-    def counted(people: list[Person]) -> tuple[int, int, int]:
-        answered = [person for person in people if person.answer is not None]
-        return len(people), len(answered), sum(bool(person.answer) for person in answered)
+def _counted(people: list[Person]) -> tuple[int, int, int]:
+    """Plans, answers, and answers with a complaint."""
+    answered = [person for person in people if person.answer is not None]
+    return len(people), len(answered), sum(bool(person.answer) for person in answered)
 
-    plans, answered, affected = counted(planned)
-    summary = clinical.ResponsesSummarised(
-        run=run, site=SITE, plans=plans, answered=answered, affected=affected
+
+def _summary(run: str, planned: list[Person], resolved: bool) -> clinical.FollowUpSummarised:
+    plans, answered, _ = _counted(planned)
+    return clinical.FollowUpSummarised(
+        run=run,
+        site=SITE,
+        plans=plans,
+        answered=answered,
+        complete=resolved and plans == answered,
+        follow_up_hours=HOURS if plans else 0,
     )
-    summary.complete = resolved and plans == answered
-    summary.follow_up_hours = HOURS if plans else 0
-    for lot in LOTS:
-        of_lot = [person for person in planned if lot in lots_of[person.pseudonym]]
-        if of_lot:
-            plans, answered, affected = counted(of_lot)
-            summary.lots.add(lot=lot, plans=plans, answered=answered, affected=affected)
-    return summary
+
+
+def _counts(planned: list[Person], lots_of: dict[str, set[str]]) -> dict[str, tuple[int, int, int]]:
+    """The same by lot; no event tells it."""
+    found = {lot: [p for p in planned if lot in lots_of[p.pseudonym]] for lot in LOTS}
+    return {lot: _counted(people) for lot, people in found.items() if people}

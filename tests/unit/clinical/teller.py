@@ -9,6 +9,8 @@ from pharmaloop.clinical.v1 import service_pb2 as api
 from pharmaloop.loops.v1 import events_pb2 as loops
 from pharmaloop.production.v1 import events_pb2 as production
 from pharmaloop.traceability.v1 import events_pb2 as traceability
+from services.clinical.domain.holdings import Holding, LotCount
+from services.clinical.views import HOLDINGS
 from services.kit.ids import dispense_id, plan_id
 from tests.unit.clinical.memory_site import SEALED_KEY, SITE, START, MemorySite, moment, slow_digest, stamp
 from tests.unit.memory_service import Said
@@ -153,10 +155,24 @@ class Teller:
         return last.patients, last.plans, last.without_consent
 
     @property
-    def summary(self) -> clinical.ResponsesSummarised:
-        last = self.site.last(clinical.ResponsesSummarised, RUN)
+    def summary(self) -> clinical.FollowUpSummarised:
+        last = self.site.last(clinical.FollowUpSummarised, RUN)
         assert last is not None
         return last
+
+    @property
+    def holding(self) -> Holding:
+        return self.site.states(HOLDINGS)[f"{RUN}|{SITE}"]
+
+    @property
+    def affected(self) -> int:
+        """Patients with a complaint, as the site counts them; no event tells it."""
+        return self.holding.affected
+
+    @property
+    def lots(self) -> list[tuple[str, LotCount]]:
+        """The lots of open plans, as the site counts them."""
+        return [(lot, count) for lot, count in sorted(self.holding.lots.items()) if count.plans]
 
     def plans(self) -> list[clinical.MonitoringPlan]:
         return [plan for bulk in self.site.all(clinical.MonitoringPlansOpened) for plan in bulk.plans]

@@ -119,7 +119,7 @@ def test_a_run_that_grows_is_complete_again_only_when_the_new_patient_is_followe
     told.enter("P-2")
     assert (told.summary.plans, told.summary.answered, told.summary.complete) == (2, 1, False)
     told.answer("P-2", affected=True)
-    assert (told.summary.answered, told.summary.affected, told.summary.complete) == (2, 1, True)
+    assert (told.summary.answered, told.affected, told.summary.complete) == (2, 1, True)
 
 
 @pytest.mark.parametrize("last_first", [False, True])
@@ -130,7 +130,7 @@ def test_the_later_of_two_answers_counts_in_any_order(last_first: bool) -> None:
     answers = [(False, 2.0), (True, 1.0)]
     for affected, days in reversed(answers) if last_first else answers:
         told.answer("P-1", affected, days)
-    assert (told.summary.answered, told.summary.affected) == (1, 1)
+    assert (told.summary.answered, told.affected) == (1, 1)
 
 
 def test_an_answer_before_its_plan_is_kept() -> None:
@@ -138,7 +138,7 @@ def test_an_answer_before_its_plan_is_kept() -> None:
     told.answer("P-1", affected=True)
     told.subject("P-1")
     told.enter("P-1")
-    assert (told.summary.plans, told.summary.answered, told.summary.affected) == (1, 1, 1)
+    assert (told.summary.plans, told.summary.answered, told.affected) == (1, 1, 1)
     assert told.summary.complete
 
 
@@ -149,7 +149,7 @@ def test_a_second_lot_of_a_patient_joins_the_open_plan() -> None:
     told.answer("P-1", affected=True)
     told.enter("P-1", lot=other)
     assert told.opened == (1, 1, 0)
-    assert [(c.lot, c.plans, c.answered, c.affected) for c in told.summary.lots] == [
+    assert [(lot, c.plans, c.answered, c.affected) for lot, c in told.lots] == [
         (LOT, 1, 1, 1),
         (other, 1, 1, 1),
     ]
@@ -158,7 +158,7 @@ def test_a_second_lot_of_a_patient_joins_the_open_plan() -> None:
 
 
 def _end_follow_up(told: Teller) -> datetime:
-    (row,) = told.site.states(STEPS).values()
+    row = told.site.states(STEPS)[f"follow-up|{RUN}"]
     due = datetime.fromisoformat(row.due)
     last = clinical.MonitoringPlan(run=RUN, due=moments.stamp_of(row.due))
     told.site.command("EndFollowUp", last, due + timedelta(seconds=1))
@@ -189,7 +189,7 @@ def test_the_end_of_a_follow_up_carries_case_and_run() -> None:
     told.hazard()
     _end_follow_up(told)
     last = told.site.events()[-1]
-    assert isinstance(last.message, clinical.ResponsesSummarised)
+    assert isinstance(last.message, clinical.FollowUpSummarised)
     assert (last.case, last.run) == (LOT, RUN)
 
 
@@ -200,7 +200,7 @@ def test_a_patient_who_answers_after_the_follow_up_is_still_counted() -> None:
     told.hazard()
     _end_follow_up(told)
     told.answer("P-1", affected=True)
-    assert (told.summary.answered, told.summary.affected, told.summary.complete) == (1, 1, True)
+    assert (told.summary.answered, told.affected, told.summary.complete) == (1, 1, True)
 
 
 def test_a_site_that_no_announcement_names_says_nothing() -> None:

@@ -48,7 +48,9 @@ def test_every_order_ends_in_the_same_statements(data: st.DataObject) -> None:
         wanted = expected(story, run)
         assert site.last(clinical.ExposureReceived, run) == wanted.received
         assert site.last(clinical.PlansOpened, run) == wanted.opened
-        assert site.last(clinical.ResponsesSummarised, run) == wanted.summary
+        assert site.last(clinical.FollowUpSummarised, run) == wanted.summary
+        lots = site.states(HOLDINGS)[f"{run}|{SITE}"].lots.items()
+        assert {lot: (c.plans, c.answered, c.affected) for lot, c in lots if c.plans} == wanted.counts
         told = site.last(clinical.NoticesSummarised, run)
         assert told is not None
         # What is said of those who know may lag behind until everybody does.
