@@ -31,6 +31,15 @@ _OUTCOMES = {
 }
 
 
+def _evidence(proposed: dict[str, Any]) -> str:
+    """Complaints among those who answered, and their risk beside that of sibling lots."""
+    if not proposed["answered"]:
+        return "withheld"
+    ratio = ((proposed.get("evidence") or {}).get("risk_ratio") or {}).get("value")
+    told = f"{proposed['affected']}/{proposed['answered']}"
+    return f"{told}, {ratio:.1f} times" if ratio is not None else told
+
+
 @click.command()
 @click.option("--state", type=click.Choice(list(_CAPA_STATES)), default="all", help="Only of this state.")
 @click.pass_obj
@@ -46,14 +55,14 @@ def capas(session: Session, state: str) -> None:
                 item["proposed"]["lot"],
                 item["proposed"]["tag"],
                 f"{item['proposed']['limit_before']:.2f} -> {item['proposed']['limit_after']:.2f} SD",
-                f"{item['proposed']['affected']}/{item['proposed']['answered']}",
+                _evidence(item["proposed"]),
                 word(item["state"], "CAPA_STATE"),
                 _lacking(item),
                 item["actor"],
             ]
             for item in found
         ]
-        columns = ["capa", "lot", "tag", "limit", "affected", "state", "lacks", "by"]
+        columns = ["capa", "lot", "tag", "limit", "complaints", "state", "lacks", "by"]
         out.print(table("Corrective actions", columns, rows))
 
     session.show({"capas": found}, people)

@@ -88,6 +88,6 @@ def _print_run(out: Console, run: dict[str, Any]) -> None:
             out.print(f"\n{ended} by {closed['actor']}: {closed['reason']} {closed['superseded_by']}")
         out.print(
             f"\n{closed['members']} dispenses of {len(closed['lots'])} lots, {closed['patients']} patients, "
-            f"{closed['plans']} plans, {closed['answered']} answered, {closed['affected']} affected"
+            f"{closed['plans']} plans, {closed['answered']} answered"
         )
         out.print(f"capa {closed['capa'] or '-'}   insight {closed['insight'] or '-'}")

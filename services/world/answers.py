@@ -52,7 +52,7 @@ class Examiner:
         found = [await self._detected(), await self._judged(harmless=harmless), self._opened(runs, harmless)]
         if not harmless:
             found += [await self._exposed(site, runs) for site in self._world.sites]
-            found.append(self._answered(runs))
+            found.append(await self._answered(runs))
         return found
 
     async def _deviations(self) -> list[production.Deviation]:
@@ -110,7 +110,8 @@ class Examiner:
         wanted = f"{len(must)} found, none missed, none wrong"
         return Answer(f"which dispenses {site} names", wanted, told, not missed and not wrong)
 
-    def _answered(self, runs: list[loops.Run]) -> Answer:
+    async def _answered(self, runs: list[loops.Run]) -> Answer:
+        """How many answered, as the loop says; how many with a complaint, as each site says for itself."""
         closed = [run.closed for run in runs if run.state == loops.RUN_STATE_CLOSED]
         patients = {
             (item.site, item.pseudonym)
@@ -118,9 +119,15 @@ class Examiner:
             if item.lot == self._lot.lot and item.disposition != CORRECTED
         }
         answered = sum(item.answered for item in closed)
-        told = f"{answered} answered, {sum(item.affected for item in closed)} of them with a complaint"
+        affected = sum([await self._affected(site, run.run) for run in runs for site in self._world.sites])
+        told = f"{answered} answered, {affected} of them with a complaint"
         wanted = f"{len(patients)} patients, about {self._complaints(patients)} with a complaint"
         return Answer("what the patients said", wanted, told, answered > 0)
+
+    async def _affected(self, site: str, run: str) -> int:
+        request = clinical.GetEvidenceRequest(site=site, run=run)
+        found = await self._platform.call(self._platform.clinical_at(site).GetEvidence, request, _ACTOR)
+        return sum(stratum.exposed_cases for lot in found.lots if lot.whole for stratum in lot.strata)
 
     def _complaints(self, patients: set[tuple[str, str]]) -> int:
         return sum(

@@ -316,7 +316,7 @@ async def test_a_follow_up_without_answers_ends_on_the_platform_clock(
         name = site.run[:8]
         await site.folded(await site.record_subjects({name: True}))
         await site.tell(site.opened(), site.entered(name), site.announced(), site.evaluated())
-        summaries = [event.message for event in await site.heard(clinical.ResponsesSummarised, 2)]
+        summaries = [event.message for event in await site.heard(clinical.FollowUpSummarised, 2)]
         assert [(s.plans, s.answered, s.complete) for s in summaries] == [  # type: ignore[attr-defined]
             (1, 0, False),
             (1, 0, True),

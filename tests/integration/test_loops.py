@@ -101,9 +101,7 @@ async def test_a_safety_run_goes_through_every_stage(backbone: str, mongo: str, 
         await _until_run(stub, lot, "respond")
         await others.say(
             "clinical",
-            clinical.ResponsesSummarised(
-                run=run.run, site=SITE, plans=1, answered=1, affected=1, complete=True
-            ),
+            clinical.FollowUpSummarised(run=run.run, site=SITE, plans=1, answered=1, complete=True),
         )
         await others.say("capa", production.CapaProposed(capa="c1", run=run.run))
         await _until_run(stub, lot, "approve")

@@ -210,15 +210,23 @@ async def close_the_loop(plant: Plant, lot: str, detected: events.DeviationDetec
     )
     announced = traceability.ExposureAnnounced(run=run, version=1, root=lot, lots=[lot, finished])
     announced.sites["hospital-a"].epoch = 1
-    answers = clinical.ResponsesSummarised(
-        run=run, site="hospital-a", plans=40, answered=36, affected=20, complete=True
+    answers = clinical.FollowUpSummarised(run=run, site="hospital-a", plans=40, answered=36, complete=True)
+    told = clinical.EvidenceReleased(
+        run=run,
+        site="hospital-a",
+        lot=lot,
+        number=1,
+        final=True,
+        plans=40,
+        exposed=clinical.ReleasedRow(patients=36, cases=20),
+        comparators=clinical.ReleasedRow(patients=70, withheld=True),
     )
     implied = [
         traceability.LotImplicated(run=run, lot=name, root=lot, depth=n)
         for n, name in enumerate((lot, finished))
     ]
     sealed = traceability.ExposureSealed(run=run, version=1, lots=[lot, finished], members=40)
-    for message in (answers, sealed, *implied, announced, opened):
+    for message in (answers, told, sealed, *implied, announced, opened):
         await plant.say("test", message, lot, run)
     capa = await until(lambda: proposed(plant, run))
     assert (capa.proposed.deviation, capa.proposed.answered, capa.proposed.affected) == (

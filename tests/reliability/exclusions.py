@@ -16,6 +16,7 @@ UPDATES = (
 SEALED = "sealed under a fresh nonce: other bytes each time for the same content"
 SPAN = "a trace id is random"
 COMPLETED = "cause, time and id are those of whichever event completed what it rests on"
+RELEASED = "what may be told depends on what was told before, and so on which answers came first"
 ORDER = "lists the same in the order of arrival: compared as a set"
 
 #: Collections that are not compared at all; a name that ends with * stands for all that begin so.
@@ -51,6 +52,8 @@ FIELDS: dict[tuple[str, str], str] = {
     ("clinical.adverse", "reports[].text"): SEALED,
     ("clinical.exposure", "received.epoch"): ROUNDS,
     ("clinical.exposure", "bulks"): ROUNDS,
+    ("clinical.evidence", "number"): RELEASED,
+    ("production.evidence", "releases[].number"): RELEASED,
     ("production.evidence", "version"): ROUNDS,
     ("production.evidence", "sealed"): ROUNDS,
     ("production.capa_row", "at"): COMPLETED,
@@ -74,6 +77,7 @@ VERSIONS: dict[str, str] = {
     "traceability.exposure": ROUNDS,
     "clinical.exposure": ROUNDS,
     "production.lot": UPDATES,
+    "clinical.evidence": RELEASED,
 }
 
 #: Sources on the topics whose number of events depends on what arrived together: their distinct events
@@ -82,6 +86,7 @@ VERSIONS: dict[str, str] = {
 SOURCES: dict[str, str] = {
     "/svc/traceability/exposure": ROUNDS,
     "/svc/clinical/exposure": ROUNDS,
+    "/svc/clinical/evidence": RELEASED,
     "/svc/loops/safety": ROUNDS,
 }
 #: Sources whose events are compared without their number, for some of them are left out.
@@ -91,7 +96,8 @@ LAST_ONLY: dict[str, str] = {
     "ExposureReceived": "acknowledges the newest announcement, again when a difference changes",
     "PlansOpened": "counts, again when a count changes",
     "NoticesSummarised": "counts, again when a count changes",
-    "ResponsesSummarised": "counts, again with every answer",
+    "FollowUpSummarised": "counts, again with every answer",
+    "EvidenceReleased": RELEASED,
 }
 #: Types that a source may or may not need, according to what arrived together.
 TYPES: dict[str, str] = {
@@ -109,6 +115,7 @@ EVENT_FIELDS: dict[tuple[str, str], str] = {
     ("ExposureEntriesJoined", "epoch"): ROUNDS,
     ("ExposureReceived", "epoch"): ROUNDS,
     ("ExposureSealed", "version"): ROUNDS,
+    ("EvidenceReleased", "number"): RELEASED,
     ("ExposureOpened", "digest_key"): SEALED,
     ("SubjectRecorded", "profile"): SEALED,
     ("ResponseRecorded", "text"): SEALED,
@@ -118,6 +125,7 @@ EVENT_SETS: dict[tuple[str, str], str] = {
     ("ExposureSealed", "lots"): ORDER,
     ("LoopClosed", "lots"): ORDER,
     ("MonitoringPlansOpened", "plans"): ORDER,
+    ("ComparatorsChosen", "plans"): ORDER,
 }
 #: Topics that are not compared.
 TOPICS: dict[str, str] = {

@@ -136,11 +136,8 @@ def said(releases: Iterable[Release]) -> str:
     if not told:
         return f"numbers of patients are withheld (a group is smaller than {SMALLEST})"
     answered, affected = totals(told)
-    where = (
-        ""
-        if len(told) == len(all_of)
-        else f" at {len(told)} of {len(all_of)} sites, the others withhold theirs"
-    )
+    partly = f" at {len(told)} of {len(all_of)} sites, the others withhold theirs"
+    where = partly if len(told) < len(all_of) else ""
     return f"{answered} patients answered, {affected} of them with a complaint{where}{_compared(all_of)}"
 
 

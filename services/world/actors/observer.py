@@ -75,7 +75,7 @@ class Observer:
             ended = run.closed
             self._desk.say(
                 f"loop closed: {lot}: {len(ended.lots)} lots, {ended.patients} patients, "
-                f"{ended.answered} answered, {ended.affected} affected, {run.seconds:.1f} s"
+                f"{ended.answered} answered, {run.seconds:.1f} s"
             )
         elif run.state == loops.RUN_STATE_STALLED:
             self._desk.say(f"loop stalled: {lot}: {run.waiting_for}")

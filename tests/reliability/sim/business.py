@@ -34,6 +34,8 @@ LEFT_OUT: Mapping[str, str] = {
     "in a proposal, which says what was known when it was made",
     "alerts about stalls and missing runs": "they say that something was late, and a storm makes it late",
     "plans of patients who changed their mind": "a plan opens or not, depending on what was known first",
+    "comparators": "they are chosen of those whom the site knew at that moment; that none of them is exposed "
+    "is an invariant",
     "corrective actions of a story with something unexplained": "a run with an unexplained difference is not "
     "sealed; where it came late, it lies in a successor, and the run before is sealed",
 }
@@ -122,7 +124,7 @@ def _plans(world: World, run: str) -> set[tuple[str, str]]:
         (site, plan.pseudonym)
         for site in SITES
         for plan in world.databases[f"clinical.{site}"].states(PLANS).values()
-        if plan.run == run and plan.stage == "open"
+        if plan.run == run and plan.stage == "open" and plan.role == "exposed"
     }
 
 
@@ -133,7 +135,7 @@ def _answers(world: World) -> list[Any]:
             (site, plan.pseudonym, plan.affected)
             for site in SITES
             for plan in world.databases[f"clinical.{site}"].states(PLANS).values()
-            if plan.answered and plan.stage == "open"
+            if plan.answered and plan.stage == "open" and plan.role == "exposed"
         }
         & {(*who, affected) for who in settled for affected in (True, False)}
     )

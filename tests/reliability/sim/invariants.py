@@ -16,7 +16,7 @@ from pharmaloop.clinical.v1 import events_pb2 as clinical
 from pharmaloop.traceability.v1 import service_pb2 as traceability_api
 from services.alerting.views import ALERTS
 from services.clinical.domain.plans import Plan
-from services.clinical.views import ADVERSE, HOLDINGS, PATIENTS, PLANS
+from services.clinical.views import ADVERSE, HOLDINGS, PATIENTS, PLANS, RELEASES
 from services.clinical.views import DISPENSES as SITE_DISPENSES
 from services.kit.bus.protocol import Partition
 from services.kit.contracts import contract
@@ -284,6 +284,32 @@ def _at_sites(world: World, run: str) -> Iterator[str]:
             yield f"run {run}: {site} does not hold what was announced"
 
 
+def _evidence(world: World) -> Iterator[str]:
+    """Nobody is compared with the exposed who is exposed; no small group is told; every follow-up that is
+    complete has told what is final of it."""
+    for site in SITES:
+        database = world.databases[f"clinical.{site}"]
+        plans = database.states(PLANS).values()
+        exposed = {plan.pseudonym for plan in plans if plan.role == "exposed" and plan.live}
+        for plan in plans:
+            if plan.role == "comparator" and plan.stage == "open" and plan.pseudonym in exposed:
+                yield f"{plan.pseudonym} is exposed, and compared with the exposed of run {plan.run}"
+        for id, holding in database.states(HOLDINGS).items():
+            decided = database.states(RELEASES).get(id)
+            told = decided.final_plans if decided else -1
+            if holding.final and not holding.over and told != holding.plans:
+                yield f"run {holding.run}: {site} told the end of {told} plans, not of {holding.plans}"
+    for event in events(world):
+        if isinstance(event.message, clinical.EvidenceReleased):
+            for row in (event.message.exposed, event.message.comparators):
+                counts = (row.patients, row.cases, 0 if row.withheld else row.patients - row.cases)
+                if any(0 < count < _SMALLEST for count in counts):
+                    yield f"a group smaller than {_SMALLEST} was told: {counts}"
+
+
+_SMALLEST = 10
+
+
 def _monotone(world: World) -> Iterator[str]:
     """I5: a watch, an implicated lot, a member, a seal never goes away, in no version that ever was."""
     trace = world.databases["traceability"]
@@ -416,6 +442,7 @@ RULES: Mapping[str, Callable[[World], Iterator[str]]] = {
     "one event for every version": _versions,
     "one effect of every cause": _caused_once,
     "I3 exposed as in truth": _exposed,
+    "evidence is of others than the exposed, and tells no small group": _evidence,
     "I5 recall is monotone": _monotone,
     "I7 closed or alarmed": _ended,
     "reminded once": _reminded,

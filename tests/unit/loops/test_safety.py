@@ -111,8 +111,8 @@ def whole_run(player: Player) -> list[tuple[Message, str, int]]:
         (production.HazardEvaluated(text="so"), "hazard", 1),
         (clinical.NoticesSummarised(site=A, patients=1, notified=1), "told-a", 1),
         (clinical.NoticesSummarised(site=B, patients=1, unreachable=1), "told-b", 1),
-        (clinical.ResponsesSummarised(site=A, plans=1, answered=1, affected=1, complete=True), "clin-a", 2),
-        (clinical.ResponsesSummarised(site=B, complete=True), "clin-b", 2),
+        (clinical.FollowUpSummarised(site=A, plans=1, answered=1, complete=True), "clin-a", 2),
+        (clinical.FollowUpSummarised(site=B, complete=True), "clin-b", 2),
         (production.CapaProposed(capa="c"), "capa", 1),
         (production.ProcessLimitChanged(capa="c"), "capa", 2),
         (rnd.InsightRecorded(insight="i"), "insight", 1),
@@ -144,13 +144,7 @@ def test_any_order_across_sources_and_any_repeat_closes_the_run_alike(chance: ra
             player.driver.take(again)
             assert player.driver.cases[LOT].state == before
     closed = final(player)
-    assert (closed.members, closed.patients, closed.plans, closed.answered, closed.affected) == (
-        2,
-        2,
-        1,
-        1,
-        1,
-    )
+    assert (closed.members, closed.patients, closed.plans, closed.answered) == (2, 2, 1, 1)
     assert player.stages() == [
         "trace",
         "receive",

@@ -19,6 +19,7 @@ from services.production.domain import evidence, limits
 from services.production.domain.capa import Capa, InForce, publishable
 from services.production.domain.errors import Absent, Malformed, Refusal
 from services.production.domain.evidence import Evidence, SiteAnswers
+from services.production.domain.pooled import Release, Row
 
 WHOLE = Evidence(
     "r1",
@@ -29,7 +30,11 @@ WHOLE = Evidence(
     version=3,
     sites=("a", "b"),
     sealed=3,
-    answers=(SiteAnswers("a", 30, 28, 12, True), SiteAnswers("b", 5, 5, 3, True)),
+    answers=(SiteAnswers("a", 30, 28, True), SiteAnswers("b", 24, 22, True)),
+    releases=(
+        Release("a", 2, Row(28, 12), Row(56, 14), final_plans=30),
+        Release("b", 1, Row(22, None), Row(50, None), final_plans=24),
+    ),
 )
 
 
@@ -89,9 +94,15 @@ def in_force(held: Capa, limit_now: float = 6.0) -> list[Message]:
 def test_a_proposal_says_what_it_rests_on() -> None:
     (proposed,) = capas.decide_propose(None, WHOLE, "c1", 6.0, 5.0)
     assert isinstance(proposed, events.CapaProposed)
-    assert (proposed.answered, proposed.affected, proposed.deviation) == (33, 15, "d1")
-    for number in ("33 of 35", "15", "6.00", "5.00"):
-        assert number in proposed.reason
+    assert (proposed.answered, proposed.affected, proposed.deviation) == (28, 12, "d1")
+    for said in ("28 patients", "12 of them", "1 of 2 sites", "withhold", "6.00", "5.00"):
+        assert said in proposed.reason
+    assert "22" not in proposed.reason
+    shown = [
+        (at.site, at.exposed.patients, at.exposed.cases, at.exposed.withheld)
+        for at in proposed.evidence.sites
+    ]
+    assert shown == [("a", 28, 12, False), ("b", 22, 0, True)]
 
 
 def test_a_run_gets_one_proposal() -> None:
@@ -117,8 +128,8 @@ def test_the_limit_changes_with_the_second_record_of_change_control(first: Any) 
     assert isinstance(insight, events.InsightPublished)
     assert (changed.limit_before, changed.limit_after, changed.capa) == (6.0, 5.0, "c1")
     assert changed.version == 3
-    assert (insight.answered, insight.affected, insight.suppressed) == (33, 15, False)
-    assert "15 of 33" in insight.statement
+    assert (insight.answered, insight.affected, insight.suppressed) == (28, 12, False)
+    assert "12 of 28" in insight.statement
     assert fold(held, [record, changed, insight]).state == "effective"
 
 
@@ -214,8 +225,12 @@ def test_no_count_below_ten_is_published_or_can_be_worked_out(
 
 
 def test_a_suppressed_statement_carries_no_count() -> None:
-    few = replace(WHOLE, answers=(SiteAnswers("a", 8, 7, 6, True),), sites=("a",))
-    (proposed,) = capas.decide_propose(None, few, "c1", 6.0, 5.0)
+    withheld = Release("a", 1, Row(), Row(), final_plans=8)
+    few = replace(WHOLE, answers=(SiteAnswers("a", 8, 7, True),), releases=(withheld,), sites=("a",))
+    (proposed,) = capas.decide_propose(None, few, "c1", 6.0, 6.0)
+    assert isinstance(proposed, events.CapaProposed)
+    assert "withheld" in proposed.reason
+    assert not any(count in proposed.reason for count in "78")
     insight = in_force(approved(capas.evolve(None, proposed)))[1]
     assert isinstance(insight, events.InsightPublished)
     assert (insight.answered, insight.affected, insight.suppressed) == (0, 0, True)
@@ -232,12 +247,50 @@ def test_a_suppressed_statement_carries_no_count() -> None:
         {"sealed": -1},
         {"answers": WHOLE.answers[:1]},
         {"answers": (WHOLE.answers[0], replace(WHOLE.answers[1], complete=False))},
+        {"releases": WHOLE.releases[:1]},
+        {"releases": (WHOLE.releases[0], replace(WHOLE.releases[1], final_plans=-1))},
+        {"answers": (replace(WHOLE.answers[0], plans=31), WHOLE.answers[1])},
     ],
-    ids=["subject", "announcement", "announcement as new as the seal", "seal", "a site", "a site's end"],
+    ids=[
+        "subject",
+        "announcement",
+        "announcement as new as the seal",
+        "seal",
+        "a site",
+        "a site's end",
+        "a site's release",
+        "a site's last release",
+        "a release of as many plans",
+    ],
 )
 def test_evidence_that_lacks_a_part_is_not_whole(lacking: dict[str, object]) -> None:
     assert evidence.is_whole(WHOLE)
     assert not evidence.is_whole(replace(WHOLE, **lacking))  # type: ignore[arg-type]
+
+
+def released(
+    site: str, number: int, *, final: bool, plans: int, cases: int = -1
+) -> clinical.EvidenceReleased:
+    """As many patients as in WHOLE; their cases are withheld where none are given."""
+    at = next(release for release in WHOLE.releases if release.site == site)
+    message = clinical.EvidenceReleased(run="r1", site=site, number=number, final=final, plans=plans)
+    for row, whole in ((message.exposed, at.exposed), (message.comparators, at.comparators)):
+        row.patients, row.withheld, row.cases = whole.patients, whole.cases is None, whole.cases or 0
+    assert message.exposed.cases == max(cases, 0)
+    return message
+
+
+def test_a_summary_of_before_small_numbers_were_withheld_is_evidence_by_itself() -> None:
+    old = clinical.ResponsesSummarised(site="a", plans=9, answered=8, affected=3, complete=True)
+    held = evidence.answered_openly(replace(WHOLE, answers=(), releases=(), sites=("a",)), old)
+    assert evidence.is_whole(held)
+    assert (held.answered, held.affected) == (8, 3)
+
+
+def test_an_older_release_of_a_site_changes_nothing() -> None:
+    newest = released("a", 2, final=True, plans=30, cases=12)
+    held = evidence.released(Evidence("r1"), newest)
+    assert evidence.released(held, released("a", 1, final=False, plans=30, cases=12)) == held
 
 
 def test_the_parts_of_a_run_may_come_in_any_order() -> None:
@@ -258,14 +311,16 @@ def test_the_parts_of_a_run_may_come_in_any_order() -> None:
         *(
             lambda e, s=site: evidence.answered(
                 e,
-                clinical.ResponsesSummarised(
-                    site=s.site, plans=s.plans, answered=s.answered, affected=s.affected, complete=s.complete
+                clinical.FollowUpSummarised(
+                    site=s.site, plans=s.plans, answered=s.answered, complete=s.complete
                 ),
             )
             for site in WHOLE.answers
         ),
+        lambda e: evidence.released(e, released("a", 2, final=True, plans=30, cases=12)),
+        lambda e: evidence.released(e, released("b", 1, final=True, plans=24)),
     ]
-    for order in itertools.permutations(parts):
+    for order in itertools.islice(itertools.permutations(parts), 0, None, 37):
         held = Evidence("r1")
         for put in order:
             held = put(held)

@@ -50,10 +50,22 @@ def implicated(lot: str, seq: int, run: str = "r1") -> Said:
 
 
 def answers(site: str, answered: int, seq: int, complete: bool = True, run: str = "r1") -> Said:
-    message = clinical.ResponsesSummarised(
-        run=run, site=site, plans=30, answered=answered, affected=answered // 2, complete=complete
-    )
+    message = clinical.FollowUpSummarised(run=run, site=site, plans=30, answered=answered, complete=complete)
     return said(message, minutes(seq), seq=seq, case=ROOT, run=run, subject=f"{run}/{site}")
+
+
+def told(site: str, number: int, answered: int, final: bool = True, run: str = "r1") -> Said:
+    message = clinical.EvidenceReleased(
+        run=run,
+        site=site,
+        lot=ROOT,
+        number=number,
+        final=final,
+        plans=30,
+        exposed=clinical.ReleasedRow(patients=answered, cases=answered // 2),
+        comparators=clinical.ReleasedRow(withheld=True),
+    )
+    return said(message, minutes(number), seq=number, case=ROOT, run=run, subject=f"evidence/{run}/{site}")
 
 
 def announced(version: int, *sites: str, run: str = "r1") -> Said:
@@ -78,6 +90,8 @@ def story() -> list[list[Said]]:
         [announced(1, "a"), announced(2, "a", "b"), of_run(sealed(2), 9)],
         [answers("a", 10, 1, complete=False), answers("a", 30, 2)],
         [answers("b", 25, 1)],
+        [told("a", 1, 10, final=False), told("a", 2, 30)],
+        [told("b", 1, 25)],
     ]
 
 

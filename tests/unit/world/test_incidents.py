@@ -85,7 +85,7 @@ def answer_perfectly(world: World, recorder: Recorder, state: Any, closed: bool 
         run="run-1",
         state=loops.RUN_STATE_CLOSED if closed else loops.RUN_STATE_OPEN,
         opened=loops_events.SafetyRunOpened(run="run-1", lot=lot),
-        closed=loops_events.LoopClosed(answered=30, affected=12),
+        closed=loops_events.LoopClosed(answered=30),
     )
     members: dict[str, list[clinical.Exposure]] = {}
     for item in exposures(world):
@@ -97,6 +97,7 @@ def answer_perfectly(world: World, recorder: Recorder, state: Any, closed: bool 
         "ListDeviations": lambda request: production.ListDeviationsResponse(deviations=[seen]),
         "ListRuns": lambda request: loops.ListRunsResponse(runs=runs),
         "ListExposures": lambda request: clinical.ListExposuresResponse(exposures=members[request.site]),
+        "GetEvidence": lambda request: clinical.GetEvidenceResponse(),
     }
 
 
