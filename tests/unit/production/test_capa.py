@@ -98,11 +98,9 @@ def test_a_proposal_says_what_it_rests_on() -> None:
     for said in ("28 patients", "12 of them", "1 of 2 sites", "withhold", "6.00", "5.00"):
         assert said in proposed.reason
     assert "22" not in proposed.reason
-    shown = [
-        (at.site, at.exposed.patients, at.exposed.cases, at.exposed.withheld)
-        for at in proposed.evidence.sites
-    ]
-    assert shown == [("a", 28, 12, False), ("b", 22, 0, True)]
+    shown = [(at.site, at.exposed.patients, at.exposed.cases) for at in proposed.evidence.sites]
+    assert shown == [("a", 28, 12), ("b", 22, 0)]
+    assert [at.exposed.withheld for at in proposed.evidence.sites] == [False, True]
 
 
 def test_a_run_gets_one_proposal() -> None:
@@ -268,15 +266,12 @@ def test_evidence_that_lacks_a_part_is_not_whole(lacking: dict[str, object]) -> 
     assert not evidence.is_whole(replace(WHOLE, **lacking))  # type: ignore[arg-type]
 
 
-def released(
-    site: str, number: int, *, final: bool, plans: int, cases: int = -1
-) -> clinical.EvidenceReleased:
-    """As many patients as in WHOLE; their cases are withheld where none are given."""
+def released(site: str, number: int, *, final: bool, plans: int) -> clinical.EvidenceReleased:
+    """What WHOLE holds of the site."""
     at = next(release for release in WHOLE.releases if release.site == site)
     message = clinical.EvidenceReleased(run="r1", site=site, number=number, final=final, plans=plans)
     for row, whole in ((message.exposed, at.exposed), (message.comparators, at.comparators)):
         row.patients, row.withheld, row.cases = whole.patients, whole.cases is None, whole.cases or 0
-    assert message.exposed.cases == max(cases, 0)
     return message
 
 
@@ -288,9 +283,9 @@ def test_a_summary_of_before_small_numbers_were_withheld_is_evidence_by_itself()
 
 
 def test_an_older_release_of_a_site_changes_nothing() -> None:
-    newest = released("a", 2, final=True, plans=30, cases=12)
+    newest = released("a", 2, final=True, plans=30)
     held = evidence.released(Evidence("r1"), newest)
-    assert evidence.released(held, released("a", 1, final=False, plans=30, cases=12)) == held
+    assert evidence.released(held, released("a", 1, final=False, plans=30)) == held
 
 
 def test_the_parts_of_a_run_may_come_in_any_order() -> None:
@@ -317,7 +312,7 @@ def test_the_parts_of_a_run_may_come_in_any_order() -> None:
             )
             for site in WHOLE.answers
         ),
-        lambda e: evidence.released(e, released("a", 2, final=True, plans=30, cases=12)),
+        lambda e: evidence.released(e, released("a", 2, final=True, plans=30)),
         lambda e: evidence.released(e, released("b", 1, final=True, plans=24)),
     ]
     for order in itertools.islice(itertools.permutations(parts), 0, None, 37):
