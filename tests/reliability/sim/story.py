@@ -15,6 +15,7 @@ from tests.reliability.sim.process import SITES
 PRODUCT = "maker/item/API"
 OVEN = "plant-1/oven-1"
 TAGS = ("Temp", "Load")
+GTIN = "04012345678901"
 #: A result below is out of specification.
 LEAST = 95.0
 
@@ -184,6 +185,8 @@ def tell(seed: int) -> Story:
     ran = sorted({*(root.lot for root in roots), *started})
     tested = tuple(one for lot in ran for one in _tested(Random(f"tested/{seed}/{lot}"), lot))
     stands = frozenset(lot for lot in ran if Random(f"stands/{seed}/{lot}").random() < 0.3)
+    others, beside = _beside(Random(f"siblings/{seed}"), people)
+    people, given = people + others, given + beside
     hours, reports = _followed(Random(f"follow-up/{seed}"), people)
     return Story(
         seed, roots, started, materials, people, given, rejected, tested, stands, unfinished, hours, reports
@@ -204,6 +207,19 @@ def _followed(rng: Random, people: tuple[Person, ...]) -> tuple[int, tuple[tuple
     return hours, tuple((person, rng.choice((0.5, -2.0, -20.0))) for person in reporting)
 
 
+def _beside(rng: Random, people: tuple[Person, ...]) -> tuple[tuple[Person, ...], tuple[Given, ...]]:
+    """A lot of the same product that nothing faulty went into, and who received it: people of their
+    own, and some who may have received a faulty one as well."""
+    lot = lot_key("maker", "gtin", GTIN, "S0")
+    others = tuple(_person(rng, len(people) + number, "") for number in range(rng.randint(0, 4)))
+    also = tuple(person for person in people if rng.random() < 0.3)
+    given = tuple(
+        Given(person, lot, f"s{n}", rng.choice(("both", "hospital")), False, rng.random() < 0.25)
+        for n, person in enumerate(others + also)
+    )
+    return others, given
+
+
 def _root(rng: Random, number: int) -> Root:
     faulty = rng.choice((TAGS[:1], TAGS[1:], TAGS)) if number == 0 else rng.choice(((), TAGS[:1], TAGS))
     return Root(f"{PRODUCT}/R{number}", faulty)
@@ -216,7 +232,7 @@ def _materials(rng: Random, roots: list[str]) -> tuple[Material, ...]:
     for level in range(rng.randint(2, 3)):
         below = []
         for number in range(rng.randint(1, 3)):
-            lot = lot_key("maker", "gtin", "04012345678901", f"L{level}{number}")
+            lot = lot_key("maker", "gtin", GTIN, f"L{level}{number}")
             inputs = tuple(sorted(rng.sample(above, rng.randint(1, min(2, len(above))))))
             apart = len(inputs) > 1 and rng.random() < 0.5
             for part in [(one,) for one in inputs] if apart else [inputs]:
