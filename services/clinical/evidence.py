@@ -193,15 +193,15 @@ def numbers(holding: Holding, site: str, seen: Seen | None) -> clinical.Evidence
 
 def _study(site: str, holding: Holding, exposed: Iterable[Dispense]) -> Study | None:
     """What is compared; None while nobody may have taken of the lots."""
-    members = [m for dispense in exposed for m in dispense.members_of(holding.run) if not m.void]
-    if not members:
+    taken = [packs.of_member(d, m) for d in exposed for m in d.members_of(holding.run) if not m.void]
+    if not taken:
         return None
-    moments = [datetime.fromisoformat(member.at) for member in members]
+    moments = [pack.start for pack in taken]
     listed = {lot for lot, count in holding.lots.items() if count.listed}
     return Study(
         site=site,
         root=holding.case,
-        implicated=frozenset(listed | {member.lot for member in members}),
+        implicated=frozenset(listed | {pack.lot for pack in taken}),
         begin=min(moments) - PERIOD,
         end=max(moments) + PERIOD + _INSTANT,
     )

@@ -74,10 +74,10 @@ class Hospital:
         request = api.RecordSubjectsRequest(request_id=_rid(), site=SITE, subjects=subjects)
         return (await self.stub.RecordSubjects(request, timeout=10, metadata=WHO)).receipt
 
-    async def record_medications(self, *names: str) -> common.FactReceipt:
+    async def record_medications(self, *names: str, lot: str = "") -> common.FactReceipt:
         records = [
             clinical.MedicationRecorded(
-                pseudonym=name, lot=self.lot, order=f"{self.run}-{name}", at=_moment()
+                pseudonym=name, lot=lot or self.lot, order=f"{self.run}-{name}", at=_moment()
             )
             for name in names
         ]
@@ -239,6 +239,57 @@ async def test_a_run_from_its_exposures_to_the_answers(backbone: str, mongo: str
         await _answer(site, names[0])
 
 
+async def test_the_exposed_are_compared_and_small_numbers_stay_at_the_site(
+    backbone: str, mongo: str, tmp_path: Path
+) -> None:
+    async with _hospital(backbone, mongo, tmp_path) as site:
+        item = f"maker/gtin/{uuid.uuid4().hex}"  # nobody else at this site has received it
+        site.lot, sibling = f"{item}/L.1", f"{item}/L.2"
+        exposed, other = site.run[:8], f"{site.run[:8]}-other"
+        await site.folded(await site.record_subjects({exposed: True, other: True}))
+        await site.folded(await site.record_medications(exposed))
+        await site.folded(await site.record_medications(other, lot=sibling))
+        await site.tell(site.opened(), site.entered(exposed), site.announced(), site.evaluated())
+        (chosen,) = await site.heard(clinical.ComparatorsChosen)
+        (plan,) = cast(clinical.ComparatorsChosen, chosen.message).plans
+        assert (plan.pseudonym, list(plan.lots), plan.role) == (other, [sibling], _COMPARATOR)
+        assert (chosen.case, chosen.run) == (site.lot, site.run)
+        await _until_asked(site, other)
+        await _both_answer(site, exposed, other, plan.plan)
+        (released,) = (cast(Any, event.message) for event in await site.heard(clinical.EvidenceReleased))
+        assert (released.final, released.plans, released.lot) == (True, 1, site.lot)
+        assert released.exposed == released.comparators == clinical.ReleasedRow(withheld=True)
+
+
+_COMPARATOR = clinical.PLAN_ROLE_COMPARATOR
+
+
+async def _until_asked(site: Hospital, name: str) -> None:
+    """The site's own choice comes back to it by its topic."""
+    listing = api.ListPlansRequest(site=SITE, run=site.run, pseudonym=name)
+    async with asyncio.timeout(30):
+        while not (await site.stub.ListPlans(listing, timeout=10)).plans:
+            await asyncio.sleep(0.05)
+
+
+async def _both_answer(site: Hospital, exposed: str, other: str, plan: str) -> None:
+    """Each answer is in the site's own evidence as soon as it is folded."""
+    first = await site.stub.RecordResponse(site.response(exposed), timeout=10, metadata=WHO)
+    answer = site.response(other, plan=plan, affected=False)
+    second = await site.stub.RecordResponse(answer, timeout=10, metadata=WHO)
+    await site.folded(first.receipt)
+    asked = api.GetEvidenceRequest(site=SITE, run=site.run, min_position=second.receipt.positions)
+    async with asyncio.timeout(5):
+        shown = await site.stub.GetEvidence(asked, timeout=5)
+    (whole,) = shown.lots
+    assert (whole.lot, whole.whole, shown.comparators) == (site.lot, True, 1)
+    (stratum,) = whole.strata
+    assert (stratum.exposed, stratum.exposed_cases) == (1, 1)
+    assert (stratum.comparators, stratum.comparator_cases) == (1, 0)
+    assert (stratum.age_from, stratum.sex) == (65, "F")
+    assert whole.risk_ratio.reason == "NO_COMPARATOR_CASES"
+
+
 async def _check_lists(site: Hospital, names: list[str]) -> None:
     plans = await site.stub.ListPlans(api.ListPlansRequest(site=SITE, run=site.run), timeout=10)
     assert {view.plan.pseudonym for view in plans.plans} == set(names[:2])
@@ -338,6 +389,7 @@ async def test_another_site_and_a_strangers_plan_are_refused(
             (site.stub.ListPlans, api.ListPlansRequest(site="hospital-b")),
             (site.stub.ListExposures, api.ListExposuresRequest(site="hospital-b", run=site.run)),
             (site.stub.GetLotSummary, api.GetLotSummaryRequest(site="hospital-b", lot=site.lot)),
+            (site.stub.GetEvidence, api.GetEvidenceRequest(site="hospital-b", run=site.run)),
         ]
         for call, request in calls:
             assert await _refusal(call, request) == (grpc.StatusCode.NOT_FOUND, "UNKNOWN_SITE", "site")

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from datetime import datetime
 
-from services.clinical.domain.dispenses import Dispense
+from services.clinical.domain.dispenses import Dispense, Member
 from services.clinical.domain.evidence.person_time import Pack
 from services.kit.ids import product_of
 
@@ -31,16 +31,19 @@ def _packs(dispense: Dispense) -> Iterator[tuple[str, Pack]]:
         if member.entered and (member.pseudonym, member.lot) not in named:
             named.add((member.pseudonym, member.lot))
             if not member.void:
-                days = _days(dispense) if own and own.pseudonym == member.pseudonym else SUPPLY_DAYS
-                yield member.pseudonym, _pack(member.lot, member.at, days)
+                yield member.pseudonym, of_member(dispense, member)
     if own is not None and (own.pseudonym, own.lot) not in named:
-        yield own.pseudonym, _pack(own.lot, own.at, _days(dispense))
+        yield own.pseudonym, _pack(own.lot, own.at, own.quantity)
 
 
-def _pack(lot: str, at: str, days: float) -> Pack:
+def of_member(dispense: Dispense, member: Member) -> Pack:
+    """The pack of a member: when and how much as the hospital itself says, where it does."""
+    own = dispense.standing
+    if own is not None and own.pseudonym == member.pseudonym:
+        return _pack(member.lot, own.at, own.quantity)
+    return _pack(member.lot, member.at, 0.0)
+
+
+def _pack(lot: str, at: str, amount: float) -> Pack:
+    days = min(amount, _LONGEST_DAYS) if amount > 0 else SUPPLY_DAYS
     return Pack(product_of(lot), lot, datetime.fromisoformat(at), days)
-
-
-def _days(dispense: Dispense) -> float:
-    amount = dispense.standing.quantity if dispense.standing else 0.0
-    return min(amount, _LONGEST_DAYS) if amount > 0 else SUPPLY_DAYS
