@@ -104,14 +104,20 @@ def _look(state: Releases, seen: clinical.EvidenceReleased) -> clinical.LookTake
 
 
 def _release(state: Releases, seen: clinical.EvidenceReleased) -> clinical.EvidenceReleased | None:
-    """New numbers where they may be told; else, when the follow-up is complete, those told last again."""
-    counts = Counts(_row(seen.lot, seen.exposed), _row(_COMPARATORS, seen.comparators))
+    """New numbers where they may be told; else, when the follow-up is complete, those told last again.
+
+    Fewer than ten comparators are not told, and do not keep the exposed from being told: whether
+    this is so depends on totals alone.
+    """
+    few = not state.comparators.latest and seen.comparators.patients < release.SMALLEST
+    beside = Row(_COMPARATORS, 0, 0) if few else _row(_COMPARATORS, seen.comparators)
+    counts = Counts(_row(seen.lot, seen.exposed), beside)
     _, released = release.release(_state(state, seen.lot), sums_of(seen.sums), counts)
     final = seen.final and state.final_plans != seen.plans
     if released is None and not final:
         return None
     if released is not None:
-        message = _message(seen, released)
+        message = _message(seen, released, few)
     elif state.latest:
         message = clinical.EvidenceReleased.FromString(state.latest)
     else:
@@ -124,9 +130,13 @@ def _row(name: str, row: clinical.ReleasedRow) -> Row:
     return Row(name, row.cases, row.patients)
 
 
-def _message(seen: clinical.EvidenceReleased, released: Released[Prompted]) -> clinical.EvidenceReleased:
+def _message(
+    seen: clinical.EvidenceReleased, released: Released[Prompted], few: bool
+) -> clinical.EvidenceReleased:
     message = _nothing(seen)
     message.exposed.CopyFrom(_released(released.exposed))
+    if few:
+        return message
     message.comparators.CopyFrom(_released(released.comparators))
     if released.sums is not None:
         message.sums.CopyFrom(seen.sums)

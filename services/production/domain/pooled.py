@@ -131,19 +131,24 @@ def rate_difference(total: Sums) -> common.Estimate:
 
 def said(releases: Iterable[Release]) -> str:
     """The evidence as a sentence of the reason for a corrective action."""
-    all_of = list(releases)
+    all_of = [one for one in releases if one.final_plans]
+    if not all_of:
+        return "nobody was followed up"
     told = [one for one in all_of if one.exposed.cases is not None]
     if not told:
         return f"numbers of patients are withheld (a group is smaller than {SMALLEST})"
     answered, affected = totals(told)
     partly = f" at {len(told)} of {len(all_of)} sites, the others withhold theirs"
     where = partly if len(told) < len(all_of) else ""
-    return f"{answered} patients answered, {affected} of them with a complaint{where}{_compared(all_of)}"
+    return f"{answered} patients answered, {affected} of them with a complaint{where}{_compared(told)}"
 
 
-def _compared(releases: Iterable[Release]) -> str:
-    at = evidence(releases).risk_ratio
-    if not at.HasField("lower"):
+def _compared(told: Iterable[Release]) -> str:
+    """Said only where every site that tells its exposed tells their comparators too: a site does so when many
+    of these have a complaint, so that a risk ratio of some sites alone is likely to be too small."""
+    sites = list(told)
+    at = evidence(sites).risk_ratio
+    if not at.HasField("lower") or any(site.sums is None for site in sites):
         return ""
     return (
         f"; their risk is {at.value:.2f} times ({at.lower:.2f} to {at.upper:.2f}) that of patients "

@@ -121,6 +121,15 @@ def test_what_is_told_comes_after_ten_more_answers_and_is_never_of_fewer_than_te
     assert last.exposed.cases <= sum(said[f"P-{n}"] for n in range(60))
 
 
+def test_few_comparators_are_withheld_and_do_not_silence_the_exposed() -> None:
+    site, _ = answered(crowd(30, 6))
+    last = site.released()[-1]
+    assert last.final
+    assert last.exposed.patients >= 20
+    assert last.comparators == clinical.ReleasedRow(withheld=True)
+    assert not last.HasField("sums")
+
+
 def test_no_event_that_leaves_the_site_tells_complaints_but_a_release() -> None:
     site, _ = answered(crowd(12, 24))
     shared = [row for row in site.site.rows() if f".{SITE}." not in row.topic]

@@ -64,6 +64,22 @@ def test_a_site_that_withholds_adds_nothing_and_is_said_to() -> None:
     assert "withheld" in pooled.said([silent])
 
 
+def test_a_site_without_a_plan_withholds_nothing() -> None:
+    told = Release("a", 1, Row(62, 17), Row(121, 13), final_plans=70)
+    empty = Release("b", 1, Row(), Row(), final_plans=0)
+    assert "sites" not in pooled.said([told, empty])
+    assert pooled.said([empty]) == "nobody was followed up"
+
+
+def test_a_risk_ratio_of_some_sites_alone_is_attached_but_not_given_as_a_reason() -> None:
+    """Sites tell comparators when ten of these have a complaint: those left out had fewer."""
+    told = Release("a", 1, Row(62, 17), Row(121, 13), sums_of(SITES["a"]))
+    partly = Release("b", 1, Row(55, 17), Row(97, None))
+    assert "that of patients who received sibling lots" in pooled.said([told])
+    assert "sibling" not in pooled.said([told, partly])
+    assert pooled.evidence([told, partly]).risk_ratio.HasField("lower")
+
+
 @pytest.mark.parametrize(
     ("sums", "reason"),
     [
