@@ -48,7 +48,7 @@ class Routes:
             clinical.ExposureReceived: lambda said, site: [f"loops<{site}"],
             clinical.PlansOpened: lambda said, site: [f"loops<{site}"],
             clinical.NoticesSummarised: lambda said, site: [f"loops<{site}"] * configuration.closing,
-            clinical.ResponsesSummarised: lambda said, site: [f"loops<{site}"] * configuration.closing,
+            clinical.FollowUpSummarised: lambda said, site: [f"loops<{site}"] * configuration.closing,
             clinical.DifferenceExplained: lambda said, site: [f"{site}<own"],
             loops.SafetyRunOpened: lambda said, _: ["fold<loops"],
             loops.SealRequested: lambda said, _: ["fold<loops"],

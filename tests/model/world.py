@@ -22,7 +22,7 @@ from pharmaloop.production.v1 import events_pb2 as production
 from pharmaloop.rnd.v1 import events_pb2 as rnd
 from pharmaloop.traceability.v1 import events_pb2 as traceability
 from pharmaloop.traceability.v1 import service_pb2 as api
-from services.clinical.handlers.settle import FOLLOW_UP_STEP
+from services.clinical.handlers.due import FOLLOW_UP_STEP
 from services.clinical.views import DISPENSES as SITE_DISPENSES
 from services.clinical.views import PLANS
 from services.kit.bus.protocol import Partition

@@ -68,7 +68,7 @@ class StudySite(Teller):
         self.keys = Keys()
         sealer, store = Sealer(self.keys), AsyncMemoryStore(self.site.database)
         self.reader = Reader(store, sealer, SITE)
-        self._sealer = sealer
+        self.sealer = sealer
         self._steps = Steps(
             cast(
                 App,
@@ -88,7 +88,7 @@ class StudySite(Teller):
             subject = clinical.SubjectRecorded(
                 pseudonym=person.pseudonym, site=SITE, consent=True, at=moment(30)
             )
-            subject.profile.CopyFrom(self._sealer.seal(profile, subject_key(SITE, person.pseudonym)))
+            subject.profile.CopyFrom(self.sealer.seal(profile, subject_key(SITE, person.pseudonym)))
             order = f"order-{person.pseudonym}"
             given = clinical.MedicationRecorded(
                 dispense=dispense_id(SITE, order, person.lot),

@@ -8,7 +8,9 @@ from itertools import permutations
 from pharmaloop.clinical.v1 import events_pb2 as clinical
 from pharmaloop.loops.v1 import events_pb2 as loops
 from pharmaloop.traceability.v1 import events_pb2 as traceability
-from services.clinical.domain.comparators import RATIO, Candidate, in_order
+from services.clinical.domain.comparators import RATIO, Candidate, Choice, in_order
+from services.clinical.domain.evidence.prompted import Group
+from services.clinical.domain.templates import DEFAULT
 from services.clinical.handlers.comparators import plan_of
 from services.clinical.views import HOLDINGS, PLANS
 from services.kit.ids import dispense_id
@@ -140,7 +142,9 @@ def test_the_order_of_choice_is_the_same_for_every_order_of_records() -> None:
 def _stream() -> list[list[Said]]:
     """Three patients are chosen and answer; one of them is exposed in another run, one withdraws."""
     lot, source = "maker/gtin/A/L.5", "/svc/traceability/journal/2"
-    plans = [plan_of(RUN, name, [SIBLING], moment_text(START)) for name in ("C-0", "C-1", "C-2")]
+    group = Group("maker/gtin/A", DEFAULT.template, DEFAULT.version)
+    choices = [Choice(name, (SIBLING,), group) for name in ("C-0", "C-1", "C-2")]
+    plans = [plan_of(RUN, choice, DEFAULT, moment_text(START)) for choice in choices]
     chosen = clinical.ComparatorsChosen(run=RUN, site=SITE, exposed=2, plans=plans)
     entry = traceability.ExposureEntry(
         kind=traceability.ENTRY_KIND_MEMBER,

@@ -16,7 +16,7 @@ from services.clinical.domain import releases
 from services.clinical.domain.evidence.mantel_haenszel import sums
 from services.clinical.domain.evidence.sequential import Look
 from services.clinical.domain.evidence.tables import PROMPTED, Cells, Table, stratum_of
-from services.clinical.domain.plans import FOLLOW_UP
+from services.clinical.domain.plans import FOLLOW_UP_HOURS
 from services.kit.sealing import subject_key
 from tests.unit.clinical.memory_site import SITE
 from tests.unit.clinical.study_site import SIBLING, Person, StudySite, exposed_run
@@ -150,7 +150,7 @@ def test_the_end_is_told_when_the_time_of_those_who_are_silent_is_over() -> None
     site.work()
     assert site.summary.complete
     assert not site.released()
-    site.site.clock.advance(FOLLOW_UP.total_seconds())
+    site.site.clock.advance(3600 * FOLLOW_UP_HOURS)
     site.work()
     assert [released.final for released in site.released()] == [True]
 

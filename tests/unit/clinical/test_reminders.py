@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import asyncio
 from datetime import datetime, timedelta
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 from google.protobuf.message import Message
 
 from pharmaloop.clinical.v1 import events_pb2 as clinical
 from pharmaloop.loops.v1 import events_pb2 as loops
-from services.clinical.steps import FollowUp
+from services.clinical.handlers.due import FOLLOW_UP_STEP
+from services.clinical.steps import Steps
 from services.clinical.views import PLANS
+from services.kit.app import App
 from services.kit.ids import plan_id
+from services.kit.sealing import Sealer
 from services.kit.store.memory import AsyncMemoryStore
 from services.kit.work import STEPS, moment_text
 from tests.unit.clinical.memory_site import SITE, START
 from tests.unit.clinical.patches import template
+from tests.unit.clinical.study_site import Keys
 from tests.unit.clinical.teller import RUN, Teller, subject_of
 
 
@@ -29,17 +35,19 @@ def pass_time(told: Teller, hours: float, *, dies_after: int | None = None) -> N
     told.site.clock.advance(3600 * hours)
     commands = 0
 
-    async def submit(method: str, request: Message, *, request_id: str) -> None:
+    async def submit(method: str, request: Message, **_: Any) -> None:
         nonlocal commands
         if dies_after is not None and commands >= dies_after:
             raise Killed
         commands += 1
         told.site.command(method, request, told.site.clock.now())
 
-    step = FollowUp(SITE, AsyncMemoryStore(told.site.database), submit)
+    store, clock = AsyncMemoryStore(told.site.database), told.site.clock
+    parts = {"site": SITE, "store": store, "sealer": Sealer(Keys()), "clock": clock}
+    steps = Steps(cast(App, SimpleNamespace(**parts, decider=SimpleNamespace(submit=submit)))).all()
     for id, row in sorted(told.site.states(STEPS).items()):
         if row.due <= moment_text(told.site.clock.now()):
-            asyncio.run(step(row))
+            asyncio.run(cast(Any, steps[row.step](row)))
             del told.site.database.docs[STEPS.name][id]
 
 
@@ -99,7 +107,7 @@ def test_a_follow_up_that_ends_before_a_reminder_has_none() -> None:
     told.subject("P-1")
     told.enter("P-1")
     told.hazard()
-    assert [row.key for row in told.site.states(STEPS).values()] == [RUN]
+    assert [row.key for row in told.site.states(STEPS).values() if row.step == FOLLOW_UP_STEP] == [RUN]
 
 
 @pytest.mark.parametrize(("hours", "wanted"), [(24, []), (25, [24]), (72, [24]), (73, [24, 72])])
