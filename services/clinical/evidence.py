@@ -24,11 +24,11 @@ from services.clinical.domain.evidence import prompted
 from services.clinical.domain.evidence.person_time import Pack
 from services.clinical.domain.evidence.prompted import Group, Responder, Study
 from services.clinical.domain.holdings import Holding
+from services.clinical.domain.lots import product_of
 from services.clinical.domain.patients import Patient
 from services.clinical.domain.plans import Plan
 from services.clinical.views import DISPENSES, HOLDINGS, LOTS, PATIENTS, PLANS
 from services.kit.errors import Integrity, Unknown
-from services.kit.ids import product_of
 from services.kit.sealing import Sealer
 from services.kit.store.protocol import AsyncStore
 

@@ -70,7 +70,7 @@ class Steps:
                 return
 
     async def _choose(self, step: Step) -> None:
-        """Each comparator is asked as the exposed whom they are chosen for: by the same template and version."""
+        """Each comparator is asked by the template and version of the exposed whom they are chosen for."""
         holding = await self._reader.holding(step.key)
         if holding is None or holding.over or not holding.lacks_comparators:
             return

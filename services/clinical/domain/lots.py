@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from services.kit.ids import product_of
-
 
 @dataclass(frozen=True)
 class Lot:
@@ -16,6 +14,11 @@ class Lot:
     own_records: int = 0
     runs: tuple[str, ...] = ()
     product: str = ""
+
+
+def product_of(lot: str) -> str:
+    """The product of a lot's canonical key; lots of one maker and item are siblings."""
+    return lot.rpartition("/")[0]
 
 
 def with_records(lot: Lot, change: int) -> Lot:

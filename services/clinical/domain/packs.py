@@ -8,7 +8,7 @@ from datetime import datetime
 
 from services.clinical.domain.dispenses import Dispense, Member
 from services.clinical.domain.evidence.person_time import Pack
-from services.kit.ids import product_of
+from services.clinical.domain.lots import product_of
 
 #: Where no amount is recorded. One that is recorded is taken as one unit a day.
 SUPPLY_DAYS = 28.0

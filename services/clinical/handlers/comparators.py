@@ -32,7 +32,9 @@ def plan_of(
 ) -> clinical.MonitoringPlan:
     """A comparator's plan as it is opened at a moment of platform time."""
     name = choice.pseudonym
-    plan = Plan(derived_id("comparator", run, name), run, name, dict.fromkeys(choice.lots, 1), role="comparator")
+    plan = Plan(
+        derived_id("comparator", run, name), run, name, dict.fromkeys(choice.lots, 1), role="comparator"
+    )
     opened = plans.opened(plan, moment, templates.asked(template))
     return plans.message_of(opened, template.questions[0].text.en)
 

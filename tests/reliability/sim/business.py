@@ -34,8 +34,8 @@ LEFT_OUT: Mapping[str, str] = {
     "in a proposal, which says what was known when it was made",
     "alerts about stalls and missing runs": "they say that something was late, and a storm makes it late",
     "plans of patients who changed their mind": "a plan opens or not, depending on what was known first",
-    "comparators": "they are chosen of those whom the site knew at that moment; that none of them is exposed "
-    "is an invariant",
+    "comparators, and what they answer": "they are chosen of those whom the site knew at that moment; that "
+    "none of them is exposed is an invariant",
     "corrective actions of a story with something unexplained": "a run with an unexplained difference is not "
     "sealed; where it came late, it lies in a successor, and the run before is sealed",
 }
@@ -144,13 +144,20 @@ def _answers(world: World) -> list[Any]:
 def _adverse(world: World) -> list[Any]:
     """What happened to whom, and who tells of it; which runs asked is left out."""
     settled = {(p.site, p.pseudonym) for p in world.story.people if len(set(p.consents)) == 1}
+    asked = {site: _exposed_at(world, site) for site in SITES}
     return sorted(
         (site, course.pseudonym, event.told_by("solicited") > 0, event.told_by("spontaneous"))
         for site in SITES
         for course in world.databases[f"clinical.{site}"].states(ADVERSE).values()
         if (site, course.pseudonym) in settled
-        for event in adverse.events(course)
+        for event in adverse.events(course, solicited=course.pseudonym in asked[site])
     )
+
+
+def _exposed_at(world: World, site: str) -> set[str]:
+    """Who may have taken of a run's lots: whoever else answered was chosen as a comparator."""
+    plans = world.databases[f"clinical.{site}"].states(PLANS).values()
+    return {plan.pseudonym for plan in plans if plan.role == "exposed" and plan.live}
 
 
 def _corrected(world: World) -> list[Any]:
