@@ -160,5 +160,5 @@ def test_a_complaint_stays_when_a_later_answer_tells_of_none() -> None:
     told.enter("P-1")
     answered(told, "P-1", ITCHING, days=2)
     answered(told, "P-1", days=1)
-    assert told.summary.affected == 0
+    assert told.affected == 0
     assert len(adverse.events(told.site.states(ADVERSE)[f"P-1|{ITCHING}"])) == 1

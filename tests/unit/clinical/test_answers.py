@@ -100,7 +100,7 @@ async def test_answers_are_counted_coded_and_sealed(door: Door) -> None:
     given = answers(itch=True)
     given[0].onset.CopyFrom(moment(2))
     await door.call("RecordResponse", response(*given, answer("else", words=WORDS)))
-    assert (door.told.summary.answered, door.told.summary.affected) == (1, 1)
+    assert (door.told.summary.answered, door.told.affected) == (1, 1)
     recorded = door.last(clinical.ResponseRecorded)
     assert [(c.term, c.onset) for c in recorded.complaints] == [("PL0101", moment(2))]
     assert WORDS.encode() not in recorded.SerializeToString()
@@ -143,7 +143,7 @@ async def test_the_template_for_everybody_takes_what_it_took_before(tmp_path: Pa
     told.hazard()
     door = Door(told, tmp_path / "keys")
     await door.call("RecordResponse", response(affected=True, words=WORDS))
-    assert (told.summary.answered, told.summary.affected) == (1, 1)
+    assert (told.summary.answered, told.affected) == (1, 1)
     # Words alone tell no complaint: a form that does not ask for it apart would hide one.
     only_words = questionnaire(items=[{"linkId": "complaint", "answer": [{"valueString": WORDS}]}])
     assert await refusal(door, only_words) == ("NO_RULE", "resources[0].basedOn[0].reference")
@@ -217,7 +217,7 @@ async def test_a_questionnaire_response_is_an_answer(door: Door) -> None:
     opened = door.sealer.open(recorded.text, clinical.ResponseText).answers
     values = [(one.question, getattr(one, one.WhichOneof("value") or "")) for one in opened]
     assert values == [("itch", True), ("dizzy", "not"), ("fever", 36.6), ("else", WORDS)]
-    assert (door.told.summary.answered, door.told.summary.affected) == (1, 1)
+    assert (door.told.summary.answered, door.told.affected) == (1, 1)
     await send(door, questionnaire())  # sent again
     assert len({event.id for event in door.facts()}) == 1
 

@@ -395,7 +395,7 @@ def test_what_was_said_long_ago_does_not_end_a_stage_before_it_begins() -> None:
     player.feed(told._replace(time=START - timedelta(days=300)))
     due = [e.message.due.ToDatetime(UTC) for e in player.out if isinstance(e.message, loops.DeadlineSet)]
     assert player.stages()[-1] == "respond"
-    assert due[-1] == max(event.time for event in player.fed) + timedelta(hours=6)
+    assert due[-1] == max(event.time for event in player.fed) + timedelta(hours=16)
 
 
 @pytest.mark.parametrize(("hours", "limit"), [(0, 24), (8, 24), (23, 24), (72, 73), (240, 241)])
@@ -405,12 +405,25 @@ def test_a_run_is_not_called_stalled_while_a_hospital_still_follows_its_patients
     player = Player()
     player.open()
     # A site says how long it follows up as soon as its plans are open.
-    asked = clinical.ResponsesSummarised(site=A, plans=1, follow_up_hours=hours)
+    asked = clinical.FollowUpSummarised(site=A, plans=1, follow_up_hours=hours)
     said = whole_run(player)
     for item in [*said[:8], (asked, "clin-a", 2), *said[8:11]]:
         player.feed(player.event(*item))
     due = [e.message for e in player.out if isinstance(e.message, loops.DeadlineSet)][-1]
     assert due.stage == "respond"
+    assert due.due.ToDatetime(START.tzinfo) - player.fed[-1].time == timedelta(hours=limit)
+
+
+@pytest.mark.parametrize(("hours", "limit"), [(8, 16), (15, 16), (72, 73), (240, 241)])
+def test_a_run_is_not_called_stalled_while_comparators_are_followed_up(hours: int, limit: int) -> None:
+    player = Player()
+    player.open()
+    answered = clinical.FollowUpSummarised(site=A, plans=1, answered=1, complete=True, follow_up_hours=hours)
+    said = whole_run(player)
+    for item in [*said[:11], (answered, "clin-a", 2), said[12]]:
+        player.feed(player.event(*item))
+    due = [e.message for e in player.out if isinstance(e.message, loops.DeadlineSet)][-1]
+    assert due.stage == "propose"
     assert due.due.ToDatetime(START.tzinfo) - player.fed[-1].time == timedelta(hours=limit)
 
 
