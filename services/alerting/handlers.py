@@ -69,14 +69,26 @@ def on_deviation_confirmed(work: Work, event: Event) -> None:
         work.due(NO_RUN_STEP, judged.deviation, deadline)
 
 
+def on_exposure_after_seal(work: Work, event: Event) -> None:
+    """A sealed run named its successor: the clock runs for it as for a confirmed deviation."""
+    told = cast(traceability.ExposureAfterSeal, event.message)
+    before = work.get(TRIGGERS, told.successor) or Trigger(told.successor)
+    deadline = event.time + PATIENCE
+    trigger = triggers.named(before, told.root, told.run, _text(event.time), _text(deadline))
+    work.put(TRIGGERS, told.successor, trigger)
+    if not trigger.run:
+        work.due(NO_RUN_STEP, told.successor, deadline)
+
+
 def on_safety_run_opened(work: Work, event: Event) -> None:
     opened = cast(loops.SafetyRunOpened, event.message)
     run = work.get(RUNS, opened.run) or Run(opened.run)
     work.put(RUNS, opened.run, triggers.opened(run, opened.lot, _text(event.time)))
-    if opened.deviation:
-        trigger = work.get(TRIGGERS, opened.deviation) or Trigger(opened.deviation)
-        work.put(TRIGGERS, opened.deviation, triggers.answered(trigger, opened.run))
-        work.not_due(NO_RUN_STEP, opened.deviation)
+    asked = opened.run if opened.follows else opened.deviation
+    if asked:
+        trigger = work.get(TRIGGERS, asked) or Trigger(asked)
+        work.put(TRIGGERS, asked, triggers.answered(trigger, opened.run))
+        work.not_due(NO_RUN_STEP, asked)
 
 
 def on_run_ended(work: Work, event: Event) -> None:
@@ -87,14 +99,29 @@ def on_run_ended(work: Work, event: Event) -> None:
 
 
 def report_missing_run(work: Work, request: production.DeviationConfirmed) -> Message:
-    """The step's command, with the deviation's id alone: the time is over, did a run take it up?"""
+    """The step's command, with the trigger's id alone: the time is over, did a run take it up?"""
     trigger = work.get(TRIGGERS, request.deviation) or Trigger(request.deviation)
     runs = list(work.where(RUNS, "lot", trigger.lot).values())
     if trigger.confirmed and not triggers.is_taken_up(trigger, runs):
         alert = derived_id("alert", "no-run", trigger.deviation)
-        text = alerts.of_missing_run(trigger.lot, trigger.deviation)
-        _raise(work, alerts.raised(alert, events.ALERT_KIND_NO_RUN, text, work.now, lot=trigger.lot))
+        _raise(
+            work,
+            alerts.raised(
+                alert,
+                events.ALERT_KIND_NO_RUN,
+                _missing(trigger),
+                work.now,
+                lot=trigger.lot,
+                run=trigger.follows,
+            ),
+        )
     return request
+
+
+def _missing(trigger: Trigger) -> str:
+    if trigger.follows:
+        return alerts.of_missing_successor(trigger.lot, trigger.follows, trigger.deviation)
+    return alerts.of_missing_run(trigger.lot, trigger.deviation)
 
 
 def acknowledge_alert(work: Work, request: api.AcknowledgeAlertRequest) -> Message:
@@ -119,5 +146,6 @@ EVENTS: Events = {
     loops.LoopStalled: on_loop_stalled,
     loops.LoopClosed: on_run_ended,
     traceability.ExposureSealed: on_run_ended,
+    traceability.ExposureAfterSeal: on_exposure_after_seal,
 }
 COMMANDS: dict[str, Command] = {"AcknowledgeAlert": acknowledge_alert, "ReportMissingRun": report_missing_run}

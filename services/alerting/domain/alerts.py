@@ -94,6 +94,14 @@ def of_missing_run(lot: str, deviation: str) -> str:
     )
 
 
+def of_missing_successor(lot: str, follows: str, successor: str) -> str:
+    """What an alert about a sealed run whose successor was not opened says."""
+    return (
+        f"something came after the seal of run {follows} of lot {lot}, and its successor {successor} was not "
+        "opened: patients may be missing; check the loops service"
+    )
+
+
 def raised(
     alert: str, kind: alerting.AlertKind, text: str, at: datetime, lot: str = "", run: str = ""
 ) -> alerting.AlertRaised:

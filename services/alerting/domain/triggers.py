@@ -1,7 +1,8 @@
-"""Confirmed deviations and the runs that must take them up.
+"""What asks for a run of the safety loop, and the runs that must take it up.
 
-The confirmation, the run and its end are told by three services: each part
-is noted as it comes, and judged only when the time is over.
+A confirmed deviation asks for one; so does what came after the seal of a run,
+which names its successor. Trigger, run and end are told by three services:
+each part is noted as it comes, and judged only when the time is over.
 """
 
 from __future__ import annotations
@@ -9,19 +10,24 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
-#: A confirmed deviation gets its run within so much platform time.
+#: A trigger gets its run within so much platform time.
 PATIENCE = timedelta(minutes=30)
 
 
 @dataclass(frozen=True)
 class Trigger:
-    """A deviation: when it was confirmed, by when it needs a run (ISO, UTC), and the run it opened."""
+    """A deviation: when it was confirmed, by when it needs a run (ISO, UTC), and the run it opened.
+
+    Or, where `follows` names a sealed run, that run's successor: then `deviation` is the successor's
+    name, and `confirmed` when it was named.
+    """
 
     deviation: str
     lot: str = ""
     confirmed: str = ""
     deadline: str = ""
     run: str = ""
+    follows: str = ""
 
 
 @dataclass(frozen=True)
@@ -38,8 +44,13 @@ def confirmed(trigger: Trigger, lot: str, at: str, deadline: str) -> Trigger:
     return replace(trigger, lot=lot, confirmed=at, deadline=deadline)
 
 
+def named(trigger: Trigger, root: str, follows: str, at: str, deadline: str) -> Trigger:
+    """A sealed run named its successor."""
+    return replace(confirmed(trigger, root, at, deadline), follows=follows)
+
+
 def answered(trigger: Trigger, run: str) -> Trigger:
-    """A run was opened for this very deviation."""
+    """A run was opened for this very trigger."""
     return replace(trigger, run=run)
 
 
@@ -53,8 +64,10 @@ def ended(run: Run, at: str) -> Run:
 
 
 def is_taken_up(trigger: Trigger, runs_of_lot: list[Run]) -> bool:
-    """Did the deviation open a run, or join one of its lot that was open in its time?"""
-    return bool(trigger.run) or any(
+    """Did the deviation open a run, or join one of its lot that was open in its time? A successor joins none."""
+    if trigger.run or trigger.follows:
+        return bool(trigger.run)
+    return any(
         run.opened <= trigger.deadline and not (run.ended and run.ended <= trigger.confirmed)
         for run in runs_of_lot
         if run.opened

@@ -48,6 +48,14 @@ class Worlds:
             _run(self.disturbed, lambda scheduler: scheduler.storm_and_rest())
 
 
+def undisturbed(seed: int, bugs: Bugs = NONE) -> World:
+    """A seed's world where nothing goes wrong but what is planted, come to rest."""
+    world = World(seed, calm=True, bugs=bugs)
+    with bugs.planted():
+        _run(world, lambda scheduler: scheduler.in_order())
+    return world
+
+
 def _run(world: World, what: Callable[[_Scheduler], None]) -> None:
     with simulated(world.time, Random(f"bytes/{world.seed}")):
         points.arm(world.reached)
@@ -237,7 +245,7 @@ class _Scheduler:
 
     def _left(self, phase: int) -> bool:
         world = self.world
-        calls = any(i.answer is None and i.phase <= phase for i in world.inputs.values())
+        calls = bool(world.open_calls(phase))  # what nobody can call yet waits for nothing here
         rows = any(database.open_rows for database in world.databases.values())
         return calls or rows or world.next_due() is not None or world.awaits()
 
@@ -272,4 +280,4 @@ class _Scheduler:
         return f"calls {calls}, outbox {rows}, next step due {due}, moves {moves}, not turning {stuck}"
 
 
-__all__ = ["Restless", "Worlds"]
+__all__ = ["Restless", "Worlds", "undisturbed"]
