@@ -122,6 +122,11 @@ class Holding:
         return known and self.announced is not None and self.announced.digest == self.digest
 
     @property
+    def left_out(self) -> bool:
+        """Was the run announced, and not to this site? The trace does not know yet that it takes part."""
+        return bool(self.version) and self.announced is None
+
+    @property
     def complete(self) -> bool:
         """Has everybody answered, or is the follow-up over? Never before everybody is found."""
         resolved = not self.at("pending").patients and not self.at("waiting").patients

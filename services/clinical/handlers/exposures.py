@@ -8,7 +8,7 @@ from typing import cast
 from pharmaloop.loops.v1 import events_pb2 as loops
 from pharmaloop.production.v1 import events_pb2 as production
 from pharmaloop.traceability.v1 import events_pb2 as traceability
-from services.clinical.domain import digests, dispenses, holdings, lots, moments, plans
+from services.clinical.domain import digests, dispenses, holdings, lots, moments, plans, sites
 from services.clinical.domain.dispenses import Dispense, Member
 from services.clinical.domain.going import Going, ended
 from services.clinical.domain.holdings import Announced, Hazard, Holding
@@ -27,6 +27,7 @@ from services.clinical.views import (
     LOTS,
     PATIENTS,
     PLANS,
+    SITES,
 )
 from services.kit.envelope import Event
 from services.kit.ids import plan_id
@@ -135,6 +136,8 @@ def on_exposure_announced(here: Here, work: Work, event: Event) -> None:
     holding = noted(holding_of(here, work, message.run), event, message.root)
     if message.version <= holding.version:
         return
+    for registered in sites.again(work.get(SITES, here.site), message.sites):
+        work.apply(SITES, here.site, registered)
     fresh = [lot for lot in message.lots if not holding.lot(lot).listed]
     work.load(LOTS, fresh)
     own_records = {}

@@ -26,7 +26,7 @@ def settle(here: Here, work: Work, holding: Holding) -> Holding:
     if holding.over:
         work.put(HOLDINGS, here.id_of(holding.run), holding)
         return holding
-    if holding.matched and holding.unlooked:
+    if (holding.matched or holding.left_out) and holding.unlooked:
         holding = _tell_trace(here, work, holding)
     before = work.get(HOLDINGS, here.id_of(holding.run))
     moment = moment_text(here.now())

@@ -60,6 +60,14 @@ def _opened(deviation: str = "d-1", run: str = "run-1") -> loops.SafetyRunOpened
     return loops.SafetyRunOpened(run=run, case=LOT, lot=LOT, deviation=deviation)
 
 
+def _after_seal() -> traceability.ExposureAfterSeal:
+    return traceability.ExposureAfterSeal(run="run-1", successor="run-2", root=LOT)
+
+
+def _followed(run: str = "run-2") -> loops.SafetyRunOpened:
+    return loops.SafetyRunOpened(run=run, case=LOT, lot=LOT, follows="run-1")
+
+
 def _sealed(run: str = "run-1") -> traceability.ExposureSealed:
     return traceability.ExposureSealed(run=run, version=1)
 
@@ -112,6 +120,15 @@ def test_a_confirmed_deviation_without_a_run_raises_an_alert_at_its_deadline() -
     assert service.events()[-1].case == LOT
 
 
+def test_a_successor_that_nobody_opened_is_named_with_the_run_that_it_follows() -> None:
+    service = _service()
+    service.deliver(_said(_after_seal(), "journal"))
+    _pass_deadlines(service)
+    (raised,) = service.all(alerting.AlertRaised)
+    assert (raised.lot, raised.run) == (LOT, "run-1")
+    assert "run-2" in raised.text
+
+
 def _orders(said: Iterable[Said]) -> list[tuple[Said, ...]]:
     return list(permutations(said))
 
@@ -132,6 +149,11 @@ TAKEN_UP: dict[str, list[Said]] = {
         _said(_confirmed(), "lot"),
         _said(_opened("d-2"), "run", 1),
     ],
+    "the successor that a sealed run named": [
+        _said(_after_seal(), "journal"),
+        _said(_followed(), "run", 40),
+        _said(_sealed("run-2"), "journal-2", 50),
+    ],
 }
 MISSED: dict[str, list[Said]] = {
     "no run at all": [_said(_confirmed(), "lot")],
@@ -145,6 +167,11 @@ MISSED: dict[str, list[Said]] = {
         _said(_confirmed(), "lot"),
         _said(_opened("d-0"), "run", -60),
         _said(loops.LoopClosed(run="run-1", case=LOT), "run-end", -5),
+    ],
+    "the successor that a sealed run named was not opened, whatever else was": [
+        _said(_after_seal(), "journal"),
+        _said(_opened("d-0", "run-0"), "run-0", -60),
+        _said(_followed("run-3"), "run-3", 1),
     ],
     "the lot's next run opened too late": [_said(_confirmed(), "lot"), _said(_opened("d-2"), "run", 31)],
 }

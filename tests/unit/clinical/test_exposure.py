@@ -247,6 +247,26 @@ def test_the_site_registers_once_and_again_under_a_new_name() -> None:
     assert [event.name for event in site.all(clinical.SiteRegistered)] == ["Hospital A", "Hospital Alpha"]
 
 
+def test_a_site_that_an_announcement_leaves_out_registers_again_and_tells_what_it_has() -> None:
+    """Its registration was lost, or comes later: nobody else can know that it has something of the lot."""
+    told = Teller(key_first=False)
+    registration = clinical.SiteRegistered(site=SITE, name="Hospital A")
+    told.site.command("RegisterSite", registration, START)
+    own = told.own("P-1")
+    left_out = traceability.ExposureAnnounced(run=RUN, version=1, root=LOT, lots=[LOT])
+    told.trace(left_out, left_out)
+    assert told.site.all(clinical.SiteRegistered) == [registration, registration]
+    assert [fact.dispense for fact in told.site.all(traceability.DispenseRecorded)] == [own]
+    assert not told.site.all(clinical.ExposureReceived)
+
+
+def test_a_site_that_an_announcement_names_does_not_register_again() -> None:
+    told = Teller()
+    told.site.command("RegisterSite", clinical.SiteRegistered(site=SITE, name="Hospital A"), START)
+    told.announce()
+    assert len(told.site.all(clinical.SiteRegistered)) == 1
+
+
 def test_a_key_that_does_not_open_keeps_the_run_open_and_its_patients_followed(tmp_path: Path) -> None:
     told = Teller(key_first=False)
     told.site.open_key = digest_keys(Sealer(LocalKeys(tmp_path)))
