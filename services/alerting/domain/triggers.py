@@ -64,7 +64,7 @@ def ended(run: Run, at: str) -> Run:
 
 
 def is_taken_up(trigger: Trigger, runs_of_lot: list[Run]) -> bool:
-    """Did the deviation open a run, or join one of its lot that was open in its time? A successor joins none."""
+    """Did it open a run, or, a deviation, join one of its lot that was open in its time?"""
     if trigger.run or trigger.follows:
         return bool(trigger.run)
     return any(

@@ -254,7 +254,7 @@ def _medication(given: Given) -> Input:
     )
 
 
-def _aftermath(given: Given) -> Iterator[Input]:
+def _aftermath(given: Given, story: Story) -> Iterator[Input]:
     """What becomes of a dispense, told by those who told of it."""
     about: dict[str, Any] = {"dispense": given.id, "lot": given.lot, "at": _moment(-4), "record": given.order}
     phase = 2 * given.late
@@ -272,13 +272,13 @@ def _aftermath(given: Given) -> Iterator[Input]:
         label = f"correction {given.order} {source}"
         yield Input(label, "traceability", "RecordCorrections", corrections, phase)
     if given.told in ("both", "hospital"):
-        yield _taken_back(given, phase)
+        yield _taken_back(given, phase, story)
 
 
 _OPENED = traceability.RETURN_STATE_OPENED
 
 
-def _taken_back(given: Given, phase: int) -> Input:
+def _taken_back(given: Given, phase: int, story: Story) -> Input:
     wrong = clinical.MedicationCorrected(
         dispense=given.id, pseudonym=given.person.pseudonym, reason="a slip", at=_moment(-4)
     )
@@ -287,7 +287,19 @@ def _taken_back(given: Given, phase: int) -> Input:
         site=site, corrections=[wrong], all_or_nothing=True
     )
     label = f"taken back {given.order}"
-    return Input(label, f"clinical.{site}", "RecordMedicationCorrections", request, phase)
+    # What only the hospital knows is no exposure if it is taken back before anybody hears of it.
+    concerned = any(given.lot in story.descendants(root) for root in story.confirmed)
+    waits = given.told == "hospital" and concerned
+    phase, ready = (2, _told_the_trace(given)) if waits else (phase, _always)
+    return Input(label, f"clinical.{site}", "RecordMedicationCorrections", request, phase, ready)
+
+
+def _told_the_trace(given: Given) -> Ready:
+    def ready(world: World) -> bool:
+        held = world.databases[f"clinical.{given.person.site}"].states(SITE_DISPENSES).get(given.id)
+        return held is not None and held.reported
+
+    return ready
 
 
 def _subjects(person: Person) -> Iterator[Input]:
@@ -334,7 +346,7 @@ def told(story: Story) -> list[Input]:
         inputs += _subjects(person)
     for given in story.given:
         inputs += _dispensed(given)
-        inputs += _aftermath(given)
+        inputs += _aftermath(given, story)
         if given.told not in ("pharmacy", "nobody"):
             inputs.append(_medication(given))
     return inputs

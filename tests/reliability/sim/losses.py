@@ -6,7 +6,7 @@ What a service says to itself is the other plantings' affair.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
@@ -22,12 +22,18 @@ from services.kit.runners.reactor import Reactor
 from services.kit.work import Work
 from services.loops.handlers import ROUTED
 from tests.reliability.sim.bugs import Bugs
+from tests.reliability.sim.closings import amiss
 from tests.reliability.sim.process import SPECS
+from tests.reliability.sim.scheduler import undisturbed
+from tests.reliability.sim.verdict import quiet
 
 MACHINE = "loops.machine"
-#: Event types that a handler takes from another service and that no service of this version says
-#: to it: entries that were told one by one, and returns, which only pharmacies tell.
-UNSAID = frozenset({("ExposureEntered", "clinical.exposure"), ("ReturnRecorded", "traceability.fold")})
+#: What is never said in a calm world, and why.
+UNSAID: Mapping[str, str] = {
+    "ExposureEntered": "entries travel in bulks now; the event is read from old topics",
+    "ReturnRecorded": "only the trace itself records returns",
+    "ExposureExtended": "a journal grows while its seal is asked for only in a storm; nothing rests on it",
+}
 
 
 class Exchange(NamedTuple):
@@ -38,10 +44,11 @@ class Exchange(NamedTuple):
 
 
 class Told(NamedTuple):
-    """One record as one process family took it: the name of its database, and the event's id."""
+    """One record as a service took it: the name of its database, the event's id and subject."""
 
     database: str
     id: str
+    subject: str
 
 
 def exchanges() -> list[Exchange]:
@@ -52,7 +59,7 @@ def exchanges() -> list[Exchange]:
         for reactor in spec.reactors:
             names = {cls.__name__ for cls in reactor.events if not _own(cls, spec.name)}
             found |= {Exchange(name, f"{spec.name}.{reactor.name}") for name in names}
-    return sorted(found - UNSAID)
+    return sorted(one for one in found if one.event not in UNSAID)
 
 
 def _own(cls: type[Message], service: str) -> bool:
@@ -89,7 +96,8 @@ class Exchanges(Bugs):
     def _is_lost(self, event: Event, service: str, consumer: str, database: str) -> bool:
         if event.source.split("/")[2] == service:
             return False
-        exchange, told = Exchange(type(event.message).__name__, consumer), Told(database, event.id)
+        exchange = Exchange(type(event.message).__name__, consumer)
+        told = Told(database, event.id, event.subject)
         known = self.told.setdefault(exchange, [])
         if told not in known:
             known.append(told)
@@ -104,3 +112,20 @@ class Exchanges(Bugs):
 
         with mock.patch.object(MemoryLoop, "take", taken):
             yield
+
+
+# -- in processes of their own --------------------------------------------------
+
+
+def told_in(seed: int) -> dict[Exchange, list[Told]]:
+    """Every exchange of a seed's calm world, in the order in which the records were taken."""
+    quiet()
+    noted = Exchanges()
+    undisturbed(seed, noted)
+    return noted.told
+
+
+def amiss_without(seed: int, exchange: Exchange, told: Told) -> list[str]:
+    """What is amiss when a seed's calm world has come to rest without one record."""
+    quiet()
+    return amiss(undisturbed(seed, Exchanges(lost=(exchange, told))))

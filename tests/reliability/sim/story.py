@@ -256,7 +256,7 @@ def _given(rng: Random, number: int, people: tuple[Person, ...], lots: list[str]
     became = rng.choice(("",) * 8 + ("returned", "opened", "corrected"))
     if unfinished == "pharmacy" and number == 0:
         told, became = "pharmacy", ""
-    if told not in ("both", "pharmacy") and became == "corrected":
+    if told not in ("both", "pharmacy", "hospital") and became == "corrected":
         became = ""
     person = people[0] if unfinished and number == 0 else rng.choice(people)
     lot = rng.choice(lots)

@@ -1,0 +1,83 @@
+"""One record of an exchange between two services is lost for one consumer: somebody notices.
+
+Every event type of the protocol is lost for every service that takes it, in
+worlds where nothing else goes wrong. When such a world has come to rest, no
+run has closed with a patient, lot, plan or notice missing, and a run that did
+not close says what it waits for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from random import Random
+
+import pytest
+
+from tests.reliability.sim.losses import Exchange, Told, amiss_without, exchanges, told_in
+from tests.reliability.sim.story import tell
+from tests.reliability.sim.verdict import workers
+
+pytestmark = pytest.mark.timeout(600)
+_SEEDS = range(12)
+#: So many records of each exchange are lost, each in a world of its own.
+_LOSSES = 2
+
+Loss = tuple[int, Told]
+Found = dict[Exchange, list[tuple[Loss, Future[list[str]]]]]
+
+
+@pytest.fixture(scope="module")
+def pool() -> Iterator[ProcessPoolExecutor]:
+    with workers() as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def told(pool: ProcessPoolExecutor) -> dict[Exchange, list[Loss]]:
+    """What can be lost: of every exchange the records, with their seeds."""
+    found: dict[Exchange, list[Loss]] = {}
+    for seed, exchanged in zip(_SEEDS, pool.map(told_in, _SEEDS), strict=True):
+        for exchange, records in exchanged.items():
+            found.setdefault(exchange, []).extend((seed, record) for record in records)
+    return found
+
+
+def _after_everything(seed: int, record: Told) -> bool:
+    """Is it a hospital's word of a dispense that it recorded when its runs may be closed already?"""
+    return any(given.late and given.id == record.subject for given in tell(seed).given)
+
+
+@pytest.fixture(scope="module")
+def found(pool: ProcessPoolExecutor, told: dict[Exchange, list[Loss]]) -> Found:
+    """What is amiss without some records of every exchange, all begun at once."""
+    result: Found = {}
+    for exchange in exchanges():
+        losses = [loss for loss in told.get(exchange, []) if not _known_gap(exchange, *loss)]
+        picked = Random(f"{exchange}").sample(losses, min(len(losses), _LOSSES))
+        result[exchange] = [(loss, pool.submit(amiss_without, loss[0], exchange, loss[1])) for loss in picked]
+    return result
+
+
+_REPORT = Exchange("DispenseRecorded", "traceability.fold")
+
+
+def _known_gap(exchange: Exchange, seed: int, record: Told) -> bool:
+    return exchange == _REPORT and _after_everything(seed, record)
+
+
+@pytest.mark.parametrize("exchange", exchanges(), ids=" ".join)
+def test_a_lost_exchange_is_noticed_before_a_run_closes(found: Found, exchange: Exchange) -> None:
+    assert found[exchange], "no world exchanges it: nothing was lost"
+    for (seed, record), wrong in found[exchange]:
+        assert not wrong.result(), f"seed {seed} without {record}"
+
+
+@pytest.mark.xfail(strict=True, reason="a hospital tells the trace once, and no run waits to hear of it")
+def test_what_a_hospital_tells_after_every_run_closed_is_noticed_when_it_is_lost(
+    pool: ProcessPoolExecutor, told: dict[Exchange, list[Loss]]
+) -> None:
+    """The runs closed rightly; the successor that the dispense asks for is never named."""
+    late = [loss for loss in told[_REPORT] if _known_gap(_REPORT, *loss)]
+    wrong = pool.map(amiss_without, *zip(*((seed, _REPORT, record) for seed, record in late), strict=True))
+    assert not any(wrong)
