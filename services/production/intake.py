@@ -9,6 +9,7 @@ from pharmaloop.production.v1 import events_pb2 as events
 from services.kit.errors import Invalid
 from services.kit.facts import Fact
 from services.kit.ids import derived_id, parse_lot, product_of
+from services.kit.units import conversion
 from services.production.domain import laboratory, readings
 from services.production.domain.equipment import Equipment
 from services.production.handlers.refusals import refusals
@@ -19,8 +20,10 @@ def readings_fact(equipment: dict[str, Equipment]) -> Callable[[int, events.Read
 
     def to_fact(_index: int, batch: events.ReadingsRecorded) -> Fact:
         parse_lot(batch.lot)
+        known = equipment.get(batch.equipment)
+        batch = _in_units_of(known, batch) if known else batch
         with refusals():
-            readings.check(batch, equipment.get(batch.equipment))
+            readings.check(batch, known)
         start = batch.start.at.ToDatetime(tzinfo=UTC)
         first, last = batch.offsets_ms[0], batch.offsets_ms[-1]
         window = (batch.start.at.ToJsonString(), str(first), str(last), str(len(batch.offsets_ms)))
@@ -29,6 +32,24 @@ def readings_fact(equipment: dict[str, Equipment]) -> Callable[[int, events.Read
         return Fact(batch, id, _later(start, last), batch.lot)
 
     return to_fact
+
+
+def _in_units_of(equipment: Equipment, batch: events.ReadingsRecorded) -> events.ReadingsRecorded:
+    """The batch with every value in the unit of its tag, as far as the units convert."""
+    made = None
+    for number, sent in enumerate(batch.tags):
+        tag = equipment.tag(sent.tag)
+        if tag is None or sent.unit == tag.unit:
+            continue
+        convert = conversion(sent.unit, tag.unit)
+        if convert is None:
+            continue
+        if made is None:
+            made = events.ReadingsRecorded()
+            made.CopyFrom(batch)
+        made.tags[number].unit = tag.unit
+        made.tags[number].values[:] = map(convert, sent.values)
+    return made or batch
 
 
 def _later(start: datetime, milliseconds: int) -> datetime:

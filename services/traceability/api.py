@@ -16,6 +16,7 @@ from services.kit.ids import parse_lot
 from services.kit.rpc.api import Api
 from services.kit.rpc.context import caller
 from services.kit.store.kinds import Get
+from services.kit.units import size
 from services.traceability import dossiers, intake, views
 from services.traceability.domain import balance
 from services.traceability.domain.dispense import CONFLICT, Dispense, Patient
@@ -104,10 +105,11 @@ class TraceabilityApi(Api, api_grpc.TraceabilityServiceServicer):
         await self.reach(request)
         node = await self._node(request.lot)
         parts = parse_lot(node.lot)
-        held = await self.app.store.get(views.BALANCES, node.lot)
-        went = [_place(*place) for place in balance.places(held.state)] if held else []
+        kept = await self.app.store.get(views.BALANCES, node.lot)
+        held = balance.in_common_units(kept.state, size) if kept else balance.Balance(node.lot)
+        went = [_place(*place) for place in balance.places(held)]
         suspects = [node.suspect] * bool(node.suspect)
-        suspects += [] if held is None or balance.adds_up(held.state) else [balance.MASS_IMBALANCE]
+        suspects += [] if balance.adds_up(held) else [balance.MASS_IMBALANCE]
         return api.GetLotNodeResponse(
             lot=node.lot,
             key=common.LotKey(owner=parts.owner, scheme=parts.scheme, item=parts.item, lot=parts.lot),

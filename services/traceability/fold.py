@@ -17,6 +17,7 @@ from pharmaloop.production.v1 import events_pb2 as production
 from pharmaloop.traceability.v1 import events_pb2 as events
 from services.kit.envelope import Event
 from services.kit.store.kinds import Get
+from services.kit.units import size
 from services.kit.work import Work
 from services.traceability import journal
 from services.traceability.domain import balance, graph, run
@@ -101,7 +102,7 @@ def _balance(work: Work, after: Balance) -> None:
     if work.get(BALANCES, after.lot) == after:
         return
     work.put(BALANCES, after.lot, after)
-    if balance.adds_up(after):
+    if balance.adds_up(balance.in_common_units(after, size)):
         work.drop(SUSPECTS, _suspect_id(MASS_IMBALANCE, after.lot))
     else:
         _flag(work, MASS_IMBALANCE, after.lot)

@@ -166,7 +166,7 @@ TABLE = {
         INVALID, "NOT_FINITE", "batches[0].tags[0].values[1]",
     ),
     "a unit that does not fit": Refused(
-        "production", "RecordReadings", lambda: record_readings(readings(unit="K")),
+        "production", "RecordReadings", lambda: record_readings(readings(unit="kg")),
         INVALID, "WRONG_UNIT", "batches[0].tags[0].unit",
     ),
     "times that run backwards": Refused(

@@ -299,7 +299,7 @@ async def test_bad_input_is_refused_with_reason_and_field(plant: Plant) -> None:
     table: Table = {tag: [1.0, 2.0, 3.0] for tag in (*UNITS, "ClockTime")}
     made = {name: batch(lot, table) for name in ("nan", "unit", "back", "equipment", "lot", "good")}
     made["nan"].tags[2].values[1] = math.nan
-    made["unit"].tags[9].unit = "K"
+    made["unit"].tags[9].unit = "kg"
     made["back"].offsets_ms[:] = [0, 2000, 1000]
     made["equipment"].equipment = "plant-1/none"
     made["lot"].lot = "not canonical"

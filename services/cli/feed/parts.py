@@ -6,10 +6,11 @@ from functools import lru_cache
 
 from pharmaloop.common.v1 import types_pb2 as common
 from services.cli.feed.columns import Column, Layout, Values
-from services.cli.feed.units import converted, unit_of
+from services.cli.feed.units import unit_of
 from services.cli.feed.values import IDENTITY, NUMBER, TEXT
 from services.kit.errors import Invalid
 from services.kit.ids import lot_key, parse_lot
+from services.kit.units import converted
 
 _KEY_PARTS = 4
 #: Rows of one file name few lots: so many keys are remembered.

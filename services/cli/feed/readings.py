@@ -17,10 +17,11 @@ from services.cli.feed.columns import Column, Layout, Values
 from services.cli.feed.headers import place_of, plain, split_unit
 from services.cli.feed.parts import lot_columns, lot_of
 from services.cli.feed.table import Row, Table
-from services.cli.feed.units import converted, unit_of
+from services.cli.feed.units import unit_of
 from services.cli.feed.values import IDENTITY, MOMENT, NUMBER, TEXT, Kind, Manner, is_empty
 from services.cli.session import Failure
 from services.kit.errors import Invalid
+from services.kit.units import converted
 
 _BAD = 0x8000_0000
 #: OPC UA status codes by the names of their severity (OPC UA part 4, section 7.39).

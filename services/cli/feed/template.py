@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from services.cli.feed.columns import Column
-from services.cli.feed.units import ALIASES, convertible
+from services.cli.feed.units import ALIASES
 from services.cli.feed.values import NUMBER
+from services.kit.units import convertible
 
 #: What usually is one for a whole file.
 _OFTEN_CONSTANT = ("equipment", "owner", "scheme", "item", "site", "source")
@@ -62,7 +63,7 @@ def _units(measured: str, noun: str) -> list[str]:
     aliases = ", ".join(f"{alias} for {code}" for alias, code in ALIASES.items())
     return [
         "# The UCUM unit in which values are sent; where the file says another one, it is converted.",
-        f"# These convert: {groups}.",
+        f"# These convert: {groups}; and quotients of two of them.",
         f"# Also taken: {aliases}.",
         "# units:",
         f"#   {measured}: {unit}",

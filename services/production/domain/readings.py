@@ -71,7 +71,7 @@ def _check_tag(readings: events.TagReadings, equipment: Equipment, samples: int,
         said = f"{equipment.equipment!r} has no tag {readings.tag!r}; register it with the equipment"
         raise Malformed("UNKNOWN_TAG", said, f"{path}.tag")
     if readings.unit != tag.unit:
-        said = f"{tag.name!r} is measured in {tag.unit!r}, not in {readings.unit!r}; convert before sending"
+        said = f"{tag.name!r} is measured in {tag.unit!r}; {readings.unit!r} does not convert: correct it"
         raise Malformed("WRONG_UNIT", said, f"{path}.unit")
     if len(readings.values) != samples:
         said = f"there are {samples} offsets and {len(readings.values)} values; send one value for each"

@@ -1,16 +1,18 @@
 """How much of a lot was made, went into others, and was sent where.
 
-Kept by record, so that repetition and order leave no trace. Amounts are
-compared only where their units are the same: a count of packs says nothing
-about kilograms. What does not add up is flagged, and refuses nothing.
+Kept by record and as recorded, so that repetition and order leave no trace.
+Amounts are compared where their units convert into one another: grams add up
+with kilograms, and a count of packs says nothing about either. What does not
+add up is flagged, and refuses nothing.
 """
 
 from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
+from fractions import Fraction
 
 from pharmaloop.common.v1 import types_pb2 as common
 from pharmaloop.traceability.v1 import events_pb2 as events
@@ -67,8 +69,41 @@ def shipped(balance: Balance, record: str, told: events.ShipmentRecorded) -> Bal
     return replace(balance, shipped={**balance.shipped, record: one})
 
 
+#: What a unit measures, and how much of it one is (services.kit.units.size).
+Size = Callable[[str], tuple[str, Fraction]]
+
+
+def in_common_units(balance: Balance, size: Size) -> Balance:
+    """The balance with each dimension in the largest unit that any of its records has."""
+    largest: dict[str, str] = {}
+    for unit in sorted({amount.unit for amount in _amounts(balance)}):
+        held = largest.setdefault(size(unit)[0], unit)
+        if size(unit)[1] > size(held)[1]:
+            largest[size(unit)[0]] = unit
+
+    def common(amount: Amount) -> Amount:
+        dimension, one = size(amount.unit)
+        unit = largest[dimension]
+        if unit == amount.unit:
+            return amount
+        return Amount(float(Fraction(amount.value) * one / size(unit)[1]), unit)
+
+    return replace(
+        balance,
+        made={record: common(amount) for record, amount in balance.made.items()},
+        used={record: common(amount) for record, amount in balance.used.items()},
+        shipped={record: replace(one, amount=common(one.amount)) for record, one in balance.shipped.items()},
+    )
+
+
+def _amounts(balance: Balance) -> Iterable[Amount]:
+    yield from balance.made.values()
+    yield from balance.used.values()
+    yield from (one.amount for one in balance.shipped.values())
+
+
 def adds_up(balance: Balance) -> bool:
-    """Is no more used than was made, and no more sent from a place than was there?"""
+    """Is no more used than was made, and no more sent from a place than was there? In common units."""
     there = by_unit(balance.made.values())
     if not _covers(there, by_unit(balance.used.values())):
         return False

@@ -6,6 +6,7 @@ import pytest
 
 from pharmaloop.common.v1 import types_pb2 as common
 from pharmaloop.traceability.v1 import events_pb2 as events
+from services.kit.units import size
 from services.traceability.domain import balance
 from services.traceability.views import BALANCES, SUSPECTS
 from tests.unit.traceability.driver import Service, lot, material, moment
@@ -71,6 +72,36 @@ def test_amounts_of_other_units_are_not_compared(service: Service) -> None:
     packs = common.Quantity(value=5000, unit="{pack}")
     told(service, made("raw", kg(10)), made("a", packs, ("raw", packs)))
     assert suspects(service) == set()
+
+
+@pytest.mark.parametrize(("grams", "flagged"), [(60_000, False), (60_700, True)])
+def test_amounts_in_units_that_convert_add_up(service: Service, grams: float, flagged: bool) -> None:
+    told(
+        service,
+        made("raw", kg(100)),
+        made("a", kg(1), ("raw", kg(40.4))),
+        made("b", kg(1), ("raw", common.Quantity(value=grams, unit="g"))),
+    )
+    assert suspects(service) == ({lot("raw")} if flagged else set())
+
+
+def test_where_a_lot_went_is_said_in_one_unit_of_each_kind(service: Service) -> None:
+    grams, packs = common.Quantity(value=2500, unit="g"), common.Quantity(value=3, unit="{pack}")
+    told(
+        service,
+        made("lot", kg(100)),
+        sent("lot", "maker", "wholesaler", kg(10)),
+        sent("lot", "wholesaler", "pharmacy", grams),
+        sent("lot", "wholesaler", "pharmacy", packs),
+    )
+    kept = service.state(BALANCES, lot("lot"))
+    assert balance.places(balance.in_common_units(kept, size)) == [
+        ("maker", 0, 10, "kg"),
+        ("pharmacy", 2.5, 0, "kg"),
+        ("pharmacy", 3, 0, "{pack}"),
+        ("wholesaler", 10, 2.5, "kg"),
+        ("wholesaler", 0, 3, "{pack}"),
+    ]
 
 
 def test_a_place_that_sends_more_than_came_to_it_is_flagged(service: Service) -> None:

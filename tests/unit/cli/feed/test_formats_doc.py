@@ -17,7 +17,8 @@ from services.cli.feed.mapping import Mapping
 from services.cli.feed.materials import MATERIALS
 from services.cli.feed.patients import PATIENTS
 from services.cli.feed.results import RESULTS
-from services.cli.feed.units import ALIASES, convertible
+from services.cli.feed.units import ALIASES
+from services.kit.units import convertible
 from tests.unit.cli.support import Bench
 
 DOC = Path(__file__).parents[4] / "docs" / "data-formats.md"
