@@ -11,8 +11,9 @@ from services.kit.errors import Unknown
 from services.kit.ids import parse_lot
 from services.kit.store.kinds import Get, Kind, Where
 from services.kit.store.protocol import AsyncStore, Loaded
+from services.kit.units import size
 from services.traceability import views
-from services.traceability.domain.balance import Balance
+from services.traceability.domain.balance import Balance, in_common_units
 from services.traceability.domain.dossier import capas, lots, results, runs
 from services.traceability.domain.dossier import page as pages
 from services.traceability.domain.dossier.bounds import FINDINGS
@@ -33,7 +34,7 @@ async def read(store: AsyncStore, lot: str) -> page.LotDossier:
     held = pages.Held(
         node,
         record,
-        _one(found, views.BALANCES, lot) or Balance(lot),
+        in_common_units(_one(found, views.BALANCES, lot) or Balance(lot), size),
         await store.count(views.DISPENSES, {"lots": lot}) > 0,
         await _results(store, record),
         await _of_runs(store, shown),
