@@ -77,7 +77,7 @@ def test_the_same_window_is_the_same_fact_in_whatever_unit_it_is_sent() -> None:
 )
 def test_a_reading_in_a_unit_that_does_not_convert_is_refused(tag: str, unit: str) -> None:
     with pytest.raises(Invalid) as refused:
-        taken(batch(**{tag: (unit, [1, 2])}))
+        taken(batch(**{tag: (unit, [1.0, 2.0])}))
     assert (refused.value.reason, refused.value.field) == ("WRONG_UNIT", "tags[0].unit")
     assert repr(unit) in refused.value.description
     assert repr(DRYER.tag(tag).unit) in refused.value.description  # type: ignore[union-attr]
