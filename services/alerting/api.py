@@ -30,7 +30,14 @@ class AlertingApi(Api, api_grpc.AlertingServiceServicer):
 
 
 def _alert(state: Alert) -> api.Alert:
-    alert = api.Alert(raised=events.AlertRaised.FromString(state.raised), actor=state.actor, note=state.note)
+    alert = api.Alert(
+        raised=events.AlertRaised.FromString(state.raised),
+        actor=state.actor,
+        note=state.note,
+        count=state.count,
+        latest=timestamp(datetime.fromisoformat(state.at)),
+        latest_text=state.text,
+    )
     if state.acknowledged:
         alert.acknowledged.CopyFrom(timestamp(datetime.fromisoformat(state.acknowledged)))
     return alert

@@ -30,9 +30,9 @@ NO_RUN_STEP = "no-run"
 
 
 def _raise(work: Work, raised: events.AlertRaised) -> None:
-    """Raise an alert once; its case is the lot that it is about."""
-    if work.get(ALERTS, raised.alert) is None:
-        work.apply(ALERTS, raised.alert, raised, case=raised.lot, run=raised.run)
+    """Raise an alert once, or join the open one of its lot, run and kind; its case is the lot."""
+    for told in alerts.again(work.where(ALERTS, "lot", raised.lot).values(), raised):
+        work.apply(ALERTS, told.alert, told, case=raised.lot, run=raised.run)
 
 
 def _text(moment: datetime) -> str:

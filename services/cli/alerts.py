@@ -24,12 +24,13 @@ def alerts(session: Session, everything: bool) -> None:
             [
                 item["raised"]["alert"],
                 word(item["raised"]["kind"], "ALERT_KIND"),
-                item["raised"]["text"],
+                item["latest_text"] or item["raised"]["text"],
+                f"{item['count']} x" if int(item["count"]) > 1 else "",
                 item["actor"] or "open",
             ]
             for item in found
         ]
-        out.print(table("Alerts", ["alert", "kind", "what", "taken by"], rows))
+        out.print(table("Alerts", ["alert", "kind", "what (the latest)", "times", "taken by"], rows))
 
     session.show({"alerts": found}, people)
 

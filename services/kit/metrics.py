@@ -70,6 +70,12 @@ DEAD_LETTERS = Metric(
     ("service", "runner", "reason"),
     "Records that were dead-lettered; any on a safety topic needs a person.",
 )
+EVENTS = Metric(
+    "pharmaloop_events_total",
+    "counter",
+    ("service", "type"),
+    "Events a service has published, by type; AlertRepeated: alerts that joined one nobody had taken.",
+)
 OUTBOX_WAITING = Metric(
     "pharmaloop_outbox_waiting", "gauge", ("service",), "Outbox rows committed and not published."
 )

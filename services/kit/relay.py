@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from services.kit import points
@@ -20,7 +21,7 @@ from services.kit.clock import Clock
 from services.kit.errors import Retryable
 from services.kit.lease import LEASE_SECONDS, LEASES, FencedLease, Lease, LeaseLost
 from services.kit.log import get_logger
-from services.kit.metrics import OUTBOX_AGE, OUTBOX_BLOCKED, OUTBOX_WAITING, Metrics
+from services.kit.metrics import EVENTS, OUTBOX_AGE, OUTBOX_BLOCKED, OUTBOX_WAITING, Metrics
 from services.kit.stands import Stands
 from services.kit.store.kinds import OutboxRow
 from services.kit.store.protocol import AsyncStore
@@ -189,12 +190,19 @@ class Relay:
         self._stands.tell(stand)
         self._blocked.note(rows, outcomes, self._loop.time())
         self._went_out += len(stand)
+        self._count(row for row in rows if row.id in stand)
         if stand:
             if not await self._lease.check():
                 raise LeaseLost("the lease ran out before the rows were marked")
             await self._store.mark_published(stand)
             points.reached("relay.marked")
         return len(stand) == len(rows)
+
+    def _count(self, rows: Iterable[OutboxRow]) -> None:
+        """By type; not dead letters, whose headers are whatever somebody sent."""
+        own = (row for row in rows if not row.topic.endswith(".dlq"))
+        for type, count in Counter(dict(row.headers).get("ce_type", b"") for row in own).items():
+            self._metrics.add(EVENTS, count, type=type.decode().rpartition(".")[2])
 
     async def _offer(self, rows: Sequence[OutboxRow]) -> list[Outcome]:
         """The log's outcomes; the lease is renewed while they are waited for."""

@@ -25,15 +25,20 @@ from pharmaloop.clinical.v1 import events_pb2 as clinical_events
 from pharmaloop.clinical.v1 import service_pb2 as clinical
 from pharmaloop.clinical.v1 import service_pb2_grpc as clinical_grpc
 from pharmaloop.common.v1 import types_pb2 as common
+from pharmaloop.loops.v1 import events_pb2 as loops_events
 from pharmaloop.production.v1 import events_pb2 as production_events
 from pharmaloop.production.v1 import service_pb2 as production
 from pharmaloop.production.v1 import service_pb2_grpc as production_grpc
 from pharmaloop.traceability.v1 import events_pb2 as traceability_events
 from pharmaloop.traceability.v1 import service_pb2 as traceability
 from pharmaloop.traceability.v1 import service_pb2_grpc as traceability_grpc
+from services.clinical.domain.holdings import Holding
 from services.clinical.main import SPEC as CLINICAL
+from services.clinical.views import HOLDINGS
 from services.kit.app import App
 from services.kit.bus.protocol import Outgoing, Partition
+from services.kit.contracts import contract
+from services.kit.envelope import Event, to_record
 from services.kit.ids import lot_key, product_of
 from services.kit.rpc.errors import reason_of
 from services.kit.testing.service import running_service
@@ -312,9 +317,9 @@ async def test_a_fact_about_an_unknown_lot_is_pending_and_taken_up(services: Ser
 
 
 async def test_the_implausible_is_stored_and_shown_as_suspect(services: Services) -> None:
-    first, second = fresh_lot(), fresh_lot()
+    first, second, third = fresh_lot(), fresh_lot(), fresh_lot()
     edges = []
-    for lot, source in ((first, second), (second, first)):
+    for lot, source in ((first, second), (second, third), (third, first)):
         edge = traceability_events.MaterialRecorded(lot=lot, at=moment(), record=rid(), source="mes")
         edge.inputs.add(lot=source)
         edges.append(edge)
@@ -328,9 +333,71 @@ async def test_the_implausible_is_stored_and_shown_as_suspect(services: Services
             request = traceability.ListSuspectsRequest(page_size=1000)
             answer = await services.traceability.ListSuspects(request, timeout=10)
             shown = {(suspect.lot, suspect.reason) for suspect in answer.suspects}
-            cycle = {lot for lot, reason in shown if reason == "CYCLE"} & {first, second}
-            if wanted <= shown and cycle:
-                return
+            cycle = {lot for lot, reason in shown if reason == "CYCLE"} & {first, second, third}
+            if wanted <= shown and cycle == {first, second, third}:
+                break
+            await asyncio.sleep(0.05)
+    stream = services.traceability.TraceLot(traceability.TraceLotRequest(lot=first), timeout=10)
+    walked = [element.lot.lot async for element in stream if element.HasField("lot")]
+    assert sorted(walked) == sorted([first, second, third]), "the way down ends, each lot once"
+
+
+# -- patients -------------------------------------------------------------------------
+
+
+async def test_a_dispense_to_somebody_unknown_waits_and_a_closed_plan_takes_no_answer(
+    services: Services,
+) -> None:
+    """The pharmacy names a pseudonym that the hospital does not know, until it does; then that
+    patient withdraws, and answers all the same."""
+    stranger, run = f"P-{uuid.uuid4().hex}", rid()
+    given = dispense(pseudonym=stranger)
+    await services.traceability.RecordDispense(record_dispense(given), timeout=10)
+    await _open_run(services, run, given.lot)
+    pending = await _holding(services, run, lambda held: held.at("pending").patients == 1)
+    assert (pending.plans, pending.only_in_trace) == (0, 1), "nobody is followed up, and it is a difference"
+
+    await _consent(services, stranger, True, NOW)
+    await _holding(services, run, lambda held: held.plans == 1)
+    plans = clinical.ListPlansRequest(site=SITE, run=run)
+    (view,) = (await services.clinical.ListPlans(plans, timeout=10)).plans
+    assert view.plan.pseudonym == stranger
+    await _consent(services, stranger, False, NOW + timedelta(hours=1))
+    await _holding(services, run, lambda held: held.plans == 0)
+    answer = clinical.RecordResponseRequest(
+        request_id=rid(), site=SITE, plan=view.plan.plan, pseudonym=stranger, affected=True, at=moment()
+    )
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await services.clinical.RecordResponse(answer, timeout=10)
+    assert refused.value.code() == grpc.StatusCode.FAILED_PRECONDITION
+    assert reason_of(refused.value) == ("PLAN_CLOSED", "plan")
+    assert "adverse event" in str(refused.value.details()), "what to do instead"
+
+
+async def _open_run(services: Services, run: str, lot: str) -> None:
+    """A run of the safety loop opens, as loops says it."""
+    opened = loops_events.SafetyRunOpened(run=run, case=lot, lot=lot, deviation=rid())
+    topic, key = contract().route(opened)
+    event = Event(rid(), "/svc/loops/test", run, datetime.now(UTC), opened, key=key, seq=1, case=lot, run=run)
+    producer = services.apps["traceability"].producer
+    await asyncio.wrap_future(producer.publish([to_record(event, topic)]))
+
+
+async def _consent(services: Services, pseudonym: str, consent: bool, at: datetime) -> None:
+    subject = clinical.Subject(pseudonym=pseudonym, consent=consent, at=moment(at))
+    request = clinical.RecordSubjectsRequest(
+        request_id=rid(), site=SITE, subjects=[subject], all_or_nothing=True
+    )
+    await services.clinical.RecordSubjects(request, timeout=10)
+
+
+async def _holding(services: Services, run: str, test: Callable[[Holding], bool]) -> Holding:
+    """What the site holds of the run, once it is as wanted."""
+    async with asyncio.timeout(60):
+        while True:
+            found = await services.apps["clinical"].store.get(HOLDINGS, f"{run}|{SITE}")
+            if found is not None and test(found.state):
+                return found.state
             await asyncio.sleep(0.05)
 
 

@@ -390,7 +390,8 @@ async def _garbage(on: Platform) -> None:
         (DISPENSES, "pharmaloop.traceability.v1.DispenseRecorded", "trace"),
     ):
         word = on.plant(f"garbage on {topic}", zone)  # type: ignore[arg-type]
-        await on.say(topic, f"key-{word}", type, b"\xff\xff" + word.encode())
+        for name in (type, f"pharmaloop.nobody.v1.{word}"):
+            await on.say(topic, f"key-{word}", name, b"\xff\xff" + word.encode())
 
 
 # -- the checks ------------------------------------------------------------------------

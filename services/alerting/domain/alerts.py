@@ -1,7 +1,13 @@
-"""Alerts: what they say, and who took them."""
+"""Alerts: what they say, and who took them.
+
+What happens again while nobody has taken its alert joins it: one alert for
+each lot, run and kind, however often. Whoever takes it has seen all of it;
+what happens later is an alert of its own.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
@@ -24,7 +30,11 @@ class Refused(ValueError):
 
 @dataclass(frozen=True)
 class Alert:
-    """An alert. `raised` is the event's bytes; `kind` its number; moments are ISO text."""
+    """An alert. `raised` is the event's bytes; `kind` its number; moments are ISO text.
+
+    `at` and `text` are of the latest time; `merged` are the ids that the others
+    would have had as alerts of their own.
+    """
 
     alert: str
     kind: int
@@ -36,13 +46,23 @@ class Alert:
     actor: str = ""
     note: str = ""
     acknowledged: str = ""
+    text: str = ""
+    merged: tuple[str, ...] = ()
+
+    @property
+    def count(self) -> int:
+        return 1 + len(self.merged)
 
 
 def evolve(state: Alert | None, event: Message) -> Alert:
     """The alert after one of its own events."""
     if isinstance(event, alerting.AlertRaised):
         raised = event.SerializeToString()
-        return Alert(event.alert, event.kind, event.lot, event.run, raised, _text(event.at))
+        return Alert(event.alert, event.kind, event.lot, event.run, raised, _text(event.at), text=event.text)
+    if isinstance(event, alerting.AlertRepeated):
+        assert state is not None
+        at, text = max((state.at, state.text), (_text(event.at), event.text))
+        return replace(state, at=at, text=text, merged=tuple(sorted({*state.merged, event.about})))
     assert isinstance(event, alerting.AlertAcknowledged)
     assert state is not None
     return replace(state, open=False, actor=event.actor, note=event.note, acknowledged=_text(event.at))
@@ -51,6 +71,21 @@ def evolve(state: Alert | None, event: Message) -> Alert:
 def _text(stamp: Timestamp) -> str:
     """A moment as ISO text that sorts in time order."""
     return stamp.ToDatetime(tzinfo=UTC).isoformat(timespec="microseconds")
+
+
+def again(
+    of_lot: Iterable[Alert], raised: alerting.AlertRaised
+) -> list[alerting.AlertRaised | alerting.AlertRepeated]:
+    """What a new alert becomes beside those of its lot: itself, one more of an open one, or nothing new."""
+    alike = [alert for alert in of_lot if (alert.kind, alert.run) == (raised.kind, raised.run)]
+    if any(raised.alert in (alert.alert, *alert.merged) for alert in alike):
+        return []
+    for alert in sorted(alike, key=lambda alert: alert.alert):
+        if alert.open:
+            return [
+                alerting.AlertRepeated(alert=alert.alert, about=raised.alert, text=raised.text, at=raised.at)
+            ]
+    return [raised]
 
 
 def acknowledge(state: Alert, actor: str, note: str, at: datetime) -> list[alerting.AlertAcknowledged]:

@@ -136,8 +136,9 @@ def on_exposure_announced(here: Here, work: Work, event: Event) -> None:
     holding = noted(holding_of(here, work, message.run), event, message.root)
     if message.version <= holding.version:
         return
-    for registered in sites.again(work.get(SITES, here.site), message.sites):
-        work.apply(SITES, here.site, registered)
+    if not holding.version:  # the first that is heard of the run
+        for registered in sites.again(work.get(SITES, here.site), message.sites):
+            work.apply(SITES, here.site, registered)
     fresh = [lot for lot in message.lots if not holding.lot(lot).listed]
     work.load(LOTS, fresh)
     own_records = {}

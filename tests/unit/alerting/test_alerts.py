@@ -16,6 +16,7 @@ from pharmaloop.alerting.v1 import service_pb2 as api
 from pharmaloop.loops.v1 import events_pb2 as loops
 from pharmaloop.production.v1 import events_pb2 as production
 from pharmaloop.traceability.v1 import events_pb2 as traceability
+from services.alerting.domain.alerts import Alert
 from services.alerting.domain.triggers import PATIENCE
 from services.alerting.handlers import COMMANDS, EVENTS
 from services.alerting.views import ALERTS
@@ -94,16 +95,13 @@ def test_a_deviation_alert_says_what_where_and_how_far_out() -> None:
     assert raised.at.ToDatetime(UTC) == START
 
 
-def test_an_alert_is_raised_once_for_a_deviation_and_for_a_stage_of_a_run() -> None:
+def test_an_alert_is_raised_once_for_a_deviation_and_for_a_run_that_is_late() -> None:
     service = _service()
     stalled = [loops.LoopStalled(run="run-1", case=LOT, stage=stage, waiting_for="a site") for stage in "aab"]
     service.deliver(_said(_detected(), "lot"), _said(_detected(), "lot"), _said(_detected(), "lot", seq=2))
     service.deliver(*(_said(message, "run", seq=n + 1) for n, message in enumerate(stalled)))
-    assert _kinds(service) == [
-        alerting.ALERT_KIND_DEVIATION,
-        alerting.ALERT_KIND_LOOP_STALLED,
-        alerting.ALERT_KIND_LOOP_STALLED,
-    ]
+    assert _kinds(service) == [alerting.ALERT_KIND_DEVIATION, alerting.ALERT_KIND_LOOP_STALLED]
+    assert [alert.count for alert in _alerts(service)] == [1, 2], "two stages of one run"
     last = service.events()[-1]
     assert (last.case, last.run) == (LOT, "run-1")
 
@@ -216,16 +214,65 @@ def test_repeats_and_any_order_raise_the_same_alerts(data: st.DataObject) -> Non
         service.deliver(one)
     _pass_deadlines(service)
     # d-1 opened the run itself; d-2 came after its seal and got none.
-    texts = sorted(
-        (raised.kind, raised.text.partition("d-")[2][:1]) for raised in service.all(alerting.AlertRaised)
-    )
-    assert texts == [
-        (alerting.ALERT_KIND_DEVIATION, "1"),
-        (alerting.ALERT_KIND_DEVIATION, "2"),
-        (alerting.ALERT_KIND_LOOP_STALLED, ""),
-        (alerting.ALERT_KIND_NO_RUN, "2"),
+    found = [(alert.kind, alert.count) for alert in _alerts(service)]
+    assert found == [
+        (alerting.ALERT_KIND_DEVIATION, 2),
+        (alerting.ALERT_KIND_LOOP_STALLED, 1),
+        (alerting.ALERT_KIND_NO_RUN, 1),
     ]
-    assert len(service.states(ALERTS)) == len(texts)
+    (missed,) = (raised for raised in service.all(alerting.AlertRaised) if raised.kind == found[2][0])
+    assert "d-2" in missed.text
+
+
+# -- many at once ------------------------------------------------------------------
+
+
+def _alerts(service: MemoryService) -> list[Alert]:
+    return sorted(service.states(ALERTS).values(), key=lambda alert: (alert.kind, alert.lot))
+
+
+def _minute(count: int, lots: int = 1) -> list[Said]:
+    """Deviations within a minute, of some lots in turn; each is told by an aggregate of its own."""
+    said = []
+    for n in range(count):
+        detected = _detected(f"d-{n}")
+        detected.lot = f"{LOT}-{n % lots}"
+        said.append(_said(detected, f"lot-{n}", n / count))
+    return said
+
+
+def test_a_thousand_alerts_in_a_minute_are_one_for_each_lot_with_count_and_latest_time() -> None:
+    service, said = _service(), _minute(1000, lots=4)
+    service.deliver(*said[:700])
+    service.deliver(*said[700:])
+    service.deliver(*said[::7])
+    alerts = _alerts(service)
+    assert [(alert.lot, alert.count) for alert in alerts] == [(f"{LOT}-{n}", 250) for n in range(4)]
+    for n, alert in enumerate(alerts):
+        assert alert.at == (said[996 + n].time).isoformat(timespec="microseconds")
+        assert f"d-{996 + n}" in alert.text
+    assert len(service.all(alerting.AlertRaised)) == 4
+    assert len(service.all(alerting.AlertRepeated)) == 996
+
+
+@pytest.mark.parametrize("order", ["as it happened", "backwards"])
+def test_the_latest_is_what_happened_last_and_not_what_came_last(order: str) -> None:
+    service, said = _service(), _minute(5)
+    service.deliver(*(said if order == "as it happened" else reversed(said)))
+    (alert,) = _alerts(service)
+    assert (alert.count, alert.at) == (5, said[-1].time.isoformat(timespec="microseconds"))
+    assert "d-4" in alert.text
+
+
+def test_what_happens_after_somebody_took_the_alert_is_one_of_its_own() -> None:
+    service, said = _service(), _minute(4)
+    service.deliver(*said[:2])
+    (first,) = service.all(alerting.AlertRaised)
+    _acknowledge(service, first.alert, "qa-1")
+    service.deliver(*said[:2], *said[2:])
+    taken, left = sorted(_alerts(service), key=lambda alert: alert.open)
+    assert (taken.count, taken.actor) == (2, "qa-1")
+    assert (left.count, left.open) == (2, True)
 
 
 def _raised() -> tuple[MemoryService, str]:

@@ -221,12 +221,15 @@ def test_a_lot_that_only_the_trace_knows_is_shown(bench: Bench) -> None:
 
 def test_alerts_are_listed_and_taken(bench: Bench) -> None:
     raised = alerting_events.AlertRaised(alert="al-1", kind=alerting_events.ALERT_KIND_DEVIATION, text="look")
+    alert = alerting.Alert(raised=raised, count=250, latest_text="look again")
     bench.fake.answers = {
-        "ListAlerts": lambda request: alerting.ListAlertsResponse(alerts=[alerting.Alert(raised=raised)]),
+        "ListAlerts": lambda request: alerting.ListAlertsResponse(alerts=[alert]),
         "AcknowledgeAlert": lambda request: alerting.AcknowledgeAlertResponse(),
     }
     assert bench.json("alerts")["alerts"][0]["raised"]["kind"] == "ALERT_KIND_DEVIATION"
-    assert "look" in bench.run("alerts").output
+    shown = bench.run("alerts").output
+    assert "look again" in shown
+    assert "250 x" in shown
     assert bench.run("acknowledge", "al-1", "--note", "on my way").exit_code == 0
     assert bench.fake.of("AcknowledgeAlert")[0].note == "on my way"
 

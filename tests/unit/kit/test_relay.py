@@ -15,7 +15,7 @@ from services.kit.bus.protocol import Failure, Outcome, Outgoing, Position
 from services.kit.clock import wall_now
 from services.kit.errors import Retryable
 from services.kit.lease import LEASES, FencedLease, LeaseLost
-from services.kit.metrics import OUTBOX_AGE, OUTBOX_BLOCKED, OUTBOX_WAITING, Metric
+from services.kit.metrics import EVENTS, OUTBOX_AGE, OUTBOX_BLOCKED, OUTBOX_WAITING, Metric
 from services.kit.relay import Relay
 from services.kit.store.kinds import OutboxRow, Plan
 from services.kit.store.memory import AsyncMemoryStore
@@ -100,6 +100,22 @@ async def test_a_record_carries_what_was_committed(bench: Bench) -> None:
     await bench.relay().publish_once()
     (record,) = bench.bus.all(TOPIC)
     assert (record.key, record.value, record.headers) == (row.key, row.value, row.headers)
+
+
+async def test_what_went_out_is_counted_by_type_and_dead_letters_are_not(bench: Bench) -> None:
+    """A dead letter's headers are whatever somebody sent: no label is made of them."""
+    names = (b"pharmaloop.x.v1.Said", b"pharmaloop.x.v1.Said", b"pharmaloop.x.v1.Other")
+    rows = [OutboxRow(f"e{n}", f"a{n}", 1, TOPIC, b"k", b"v", (("ce_type", t),)) for n, t in enumerate(names)]
+    rows.append(OutboxRow("dead", "d", 1, f"{TOPIC}.dlq", b"k", b"v", (("ce_type", b"Mrs. Miller"),)))
+    bench.store.transact(lambda txn: txn.write(Plan((), tuple(rows))))
+    await bench.relay().publish_once()
+    counted = {
+        sample.labels["type"]: sample.value
+        for family in bench.metrics.registry.collect()
+        for sample in family.samples
+        if sample.name == EVENTS.name
+    }
+    assert counted == {"Said": 2, "Other": 1}
 
 
 async def test_a_crash_before_the_mark_repeats_and_loses_nothing(bench: Bench) -> None:
