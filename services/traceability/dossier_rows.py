@@ -124,6 +124,8 @@ ROWS: Rows = {
     clinical.ExposureReceived: _SITE,
     clinical.PlansOpened: _SITE,
     clinical.NoticesSummarised: _SITE,
+    clinical.FollowUpSummarised: _SITE,
+    clinical.EvidenceReleased: _SITE,
     clinical.ResponsesSummarised: _SITE,
     rnd.InsightRecorded: Row(TAKEN_RECORDS, _run, _taken),
 }

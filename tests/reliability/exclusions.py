@@ -44,6 +44,7 @@ FIELDS: dict[tuple[str, str], str] = {
     ("traceability.dossier_journal", "sealed"): COMPLETED,
     ("traceability.dossier_journal", "explained.items[].at"): COMPLETED,
     ("traceability.dossier_capa", "proposed"): COMPLETED,
+    ("traceability.dossier_site", "released.number"): RELEASED,
     ("clinical.holding", "version"): ROUNDS,
     ("clinical.holding", "announced.epoch"): ROUNDS,
     ("clinical.holding", "key"): SEALED,

@@ -10,6 +10,7 @@ from google.protobuf.message import Message
 from pharmaloop.production.v1 import events_pb2 as production
 from services.traceability.domain.dossier.names import name
 from services.traceability.domain.dossier.newest import Decided
+from services.traceability.domain.dossier.released import Pooled, pooled
 
 #: What a person puts on record of an approved change.
 Statement: TypeAlias = (
@@ -42,6 +43,7 @@ class CapaRecord:
     effectiveness: str = ""
     insight: str = ""
     statement: str = ""
+    pooled: Pooled | None = None
 
     @property
     def state(self) -> str:
@@ -72,7 +74,8 @@ def capa_after(record: CapaRecord, event: Message, at: str, id: str) -> CapaReco
 
 
 def _proposed(record: CapaRecord, event: production.CapaProposed, at: str) -> CapaRecord:
-    """The proposal's reason is not kept: it has counts of people in it."""
+    """The proposal's reason and rows are not kept: from before sites released, they have counts of people in
+    them as they were. Its estimates rest on what was released."""
     return replace(
         record,
         capa=event.capa,
@@ -82,6 +85,7 @@ def _proposed(record: CapaRecord, event: production.CapaProposed, at: str) -> Ca
         limit_before=event.limit_before,
         limit_after=event.limit_after,
         proposed=at,
+        pooled=pooled(event),
     )
 
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from pharmaloop.common.v1 import types_pb2 as common
 from pharmaloop.traceability.v1 import dossier_pb2 as page
 from services.traceability.domain.balance import Balance
-from services.traceability.domain.dossier import page_lot, page_runs
+from services.traceability.domain.dossier import page_evidence, page_lot, page_runs
 from services.traceability.domain.dossier.bounds import DECISIONS, RUNS
 from services.traceability.domain.dossier.lots import LotRecord
 from services.traceability.domain.dossier.newest import Decided, in_order
@@ -47,7 +47,7 @@ def dossier(held: Held, runs_left_out: int, key: common.LotKey) -> page.LotDossi
             runs=[page_runs.exposed(lot, run, counts) for run, counts in pairs], left_out=runs_left_out
         ),
         evidence=page.EvidenceSection(
-            runs=[page_runs.evidence(run, counts) for run, counts in pairs], left_out=runs_left_out
+            runs=[page_evidence.evidence(run, counts) for run, counts in pairs], left_out=runs_left_out
         ),
         decisions=_decisions(held.record, runs),
         results=page_lot.findings(held.record, held.results),

@@ -1,4 +1,4 @@
-"""The runs of the safety loop that list a lot, as its dossier shows them: whom they concern, what came of it.
+"""The runs of the safety loop that list a lot, as its dossier shows them: how they went, whom they concern.
 
 Exact counts of people come in, and leave only as they may be published.
 """
@@ -8,12 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from google.protobuf.timestamp_pb2 import Timestamp
-
 from pharmaloop.traceability.v1 import dossier_pb2 as page
 from services.traceability.domain.dossier.bounds import LOTS, SITES, first
 from services.traceability.domain.dossier.capas import CapaRecord
-from services.traceability.domain.dossier.newest import Decided
 from services.traceability.domain.dossier.published import People, Published
 from services.traceability.domain.dossier.runs import (
     HazardRecord,
@@ -43,6 +40,12 @@ class OfRun(NamedTuple):
     def order(self) -> tuple[str, str]:
         return self.told.opened, self.run.run
 
+    @property
+    def is_open(self) -> bool:
+        """Did every site tell how many had a complaint, as sites once did?"""
+        told = {site.site for site in self.sites if site.affected is not None}
+        return bool(told) and told >= self.people().keys()
+
     def people(self) -> dict[str, People]:
         """Exact counts by site; a site that has said nothing counts nobody but the journal's dispenses."""
         dispenses = {site.site: site.n for site in self.head.sites}
@@ -54,10 +57,18 @@ class OfRun(NamedTuple):
 
 
 def _people(dispenses: int, said: SiteRecord) -> People:
-    return People(dispenses, said.patients, said.plans, said.notified, said.answered, said.affected)
+    return People(
+        dispenses,
+        said.patients,
+        said.plans,
+        said.notified,
+        said.answered,
+        said.affected or 0,
+        said.released.exposed.patients if said.released else 0,
+    )
 
 
-def _count(people: People, name: str, shown: Iterable[str]) -> page.PublishedCount:
+def count(people: People, name: str, shown: Iterable[str]) -> page.PublishedCount:
     if name in shown:
         return page.PublishedCount(value=getattr(people, name))
     return page.PublishedCount(withheld=True)
@@ -65,12 +76,7 @@ def _count(people: People, name: str, shown: Iterable[str]) -> page.PublishedCou
 
 def _concerned(people: People, shown: Iterable[str]) -> page.ExposedCounts:
     names = ("dispenses", "patients", "notified")
-    return page.ExposedCounts(**{name: _count(people, name, shown) for name in names})
-
-
-def _answers(people: People, shown: Iterable[str]) -> page.AnswerCounts:
-    names = ("plans", "answered", "affected")
-    return page.AnswerCounts(**{name: _count(people, name, shown) for name in names})
+    return page.ExposedCounts(**{name: count(people, name, shown) for name in names})
 
 
 def exposed(lot: str, of: OfRun, counts: Published) -> page.ExposedRun:
@@ -101,56 +107,4 @@ def exposed(lot: str, of: OfRun, counts: Published) -> page.ExposedRun:
             for name, people in sites
         ],
         sites_left_out=sites_left_out,
-    )
-
-
-def evidence(of: OfRun, counts: Published) -> page.RunEvidence:
-    people = of.people()
-    sites, sites_left_out = first(list(people.items()), SITES)
-    complete = {site.site for site in of.sites if site.complete}
-    return page.RunEvidence(
-        run=of.run.run,
-        complete=bool(people) and complete >= people.keys(),
-        people=_answers(counts.total, counts.in_all),
-        sites=[page.AnswersAtSite(site=name, people=_answers(p, counts.by_site)) for name, p in sites],
-        sites_left_out=sites_left_out,
-        capa=_capa(of.capa),
-        insight=_insight(of),
-    )
-
-
-def _capa(record: CapaRecord) -> page.RunCapa | None:
-    if not record.capa:
-        return None
-    return page.RunCapa(
-        capa=record.capa,
-        deviation=record.deviation,
-        product=record.product,
-        tag=record.tag,
-        limit_before=record.limit_before,
-        limit_after=record.limit_after,
-        state=record.state,
-        proposed=stamp(record.proposed),
-        approved=_at(record.approved),
-        validated=_at(record.validated),
-        validation_record=record.validation_record,
-        filing_assessed=_at(record.filing),
-        filing_category=record.filing_category,
-        filing_reference=record.filing_reference,
-        effective=stamp(record.effective),
-        limits_version=record.limits_version,
-        checked=_at(record.checked),
-        effectiveness=record.effectiveness,
-    )
-
-
-def _at(decided: Decided | None) -> Timestamp | None:
-    return stamp(decided.at) if decided else None
-
-
-def _insight(of: OfRun) -> page.RunInsight | None:
-    if not of.capa.insight:
-        return None
-    return page.RunInsight(
-        insight=of.capa.insight, statement=of.capa.statement, recorded=of.taken is not None
     )

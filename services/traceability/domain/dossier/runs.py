@@ -1,7 +1,8 @@
 """What was said of a run of the safety loop, one record for each who says it.
 
 A record has one source, which tells in its own order: so no record depends on
-which service was heard first.
+which service was heard first. A site has two that tell of different things,
+how far the follow-up is and what was released.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from pharmaloop.production.v1 import events_pb2 as production
 from pharmaloop.traceability.v1 import events_pb2 as events
 from services.traceability.domain.dossier.names import name
 from services.traceability.domain.dossier.newest import NONE, Decided, Newest
+from services.traceability.domain.dossier.released import Release, release_after
 
 CANCELLED, SUPERSEDED = "cancelled", "superseded"
 
@@ -72,7 +74,10 @@ class TakenRecord:
 
 @dataclass(frozen=True)
 class SiteRecord:
-    """How many people the run concerns at a site, as the site says: exact, never shown as they are."""
+    """How many people the run concerns at a site, as the site says: exact, never shown as they are.
+
+    `affected` is None but where the site told it, as sites once did; `released` is shown as it is.
+    """
 
     run: str
     site: str
@@ -80,8 +85,9 @@ class SiteRecord:
     plans: int = 0
     notified: int = 0
     answered: int = 0
-    affected: int = 0
+    affected: int | None = None
     complete: bool = False
+    released: Release | None = None
 
 
 def run_after(record: RunRecord, event: Message, at: str, id: str) -> RunRecord:
@@ -138,12 +144,18 @@ def site_after(record: SiteRecord, event: Message) -> SiteRecord:
             return replace(record, patients=event.patients, plans=event.plans)
         case clinical.NoticesSummarised():
             return replace(record, notified=event.notified)
+        case clinical.FollowUpSummarised():
+            return _answered(record, event, None)
         case clinical.ResponsesSummarised():
-            return replace(
-                record,
-                plans=event.plans,
-                answered=event.answered,
-                affected=event.affected,
-                complete=event.complete,
-            )
+            return _answered(record, event, event.affected)
+        case clinical.EvidenceReleased():
+            return replace(record, released=release_after(record.released, event))
     raise TypeError(f"a site's record does not fold {type(event).__name__}")
+
+
+def _answered(
+    record: SiteRecord, told: clinical.FollowUpSummarised | clinical.ResponsesSummarised, affected: int | None
+) -> SiteRecord:
+    return replace(
+        record, plans=told.plans, answered=told.answered, affected=affected, complete=told.complete
+    )
