@@ -176,7 +176,7 @@ def _evidence(out: Console, section: page.EvidenceSection) -> None:
             run.run,
             _count(run.people.plans),
             _count(run.people.answered),
-            _count(run.people.affected),
+            _count(run.people.affected) if run.people.HasField("affected") else "-",
             "yes" if run.complete else "no",
             run.insight.statement,
         ]
@@ -184,8 +184,38 @@ def _evidence(out: Console, section: page.EvidenceSection) -> None:
     ]
     _table(out, "Evidence", "run plans answered affected complete insight", rows, section.left_out)
     for run in section.runs:
+        _released(out, run)
         if run.HasField("capa"):
             _capa(out, run.capa)
+
+
+def _released(out: Console, run: page.RunEvidence) -> None:
+    """What sites released of complaints, and the estimates that rest on it."""
+    sites = [(one.site, one.released) for one in run.sites if one.HasField("released")]
+    rows = [
+        [site, _arm(one.exposed), _arm(one.comparators), "yes" if one.final else "no"] for site, one in sites
+    ]
+    if rows:
+        title = f"Released of run {escape(run.run)}: complaints of patients who answered"
+        _table(out, title, "site exposed comparators final", rows, run.sites_left_out)
+    if run.HasField("pooled"):
+        at = run.pooled
+        out.print(f"Estimates of run {escape(run.run)}, from {at.sites_pooled} of {at.sites} sites:")
+        out.print(f"  risk ratio {_estimate(at.risk_ratio)}")
+        out.print(f"  rate difference {_estimate(at.rate_difference)} a day\n")
+
+
+def _arm(arm: page.ReleasedArm) -> str:
+    cases = "withheld" if arm.withheld else str(arm.cases)
+    return f"{cases} of {arm.patients}" if arm.patients else cases
+
+
+def _estimate(at: common.Estimate) -> str:
+    """The estimate with its interval, and why something of it is left out."""
+    if not at.HasField("value"):
+        return f"- ({at.reason})"
+    between = f"{at.lower:.3g} to {at.upper:.3g}" if at.HasField("lower") else at.reason
+    return f"{at.value:.3g} ({between})"
 
 
 def _capa(out: Console, capa: page.RunCapa) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from pharmaloop.common.v1 import types_pb2 as common
 from pharmaloop.traceability.v1 import dossier_pb2 as page
 from pharmaloop.traceability.v1 import service_pb2 as traceability
 from tests.unit.cli.support import PACKED, ROOT, SITE, Bench
@@ -24,9 +25,22 @@ def answer(request: traceability.GetLotDossierRequest) -> traceability.GetLotDos
         run="run-1", root=ROOT, opened=AT, waiting_for="a [/lot]'s owner", lots=[ROOT, PACKED],
         people=concerned(41), sites=[page.ExposedAtSite(site=SITE, told=True, people=concerned(0))],
     )  # fmt: skip
+    released = page.ReleasedEvidence(
+        number=4,
+        final=True,
+        exposed=page.ReleasedArm(patients=31, cases=14),
+        comparators=page.ReleasedArm(withheld=True),
+    )
     evidence = page.RunEvidence(
         run="run-1",
-        people=page.AnswerCounts(plans=count(33), answered=count(), affected=count()),
+        people=page.AnswerCounts(plans=count(33), answered=count()),
+        sites=[page.AnswersAtSite(site=SITE, released=released)],
+        pooled=page.PooledEvidence(
+            risk_ratio=common.Estimate(value=2.5, lower=1.25, upper=5.125),
+            rate_difference=common.Estimate(reason="NO_PERSON_TIME"),
+            sites_pooled=2,
+            sites=3,
+        ),
         capa=page.RunCapa(
             capa="c",
             tag="DryerTemp",
@@ -81,6 +95,18 @@ def test_people_read_every_section(bench: Bench) -> None:
     assert site.split() == [SITE, "44", "withheld", "withheld"]
 
 
+def test_people_read_what_was_released_and_what_was_not(bench: Bench) -> None:
+    bench.fake.answers["GetLotDossier"] = answer
+    lines = bench.run("dossier", ROOT).output.splitlines()
+    run = next(line for line in lines if line.split()[:3] == ["run-1", "33", "withheld"])
+    assert run.split()[3:] == ["-", "no"], "complaints that nobody told are not 0"
+    site = [line for line in lines if line.startswith(SITE)][-1]
+    assert site.split() == [SITE, "14", "of", "31", "withheld", "yes"]
+    assert "Estimates of run run-1, from 2 of 3 sites:" in lines
+    assert "  risk ratio 2.5 (1.25 to 5.12)" in lines
+    assert "  rate difference - (NO_PERSON_TIME) a day" in lines
+
+
 def test_programs_read_the_contract(bench: Bench) -> None:
     bench.fake.answers["GetLotDossier"] = answer
     document = bench.json("dossier", ROOT)
@@ -88,5 +114,7 @@ def test_programs_read_the_contract(bench: Bench) -> None:
     assert document["exposed"]["runs"][0]["people"]["patients"] == {"value": 41, "withheld": False}
     assert document["material"]["outputs_left_out"] == 17
     assert document["evidence"]["runs"][0]["insight"] is None
+    assert document["evidence"]["runs"][0]["people"]["affected"] is None
+    assert document["evidence"]["runs"][0]["sites"][0]["released"]["exposed"]["cases"] == 14
     assert document["results"]["findings"][0]["value"] == 88.5
     assert document["results"]["findings"][1]["value"] is None

@@ -156,7 +156,7 @@ def quality() -> list[Told]:
         production.CapaProposed(
             capa="capa-1", run=RUN, lot=raw, deviation="dev-1", product=product, tag="Temp",
             limit_before=4, limit_after=3, reason="7 of 8 patients with a plan answered", answered=7,
-            affected=3,
+            affected=3, evidence=attached(),
         ),
         production.CapaApproved(capa="capa-1", run=RUN, actor="qa", meaning="I approve"),
         production.ChangeFilingAssessed(
@@ -178,6 +178,33 @@ def quality() -> list[Told]:
     return [("hazard", hazard, 8), *(("capa", message, 20.0 + n) for n, message in enumerate(said))]
 
 
+def attached() -> production.CapaEvidence:
+    """What production makes of the releases: one site told its sums, the other withholds its comparators."""
+    row = production.CapaEvidenceRow
+    found = production.CapaEvidence()
+    found.sites.add(site=A, exposed=row(patients=40, cases=20), comparators=row(patients=60, cases=15))
+    found.sites[0].pooled = True
+    found.sites.add(site=B, exposed=row(patients=25, cases=10), comparators=row(withheld=True))
+    found.risk_ratio.CopyFrom(common.Estimate(value=2, lower=1.17, upper=3.42))
+    found.rate_difference.CopyFrom(common.Estimate(value=0.01, lower=0.002, upper=0.018))
+    return found
+
+
+def releases(site: str) -> list[Message]:
+    """Two releases, the second one final."""
+    prompted, row = clinical.OUTCOME_KIND_PROMPTED, clinical.ReleasedRow
+    few = clinical.EvidenceReleased(
+        run=RUN, site=site, lot=lot("raw"), kind=prompted, number=1, exposed=row(patients=12, withheld=True),
+        comparators=row(withheld=True),
+    )  # fmt: skip
+    n, cases, others = {A: (40, 20, row(patients=60, cases=15)), B: (25, 10, row(withheld=True))}[site]
+    whole = clinical.EvidenceReleased(
+        run=RUN, site=site, lot=lot("raw"), kind=prompted, number=2, exposed=row(patients=n, cases=cases),
+        comparators=others, final=True, plans=n,
+    )  # fmt: skip
+    return [few, whole]
+
+
 def hospital(site: str) -> list[Told]:
     n = PEOPLE[site]
     said: list[Message] = [
@@ -185,9 +212,11 @@ def hospital(site: str) -> list[Told]:
         clinical.PlansOpened(run=RUN, site=site, patients=n, plans=10),
         clinical.PlansOpened(run=RUN, site=site, patients=n, plans=n),
         clinical.NoticesSummarised(run=RUN, site=site, patients=n, notified=n),
-        clinical.ResponsesSummarised(run=RUN, site=site, plans=n, answered=n, affected=10, complete=True),
+        clinical.FollowUpSummarised(run=RUN, site=site, plans=n, answered=n - 10),
+        clinical.FollowUpSummarised(run=RUN, site=site, plans=n, answered=n, complete=True),
     ]
-    return [(f"exposure-{site}", message, 10.0 + number) for number, message in enumerate(said)]
+    told = [(f"exposure-{site}", message, 10.0 + number) for number, message in enumerate(said)]
+    return [*told, *((f"evidence-{site}", message, 15.0 + n) for n, message in enumerate(releases(site)))]
 
 
 def trace() -> list[Told]:

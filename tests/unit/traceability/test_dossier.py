@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections.abc import Callable
 
 import pytest
+from google.protobuf.message import Message
 
 from pharmaloop.clinical.v1 import events_pb2 as clinical
 from pharmaloop.production.v1 import events_pb2 as production
@@ -24,6 +26,7 @@ from tests.unit.traceability.dossier_story import (
     mixed,
     plant,
     quality,
+    releases,
     story,
 )
 from tests.unit.traceability.driver import dispense, lot, material, moment, opened, registered
@@ -62,13 +65,71 @@ def test_every_section_appears(whole: page.LotDossier) -> None:
     assert {s.site: (s.told, s.people.patients.value) for s in run.sites} == {A: (True, 40), B: (True, 25)}
     assert (run.people.dispenses.value, run.people.notified.value, run.unattributed) == (65, 65, 1)
     (evidence,) = whole.evidence.runs
-    assert (evidence.complete, evidence.people.answered.value, evidence.people.affected.value) == (
-        True,
-        65,
-        20,
-    )
+    assert (evidence.complete, evidence.people.answered.value) == (True, 65)
     assert (evidence.capa.limit_before, evidence.capa.limit_after, evidence.capa.state) == (4, 2.5, "closed")
     assert (evidence.insight.statement, evidence.insight.recorded) == ("Counts are withheld.", True)
+
+
+def test_complaints_are_those_that_sites_released_and_production_pooled(whole: page.LotDossier) -> None:
+    (evidence,) = whole.evidence.runs
+    assert not evidence.people.HasField("affected"), "no site tells them with its answers"
+    a, b = (one.released for one in evidence.sites)
+    assert (a.number, a.final, a.exposed.patients, a.exposed.cases) == (2, True, 40, 20)
+    assert (a.comparators.patients, a.comparators.cases, a.comparators.withheld) == (60, 15, False)
+    assert (b.exposed.cases, b.comparators.withheld, b.comparators.cases) == (10, True, 0)
+    at = evidence.pooled
+    assert (at.sites_pooled, at.sites) == (1, 2)
+    assert (at.risk_ratio.value, at.risk_ratio.lower, at.rate_difference.upper) == (2, 1.17, 0.018)
+
+
+def test_an_older_release_and_one_of_another_kind_change_nothing(platform: Platform) -> None:
+    few, final = releases(A)
+    routine = clinical.EvidenceReleased(
+        run=RUN, site=A, kind=clinical.OUTCOME_KIND_ROUTINE, number=3, exposed=clinical.ReleasedRow(cases=99)
+    )
+    platform.tell("", material("pack1", "raw"), 0)
+    platform.tell("loop", opened(RUN, "raw"), 1)
+    for number, message in enumerate([final, few, routine]):
+        platform.tell(f"teller-{number}", message, 2)
+    platform.settle()
+    (evidence,) = platform.dossier("raw").evidence.runs
+    assert [(one.released.number, one.released.exposed.cases) for one in evidence.sites] == [(2, 20)]
+
+
+def test_complaints_of_a_recorded_run_are_shown_as_they_may_be_published(platform: Platform) -> None:
+    """As sites told them before they released anything; shown only while every site tells it so."""
+    platform.tell("", material("pack1", "raw"), 0)
+    platform.tell("loop", opened(RUN, "raw"), 1)
+    for site, n in {A: 40, B: 25}.items():
+        old = clinical.ResponsesSummarised(
+            run=RUN, site=site, plans=n, answered=n, affected=10, complete=True
+        )
+        platform.tell(f"exposure-{site}", old, 2)
+    platform.settle()
+    (evidence,) = platform.dossier("raw").evidence.runs
+    assert (evidence.complete, evidence.people.answered.value, evidence.people.affected.value) == (
+        True, 65, 20,
+    )  # fmt: skip
+    newer = clinical.FollowUpSummarised(run=RUN, site=A, plans=40, answered=40, complete=True)
+    platform.tell(f"exposure-{A}", newer, 3)
+    platform.settle()
+    (evidence,) = platform.dossier("raw").evidence.runs
+    assert not evidence.people.HasField("affected")
+    assert evidence.people.answered.value == 65
+
+
+def test_exact_numbers_that_a_proposal_once_rested_on_are_not_shown(platform: Platform) -> None:
+    platform.tell("", material("pack1", "raw"), 0)
+    platform.tell("loop", opened(RUN, "raw"), 1)
+    old = production.CapaProposed(capa="capa-1", run=RUN, lot=lot("raw"), answered=7, affected=3)
+    row = production.CapaEvidenceRow
+    old.evidence.sites.add(site=A, exposed=row(patients=7, cases=3), comparators=row(withheld=True))
+    platform.tell("capa", old, 2)
+    platform.settle()
+    (evidence,) = platform.dossier("raw").evidence.runs
+    assert evidence.capa.capa == "capa-1"
+    assert not evidence.HasField("pooled")
+    assert not [one for one in evidence.sites if one.HasField("released")]
 
 
 def test_decisions_say_who_and_why_in_order_of_time(whole: page.LotDossier) -> None:
@@ -138,7 +199,18 @@ def test_what_only_the_plant_told_of_has_a_dossier(platform: Platform) -> None:
     assert (found.process.state, found.process.equipment, found.material.known) == ("started", "dryer", False)
 
 
-def test_small_counts_are_never_shown_nor_told_in_words(platform: Platform) -> None:
+def as_once_told(site: str, count: int) -> Message:
+    return clinical.ResponsesSummarised(run=RUN, site=site, plans=count, answered=count, affected=3)
+
+
+def as_told(site: str, count: int) -> Message:
+    return clinical.FollowUpSummarised(run=RUN, site=site, plans=count, answered=3 if site == B else 0)
+
+
+@pytest.mark.parametrize("said", [as_once_told, as_told])
+def test_small_counts_are_never_shown_nor_told_in_words(
+    platform: Platform, said: Callable[[str, int], Message]
+) -> None:
     for teller, message, at in [*plant(), *loop(), *quality()]:
         platform.tell(teller, message, at)
     platform.tell("", material("pack1", "raw"), 0)
@@ -146,9 +218,8 @@ def test_small_counts_are_never_shown_nor_told_in_words(platform: Platform) -> N
         platform.tell(f"site-{site}", registered(site), 0)
         for n in range(count):
             platform.tell("", dispense(f"{site}-{n}", "pack1", site, f"P{n}"), 0)
-        said = clinical.ResponsesSummarised(run=RUN, site=site, plans=count, answered=count, affected=3)
         platform.tell(f"exposure-{site}", clinical.ExposureReceived(run=RUN, site=site, patients=count), 10)
-        platform.tell(f"exposure-{site}", said, 12)
+        platform.tell(f"exposure-{site}", said(site, count), 12)
     platform.settle()
     found = platform.dossier("raw")
     (run,) = found.exposed.runs
@@ -156,7 +227,7 @@ def test_small_counts_are_never_shown_nor_told_in_words(platform: Platform) -> N
     assert {site.site: site.people.patients.withheld for site in run.sites} == {A: True, B: True}
     (evidence,) = found.evidence.runs
     assert evidence.people.answered.withheld
-    assert evidence.people.affected.withheld
+    assert evidence.people.affected.withheld == (said is as_once_told)
     assert "7 of 8" not in str(found), "the reason of a proposal has counts in it"
 
 
