@@ -239,7 +239,11 @@ def test_capas_are_listed(bench: Bench) -> None:
     capa.proposed.capa = "c-1"
     bench.fake.answers["ListCapas"] = lambda request: production.ListCapasResponse(capas=[capa])
     assert bench.json("capas", "--state", "proposed")["capas"][0]["state"] == "CAPA_STATE_PROPOSED"
-    assert "c-1" in bench.run("capas").output
+    row = next(line for line in bench.run("capas").output.splitlines() if line.startswith("c-1"))
+    assert "withheld" in row, "where no site tells complaints there are not 0 of 0"
+    capa.proposed.answered, capa.proposed.affected = 30, 12
+    capa.proposed.evidence.risk_ratio.value = 2.04
+    assert "12/30, 2.0 times" in bench.run("capas").output
 
 
 def serving(request: Any) -> common.GetStatusResponse:
