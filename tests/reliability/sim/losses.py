@@ -31,6 +31,7 @@ MACHINE = "loops.machine"
 #: What is never said in a calm world, and why.
 UNSAID: Mapping[str, str] = {
     "ExposureEntered": "entries travel in bulks now; the event is read from old topics",
+    "ResponsesSummarised": "FollowUpSummarised took its place; it is read from old topics",
     "ReturnRecorded": "only the trace itself records returns",
     "ExposureExtended": "a journal grows while its seal is asked for only in a storm; nothing rests on it",
 }
@@ -52,11 +53,14 @@ class Told(NamedTuple):
 
 
 def exchanges() -> list[Exchange]:
-    """Every event type that a service takes from another, with its consumer."""
+    """Every event type that a service acts on when another says it, with its consumer. What only shows
+    (a projector) can keep no run from closing."""
     found = {Exchange(cls.__name__, MACHINE) for cls in ROUTED if not _own(cls, "loops")}
     for make in SPECS.values():
         spec = make()
         for reactor in spec.reactors:
+            if reactor.rows is not None:
+                continue
             names = {cls.__name__ for cls in reactor.events if not _own(cls, spec.name)}
             found |= {Exchange(name, f"{spec.name}.{reactor.name}") for name in names}
     return sorted(one for one in found if one.event not in UNSAID)
