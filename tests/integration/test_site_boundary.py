@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import json
 import logging
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -224,6 +225,33 @@ async def _hospital_records(on: Platform) -> None:
     own = [_medication(on, patient, order), _medication(on, plant["patient.corrected"], f"{order}-2")]
     plant("pharmaloop.clinical.v1.MedicationRecorded.dispense", "trace", own[0].dispense)
     await on.site("RecordMedications", medications=own)
+    await _template(on)
+
+
+async def _template(on: Platform) -> None:
+    """What patients are asked; the ids of question and option are the site's own words."""
+    prefix = "pharmaloop.clinical.v1.QuestionAnswer"
+    question = on.plant(f"{prefix}.question", "site", f"q-{uuid.uuid4().hex}")
+    option = clinical.AnswerOption(
+        id=on.plant(f"{prefix}.choice", "site", f"o-{uuid.uuid4().hex}"), text=_wording(), complaint=True
+    )
+    template = clinical.FollowUpTemplate(
+        duration_hours=24,
+        questions=[
+            clinical.FollowUpQuestion(
+                id=question,
+                text=_wording(),
+                answer=clinical.ANSWER_KIND_CHOICE,
+                options=[option, clinical.AnswerOption(id="well", text=_wording())],
+            ),
+            clinical.FollowUpQuestion(id="else", text=_wording(), answer=clinical.ANSWER_KIND_WORDS),
+        ],
+    )
+    await on.site("RegisterFollowUpTemplate", template=template)
+
+
+def _wording() -> clinical.Wording:
+    return clinical.Wording(en="How are you?", zh="您好吗？")
 
 
 def _medication(on: Platform, pseudonym: str, order: str) -> clinical.MedicationRecorded:
@@ -319,9 +347,20 @@ async def _people_act(on: Platform) -> None:
         pseudonym=plant(f"{prefix}.RecordResponseRequest.pseudonym", "trace", patient),
         affected=True,
         words=plant(f"{prefix}.RecordResponseRequest.words", "nowhere"),
+        answers=[
+            clinical.QuestionAnswer(
+                question=plant[f"{prefix}.QuestionAnswer.question"],
+                choice=plant[f"{prefix}.QuestionAnswer.choice"],
+                onset=moment(),
+            ),
+            clinical.QuestionAnswer(
+                question="else", words=plant(f"{prefix}.QuestionAnswer.words", "nowhere")
+            ),
+        ],
         at=moment(),
     )
     await accepted(answer, "the site to hear of the hazard")
+    await _otherwise_told(on)
     dispense = plant["pharmaloop.traceability.v1.DispenseRecorded.dispense"]
     await on.site(
         "ExplainDifference",
@@ -341,22 +380,59 @@ async def _people_act(on: Platform) -> None:
     await on.site("RecordMedicationCorrections", corrections=[corrected], all_or_nothing=True)
 
 
+async def _otherwise_told(on: Platform) -> None:
+    """An answer that comes as FHIR, and what the hospital reports unasked."""
+    plant, prefix = on.plant, "pharmaloop.clinical.v1"
+    other = plant["patient.pharmacy"]
+    words = plant(f"{prefix}.RecordFhirResourcesRequest.resources", "nowhere")
+    option = {"code": plant[f"{prefix}.QuestionAnswer.choice"]}
+    answers = {
+        plant[f"{prefix}.QuestionAnswer.question"]: {"valueCoding": option},
+        "else": {"valueString": words},
+    }
+    resource = {
+        "resourceType": "QuestionnaireResponse",
+        "id": "qr-1",
+        "status": "completed",
+        "basedOn": [{"reference": f"CarePlan/{plan_id(on.run, other)}"}],
+        "subject": {"reference": f"Patient/{other}"},
+        "authored": "2026-03-01T08:30:00+08:00",
+        "item": [{"linkId": question, "answer": [answer]} for question, answer in answers.items()],
+    }
+    await on.site("RecordFhirResources", resources=[json.dumps(resource)], all_or_nothing=True)
+    report = clinical_api.AdverseEventReport(
+        report=plant(f"{prefix}.AdverseEventReport.report", "site"),
+        pseudonym=plant(
+            f"{prefix}.AdverseEventReport.pseudonym", "trace", plant[f"{prefix}.MedicationRecorded.pseudonym"]
+        ),
+        term=plant(f"{prefix}.AdverseEventReport.term", "site", "PL0108"),
+        words=plant(f"{prefix}.AdverseEventReport.words", "nowhere"),
+        onset=moment(),
+        at=moment(),
+    )
+    await on.site("RecordAdverseEvents", reports=[report], all_or_nothing=True)
+
+
 async def _has_plan(on: Platform, pseudonym: str) -> bool:
     found = await on.apps["clinical"].store.get(PLANS, plan_id(on.run, pseudonym))
     return found is not None and found.state.stage == "open"
 
 
 async def _evaluate(on: Platform) -> None:
-    evaluated = production_api.EvaluateHazardRequest(
-        request_id=str(uuid.uuid4()),
-        run=on.run,
-        hazard_class=production.HAZARD_CLASS_II,
-        text=on.plant("control.text", "shared"),
-        instruction="Bring it back.",
-        meaning="I evaluated it",
-    )
+    words = on.plant("control.text", "shared")
 
-    evaluate = partial(on.production.EvaluateHazard, evaluated, timeout=10, metadata=metadata("physician"))
+    async def evaluate() -> None:
+        # Of its own each time: a refusal is kept as the answer to its request.
+        evaluated = production_api.EvaluateHazardRequest(
+            request_id=str(uuid.uuid4()),
+            run=on.run,
+            hazard_class=production.HAZARD_CLASS_II,
+            text=words,
+            instruction="Bring it back.",
+            meaning="I evaluated it",
+        )
+        await on.production.EvaluateHazard(evaluated, timeout=10, metadata=metadata("physician"))
+
     await accepted(evaluate, "production to know of the run")
 
 
