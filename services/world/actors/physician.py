@@ -56,7 +56,10 @@ class Physician:
         desk, production = self._desk, self._desk.platform.production
         known = await desk.call(production.GetHazard, api.GetHazardRequest(run=run.run))
         if not known.HasField("hazard"):
-            hazard_class = class_of(await self._magnitude(run.opened.lot))
+            lot = await self._lot(run.opened.lot)
+            if run.run not in lot.runs:
+                return  # the plant has not heard of the run yet; a refusal would be kept as its answer
+            hazard_class = class_of(_magnitude(lot))
             request = api.EvaluateHazardRequest(
                 request_id=desk.request("hazard", run.run),
                 run=run.run,
@@ -74,8 +77,11 @@ class Physician:
             desk.say(f"physician: hazard of {short(run.opened.lot)} is of class {name}")
         desk.progress.finish(f"hazard:{run.run}")
 
-    async def _magnitude(self, lot: str) -> float:
-        request = api.GetLotRequest(lot=lot)
-        found = (await self._desk.call(self._desk.platform.production.GetLot, request)).lot
-        confirmed = [d for d in found.deviations if d.state == api.DEVIATION_STATE_CONFIRMED]
-        return max((deviation.detected.magnitude for deviation in confirmed), default=0.0)
+    async def _lot(self, lot: str) -> api.Lot:
+        answer = await self._desk.call(self._desk.platform.production.GetLot, api.GetLotRequest(lot=lot))
+        return answer.lot
+
+
+def _magnitude(lot: api.Lot) -> float:
+    confirmed = [d for d in lot.deviations if d.state == api.DEVIATION_STATE_CONFIRMED]
+    return max((deviation.detected.magnitude for deviation in confirmed), default=0.0)
