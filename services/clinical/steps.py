@@ -1,4 +1,5 @@
-"""What a site does by the platform clock: it ends follow-ups, reminds, chooses comparators, reviews evidence.
+"""What a site does by the platform clock: it ends follow-ups, reminds, chooses comparators, reviews
+evidence, tells the trace again.
 
 Each step reads what is held and ends by submitting commands, named after what
 they rest on, so that doing it twice has one effect.
@@ -11,13 +12,15 @@ from collections.abc import AsyncIterator, Mapping
 from google.protobuf.message import Message
 
 from pharmaloop.clinical.v1 import events_pb2 as clinical
-from services.clinical.domain import moments, plans, reminders
+from pharmaloop.traceability.v1 import events_pb2 as traceability
+from services.clinical.domain import dispenses, moments, plans, reminders
 from services.clinical.domain.plans import Plan
 from services.clinical.evidence import Reader, numbers
 from services.clinical.handlers.comparators import plan_of
 from services.clinical.handlers.due import CHOICE_STEP, FOLLOW_UP_STEP, REVIEW_STEP
+from services.clinical.handlers.telling import TELLING_STEP
 from services.clinical.held_templates import asked_by
-from services.clinical.views import PLANS
+from services.clinical.views import DISPENSES, PLANS
 from services.kit.app import App
 from services.kit.runners.step import StepFunction
 from services.kit.work import Step, moment_text
@@ -31,7 +34,12 @@ class Steps:
         self._reader = Reader(app.store, app.sealer, app.site)
 
     def all(self) -> Mapping[str, StepFunction]:
-        return {FOLLOW_UP_STEP: self._follow_up, CHOICE_STEP: self._choose, REVIEW_STEP: self._review}
+        return {
+            FOLLOW_UP_STEP: self._follow_up,
+            CHOICE_STEP: self._choose,
+            REVIEW_STEP: self._review,
+            TELLING_STEP: self._tell,
+        }
 
     async def _follow_up(self, step: Step) -> None:
         if "hours" in step.payload:
@@ -96,6 +104,12 @@ class Steps:
         seen = numbers(holding, self._app.site, await self._reader.see(holding))
         place = f"{holding.plans}/{holding.responders}/{holding.final}"
         await self._submit("ReviewEvidence", seen, f"evidence/{step.key}/{place}")
+
+    async def _tell(self, step: Step) -> None:
+        found = await self._app.store.get(DISPENSES, step.key)
+        if found is not None and dispenses.unheard(found.state) is not None:
+            named = traceability.DispenseRecorded(dispense=step.key, site=self._app.site)
+            await self._submit("TellAgain", named, f"telling/{step.key}/{step.due}")
 
     async def _submit(self, method: str, request: Message, request_id: str) -> None:
         await self._app.decider.submit(method, request, request_id=request_id, actor="platform")

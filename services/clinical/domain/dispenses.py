@@ -101,8 +101,8 @@ class OwnRecord:
 class Dispense:
     """A dispense. `runs` are those with a member of it; `lots` its lot, twice only where the two
     sources contradict each other; `taken_back`: the hospital took its own record back;
-    `reported`: the site has told the trace of it; `explained`: a person has said why the own
-    records do not show what the journals do."""
+    `reported`: the site has told the trace of it, and `again` so many times since; `explained`: a
+    person has said why the own records do not show what the journals do."""
 
     dispense: str
     lots: tuple[str, ...] = ()
@@ -112,6 +112,7 @@ class Dispense:
     taken_back: bool = False
     reported: bool = False
     explained: bool = False
+    again: int = 0
 
     @property
     def standing(self) -> OwnRecord | None:
@@ -195,8 +196,20 @@ def taken_back(dispense: Dispense) -> Dispense:
 
 
 def reported(dispense: Dispense) -> Dispense:
-    """The site has told the trace of it."""
-    return replace(dispense, reported=True)
+    """The site has told the trace of it, once more."""
+    return replace(dispense, reported=True, again=dispense.again + dispense.reported)
+
+
+def unheard(dispense: Dispense) -> OwnRecord | None:
+    """The own record that the trace was told of and that no journal names yet; None when there is none.
+
+    A record may be lost on its way, and where every run of its lot has closed by then no run waits for it.
+    """
+    own = dispense.standing
+    if own is None or not dispense.reported:
+        return None
+    named = any(m.entered and m.pseudonym == own.pseudonym for m in dispense.members)
+    return None if named else own
 
 
 def explained(dispense: Dispense) -> Dispense:

@@ -13,7 +13,7 @@ from pharmaloop.clinical.v1 import events_pb2 as clinical
 from pharmaloop.loops.v1 import events_pb2 as loops
 from pharmaloop.production.v1 import events_pb2 as production
 from pharmaloop.traceability.v1 import events_pb2 as traceability
-from services.clinical.handlers import answers, asking, comparators, exposures, records
+from services.clinical.handlers import answers, asking, comparators, exposures, records, telling
 from services.clinical.handlers import commands as do
 from services.clinical.handlers.here import Here
 from services.kit.runners.decider import Command
@@ -50,6 +50,7 @@ def commands(here: Here) -> dict[str, Command]:
         "Remind": partial(do.remind, here),
         "ChooseComparators": partial(comparators.choose_comparators, here),
         "ReviewEvidence": partial(comparators.review_evidence, here),
+        "TellAgain": partial(telling.tell_again, here),
         "ExplainDifference": partial(do.explain_difference, here),
         "RegisterFollowUpTemplate": partial(asking.register_template, here),
     }

@@ -9,14 +9,15 @@ patients must not open them all in one transaction, nor one by one.
 from __future__ import annotations
 
 from pharmaloop.clinical.v1 import events_pb2 as clinical
-from services.clinical.domain import dispenses, holdings, moments, plans, statements, templates
+from services.clinical.domain import dispenses, holdings, plans, statements, templates
 from services.clinical.domain.holdings import Holding
 from services.clinical.domain.plans import Plan
 from services.clinical.handlers.asking import chooser
 from services.clinical.handlers.due import make_due
 from services.clinical.handlers.here import Here
+from services.clinical.handlers.telling import tell_trace
 from services.clinical.views import DISPENSES, HOLDINGS, LOTS, PLANS, STATEMENTS
-from services.kit.ids import claim_id, plan_id
+from services.kit.ids import plan_id
 from services.kit.store.kinds import Get
 from services.kit.work import Work, moment_text
 
@@ -48,20 +49,13 @@ def _tell_trace(here: Here, work: Work, holding: Holding) -> Holding:
         lot = work.get(LOTS, name)
         if lot is None or lot.own_records <= holding.lot(name).shown:
             continue
-        for id, dispense in work.where(DISPENSES, "lots", name).items():
+        for dispense in work.where(DISPENSES, "lots", name).values():
             own = dispense.standing
             if own is None or own.lot != name or dispense.reported:
                 continue
             if not dispenses.compared(dispense, holding.run).shown:
-                _report(here, work, id, dispense, own)
+                tell_trace(here, work, dispense, own)
     return holdings.looked(holding)
-
-
-def _report(here: Here, work: Work, id: str, dispense: dispenses.Dispense, own: dispenses.OwnRecord) -> None:
-    fact = dispenses.fact(dispense, own, here.site, moments.stamp_of(own.at))
-    claim = claim_id(id, fact.source, own.lot, here.site, own.pseudonym, own.at)
-    work.emit_fact(fact, claim, subject=id)
-    work.put(DISPENSES, id, dispenses.reported(dispense))
 
 
 def _open_plans(
