@@ -241,6 +241,7 @@ async def test_a_run_from_its_exposures_to_the_answers(backbone: str, mongo: str
         await _answer(site, names[0])
 
 
+@pytest.mark.req("G2d")
 async def test_the_exposed_are_compared_and_small_numbers_stay_at_the_site(
     backbone: str, mongo: str, tmp_path: Path
 ) -> None:
@@ -281,7 +282,7 @@ async def _both_answer(site: Hospital, exposed: str, other: str, plan: str) -> N
     second = await site.stub.RecordResponse(answer, timeout=10, metadata=WHO)
     await site.folded(first.receipt)
     asked = api.GetEvidenceRequest(site=SITE, run=site.run, min_position=second.receipt.positions)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(5):  # promised, from the answer on
         shown = await site.stub.GetEvidence(asked, timeout=5)
     (whole,) = shown.lots
     assert (whole.lot, whole.whole, shown.comparators) == (site.lot, True, 1)

@@ -157,6 +157,7 @@ async def train(plant: Plant, runs: dict[str, Table]) -> str:
     return version
 
 
+@pytest.mark.req("G2a")
 async def test_from_real_runs_to_a_tightened_limit(plant: Plant) -> None:
     runs = dryer_runs()
     version = await train(plant, runs)
@@ -170,7 +171,8 @@ async def test_from_real_runs_to_a_tightened_limit(plant: Plant) -> None:
     await plant.call("StartLot", lot=lot, equipment=DRYER)
     for first in range(20, rows, 40):
         await plant.record(batch(lot, faulty, first, first + 40))
-    found = await until(lambda: found_in(plant, lot, TAG))
+    # Promised, from the last reading on.
+    found = await until(lambda: found_in(plant, lot, TAG), seconds=5)
     middle = START + timedelta(minutes=rows // 2)
     assert middle <= found.detected.detected.ToDatetime(tzinfo=UTC) <= middle + timedelta(minutes=5)
     assert (found.detected.unit, found.detected.model_version) == ("Cel", version)

@@ -39,6 +39,33 @@ def _assert_plans_for_consent_only(stack: Stack) -> None:
     assert sum(run["closed"]["answered"] for run in runs["runs"]) > 0
 
 
+def _assert_promised_times(stack: Stack) -> None:
+    """By the wall: ten seconds to every plan; half a minute for all that waits for no person."""
+    _, runs = stack.pharmaloop("loops")
+    for run in runs["runs"]:
+        took = {stage["name"]: stage["seconds"] for stage in run["stages"]}
+        assert sum(took[stage] for stage in _TO_PLANS) <= 10
+        assert sum(seconds for stage, seconds in took.items() if stage not in _BY_PEOPLE) <= 30
+
+
+_TO_PLANS = ("trace", "receive", "hold", "plan")
+_BY_PEOPLE = ("evaluate", "notify", "respond", "propose", "approve")
+
+
+def _assert_closings_cite_their_course(stack: Stack) -> None:
+    """What a closed run says names the deviation, its lots, whom it reached, and what came of it."""
+    _, runs = stack.pharmaloop("loops")
+    _, capas = stack.pharmaloop("capas")
+    for run in runs["runs"]:
+        closed = run["closed"]
+        assert closed["lots"]
+        assert closed["patients"] <= closed["members"]
+        if not run["opened"]["follows"]:
+            assert closed["deviation"] == run["opened"]["deviation"]
+            assert closed["insight"]
+            assert closed["capa"] in {one["proposed"]["capa"] for one in capas["capas"]}
+
+
 def _assert_dossiers_tell_the_whole_course(stack: Stack) -> None:
     """From readings to research: the lot of each closed run has every section, and its packs their places."""
     _, runs = stack.pharmaloop("loops")
@@ -82,7 +109,7 @@ def _is_distributed(stack: Stack, lots: list[str]) -> bool:
     return any(section["dispensed"] and section["places"] for section in found)
 
 
-@pytest.mark.req("G2c")
+@pytest.mark.req("G2b", "G2c", "G2e")
 @pytest.mark.timeout(600)
 def test_planted_faults_find_all_their_patients_and_the_loops_close(tmp_path: Path) -> None:
     with running_stack(tmp_path / "s", *WORLD) as stack:
@@ -91,6 +118,8 @@ def test_planted_faults_find_all_their_patients_and_the_loops_close(tmp_path: Pa
         assert code == 0, verdict
         _assert_nobody_is_missed(verdict, loops=2)
         _assert_plans_for_consent_only(stack)
+        _assert_promised_times(stack)
+        _assert_closings_cite_their_course(stack)
         _assert_dossiers_tell_the_whole_course(stack)
         code, status = stack.pharmaloop("status")
         assert code == 0

@@ -77,6 +77,7 @@ def test_a_follow_up_that_ends_before_a_reminder_has_none() -> None:
     assert [row.key for row in told.site.states(STEPS).values() if row.step == FOLLOW_UP_STEP] == [RUN]
 
 
+@pytest.mark.req("G2d")
 @pytest.mark.parametrize(("hours", "wanted"), [(24, []), (25, [24]), (72, [24]), (73, [24, 72])])
 def test_a_reminder_that_would_be_due_at_the_end_is_not_given(hours: int, wanted: list[int]) -> None:
     told = Teller()
