@@ -58,6 +58,9 @@ _QUIET_SECONDS, _UNMARKED_SECONDS = 0.01, 0.1
 #: Attempts at full speed; after them the runner holds its partitions and says so.
 _QUICK_ATTEMPTS = 4
 _LONGEST_PAUSE = 5.0
+#: A transaction should take no longer: what is read after it waits for it, and one that takes longer than
+#: the database lets it is undone as a whole, and was for nothing.
+_PIECE_SECONDS = 1.0
 
 
 class Superseded(PharmaLoopError):
@@ -234,11 +237,11 @@ class BatchRunner:
         """Process the batch, whatever it takes.
 
         Each failure halves the piece that is tried, for a batch that takes longer than a transaction
-        may take would be tried for ever; each success doubles it again.
+        may take would be tried for ever; what succeeds in time doubles it again.
         """
         left, attempt = records, 0
         while left and not self._stopping.is_set():
-            piece = left[: self._piece]
+            piece, began = left[: self._piece], time.monotonic()
             try:
                 done = self._take_in(consumer, piece, left)
             except Retryable as error:
@@ -250,7 +253,13 @@ class BatchRunner:
                 continue
             self._goes_on()
             left, attempt = left[len(piece) :] if done else [], 0
-            self._piece = min(self._fold.take, 2 * self._piece)
+            self._piece = self._next_piece(len(piece), time.monotonic() - began)
+
+    def _next_piece(self, records: int, took: float) -> int:
+        """So many records next, after so many took so many seconds."""
+        if took > _PIECE_SECONDS:
+            return max(1, int(records * _PIECE_SECONDS / took))
+        return min(self._fold.take, 2 * self._piece) if 2 * took < _PIECE_SECONDS else self._piece
 
     def _not_done(self, records: list[Record]) -> list[Record]:
         """What is still to do: a part of the piece may be committed, and a partition lost meanwhile."""

@@ -314,6 +314,38 @@ def test_a_batch_that_takes_too_long_is_done_in_pieces(bench: Bench) -> None:
     assert turner.turn() == 0
 
 
+def test_a_slow_batch_is_followed_by_smaller_ones_until_each_takes_its_time(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A transaction near its limit would be undone, and what it did with it."""
+    write, clock = MemoryTransaction.write, [0.0]
+    sizes: list[int] = []
+
+    def slow(txn: MemoryTransaction, plan: Plan) -> None:
+        notes = sum(one.kind.name == NOTE.name for one in plan.writes)
+        clock[0] += notes * seconds_each
+        if notes:
+            sizes.append(notes)
+        write(txn, plan)
+
+    monkeypatch.setattr(MemoryTransaction, "write", slow)
+    monkeypatch.setattr("services.kit.runners.batch.time.monotonic", lambda: clock[0])
+    seconds_each = 0.25
+    turner = bench.turner(EVENTS)
+    lots = [f"m/item/H/{n}" for n in range(300)]
+    for start in range(0, 200, 40):
+        bench.send(*(lot_event(lot, 1) for lot in lots[start : start + 40]))
+        turner.turn()
+    assert sizes[0] == 40
+    assert max(sizes[1:]) == 4, "a second each"
+    seconds_each = 0.001
+    sizes.clear()
+    bench.send(*(lot_event(lot, 1) for lot in lots[200:]))
+    turner.turn()
+    assert sizes == [4, 8, 16, 32, 40]
+    assert len(texts(bench)) == 300
+
+
 @pytest.mark.usefixtures("hasty")
 def test_an_instance_that_is_fenced_between_two_pieces_goes_on_from_the_watermark(bench: Bench) -> None:
     bench.send(*(lot_event(lot, 1) for lot in LOTS))
