@@ -30,6 +30,7 @@ from services.clinical.domain.plans import Plan
 from services.clinical.views import DISPENSES, HOLDINGS, LOTS, PATIENTS, PLANS
 from services.kit.errors import Integrity, Unknown
 from services.kit.sealing import Sealer
+from services.kit.store.kinds import Get, Read, Where
 from services.kit.store.protocol import AsyncStore
 
 #: So many patients are looked up at a time.
@@ -97,21 +98,27 @@ class Reader:
             if not any(lacking.values()):
                 break
             some = candidates[start : start + _AT_ONCE]
-            free = await asyncio.gather(*(self._free(candidate.pseudonym) for candidate in some))
-            for candidate, is_free in zip(some, free, strict=True):
+            free = await self._free({candidate.pseudonym for candidate in some})
+            for candidate in some:
                 open_groups = (g for g, count in lacking.items() if count and g.product == candidate.product)
                 group = next(open_groups, None)
-                if is_free and group and candidate.pseudonym not in chosen:
+                if group and candidate.pseudonym in free and candidate.pseudonym not in chosen:
                     lacking[group] -= 1
                     chosen[candidate.pseudonym] = Choice(candidate.pseudonym, candidate.lots, group)
         return list(chosen.values())
 
-    async def _free(self, pseudonym: str) -> bool:
-        patient = await self._store.get(PATIENTS, pseudonym)
-        if patient is None:
-            return False
-        of_patient = await self._store.where(PLANS, "pseudonym", pseudonym)
-        return comparators.eligible(patient.state, (item.state for item in of_patient))
+    async def _free(self, names: set[str]) -> set[str]:
+        """Who of these may be chosen: asked for together, for most of a large site may be candidates."""
+        patients = {name: Get(PATIENTS, name) for name in names}
+        plans = {name: Where(PLANS, "pseudonym", name) for name in names}
+        reads: list[Read] = [*patients.values(), *plans.values()]
+        loaded = await self._store.transact(lambda txn: txn.load(reads))
+        return {
+            name
+            for name in names
+            for patient in loaded[patients[name]]
+            if comparators.eligible(patient.state, (item.state for item in loaded[plans[name]]))
+        }
 
     async def _candidates(self, study: Study, products: Iterable[str]) -> list[Candidate]:
         """Whoever received sibling lots in the period, by the hospital's own records."""

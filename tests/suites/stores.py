@@ -242,6 +242,7 @@ class TransactionSuite:
         await keep(form, insert("c", Thing("red", done=True)), insert("d", Thing("red", tags=("y",)), OTHER))
         asked = {
             "red": Where(THING, "colour", "red"),
+            "x": Where(THING, "tags", "x"),
             "y": Where(THING, "tags", "y"),
             "done": Where(THING, "done", True),
             "none": Where(THING, "tags", "z"),
@@ -249,7 +250,14 @@ class TransactionSuite:
         }
         loaded = await form.run([*asked.values(), Get(THING, "b")], lambda _: NOTHING)
         found = {name: sorted(item.id for item in loaded[read]) for name, read in asked.items()}
-        assert found == {"red": ["a", "c"], "y": ["a", "b"], "done": ["c"], "none": [], "part of a word": []}
+        assert found == {
+            "red": ["a", "c"],
+            "x": ["a"],
+            "y": ["a", "b"],
+            "done": ["c"],
+            "none": [],
+            "part of a word": [],
+        }
         assert [item.version for item in loaded[Get(THING, "b")]] == [1]
 
     async def test_an_outbox_row_is_kept_as_it_was_first_written(self, form: Form, stores: Stores) -> None:

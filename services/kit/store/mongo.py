@@ -77,29 +77,47 @@ def index_specs(kinds: Iterable[Kind[Any]], names: Names) -> list[IndexSpec]:
 
 
 def queries(reads: Iterable[Read]) -> list[tuple[Kind[Any], Doc, list[Read]]]:
-    """Reads as few queries: ids of one kind together."""
-    ids: dict[Kind[Any], list[Read]] = defaultdict(list)
-    result: list[tuple[Kind[Any], Doc, list[Read]]] = []
+    """Reads as few queries: ids of one kind together, and the values of one field."""
+    ids: dict[Kind[Any], list[Get]] = defaultdict(list)
+    values: dict[tuple[Kind[Any], str], list[Where]] = defaultdict(list)
     for read in reads:
         if isinstance(read, Get):
             ids[read.kind].append(read)
         else:
-            result.append((read.kind, {f"s.{read.field}": read.value}, [read]))
+            values[read.kind, read.field].append(read)
+    result: list[tuple[Kind[Any], Doc, list[Read]]] = []
+    for (kind, field), wheres in values.items():
+        result.append((kind, {f"s.{field}": {"$in": [where.value for where in wheres]}}, [*wheres]))
     for kind, gets in ids.items():
-        result.append((kind, {"_id": {"$in": [g.id for g in gets if isinstance(g, Get)]}}, gets))
+        result.append((kind, {"_id": {"$in": [get.id for get in gets]}}, [*gets]))
     return result
 
 
 def sort_out(kind: Kind[Any], asked: list[Read], docs: Iterable[Doc], into: Loaded) -> None:
     """File the documents of one query under the reads that asked for them."""
     stored = [kind.from_doc(doc) for doc in docs]
-    if isinstance(asked[0], Where):
+    if len(asked) == 1:
         into[asked[0]] = stored
         return
-    by_id = {item.id: item for item in stored}
+    found: dict[Any, list[Stored[Any]]] = {_sought(read): [] for read in asked}
+    for item in stored:
+        for value in _held(asked[0], item):
+            if value in found:
+                found[value].append(item)
     for read in asked:
-        assert isinstance(read, Get)
-        into[read] = [by_id[read.id]] if read.id in by_id else []
+        into[read] = found[_sought(read)]
+
+
+def _sought(read: Read) -> Any:
+    return read.id if isinstance(read, Get) else read.value
+
+
+def _held(read: Read, item: Stored[Any]) -> Iterable[Any]:
+    """Under which values an item may be sought: its id, or each that its field holds."""
+    if isinstance(read, Get):
+        return (item.id,)
+    held = getattr(item.state, read.field)
+    return set(held) if isinstance(held, (tuple, frozenset, list)) else (held,)
 
 
 def by_collection(writes: Iterable[Write], names: Names) -> dict[str, tuple[list[Doc], list[Any]]]:

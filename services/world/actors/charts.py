@@ -8,7 +8,7 @@ a person.
 
 from __future__ import annotations
 
-import asyncio
+import time
 from collections.abc import Collection
 from datetime import datetime, timedelta
 
@@ -21,6 +21,7 @@ from services.world.entities import Dispense
 from services.world.ids import short
 from services.world.platform_api import Refused
 from services.world.records import Hospital
+from services.world.timing import rest
 
 LOOK_SECONDS = 1.0
 #: How long it takes to find a paper chart, and to be sure that there is none.
@@ -39,14 +40,16 @@ class ChartRoom:
         for dispense in (*feed.on_time, *feed.never, *(item.right for item in feed.corrections)):
             self._orders.setdefault(dispense.pseudonym, []).append(dispense)
         self._noticed: dict[str, datetime] = {}
-        self._entered: set[str] = set()
+        #: Dispenses that were entered or explained; the list of differences may not show it yet.
+        self._settled: set[str] = set()
 
     async def run(self) -> None:
         while True:
+            began = time.monotonic()
             for run in await open_runs(self._desk, self._lots):
                 for exposure in await self._not_at_site(run.run):
                     await self._look_at(exposure)
-            await asyncio.sleep(LOOK_SECONDS)
+            await rest(began, LOOK_SECONDS)
 
     async def _not_at_site(self, run: str) -> list[api.Exposure]:
         desk = self._desk
@@ -63,11 +66,13 @@ class ChartRoom:
             return []  # the run has not reached the site yet
 
     async def _look_at(self, exposure: api.Exposure) -> None:
+        if exposure.dispense in self._settled:
+            return
         now = self._desk.clock.now()
         waited = now - self._noticed.setdefault(exposure.dispense, now)
         if chart := self._charts.get(exposure.dispense):
-            if waited >= LOOKING_UP and chart.dispense not in self._entered:
-                self._entered.add(chart.dispense)
+            if waited >= LOOKING_UP:
+                self._settled.add(exposure.dispense)
                 await self._clerk.once(f"medication:chart:{chart.dispense}", [chart])
                 self._say(f"a medication of {short(chart.lot)} was entered from the paper chart")
         elif exposure.dispense not in self._clerk.tray and waited >= BEING_SURE:
@@ -87,6 +92,7 @@ class ChartRoom:
         except Refused as refusal:
             self._say(str(refusal))
             return
+        self._settled.add(exposure.dispense)
         self._say(f"explained a difference about {short(exposure.lot)}: {request.reason}")
 
     def _why(self, exposure: api.Exposure) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
+import time
 from collections.abc import Collection
 
 from pharmaloop.clinical.v1 import events_pb2 as clinical
@@ -11,6 +11,7 @@ from services.world.actors.desk import Desk
 from services.world.actors.runs import open_runs
 from services.world.ids import moment, short
 from services.world.platform_api import Refused, check_facts
+from services.world.timing import rest
 
 LOOK_SECONDS = 1.0
 _BULK = 500
@@ -22,22 +23,27 @@ class NoticeDesk:
     def __init__(self, desk: Desk, site: str, away: Collection[str], lots: Collection[str]) -> None:
         self._desk, self._site, self._away, self._lots = desk, site, away, lots
         self._clinical = desk.platform.clinical_at(site)
+        #: Runs with their patients. The list of open notices may be behind what was recorded here, and
+        #: telling everybody anew at every look would put it further behind.
+        self._told: set[tuple[str, str]] = set()
 
     async def run(self) -> None:
         while True:
+            began = time.monotonic()
             for run in await open_runs(self._desk, self._lots):
                 if owed := await self._owed(run.run):
                     await self._tell(run.run, run.opened.lot, owed)
-            await asyncio.sleep(LOOK_SECONDS)
+            await rest(began, LOOK_SECONDS)
 
     async def _owed(self, run: str) -> list[str]:
         desk = self._desk
         request = api.ListNoticesRequest(site=self._site, run=run, only_open=True)
         pages = desk.platform.pages(self._clinical.ListNotices, request, desk.actor)
         try:
-            return [notice.pseudonym async for page in pages for notice in page.notices]
+            owed = [notice.pseudonym async for page in pages for notice in page.notices]
         except Refused:
             return []
+        return [name for name in owed if (run, name) not in self._told]
 
     async def _tell(self, run: str, lot: str, patients: list[str]) -> None:
         at = moment(self._desk.clock.now())
@@ -60,4 +66,5 @@ class NoticeDesk:
             )
             answer = await self._desk.call(self._clinical.RecordNotices, request)
             check_facts(answer.receipt, "RecordNotices")
+            self._told |= {(run, name) for name in bulk}
         self._desk.say(f"{self._site}: told {len(patients)} patients about {short(lot)}")

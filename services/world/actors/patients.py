@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 from collections.abc import Sequence
 from datetime import timedelta
 
@@ -16,6 +17,7 @@ from services.world.actors.desk import Desk
 from services.world.entities import Body
 from services.world.ids import moment
 from services.world.platform_api import Refused
+from services.world.timing import rest
 
 LOOK_SECONDS = 1.0
 EARLIEST, LATEST = timedelta(minutes=30), timedelta(hours=4)
@@ -74,11 +76,12 @@ class PostRoom:
     async def run(self) -> None:
         async with asyncio.TaskGroup() as answers:
             while True:
+                began = time.monotonic()
                 for view in await self._new_plans():
                     self._delivered.add(view.plan.plan)
                     if patient := self._patients.get(view.plan.pseudonym):
                         answers.create_task(patient.receive(view))
-                await asyncio.sleep(LOOK_SECONDS)
+                await rest(began, LOOK_SECONDS)
 
     async def _new_plans(self) -> list[api.PlanView]:
         desk, clinical = self._desk, self._desk.platform.clinical_at(self._site)

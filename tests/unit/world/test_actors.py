@@ -26,6 +26,7 @@ from services.world.actors.desk import Desk
 from services.world.actors.hospital import HospitalClerk
 from services.world.actors.laboratory import Laboratory
 from services.world.actors.line import Pace, PlantLine
+from services.world.actors.notices import NoticeDesk
 from services.world.actors.patients import PostRoom
 from services.world.actors.pharmacist import Pharmacist
 from services.world.actors.pharmacy import PharmacyClerk
@@ -67,7 +68,16 @@ async def send_everything(world: World, desk_for: DeskFor) -> None:
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody waits between two looks."""
-    for module in ("patients", "quality", "charts", "pharmacy", "pharmacist", "observer", "laboratory"):
+    for module in (
+        "patients",
+        "quality",
+        "charts",
+        "pharmacy",
+        "pharmacist",
+        "observer",
+        "laboratory",
+        "notices",
+    ):
         monkeypatch.setattr(f"services.world.actors.{module}.LOOK_SECONDS", 0.001)
 
 
@@ -480,6 +490,34 @@ async def test_nobody_is_named_only_after_a_search_and_never_while_a_pharmacy_lo
     assert "pharmacy-2" in explained[0].reason
     assert explained[0].meaning
     assert len({request.request_id for request in explained}) == 1
+
+
+async def test_everybody_is_told_once_though_the_list_of_open_notices_is_behind(
+    desk_for: DeskFor, recorder: Recorder, quick: None
+) -> None:
+    with_a_run(recorder)
+    named = ["P-1", "P-2"]
+    recorder.answers["ListNotices"] = lambda request: clinical.ListNoticesResponse(
+        notices=[clinical.Notice(pseudonym=name) for name in named]
+    )
+    asked = 0
+
+    def one_more(request: Any) -> loops.ListRunsResponse:
+        nonlocal asked
+        asked += 1
+        if asked == 3:
+            named.append("P-3")
+        run = loops.Run(run="run-1", opened=loops_events.SafetyRunOpened(run="run-1", lot=ROOT))
+        return loops.ListRunsResponse(runs=[run])
+
+    recorder.answers["ListRuns"] = one_more
+    await for_a_while(NoticeDesk(desk_for("notices"), "hospital-b", {"P-2"}, [ROOT]).run())
+    assert asked > 5
+    told = [
+        (one.pseudonym, one.outcome) for request in recorder.of("RecordNotices") for one in request.notices
+    ]
+    reached, away = clinical_events.NOTICE_OUTCOME_NOTIFIED, clinical_events.NOTICE_OUTCOME_UNREACHABLE
+    assert told == [("P-1", reached), ("P-2", away), ("P-3", reached)]
 
 
 async def test_runs_of_another_world_are_not_ours(
