@@ -49,6 +49,7 @@ FIELDS: dict[tuple[str, str], str] = {
     ("clinical.holding", "announced.epoch"): ROUNDS,
     ("clinical.holding", "key"): SEALED,
     ("clinical.patient", "profile"): SEALED,
+    ("clinical.dispense", "again"): "how often the trace was told depends on when a journal named it",
     ("clinical.plan", "answer.text"): SEALED,
     ("clinical.adverse", "reports[].text"): SEALED,
     ("clinical.exposure", "received.epoch"): ROUNDS,

@@ -125,4 +125,5 @@ _NOT_FOLDED = (
     "watches",  # of a node: a walk sets them by command
     "unplanned",  # of a patient: runs without a plan for them, at the time
     "reported",  # of a dispense at a site: whether the site had to tell the trace
+    "again",  # and how often since
 )
