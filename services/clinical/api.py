@@ -123,7 +123,7 @@ class ClinicalApi(FollowUpApi, api_grpc.ClinicalServiceServicer):
         if holding is None:
             said = f"the site holds nothing of a run {request.run!r}; ask loops for its runs"
             raise Unknown("UNKNOWN_RUN", said, "run")
-        seen = await self._evidence.see(holding)
+        seen = await self._evidence.see(holding, self.app.clock.now())
         decided = await self.app.store.get(RELEASES, f"{request.run}|{self.app.site}")
         shown = (self.app.site, holding, seen, decided.state if decided else None)
         return await asyncio.to_thread(evidence_of, *shown)

@@ -10,24 +10,28 @@ state tells them.
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from pharmaloop.clinical.v1 import events_pb2 as clinical
 from pharmaloop.common.v1 import types_pb2 as common
 from services.clinical.domain import comparators, packs, templates
+from services.clinical.domain.adverse import Course
 from services.clinical.domain.comparators import PERIOD, Candidate, Choice
 from services.clinical.domain.dispenses import Dispense
-from services.clinical.domain.evidence import prompted
+from services.clinical.domain.evidence import prompted, routine
 from services.clinical.domain.evidence.person_time import Pack
-from services.clinical.domain.evidence.prompted import Group, Responder, Study
+from services.clinical.domain.evidence.prompted import Group, Responder
+from services.clinical.domain.evidence.routine import Recipient, Recipients
+from services.clinical.domain.evidence.study import Study, sums, totals
+from services.clinical.domain.evidence.tables import PROMPTED
 from services.clinical.domain.holdings import Holding
-from services.clinical.domain.lots import product_of
-from services.clinical.domain.patients import Patient
+from services.clinical.domain.lots import Lot, product_of
+from services.clinical.domain.patients import DECEASED, MOVED, Patient
 from services.clinical.domain.plans import Plan
-from services.clinical.views import DISPENSES, HOLDINGS, LOTS, PATIENTS, PLANS
+from services.clinical.views import ADVERSE, DISPENSES, HOLDINGS, LOTS, PATIENTS, PLANS
 from services.kit.errors import Integrity, Unknown
 from services.kit.sealing import Sealer
 from services.kit.store.kinds import Get, Read, Where
@@ -41,11 +45,13 @@ Packs = Mapping[str, tuple[Pack, ...]]
 
 @dataclass(frozen=True)
 class Seen:
-    """A run at the site: everybody who answered, and the lots that the exposed received."""
+    """A run at the site: everybody who answered, the lots that the exposed received, and, where asked for,
+    everybody who is compared by what the hospital reports by itself."""
 
     study: Study
     responders: tuple[Responder, ...]
     lots: tuple[str, ...]
+    recipients: Recipients | None = None
 
 
 class Reader:
@@ -58,19 +64,51 @@ class Reader:
         found = await self._store.get(HOLDINGS, f"{run}|{self._site}")
         return found.state if found else None
 
-    async def see(self, holding: Holding) -> Seen | None:
-        """None while nobody is exposed."""
+    async def see(self, holding: Holding, now: datetime | None = None) -> Seen | None:
+        """None while nobody is exposed. Routine outcomes up to `now`; without it, answers alone."""
         exposed = await self._exposed(holding.run)
         study = _study(self._site, holding, exposed)
         if study is None:
             return None
-        received = packs.by_patient([*exposed, *await self._of_products(_products(holding.run, exposed))])
-        answered = [p for p in await self._open(holding.run) if p.answer is not None]
-        patients = await self._patients(plan.pseudonym for plan in answered)
-        responders = await asyncio.to_thread(
-            lambda: [one for plan in answered if (one := self._responder(plan, patients, received))]
+        products = _products(holding.run, exposed)
+        lots = await self._lots_of(products)
+        received = packs.by_patient([*exposed, *await self._of_lots(lots)])
+        seen = Seen(
+            study, await self._responders(holding.run, received), tuple(sorted(_lots(holding.run, exposed)))
         )
-        return Seen(study, tuple(responders), tuple(sorted(_lots(holding.run, exposed))))
+        if now is None:
+            return seen
+        until = now if holding.hazard is None else min(now, datetime.fromisoformat(holding.hazard.at))
+        of_run = {
+            name: tuple(pack for pack in mine if pack.product in products) for name, mine in received.items()
+        }
+        elsewhere = {lot.lot for lot in lots if lot.runs}
+        members = await self._recipients(study, elsewhere, of_run)
+        return replace(seen, recipients=Recipients(until, members))
+
+    async def _responders(self, run: str, received: Packs) -> tuple[Responder, ...]:
+        answered = [p for p in await self._open(run) if p.answer is not None]
+        patients = await self._patients([plan.pseudonym for plan in answered])
+        return await asyncio.to_thread(
+            lambda: tuple(one for plan in answered if (one := self._responder(plan, patients, received)))
+        )
+
+    async def _recipients(
+        self, study: Study, elsewhere: Collection[str], received: Packs
+    ) -> tuple[Recipient, ...]:
+        """Whoever is in an arm; of nobody else anything is read or opened."""
+        compared = {
+            name: product
+            for name, mine in sorted(received.items())
+            if (product := routine.product(study, elsewhere, mine))
+        }
+        patients, courses = await self._patients(list(compared)), await self._courses(list(compared))
+        return await asyncio.to_thread(
+            lambda: tuple(
+                self._recipient(product, received[name], patients.get(name), courses.get(name, ()))
+                for name, product in compared.items()
+            )
+        )
 
     async def choose(self, holding: Holding) -> list[Choice]:
         """More comparators for the run, as far as there are any."""
@@ -129,33 +167,42 @@ class Reader:
                     continue
                 for item in await self._store.where(DISPENSES, "lots", lot.id):
                     own = item.state.standing
-                    if own and own.lot == lot.id and _within(study, own.at):
+                    if own and own.lot == lot.id and study.within(datetime.fromisoformat(own.at)):
                         found.setdefault((own.pseudonym, product), set()).add(lot.id)
         return [Candidate(name, product, tuple(sorted(lots))) for (name, product), lots in found.items()]
 
     async def _exposed(self, run: str) -> list[Dispense]:
         return [item.state for item in await self._store.where(DISPENSES, "runs", run)]
 
-    async def _of_products(self, products: Iterable[str]) -> list[Dispense]:
-        """Every dispense of a product: what else the patients received belongs to their time."""
+    async def _lots_of(self, products: Iterable[str]) -> list[Lot]:
+        found = [await self._store.where(LOTS, "product", product) for product in sorted(products)]
+        return [item.state for some in found for item in some]
+
+    async def _of_lots(self, lots: Iterable[Lot]) -> list[Dispense]:
+        """Every dispense of a product's lots: what else the patients received belongs to their time."""
         found: dict[str, Dispense] = {}
-        for product in sorted(products):
-            for lot in await self._store.where(LOTS, "product", product):
-                for item in await self._store.where(DISPENSES, "lots", lot.id):
-                    found[item.id] = item.state
+        for lot in lots:
+            for item in await self._store.where(DISPENSES, "lots", lot.lot):
+                found[item.id] = item.state
         return list(found.values())
 
     async def _open(self, run: str) -> list[Plan]:
         followed = await self._store.where(PLANS, "run", run)
         return sorted((item.state for item in followed if item.state.stage == "open"), key=lambda p: p.plan)
 
-    async def _patients(self, names: Iterable[str]) -> dict[str, Patient]:
-        wanted, found = list(names), {}
-        for start in range(0, len(wanted), _AT_ONCE):
-            some = wanted[start : start + _AT_ONCE]
-            for item in await asyncio.gather(*(self._store.get(PATIENTS, name) for name in some)):
-                if item is not None:
-                    found[item.id] = item.state
+    async def _patients(self, names: Sequence[str]) -> dict[str, Patient]:
+        found = {}
+        for start in range(0, len(names), _AT_ONCE):
+            for item in await self._store.among(PATIENTS, "_id", names[start : start + _AT_ONCE]):
+                found[item.id] = item.state
+        return found
+
+    async def _courses(self, names: Sequence[str]) -> dict[str, list[Course]]:
+        """What happened to the patients, by pseudonym."""
+        found: dict[str, list[Course]] = defaultdict(list)
+        for start in range(0, len(names), _AT_ONCE):
+            for item in await self._store.among(ADVERSE, "pseudonym", names[start : start + _AT_ONCE]):
+                found[item.state.pseudonym].append(item.state)
         return found
 
     def _responder(self, plan: Plan, patients: Mapping[str, Patient], received: Packs) -> Responder | None:
@@ -166,6 +213,15 @@ class Reader:
         mine = tuple(pack for pack in received[plan.pseudonym] if pack.product == product)
         at, group = datetime.fromisoformat(plan.answer.at), _group(plan, product)
         return Responder(group, age, sex, mine, at, plan.answer.affected)
+
+    def _recipient(
+        self, product: str, received: tuple[Pack, ...], patient: Patient | None, courses: Iterable[Course]
+    ) -> Recipient:
+        age, sex = self._profile(patient)
+        mine = tuple(pack for pack in received if pack.product == product)
+        left = {patient.status: datetime.fromisoformat(patient.at)} if patient and patient.known else {}
+        happened = routine.outcomes(courses)
+        return Recipient(product, age, sex, mine, happened, left.get(DECEASED), left.get(MOVED))
 
     def _profile(self, patient: Patient | None) -> tuple[int | None, str]:
         """Age and sex; not known where no profile was recorded, or none opens any more."""
@@ -182,7 +238,7 @@ class Reader:
 def numbers(holding: Holding, site: str, seen: Seen | None) -> clinical.EvidenceReleased:
     """The root lot's evidence with every number: what of it others may know is decided by the decider."""
     tables = prompted.tables(seen.study, seen.responders, seen.study.root) if seen else {}
-    cells, total = prompted.totals(tables), prompted.sums(tables)
+    cells, total = totals(tables), sums(PROMPTED, tables)
     return clinical.EvidenceReleased(
         run=holding.run,
         site=site,
@@ -212,10 +268,6 @@ def _study(site: str, holding: Holding, exposed: Iterable[Dispense]) -> Study | 
         begin=min(moments) - PERIOD,
         end=max(moments) + PERIOD + _INSTANT,
     )
-
-
-def _within(study: Study, at: str) -> bool:
-    return study.begin <= datetime.fromisoformat(at) < study.end
 
 
 def _lots(run: str, exposed: Iterable[Dispense]) -> Iterator[str]:

@@ -8,26 +8,31 @@ from pharmaloop.clinical.v1 import events_pb2 as clinical
 from pharmaloop.clinical.v1 import service_pb2 as api
 from pharmaloop.common.v1 import types_pb2 as common
 from services.clinical.domain import releases
-from services.clinical.domain.evidence import mantel_haenszel, prompted, sequential
+from services.clinical.domain.evidence import mantel_haenszel, prompted, routine, sequential
 from services.clinical.domain.evidence.mantel_haenszel import Estimate
 from services.clinical.domain.evidence.prompted import Group
+from services.clinical.domain.evidence.routine import Recipients
 from services.clinical.domain.evidence.sequential import Look
-from services.clinical.domain.evidence.tables import Cells, Stratum
+from services.clinical.domain.evidence.study import Study, sums
+from services.clinical.domain.evidence.tables import PROMPTED, ROUTINE, Cells, K, Kind, Stratum, Table
 from services.clinical.domain.holdings import Holding
 from services.clinical.domain.releases import Releases
 from services.clinical.evidence import Seen
+
+_KINDS = {Kind.PROMPTED: clinical.OUTCOME_KIND_PROMPTED, Kind.ROUTINE: clinical.OUTCOME_KIND_ROUTINE}
 
 
 def evidence_of(
     site: str, holding: Holding, seen: Seen | None, decided: Releases | None
 ) -> api.GetEvidenceResponse:
-    """Every lot of the run, what was decided, and when the next look is due."""
+    """Every lot of the run by each kind of outcome, what was decided, and when the next look is due."""
     decided = decided or Releases()
     shown = api.GetEvidenceResponse(comparators=holding.cohort.open)
     if seen is not None:
-        root = seen.study.root
-        shown.lots.append(_lot(seen, root, whole=True))
-        shown.lots.extend(_lot(seen, lot, whole=False) for lot in seen.lots if lot != root)
+        lots = [seen.study.root, *(lot for lot in seen.lots if lot != seen.study.root)]
+        shown.lots.extend(_prompted(seen, lot) for lot in lots)
+        if seen.recipients is not None:
+            shown.lots.extend(_routine(seen.study, seen.recipients, lot) for lot in lots)
         shown.person_days.update(prompted.person_days(seen.study, seen.responders))
     shown.looks.extend(_look(site, holding, look) for look in decided.looks)
     shown.next_look = sequential.next_due(releases.design(), decided.looks) or 0.0
@@ -36,38 +41,47 @@ def evidence_of(
     return shown
 
 
-def _lot(seen: Seen, lot: str, *, whole: bool) -> api.LotEvidence:
-    tables = prompted.tables(seen.study, seen.responders, lot)
-    total = prompted.sums(tables)
+def _prompted(seen: Seen, lot: str) -> api.LotEvidence:
+    return _lot(PROMPTED, seen.study, lot, prompted.tables(seen.study, seen.responders, lot))
+
+
+def _routine(study: Study, recipients: Recipients, lot: str) -> api.LotEvidence:
+    """All of a product were followed in one way; no template is named."""
+    by_product = routine.tables(study, recipients, lot)
+    return _lot(ROUTINE, study, lot, {Group(name, "", 0): table for name, table in by_product.items()})
+
+
+def _lot(kind: K, study: Study, lot: str, tables: Mapping[Group, Table[K]]) -> api.LotEvidence:
+    total = sums(kind, tables)
     return api.LotEvidence(
         lot=lot,
-        whole=whole,
-        kind=clinical.OUTCOME_KIND_PROMPTED,
-        strata=_strata({group: table.strata for group, table in tables.items()}),
+        whole=lot == study.root,
+        kind=_KINDS[kind],
+        strata=[
+            _stratum(group, stratum, cells)
+            for group, table in tables.items()
+            for stratum, cells in sorted(table.strata.items())
+        ],
         risk_ratio=_estimate(mantel_haenszel.risk_ratio(total)),
         rate_difference=_estimate(mantel_haenszel.rate_difference(total)),
         chi_square=mantel_haenszel.chi_square(total),
     )
 
 
-def _strata(groups: Mapping[Group, Mapping[Stratum, Cells]]) -> list[api.EvidenceStratum]:
-    return [
-        api.EvidenceStratum(
-            product=group.product,
-            age_from=stratum.age_from,
-            sex=stratum.sex,
-            exposed_cases=cells.a,
-            exposed=cells.n1,
-            comparator_cases=cells.b,
-            comparators=cells.n0,
-            exposed_days=cells.t1,
-            comparator_days=cells.t0,
-            template=group.template,
-            version=group.version,
-        )
-        for group, strata in groups.items()
-        for stratum, cells in sorted(strata.items())
-    ]
+def _stratum(group: Group, stratum: Stratum, cells: Cells) -> api.EvidenceStratum:
+    return api.EvidenceStratum(
+        product=group.product,
+        age_from=stratum.age_from,
+        sex=stratum.sex,
+        exposed_cases=cells.a,
+        exposed=cells.n1,
+        comparator_cases=cells.b,
+        comparators=cells.n0,
+        exposed_days=cells.t1,
+        comparator_days=cells.t0,
+        template=group.template,
+        version=group.version,
+    )
 
 
 def _estimate(estimate: Estimate) -> common.Estimate:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from pharmaloop.clinical.v1 import events_pb2 as clinical_events
 from pharmaloop.clinical.v1 import service_pb2 as clinical
 from pharmaloop.loops.v1 import service_pb2 as loops
 from pharmaloop.production.v1 import service_pb2 as production
@@ -127,7 +128,9 @@ class Examiner:
     async def _affected(self, site: str, run: str) -> int:
         request = clinical.GetEvidenceRequest(site=site, run=run)
         found = await self._platform.call(self._platform.clinical_at(site).GetEvidence, request, _ACTOR)
-        return sum(stratum.exposed_cases for lot in found.lots if lot.whole for stratum in lot.strata)
+        prompted = clinical_events.OUTCOME_KIND_PROMPTED
+        asked = (lot for lot in found.lots if lot.whole and lot.kind == prompted)
+        return sum(stratum.exposed_cases for lot in asked for stratum in lot.strata)
 
     def _complaints(self, patients: set[tuple[str, str]]) -> int:
         return sum(

@@ -284,7 +284,7 @@ async def _both_answer(site: Hospital, exposed: str, other: str, plan: str) -> N
     asked = api.GetEvidenceRequest(site=SITE, run=site.run, min_position=second.receipt.positions)
     async with asyncio.timeout(5):  # promised, from the answer on
         shown = await site.stub.GetEvidence(asked, timeout=5)
-    (whole,) = shown.lots
+    (whole,) = (lot for lot in shown.lots if lot.kind == clinical.OUTCOME_KIND_PROMPTED)
     assert (whole.lot, whole.whole, shown.comparators) == (site.lot, True, 1)
     (stratum,) = whole.strata
     assert (stratum.exposed, stratum.exposed_cases) == (1, 1)

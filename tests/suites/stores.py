@@ -300,6 +300,19 @@ class QuerySuite:
         assert [item.id for item in await stores.waiting.where(THING, "tags", "x")] == ["a"]
         assert await stores.waiting.where(THING, "colour", "green") == []
 
+    async def test_states_with_one_of_many_values_are_found_at_once(self, stores: Stores) -> None:
+        red, blue = Thing("red", tags=("x", "y")), Thing("blue", tags=("y",))
+        await keep(stores.form("sync"), insert("a", red), insert("b", blue), insert("c", Thing("green")))
+        asked: list[tuple[str, list[str]]] = [
+            ("colour", ["red", "green", "grey"]),
+            ("tags", ["x", "y"]),
+            ("_id", ["c", "z", "c"]),
+            ("colour", []),
+        ]
+        found = [await stores.waiting.among(THING, *one) for one in asked]
+        assert [sorted(item.id for item in items) for items in found] == [["a", "c"], ["a", "b"], ["c"], []]
+        assert found[2][0].state == Thing("green")
+
     @pytest.mark.parametrize("descending", [False, True])
     @pytest.mark.parametrize("order", ["_id", "size", "at"])
     @pytest.mark.parametrize("limit", [1, 3, 7, 100])

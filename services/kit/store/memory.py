@@ -7,7 +7,7 @@ with the database, so a state that cannot be stored fails here too.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from copy import deepcopy
 from datetime import datetime
 from typing import Any, TypeVar
@@ -193,6 +193,12 @@ class AsyncMemoryStore:
 
     async def where(self, kind: Kind[S], field: str, value: Any) -> list[Stored[S]]:
         return self.database.matching(kind, field, value)
+
+    async def among(self, kind: Kind[S], field: str, values: Collection[Any]) -> list[Stored[S]]:
+        if field == "_id":
+            return [item for id in dict.fromkeys(values) if (item := await self.get(kind, id))]
+        found = [item for value in values for item in self.database.matching(kind, field, value)]
+        return list({item.id: item for item in found}.values())
 
     def _filtered(self, kind: Kind[Any], filters: Mapping[str, Any]) -> list[Stored[Any]]:
         stored = [kind.from_doc(deepcopy(doc)) for doc in self.database.of(kind).values()]

@@ -8,7 +8,7 @@ that both drivers share, or that differ in one line here, are used.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable, Mapping
 from datetime import UTC
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar
@@ -133,6 +133,12 @@ class MotorStore:
     @_retryable
     async def where(self, kind: Kind[S], field: str, value: Any) -> list[Stored[S]]:
         docs = await self._of(kind).find({f"s.{field}": value}).to_list(None)
+        return [kind.from_doc(doc) for doc in docs]
+
+    @_retryable
+    async def among(self, kind: Kind[S], field: str, values: Collection[Any]) -> list[Stored[S]]:
+        path = "_id" if field == "_id" else f"s.{field}"
+        docs = await self._of(kind).find({path: {"$in": list(values)}}).to_list(None)
         return [kind.from_doc(doc) for doc in docs]
 
     @_retryable

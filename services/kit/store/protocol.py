@@ -7,7 +7,7 @@ and simulation.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from datetime import datetime
 from typing import Any, NamedTuple, Protocol, TypeVar
 
@@ -101,6 +101,9 @@ class AsyncStore(Protocol):
 
     async def where(self, kind: Kind[S], field: str, value: Any) -> list[Stored[S]]:
         """Every state whose field holds the value."""
+
+    async def among(self, kind: Kind[S], field: str, values: Collection[Any]) -> list[Stored[S]]:
+        """Every state whose field (or id, as `_id`) holds one of the values, once, by one query."""
 
     async def page(
         self,

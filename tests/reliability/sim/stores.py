@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from typing import Any, Protocol, TypeVar
 
 from services.kit.bus.protocol import Position
@@ -166,6 +166,13 @@ class AsyncStore:
     async def where(self, kind: Kind[S], field: str, value: Any) -> list[Stored[S]]:
         await self._ask()
         return [i for i in self.database.all(kind.name) if kind.matches(i.state, field, value)]
+
+    async def among(self, kind: Kind[S], field: str, values: Collection[Any]) -> list[Stored[S]]:
+        await self._ask()
+        every, wanted = self.database.all(kind.name), set(values)
+        if field == "_id":
+            return [item for item in every if item.id in wanted]
+        return [i for i in every if any(kind.matches(i.state, field, value) for value in wanted)]
 
     async def page(
         self,

@@ -138,7 +138,7 @@ class StudySite(Teller):
 
     def evidence(self) -> api.GetEvidenceResponse:
         """What GetEvidence answers."""
-        seen = asyncio.run(self.reader.see(self.holding))
+        seen = asyncio.run(self.reader.see(self.holding, self.site.clock.now()))
         decided = self.site.states(RELEASES).get(f"{RUN}|{SITE}")
         return evidence_of(SITE, self.holding, seen, decided)
 

@@ -12,6 +12,7 @@ import pytest
 from statsmodels.stats.contingency_tables import StratifiedTable
 
 from pharmaloop.clinical.v1 import events_pb2 as clinical
+from pharmaloop.clinical.v1 import service_pb2 as api
 from services.clinical.domain import releases
 from services.clinical.domain.evidence.mantel_haenszel import sums
 from services.clinical.domain.evidence.sequential import Look
@@ -45,6 +46,10 @@ def answered(people: list[Person]) -> tuple[StudySite, dict[str, bool]]:
     return site, said
 
 
+def prompted(site: StudySite) -> list[api.LotEvidence]:
+    return [lot for lot in site.evidence().lots if lot.kind == clinical.OUTCOME_KIND_PROMPTED]
+
+
 def test_the_risk_ratio_and_the_test_are_those_of_statsmodels_on_the_rows() -> None:
     people = crowd(60, 150)
     site, said = answered(people)
@@ -54,7 +59,7 @@ def test_the_risk_ratio_and_the_test_are_those_of_statsmodels_on_the_rows() -> N
             row, column = int(person.lot != LOT), int(not said[person.pseudonym])
             cells[stratum_of(person.age, person.sex)][row, column] += 1
     reference = StratifiedTable(list(cells.values()))
-    (lot,) = site.evidence().lots
+    (lot,) = prompted(site)
     assert (lot.lot, lot.whole, lot.kind) == (LOT, True, clinical.OUTCOME_KIND_PROMPTED)
     assert lot.risk_ratio.value == pytest.approx(reference.riskratio_pooled, rel=1e-9)
     assert lot.chi_square == pytest.approx(reference.test_null_odds().statistic, rel=1e-9)
@@ -74,7 +79,7 @@ def test_time_runs_from_the_pack_to_the_answer_and_is_split_by_lot() -> None:
     assert set(found) == {LOT, SIBLING}
     for lot, days in wanted.items():
         assert found[lot] == pytest.approx(days, rel=1e-9)
-    (whole,) = site.evidence().lots
+    (whole,) = prompted(site)
     at_risk = sum(s.exposed_days for s in whole.strata)
     # A case is at risk until its complaint, which is counted at the end of its time on the lot.
     assert at_risk == pytest.approx(wanted[LOT], rel=1e-6)
@@ -82,9 +87,9 @@ def test_time_runs_from_the_pack_to_the_answer_and_is_split_by_lot() -> None:
 
 def test_an_answer_is_in_the_evidence_at_once() -> None:
     site = exposed_run(Person("P-1", LOT))
-    assert sum(s.exposed for lot in site.evidence().lots for s in lot.strata) == 0
+    assert sum(s.exposed for lot in prompted(site) for s in lot.strata) == 0
     site.reply("P-1", affected=True)
-    (stratum,) = site.evidence().lots[0].strata
+    (stratum,) = prompted(site)[0].strata
     assert (stratum.exposed, stratum.exposed_cases, stratum.age_from, stratum.sex) == (1, 1, 45, "F")
 
 
@@ -92,7 +97,7 @@ def test_a_patient_whose_key_was_destroyed_is_counted_without_age_and_sex() -> N
     site = exposed_run(Person("P-1", LOT))
     site.reply("P-1", affected=True)
     site.keys.destroy(subject_key(SITE, "P-1"))
-    (stratum,) = site.evidence().lots[0].strata
+    (stratum,) = prompted(site)[0].strata
     assert (stratum.exposed_cases, stratum.age_from, stratum.sex) == (1, -1, "U")
 
 

@@ -5,30 +5,25 @@ complaint belongs to the lot for which the patient is in an arm, whatever they
 took since; it is counted at the end of their time on that lot. Time runs from
 the first pack of that lot to the answer, and is split by the lot being taken.
 
-Exposed to a lot is who received it. Exposed to the *root* of a run is who
-received anything made from it: there every lot of the run is called by the
-root's name. Patients are compared within their product and the template by
-which they were asked, so both are part of the stratum; one with several
-products counts in that of their first pack.
+Patients are compared within their product and the template by which they were
+asked, so both are part of the stratum; one with several products counts in
+that of their first pack.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Literal
 
-from services.clinical.domain.evidence import cohort, mantel_haenszel, person_time
+from services.clinical.domain.evidence import cohort, person_time
 from services.clinical.domain.evidence.cohort import Comparison, Followed
-from services.clinical.domain.evidence.mantel_haenszel import Sums
 from services.clinical.domain.evidence.person_time import Observation, Pack
-from services.clinical.domain.evidence.tables import PROMPTED, Cells, Kind, Table
+from services.clinical.domain.evidence.study import WINDOW, Study
+from services.clinical.domain.evidence.tables import PROMPTED, Kind, Table
 
 Prompted = Literal[Kind.PROMPTED]
-#: A lot keeps a patient's time so long after its supply ends: lots are in use for up to 17 months
-#: (Pharmacoepidemiol Drug Saf 2005;14:671).
-WINDOW = timedelta(days=540)
 _INSTANT = timedelta(microseconds=1)
 
 
@@ -48,31 +43,6 @@ class Group:
 
 
 @dataclass(frozen=True)
-class Study:
-    """A run at one site. `implicated`: its lots; dispensed in the period from `begin` up to `end`."""
-
-    site: str
-    root: str
-    implicated: frozenset[str]
-    begin: datetime
-    end: datetime
-
-    def comparison(self, lot: str, group: Group) -> Comparison[Prompted]:
-        """Of one lot; of the whole run for its root."""
-        return Comparison(
-            kind=PROMPTED,
-            site=self.site,
-            product=group.product,
-            lot=lot,
-            implicated=self.implicated | {self.root},
-            begin=self.begin,
-            end=self.end,
-            follow_up=group.way,
-            window=WINDOW,
-        )
-
-
-@dataclass(frozen=True)
 class Responder:
     """A patient of either arm who answered at a moment. `packs`: all that they received of the product."""
 
@@ -87,39 +57,21 @@ class Responder:
 def tables(study: Study, responders: Iterable[Responder], lot: str) -> dict[Group, Table[Prompted]]:
     """By group: who received the lot (or, for the root, any lot of the run) beside comparators."""
     grouped: dict[Group, list[Responder]] = {}
-    for responder in responders:
-        grouped.setdefault(responder.group, []).append(responder)
+    for one in responders:
+        grouped.setdefault(one.group, []).append(replace(one, packs=study.named_for(lot, one.packs)))
     found = {}
     for group, members in sorted(grouped.items()):
-        comparison = study.comparison(lot, group)
-        shown = [_as_root(study, one) for one in members] if lot == study.root else members
-        followed = [_followed(one, comparison) for one in shown]
+        comparison = study.comparison(PROMPTED, lot, group.product, group.way)
+        followed = [_followed(study, one, comparison) for one in members]
         found[group] = cohort.table(comparison, [one for one in followed if one is not None])
     return found
-
-
-def sums(tables: Mapping[Group, Table[Prompted]]) -> Sums[Prompted]:
-    """Over all strata of all groups."""
-    total = Sums(PROMPTED)
-    for _, table in sorted(tables.items()):
-        total += mantel_haenszel.sums(table)
-    return total
-
-
-def totals(tables: Mapping[Group, Table[Prompted]]) -> Cells:
-    """Over all strata of all groups."""
-    total = Cells(0, 0, 0, 0)
-    for table in tables.values():
-        for cells in table.strata.values():
-            total += cells
-    return total
 
 
 def person_days(study: Study, responders: Iterable[Responder]) -> dict[str, float]:
     """The observed time of all responders in days by lot; under "" what belongs to none."""
     total: dict[str, float] = {}
     for one in responders:
-        observed = _observed(one, _arm_lots(study, one), study.begin, study.end)
+        observed = _observed(study, one, _arm_lots(study, one))
         if observed is None:
             continue
         parts = person_time.spans(one.packs, observed, WINDOW)
@@ -128,29 +80,22 @@ def person_days(study: Study, responders: Iterable[Responder]) -> dict[str, floa
     return dict(sorted(total.items()))
 
 
-def _as_root(study: Study, responder: Responder) -> Responder:
-    named = (replace(p, lot=study.root) if p.lot in study.implicated else p for p in responder.packs)
-    return replace(responder, packs=tuple(named))
-
-
 def _arm_lots(study: Study, responder: Responder) -> frozenset[str]:
     mine = frozenset(pack.lot for pack in responder.packs)
     return mine & study.implicated or mine
 
 
-def _observed(
-    responder: Responder, lots: frozenset[str], begin: datetime, end: datetime
-) -> Observation | None:
+def _observed(study: Study, responder: Responder, lots: frozenset[str]) -> Observation | None:
     """From the first pack of these lots to the answer; one dated before it counts as given just after."""
-    begun = [pack.start for pack in responder.packs if pack.lot in lots and begin <= pack.start < end]
-    if not begun:
-        return None
-    return Observation(min(begun), max(responder.at, min(begun) + _INSTANT))
+    begun = study.first(responder.packs, lots)
+    return Observation(begun, max(responder.at, begun + _INSTANT)) if begun else None
 
 
-def _followed(responder: Responder, comparison: Comparison[Prompted]) -> Followed[Prompted] | None:
+def _followed(
+    study: Study, responder: Responder, comparison: Comparison[Prompted]
+) -> Followed[Prompted] | None:
     lots = cohort.arm_lots(responder.packs, comparison)
-    observed = _observed(responder, lots, comparison.begin, comparison.end)
+    observed = _observed(study, responder, lots)
     if observed is None:
         return None
     return Followed(
