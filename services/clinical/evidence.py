@@ -83,7 +83,7 @@ class Reader:
             name: tuple(pack for pack in mine if pack.product in products) for name, mine in received.items()
         }
         elsewhere = {lot.lot for lot in lots if lot.runs}
-        members = await self._recipients(study, elsewhere, of_run)
+        members = await self._recipients(study, elsewhere, of_run, until)
         return replace(seen, recipients=Recipients(until, members))
 
     async def _responders(self, run: str, received: Packs) -> tuple[Responder, ...]:
@@ -94,7 +94,7 @@ class Reader:
         )
 
     async def _recipients(
-        self, study: Study, elsewhere: Collection[str], received: Packs
+        self, study: Study, elsewhere: Collection[str], received: Packs, until: datetime
     ) -> tuple[Recipient, ...]:
         """Whoever is in an arm; of nobody else anything is read or opened."""
         compared = {
@@ -105,7 +105,12 @@ class Reader:
         patients, courses = await self._patients(list(compared)), await self._courses(list(compared))
         return await asyncio.to_thread(
             lambda: tuple(
-                self._recipient(product, received[name], patients.get(name), courses.get(name, ()))
+                self._recipient(
+                    product,
+                    received[name],
+                    patients.get(name),
+                    routine.outcomes(courses.get(name, ()), until),
+                )
                 for name, product in compared.items()
             )
         )
@@ -215,13 +220,16 @@ class Reader:
         return Responder(group, age, sex, mine, at, plan.answer.affected)
 
     def _recipient(
-        self, product: str, received: tuple[Pack, ...], patient: Patient | None, courses: Iterable[Course]
+        self,
+        product: str,
+        received: tuple[Pack, ...],
+        patient: Patient | None,
+        outcomes: tuple[datetime, ...],
     ) -> Recipient:
         age, sex = self._profile(patient)
         mine = tuple(pack for pack in received if pack.product == product)
         left = {patient.status: datetime.fromisoformat(patient.at)} if patient and patient.known else {}
-        happened = routine.outcomes(courses)
-        return Recipient(product, age, sex, mine, happened, left.get(DECEASED), left.get(MOVED))
+        return Recipient(product, age, sex, mine, outcomes, left.get(DECEASED), left.get(MOVED))
 
     def _profile(self, patient: Patient | None) -> tuple[int | None, str]:
         """Age and sex; not known where no profile was recorded, or none opens any more."""

@@ -23,14 +23,15 @@ WINDOW = timedelta(days=7)
 
 @dataclass(frozen=True)
 class Report:
-    """Somebody tells that it happened. `report` is the fact's id, `onset` ISO, UTC, `text` a
-    serialised Sealed."""
+    """Somebody tells that it happened. `report` is the fact's id, `text` a serialised Sealed; `onset` and
+    `at`, when it was told (empty in what was kept before that was), are ISO, UTC."""
 
     report: str
     source: Source
     onset: str
     serious: bool = False
     text: bytes = b""
+    at: str = ""
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,12 @@ def events(course: Course, *, solicited: bool = True) -> list[Event]:
     if course.term == OTHER:
         return [Event((report,)) for report in kept]
     return [Event(tuple(group)) for group in _close(kept)]
+
+
+def told_until(course: Course, moment: datetime) -> Course:
+    """The course as far as it was told at the moment."""
+    known = (one for one in course.reports if not one.at or datetime.fromisoformat(one.at) <= moment)
+    return replace(course, reports=tuple(known))
 
 
 def _close(reports: Sequence[Report]) -> Iterator[list[Report]]:

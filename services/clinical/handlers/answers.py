@@ -28,12 +28,13 @@ def on_response_recorded(here: Here, work: Work, event: Event) -> None:
     terms = [complaint.term for complaint in response.complaints]
     courses = [Get(ADVERSE, _course_id(response.pseudonym, term)) for term in terms]
     work.load_all([Get(PLANS, response.plan), *courses])
+    at = moments.text_of(response.at.at)
     for complaint in response.complaints:
         onset = moments.text_of(complaint.onset.at)
-        _report(work, response.pseudonym, complaint.term, Report(event.id, "solicited", onset))
+        _report(work, response.pseudonym, complaint.term, Report(event.id, "solicited", onset, at=at))
     before = work.get(PLANS, response.plan) or Plan(response.plan)
     text = response.text.SerializeToString() if response.HasField("text") else b""
-    answer = Answer(moments.text_of(response.at.at), response.affected, event.id, text)
+    answer = Answer(at, response.affected, event.id, text)
     plan = plans.answered(before, answer)
     if plan is None:
         return
@@ -54,7 +55,7 @@ def on_adverse_event_recorded(here: Here, work: Work, event: Event) -> None:
     told = cast(clinical.AdverseEventRecorded, event.message)
     text = told.text.SerializeToString() if told.HasField("text") else b""
     onset = moments.text_of(told.onset.at)
-    report = Report(event.id, "spontaneous", onset, told.serious, text)
+    report = Report(event.id, "spontaneous", onset, told.serious, text, moments.text_of(told.at.at))
     _report(work, told.pseudonym, told.term, report)
 
 

@@ -139,17 +139,17 @@ def test_an_answer_that_its_question_counts_as_a_complaint_is_a_case_in_both_arm
     assert cells(site) == [(site.plans()[0].template, 1, 1, 1, 2, 1)]
 
 
-def test_what_the_hospital_reports_by_itself_is_not_in_the_evidence() -> None:
+def test_what_the_hospital_reports_by_itself_is_no_answer() -> None:
     site = exposed_run(Person("P-1", LOT), Person("P-2", LOT), *siblings(4))
     for name in ("P-1", "C-0"):
         site.reply(name)
-    before = site.evidence()
+    before = cells(site)
     for name in ("P-1", "P-2", "C-0", "C-1"):
         report = clinical.AdverseEventRecorded(
             report=f"R {name}", site=SITE, pseudonym=name, term="PL0101", onset=moment(2), at=moment(1)
         )
         site.fact(report, days=1)
-    assert site.evidence() == before
+    assert cells(site) == before
     assert cells(site)[0][2:] == (1, 0, 1, 0)
 
 

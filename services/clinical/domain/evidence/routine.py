@@ -13,7 +13,9 @@ the run's hazard was evaluated, whichever comes first; where it is not yet, to
 now. From that moment on the exposed are told, and reports that a warning
 stimulates are no measure of what happened: ICH E2D names them stimulated
 reporting, and Pariente et al. measured how far they inflate comparisons (the
-notoriety bias, Drug Saf 2007;30:891). Both arms end at the same moment.
+notoriety bias, Drug Saf 2007;30:891). What is reported later of an earlier
+onset is left out as well, for a warning makes people remember. Both arms end
+at the same moment.
 
 An outcome is the onset of an event. It belongs to the lot being taken then,
 and time is split by lot, as `cohort` and `person_time` have it.
@@ -74,9 +76,10 @@ def product(study: Study, elsewhere: Collection[str], packs: Sequence[Pack]) -> 
     return min(counted, key=lambda pack: (pack.start, pack.lot)).product if counted else ""
 
 
-def outcomes(courses: Iterable[Course]) -> tuple[datetime, ...]:
-    """When the events began that the hospital reported, by its own reports alone."""
-    events = (event for course in courses for event in adverse.events(course, solicited=False))
+def outcomes(courses: Iterable[Course], until: datetime) -> tuple[datetime, ...]:
+    """When the events began that the hospital reported up to the moment, by its own reports alone."""
+    told = (adverse.told_until(course, until) for course in courses)
+    events = (event for course in told for event in adverse.events(course, solicited=False))
     return tuple(sorted(datetime.fromisoformat(event.onset) for event in events))
 
 
