@@ -11,7 +11,9 @@
                 window; the parts add up exactly. Carry-over as in CMA7 of AdhereR.
 `cohort`,       Comparators: sibling lots of the same product, site, period and follow-up. Prompted and
 `tables`        routine outcomes never in one table. Age bands by ICH E11 and E7.
+`study`         What a run compares at the site, and sums over groups; shared by both kinds.
 `prompted`      Answers to a question as rows of a cohort: the time observed, the lot of a complaint.
+`routine`       What the hospital reports by itself as rows of a cohort, up to the hazard's evaluation.
 `mantel_haenszel`  R, S, P of the risk ratio; D, W, Q of the rate difference; V of the test. Nothing is
                 added to empty cells. Mantel and Haenszel 1959; Greenland and Robins 1985.
 `sequential`    Looks at planned information only, a fixed maximum, one-sided. Spending after O'Brien and
