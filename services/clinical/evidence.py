@@ -34,7 +34,6 @@ from services.clinical.domain.plans import Plan
 from services.clinical.views import ADVERSE, DISPENSES, HOLDINGS, LOTS, PATIENTS, PLANS
 from services.kit.errors import Integrity, Unknown
 from services.kit.sealing import Sealer
-from services.kit.store.kinds import Get, Read, Where
 from services.kit.store.protocol import AsyncStore
 
 #: So many patients are looked up at a time.
@@ -152,16 +151,11 @@ class Reader:
 
     async def _free(self, names: set[str]) -> set[str]:
         """Who of these may be chosen: asked for together, for most of a large site may be candidates."""
-        patients = {name: Get(PATIENTS, name) for name in names}
-        plans = {name: Where(PLANS, "pseudonym", name) for name in names}
-        reads: list[Read] = [*patients.values(), *plans.values()]
-        loaded = await self._store.transact(lambda txn: txn.load(reads))
-        return {
-            name
-            for name in names
-            for patient in loaded[patients[name]]
-            if comparators.eligible(patient.state, (item.state for item in loaded[plans[name]]))
-        }
+        patients = await self._store.among(PATIENTS, "_id", names)
+        standing: dict[str, list[Plan]] = defaultdict(list)
+        for item in await self._store.among(PLANS, "pseudonym", names):
+            standing[item.state.pseudonym].append(item.state)
+        return {p.id for p in patients if comparators.eligible(p.state, standing[p.id])}
 
     async def _candidates(self, study: Study, products: Iterable[str]) -> list[Candidate]:
         """Whoever received sibling lots in the period, by the hospital's own records."""

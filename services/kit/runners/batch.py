@@ -241,7 +241,7 @@ class BatchRunner:
         """
         left, attempt = records, 0
         while left and not self._stopping.is_set():
-            piece, began = left[: self._piece], time.monotonic()
+            piece, began = self._piece_of(left), time.monotonic()
             try:
                 done = self._take_in(consumer, piece, left)
             except Retryable as error:
@@ -254,6 +254,14 @@ class BatchRunner:
             self._goes_on()
             left, attempt = left[len(piece) :] if done else [], 0
             self._piece = self._next_piece(len(piece), time.monotonic() - began)
+
+    def _piece_of(self, left: list[Record]) -> list[Record]:
+        size = 0
+        for n, record in enumerate(left[: self._piece]):
+            size += len(record.value or b"")
+            if n and size > self._fold.most_bytes:
+                return left[:n]
+        return left[: self._piece]
 
     def _next_piece(self, records: int, took: float) -> int:
         """So many records next, after so many took so many seconds."""

@@ -56,6 +56,7 @@ class RowFold:
 
     #: Rows cost two round trips a batch, whatever its size.
     take = 5000
+    most_bytes = 16 * 1024 * 1024
 
     def __init__(self, reactor: Reactor, rows: Rows, making: Making, contract: Contract) -> None:
         self._making = making

@@ -346,6 +346,28 @@ def test_a_slow_batch_is_followed_by_smaller_ones_until_each_takes_its_time(
     assert len(texts(bench)) == 300
 
 
+def test_large_records_go_few_by_few(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A record of three hundred patients costs more than one of one; a single one is never too large."""
+    write = MemoryTransaction.write
+    sizes: list[int] = []
+
+    def counted(txn: MemoryTransaction, plan: Plan) -> None:
+        if notes := sum(one.kind.name == NOTE.name for one in plan.writes):
+            sizes.append(notes)
+        write(txn, plan)
+
+    monkeypatch.setattr(MemoryTransaction, "write", counted)
+    long = "x" * 60_000
+    bench.send(*(lot_event(lot, 1, production.LotStarted(lot=lot, product=long)) for lot in LOTS[:5]))
+    bench.send(lot_event(LOTS[5], 1, production.LotStarted(lot=LOTS[5], product=long * 5)))
+    bench.send(lot_event(LOTS[6], 1))
+    turner = bench.turner(EVENTS)
+    while turner.turn():
+        pass
+    assert max(sizes) == 2
+    assert sum(sizes) == len(texts(bench)) == 7
+
+
 @pytest.mark.usefixtures("hasty")
 def test_an_instance_that_is_fenced_between_two_pieces_goes_on_from_the_watermark(bench: Bench) -> None:
     bench.send(*(lot_event(lot, 1) for lot in LOTS))
