@@ -3,6 +3,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 STACK := $(BIN)/python -m deploy.local.stack
+# Tests that start nothing and wait for nobody: they run on every core; the others have the machine alone.
+APART := tests/unit tests/contract tests/replay
 # What the simulated world is told: make run SEED=3 SIZE=small SPEED=2 QA=manual
 WORLD := $(if $(SEED),--seed $(SEED)) $(if $(SIZE),--size $(SIZE)) $(if $(SPEED),--speed $(SPEED)) $(if $(QA),--qa $(QA)) $(if $(LOOPS),--loops $(LOOPS))
 OPTIONS := $(WORLD) $(if $(ONLY),--only $(ONLY))
@@ -39,7 +41,12 @@ clean: down ## Stop everything and forget all data of earlier runs (.state)
 	@rm -rf .state
 
 test: setup ## Run the tests [T=path]
+ifdef T
 	@$(BIN)/python -m pytest $(T)
+else
+	@$(BIN)/python -m pytest -n logical $(APART)
+	@$(BIN)/python -m pytest $(addprefix --ignore=,$(APART))
+endif
 
 faults: setup ## Run the long faults on two whole platforms: disks, networks, clocks, frozen and killed processes [T=path]
 	@$(BIN)/python -m pytest -m faults $(or $(T),tests/reliability)
