@@ -20,9 +20,13 @@ from services.world.platform_api import Platform
 from services.world.records import World
 
 _ACTOR = "incident"
+#: What was said to a deviation, by its state; a confirmed one goes on to its action and its close.
 _STATES = {
     production.DEVIATION_STATE_OPEN: "open",
+    production.DEVIATION_STATE_UNDER_INVESTIGATION: "open",
     production.DEVIATION_STATE_CONFIRMED: "confirmed",
+    production.DEVIATION_STATE_CAPA_REQUIRED: "confirmed",
+    production.DEVIATION_STATE_CLOSED: "confirmed",
     production.DEVIATION_STATE_REJECTED: "rejected",
 }
 
