@@ -60,20 +60,17 @@ def _record(session: Session, lot: str) -> production.Lot | None:
 
 @dataclass
 class Traced:
-    """The elements of a trace; complete only with its end."""
+    """What came of a trace; complete only with its end."""
 
     lots: list[trace.TracedLot] = field(default_factory=list)
     dispenses: list[trace.TracedDispense] = field(default_factory=list)
     end: trace.TraceEnd | None = None
 
-    def add(self, element: trace.TraceLotResponse) -> None:
-        match element.WhichOneof("element"):
-            case "lot":
-                self.lots.append(element.lot)
-            case "dispense":
-                self.dispenses.append(element.dispense)
-            case "end":
-                self.end = element.end
+    def add(self, part: trace.TraceLotResponse) -> None:
+        self.lots += part.lots
+        self.dispenses += part.dispenses
+        if part.HasField("end"):
+            self.end = part.end
 
     def check(self) -> None:
         """A partial list shown as a whole one would lose patients: Failure instead."""
@@ -99,10 +96,9 @@ class Incomplete(Failure):
 def trace_lot(session: Session, lot: str) -> None:
     """Trace LOT down to every lot made from it and every patient who received it."""
     traced = Traced()
-    for element in session.stream(
-        session.traceability.TraceLot, trace.TraceLotRequest(lot=lot), _TRACE_SECONDS
-    ):
-        traced.add(element)
+    request = trace.TraceLotRequest(lot=lot)
+    for part in session.stream(session.traceability.TraceLot, request, _TRACE_SECONDS):
+        traced.add(part)
     traced.check()
     patients = {(item.site, item.pseudonym) for item in traced.dispenses if item.pseudonym}
     document: dict[str, Any] = {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 from pharmaloop.common.v1 import types_pb2 as common
@@ -17,9 +17,9 @@ from services.kit.rpc.api import Api
 from services.kit.rpc.context import caller
 from services.kit.store.kinds import Get
 from services.kit.units import size
-from services.traceability import dossiers, intake, views
+from services.traceability import dossiers, intake, traced, views
 from services.traceability.domain import balance
-from services.traceability.domain.dispense import CONFLICT, Dispense, Patient
+from services.traceability.domain.dispense import CONFLICT, Dispense
 from services.traceability.domain.entries import Entry
 from services.traceability.domain.exposure import Exposure, site_exposure
 from services.traceability.domain.graph import Node
@@ -92,13 +92,10 @@ class TraceabilityApi(Api, api_grpc.TraceabilityServiceServicer):
         # Read before the walk: whatever the walk sees, it has seen at least this much.
         end = api.TraceEnd(positions=await self._folded())
         async for level in views.trace(self.app.store, root):
-            for node in level.nodes:
-                yield api.TraceLotResponse(lot=_traced_lot(node, level.depth))
-            for dispense in level.dispenses:
-                for traced in _traced_dispense(dispense):
-                    yield api.TraceLotResponse(dispense=traced)
-                    end.dispenses += 1
-            end.lots += len(level.nodes)
+            for part in traced.parts(level):
+                yield part
+                end.lots += len(part.lots)
+                end.dispenses += len(part.dispenses)
         yield api.TraceLotResponse(end=end)
 
     async def GetLotNode(self, request: api.GetLotNodeRequest, context: Any) -> api.GetLotNodeResponse:
@@ -184,28 +181,6 @@ class TraceabilityApi(Api, api_grpc.TraceabilityServiceServicer):
 
 def _place(place: str, received: float, sent: float, unit: str) -> api.PlaceAmount:
     return api.PlaceAmount(place=place, received=received, sent=sent, unit=unit)
-
-
-def _traced_lot(node: Node, depth: int) -> api.TracedLot:
-    return api.TracedLot(
-        lot=node.lot, depth=depth, inputs=node.inputs, known=node.known, suspect=node.suspect
-    )
-
-
-def _traced_dispense(dispense: Dispense) -> Iterator[api.TracedDispense]:
-    """One element for everybody whom the dispense names; one without a patient when it names nobody."""
-    nobody = Patient(earliest(*(claim.site for claim in dispense.claims)), "")
-    for patient in dispense.patients or (nobody,):
-        yield api.TracedDispense(
-            dispense=dispense.dispense,
-            lot=dispense.lots[0],
-            site=patient.site,
-            pseudonym=patient.pseudonym,
-            at=stamp(dispense.at),
-            suspect=",".join(dispense.suspects),
-            possible_lots=dispense.lots[1:],
-            disposition=dispense.disposition(patient) if dispense.patients else "",
-        )
 
 
 def _unattributed(entry: Entry, dispense: Dispense) -> api.Unattributed:

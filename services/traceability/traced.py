@@ -1,0 +1,61 @@
+"""What a trace says, as the messages of its stream.
+
+A message costs both ends far more than a dispense in it, so elements travel
+together; and no message grows beyond what any client takes, so that a reader
+who falls behind holds the stream back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from pharmaloop.traceability.v1 import service_pb2 as api
+from services.traceability.domain.dispense import Dispense, Patient
+from services.traceability.domain.graph import Node
+from services.traceability.domain.moments import earliest, stamp
+from services.traceability.views import Level
+
+#: A message is sent once it holds so much; clients take 4 MB where they set nothing.
+_PART_BYTES = 64 * 1024
+
+
+def parts(level: Level) -> Iterator[api.TraceLotResponse]:
+    """The lots of a level, then its dispenses; nothing is left for the next level's messages."""
+    part, size = api.TraceLotResponse(), 0
+    for node in level.nodes:
+        part.lots.append(_lot(node, level.depth))
+        size += part.lots[-1].ByteSize()
+        if size >= _PART_BYTES:
+            yield part
+            part, size = api.TraceLotResponse(), 0
+    for dispense in level.dispenses:
+        for element in _dispense(dispense):
+            part.dispenses.append(element)
+            size += element.ByteSize()
+        if size >= _PART_BYTES:
+            yield part
+            part, size = api.TraceLotResponse(), 0
+    if size:
+        yield part
+
+
+def _lot(node: Node, depth: int) -> api.TracedLot:
+    return api.TracedLot(
+        lot=node.lot, depth=depth, inputs=node.inputs, known=node.known, suspect=node.suspect
+    )
+
+
+def _dispense(dispense: Dispense) -> Iterator[api.TracedDispense]:
+    """One element for everybody whom the dispense names; one without a patient when it names nobody."""
+    nobody = Patient(earliest(*(claim.site for claim in dispense.claims)), "")
+    for patient in dispense.patients or (nobody,):
+        yield api.TracedDispense(
+            dispense=dispense.dispense,
+            lot=dispense.lots[0],
+            site=patient.site,
+            pseudonym=patient.pseudonym,
+            at=stamp(dispense.at),
+            suspect=",".join(dispense.suspects),
+            possible_lots=dispense.lots[1:],
+            disposition=dispense.disposition(patient) if dispense.patients else "",
+        )
