@@ -20,7 +20,7 @@ _PART_BYTES = 64 * 1024
 
 
 def parts(level: Level) -> Iterator[api.TraceLotResponse]:
-    """The lots of a level, then its dispenses; nothing is left for the next level's messages."""
+    """The lots of a level, then its dispenses; nothing waits for the next level."""
     part, size = api.TraceLotResponse(), 0
     for node in level.nodes:
         part.lots.append(_lot(node, level.depth))
@@ -47,15 +47,19 @@ def _lot(node: Node, depth: int) -> api.TracedLot:
 
 def _dispense(dispense: Dispense) -> Iterator[api.TracedDispense]:
     """One element for everybody whom the dispense names; one without a patient when it names nobody."""
-    nobody = Patient(earliest(*(claim.site for claim in dispense.claims)), "")
-    for patient in dispense.patients or (nobody,):
+    at, named = stamp(dispense.at), dispense.patients
+    for patient in named or (_nobody(dispense),):
         yield api.TracedDispense(
             dispense=dispense.dispense,
             lot=dispense.lots[0],
             site=patient.site,
             pseudonym=patient.pseudonym,
-            at=stamp(dispense.at),
+            at=at,
             suspect=",".join(dispense.suspects),
             possible_lots=dispense.lots[1:],
-            disposition=dispense.disposition(patient) if dispense.patients else "",
+            disposition=dispense.disposition(patient) if named else "",
         )
+
+
+def _nobody(dispense: Dispense) -> Patient:
+    return Patient(earliest(*(claim.site for claim in dispense.claims)), "")

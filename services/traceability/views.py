@@ -66,12 +66,14 @@ def result_id(lot: str, result: str) -> str:
     return f"{lot}|{result}"
 
 
+#: So many lots of a trace are read by one transaction, which has seconds for all their dispenses.
+_TOGETHER = 16
 #: The one document of the registry.
 ALL_SITES = "sites"
 
 
 class Level(NamedTuple):
-    """The lots at one depth below the lot that was asked for, with their dispenses."""
+    """Lots at one depth below the lot that was asked for, with their dispenses."""
 
     depth: int
     nodes: list[Node]
@@ -95,19 +97,28 @@ async def sites(store: AsyncStore) -> tuple[str, ...]:
 
 
 async def trace(store: AsyncStore, root: Node) -> AsyncIterator[Level]:
-    """Down from a lot, level by level. Ends also where the graph has a cycle."""
+    """Down from a lot, depth by depth, a few lots at a time: no more is held than what was read together.
+    Ends also where the graph has a cycle."""
     seen: set[str] = {root.lot}
     disputed: set[str] = set()
     lots, depth = [root.lot], 0
     while lots:
-        gets = [Get(NODES, lot) for lot in lots]
-        given = [Where(DISPENSES, "lots", lot) for lot in lots]
-        loaded = await read(store, [*gets, *given])
-        nodes = [found.state for get in gets for found in loaded[get]]
-        yield Level(depth, nodes, _once((found for where in given for found in loaded[where]), disputed))
-        below = {child for node in nodes for child in node.outputs} - seen
+        below: set[str] = set()
+        for first in range(0, len(lots), _TOGETHER):
+            level = await _level(store, depth, lots[first : first + _TOGETHER], disputed)
+            below.update(child for node in level.nodes for child in node.outputs)
+            yield level
+        below -= seen
         seen |= below
         lots, depth = sorted(below), depth + 1
+
+
+async def _level(store: AsyncStore, depth: int, lots: list[str], disputed: set[str]) -> Level:
+    gets = [Get(NODES, lot) for lot in lots]
+    given = [Where(DISPENSES, "lots", lot) for lot in lots]
+    loaded = await read(store, [*gets, *given])
+    nodes = [found.state for get in gets for found in loaded[get]]
+    return Level(depth, nodes, _once((found for where in given for found in loaded[where]), disputed))
 
 
 def _once(found: Iterable[Stored[Dispense]], disputed: set[str]) -> list[Dispense]:

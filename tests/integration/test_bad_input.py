@@ -338,7 +338,7 @@ async def test_the_implausible_is_stored_and_shown_as_suspect(services: Services
                 break
             await asyncio.sleep(0.05)
     stream = services.traceability.TraceLot(traceability.TraceLotRequest(lot=first), timeout=10)
-    walked = [element.lot.lot async for element in stream if element.HasField("lot")]
+    walked = [lot.lot async for part in stream for lot in part.lots]
     assert sorted(walked) == sorted([first, second, third]), "the way down ends, each lot once"
 
 

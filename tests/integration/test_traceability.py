@@ -255,8 +255,8 @@ async def assert_dossier(trace: Trace, run: str) -> None:
 
 
 async def assert_traced(trace: Trace, after: common.PositionVector) -> None:
-    *elements, last = await trace.trace("raw", after)
-    lots = [item.lot for item in elements if item.WhichOneof("element") == "lot"]
+    *parts, last = await trace.trace("raw", after)
+    lots = [lot for part in parts for lot in part.lots]
     assert [(lot.lot, lot.depth) for lot in lots] == [
         (trace.lot("raw"), 0),
         (trace.lot("bulk"), 1),
@@ -264,8 +264,9 @@ async def assert_traced(trace: Trace, after: common.PositionVector) -> None:
         (trace.lot("pack2"), 2),
     ]
     assert [lot.known for lot in lots] == [False, True, True, True]
-    given = {item.dispense.dispense for item in elements if item.WhichOneof("element") == "dispense"}
-    assert len(given) == 21
+    told = [given.dispense for part in parts for given in part.dispenses]
+    given = set(told)
+    assert len(told) == len(given) == 21
     assert dispense_id(SITE, "o3", trace.lot("pack1")) in given
     assert (last.end.lots, last.end.dispenses) == (4, 21)
     claimed = {Partition(p.topic, p.partition): p.offset for p in last.end.positions.positions}
@@ -316,12 +317,9 @@ async def test_the_malformed_is_refused_and_the_implausible_shown(trace: Trace) 
         ("CYCLE", trace.lot("p")),
         ("CYCLE", trace.lot("q")),
     }
-    assert [item.WhichOneof("element") for item in await trace.trace("p", cycle.positions)] == [
-        "lot",
-        "dispense",
-        "lot",
-        "end",
-    ]
+    *parts, last = await trace.trace("p", cycle.positions)
+    assert [lot.lot for part in parts for lot in part.lots] == [trace.lot("p"), trace.lot("q")]
+    assert (sum(len(part.dispenses) for part in parts), last.end.lots, last.end.dispenses) == (1, 2, 1)
 
 
 async def test_questions_that_cannot_be_answered_are_refused(trace: Trace) -> None:

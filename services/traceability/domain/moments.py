@@ -12,6 +12,8 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from pharmaloop.common.v1 import types_pb2 as common
 
+_EPOCH = datetime.fromtimestamp(0, UTC)
+
 
 def iso(stamp: Timestamp) -> str:
     """The moment as text; empty when it is outside the calendar."""
@@ -30,9 +32,8 @@ def stamp(text: str) -> Timestamp | None:
     """The text as a timestamp; None when it was not given."""
     if not text:
         return None
-    result = Timestamp()
-    result.FromDatetime(datetime.fromisoformat(text))
-    return result
+    since = datetime.fromisoformat(text) - _EPOCH
+    return Timestamp(seconds=since.days * 86_400 + since.seconds, nanos=since.microseconds * 1_000)
 
 
 def earliest(*moments: str) -> str:

@@ -18,18 +18,21 @@ from services.kit.errors import Rejected, Retryable, Unknown
 from tests.unit.cli.support import PACKED, ROOT, SITE, Bench, deviation, run
 
 
-def trace_of(*, end: bool = True, dispenses: int = 1) -> list[traceability.TraceLotResponse]:
-    elements = [
-        traceability.TraceLotResponse(lot=traceability.TracedLot(lot=ROOT, known=True)),
-        traceability.TraceLotResponse(lot=traceability.TracedLot(lot=PACKED, depth=1, known=True)),
+def trace_of(*, end: bool = True, dispenses: int = 2) -> list[traceability.TraceLotResponse]:
+    parts = [
+        traceability.TraceLotResponse(lots=[traceability.TracedLot(lot=ROOT, known=True)]),
         traceability.TraceLotResponse(
-            dispense=traceability.TracedDispense(dispense="a", lot=PACKED, site=SITE, pseudonym="P-1")
+            lots=[traceability.TracedLot(lot=PACKED, depth=1, known=True)],
+            dispenses=[
+                traceability.TracedDispense(dispense="a", lot=PACKED, site=SITE, pseudonym="P-1"),
+                traceability.TracedDispense(dispense="b", lot=PACKED, site=SITE, pseudonym="P-1"),
+            ],
         ),
     ]
     if end:
         last = traceability.TraceEnd(lots=2, dispenses=dispenses)
-        elements.append(traceability.TraceLotResponse(end=last))
-    return elements
+        parts.append(traceability.TraceLotResponse(end=last))
+    return parts
 
 
 def test_trace_shows_a_complete_trace(bench: Bench) -> None:
@@ -38,10 +41,11 @@ def test_trace_shows_a_complete_trace(bench: Bench) -> None:
     assert document["complete"] is True
     assert document["patients"] == 1
     assert [lot["lot"] for lot in document["lots"]] == [ROOT, PACKED]
+    assert [given["dispense"] for given in document["dispenses"]] == ["a", "b"]
     assert "1 patients (complete)" in bench.run("trace", ROOT).output
 
 
-@pytest.mark.parametrize("stream", [trace_of(end=False), trace_of(dispenses=2)])
+@pytest.mark.parametrize("stream", [trace_of(end=False), trace_of(dispenses=3)])
 def test_trace_never_shows_a_part_as_the_whole(bench: Bench, stream: Any) -> None:
     bench.fake.answers["TraceLot"] = lambda request: stream
     for more in ((), ("--json",)):
