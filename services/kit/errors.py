@@ -5,7 +5,7 @@
      +- Poison        never retry: dead-letter, under the dead-letter limit
      +- Rejected      a domain rule said no; answer with the reason
      |   +- Invalid   the request is malformed, whatever the state
-     |   +- Unknown   what it names does not exist
+     |   +- Unknown   what it names does not exist, or is not known yet
      +- Forbidden     the actor lacks the right
      +- Integrity     a check of stored data failed; stop and alert
 
@@ -58,7 +58,7 @@ class Invalid(Rejected):
 
 
 class Unknown(Rejected):
-    """What the request names does not exist here."""
+    """What the request names does not exist here, or has not been heard of yet."""
 
 
 class Forbidden(PharmaLoopError):

@@ -22,7 +22,7 @@ from services.kit import points
 from services.kit.bus.protocol import Position
 from services.kit.clock import Clock
 from services.kit.contracts import Contract
-from services.kit.errors import REFUSALS, Invalid, PharmaLoopError, Rejected, Retryable
+from services.kit.errors import REFUSALS, Invalid, PharmaLoopError, Rejected, Retryable, Unknown
 from services.kit.log import get_logger
 from services.kit.metrics import DECIDER_GROUP, DECIDER_SECONDS, DECIDER_WAITING, Metrics
 from services.kit.relay import Relay
@@ -40,6 +40,9 @@ _POSITION_SECONDS = 1.0
 _PATIENCE_SECONDS = 30.0
 #: The answer must be on its way so much before the caller's deadline.
 _MARGIN_SECONDS = 0.05
+
+#: What is not known may be on its way here; who asks again as before would be answered as before.
+_AGAIN = "; this refusal stays the answer to its request id: ask again with another once it is known here"
 
 #: A command's function: sees the states, applies events, answers with a message.
 Command = Callable[[Work, Any], Message]
@@ -99,11 +102,9 @@ def _refused(error: Rejected) -> Callable[[Work], Answer]:
         before = work.get(ANSWERS, work.cause.id)
         if before is not None:
             return before
+        description = error.description + (_AGAIN if isinstance(error, Unknown) else "")
         answer = Answer(
-            refusal=type(error).__name__,
-            reason=error.reason,
-            description=error.description,
-            field=error.field,
+            refusal=type(error).__name__, reason=error.reason, description=description, field=error.field
         )
         work.put(ANSWERS, work.cause.id, answer)
         return answer

@@ -159,7 +159,8 @@ def check_release(deviations: Iterable[Deviation]) -> None:
 def _there(lot: Lot | None, deviation: str) -> Deviation:
     found = known(lot).deviation(deviation)
     if found is None:
-        raise Absent("UNKNOWN_DEVIATION", f"the lot has no deviation {deviation!r}", "deviation")
+        said = f"the lot has no deviation {deviation!r}; GetLot lists those that it has"
+        raise Absent("UNKNOWN_DEVIATION", said, "deviation")
     return found
 
 

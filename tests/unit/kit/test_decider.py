@@ -178,8 +178,22 @@ async def test_a_refusal_is_repeated_though_the_rule_would_now_say_yes(bench: Be
                     await ask(decider, "StartLot", started(A), "r-0")
     for error in refused:
         assert isinstance(error, Unknown)
-        assert (error.reason, error.description, error.field) == ("NO_LOT", "start it first", "lot")
+        assert (error.reason, error.field) == ("NO_LOT", "lot")
+        assert error.description.startswith("start it first; ")
     assert not any(event.type.endswith("LotHeld") for event in bench.read(LOT_TOPIC))
+
+
+async def test_a_refusal_of_what_is_not_known_yet_says_how_to_ask_again(bench: Bench) -> None:
+    hold = production.LotHeld(lot=A)
+    async with bench.deciding(COMMANDS) as decider:
+        with pytest.raises(Unknown, match="ask again with another once it is known here"):
+            await ask(decider, "HoldLot", hold, "r-1")
+        await ask(decider, "StartLot", started(A), "r-2")
+        await ask(decider, "HoldLot", hold, "r-3")
+        with pytest.raises(Rejected) as other:
+            await ask(decider, "StartLot", started(A), "r-4")
+    assert bench.states(LOT)[A].held
+    assert "ask again" not in other.value.description
 
 
 async def test_a_request_id_is_the_actors_own(bench: Bench) -> None:

@@ -214,6 +214,15 @@ def test_a_moment_outside_the_calendar_reads_as_not_given() -> None:
     assert moments.stamp("") is None
 
 
+@pytest.mark.parametrize(
+    "text", ["2026-01-02T03:04:05.678901Z", "1969-12-31T23:59:59.000001Z", "0001-01-01T00:00:00Z"]
+)
+def test_a_moment_is_given_as_it_came(text: str) -> None:
+    came = Timestamp()
+    came.FromJsonString(text)
+    assert moments.stamp(moments.iso(came)) == came
+
+
 # -- entries ------------------------------------------------------------------
 
 WHOLE = claims_in_order((Claim("x", "l", "s", "P", ""),))
