@@ -17,10 +17,13 @@ from pharmaloop.production.v1 import events_pb2 as events
 from pharmaloop.production.v1 import service_pb2 as production
 from pharmaloop.traceability.v1 import events_pb2 as trace_events
 from pharmaloop.traceability.v1 import service_pb2 as traceability
+from services.clinical import fhir
+from services.clinical.domain import reminders
 from services.clinical.domain.answers import judged
 from services.clinical.domain.template_rules import check
 from services.kit.ids import product_of
 from services.world.actors.asking import template_for
+from services.world.actors.blood import BloodLaboratory
 from services.world.actors.charts import ChartRoom
 from services.world.actors.desk import Desk
 from services.world.actors.hospital import HospitalClerk
@@ -33,11 +36,11 @@ from services.world.actors.pharmacy import PharmacyClerk
 from services.world.actors.quality import HeadOfQuality, QualityAssurance
 from services.world.actors.supply import Supply
 from services.world.dryer_runs import TAGS
-from services.world.entities import Dispense
+from services.world.entities import Body, Dispense, FollowUp
 from services.world.records import Hospital, World
 from services.world.signals import Model
 from services.world.worldgen.cdisc import Pilot
-from tests.unit.world.support import Recorder
+from tests.unit.world.support import ANCHOR, Recorder
 
 MODEL = Model({tag.name: (1.0,) for tag in TAGS})
 ROOT = "maker-1/item/granulate/G-0041"
@@ -76,6 +79,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
         "pharmacist",
         "observer",
         "laboratory",
+        "blood",
         "notices",
     ):
         monkeypatch.setattr(f"services.world.actors.{module}.LOOK_SECONDS", 0.001)
@@ -224,16 +228,31 @@ def plan_for(pseudonym: str, plan: str) -> clinical.PlanView:
     return clinical.PlanView(plan=clinical_events.MonitoringPlan(plan=plan, run="run-1", pseudonym=pseudonym))
 
 
+def at_once(hospital: Hospital) -> list[Body]:
+    """Who answers without a reminder."""
+    return [body for body in hospital.bodies if body.answers and not body.reminders]
+
+
+def follow_up_of(symptom: str, hospital: Hospital) -> FollowUp:
+    return next(one for one in hospital.follow_ups if one.symptom == symptom)
+
+
+def post_room(hospital: Hospital, desk_for: DeskFor, taken: list[tuple[str, str, Any]]) -> PostRoom:
+    """`taken` is the blood that was given: plan, pseudonym, tests."""
+    desk = desk_for(f"{hospital.site}/patients")
+    return PostRoom(desk, hospital.site, hospital.bodies, lambda *given: taken.append(given))
+
+
 async def test_patients_answer_once_from_their_own_body(
     world: World, desk_for: DeskFor, recorder: Recorder, quick: None
 ) -> None:
     hospital = world.hospitals[0]
     silent = next(body for body in hospital.bodies if not body.answers)
-    well = next(body for body in hospital.bodies if body.answers and not body.complaint)
-    unwell = next(body for body in hospital.bodies if body.answers and body.complaint)
+    well = next(body for body in at_once(hospital) if not body.complaint)
+    unwell = next(body for body in at_once(hospital) if body.complaint)
     views = [plan_for(body.pseudonym, f"plan-{body.pseudonym}") for body in (silent, well, unwell)]
     recorder.answers["ListPlans"] = lambda request: clinical.ListPlansResponse(plans=views)
-    await for_a_while(PostRoom(desk_for("hospital-a/patients"), hospital.site, hospital.bodies).run())
+    await for_a_while(post_room(hospital, desk_for, []).run())
     answered = {request.pseudonym: request.affected for request in recorder.of("RecordResponse")}
     assert answered == {well.pseudonym: False, unwell.pseudonym: True}
     assert len(recorder.of("RecordResponse")) == 2
@@ -243,11 +262,11 @@ async def test_a_patient_with_several_questions_answers_each(
     world: World, desk_for: DeskFor, recorder: Recorder, quick: None
 ) -> None:
     hospital = world.hospitals[0]
-    unwell = next(body for body in hospital.bodies if body.answers and body.complaint)
+    unwell = next(body for body in at_once(hospital) if body.complaint)
     view = plan_for(unwell.pseudonym, "plan-1")
-    view.template.CopyFrom(template_for(hospital.feed.on_time))
+    view.template.CopyFrom(template_for(follow_up_of("PL0101", hospital)))
     recorder.answers["ListPlans"] = lambda request: clinical.ListPlansResponse(plans=[view])
-    await for_a_while(PostRoom(desk_for("hospital-a/patients"), hospital.site, hospital.bodies).run())
+    await for_a_while(post_room(hospital, desk_for, []).run())
     (request,) = recorder.of("RecordResponse")
     found = judged(view.template, request.answers, request.affected)
     assert (request.affected, found.affected) == (False, True)
@@ -259,9 +278,74 @@ async def test_a_hospital_registers_a_template_that_the_platform_takes(
 ) -> None:
     hospital = world.hospitals[0]
     await HospitalClerk(desk_for(f"{hospital.site}/clerk"), hospital).send_records()
-    (request,) = recorder.of("RegisterFollowUpTemplate")
-    check(request.template)
-    assert request.template.product in {product_of(item.lot) for item in hospital.feed.on_time}
+    templates = [request.template for request in recorder.of("RegisterFollowUpTemplate")]
+    for template in templates:
+        check(template)
+    dispensed = {product_of(item.lot) for one in world.hospitals for item in one.feed.on_time}
+    assert {template.product for template in templates} <= dispensed
+    assert all({lab.code for lab in template.labs} for template in templates)
+    assert max(template.duration_hours for template in templates) > reminders.AFTER_HOURS[0]
+
+
+async def test_who_needs_reminders_answers_after_as_many_and_not_before(
+    world: World, desk_for: DeskFor, recorder: Recorder, quick: None
+) -> None:
+    hospital = world.hospitals[1]
+    late = {n: next(b for b in hospital.bodies if b.answers and b.reminders == n) for n in (1, 2)}
+    silent = next(body for body in hospital.bodies if not body.answers)
+    views = {name: plan_for(name, f"plan-{name}") for name in (late[1].pseudonym, late[2].pseudonym)}
+    views[silent.pseudonym] = plan_for(silent.pseudonym, "plan-silent")
+    recorder.answers["ListPlans"] = lambda request: clinical.ListPlansResponse(plans=views.values())
+    room = asyncio.create_task(post_room(hospital, desk_for, []).run())
+    answered = []
+    for _ in range(3):
+        await asyncio.sleep(0.1)
+        answered.append({request.pseudonym for request in recorder.of("RecordResponse")})
+        for view in views.values():
+            view.reminded.add().FromDatetime(ANCHOR)
+    room.cancel()
+    assert answered == [set(), {late[1].pseudonym}, {late[1].pseudonym, late[2].pseudonym}]
+    assert len(recorder.of("RecordResponse")) == 2, "nobody answers twice"
+
+
+async def test_who_has_blood_taken_is_tested_for_what_the_plan_asks(
+    world: World, desk_for: DeskFor, recorder: Recorder, quick: None
+) -> None:
+    hospital = world.hospitals[1]
+    follow_up = follow_up_of("PL0601", hospital)
+    gives = next(body for body in at_once(hospital) if body.gives_blood)
+    spares = next(body for body in at_once(hospital) if not body.gives_blood)
+    views = [plan_for(body.pseudonym, f"plan-{body.pseudonym}") for body in (gives, spares)]
+    views.append(plan_for(gives.pseudonym, "plan-of-the-open-question"))
+    for view in views[:2]:
+        view.template.CopyFrom(template_for(follow_up))
+    recorder.answers["ListPlans"] = lambda request: clinical.ListPlansResponse(plans=views)
+    taken: list[tuple[str, str, Any]] = []
+    await for_a_while(post_room(hospital, desk_for, taken).run())
+    assert taken == [(views[0].plan.plan, gives.pseudonym, list(follow_up.labs))]
+
+
+async def test_what_is_read_in_blood_is_sent_in_the_form_that_the_platform_reads(
+    world: World, desk_for: DeskFor, recorder: Recorder, quick: None
+) -> None:
+    """Each value once, under a number that a repeat keeps; as large as the truth says."""
+    hospital = world.hospitals[1]
+    body = next(body for body in hospital.bodies if body.gives_blood)
+    truth = {one.code: one for one in world.blood if one.pseudonym == body.pseudonym}
+    lab = BloodLaboratory(desk_for(f"{hospital.site}/laboratory"), hospital.site, hospital.tubes)
+    for _ in range(2):
+        lab.take("plan-1", body.pseudonym, sorted(truth))
+    assert lab.waiting() == 2 * len(truth)
+    await for_a_while(lab.run())
+    assert lab.waiting() == 0
+    (request,) = recorder.of("RecordFhirResources")
+    found = [fhir.parsed(resource) for resource in request.resources]
+    read = [one for one in found if isinstance(one, fhir.FhirLab)]
+    assert len({one.number for one in read}) == len(truth) == len(read) / 2
+    for one in read:
+        blood = truth[one.lab.code]
+        assert (one.lab.plan, one.lab.pseudonym) == ("plan-1", body.pseudonym)
+        assert (one.result.value.value, one.result.value.unit) == (blood.value, blood.unit)
 
 
 # -- quality ------------------------------------------------------------------------
@@ -325,14 +409,18 @@ def out_of_specification(lot: str, state: Any = production.LOT_STATE_COMPLETED) 
 
 
 @pytest.mark.parametrize("manual", [False, True])
-async def test_what_is_out_of_specification_is_investigated_and_never_released(
-    desk_for: DeskFor, recorder: Recorder, quick: None, manual: bool
+@pytest.mark.parametrize("retest", ["", "r-2"])
+async def test_what_is_out_of_specification_is_investigated_and_the_lot_decided(
+    desk_for: DeskFor, recorder: Recorder, quick: None, retest: str, manual: bool
 ) -> None:
+    """A retest within specification shows an error of the laboratory; without one the lot is rejected."""
     lot = out_of_specification("m/item/g/1")
+    lot.investigations[0].retest = retest
 
     def close(request: production.CloseInvestigationRequest) -> production.CloseInvestigationResponse:
         lot.investigations[0].outcome = request.outcome
-        lot.state = production.LOT_STATE_HELD
+        if request.outcome == events.INVESTIGATION_OUTCOME_CONFIRMED:
+            lot.state = production.LOT_STATE_HELD
         return production.CloseInvestigationResponse()
 
     recorder.answers["GetLot"] = lambda request: production.GetLotResponse(lot=lot)
@@ -341,9 +429,10 @@ async def test_what_is_out_of_specification_is_investigated_and_never_released(
     qa.hand_in(lot.lot)
     await for_a_while(qa.run())
     closed = [(one.lot, one.investigation, one.outcome) for one in recorder.of("CloseInvestigation")]
-    stands = events.INVESTIGATION_OUTCOME_CONFIRMED
-    assert closed == ([] if manual else [(lot.lot, "i-1", stands)])
-    assert recorder.of("ReleaseLot") == []
+    stands, erred = events.INVESTIGATION_OUTCOME_CONFIRMED, events.INVESTIGATION_OUTCOME_LABORATORY_ERROR
+    assert closed == ([] if manual else [(lot.lot, "i-1", erred if retest else stands)])
+    assert len(recorder.of("ReleaseLot")) == (1 if retest and not manual else 0)
+    assert len(recorder.of("RejectLot")) == (0 if retest or manual else 1)
     assert qa.waiting() == (1 if manual else 0), "a person's lot waits for the person"
 
 
@@ -373,6 +462,28 @@ async def test_the_laboratory_hands_a_lot_on_when_its_results_are_recorded(
         assert result.at.at.ToDatetime(test.at.tzinfo) == test.at
     await lab.record([lot, other])
     assert {result.lot for result in recorder.of("RecordTestResults")[1].results} == {other}, "each lot once"
+
+
+async def test_what_is_out_of_specification_is_tested_again(
+    world: World, desk_for: DeskFor, recorder: Recorder, quick: None
+) -> None:
+    """By a record of its own, later: what was misread then is within, what is bad stays out."""
+    made = [lot.lot for lot in world.lines[1].lots]
+    suspect = [test for test in world.lot_tests if test.lot in made and test.suspect]
+    assert {test.misread is None for test in suspect} == {True, False}
+    lab = Laboratory(desk_for("plant-2/laboratory"), "plant-2/lims", world.lot_tests, lambda lot: None)
+    await lab.record({test.lot for test in suspect})
+    first, again = recorder.of("RecordTestResults")
+    before = {(one.lot, one.test): one for one in first.results}
+    assert [(one.lot, one.test) for one in again.results] == [
+        (one.lot, one.test) for one in first.results if not one.low <= one.value <= one.high
+    ]
+    sound = {(test.lot, test.test) for test in suspect if test.misread is not None}
+    for one in again.results:
+        old = before[one.lot, one.test]
+        assert one.record != old.record
+        assert one.at.at.ToDatetime() > old.at.at.ToDatetime()
+        assert (one.low <= one.value <= one.high) is ((one.lot, one.test) in sound)
 
 
 async def test_the_history_of_a_line_does_not_wait_for_lots_of_another(
