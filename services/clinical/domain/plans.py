@@ -91,7 +91,8 @@ class Plan:
     `void` those that they did not. `notice` says whether the patient is to be
     told ("owed"), knows, or could not be reached; empty when nobody need tell them.
     `asked` is the template it was opened with. `reminded` says when a reminder
-    became due, by its hours; `labs` are the LOINC codes of the results that came, `results` the newest of each.
+    became due, by its hours; `labs` are the LOINC codes of the results that came,
+    `results` the newest of each.
     A comparator has `received` a sibling lot; `left` once they turn out to be exposed.
     """
 

@@ -10,8 +10,8 @@ from services.clinical.domain.holdings import Holding
 from services.clinical.handlers.here import Here
 from services.kit.work import Work
 
-#: Of a run; of `run|comparators`, whose plans may end later; and, for reminders, of `run|cause|number`, by the
-#: event that asked. A moment would not do: a handler that is started anew reads the clock anew, and would
+#: Of a run; of `run|comparators`, whose plans may end later; and, for reminders, of `run|cause|number`, by
+#: the event that asked. A moment would not do: a handler that is started anew reads the clock anew, and would
 #: lack the state of another step each time.
 FOLLOW_UP_STEP = "follow-up"
 CHOICE_STEP, REVIEW_STEP = "comparators", "evidence"
