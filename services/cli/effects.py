@@ -215,7 +215,8 @@ def print_effects(out: Console, effects: Mapping[str, Any]) -> None:
     one = effects["follow_up"]
     out.print(
         f"\nfollow-up: {one['plans']} plans, {one['answered']} answered; "
-        f"{one['reminded']} reminded after a day, {one['reminded_twice']} after three, {one['answered_after_reminder']} of them answered then; "
+        f"{one['reminded']} reminded after a day, {one['reminded_twice']} after three, "
+        f"{one['answered_after_reminder']} of them answered then; "
         f"{one['results']} laboratory results (planted: {one['answer_after_reminder']} plans of people who "
         f"answer only when reminded, {one['never_answer']} of people who never do)"
     )
