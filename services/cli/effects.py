@@ -84,7 +84,7 @@ class LabSeen:
 
 @dataclass
 class Seen:
-    """What the sites say of a lot's runs."""
+    """What the sites say of a run together."""
 
     exposed: Arm = field(default_factory=Arm)
     comparators: Arm = field(default_factory=Arm)
@@ -125,15 +125,21 @@ def ask_effects(
     runs: Sequence[RunSeen],
     sites: Sequence[str],
 ) -> dict[str, Any]:
-    """The document: `lots` with a fault of which a run tells, and the `follow_up` of all runs."""
-    seen: dict[str, Seen] = defaultdict(Seen)
+    """The document: `lots` with a fault of which a run tells, and the `follow_up` of all runs.
+
+    Two runs about one lot ask the same people: the one in which most answered speaks for the lot.
+    """
+    seen: dict[str, Seen] = {}
     follow_up = FollowUp()
     for run in runs:
         for site in sites:
             for view in _plans(session, site, run.run):
                 follow_up.add(view, ways.get((site, view.plan.pseudonym)))
-            if run.lot in planted:
-                _add(seen[run.lot], _evidence(session, site, run.run))
+        if run.lot in planted:
+            of_run = Seen()
+            for site in sites:
+                _add(of_run, _evidence(session, site, run.run))
+            seen[run.lot] = max(of_run, seen.get(run.lot, Seen()), key=lambda one: one.exposed.answered)
     lots = [_lot(lot, planted[lot], seen[lot]) for lot in sorted(seen)]
     return {"lots": lots, "follow_up": asdict(follow_up)}
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from services.world.entities import DRYER, FERMENTER
-from services.world.names import LOW, PEN_250
+from services.world.names import LOW, PEN_250, RARE, Product
 from services.world.sizes import LineSize, ProductSize, Rates, Size
 
 PATIENTS = 60
@@ -47,8 +47,8 @@ _QUIET = Rates(
 @dataclass(frozen=True)
 class Incident:
     """One thing that goes wrong: `story` is told at the beginning, `fault` is what is planted in the
-    one live run (none: `harmless`), and the rates are those of its troubles. Patients are followed up for
-    `hours`; it is given up after so many `minutes`."""
+    one live run (none: `harmless`), and the rates are those of its troubles. Patients take the `product`
+    (none: the usual one of the process) and are followed up for `hours`; it is given up after `minutes`."""
 
     name: str
     story: str
@@ -59,10 +59,12 @@ class Incident:
     harmless: bool = False
     hours: int = 8
     minutes: float = 10.0
+    product: Product | None = None
 
     def size(self, sites: Sequence[str]) -> Size:
         """Its world, at some hospitals. Patients of the other product have nothing to do with it."""
         mine, other = (LOW, PEN_250) if self.process == DRYER else (PEN_250, LOW)
+        mine = self.product or mine
         patients = tuple(
             (site, PATIENTS * (place + 1) // len(sites) - PATIENTS * place // len(sites))
             for place, site in enumerate(sites)
@@ -132,6 +134,7 @@ INCIDENTS = {
             "step",
             replace(_QUIET, silent=0.10, reminded_once=0.30, reminded_twice=0.20),
             hours=74,
+            product=RARE,
             minutes=20.0,
         ),
         Incident(

@@ -36,7 +36,7 @@ class HospitalClerk:
         """How patients are asked, who they are, what they were given; a few records go out a second time."""
         subjects, feed = self._hospital.subjects, self._hospital.feed
         for follow_up in self._hospital.follow_ups:
-            step = f"template:{follow_up.product}"
+            step = f"template:{follow_up.product}:{follow_up.hours}"
             if not self._is_done(step):
                 await self._register_template(step, follow_up)
                 self._finish(step)

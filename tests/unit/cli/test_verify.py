@@ -274,6 +274,24 @@ def test_results_of_several_sites_are_taken_together(good: Bench) -> None:
     assert lot["evidence"]["labs"]["x"] == {"exposed": 3, "comparators": 2, "ratio": pytest.approx(2.0)}
 
 
+def test_of_two_runs_about_a_lot_the_one_in_which_most_answered_speaks(good: Bench) -> None:
+    """Both ask the same people: added up, they would be counted twice."""
+    good.fake.answers["ListRuns"] = lambda request: loops.ListRunsResponse(
+        runs=[run("run-2"), run(), run("run-3")]
+    )
+    answered = {"run-1": 12, "run-2": 3, "run-3": 7}
+
+    def of_run(request: clinical.GetEvidenceRequest) -> clinical.GetEvidenceResponse:
+        found = clinical.GetEvidenceResponse()
+        root = found.lots.add(lot=ROOT, whole=True, kind=events.OUTCOME_KIND_PROMPTED)
+        root.strata.add(exposed=answered[request.run], exposed_cases=1)
+        return found
+
+    good.fake.answers["GetEvidence"] = of_run
+    (lot,) = good.json("verify")["effects"]["lots"]
+    assert lot["evidence"]["exposed"] == {"answered": 12, "cases": 1}
+
+
 def test_a_site_that_knows_nothing_of_a_run_adds_nothing(good: Bench) -> None:
     def unknown(request: Any) -> Any:
         raise Unknown("UNKNOWN_RUN", "nothing of it", "run")

@@ -42,7 +42,8 @@ def test_the_ratio_and_its_interval_are_those_of_statsmodels() -> None:
     assert (found.exposed, found.comparators) == (23, 41)
     assert found.exposed_mean == pytest.approx(math.exp(logs[0].mean))
     assert ratio.value == pytest.approx(math.exp(logs[0].mean - logs[1].mean))
-    assert (ratio.lower, ratio.upper) == (pytest.approx(math.exp(lower)), pytest.approx(math.exp(upper)))
+    assert ratio.lower == pytest.approx(math.exp(lower))
+    assert ratio.upper == pytest.approx(math.exp(upper))
 
 
 @pytest.mark.parametrize(
@@ -64,10 +65,8 @@ def test_what_the_data_do_not_give_is_left_out(
 
 def test_results_in_another_unit_are_a_row_of_their_own() -> None:
     found = compared([*reads([1.0], [2.0], "mg/L"), *reads([100.0], [200.0], "ug/dL")])
-    assert [(one.unit, one.ratio.value) for one in found] == [
-        ("mg/L", pytest.approx(0.5)),
-        ("ug/dL", pytest.approx(0.5)),
-    ]
+    assert [one.unit for one in found] == ["mg/L", "ug/dL"]
+    assert [one.ratio.value for one in found] == pytest.approx([0.5, 0.5])
 
 
 # -- at a site ---------------------------------------------------------------------------

@@ -178,7 +178,7 @@ async def test_a_wrong_reminder_is_wrong(pilot: Pilot, recorder: Recorder, fault
     assert any(body.reminders == 2 for hospital in world.hospitals for body in hospital.bodies)
 
     def erring(request: clinical.ListPlansRequest) -> clinical.ListPlansResponse:
-        found = right(request)
+        found: clinical.ListPlansResponse = right(request)
         for plan in found.plans:
             if fault == "nobody was reminded":
                 del plan.reminded[:]

@@ -144,9 +144,9 @@ def test_who_moves_keeps_their_blood_and_their_ways(whole: World) -> None:
         if subject.status == "MOVED"
     }
     assert len(twice) == len(moved) > 30
-    for one, other in twice:
-        assert {one, other} & moved
-        assert ways[one] == ways[other]
+    for here, there in twice:
+        assert {here, there} & moved
+        assert ways[here] == ways[there]
 
 
 def test_reminders_are_needed_at_the_stated_rates(whole: World) -> None:
