@@ -124,6 +124,7 @@ def test_a_run_that_a_person_ended_reminds_nobody(told: Teller) -> None:
     assert not reminded(told)
 
 
+@pytest.mark.req("G2d")
 def test_a_clock_that_goes_on_while_a_handler_runs_keeps_nobody_waiting(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
