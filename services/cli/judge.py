@@ -92,13 +92,20 @@ class Verdict:
     safety: dict[str, Any]
     detector: dict[str, Any]
     failures: list[str] = field(default_factory=list)
+    effects: dict[str, Any] = field(default_factory=dict)
 
     @property
     def ok(self) -> bool:
         return not self.failures
 
     def document(self) -> dict[str, Any]:
-        return {"ok": self.ok, "failures": self.failures, "safety": self.safety, "detector": self.detector}
+        return {
+            "ok": self.ok,
+            "failures": self.failures,
+            "safety": self.safety,
+            "detector": self.detector,
+            "effects": self.effects,
+        }
 
 
 def confirmed_lots(alarms: Sequence[Alarm]) -> list[str]:

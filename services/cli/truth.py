@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -10,6 +11,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from services.cli import effects
 from services.cli.judge import CORRECTED, Fault, Member, Truth
 from services.cli.session import Failure
 
@@ -52,6 +54,31 @@ def truth_of(worlds: Sequence[Planted], lots: Iterable[str]) -> Truth:
             if row["pseudonym"]:  # nobody's patient is nobody's to list
                 _add(truth, row)
     return truth
+
+
+def planted_effects(worlds: Iterable[Planted]) -> dict[str, effects.Planted]:
+    """What each faulty lot does to who takes it, and how many that truly were."""
+    found = {}
+    for world in worlds:
+        harmed = Counter(row["lot"] for row in _rows(world.folder / "effects.parquet"))
+        for item in world.summary["planted"]:
+            found[item["lot"]] = effects.Planted(
+                effect=item["effect"],
+                risk=item["risk"],
+                otherwise=world.summary["complaint_otherwise"],
+                labs=item["labs"],
+                harmed=harmed[item["lot"]],
+            )
+    return found
+
+
+def ways_of(worlds: Iterable[Planted]) -> dict[tuple[str, str], effects.Ways]:
+    """How everybody answers, by site and pseudonym."""
+    return {
+        (row["site"], row["pseudonym"]): effects.Ways(row["answers"], row["reminders"])
+        for world in worlds
+        for row in _rows(world.folder / "people.parquet")
+    }
 
 
 def _add(truth: Truth, row: Mapping[str, Any]) -> None:

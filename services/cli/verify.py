@@ -17,6 +17,7 @@ from rich.console import Console
 from pharmaloop.clinical.v1 import service_pb2 as clinical
 from pharmaloop.loops.v1 import service_pb2 as loops
 from pharmaloop.production.v1 import service_pb2 as production
+from services.cli.effects import ask_effects, print_effects
 from services.cli.judge import (
     Alarm,
     Answers,
@@ -30,7 +31,7 @@ from services.cli.judge import (
 )
 from services.cli.plain import word
 from services.cli.session import SECONDS, Failure, Session, plain_errors, table
-from services.cli.truth import read_worlds, sites_of, truth_of
+from services.cli.truth import planted_effects, read_worlds, sites_of, truth_of, ways_of
 from services.kit.rpc.client import metadata
 
 
@@ -41,13 +42,17 @@ def verify(context: click.Context) -> None:
 
     Exit status 1 when a patient of a confirmed lot was missed or named
     wrongly, when nothing was confirmed, or when a confirmed lot has no closed
-    run. The detector's numbers stand beside and never fail the check.
+    run. The detector's numbers stand beside and never fail the check, and so
+    does what the hospitals' evidence says of the effects that were planted.
     """
     session: Session = context.obj
     worlds = read_worlds(session.state)
     alarms = list(_alarms(session))
     truth = truth_of(worlds, confirmed_lots(alarms))
-    verdict = judge(truth, _ask(session, truth, alarms, sites_of(worlds)))
+    sites = sites_of(worlds)
+    answers = _ask(session, truth, alarms, sites)
+    verdict = judge(truth, answers)
+    verdict.effects = ask_effects(session, planted_effects(worlds), ways_of(worlds), answers.runs, sites)
     session.show(verdict.document(), lambda out: _print(out, verdict))
     if not verdict.ok:
         context.exit(1)
@@ -152,6 +157,7 @@ def _print(out: Console, verdict: Verdict) -> None:
     out.print()
     out.print(table("Seconds by stage", ["stage", "p50", "p99"], stages))
     _print_detector(out, detector)
+    print_effects(out, verdict.effects)
     for failure in verdict.failures:
         out.print(f"[red]FAILED[/red] {failure}")
     if verdict.ok:

@@ -125,7 +125,8 @@ class ClinicalApi(FollowUpApi, api_grpc.ClinicalServiceServicer):
             raise Unknown("UNKNOWN_RUN", said, "run")
         seen = await self._evidence.see(holding, self.app.clock.now())
         decided = await self.app.store.get(RELEASES, f"{request.run}|{self.app.site}")
-        shown = (self.app.site, holding, seen, decided.state if decided else None)
+        labs = await self._evidence.labs(request.run)
+        shown = (self.app.site, holding, seen, decided.state if decided else None, labs)
         return await asyncio.to_thread(evidence_of, *shown)
 
     async def _responses(self, lot: str) -> clinical.LotResponses:

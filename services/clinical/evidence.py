@@ -21,7 +21,8 @@ from services.clinical.domain import comparators, packs, templates
 from services.clinical.domain.adverse import Course
 from services.clinical.domain.comparators import PERIOD, Candidate, Choice
 from services.clinical.domain.dispenses import Dispense
-from services.clinical.domain.evidence import prompted, routine
+from services.clinical.domain.evidence import labs, prompted, routine
+from services.clinical.domain.evidence.labs import Compared, Read
 from services.clinical.domain.evidence.person_time import Pack
 from services.clinical.domain.evidence.prompted import Group, Responder
 from services.clinical.domain.evidence.routine import Recipient, Recipients
@@ -113,6 +114,22 @@ class Reader:
                 for name, product in compared.items()
             )
         )
+
+    async def labs(self, run: str) -> list[Compared]:
+        """Laboratory results of who is followed up in a run: opened here, counted, and forgotten."""
+        found = [plan for plan in await self._open(run) if plan.results]
+        return await asyncio.to_thread(
+            lambda: labs.compared(one for plan in found for one in self._read(plan))
+        )
+
+    def _read(self, plan: Plan) -> Iterator[Read]:
+        """A result that does not open any more, as its patient was erased, is none."""
+        for code, result in plan.results.items():
+            try:
+                opened = self._sealer.open(common.Sealed.FromString(result.sealed), clinical.LabResult)
+            except (Unknown, Integrity):
+                continue
+            yield Read(code, opened.value.unit, plan.role == "exposed", opened.value.value)
 
     async def choose(self, holding: Holding) -> list[Choice]:
         """More comparators for the run, as far as there are any."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from pharmaloop.clinical.v1 import events_pb2 as clinical
 from pharmaloop.clinical.v1 import service_pb2 as api
 from pharmaloop.common.v1 import types_pb2 as common
 from services.clinical.domain import releases
 from services.clinical.domain.evidence import mantel_haenszel, prompted, routine, sequential
+from services.clinical.domain.evidence.labs import Compared
 from services.clinical.domain.evidence.mantel_haenszel import Estimate
 from services.clinical.domain.evidence.prompted import Group
 from services.clinical.domain.evidence.routine import Recipients
@@ -23,9 +24,10 @@ _KINDS = {Kind.PROMPTED: clinical.OUTCOME_KIND_PROMPTED, Kind.ROUTINE: clinical.
 
 
 def evidence_of(
-    site: str, holding: Holding, seen: Seen | None, decided: Releases | None
+    site: str, holding: Holding, seen: Seen | None, decided: Releases | None, labs: Sequence[Compared] = ()
 ) -> api.GetEvidenceResponse:
-    """Every lot of the run by each kind of outcome, what was decided, and when the next look is due."""
+    """Every lot of the run by each kind of outcome, laboratory results, what was decided, and when the next
+    look is due."""
     decided = decided or Releases()
     shown = api.GetEvidenceResponse(comparators=holding.cohort.open)
     if seen is not None:
@@ -34,6 +36,7 @@ def evidence_of(
         if seen.recipients is not None:
             shown.lots.extend(_routine(seen.study, seen.recipients, lot) for lot in lots)
         shown.person_days.update(prompted.person_days(seen.study, seen.responders))
+    shown.labs.extend(_lab(one) for one in labs)
     shown.looks.extend(_look(site, holding, look) for look in decided.looks)
     shown.next_look = sequential.next_due(releases.design(), decided.looks) or 0.0
     if decided.latest:
@@ -81,6 +84,18 @@ def _stratum(group: Group, stratum: Stratum, cells: Cells) -> api.EvidenceStratu
         comparator_days=cells.t0,
         template=group.template,
         version=group.version,
+    )
+
+
+def _lab(one: Compared) -> api.LabEvidence:
+    return api.LabEvidence(
+        code=one.code,
+        unit=one.unit,
+        exposed=one.exposed,
+        comparators=one.comparators,
+        exposed_mean=one.exposed_mean,
+        comparator_mean=one.comparator_mean,
+        ratio=_estimate(one.ratio),
     )
 
 

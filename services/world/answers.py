@@ -20,6 +20,8 @@ from services.world.platform_api import Platform
 from services.world.records import World
 
 _ACTOR = "incident"
+#: When who has not answered is reminded, in hours after they were asked.
+_REMINDERS = (24, 72)
 #: What was said to a deviation, by its state; a confirmed one goes on to its action and its close.
 _STATES = {
     production.DEVIATION_STATE_OPEN: "open",
@@ -58,6 +60,7 @@ class Examiner:
         if not harmless:
             found += [await self._exposed(site, runs) for site in self._world.sites]
             found.append(await self._answered(runs))
+            found += [await self._reminded(hours, runs) for hours in _REMINDERS if hours < self._lasts()]
         return found
 
     async def _deviations(self) -> list[production.Deviation]:
@@ -128,6 +131,47 @@ class Examiner:
         told = f"{answered} answered, {affected} of them with a complaint"
         wanted = f"{len(patients)} patients, about {self._complaints(patients)} with a complaint"
         return Answer("what the patients said", wanted, told, answered > 0)
+
+    def _lasts(self) -> int:
+        """How many hours the patients are followed up."""
+        return max(asked.hours for hospital in self._world.hospitals for asked in hospital.follow_ups)
+
+    async def _reminded(self, hours: int, runs: list[loops.Run]) -> Answer:
+        """Of the exposed who were asked, who was reminded; and who had not answered by then."""
+        number = _REMINDERS.index(hours)
+        waits = {
+            (hospital.site, body.pseudonym)
+            for hospital in self._world.hospitals
+            for body in hospital.bodies
+            if not body.answers or body.reminders > number
+        }
+        asked, reminded = set(), set()
+        for view in [view for run in runs for view in await self._plans(run.run)]:
+            who = (view[0], view[1].plan.pseudonym)
+            asked.add(who)
+            if len(view[1].reminded) > number:
+                reminded.add(who)
+        wanted = waits & asked
+        return Answer(
+            f"who was reminded after {hours} hours",
+            f"{len(wanted)} patients who had not answered",
+            f"{len(wanted & reminded)} of them, and {len(reminded - wanted)} others",
+            wanted == reminded,
+        )
+
+    async def _plans(self, run: str) -> list[tuple[str, clinical.PlanView]]:
+        """The exposed patients' plans, with their site."""
+        found = []
+        for site in self._world.sites:
+            method = self._platform.clinical_at(site).ListPlans
+            request = clinical.ListPlansRequest(site=site, run=run)
+            async for page in self._platform.pages(method, request, _ACTOR):
+                found += [
+                    (site, view)
+                    for view in page.plans
+                    if view.plan.role != clinical_events.PLAN_ROLE_COMPARATOR
+                ]
+        return found
 
     async def _affected(self, site: str, run: str) -> int:
         request = clinical.GetEvidenceRequest(site=site, run=run)

@@ -33,7 +33,6 @@ from services.world.worldgen.cdisc import read_pilot
 
 #: The now of a world that is made without a platform, unless another is given.
 _ANCHOR = datetime(2026, 1, 1, 8, tzinfo=UTC)
-_INCIDENT_MINUTES = 10.0
 _EXPECTED = (NoEndpoints, OtherWorld, Refused, PharmaLoopError, FileNotFoundError)
 
 
@@ -133,17 +132,18 @@ def replay(
 @click.argument("name", type=click.Choice(sorted(INCIDENTS)))
 @_seed
 @_speed
-@click.option("--limit", default=_INCIDENT_MINUTES, show_default=True, help="Give up after so many minutes.")
+@click.option("--limit", type=float, help="Give up after so many minutes  [default: 10, silence 20]")
 @click.pass_context
-def incident(context: click.Context, name: str, seed: int, speed: float, limit: float) -> None:
+def incident(context: click.Context, name: str, seed: int, speed: float, limit: float | None) -> None:
     """Play one incident in a small world of its own, and compare what the platform answered.
 
     Exit status 1 when an answer is not the expected one, or the time was over.
     """
     shared: Shared = context.obj
     told = Told(load_clock(shared.state), shared.as_json)
-    options = Options(speed=speed, limit_minutes=limit)
-    missing, answers = _run(_play_incident(shared, INCIDENTS[name], seed, options, told))
+    what = INCIDENTS[name]
+    options = Options(speed=speed, limit_minutes=what.minutes if limit is None else limit)
+    missing, answers = _run(_play_incident(shared, what, seed, options, told))
     ok = not missing and all(answer.right for answer in answers)
     told.say("what the platform answered:")
     for answer in answers:

@@ -132,11 +132,49 @@ class Subject:
 
 @dataclass(frozen=True, slots=True)
 class Body:
-    """What only the person knows: whether they answer, and how they feel."""
+    """What only the person knows: whether they answer, after how many reminders, whether they come to have
+    blood taken, and how they feel."""
 
     pseudonym: str
     answers: bool
     complaint: bool
+    reminders: int = 0
+    gives_blood: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Blood:
+    """What a laboratory finds in a person's blood while they are followed up: `usual` is theirs when
+    nothing harmed them, `factor` what faulty material made of it. LOINC code, UCUM unit."""
+
+    site: str
+    pseudonym: str
+    code: str
+    unit: str
+    usual: float
+    factor: float
+    value: float
+
+
+@dataclass(frozen=True, slots=True)
+class Tube:
+    """What a hospital's own laboratory would read in a person's blood."""
+
+    pseudonym: str
+    code: str
+    value: float
+    unit: str
+
+
+@dataclass(frozen=True, slots=True)
+class FollowUp:
+    """How a hospital asks those who took a product: for how long, about which symptom (a term of the
+    platform's vocabulary), and which laboratory tests it wants (LOINC codes)."""
+
+    product: str
+    hours: int
+    symptom: str
+    labs: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,7 +214,8 @@ class Observation:
 
 @dataclass(frozen=True, slots=True)
 class LotTest:
-    """A result of the laboratory on a lot, with the limits of its specification."""
+    """A result of the laboratory on a lot, with the limits of its specification. `misread` is what the
+    laboratory read at first by an error of its own, None: it made none."""
 
     lot: str
     test: str
@@ -185,6 +224,17 @@ class LotTest:
     low: float
     high: float
     at: datetime
+    misread: float | None = None
+
+    @property
+    def first(self) -> float:
+        """What was recorded first."""
+        return self.value if self.misread is None else self.misread
+
+    @property
+    def suspect(self) -> bool:
+        """The first result is out of specification: the laboratory tests again."""
+        return not self.low <= self.first <= self.high
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from services.world.entities import DRYER, FERMENTER
-from services.world.names import LOW, PEN_250
+from services.world.names import LOW, PEN_250, RARE, Product
 from services.world.sizes import LineSize, ProductSize, Rates, Size
 
 PATIENTS = 60
@@ -38,13 +38,17 @@ _QUIET = Rates(
     deceased=0.0,
     moved=0.0,
     silent=0.0,
+    reminded_once=0.0,
+    reminded_twice=0.0,
+    misread=0.0,
 )
 
 
 @dataclass(frozen=True)
 class Incident:
     """One thing that goes wrong: `story` is told at the beginning, `fault` is what is planted in the
-    one live run (none: `harmless`), and the rates are those of its troubles."""
+    one live run (none: `harmless`), and the rates are those of its troubles. Patients take the `product`
+    (none: the usual one of the process) and are followed up for `hours`; it is given up after `minutes`."""
 
     name: str
     story: str
@@ -53,10 +57,14 @@ class Incident:
     rates: Rates = _QUIET
     repacked: int = 0
     harmless: bool = False
+    hours: int = 8
+    minutes: float = 10.0
+    product: Product | None = None
 
     def size(self, sites: Sequence[str]) -> Size:
         """Its world, at some hospitals. Patients of the other product have nothing to do with it."""
         mine, other = (LOW, PEN_250) if self.process == DRYER else (PEN_250, LOW)
+        mine = self.product or mine
         patients = tuple(
             (site, PATIENTS * (place + 1) // len(sites) - PATIENTS * place // len(sites))
             for place, site in enumerate(sites)
@@ -67,7 +75,7 @@ class Incident:
                 LineSize(self.process, history=_RUNS[self.process], used=1, stock=0, faults=(self.fault,)),
             ),
             products=(
-                ProductSize(mine, packed=2, repacked=self.repacked, share=0.6),
+                ProductSize(mine, packed=2, repacked=self.repacked, share=0.6, follow_up=self.hours),
                 ProductSize(other, packed=2, share=0.4),
             ),
             raw=(("xanomeline", 1), ("lactose", 1), ("glucose", 1), ("phenylacetic-acid", 1)),
@@ -116,6 +124,18 @@ INCIDENTS = {
             "step",
             replace(_QUIET, late_at_pharmacy=0.10, late_at_both=0.06, late_materials=1),
             repacked=1,
+        ),
+        Incident(
+            "silence",
+            "A dryer's temperature jumps, and many of those who took the granulate do not answer. They are "
+            "reminded after a day, and who has not answered then after three days; some never answer. It "
+            "takes as long as the follow-up: more than three days of the platform's clock.",
+            DRYER,
+            "step",
+            replace(_QUIET, silent=0.10, reminded_once=0.30, reminded_twice=0.20),
+            hours=74,
+            product=RARE,
+            minutes=20.0,
         ),
         Incident(
             "false-alarm",

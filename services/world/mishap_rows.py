@@ -31,6 +31,9 @@ def incidents(world: World) -> Iterator[IncidentRow]:
             found = late.dispense
             yield IncidentRow("patient found out", pharmacy.name, found.dispense, found.lot, late.after)
     yield from _at_the_counter(world)
+    for test in world.lot_tests:
+        if test.misread is not None:
+            yield IncidentRow("laboratory error", "laboratory", test.test, test.lot, None)
     for hospital in world.hospitals:
         yield from _of_feed(hospital.site, hospital.feed)
         known = {subject.pseudonym for subject in hospital.subjects}

@@ -57,7 +57,9 @@ PEN_250 = Product(
 PEN_500 = Product(
     "penicillin 500 mg", OTHER_MAKER, FERMENTER, gtin14("0690765430500"), "M", "{tablet}", "Penicillin 500 mg"
 )
-PRODUCTS = {product.name: product for product in (PLACEBO, LOW, HIGH, PEN_250, PEN_500)}
+#: Taken in the incident `silence` alone: a template holds for its product in every world on a platform.
+RARE = Product("patch 27 mg", MAKER, DRYER, gtin14("0690123450027"), "D", "{patch}", "Xanomeline Lowest Dose")
+PRODUCTS = {product.name: product for product in (PLACEBO, LOW, HIGH, PEN_250, PEN_500, RARE)}
 
 
 @dataclass(frozen=True)

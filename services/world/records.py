@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from services.world.entities import (
+    Blood,
     Body,
     Dispense,
+    FollowUp,
     HazardEvaluation,
     Line,
     LotTest,
@@ -17,6 +19,7 @@ from services.world.entities import (
     Observation,
     Shipment,
     Subject,
+    Tube,
 )
 
 
@@ -86,7 +89,8 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Hospital:
-    """A hospital's patients and its own medication records. A subject may stand twice, as it changed."""
+    """A hospital's patients, its own medication records, how it follows up, and what its laboratory would
+    read. A subject may stand twice, as it changed."""
 
     site: str
     name: str
@@ -94,6 +98,8 @@ class Hospital:
     changes: tuple[Change, ...]
     bodies: tuple[Body, ...]
     feed: Feed
+    follow_ups: tuple[FollowUp, ...]
+    tubes: tuple[Tube, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +138,7 @@ class World:
     pharmacies: tuple[Pharmacy, ...]
     hospitals: tuple[Hospital, ...]
     harms: tuple[Harm, ...]
+    blood: tuple[Blood, ...]
     observations: tuple[Observation, ...]
     lot_tests: tuple[LotTest, ...]
     notices: tuple[Notice, ...]

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from services.kit.clock import PlatformClock
+from services.world.actors.blood import BloodLaboratory
 from services.world.actors.charts import ChartRoom
 from services.world.actors.desk import Desk
 from services.world.actors.hospital import HospitalClerk
@@ -72,6 +73,7 @@ class Simulation:
         expected = {late.dispense.dispense for item in world.pharmacies for late in item.found_out}
         self._pharmacist = Pharmacist(desk("pharmacist"), lots, expected)
         self._clerks: list[HospitalClerk] = []
+        self._blood: list[BloodLaboratory] = []
         self._physician = Physician(desk("physician"), lots)
         self._people = [self._pharmacist.run]
         away = {notice.pseudonym for notice in world.notices if notice.read_after is None}
@@ -86,8 +88,10 @@ class Simulation:
         self._clerks.append(clerk)
         self._people.append(ChartRoom(desk(f"{hospital.site}/charts"), hospital, clerk, lots).run)
         self._people.append(NoticeDesk(desk(f"{hospital.site}/notices"), hospital.site, away, lots).run)
-        post = PostRoom(desk(f"{hospital.site}/patients"), hospital.site, hospital.bodies)
-        self._people.append(post.run)
+        blood = BloodLaboratory(desk(f"{hospital.site}/laboratory"), hospital.site, hospital.tubes)
+        self._blood.append(blood)
+        post = PostRoom(desk(f"{hospital.site}/patients"), hospital.site, hospital.bodies, blood.take)
+        self._people += [blood.run, post.run]
 
     async def run(self) -> list[str]:
         """Play the world; answers what is missing when the time limit ended it, else nothing."""
@@ -172,7 +176,10 @@ class Simulation:
         if self._busy:
             return [f"the world is {what}" for what in self._busy]
         waiting = self._qa.waiting() + sum(lab.waiting() for lab in self._labs)
-        return [f"{waiting} lots wait for release"] if waiting else []
+        if waiting:
+            return [f"{waiting} lots wait for release"]
+        samples = sum(blood.waiting() for blood in self._blood)
+        return [f"{samples} blood samples wait to be read"] if samples else []
 
 
 async def _first_to_end(*work: Coroutine[Any, Any, None]) -> None:

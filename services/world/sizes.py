@@ -31,6 +31,10 @@ class ProductSize:
     repacked: int = 0
     reworked: int = 0
     share: float = 0.0
+    #: Patients are followed up for so many hours; 0: as the platform does when nobody says how. A run lasts
+    #: as long, for somebody never answers: only the fermentations, which are replayed first, leave the time
+    #: for the reminder after a day.
+    follow_up: int = 0
 
 
 @dataclass(frozen=True)
@@ -69,6 +73,13 @@ class Rates:
     moved: float = 0.012
     #: People who never answer a question.
     silent: float = 0.04
+    #: People who answer only when they were reminded once, or twice.
+    reminded_once: float = 0.06
+    reminded_twice: float = 0.02
+    #: People who come to have blood taken, of those who answer.
+    give_blood: float = 0.4
+    #: Results of live lots that the plant's laboratory misreads at first.
+    misread: float = 0.03
 
 
 @dataclass(frozen=True)
@@ -100,9 +111,9 @@ class Size:
 
 _PRODUCTS = (
     ProductSize(PLACEBO, packed=6),
-    ProductSize(LOW, packed=19, repacked=4, reworked=1, share=0.35),
-    ProductSize(HIGH, packed=9, repacked=1, reworked=1, share=0.15),
-    ProductSize(PEN_250, packed=10, repacked=3, reworked=1, share=0.30),
+    ProductSize(LOW, packed=19, repacked=4, reworked=1, share=0.35, follow_up=8),
+    ProductSize(HIGH, packed=9, repacked=1, reworked=1, share=0.15, follow_up=8),
+    ProductSize(PEN_250, packed=10, repacked=3, reworked=1, share=0.30, follow_up=26),
     ProductSize(PEN_500, packed=7, repacked=1, share=0.20),
 )
 _RAW = (("xanomeline", 5), ("lactose", 5), ("starch", 2), ("glucose", 4), ("phenylacetic-acid", 4))

@@ -15,14 +15,20 @@ from pathlib import Path
 from typing import Any
 
 from services.kit.ids import parse_lot, product_of
-from services.world.entities import HazardEvaluation, Line, PlantedFault, ProcessLot
+from services.world.entities import Blood, HazardEvaluation, Line, PlantedFault, ProcessLot
 from services.world.exposure import CORRECTED, Exposure, exposures, said
 from services.world.mishap_rows import IncidentRow, incidents
 from services.world.processes import SAMPLE, onset_sample
 from services.world.records import Harm, World
 from services.world.rows import world_tables
 from services.world.tables import table, write_folder
-from services.world.worldgen.effects import effect_name, faulty_lots, implicated
+from services.world.worldgen.effects import (
+    COMPLAINT_OTHERWISE,
+    EFFECTS,
+    effect_name,
+    faulty_lots,
+    implicated,
+)
 
 FOLDER, FILE = "truth", "truth.json"
 
@@ -92,7 +98,8 @@ class FaultRow:
 
 @dataclass(frozen=True, slots=True)
 class PersonRow:
-    """A patient at a hospital: what they agreed to in the end, and how they are."""
+    """A patient at a hospital: what they agreed to in the end, how they are, whether they ever answer and
+    after how many reminders."""
 
     site: str
     pseudonym: str
@@ -100,6 +107,8 @@ class PersonRow:
     status: str
     moved_to: str
     answers: bool
+    reminders: int
+    gives_blood: bool
     complaint: bool
     harmed_by: tuple[str, ...]
 
@@ -113,6 +122,7 @@ def truth_tables(world: World) -> dict[str, Any]:
         "exposures": table(Exposure, exposures(world)),
         "faults": table(FaultRow, faults(world)),
         "effects": table(Harm, world.harms),
+        "blood": table(Blood, world.blood),
         "people": table(PersonRow, _people(world)),
         "incidents": table(IncidentRow, incidents(world)),
         "hazards": table(HazardEvaluation, world.hazards),
@@ -128,7 +138,8 @@ def summary(world: World) -> dict[str, Any]:
         "size": world.size,
         "anchor": world.anchor.isoformat(),
         "sites": list(world.sites),
-        "planted": [_planted(row) for row in planted if not row.nuisance],
+        "planted": [{**_planted(row), **_harm(row)} for row in planted if not row.nuisance],
+        "complaint_otherwise": COMPLAINT_OTHERWISE,
         "nuisances": [_planted(row) for row in planted if row.nuisance],
         "live": [lot.lot for line in world.lines for lot in line.lots if lot.live],
     }
@@ -187,6 +198,12 @@ def _planted(row: FaultRow) -> dict[str, Any]:
     }
 
 
+def _harm(row: FaultRow) -> dict[str, Any]:
+    """What it does to who takes it: the risk of a complaint, and the factors on laboratory values."""
+    effect = EFFECTS[row.effect]
+    return {"effect": row.effect, "risk": effect.risk, "labs": dict(sorted(effect.labs.items()))}
+
+
 def _lots(world: World) -> Iterator[LotRow]:
     inside = implicated(faulty_lots(world.lines), world.materials)
     made: dict[str, datetime] = {}
@@ -240,6 +257,8 @@ def _people(world: World) -> Iterator[PersonRow]:
                 status=one.status,
                 moved_to=one.moved_to,
                 answers=body.answers,
+                reminders=body.reminders,
+                gives_blood=body.gives_blood,
                 complaint=body.complaint,
                 harmed_by=lots,
             )

@@ -51,6 +51,7 @@ FIELDS: dict[tuple[str, str], str] = {
     ("clinical.patient", "profile"): SEALED,
     ("clinical.dispense", "again"): "how often the trace was told depends on when a journal named it",
     ("clinical.plan", "answer.text"): SEALED,
+    ("clinical.plan", "results.*.sealed"): SEALED,
     ("clinical.adverse", "reports[].text"): SEALED,
     ("clinical.exposure", "received.epoch"): ROUNDS,
     ("clinical.exposure", "bulks"): ROUNDS,

@@ -57,6 +57,20 @@ class Answer:
 
 
 @dataclass(frozen=True)
+class Result:
+    """A laboratory result. `sealed` is a serialised Sealed; `record` is the fact's id."""
+
+    at: str
+    record: str
+    sealed: bytes
+
+    @property
+    def rank(self) -> tuple[str, str]:
+        """The greater one holds: the later."""
+        return self.at, self.record
+
+
+@dataclass(frozen=True)
 class Told:
     """What came of telling the patient. Who was reached once knows, whatever was tried before or later."""
 
@@ -77,7 +91,8 @@ class Plan:
     `void` those that they did not. `notice` says whether the patient is to be
     told ("owed"), knows, or could not be reached; empty when nobody need tell them.
     `asked` is the template it was opened with. `reminded` says when a reminder
-    became due, by its hours; `labs` are the LOINC codes of the results that came.
+    became due, by its hours; `labs` are the LOINC codes of the results that came,
+    `results` the newest of each.
     A comparator has `received` a sibling lot; `left` once they turn out to be exposed.
     """
 
@@ -95,6 +110,7 @@ class Plan:
     asked: Asked | None = None
     reminded: dict[str, str] = field(default_factory=dict)
     labs: tuple[str, ...] = ()
+    results: dict[str, Result] = field(default_factory=dict)
     role: Role = "exposed"
     left: bool = False
 
@@ -185,9 +201,11 @@ def later(moment: str, hours: int) -> str:
     return then.isoformat(timespec="microseconds")
 
 
-def with_lab(plan: Plan, code: str) -> Plan:
-    """The plan after a laboratory result came."""
-    return replace(plan, labs=tuple(sorted({*plan.labs, code})))
+def with_lab(plan: Plan, code: str, result: Result) -> Plan:
+    """The plan after a laboratory result came; of several of one test the latest holds."""
+    known = plan.results.get(code)
+    newest = result if known is None else max(known, result, key=lambda one: one.rank)
+    return replace(plan, labs=tuple(sorted({*plan.labs, code})), results={**plan.results, code: newest})
 
 
 def answered(plan: Plan, answer: Answer) -> Plan | None:

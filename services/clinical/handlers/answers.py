@@ -10,7 +10,7 @@ from typing import cast
 from pharmaloop.clinical.v1 import events_pb2 as clinical
 from services.clinical.domain import adverse, holdings, moments, plans
 from services.clinical.domain.adverse import Course, Report
-from services.clinical.domain.plans import Answer, Plan
+from services.clinical.domain.plans import Answer, Plan, Result
 from services.clinical.handlers.here import Here, holding_of
 from services.clinical.handlers.settle import settle
 from services.clinical.views import ADVERSE, PLANS
@@ -44,10 +44,11 @@ def on_response_recorded(here: Here, work: Work, event: Event) -> None:
 
 
 def on_lab_recorded(here: Here, work: Work, event: Event) -> None:
-    """A laboratory result that a plan asked for; the value stays sealed in the log."""
+    """A laboratory result that a plan asked for; it stays sealed."""
     lab = cast(clinical.LabRecorded, event.message)
     plan = work.get(PLANS, lab.plan) or Plan(lab.plan)
-    work.put(PLANS, lab.plan, plans.with_lab(plan, lab.code))
+    result = Result(moments.text_of(lab.at.at), event.id, lab.result.SerializeToString())
+    work.put(PLANS, lab.plan, plans.with_lab(plan, lab.code, result))
 
 
 def on_adverse_event_recorded(here: Here, work: Work, event: Event) -> None:

@@ -10,7 +10,9 @@ from services.clinical.domain.holdings import Holding
 from services.clinical.handlers.here import Here
 from services.kit.work import Work
 
-#: Of a run; of `run|comparators`, whose plans may end later; and, for reminders, of `run|moment|hours`.
+#: Of a run; of `run|comparators`, whose plans may end later; and, for reminders, of `run|cause|number`, by
+#: the event that asked. A moment would not do: a handler that is started anew reads the clock anew, and would
+#: lack the state of another step each time.
 FOLLOW_UP_STEP = "follow-up"
 CHOICE_STEP, REVIEW_STEP = "comparators", "evidence"
 
@@ -18,8 +20,8 @@ CHOICE_STEP, REVIEW_STEP = "comparators", "evidence"
 def make_due(here: Here, work: Work, before: Holding, after: Holding, opened: str) -> None:
     """`opened` is when plans of exposed patients were opened just now; empty where none were."""
     _ends(work, before, after)
-    for moment, hours, due in sorted(_reminders(before, after, opened)):
-        key = f"{after.run}|{moment}|{hours}"
+    for number, (_, hours, due) in enumerate(sorted(_reminders(before, after, opened))):
+        key = f"{after.run}|{work.cause.id}|{number}"
         work.due(FOLLOW_UP_STEP, key, datetime.fromisoformat(due), run=after.run, hours=str(hours))
     _evidence(here, work, before, after)
 

@@ -15,7 +15,7 @@ from services.kit.ids import dispense_id
 from services.world.actors.asking import template_for
 from services.world.actors.calendar import Due, keep
 from services.world.actors.desk import Desk
-from services.world.entities import Dispense, Subject
+from services.world.entities import Dispense, FollowUp, Subject
 from services.world.ids import moment
 from services.world.platform_api import check_facts
 from services.world.records import Change, Correction, Hospital, Late
@@ -35,9 +35,11 @@ class HospitalClerk:
     async def send_records(self) -> None:
         """How patients are asked, who they are, what they were given; a few records go out a second time."""
         subjects, feed = self._hospital.subjects, self._hospital.feed
-        if feed.on_time and not self._is_done("template"):
-            await self._register_template(feed.on_time)
-            self._finish("template")
+        for follow_up in self._hospital.follow_ups:
+            step = f"template:{follow_up.product}:{follow_up.hours}"
+            if not self._is_done(step):
+                await self._register_template(step, follow_up)
+                self._finish(step)
         for start in range(0, len(subjects), _BATCH):
             step = f"subjects:{start}"
             if not self._is_done(step):
@@ -99,11 +101,11 @@ class HospitalClerk:
             await self._send(step, dispenses)
             self._finish(step)
 
-    async def _register_template(self, dispenses: Sequence[Dispense]) -> None:
+    async def _register_template(self, step: str, follow_up: FollowUp) -> None:
         request = api.RegisterFollowUpTemplateRequest(
-            request_id=self._desk.request("template"),
+            request_id=self._desk.request(step),
             site=self._hospital.site,
-            template=template_for(dispenses),
+            template=template_for(follow_up),
         )
         await self._desk.call(self._clinical.RegisterFollowUpTemplate, request)
 

@@ -1,10 +1,15 @@
-"""A plant's laboratory: tests every lot whose run is over, before quality assurance decides about it."""
+"""A plant's laboratory: tests every lot whose run is over, before quality assurance decides about it.
+
+What is out of specification it tests again, from what was kept of the sample:
+now and then it had misread, and the second result is within specification.
+"""
 
 from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Sequence
+from datetime import timedelta
 
 from pharmaloop.common.v1 import types_pb2 as common
 from pharmaloop.production.v1 import events_pb2 as events
@@ -16,6 +21,8 @@ from services.world.platform_api import check_facts
 from services.world.timing import LOOK_SECONDS
 
 _AT_ONCE = 500
+#: A result out of specification is tested again so long after.
+_RETEST = timedelta(hours=6)
 
 
 class Laboratory:
@@ -46,21 +53,22 @@ class Laboratory:
             await asyncio.sleep(LOOK_SECONDS)
 
     async def record(self, lots: Collection[str]) -> None:
-        """Record what was found on some lots, in the order in which it was; return when it is judged."""
+        """Record what was found on some lots, in the order in which it was, and what is found when suspect
+        results are tested again; return when it is judged."""
         progress = self._desk.progress
         new = [lot for lot in lots if not progress.is_done(f"tested:{lot}")]
         found = sorted((test for lot in new for test in self._tests[lot]), key=lambda test: test.at)
         for first in range(0, len(found), _AT_ONCE):
-            await self._send(found[first : first + _AT_ONCE])
+            await self._send([self._result(test) for test in found[first : first + _AT_ONCE]])
+        if again := [self._retest(test) for test in found if test.suspect]:
+            await self._send(again)
         for lot in new:
             progress.finish(f"tested:{lot}")
 
-    async def _send(self, tests: Sequence[LotTest]) -> None:
+    async def _send(self, results: Sequence[events.TestResultRecorded]) -> None:
         desk, production = self._desk, self._desk.platform.production
-        first = tests[0]
         request = api.RecordTestResultsRequest(
-            request_id=desk.request("results", first.lot, first.test, str(len(tests))),
-            results=[self._result(test) for test in tests],
+            request_id=desk.request("results", results[0].record, str(len(results))), results=results
         )
         answer = await desk.call(production.RecordTestResults, request)
         check_facts(answer.receipt, "RecordTestResults")
@@ -75,7 +83,7 @@ class Laboratory:
         return events.TestResultRecorded(
             lot=test.lot,
             test=test.test,
-            value=test.value,
+            value=test.first,
             unit=test.unit,
             low=test.low,
             high=test.high,
@@ -83,3 +91,11 @@ class Laboratory:
             record=f"{test.lot} {test.test}",
             source=self._source,
         )
+
+    def _retest(self, test: LotTest) -> events.TestResultRecorded:
+        """What is truly in it, by a record of its own."""
+        again = self._result(test)
+        again.value = test.value
+        again.record = f"{again.record} retest"
+        again.at.CopyFrom(moment(test.at + _RETEST))
+        return again

@@ -1,6 +1,8 @@
 """The patients: each sees only their own plans, and answers from their own body.
 
-The post room sorts the plans by person; nothing else is shared between them.
+Most answer by themselves, some when they were reminded once or twice, some
+never. The post room sorts plans and reminders by person; nothing else is
+shared between them.
 """
 
 from __future__ import annotations
@@ -8,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 
 from pharmaloop.clinical.v1 import service_pb2 as api
@@ -21,6 +23,8 @@ from services.world.timing import rest
 
 LOOK_SECONDS = 1.0
 EARLIEST, LATEST = timedelta(minutes=30), timedelta(hours=4)
+#: Who had to be reminded answers soon, before the follow-up ends.
+_SOON = timedelta(minutes=10), timedelta(minutes=40)
 _CLOSED = "PLAN_CLOSED"
 _WELL = ("I feel as always.", "Nothing to report.", "No complaints, thank you.")
 _UNWELL = (
@@ -31,20 +35,30 @@ _UNWELL = (
 
 
 class Patient:
-    """One person. `body` is theirs alone."""
+    """One person. `body` is theirs alone; `give_blood` is how to have it taken for a plan, test by test."""
 
-    def __init__(self, body: Body, desk: Desk, site: str) -> None:
+    def __init__(
+        self, body: Body, desk: Desk, site: str, give_blood: Callable[[str, str, Sequence[str]], None]
+    ) -> None:
         self._body = body
         self._desk = desk
         self._site = site
+        self._give_blood = give_blood
 
     async def receive(self, view: api.PlanView) -> None:
-        """Answer in one's own time, or never: question by question, where there are several."""
-        if not self._body.answers:
+        """Answer in one's own time, after as many reminders as it takes, or never: question by question,
+        where there are several."""
+        if not self._body.answers or len(view.reminded) != self._body.reminders:
             return
+        draw = random.Random(f"{self._desk.seed}/{self._body.pseudonym}/{view.plan.plan}")
+        earliest, latest = _SOON if self._body.reminders else (EARLIEST, LATEST)
+        await self._desk.sleep(earliest + (latest - earliest) * draw.random())
+        if self._body.gives_blood and view.template.labs:
+            self._give_blood(view.plan.plan, self._body.pseudonym, [lab.code for lab in view.template.labs])
+        await self._answer(view, draw)
+
+    async def _answer(self, view: api.PlanView, draw: random.Random) -> None:
         plan, questions = view.plan, view.template.questions
-        draw = random.Random(f"{self._desk.seed}/{self._body.pseudonym}/{plan.plan}")
-        await self._desk.sleep(EARLIEST + (LATEST - EARLIEST) * draw.random())
         request = api.RecordResponseRequest(
             request_id=self._desk.request("response", plan.plan),
             site=self._site,
@@ -65,30 +79,37 @@ class Patient:
 
 
 class PostRoom:
-    """Brings each patient their plans, once."""
+    """Brings each patient their plans, and each reminder, once."""
 
-    def __init__(self, desk: Desk, site: str, bodies: Sequence[Body]) -> None:
+    def __init__(
+        self,
+        desk: Desk,
+        site: str,
+        bodies: Sequence[Body],
+        give_blood: Callable[[str, str, Sequence[str]], None],
+    ) -> None:
         self._desk = desk
         self._site = site
-        self._patients = {body.pseudonym: Patient(body, desk, site) for body in bodies}
-        self._delivered: set[str] = set()
+        self._patients = {body.pseudonym: Patient(body, desk, site, give_blood) for body in bodies}
+        #: Plans, with how many reminders of them.
+        self._delivered: dict[str, int] = {}
 
     async def run(self) -> None:
         async with asyncio.TaskGroup() as answers:
             while True:
                 began = time.monotonic()
-                for view in await self._new_plans():
-                    self._delivered.add(view.plan.plan)
+                for view in await self._news():
+                    self._delivered[view.plan.plan] = len(view.reminded)
                     if patient := self._patients.get(view.plan.pseudonym):
                         answers.create_task(patient.receive(view))
                 await rest(began, LOOK_SECONDS)
 
-    async def _new_plans(self) -> list[api.PlanView]:
+    async def _news(self) -> list[api.PlanView]:
         desk, clinical = self._desk, self._desk.platform.clinical_at(self._site)
         request = api.ListPlansRequest(site=self._site, only_open=True)
         return [
             view
             async for page in desk.platform.pages(clinical.ListPlans, request, desk.actor)
             for view in page.plans
-            if view.plan.plan not in self._delivered and not view.draft
+            if self._delivered.get(view.plan.plan, -1) < len(view.reminded) and not view.draft
         ]

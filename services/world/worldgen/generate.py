@@ -14,6 +14,7 @@ from services.world.worldgen import effects
 from services.world.worldgen.cdisc import Pilot
 from services.world.worldgen.dispensing import Shelf, dispense_all
 from services.world.worldgen.feeds import Scribes, harmful
+from services.world.worldgen.follow_up import blood_of, follow_ups, tubes
 from services.world.worldgen.hospitals import Hospitals, notices
 from services.world.worldgen.lines import make_line, used_lots
 from services.world.worldgen.mishaps import Mishaps
@@ -51,6 +52,8 @@ def generate(
     harms = effects.harms(counter.dispenses, counter.opened, counter.returns, inside, faulty)
     if unused := sorted(set(faulty) - {harm.lot for harm in harms}):
         raise AssertionError(f"faulty lots without a patient: {unused}")
+    blood = blood_of(people.persons, harms, names)
+    hospitals = Hospitals(people.persons, names, anchor, size.rates)
     scribes = Scribes(size, names, shelves, anchor, _confused(materials))
     errors = scribes.errors(counter, harmful(counter.dispenses, inside.keys()))
     observed: list[Observation] = []
@@ -69,10 +72,13 @@ def generate(
         dispenses=counter.dispenses,
         opened=counter.opened,
         pharmacies=scribes.pharmacies(counter, errors),
-        hospitals=Hospitals(people.persons, names, anchor).make(scribes.hospitals(counter, errors), harms),
+        hospitals=hospitals.make(
+            scribes.hospitals(counter, errors), harms, follow_ups(size, shelves), tubes(blood)
+        ),
         harms=harms,
+        blood=blood,
         observations=tuple(sorted(observed, key=lambda item: (item.at, item.pseudonym, item.code))),
-        lot_tests=lot_tests(materials, inside, faulty, names),
+        lot_tests=lot_tests(materials, inside, faulty, names, _live(lines), size.rates.misread),
         notices=notices(people.persons, names),
         hazards=effects.hazards(faulty),
     )
@@ -89,6 +95,10 @@ def _material(
         lines.append(make_line(line, names, runs, plan.first_use(made), now))
         plans.append(plan)
     return tuple(lines), Packing(size, names, now).records(lines, shelves.values(), plans)
+
+
+def _live(lines: Iterable[Line]) -> set[str]:
+    return {lot.lot for line in lines for lot in line.lots if lot.live}
 
 
 def _confused(materials: Iterable[Material]) -> dict[str, str]:

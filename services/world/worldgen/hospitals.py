@@ -8,9 +8,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from services.world.entities import Body, Notice, Subject
+from services.world.entities import Body, FollowUp, Notice, Subject, Tube
 from services.world.names import SITES, Names
 from services.world.records import Change, Feed, Harm, Hospital
+from services.world.sizes import Rates
 from services.world.worldgen.effects import COMPLAINT_OTHERWISE
 from services.world.worldgen.people import Person, Stay, patients
 
@@ -22,11 +23,17 @@ _NEVER_READ = 0.05
 class Hospitals:
     """`now` is when the runs begin: what changes later is told later."""
 
-    def __init__(self, people: Iterable[Person], names: Names, now: datetime) -> None:
-        self._people, self._names, self._now = tuple(people), names, now
+    def __init__(self, people: Iterable[Person], names: Names, now: datetime, rates: Rates) -> None:
+        self._people, self._names, self._now, self._rates = tuple(people), names, now, rates
 
-    def make(self, feeds: Mapping[str, Feed], harms: Iterable[Harm]) -> tuple[Hospital, ...]:
-        """One for each feed."""
+    def make(
+        self,
+        feeds: Mapping[str, Feed],
+        harms: Iterable[Harm],
+        follow_ups: tuple[FollowUp, ...],
+        tubes: Mapping[str, tuple[Tube, ...]],
+    ) -> tuple[Hospital, ...]:
+        """One for each feed; all follow up alike."""
         risks: dict[str, float] = defaultdict(float)
         for harm in harms:
             risks[harm.pseudonym] = max(risks[harm.pseudonym], harm.risk)
@@ -50,6 +57,8 @@ class Hospitals:
                 changes=tuple(sorted(changes[site], key=lambda item: (item.after, item.subject.pseudonym))),
                 bodies=tuple(sorted(bodies[site], key=lambda body: body.pseudonym)),
                 feed=feed,
+                follow_ups=follow_ups,
+                tubes=tubes.get(site, ()),
             )
             for site, feed in feeds.items()
         )
@@ -86,8 +95,16 @@ class Hospitals:
         risk = max((risks[name] for _, name in called if name in risks), default=COMPLAINT_OTHERWISE)
         complaint = random.Random(self._names.draw("body", person.key)).random() < risk
         dead = person.ending == "DECEASED" and person.ended is not None and person.ended <= self._now
+        reminders, gives_blood = self._ways(person)
         for site, name in called:
-            yield site, Body(name, not (person.silent or dead), complaint)
+            yield site, Body(name, not (person.silent or dead), complaint, reminders, gives_blood)
+
+    def _ways(self, person: Person) -> tuple[int, bool]:
+        """How often somebody has to be reminded before they answer, and whether they have blood taken."""
+        draw, rates = random.Random(self._names.draw("ways", person.key)), self._rates
+        late = draw.random()
+        twice, once = late < rates.reminded_twice, late < rates.reminded_twice + rates.reminded_once
+        return 2 if twice else 1 if once else 0, draw.random() < rates.give_blood
 
 
 def notices(people: Iterable[Person], names: Names) -> tuple[Notice, ...]:

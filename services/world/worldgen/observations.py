@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import random
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 from services.world.entities import Dispense, LotTest, Material, Observation
@@ -22,7 +22,7 @@ from services.world.worldgen.people import PILOT_SITE
 from services.world.worldgen.vocabulary import ALT, CREATININE, CRP, LEUKOCYTES, OTHER_SYMPTOM, VOCABULARY
 
 #: Middle and spread (of the logarithm) of what sound people have, and the unit.
-_USUAL = {
+USUAL = {
     ALT: (22.0, 0.35, "U/L"),
     CREATININE: (80.0, 0.20, "umol/L"),
     CRP: (2.5, 0.60, "mg/L"),
@@ -96,7 +96,7 @@ def made_observations(
 def _visit(
     site: str, person: str, at: datetime, kinds: Sequence[str], draw: random.Random
 ) -> Iterator[Observation]:
-    for code, (middle, spread, unit) in sorted(_USUAL.items()):
+    for code, (middle, spread, unit) in sorted(USUAL.items()):
         factor = max((EFFECTS[kind].labs.get(code, 1.0) for kind in kinds), default=1.0)
         value = round(middle * draw.lognormvariate(0.0, spread) * factor, 2)
         yield Observation(site, person, "lab", code, value, unit, at)
@@ -113,8 +113,13 @@ def lot_tests(
     inside: Mapping[str, Sequence[str]],
     faulty: Mapping[str, str],
     names: Names,
+    live: Collection[str] = (),
+    misread: float = 0.0,
 ) -> tuple[LotTest, ...]:
-    """Every lot that was made is tested; of a faulty one among several inside, its part shows."""
+    """Every lot that was made is tested; of a faulty one among several inside, its part shows.
+
+    Of `live` lots the laboratory misreads so large a share of what is within specification.
+    """
     parts: dict[str, int] = {}
     made: dict[str, datetime] = {}
     for item in materials:
@@ -123,10 +128,19 @@ def lot_tests(
     found = []
     for lot, at in sorted(made.items()):
         draw = random.Random(names.draw("tests", lot))
+        slips = random.Random(names.draw("misread", lot))
         for test in _TESTS:
             share = 1.0 if lot in faulty else 1.0 / max(1, parts[lot])
             shift = sum(test.shifts.get(faulty[bad], 0.0) for bad in inside.get(lot, ()))
             value = max(0.0, test.middle + test.spread * draw.gauss(0, 1) + share * shift)
             when = at + timedelta(hours=draw.randint(4, 40))
-            found.append(LotTest(lot, test.name, round(value, 3), test.unit, test.low, test.high, when))
+            tested = LotTest(lot, test.name, round(value, 3), test.unit, test.low, test.high, when)
+            if lot in live and not tested.suspect and slips.random() < misread:
+                tested = replace(tested, misread=_misread(test, slips))
+            found.append(tested)
     return tuple(found)
+
+
+def _misread(test: _Tested, draw: random.Random) -> float:
+    """Beyond the upper limit by a few spreads, as of a sample that was weighed or diluted wrongly."""
+    return round(test.high + test.spread * draw.uniform(2, 6), 3)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
@@ -17,6 +18,7 @@ from pharmaloop.production.v1 import events_pb2 as production
 from pharmaloop.production.v1 import service_pb2 as production_api
 from pharmaloop.traceability.v1 import events_pb2 as traceability
 from pharmaloop.traceability.v1 import service_pb2 as traceability_api
+from services.clinical.domain.plans import Plan
 from services.clinical.views import DISPENSES as SITE_DISPENSES
 from services.clinical.views import HOLDINGS, PLANS
 from services.kit.ids import product_of
@@ -313,6 +315,8 @@ def _subjects(person: Person) -> Iterator[Input]:
 
 #: What a hospital asks in the stories, and the term that a yes is recorded as.
 QUESTION, ITCHING = "itch", "PL0101"
+#: The laboratory test that they want, by its LOINC code.
+ALT = "1742-6"
 
 
 def _templates(story: Story) -> Iterator[Input]:
@@ -321,6 +325,7 @@ def _templates(story: Story) -> Iterator[Input]:
     text = clinical.Wording(en="Does your skin itch?", zh="皮肤痒吗？")
     kind = clinical.ANSWER_KIND_YES_NO
     template.questions.add(id=QUESTION, text=text, answer=kind, yes_is_complaint=True, term=ITCHING)
+    template.labs.add(code=ALT, text=clinical.Wording(en="Alanine aminotransferase", zh="丙氨酸氨基转移酶"))
     for site in SITES if story.hours else ():
         request = clinical_api.RegisterFollowUpTemplateRequest(site=site, template=template)
         yield Input(
@@ -522,6 +527,25 @@ def _answers(world: World, site: str) -> Iterator[Input]:
         )
         if world.story.hours:
             request.answers.add(question=QUESTION, yes=person.answer)
+            yield _laboratory(site, plan)
         else:
             request.affected = person.answer
         yield Input(f"answer {plan.plan}", f"clinical.{site}", "RecordResponse", request, 1)
+
+
+def _laboratory(site: str, plan: Plan) -> Input:
+    """The hospital's laboratory sends what it read in the patient's blood."""
+    observation = {
+        "resourceType": "Observation",
+        "id": f"alt-{plan.plan}",
+        "status": "final",
+        "basedOn": [{"reference": f"CarePlan/{plan.plan}"}],
+        "subject": {"reference": f"Patient/{plan.pseudonym}"},
+        "effectiveDateTime": _moment(1).at.ToJsonString().replace("Z", "+00:00"),
+        "code": {"coding": [{"system": "http://loinc.org", "code": ALT}]},
+        "valueQuantity": {"value": 43.5, "system": "http://unitsofmeasure.org", "code": "U/L"},
+    }
+    request = clinical_api.RecordFhirResourcesRequest(
+        site=site, resources=[json.dumps(observation)], all_or_nothing=True
+    )
+    return Input(f"laboratory {plan.plan}", f"clinical.{site}", "RecordFhirResources", request, 1)

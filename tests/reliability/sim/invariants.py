@@ -121,6 +121,7 @@ def _claimed(held: Dispense | None, record: Any) -> bool:
 #: Refusals that are right, where the platform went on between a person's look and their call.
 _TOO_LATE = {
     "RecordResponse": "PLAN_CLOSED",
+    "RecordFhirResources": "PLAN_CLOSED",
     "ExplainUnattributed": "RUN_OVER",
     "EvaluateHazard": "ALREADY_EVALUATED",
 }
@@ -140,6 +141,10 @@ def _people_folded(world: World) -> Iterator[str]:
             plan = world.databases[call.service].states(PLANS)[call.request.plan]
             if not plan.answered and not call.refused:
                 yield f"the answer to plan {plan.plan} is lost"
+        if call.method == "RecordFhirResources":
+            name = call.label.removeprefix("laboratory ")
+            if not world.databases[call.service].states(PLANS)[name].labs and not call.refused:
+                yield f"the laboratory's result for plan {name} is lost"
     for root in world.story.roots:
         runs = [run for run in world.databases["production"].states(HISTORY).values() if run.lot == root.lot]
         points = sum(run.samples.points for run in runs)

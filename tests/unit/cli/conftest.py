@@ -32,6 +32,8 @@ def good(bench: Bench) -> Bench:
         "ListDeviations": lambda request: production.ListDeviationsResponse(deviations=[support.deviation()]),
         "ListRuns": lambda request: loops.ListRunsResponse(runs=[support.run()]),
         "ListExposures": lambda request: clinical.ListExposuresResponse(exposures=found, total=len(found)),
+        "ListPlans": lambda request: clinical.ListPlansResponse(),
+        "GetEvidence": lambda request: clinical.GetEvidenceResponse(),
         "GetLot": lambda request: production.GetLotResponse(lot=lot),
     }
     return bench

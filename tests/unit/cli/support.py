@@ -119,7 +119,13 @@ class Bench:
         """Members of ROOT and PACKED: site, pseudonym, dispense, and what became of it."""
         folder = self.state / "world" / name / "truth"
         folder.mkdir(parents=True, exist_ok=True)
-        summary = {"sites": [SITE], "planted": [planted(ROOT)], "live": [ROOT], **more}
+        summary = {
+            "sites": [SITE],
+            "planted": [planted(ROOT)],
+            "live": [ROOT],
+            "complaint_otherwise": 0.08,
+            **more,
+        }
         (folder / "truth.json").write_text(json.dumps(summary))
         rows = [[lot, *row, "", ""][:6] for lot in (ROOT, PACKED) for row in members]
         columns = ("lot", "site", "pseudonym", "dispense", "disposition", "certainty")
@@ -129,6 +135,10 @@ class Bench:
         }
         parquet.write_table(pyarrow.table(table), folder / "exposures.parquet")
         parquet.write_table(pyarrow.table({"lot": [ROOT, PACKED]}), folder / "lots.parquet")
+        parquet.write_table(pyarrow.table({"lot": [ROOT, ROOT]}), folder / "effects.parquet")
+        people = {"site": [SITE] * 3, "pseudonym": ["P-1", "P-2", "C-1"]}
+        ways = {"answers": [True, False, True], "reminders": [1, 0, 0]}
+        parquet.write_table(pyarrow.table({**people, **ways}), folder / "people.parquet")
 
 
 @contextmanager
@@ -160,6 +170,9 @@ def planted(lot: str, *tags: str) -> dict[str, Any]:
         "tags": list(tags) or ["DryerTemp"],
         "onset_at": onset,
         "sample_seconds": 60.0,
+        "effect": "DryerTemp",
+        "risk": 0.4,
+        "labs": {"1742-6": 1.6},
     }
 
 

@@ -8,6 +8,7 @@ import pyarrow
 import pytest
 from pyarrow import parquet
 
+from pharmaloop.clinical.v1 import events_pb2 as events
 from pharmaloop.clinical.v1 import service_pb2 as clinical
 from pharmaloop.loops.v1 import service_pb2 as loops
 from pharmaloop.production.v1 import service_pb2 as production
@@ -224,3 +225,104 @@ def test_no_world_is_a_plain_sentence(bench: Bench) -> None:
     result = bench.run("verify")
     assert result.exit_code == 2
     assert "the simulated world has not been started here" in result.stderr
+
+
+# -- effects ------------------------------------------------------------------------------
+
+
+def evidence(request: clinical.GetEvidenceRequest) -> clinical.GetEvidenceResponse:
+    """Of the root: two strata of answers, and reports of the hospital's own, which are another kind."""
+    found = clinical.GetEvidenceResponse()
+    root = found.lots.add(lot=ROOT, whole=True, kind=events.OUTCOME_KIND_PROMPTED)
+    root.strata.add(exposed=10, exposed_cases=4, comparators=20, comparator_cases=1)
+    root.strata.add(exposed=5, exposed_cases=2, comparators=10, comparator_cases=2)
+    for whole, kind in ((False, events.OUTCOME_KIND_PROMPTED), (True, events.OUTCOME_KIND_ROUTINE)):
+        found.lots.add(whole=whole, kind=kind).strata.add(exposed=99, exposed_cases=99)
+    found.labs.add(code="1742-6", exposed=4, comparators=9, exposed_mean=32.0, comparator_mean=20.0)
+    found.labs.add(code="14682-9", exposed=4, comparators=0, exposed_mean=80.0)
+    return found
+
+
+def test_effects_are_shown_apart_from_what_was_planted_and_judge_nothing(good: Bench) -> None:
+    good.fake.answers["GetEvidence"] = evidence
+    document = good.json("verify")
+    assert document["ok"] is True
+    (lot,) = document["effects"]["lots"]
+    assert lot["planted"] == {"risk": 0.4, "otherwise": 0.08, "harmed": 2, "labs": {"1742-6": 1.6}}
+    assert lot["evidence"]["exposed"] == {"answered": 15, "cases": 6}
+    assert lot["evidence"]["comparators"] == {"answered": 30, "cases": 3}
+    labs = lot["evidence"]["labs"]
+    assert labs["1742-6"] == {"exposed": 4, "comparators": 9, "ratio": pytest.approx(1.6)}
+    assert labs["14682-9"] == {"exposed": 4, "comparators": 0, "ratio": None}
+    assert "significan" not in good.run("verify").output
+
+
+def test_results_of_several_sites_are_taken_together(good: Bench) -> None:
+    """A geometric mean of all, not of the sites' means: (1 * 8 * 8) ** (1/3) = 4 over 2."""
+    good.services = (*good.services, f"clinical.{SITE}", "clinical.hospital-b")
+    good.write_truth([[SITE, "P-1", "a"], [SITE, "P-1", "b"], [SITE, "P-2", "c"]], sites=[SITE, "hospital-b"])
+    means = {SITE: (1, 1.0), "hospital-b": (2, 8.0)}
+
+    def labs(request: clinical.GetEvidenceRequest) -> clinical.GetEvidenceResponse:
+        count, mean = means[request.site]
+        found = clinical.GetEvidenceResponse()
+        found.labs.add(code="x", exposed=count, exposed_mean=mean, comparators=1, comparator_mean=2.0)
+        return found
+
+    good.fake.answers["GetEvidence"] = labs
+    (lot,) = good.json("verify")["effects"]["lots"]
+    assert lot["evidence"]["labs"]["x"] == {"exposed": 3, "comparators": 2, "ratio": pytest.approx(2.0)}
+
+
+def test_of_two_runs_about_a_lot_the_one_in_which_most_answered_speaks(good: Bench) -> None:
+    """Both ask the same people: added up, they would be counted twice."""
+    good.fake.answers["ListRuns"] = lambda request: loops.ListRunsResponse(
+        runs=[run("run-2"), run(), run("run-3")]
+    )
+    answered = {"run-1": 12, "run-2": 3, "run-3": 7}
+
+    def of_run(request: clinical.GetEvidenceRequest) -> clinical.GetEvidenceResponse:
+        found = clinical.GetEvidenceResponse()
+        root = found.lots.add(lot=ROOT, whole=True, kind=events.OUTCOME_KIND_PROMPTED)
+        root.strata.add(exposed=answered[request.run], exposed_cases=1)
+        return found
+
+    good.fake.answers["GetEvidence"] = of_run
+    (lot,) = good.json("verify")["effects"]["lots"]
+    assert lot["evidence"]["exposed"] == {"answered": 12, "cases": 1}
+
+
+def test_a_site_that_knows_nothing_of_a_run_adds_nothing(good: Bench) -> None:
+    def unknown(request: Any) -> Any:
+        raise Unknown("UNKNOWN_RUN", "nothing of it", "run")
+
+    good.fake.answers["GetEvidence"] = unknown
+    assert good.json("verify")["effects"]["lots"][0]["evidence"]["labs"] == {}
+
+
+def test_reminders_stand_beside_who_needs_them(good: Bench) -> None:
+    def plans(request: clinical.ListPlansRequest) -> clinical.ListPlansResponse:
+        found = clinical.ListPlansResponse()
+        for name, answered, reminded, labs in (
+            ("P-1", True, 1, ["x", "y"]),
+            ("P-2", False, 2, []),
+            ("C-1", True, 0, []),
+        ):
+            view = found.plans.add(answered=answered, labs=labs)
+            view.plan.pseudonym = name
+            for _ in range(reminded):
+                view.reminded.add()
+        return found
+
+    good.fake.answers["ListPlans"] = plans
+    assert good.json("verify")["effects"]["follow_up"] == {
+        "plans": 3,
+        "answered": 2,
+        "reminded": 2,
+        "reminded_twice": 1,
+        "answered_after_reminder": 1,
+        "results": 2,
+        "never_answer": 1,
+        "answer_after_reminder": 1,
+    }
+    assert "2 reminded after a day, 1 after three" in " ".join(good.run("verify").output.split())

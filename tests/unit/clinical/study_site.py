@@ -140,7 +140,7 @@ class StudySite(Teller):
         """What GetEvidence answers."""
         seen = asyncio.run(self.reader.see(self.holding, self.site.clock.now()))
         decided = self.site.states(RELEASES).get(f"{RUN}|{SITE}")
-        return evidence_of(SITE, self.holding, seen, decided)
+        return evidence_of(SITE, self.holding, seen, decided, asyncio.run(self.reader.labs(RUN)))
 
     def released(self) -> list[clinical.EvidenceReleased]:
         return self.site.all(clinical.EvidenceReleased)

@@ -122,3 +122,28 @@ def test_a_run_that_a_person_ended_reminds_nobody(told: Teller) -> None:
     told.trace(loops.LoopClosed(run=RUN, outcome=loops.RUN_OUTCOME_CANCELLED))
     pass_time(told, 80)
     assert not reminded(told)
+
+
+@pytest.mark.req("G2d")
+def test_a_clock_that_goes_on_while_a_handler_runs_keeps_nobody_waiting(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A handler is started anew until all that it reads is loaded; each time the clock shows more."""
+    told = Teller()
+    told.register(template(hours=120))
+    for name in ("P-1", "P-2"):
+        told.subject(name)
+    later = told.site.clock.now
+
+    def ticking() -> datetime:
+        told.site.clock.advance(1)
+        return later()
+
+    monkeypatch.setattr(told.site.clock, "now", ticking)
+    told.enter("P-1", "P-2")
+    told.hazard()
+    monkeypatch.undo()
+    steps = [row for row in told.site.states(STEPS).values() if row.payload.get("hours")]
+    assert sorted(row.payload["hours"] for row in steps) == ["24", "72"]
+    pass_time(told, 25)
+    assert [one[2] for one in reminded(told)] == [["P-1", "P-2"]]

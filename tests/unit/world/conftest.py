@@ -48,3 +48,20 @@ def desk_for(recorder: Recorder, tmp_path: Path) -> Callable[[str], Desk]:
         return Desk(actor, 7, cast(Platform, recorder), CLOCK, progress, lambda text: None)
 
     return make
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody waits between two looks."""
+    for module in (
+        "patients",
+        "quality",
+        "charts",
+        "pharmacy",
+        "pharmacist",
+        "observer",
+        "laboratory",
+        "blood",
+        "notices",
+    ):
+        monkeypatch.setattr(f"services.world.actors.{module}.LOOK_SECONDS", 0.001)

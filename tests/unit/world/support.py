@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import pytest
 from google.protobuf.message import Message
 
 from pharmaloop.clinical.v1 import service_pb2 as clinical
@@ -68,3 +70,9 @@ def _empty(method: str) -> Any:
         if found := getattr(package, f"{method}Response", None):
             return found()
     raise AssertionError(method)
+
+
+async def for_a_while(work: Any, seconds: float = 0.1) -> None:
+    """Let an actor that never ends act for a moment."""
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(work, seconds)

@@ -17,17 +17,12 @@ from pharmaloop.production.v1 import events_pb2 as events
 from pharmaloop.production.v1 import service_pb2 as production
 from pharmaloop.traceability.v1 import events_pb2 as trace_events
 from pharmaloop.traceability.v1 import service_pb2 as traceability
-from services.clinical.domain.answers import judged
-from services.clinical.domain.template_rules import check
-from services.kit.ids import product_of
-from services.world.actors.asking import template_for
 from services.world.actors.charts import ChartRoom
 from services.world.actors.desk import Desk
 from services.world.actors.hospital import HospitalClerk
 from services.world.actors.laboratory import Laboratory
 from services.world.actors.line import Pace, PlantLine
 from services.world.actors.notices import NoticeDesk
-from services.world.actors.patients import PostRoom
 from services.world.actors.pharmacist import Pharmacist
 from services.world.actors.pharmacy import PharmacyClerk
 from services.world.actors.quality import HeadOfQuality, QualityAssurance
@@ -37,7 +32,7 @@ from services.world.entities import Dispense
 from services.world.records import Hospital, World
 from services.world.signals import Model
 from services.world.worldgen.cdisc import Pilot
-from tests.unit.world.support import Recorder
+from tests.unit.world.support import Recorder, for_a_while
 
 MODEL = Model({tag.name: (1.0,) for tag in TAGS})
 ROOT = "maker-1/item/granulate/G-0041"
@@ -63,28 +58,6 @@ async def send_everything(world: World, desk_for: DeskFor) -> None:
         await plant.record_history()
         await plant.train()
         await plant.replay(MODEL, Pace(1000.0, lambda: False))
-
-
-@pytest.fixture
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody waits between two looks."""
-    for module in (
-        "patients",
-        "quality",
-        "charts",
-        "pharmacy",
-        "pharmacist",
-        "observer",
-        "laboratory",
-        "notices",
-    ):
-        monkeypatch.setattr(f"services.world.actors.{module}.LOOK_SECONDS", 0.001)
-
-
-async def for_a_while(work: Any, seconds: float = 0.1) -> None:
-    """Let an actor that never ends act for a moment."""
-    with pytest.raises(TimeoutError):
-        await asyncio.wait_for(work, seconds)
 
 
 def with_a_run(recorder: Recorder) -> None:
@@ -217,53 +190,6 @@ async def test_no_run_is_started_once_there_are_enough_loops(
     assert recorder.sent == []
 
 
-# -- the patients -------------------------------------------------------------------
-
-
-def plan_for(pseudonym: str, plan: str) -> clinical.PlanView:
-    return clinical.PlanView(plan=clinical_events.MonitoringPlan(plan=plan, run="run-1", pseudonym=pseudonym))
-
-
-async def test_patients_answer_once_from_their_own_body(
-    world: World, desk_for: DeskFor, recorder: Recorder, quick: None
-) -> None:
-    hospital = world.hospitals[0]
-    silent = next(body for body in hospital.bodies if not body.answers)
-    well = next(body for body in hospital.bodies if body.answers and not body.complaint)
-    unwell = next(body for body in hospital.bodies if body.answers and body.complaint)
-    views = [plan_for(body.pseudonym, f"plan-{body.pseudonym}") for body in (silent, well, unwell)]
-    recorder.answers["ListPlans"] = lambda request: clinical.ListPlansResponse(plans=views)
-    await for_a_while(PostRoom(desk_for("hospital-a/patients"), hospital.site, hospital.bodies).run())
-    answered = {request.pseudonym: request.affected for request in recorder.of("RecordResponse")}
-    assert answered == {well.pseudonym: False, unwell.pseudonym: True}
-    assert len(recorder.of("RecordResponse")) == 2
-
-
-async def test_a_patient_with_several_questions_answers_each(
-    world: World, desk_for: DeskFor, recorder: Recorder, quick: None
-) -> None:
-    hospital = world.hospitals[0]
-    unwell = next(body for body in hospital.bodies if body.answers and body.complaint)
-    view = plan_for(unwell.pseudonym, "plan-1")
-    view.template.CopyFrom(template_for(hospital.feed.on_time))
-    recorder.answers["ListPlans"] = lambda request: clinical.ListPlansResponse(plans=[view])
-    await for_a_while(PostRoom(desk_for("hospital-a/patients"), hospital.site, hospital.bodies).run())
-    (request,) = recorder.of("RecordResponse")
-    found = judged(view.template, request.answers, request.affected)
-    assert (request.affected, found.affected) == (False, True)
-    assert [term for term, _ in found.complaints] == ["PL0101"]
-
-
-async def test_a_hospital_registers_a_template_that_the_platform_takes(
-    world: World, desk_for: DeskFor, recorder: Recorder
-) -> None:
-    hospital = world.hospitals[0]
-    await HospitalClerk(desk_for(f"{hospital.site}/clerk"), hospital).send_records()
-    (request,) = recorder.of("RegisterFollowUpTemplate")
-    check(request.template)
-    assert request.template.product in {product_of(item.lot) for item in hospital.feed.on_time}
-
-
 # -- quality ------------------------------------------------------------------------
 
 
@@ -325,14 +251,18 @@ def out_of_specification(lot: str, state: Any = production.LOT_STATE_COMPLETED) 
 
 
 @pytest.mark.parametrize("manual", [False, True])
-async def test_what_is_out_of_specification_is_investigated_and_never_released(
-    desk_for: DeskFor, recorder: Recorder, quick: None, manual: bool
+@pytest.mark.parametrize("retest", ["", "r-2"])
+async def test_what_is_out_of_specification_is_investigated_and_the_lot_decided(
+    desk_for: DeskFor, recorder: Recorder, quick: None, retest: str, manual: bool
 ) -> None:
+    """A retest within specification shows an error of the laboratory; without one the lot is rejected."""
     lot = out_of_specification("m/item/g/1")
+    lot.investigations[0].retest = retest
 
     def close(request: production.CloseInvestigationRequest) -> production.CloseInvestigationResponse:
         lot.investigations[0].outcome = request.outcome
-        lot.state = production.LOT_STATE_HELD
+        if request.outcome == events.INVESTIGATION_OUTCOME_CONFIRMED:
+            lot.state = production.LOT_STATE_HELD
         return production.CloseInvestigationResponse()
 
     recorder.answers["GetLot"] = lambda request: production.GetLotResponse(lot=lot)
@@ -341,9 +271,10 @@ async def test_what_is_out_of_specification_is_investigated_and_never_released(
     qa.hand_in(lot.lot)
     await for_a_while(qa.run())
     closed = [(one.lot, one.investigation, one.outcome) for one in recorder.of("CloseInvestigation")]
-    stands = events.INVESTIGATION_OUTCOME_CONFIRMED
-    assert closed == ([] if manual else [(lot.lot, "i-1", stands)])
-    assert recorder.of("ReleaseLot") == []
+    stands, erred = events.INVESTIGATION_OUTCOME_CONFIRMED, events.INVESTIGATION_OUTCOME_LABORATORY_ERROR
+    assert closed == ([] if manual else [(lot.lot, "i-1", erred if retest else stands)])
+    assert len(recorder.of("ReleaseLot")) == (1 if retest and not manual else 0)
+    assert len(recorder.of("RejectLot")) == (0 if retest or manual else 1)
     assert qa.waiting() == (1 if manual else 0), "a person's lot waits for the person"
 
 
@@ -373,6 +304,28 @@ async def test_the_laboratory_hands_a_lot_on_when_its_results_are_recorded(
         assert result.at.at.ToDatetime(test.at.tzinfo) == test.at
     await lab.record([lot, other])
     assert {result.lot for result in recorder.of("RecordTestResults")[1].results} == {other}, "each lot once"
+
+
+async def test_what_is_out_of_specification_is_tested_again(
+    world: World, desk_for: DeskFor, recorder: Recorder, quick: None
+) -> None:
+    """By a record of its own, later: what was misread then is within, what is bad stays out."""
+    made = [lot.lot for lot in world.lines[1].lots]
+    suspect = [test for test in world.lot_tests if test.lot in made and test.suspect]
+    assert {test.misread is None for test in suspect} == {True, False}
+    lab = Laboratory(desk_for("plant-2/laboratory"), "plant-2/lims", world.lot_tests, lambda lot: None)
+    await lab.record({test.lot for test in suspect})
+    first, again = recorder.of("RecordTestResults")
+    before = {(one.lot, one.test): one for one in first.results}
+    assert [(one.lot, one.test) for one in again.results] == [
+        (one.lot, one.test) for one in first.results if not one.low <= one.value <= one.high
+    ]
+    sound = {(test.lot, test.test) for test in suspect if test.misread is not None}
+    for one in again.results:
+        old = before[one.lot, one.test]
+        assert one.record != old.record
+        assert one.at.at.ToDatetime() > old.at.at.ToDatetime()
+        assert (one.low <= one.value <= one.high) is ((one.lot, one.test) in sound)
 
 
 async def test_the_history_of_a_line_does_not_wait_for_lots_of_another(

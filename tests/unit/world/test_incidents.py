@@ -87,6 +87,20 @@ def answer_perfectly(world: World, recorder: Recorder, state: Any, closed: bool 
         opened=loops_events.SafetyRunOpened(run="run-1", lot=lot),
         closed=loops_events.LoopClosed(answered=30),
     )
+    bodies = {body.pseudonym: body for hospital in world.hospitals for body in hospital.bodies}
+
+    def plans(request: clinical.ListPlansRequest) -> clinical.ListPlansResponse:
+        """Everybody at the site; who has not answered after a day, and after three, was reminded."""
+        found = clinical.ListPlansResponse()
+        for name in {
+            item.pseudonym for item in exposures(world) if (item.lot, item.site) == (lot, request.site)
+        }:
+            plan = found.plans.add(answered=bodies[name].answers)
+            plan.plan.pseudonym = name
+            for _ in range(bodies[name].reminders if bodies[name].answers else 2):
+                plan.reminded.add()
+        return found
+
     members: dict[str, list[clinical.Exposure]] = {}
     for item in exposures(world):
         if item.lot == lot:
@@ -97,6 +111,7 @@ def answer_perfectly(world: World, recorder: Recorder, state: Any, closed: bool 
         "ListDeviations": lambda request: production.ListDeviationsResponse(deviations=[seen]),
         "ListRuns": lambda request: loops.ListRunsResponse(runs=runs),
         "ListExposures": lambda request: clinical.ListExposuresResponse(exposures=members[request.site]),
+        "ListPlans": plans,
         "GetEvidence": lambda request: clinical.GetEvidenceResponse(),
     }
 
@@ -117,7 +132,7 @@ async def test_a_platform_that_found_everything_is_right(name: str, pilot: Pilot
         answer_perfectly(world, recorder, state)
         answers = await ask(world, recorder, harmless=harmless)
         assert [answer for answer in answers if not answer.right] == []
-        assert len(answers) == (3 if harmless else 7)
+        assert len(answers) == (3 if harmless else 9 if name == "silence" else 7)
 
 
 @pytest.mark.parametrize("fault", ["missed", "wrong", "not corrected", "open", "not detected", "rejected"])
@@ -153,3 +168,24 @@ async def test_a_false_alarm_that_opened_a_run_is_wrong(pilot: Pilot, recorder: 
     answer_perfectly(world, recorder, production.DEVIATION_STATE_CONFIRMED)
     answers = await ask(world, recorder, harmless=True)
     assert [answer.right for answer in answers] == [True, False, False]
+
+
+@pytest.mark.parametrize("fault", ["nobody was reminded", "somebody was reminded who had answered"])
+async def test_a_wrong_reminder_is_wrong(pilot: Pilot, recorder: Recorder, fault: str) -> None:
+    world = small_world("silence", pilot)
+    answer_perfectly(world, recorder, production.DEVIATION_STATE_CONFIRMED)
+    right = recorder.answers["ListPlans"]
+    assert any(body.reminders == 2 for hospital in world.hospitals for body in hospital.bodies)
+
+    def erring(request: clinical.ListPlansRequest) -> clinical.ListPlansResponse:
+        found: clinical.ListPlansResponse = right(request)
+        for plan in found.plans:
+            if fault == "nobody was reminded":
+                del plan.reminded[:]
+            else:
+                plan.reminded.add()
+        return found
+
+    recorder.answers["ListPlans"] = erring
+    wrong = [answer.question for answer in await ask(world, recorder) if not answer.right]
+    assert "who was reminded after 24 hours" in wrong

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from statistics import median
+from math import log
+from statistics import median, stdev
 
 import pytest
 
 from services.world.genealogy import descendants, outputs
 from services.world.records import World
 from services.world.worldgen.effects import COMPLAINT_OTHERWISE, EFFECTS
+from services.world.worldgen.observations import USUAL
 from services.world.worldgen.vocabulary import ALT, CRP
 
 
@@ -98,6 +100,60 @@ def test_values_of_the_harmed_are_moved_by_the_stated_factor(whole: World, kind:
     theirs = median(item.value for item in values if item.pseudonym in harmed - moved)
     others = median(item.value for item in values if item.pseudonym not in touched)
     assert theirs / others == pytest.approx(factor, rel=0.15)
+
+
+@pytest.mark.parametrize(("kind", "code"), [("DryerTemp", ALT), ("contamination", CRP)])
+def test_the_blood_of_the_harmed_shows_the_planted_factor(whole: World, kind: str, code: str) -> None:
+    """By a comparison of people, not of what the truth says of each; sound people differ as stated."""
+    harmed = {(harm.site, harm.pseudonym) for harm in whole.harms if harm.kind == kind}
+    touched = {(harm.site, harm.pseudonym) for harm in whole.harms if EFFECTS[harm.kind].labs.get(code)}
+    bodies = {one.pseudonym for hospital in whole.hospitals for one in hospital.bodies}
+    theirs, others = [], []
+    for one in whole.blood:
+        assert one.pseudonym in bodies
+        if one.code == code:
+            who = (one.site, one.pseudonym)
+            if who in harmed:
+                theirs.append(one.value)
+            elif who not in touched:
+                others.append(one.value)
+    assert median(theirs) / median(others) == pytest.approx(EFFECTS[kind].labs[code], rel=0.15)
+    middle, spread, _ = USUAL[code]
+    assert median(others) == pytest.approx(middle, rel=0.05)
+    assert stdev(log(value) for value in others) == pytest.approx(spread, rel=0.05)
+
+
+def test_who_moves_keeps_their_blood_and_their_ways(whole: World) -> None:
+    """One body under two names: what is read in it, and after how many reminders it answers."""
+    blood: dict[str, list[float]] = {}
+    for one in whole.blood:
+        blood.setdefault(one.pseudonym, []).append(one.usual)
+    ways = {
+        body.pseudonym: (body.complaint, body.reminders, body.gives_blood)
+        for hospital in whole.hospitals
+        for body in hospital.bodies
+    }
+    by_blood: dict[tuple[float, ...], list[str]] = {}
+    for name, values in blood.items():
+        by_blood.setdefault(tuple(values), []).append(name)
+    twice = [names for names in by_blood.values() if len(names) == 2]
+    moved = {
+        subject.pseudonym
+        for hospital in whole.hospitals
+        for subject in (*hospital.subjects, *(change.subject for change in hospital.changes))
+        if subject.status == "MOVED"
+    }
+    assert len(twice) == len(moved) > 30
+    for here, there in twice:
+        assert {here, there} & moved
+        assert ways[here] == ways[there]
+
+
+def test_reminders_are_needed_at_the_stated_rates(whole: World) -> None:
+    bodies = [body for hospital in whole.hospitals for body in hospital.bodies]
+    for reminders, rate in ((1, 0.06), (2, 0.02)):
+        share = sum(body.reminders == reminders for body in bodies) / len(bodies)
+        assert share == pytest.approx(rate, abs=4 * (rate / len(bodies)) ** 0.5)
 
 
 def test_every_finding_lies_in_the_past_and_is_somebodys(whole: World) -> None:

@@ -28,8 +28,17 @@ from typing import Generic, Literal
 from services.clinical.domain.evidence.errors import Malformed
 from services.clinical.domain.evidence.tables import Cells, K, Table
 
-#: Why an estimate, or its interval, is not given. Only strata with both arms are looked at.
-Reason = Literal["", "NO_CASES", "NO_EXPOSED_CASES", "NO_COMPARATOR_CASES", "NO_PERSON_TIME"]
+#: Why an estimate, or its interval, is not given. Only strata with both arms are looked at. The last two are
+#: of laboratory results (`labs`).
+Reason = Literal[
+    "",
+    "NO_CASES",
+    "NO_EXPOSED_CASES",
+    "NO_COMPARATOR_CASES",
+    "NO_PERSON_TIME",
+    "NO_RESULTS",
+    "FEW_RESULTS",
+]
 
 
 @dataclass(frozen=True)
