@@ -464,7 +464,7 @@ async def test_everybody_is_told_once_though_the_list_of_open_notices_is_behind(
         return loops.ListRunsResponse(runs=[run])
 
     recorder.answers["ListRuns"] = one_more
-    await for_a_while(NoticeDesk(desk_for("notices"), "hospital-b", {"P-2"}, [ROOT]).run())
+    await for_a_while(NoticeDesk(desk_for("notices"), "hospital-b", {"P-2"}, [ROOT]).run(), 0.5)
     assert asked > 5
     told = [
         (one.pseudonym, one.outcome) for request in recorder.of("RecordNotices") for one in request.notices
