@@ -52,6 +52,12 @@ class Seen:
     lots: tuple[str, ...]
     recipients: Recipients | None = None
 
+    @property
+    def root(self) -> str:
+        """The run's root lot as the site names it: empty where nobody here received it, for it may tell
+        what is inside a blinded study's kits."""
+        return self.study.root if self.study.root in self.lots else ""
+
 
 class Reader:
     """Reads one site's evidence."""

@@ -114,11 +114,11 @@ def lot_tests(
     faulty: Mapping[str, str],
     names: Names,
 ) -> tuple[LotTest, ...]:
-    """Every lot that was made is tested; of a faulty one among several inside, its part shows."""
+    """Every lot that was made is tested, a kit is not; of a faulty one among several inside, its part shows."""
     parts: dict[str, int] = {}
     made: dict[str, datetime] = {}
     for item in materials:
-        if item.kind not in ("received", "reworked"):
+        if item.kind not in ("received", "reworked", "kit"):
             parts[item.lot], made[item.lot] = len(item.inputs), item.at
     found = []
     for lot, at in sorted(made.items()):
