@@ -93,7 +93,7 @@ def product_of(lot: str) -> str:
 
 
 def in_kit(key: str) -> bool:
-    """Is the lot, or product, of a blinded study's kits? Its scheme says so, so whoever holds the key knows."""
+    """Is the lot, or the product, a blinded study's kits? Its scheme says so: whoever holds the key knows."""
     return key.split("/")[1:2] == [KIT]
 
 

@@ -114,7 +114,7 @@ def lot_tests(
     faulty: Mapping[str, str],
     names: Names,
 ) -> tuple[LotTest, ...]:
-    """Every lot that was made is tested, a kit is not; of a faulty one among several inside, its part shows."""
+    """Every lot that was made is tested, but kits; of a faulty one among several inside, its part shows."""
     parts: dict[str, int] = {}
     made: dict[str, datetime] = {}
     for item in materials:
