@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -65,16 +65,20 @@ class BlindedHospital:
 
     # -- what happens ------------------------------------------------------------
 
-    def record(self) -> None:
-        """Everything that was sent of the material and of the study's kits."""
+    def record(self, lost: Collection[str] = ()) -> None:
+        """Everything that was sent of the material and of the study's kits; of these dispenses only what
+        the hospital sent."""
         self.trace.publish(registered(SITE))
         told = [material for request in self._sent("RecordMaterial") for material in request.materials]
         told += [fact for request in self._sent("RecordDispense") for fact in request.dispenses]
         told += [fact for request in self._sent("RecordReturns") for fact in request.returns]
         told += [fact for request in self._sent("RecordCorrections") for fact in request.corrections]
         for fact in told:
-            if isinstance(fact, trace_events.MaterialRecorded) or in_kit(fact.lot):
+            if isinstance(fact, trace_events.MaterialRecorded) or (
+                in_kit(fact.lot) and fact.dispense not in lost
+            ):
                 self.trace.publish(fact)
+        self.trace.settle()
         for method in ("RecordSubjects", "RecordMedications", "RecordMedicationCorrections"):
             for request in self._sent(method):
                 assert not self.ask(method, request).receipt.refused
@@ -105,8 +109,9 @@ class BlindedHospital:
         fresh, self._seen[who] = said[self._seen[who] :], len(said)
         events = [_event(row) for row in sorted(fresh, key=lambda row: (row.aggregate, row.seq))]
         heard = [event for event in events if isinstance(event.message, _HEARD + _ITS_OWN)]
+        # An event's number is that of its aggregate: each run is a source of its own.
         self.site.deliver(
-            *(Said(e.message, e.source, e.seq, e.id, e.time, case=e.case, run=e.run) for e in heard)
+            *(Said(e.message, f"{e.source}/{e.subject}", e.seq, e.id, e.time, e.case, e.run) for e in heard)
         )
         for event in events:
             if isinstance(event.message, _FOR_THE_TRACE):
