@@ -40,8 +40,8 @@ async def read(store: AsyncStore, lot: str) -> page.LotDossier:
         await _of_runs(store, shown),
     )
     key = common.LotKey(owner=parts.owner, scheme=parts.scheme, item=parts.item, lot=parts.lot)
-    shown = pages.dossier(held, left_out, key)
-    return kits.withheld(shown) if in_kit(lot) else shown
+    whole = pages.dossier(held, left_out, key)
+    return kits.withheld(whole) if in_kit(lot) else whole
 
 
 _OF_LOT: tuple[Kind[Any], ...] = (views.NODES, views.LOT_RECORDS, views.BALANCES)

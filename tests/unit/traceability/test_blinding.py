@@ -52,8 +52,10 @@ def study(service: Service) -> None:
     service.publish(started("blend"))
     service.publish(material("placebo-1", "blend"))
     service.publish(material("active-1", "granulate"))
-    for number, (lot, pseudonym) in enumerate((("placebo-1", "P1"), ("active-1", "P2"), ("placebo-1", "P3"))):
-        service.publish(packed(number, lot))
+    for number, (inside, pseudonym) in enumerate(
+        (("placebo-1", "P1"), ("active-1", "P2"), ("placebo-1", "P3"))
+    ):
+        service.publish(packed(number, inside))
         service.publish(given(number, pseudonym))
     service.fold_all()
 

@@ -34,4 +34,4 @@ def withheld(shown: page.LotDossier) -> page.LotDossier:
 
 def _clear(part: page.MaterialSection | page.ExposedRun | page.RunEvidence, fields: tuple[str, ...]) -> None:
     for field in fields:
-        part.ClearField(field)  # type: ignore[arg-type]
+        part.ClearField(field)
