@@ -21,7 +21,6 @@ from services.clinical.domain.evidence.prompted import Group
 from services.clinical.domain.patients import ACTIVE, Patient
 from services.clinical.domain.plans import Plan
 from services.clinical.domain.templates import Asked
-from services.kit.ids import in_kit
 
 #: At most so many for each exposed patient.
 RATIO = 2
@@ -84,12 +83,8 @@ def in_order(run: str, candidates: Iterable[Candidate]) -> list[Candidate]:
 
 
 def wanted(exposed: Mapping[Group, int], chosen: Mapping[Group, int]) -> dict[Group, int]:
-    """How many more are wanted in each group, for so many exposed patients of it. Kits have no siblings:
-    what is inside another one is not known here, and patients of another arm are no comparison."""
-    return {
-        group: 0 if in_kit(group.product) else max(0, RATIO * count - chosen.get(group, 0))
-        for group, count in sorted(exposed.items())
-    }
+    """How many more are wanted in each group, for so many exposed patients of it."""
+    return {group: max(0, RATIO * count - chosen.get(group, 0)) for group, count in sorted(exposed.items())}
 
 
 def eligible(patient: Patient, of_patient: Iterable[Plan]) -> bool:

@@ -35,7 +35,6 @@ from services.clinical.domain.evidence.cohort import Comparison, Followed
 from services.clinical.domain.evidence.person_time import Observation, Pack
 from services.clinical.domain.evidence.study import Study
 from services.clinical.domain.evidence.tables import ROUTINE, Kind, Table
-from services.kit.ids import in_kit
 
 Routine = Literal[Kind.ROUTINE]
 #: The name of the way in which all are followed.
@@ -68,13 +67,12 @@ def product(study: Study, elsewhere: Collection[str], packs: Sequence[Pack]) -> 
     """The product for which whoever received these packs is compared, that of their first pack in the arm;
     empty where they are in neither arm.
 
-    `elsewhere`: lots that other runs are about. Whoever received one is no comparator, and a blinded
-    study's kits make nobody one: what is inside is not known here.
+    `elsewhere`: lots that other runs are about, and kits. Whoever received one is no comparator.
     """
     period = [pack for pack in packs if study.within(pack.start)]
     counted = [pack for pack in period if pack.lot in study.implicated]
     if not counted and not any(p.lot in study.implicated or p.lot in elsewhere for p in packs):
-        counted = [pack for pack in period if not in_kit(pack.product)]
+        counted = period
     return min(counted, key=lambda pack: (pack.start, pack.lot)).product if counted else ""
 
 
