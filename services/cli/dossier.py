@@ -11,6 +11,7 @@ from rich.markup import escape
 from pharmaloop.common.v1 import types_pb2 as common
 from pharmaloop.traceability.v1 import dossier_pb2 as page
 from pharmaloop.traceability.v1 import service_pb2 as api
+from services.cli.lots import WITHHELD
 from services.cli.plain import iso, plain
 from services.cli.session import LOT, Session, table
 
@@ -30,7 +31,7 @@ def _print(out: Console, found: page.LotDossier) -> None:
     _process(out, found.process)
     _deviations(out, found.deviations)
     _results(out, found.results)
-    _material(out, found.material)
+    _material(out, found.material, found.inputs_withheld)
     _distribution(out, found.distribution)
     _exposed(out, found.exposed)
     _evidence(out, found.evidence)
@@ -110,13 +111,14 @@ def _measured(one: page.LotFinding) -> str:
     return f"{one.value:g} {one.unit} ({low} to {high}){retested}"
 
 
-def _material(out: Console, section: page.MaterialSection) -> None:
+def _material(out: Console, section: page.MaterialSection, withheld: bool) -> None:
     suspect = f"  SUSPECT: {', '.join(section.suspect)}" if section.suspect else ""
     out.print(
         f"Material: {'made' if section.known else 'only referred to'} {iso(section.made) or ''}{suspect}"
     )
     out.print(f"amount made {_amounts(section.amount_made)}, used {_amounts(section.amount_used)}")
-    _table(out, "Made from", "lot", [[lot] for lot in section.inputs], section.inputs_left_out)
+    inputs = [[WITHHELD]] if withheld else [[lot] for lot in section.inputs]
+    _table(out, "Made from", "lot", inputs, section.inputs_left_out)
     _table(out, "Went into", "lot", [[lot] for lot in section.outputs], section.outputs_left_out)
 
 

@@ -16,6 +16,8 @@ from services.cli.session import LOT, SECONDS, Failure, Session, plain_errors, t
 from services.kit.rpc.client import metadata
 
 _TRACE_SECONDS = 60.0
+#: What a kit was made from, as a person reads it.
+WITHHELD = "not shown: a kit of a blinded study"
 
 
 @click.command()
@@ -39,7 +41,8 @@ def lot(session: Session, lot: str) -> None:
                 out.print(f"deviation  {seen['deviation']}  {seen['tag']}  {judged}")
         else:
             out.print("state      not in the plant's records")
-        out.print(f"made from  {', '.join(node.inputs) or '-'}")
+        inputs = WITHHELD if node.inputs_withheld else ", ".join(node.inputs)
+        out.print(f"made from  {inputs or '-'}")
         out.print(f"went into  {', '.join(node.outputs) or '-'}")
         out.print(f"dispenses  {node.dispenses}   runs  {', '.join(node.runs) or '-'}  {node.suspect}")
 

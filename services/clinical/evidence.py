@@ -34,6 +34,7 @@ from services.clinical.domain.patients import DECEASED, MOVED, Patient
 from services.clinical.domain.plans import Plan
 from services.clinical.views import ADVERSE, DISPENSES, HOLDINGS, LOTS, PATIENTS, PLANS
 from services.kit.errors import Integrity, Unknown
+from services.kit.ids import in_kit
 from services.kit.sealing import Sealer
 from services.kit.store.protocol import AsyncStore
 
@@ -52,6 +53,12 @@ class Seen:
     responders: tuple[Responder, ...]
     lots: tuple[str, ...]
     recipients: Recipients | None = None
+
+    @property
+    def root(self) -> str:
+        """The run's root lot as the site names it: empty where nobody here received it, for it may tell
+        what is inside a blinded study's kits."""
+        return self.study.root if self.study.root in self.lots else ""
 
 
 class Reader:
@@ -82,7 +89,8 @@ class Reader:
         of_run = {
             name: tuple(pack for pack in mine if pack.product in products) for name, mine in received.items()
         }
-        elsewhere = {lot.lot for lot in lots if lot.runs}
+        # Nobody who received another kit is compared, for the same reason as in `choose`.
+        elsewhere = {lot.lot for lot in lots if lot.runs or in_kit(lot.lot)}
         members = await self._recipients(study, elsewhere, of_run, until)
         return replace(seen, recipients=Recipients(until, members))
 
@@ -146,7 +154,9 @@ class Reader:
             )
             for role in ("exposed", "comparator")
         }
-        lacking = comparators.wanted(counts["exposed"], counts["comparator"])
+        wanted = comparators.wanted(counts["exposed"], counts["comparator"])
+        # Kits have no sibling lots: what is inside another one is not known here.
+        lacking = {group: count for group, count in wanted.items() if not in_kit(group.product)}
         found = await self._candidates(study, sorted({group.product for group in lacking}))
         return await self._first(comparators.in_order(holding.run, found), lacking)
 

@@ -14,11 +14,12 @@ from services.clinical.domain.evidence.mantel_haenszel import Estimate
 from services.clinical.domain.evidence.prompted import Group
 from services.clinical.domain.evidence.routine import Recipients
 from services.clinical.domain.evidence.sequential import Look
-from services.clinical.domain.evidence.study import Study, sums
+from services.clinical.domain.evidence.study import sums
 from services.clinical.domain.evidence.tables import PROMPTED, ROUTINE, Cells, K, Kind, Stratum, Table
 from services.clinical.domain.holdings import Holding
 from services.clinical.domain.releases import Releases
 from services.clinical.evidence import Seen
+from services.kit.ids import in_kit
 
 _KINDS = {Kind.PROMPTED: clinical.OUTCOME_KIND_PROMPTED, Kind.ROUTINE: clinical.OUTCOME_KIND_ROUTINE}
 
@@ -30,35 +31,37 @@ def evidence_of(
     look is due."""
     decided = decided or Releases()
     shown = api.GetEvidenceResponse(comparators=holding.cohort.open)
+    root = seen.root if seen else ""
     if seen is not None:
-        lots = [seen.study.root, *(lot for lot in seen.lots if lot != seen.study.root)]
+        lots = [seen.study.root, *(lot for lot in seen.lots if lot != seen.study.root and not in_kit(lot))]
         shown.lots.extend(_prompted(seen, lot) for lot in lots)
         if seen.recipients is not None:
-            shown.lots.extend(_routine(seen.study, seen.recipients, lot) for lot in lots)
+            shown.lots.extend(_routine(seen, seen.recipients, lot) for lot in lots)
         shown.person_days.update(prompted.person_days(seen.study, seen.responders))
     shown.labs.extend(_lab(one) for one in labs)
-    shown.looks.extend(_look(site, holding, look) for look in decided.looks)
+    shown.looks.extend(_look(site, holding.run, root, look) for look in decided.looks)
     shown.next_look = sequential.next_due(releases.design(), decided.looks) or 0.0
     if decided.latest:
         shown.released.CopyFrom(clinical.EvidenceReleased.FromString(decided.latest))
+        shown.released.lot = root
     return shown
 
 
 def _prompted(seen: Seen, lot: str) -> api.LotEvidence:
-    return _lot(PROMPTED, seen.study, lot, prompted.tables(seen.study, seen.responders, lot))
+    return _lot(PROMPTED, seen, lot, prompted.tables(seen.study, seen.responders, lot))
 
 
-def _routine(study: Study, recipients: Recipients, lot: str) -> api.LotEvidence:
+def _routine(seen: Seen, recipients: Recipients, lot: str) -> api.LotEvidence:
     """All of a product were followed in one way; no template is named."""
-    by_product = routine.tables(study, recipients, lot)
-    return _lot(ROUTINE, study, lot, {Group(name, "", 0): table for name, table in by_product.items()})
+    by_product = routine.tables(seen.study, recipients, lot)
+    return _lot(ROUTINE, seen, lot, {Group(name, "", 0): table for name, table in by_product.items()})
 
 
-def _lot(kind: K, study: Study, lot: str, tables: Mapping[Group, Table[K]]) -> api.LotEvidence:
-    total = sums(kind, tables)
+def _lot(kind: K, seen: Seen, lot: str, tables: Mapping[Group, Table[K]]) -> api.LotEvidence:
+    total, whole = sums(kind, tables), lot == seen.study.root
     return api.LotEvidence(
-        lot=lot,
-        whole=lot == study.root,
+        lot=seen.root if whole else lot,
+        whole=whole,
         kind=_KINDS[kind],
         strata=[
             _stratum(group, stratum, cells)
@@ -105,11 +108,11 @@ def _estimate(estimate: Estimate) -> common.Estimate:
     )
 
 
-def _look(site: str, holding: Holding, look: Look) -> clinical.LookTaken:
+def _look(site: str, run: str, root: str, look: Look) -> clinical.LookTaken:
     return clinical.LookTaken(
-        run=holding.run,
+        run=run,
         site=site,
-        lot=holding.case,
+        lot=root,
         information=look.information,
         z=look.z,
         boundary=look.boundary,

@@ -16,6 +16,8 @@ from services.kit.errors import Invalid
 _NAMESPACE = uuid.UUID("6f1c6e0a-5d0d-5f5c-9a52-6a5d7d6f4c11")
 _LOT_PARTS = 4
 _PRODUCT_PARTS = 3
+#: The scheme of kits: the item is the study, the lot the kit's number (ADR 14).
+KIT = "kit"
 
 
 class LotParts(NamedTuple):
@@ -88,6 +90,11 @@ def check_product(key: str, field: str = "product") -> str:
 def product_of(lot: str) -> str:
     """Product key of a canonical lot key."""
     return lot.rsplit("/", 1)[0]
+
+
+def in_kit(key: str) -> bool:
+    """Is the lot, or the product, a blinded study's kits? Its scheme says so: whoever holds the key knows."""
+    return key.split("/")[1:2] == [KIT]
 
 
 def dispense_id(site: str, order: str, lot: str) -> str:

@@ -359,6 +359,8 @@ class Work:
         case: str,
         run: str,
     ) -> Event:
+        # A case is called by its lot, and a site hears of lots that its own people received alone (ADR 14).
+        told = self._contract.topic_of(event_type(type(message))).scope != "site"
         return Event(
             id=id,
             source=f"/svc/{self._service}/{kind}",
@@ -368,7 +370,7 @@ class Work:
             key=key,
             seq=seq,
             cause=self.cause.event,
-            case=case or self.cause.case,
+            case=(case or self.cause.case) if told else "",
             run=run or self.cause.run,
             actor=self.cause.actor,
             trace=self.cause.trace,

@@ -12,7 +12,7 @@ from pharmaloop.traceability.v1 import service_pb2_grpc as api_grpc
 from services.kit.bus.protocol import Position
 from services.kit.errors import Invalid, Unknown
 from services.kit.facts import Fact, vector
-from services.kit.ids import parse_lot
+from services.kit.ids import in_kit, parse_lot
 from services.kit.rpc.api import Api
 from services.kit.rpc.context import caller
 from services.kit.store.kinds import Get
@@ -112,12 +112,13 @@ class TraceabilityApi(Api, api_grpc.TraceabilityServiceServicer):
             key=common.LotKey(owner=parts.owner, scheme=parts.scheme, item=parts.item, lot=parts.lot),
             known=node.known,
             made=stamp(node.made),
-            inputs=node.inputs,
+            inputs=traced.shown_inputs(node),
             outputs=node.outputs,
             dispenses=await self.app.store.count(views.DISPENSES, {"lots": node.lot}),
             runs=node.watches,
             suspect=",".join(suspects),
             places=went,
+            inputs_withheld=in_kit(node.lot),
         )
 
     async def GetLotDossier(

@@ -8,13 +8,13 @@ from typing import Any
 from pharmaloop.common.v1 import types_pb2 as common
 from pharmaloop.traceability.v1 import dossier_pb2 as page
 from services.kit.errors import Unknown
-from services.kit.ids import parse_lot
+from services.kit.ids import in_kit, parse_lot
 from services.kit.store.kinds import Get, Kind, Where
 from services.kit.store.protocol import AsyncStore, Loaded
 from services.kit.units import size
 from services.traceability import views
 from services.traceability.domain.balance import Balance, in_common_units
-from services.traceability.domain.dossier import capas, lots, results, runs
+from services.traceability.domain.dossier import capas, kits, lots, results, runs
 from services.traceability.domain.dossier import page as pages
 from services.traceability.domain.dossier.bounds import FINDINGS
 from services.traceability.domain.dossier.page_runs import OfRun
@@ -40,7 +40,8 @@ async def read(store: AsyncStore, lot: str) -> page.LotDossier:
         await _of_runs(store, shown),
     )
     key = common.LotKey(owner=parts.owner, scheme=parts.scheme, item=parts.item, lot=parts.lot)
-    return pages.dossier(held, left_out, key)
+    whole = pages.dossier(held, left_out, key)
+    return kits.withheld(whole) if in_kit(lot) else whole
 
 
 _OF_LOT: tuple[Kind[Any], ...] = (views.NODES, views.LOT_RECORDS, views.BALANCES)

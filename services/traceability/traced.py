@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from pharmaloop.traceability.v1 import service_pb2 as api
+from services.kit.ids import in_kit
 from services.traceability.domain.dispense import Dispense, Patient
 from services.traceability.domain.graph import Node
 from services.traceability.domain.moments import earliest, stamp
@@ -41,8 +42,18 @@ def parts(level: Level) -> Iterator[api.TraceLotResponse]:
 
 def _lot(node: Node, depth: int) -> api.TracedLot:
     return api.TracedLot(
-        lot=node.lot, depth=depth, inputs=node.inputs, known=node.known, suspect=node.suspect
+        lot=node.lot,
+        depth=depth,
+        inputs=shown_inputs(node),
+        known=node.known,
+        suspect=node.suspect,
+        inputs_withheld=in_kit(node.lot),
     )
+
+
+def shown_inputs(node: Node) -> tuple[str, ...]:
+    """What a kit of a blinded study holds tells its arm: the way is open down to it, and not up from it."""
+    return () if in_kit(node.lot) else node.inputs
 
 
 def _dispense(dispense: Dispense) -> Iterator[api.TracedDispense]:

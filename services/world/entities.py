@@ -87,7 +87,7 @@ class Line:
 class Material:
     """A record that a lot was made from lots (from none: a raw lot that was received).
 
-    `kind` is "received", "process", "blend", "packed", "repacked" or "reworked";
+    `kind` is "received", "process", "blend", "packed", "repacked", "reworked" or "kit";
     `late` is how long after the runs began the record comes, None: on time.
     """
 

@@ -10,7 +10,7 @@ import hashlib
 import hmac
 from dataclasses import dataclass
 
-from services.kit.ids import lot_key, product_key
+from services.kit.ids import KIT, lot_key, product_key
 from services.world.entities import DRYER, FERMENTER
 
 MAKER, OTHER_MAKER, CONTRACT_MAKER = "maker-1", "maker-2", "cmo-1"
@@ -103,6 +103,10 @@ class Names:
     def repacked(self, product: Product, number: int) -> str:
         """A lot of the contract maker: the same product, another owner and another number."""
         return lot_key(CONTRACT_MAKER, "gtin", product.gtin, self._numbered(f"K{product.letter}", number))
+
+    def kit(self, number: int) -> str:
+        """A kit of the study: neither its item nor its number tells what is inside."""
+        return lot_key(MAKER, KIT, self._item("study-1"), self._numbered("K", number))
 
     def pseudonym(self, site: str, person: str) -> str:
         return f"P-{self._keyed(f'pseudonym/{site}', person)[:12]}"

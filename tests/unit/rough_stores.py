@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from copy import deepcopy
 from typing import Any, TypeVar
 
 from services.kit.errors import Retryable
@@ -19,7 +18,8 @@ class _Snapshot:
 
     def __init__(self, database: MemoryDatabase, before_commit: Callable[[], None]) -> None:
         frozen = MemoryDatabase()
-        frozen.docs = deepcopy(database.docs)
+        # A commit puts documents in the place of others, and changes none.
+        frozen.docs.update({kind: dict(docs) for kind, docs in database.docs.items()})
         self._reads = MemoryTransaction(frozen)
         self._writes = MemoryTransaction(database)
         self._plans: list[Plan] = []

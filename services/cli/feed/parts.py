@@ -40,7 +40,10 @@ def lot_columns() -> tuple[Column, ...]:
         ),
         Column("owner", IDENTITY, "Who made the lot", "maker-1", synonyms=("企业编码", "生产企业编码")),
         Column(
-            "scheme", IDENTITY, "What the item number is: gtin, or item for a number of the owner", "item"
+            "scheme",
+            IDENTITY,
+            "What the item number is: gtin, item for a number of the owner, or kit for a blinded study",
+            "item",
         ),
         Column(
             "item",

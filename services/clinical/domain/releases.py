@@ -95,7 +95,6 @@ def _look(state: Releases, seen: clinical.EvidenceReleased) -> clinical.LookTake
     return clinical.LookTaken(
         run=seen.run,
         site=seen.site,
-        lot=seen.lot,
         information=taken.information,
         z=taken.z,
         boundary=taken.boundary,

@@ -61,8 +61,11 @@ def _tell_trace(here: Here, work: Work, holding: Holding) -> Holding:
 def _open_plans(
     here: Here, work: Work, holding: Holding, moment: str
 ) -> tuple[Holding, list[clinical.MonitoringPlan]]:
-    """Open the plans of those who wait and still consent: all of them, or full bulks."""
-    ready = len(holding.waiting)
+    """Open the plans of those who wait and still consent: all of them, or full bulks.
+
+    What is said of them to the others goes under the run's case, which the journal does not tell a site.
+    """
+    ready = len(holding.waiting) if holding.case else 0
     if not holding.gathered:
         ready -= ready % plans.BULK
     if not ready:

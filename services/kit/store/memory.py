@@ -48,8 +48,16 @@ class MemoryDatabase:
         return self.docs[self.names.of(kind)]
 
     def matching(self, kind: Kind[S], field: str, value: Any) -> list[Stored[S]]:
-        stored = [kind.from_doc(deepcopy(doc)) for doc in self.of(kind).values()]
+        docs = (doc for doc in self.of(kind).values() if _may_hold(doc["s"].get(field), value))
+        stored = [kind.from_doc(deepcopy(doc)) for doc in docs]
         return [item for item in stored if kind.matches(item.state, field, value)]
+
+
+def _may_hold(held: Any, value: Any) -> bool:
+    """May the stored field hold the value? Text is stored as it is; so most need not become a state first."""
+    if not isinstance(value, str) or not isinstance(held, str | list | tuple):
+        return True
+    return held == value if isinstance(held, str) else value in held
 
 
 class MemoryTransaction:

@@ -110,6 +110,7 @@ def _announced(state: Exposure, event: events.ExposureAnnounced) -> Exposure:
     sites = tuple(SiteHead(name, at.epoch, at.n, at.digest.hex()) for name, at in sorted(event.sites.items()))
     return replace(
         state,
+        root=event.root,
         version=event.version,
         lots=tuple(event.lots),
         sites=sites,
@@ -148,8 +149,7 @@ def grown(state: Exposure | None, run: str, root: str, growth: Growth, keys: Dig
     heads = {site.site: site for site in (*state.sites, *map(SiteHead, fresh))}
     after = {name: _site_after(run, head, growth.entries, keys) for name, head in heads.items()}
     told: list[Message] = [
-        events.ExposureOpened(run=run, site=site, root=root, digest_key=keys.sealed(run, site))
-        for site in fresh
+        events.ExposureOpened(run=run, site=site, digest_key=keys.sealed(run, site)) for site in fresh
     ]
     told += [events.LotImplicated(run=run, lot=lot, root=root, depth=depth) for lot, depth in growth.lots]
     for site, head in after.items():

@@ -45,13 +45,13 @@ class Scribes:
         self,
         size: Size,
         names: Names,
-        shelves: Mapping[str, Shelf],
+        shelves: Iterable[Shelf],
         now: datetime,
         confused: Mapping[str, str],
     ) -> None:
         self._size, self._names, self._now, self._confused = size, names, now, confused
         self._draw = random.Random(names.draw("records"))
-        self._shelf_of = {lot.lot: shelf for shelf in shelves.values() for lot in shelf.lots}
+        self._shelf_of = {lot.lot: shelf for shelf in shelves for lot in shelf.lots}
 
     def errors(self, counter: Counter, harmful: Set[str]) -> Errors:
         """`harmful` are the ids of the dispenses of faulty lots."""

@@ -16,6 +16,7 @@ from services.world.worldgen.dispensing import Shelf, dispense_all
 from services.world.worldgen.feeds import Scribes, harmful
 from services.world.worldgen.follow_up import blood_of, follow_ups, tubes
 from services.world.worldgen.hospitals import Hospitals, notices
+from services.world.worldgen.kits import as_kits, with_kits, without_kits
 from services.world.worldgen.lines import make_line, used_lots
 from services.world.worldgen.mishaps import Mishaps
 from services.world.worldgen.observations import lot_tests, made_observations, pilot_observations
@@ -44,7 +45,9 @@ def generate(
     people = People(size, study, anchor, names.draw())
     shelves, handed_out = dispense_all(people.needs, size.products, names)
     lines, materials = _material(size, names, shelves, runs, anchor)
-    counter = Mishaps(shelves, size.rates, names, anchor).happen(handed_out)
+    kits = as_kits(handed_out, shelves, names) if study else without_kits(handed_out)
+    materials = with_kits(materials, kits)
+    counter = Mishaps(shelves, size.rates, names, anchor).happen(kits.dispenses)
     shipments = Deliveries(size, names).of(counter.dispenses, made_at(materials))
     materials = with_amounts(materials, shipments)
     faulty = effects.faulty_lots(lines)
@@ -54,7 +57,7 @@ def generate(
         raise AssertionError(f"faulty lots without a patient: {unused}")
     blood = blood_of(people.persons, harms, names)
     hospitals = Hospitals(people.persons, names, anchor, size.rates)
-    scribes = Scribes(size, names, shelves, anchor, _confused(materials))
+    scribes = Scribes(size, names, [*shelves.values(), kits.shelf], anchor, _confused(materials))
     errors = scribes.errors(counter, harmful(counter.dispenses, inside.keys()))
     observed: list[Observation] = []
     if findings:

@@ -100,7 +100,9 @@ class Mishaps:
         return self._neighbour(dispense) is not None
 
     def _neighbour(self, dispense: Dispense, steps: int = 1) -> str | None:
-        return self._shelf_of[dispense.lot].neighbour(dispense.lot, dispense.at, steps)
+        """None for a kit of the study, too: it is one subject's, and nothing is handed out of two."""
+        shelf = self._shelf_of.get(dispense.lot)
+        return shelf.neighbour(dispense.lot, dispense.at, steps) if shelf else None
 
     def _mix(self, dispense: Dispense) -> tuple[Dispense, Opened]:
         """Opened packs of two or three lots, and the one that it was."""

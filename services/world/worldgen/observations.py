@@ -116,14 +116,14 @@ def lot_tests(
     live: Collection[str] = (),
     misread: float = 0.0,
 ) -> tuple[LotTest, ...]:
-    """Every lot that was made is tested; of a faulty one among several inside, its part shows.
+    """Every lot that was made is tested, but kits; of a faulty one among several inside, its part shows.
 
     Of `live` lots the laboratory misreads so large a share of what is within specification.
     """
     parts: dict[str, int] = {}
     made: dict[str, datetime] = {}
     for item in materials:
-        if item.kind not in ("received", "reworked"):
+        if item.kind not in ("received", "reworked", "kit"):
             parts[item.lot], made[item.lot] = len(item.inputs), item.at
     found = []
     for lot, at in sorted(made.items()):

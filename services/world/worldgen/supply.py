@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from services.kit.ids import parse_lot
+from services.kit.ids import in_kit, parse_lot
 from services.world.entities import Dispense, Material, Shipment
 from services.world.names import Names
 from services.world.sizes import Size
@@ -43,6 +43,9 @@ class Deliveries:
         """`made`: when each finished lot was packed."""
         wanted: dict[str, dict[str, _Wanted]] = defaultdict(dict)
         for dispense in dispenses:
+            if in_kit(dispense.lot):
+                self._send_kit(dispense, made[dispense.lot])
+                continue
             for lot in dispense.lots:
                 place = wanted[lot].setdefault(dispense.pharmacy, _Wanted(_SPARE, dispense.at))
                 place.packs += 1
@@ -54,6 +57,11 @@ class Deliveries:
             replace(item, record=self._names.record("SH", place + 1))
             for place, item in enumerate(self._found)
         )
+
+    def _send_kit(self, dispense: Dispense, made: datetime) -> None:
+        """A kit goes from the sponsor to the pharmacy that hands it out."""
+        at, owner = made + (dispense.at - made) * _TO_PHARMACY, parse_lot(dispense.lot).owner
+        self._ship(dispense.lot, owner, dispense.pharmacy, 1, at, owner, "{kit}")
 
     def _deliver(self, lot: str, made: datetime, wanted: dict[str, _Wanted]) -> None:
         by_pharmacy = sorted(wanted.items())
@@ -82,8 +90,10 @@ class Deliveries:
     def _wholesaler(self, shop: str) -> str:
         return f"wholesaler-{int(shop.rsplit('-', 1)[1]) % self._size.wholesalers + 1}"
 
-    def _ship(self, lot: str, giver: str, taker: str, packs: int, at: datetime, source: str) -> None:
-        self._found.append(Shipment("", lot, giver, taker, packs, "{pack}", at, source))
+    def _ship(
+        self, lot: str, giver: str, taker: str, packs: int, at: datetime, source: str, unit: str = "{pack}"
+    ) -> None:
+        self._found.append(Shipment("", lot, giver, taker, packs, unit, at, source))
 
 
 def with_amounts(materials: Sequence[Material], shipments: Iterable[Shipment]) -> tuple[Material, ...]:
@@ -95,14 +105,21 @@ def with_amounts(materials: Sequence[Material], shipments: Iterable[Shipment]) -
     packed = {item.lot for item in materials if item.unit == "{pack}"}
     for item in sorted(materials, key=lambda item: item.at, reverse=True):
         for used in item.inputs:
-            if used in packed:  # what was packed again, or worked in, came from there
-                left[used] += round(left[item.lot] / len(item.inputs)) if item.kind == "repacked" else _SPARE
+            if used in packed:  # what was packed again, or worked in, or went into a kit, came from there
+                left[used] += _taken(item, left[item.lot])
     return tuple(
         replace(item, amount=float(_SPARE if item.kind == "reworked" else _with_spare(left[item.lot])))
         if item.unit == "{pack}"
         else item
         for item in materials
     )
+
+
+def _taken(item: Material, packs: int) -> int:
+    """How many packs of each of its inputs a record used to make so many of its own."""
+    if item.kind == "repacked":
+        return round(packs / len(item.inputs))
+    return round(item.amount) if item.kind == "kit" else _SPARE
 
 
 def _with_spare(packs: int) -> int:

@@ -315,6 +315,21 @@ def _evidence(world: World) -> Iterator[str]:
 _SMALLEST = 10
 
 
+def _blinded(world: World) -> Iterator[str]:
+    """A site's own topics name no lot but those that its own people received."""
+    carried = {topic.at(site): site for topic in contract().topics for site in SITES if topic.scope == "site"}
+    received: dict[str, set[str]] = defaultdict(set)
+    for given in world.story.given:
+        received[given.person.site] |= {given.lot, given.mixed}
+    known = {lot for made in world.story.materials for lot in (made.lot, *made.inputs)}
+    for event in events(world):
+        if site := carried.get(event.topic):
+            text = event.message.SerializeToString()
+            told = {lot for lot in known - received[site] if lot == event.case or lot.encode() in text}
+            if told:
+                yield f"{event.type} tells {site} of {sorted(told)}"
+
+
 def _monotone(world: World) -> Iterator[str]:
     """I5: a watch, an implicated lot, a member, a seal never goes away, in no version that ever was."""
     trace = world.databases["traceability"]
@@ -448,6 +463,7 @@ RULES: Mapping[str, Callable[[World], Iterator[str]]] = {
     "one effect of every cause": _caused_once,
     "I3 exposed as in truth": _exposed,
     "evidence is of others than the exposed, and tells no small group": _evidence,
+    "a site's topics name the lots of its own people": _blinded,
     "I5 recall is monotone": _monotone,
     "I7 closed or alarmed": _ended,
     "reminded once": _reminded,

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from random import Random
 
-from services.kit.ids import dispense_id, lot_key
+from services.kit.ids import KIT, dispense_id, lot_key
 from tests.reliability.sim.process import SITES
 
 PRODUCT = "maker/item/API"
@@ -18,6 +18,8 @@ TAGS = ("Temp", "Load")
 GTIN = "04012345678901"
 #: A result below is out of specification.
 LEAST = 95.0
+#: Of the lots of one level the third, where there is one, is a kit of a blinded study.
+_KIT_AT = 2
 
 
 @dataclass(frozen=True)
@@ -232,7 +234,8 @@ def _materials(rng: Random, roots: list[str]) -> tuple[Material, ...]:
     for level in range(rng.randint(2, 3)):
         below = []
         for number in range(rng.randint(1, 3)):
-            lot = lot_key("maker", "gtin", GTIN, f"L{level}{number}")
+            scheme = KIT if number == _KIT_AT else "gtin"
+            lot = lot_key("maker", scheme, GTIN, f"L{level}{number}")
             inputs = tuple(sorted(rng.sample(above, rng.randint(1, min(2, len(above))))))
             apart = len(inputs) > 1 and rng.random() < 0.5
             for part in [(one,) for one in inputs] if apart else [inputs]:

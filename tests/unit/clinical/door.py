@@ -11,6 +11,7 @@ from google.protobuf.message import Message
 from services.clinical.api import ClinicalApi
 from services.kit.app import App
 from services.kit.bus.memory import MemoryBus
+from services.kit.bus.protocol import Record
 from services.kit.contracts import contract
 from services.kit.envelope import Event, from_record
 from services.kit.facts import FactLog
@@ -31,8 +32,9 @@ class Door:
         self._bus = MemoryBus(partitions=1)
         self._taken = 0
         log = FactLog("clinical", self._bus.producer(), contract(), told.site.clock, SITE)
-        store = AsyncMemoryStore(told.site.database)
-        app = SimpleNamespace(site=SITE, sealer=self.sealer, store=store, facts=log)
+        self.store = AsyncMemoryStore(told.site.database)
+        clock = told.site.clock
+        app = SimpleNamespace(site=SITE, sealer=self.sealer, store=self.store, facts=log, clock=clock)
         self._api = ClinicalApi(cast(App, app))
 
     async def call(self, method: str, request: Any) -> Any:
@@ -46,8 +48,10 @@ class Door:
 
     def facts(self) -> list[Event]:
         """Everything that was recorded, in the order of the log."""
-        records = [record for place in sorted(self._bus.records) for record in self._bus.records[place]]
-        return [from_record(contract(), record) for record in records]
+        return [from_record(contract(), record) for record in self.records()]
+
+    def records(self) -> list[Record]:
+        return [record for place in sorted(self._bus.records) for record in self._bus.records[place]]
 
     def last(self, cls: type[M]) -> M:
         return [event.message for event in self.facts() if isinstance(event.message, cls)][-1]

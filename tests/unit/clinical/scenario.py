@@ -154,7 +154,7 @@ def _journal(story: Story, run: str) -> list[list[Said]]:
             if given.commits[run] == commit:
                 for number in range(len(given.kinds)):
                     told = _entry(given, run, commit, number)
-                    entries.append(_said(told, f"{source}/entries", entries, now, case, run))
+                    entries.append(_said(told, f"{source}/entries", entries, now, "", run))
         announced = traceability.ExposureAnnounced(
             run=run, version=commit + 1, root=case, lots=story.listed(run, commit)
         )
@@ -167,14 +167,14 @@ def _journal(story: Story, run: str) -> list[list[Said]]:
         )
         announced.sites["hospital-b"].CopyFrom(traceability.SiteExposure(digest=bytes(32)))
         announcements.append(_said(announced, f"{source}/head", announcements, now, case, run))
-    opened = traceability.ExposureOpened(run=run, site=SITE, root=case, digest_key=SEALED_KEY)
+    opened = traceability.ExposureOpened(run=run, site=SITE, digest_key=SEALED_KEY)
     hazard = production.HazardEvaluated(run=run, lot=case, hazard_class="HAZARD_CLASS_II", text="so")
     # The second run follows the first, and is about the same deviation.
     about = loops.SafetyRunOpened(run=run, case=case, lot=case)
     about.tag, about.follows = (KIND, "") if run == RUNS[0] else ("", RUNS[0])
     began = [_said(about, f"/svc/loops/safety/{run}", [], START, case, run)]
     evaluated = [_said(hazard, f"/svc/production/hazard/{run}", [], START, case, run)]
-    return [began, evaluated, [_said(opened, f"{source}/key", [], START, case, run)], entries, announcements]
+    return [began, evaluated, [_said(opened, f"{source}/key", [], START, "", run)], entries, announcements]
 
 
 def _entry(given: Given, run: str, commit: int, number: int) -> traceability.ExposureEntriesJoined:

@@ -33,12 +33,13 @@ class Teller:
             self.open()
 
     def open(self) -> None:
-        self.trace(traceability.ExposureOpened(run=RUN, site=SITE, root=LOT, digest_key=SEALED_KEY))
+        self.trace(traceability.ExposureOpened(run=RUN, site=SITE, digest_key=SEALED_KEY))
 
     def _said(self, message: Message) -> Said:
         self._seq += 1
         source = "/svc/traceability/journal"
-        return Said(message, source, self._seq, f"{source}#{self._seq}", START, LOT, RUN)
+        case = LOT if isinstance(message, traceability.ExposureAnnounced) else ""
+        return Said(message, source, self._seq, f"{source}#{self._seq}", START, case, RUN)
 
     def trace(self, *messages: Message) -> None:
         self.site.deliver(*(self._said(message) for message in messages))

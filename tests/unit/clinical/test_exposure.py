@@ -99,6 +99,9 @@ def test_plans_open_in_bulks_and_before_the_last_entry_is_there() -> None:
     told, names = Teller(), [f"P-{n}" for n in range(2 * BULK + 100)]
     told.fact(*(subject_of(name) for name in names))
     told.enter(*names, announce=False)
+    assert not told.site.events(), "the journal tells no case, under which plans are told to the others"
+    told.about()
+    assert {event.case for event in told.site.events()} == {"", LOT}
     sizes = [len(bulk.plans) for bulk in told.site.all(clinical.MonitoringPlansOpened)]
     assert sizes == [BULK, BULK]
     assert told.opened == (len(names), 2 * BULK, 0)
@@ -106,7 +109,7 @@ def test_plans_open_in_bulks_and_before_the_last_entry_is_there() -> None:
     told.announce()
     assert [len(bulk.plans) for bulk in told.site.all(clinical.MonitoringPlansOpened)] == [BULK, BULK, 100]
     assert told.opened == (len(names), len(names), 0)
-    assert len(told.site.all(clinical.PlansOpened)) == 3
+    assert len(told.site.all(clinical.PlansOpened)) == 2
 
 
 def test_a_run_that_grows_is_complete_again_only_when_the_new_patient_is_followed() -> None:

@@ -13,6 +13,7 @@ from pharmaloop.clinical.v1 import events_pb2 as clinical
 from pharmaloop.production.v1 import events_pb2 as production
 from pharmaloop.traceability.v1 import dossier_pb2 as page
 from services.kit.errors import Invalid, Unknown
+from services.kit.ids import lot_key, product_of
 from services.kit.store.memory import AsyncMemoryStore
 from services.traceability import dossiers
 from services.traceability.domain.dossier import bounds
@@ -182,6 +183,28 @@ def test_a_lot_made_from_the_root_has_the_run_of_its_root(played: Platform) -> N
         "HAZARD_EVALUATED", "UNATTRIBUTED_EXPLAINED", "CAPA_APPROVED", "CHANGE_FILING_PRIOR_APPROVAL",
         "CHANGE_VALIDATED", "CAPA_EFFECTIVE",
     ]  # fmt: skip
+
+
+def test_the_page_of_a_blinded_kit_names_nothing_that_is_inside(platform: Platform) -> None:
+    """The same story as everywhere here, with a kit made from its pack."""
+    kit = lot_key("maker", "kit", "STUDY-1", "K001")
+    packed = material("kit", "pack1")
+    packed.lot = kit
+    platform.tell("sponsor", packed, 0)
+    for one in story():
+        platform.tell(*one)
+    platform.settle()
+    shown = asyncio.run(dossiers.read(AsyncMemoryStore(platform.database), kit))
+    assert shown.inputs_withheld
+    assert [run.run for run in shown.exposed.runs] == [run.run for run in shown.evidence.runs] == [RUN]
+    assert shown.exposed.runs[0].people.dispenses.value > 0
+    assert shown.decisions.left_out == len(platform.dossier("pack1").decisions.decisions)
+    inside = {item for item in platform.dossier("raw").exposed.runs[0].lots if item != kit}
+    assert inside > {lot("raw"), lot("pack1")}
+    products = {product_of(name) for name in inside}
+    tags = {one.tag for one in platform.dossier("raw").deviations.deviations}
+    text = shown.SerializeToString()
+    assert not [name for name in inside | products | tags if name.encode() in text]
 
 
 def test_a_lot_that_nobody_told_of_is_refused(platform: Platform) -> None:

@@ -79,7 +79,7 @@ def test_no_place_gives_away_what_it_never_had(world: World) -> None:
     owner = {item.lot: parse_lot(item.lot).owner for item in world.materials}
     stock: Counter[tuple[str, str]] = Counter()
     for item in world.materials:
-        if item.unit == "{pack}":
+        if item.unit in ("{pack}", "{kit}"):
             stock[owner[item.lot], item.lot] += round(item.amount)
     moves = [(item.at, item.to_place, item.from_place, item.lot, item.amount) for item in world.shipments]
     moves += [
@@ -98,6 +98,7 @@ def test_some_packs_go_from_pharmacy_to_pharmacy(world: World) -> None:
     )
     assert set(ways) == {
         ("maker", "wholesaler"),
+        ("maker", "pharmacy"),  # kits of the study
         ("cmo", "wholesaler"),
         ("wholesaler", "pharmacy"),
         ("pharmacy", "pharmacy"),

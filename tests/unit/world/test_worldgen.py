@@ -99,7 +99,8 @@ def test_hospital_a_is_the_real_study(world: World, pilot: Pilot) -> None:
     assert len(hospital.bodies) == len({one.pseudonym for one in hospital.subjects}) == 254
     given = [item for item in world.dispenses if item.site == hospital.site]
     assert len(given) == 591
-    counted = Counter(parse_lot(item.lot).item for item in given)
+    inside = {item.lot: item.inputs for item in world.materials if item.kind == "kit"}
+    counted = Counter(parse_lot(lot).item for item in given for lot in inside[item.lot])
     assert counted == {PLACEBO.gtin: 226, LOW.gtin: 293, HIGH.gtin: 72}
     last = {one.pseudonym: one for one in hospital.subjects}
     assert sum(one.status == "DECEASED" for one in last.values()) == 3  # DS: three deaths

@@ -67,7 +67,7 @@ def product(study: Study, elsewhere: Collection[str], packs: Sequence[Pack]) -> 
     """The product for which whoever received these packs is compared, that of their first pack in the arm;
     empty where they are in neither arm.
 
-    `elsewhere`: lots that other runs are about. Whoever received one is no comparator.
+    `elsewhere`: lots that other runs are about, and kits. Whoever received one is no comparator.
     """
     period = [pack for pack in packs if study.within(pack.start)]
     counted = [pack for pack in period if pack.lot in study.implicated]
