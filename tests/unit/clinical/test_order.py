@@ -11,6 +11,7 @@ from pharmaloop.clinical.v1 import events_pb2 as clinical
 from pharmaloop.clinical.v1 import service_pb2 as api
 from pharmaloop.traceability.v1 import events_pb2 as traceability
 from services.clinical.views import HOLDINGS, PLANS
+from services.kit.contracts import contract
 from services.kit.work import STEPS
 from tests.unit.clinical.memory_site import SITE, START, MemorySite
 from tests.unit.clinical.patches import template
@@ -111,11 +112,12 @@ _OF_NO_RUN = (
 
 @_SETTINGS
 @given(st.data())
-def test_every_event_of_a_run_carries_case_and_run(data: st.DataObject) -> None:
+def test_every_event_of_a_run_carries_its_run_and_to_all_its_case(data: st.DataObject) -> None:
     _, site = _play(data)
     for event in site.events():
         if not isinstance(event.message, _OF_NO_RUN):
-            assert event.case == LOTS[0]
+            own = f".{SITE}." in contract().route(event.message, SITE)[0]
+            assert event.case == ("" if own else LOTS[0])
             assert event.run in RUNS
             assert event.subject == f"{event.run}|{SITE}"
 

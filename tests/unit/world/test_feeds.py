@@ -6,7 +6,7 @@ from collections import Counter
 
 import pytest
 
-from services.kit.ids import dispense_id, parse_lot
+from services.kit.ids import dispense_id, in_kit, parse_lot, product_of
 from services.world.entities import Dispense
 from services.world.genealogy import descendants, outputs
 from services.world.records import Feed, World
@@ -129,3 +129,18 @@ def test_of_opened_packs_every_lot_is_of_one_product(world: World) -> None:
         assert len({parse_lot(lot).item for lot in item.lots}) == 1
         assert truly[item.dispense] in item.lots
     assert {len(item.lots) for item in mixed} == {2, 3}
+
+
+def test_the_study_is_handed_out_by_kit_whatever_is_recorded_of_it(world: World) -> None:
+    """Every record of every source, also a wrong one, names a kit, and no kit is two exposures'."""
+    given = [item for item in world.dispenses if item.site == "hospital-a"]
+    assert len({item.lot for item in given}) == len(given) == 591
+    records = [item for feed in hospital_feeds(world) for item in feed.on_time if item.site == "hospital-a"]
+    orders = {item.order for item in given}
+    records += [item for feed in pharmacy_feeds(world) for item in feed.on_time if item.order in orders]
+    assert len(records) > 1100
+    assert {product_of(lot) for item in records for lot in item.lots} == {"maker-1/kit/study-1"}
+    packed = {item.lot: item for item in world.materials if item.kind == "kit"}
+    assert {item.lot for item in given} == packed.keys()
+    assert all(packed[item.lot].at <= item.at for item in given)
+    assert not any(in_kit(item.lot) for item in world.lot_tests)
