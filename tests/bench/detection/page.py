@@ -136,8 +136,8 @@ def _drifts(report: Report) -> Iterator[tuple[str, ...]]:
 def _delays(result: Outcome) -> str:
     late = (delay_of(result, share) for share in (0.5, 0.9))
     said = ", ".join(f"{delay:.0f}" if math.isfinite(delay) else "never" for delay in late)
-    missed = float(np.isinf(result.all).mean())
-    return f"{said} ({missed:.1%} missed)" if missed else said
+    missed = int(np.isinf(result.all).sum())
+    return f"{said} ({missed} missed)" if missed else said
 
 
 def delay_of(result: Outcome, share: float) -> float:
