@@ -141,20 +141,13 @@ def until_watched(machine: Machine) -> None:
         time.sleep(0.2)
 
 
-def taken(child: Child, runner: str, batches: int) -> list[dict[str, Any]]:
-    """What it told until a runner had taken so many records."""
-    told = [child.told("taken")]
-    while told[-1][runner] < batches:
-        told.append(child.told("taken"))
-    assert told[-1][runner] == batches, f"{told[-1][runner]} batches were taken, not {batches}"
-    return told
-
-
-def rate_of(told: list[dict[str, Any]], runner: str, load: Load) -> tuple[float, float]:
-    """Points a second and processor time of a point in us, from the end of the first piece to that of the last."""
-    begun = next(one for one in told if one[runner])
-    points = load.points * (told[-1][runner] - begun[runner]) / load.batches
-    return points / (told[-1]["at"] - begun["at"]), (told[-1]["cpu"] - begun["cpu"]) / points * 1e6
+def taken(worker: Child, load: Load) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What it told when it had its partitions, and when its detector had judged every batch."""
+    begun, told = worker.told("assigned"), worker.told("taken")
+    while told["detector"] < load.batches:
+        told = worker.told("taken")
+    assert told["detector"] == load.batches, f"{told['detector']} batches were taken, not {load.batches}"
+    return begun, told
 
 
 def check(machine: Machine, load: Load) -> int:
@@ -183,19 +176,31 @@ def measure(machine: Machine, load: Load) -> Row:
     assert (done["count"], done["left"]) == (load.batches, 0), f"the broker did not take every batch: {done}"
     worker = site(machine, "worker")
     machine.profiled(worker, f"charts-{load.width}", f"Readings to charts, batches of {load.width} s")
-    told = taken(worker, "detector", load.batches)
-    rate, cpu = rate_of(told, "detector", load)
+    begun, told = taken(worker, load)
     worker.stop()
     others = check(machine, load)
+    cpu = (told["cpu"] - begun["cpu"]) / load.points * 1e6
     return row(
         f"readings -> charts, batches of {load.width} s, one worker",
-        rate,
+        load.points / (told["at"] - begun["at"]),
         "points/s",
+        yardstick=("raw consumer that decodes the columns", decoded(machine, load)),
         target=Target(at_least=100_000),
-        note=f"{load.points:,} points of {LOTS} lots side by side, {len(process.TAGS)} tags, one sample a second, "
-        f"{load.batches:,} batches; processor time of the process {cpu:.1f} us a point, {told[-1]['rss']:.0f} MB at "
-        f"the end; every planted deviation found where it begins, and {others} where nothing was planted",
+        note=f"{load.points:,} points of {LOTS} lots side by side, {len(process.TAGS)} tags, a sample a second, "
+        f"{load.batches:,} batches; until the detector has committed the last one, with `history` recording "
+        f"beside it; processor time of the worker {cpu:.2f} us a point, {told['rss']:.0f} MB at the end; every "
+        f"planted deviation found where it begins, {others} more where nothing was planted",
     )
+
+
+def decoded(machine: Machine, load: Load) -> float:
+    """Points a second of the yardstick, which takes everything from the topic's beginning."""
+    before = LOADS[: LOADS.index(load)]
+    batches = HISTORY + sum(one.batches for one in (*before, load))
+    raw = machine.child("raw_readings", str(batches))
+    done = raw.told("done")
+    raw.stop()
+    return float(done["points"] / done["seconds"])
 
 
 def site(machine: Machine, role: str, port: int = 0) -> Child:

@@ -63,19 +63,6 @@ class Samples:
         """Bytes, of times and values."""
         return len(self.times) + sum(len(column.values) for column in self.columns)
 
-    def continues(self, before: Samples) -> bool:
-        """Do these samples begin with those, tag for tag?"""
-        return self.times.startswith(before.times) and (
-            not before.columns
-            or (
-                len(self.columns) == len(before.columns)
-                and all(
-                    mine.tag == other.tag and mine.values.startswith(other.values)
-                    for mine, other in zip(self.columns, before.columns, strict=True)
-                )
-            )
-        )
-
     def units(self) -> dict[str, str]:
         return {column.tag: column.unit for column in self.columns}
 
@@ -119,6 +106,19 @@ def joined(held: Samples, more: Samples) -> Samples:
             values[at_held[good]] = mine[tag][good]
         columns.append(Column(tag, units[tag], values.tobytes()))
     return Samples(times.tobytes(), tuple(columns))
+
+
+def shared(one: Samples, other: Samples) -> int:
+    """So many samples from the first one on are the same in both, bit for bit; none where the tags differ."""
+    if [column.tag for column in one.columns] != [column.tag for column in other.columns]:
+        return 0
+    rows = min(len(one), len(other))
+    values = ((a.values, b.values) for a, b in zip(one.columns, other.columns, strict=True))
+    for mine, others in ((one.times, other.times), *values):
+        same = np.frombuffer(mine, np.int64)[:rows] == np.frombuffer(others, np.int64)[:rows]
+        if not same.all():
+            rows = int(same.argmin())
+    return rows
 
 
 def _follow(held: Samples, more: Samples) -> bool:

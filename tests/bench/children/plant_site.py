@@ -18,15 +18,22 @@ _LOOK_SECONDS = 0.02
 
 
 async def _watch(app: App) -> None:
-    """Tell how many records each runner has taken, whenever that has changed."""
-    told: dict[str, int] = {}
+    """Tell when the runners have their partitions; then, whenever it has changed, what each has taken."""
     tell("started")
+    while not all(runner.positions() for runner in app.runners):
+        await asyncio.sleep(_LOOK_SECONDS)
+    tell("assigned", **_now())
+    told: dict[str, int] = {}
     while True:
         records = {runner.name.partition(".")[2]: runner.status.records for runner in app.runners}
         if records != told:
             told = records
-            tell("taken", **records, at=time.time(), cpu=time.process_time(), rss=memory_mb())
+            tell("taken", **records, **_now())
         await asyncio.sleep(_LOOK_SECONDS)
+
+
+def _now() -> dict[str, float]:
+    return {"at": time.time(), "cpu": time.process_time(), "rss": memory_mb()}
 
 
 if __name__ == "__main__":

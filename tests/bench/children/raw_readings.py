@@ -33,19 +33,20 @@ def main() -> None:
     )
     consumer.subscribe([facts.TOPIC])
     records = points = 0
-    total = 0.0
+    total, began = 0.0, 0.0
     while records < wanted:
-        for message in consumer.consume(_TAKE, 0.5):
+        messages = consumer.consume(_TAKE, 0.5)
+        for message in messages:
             if message.error() is not None:
                 continue
+            began = began or time.time()
             batch = production.ReadingsRecorded.FromString(message.value())
             for tag in batch.tags:
                 column = np.asarray(tag.values)
                 total += float(column[-1])
                 points += len(column)
             records += 1
-        tell("taken", records=records, points=points, at=time.time(), cpu=time.process_time())
-    tell("done", total=total)
+    tell("done", points=points, seconds=time.time() - began, total=total)
     consumer.close()
 
 

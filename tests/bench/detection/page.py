@@ -95,8 +95,9 @@ steps, and alarms in every good run.
 """
 _DRIFTS = """## Slow drifts
 
-A drift grows evenly over {samples} samples to its size, in published spreads, and stays. Each cell says within how
-many samples of its beginning half of the drifts are found, and nine in ten; a point of a line is a limit of every tag.
+A drift grows evenly over {samples} samples to its size, in published spreads, and stays. Each cell says
+within how many samples of its beginning half of the drifts are found, and nine in ten, and how many were
+missed. A point of a line in the picture is a limit of every tag.
 
 ![Delay of slow drifts against false alarms](detection.svg)
 """

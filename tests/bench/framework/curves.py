@@ -53,7 +53,8 @@ def _frame(title: str, across: str, up: str, ends: Sequence[float]) -> list[str]
         f"<title>{title}</title>",
         f'<text x="{_LEFT}" y="18" font-size="14">{title}</text>',
         f'<text x="{(_LEFT + right) / 2:.0f}" y="{_HEIGHT - 15}" text-anchor="middle">{across}</text>',
-        f'<text transform="translate(20 {(_TOP + low) / 2:.0f}) rotate(-90)" text-anchor="middle">{up}</text>',
+        f'<text transform="translate(20 {(_TOP + low) / 2:.0f}) rotate(-90)" text-anchor="middle">'
+        f"{up}</text>",
     ]
     for share in (0.0, 0.25, 0.5, 0.75, 1.0):
         x, y = _LEFT + share * (right - _LEFT), low - share * (low - _TOP)

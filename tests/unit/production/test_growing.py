@@ -85,6 +85,21 @@ def test_what_comes_late_or_is_new_is_judged_from_the_beginning(most_bytes: int)
             assert growing.course("run", part, model, limits).found == whole(model, part, limits)
 
 
+def test_batches_that_are_tried_out_between_change_nothing() -> None:
+    """As the runner does: each batch of a piece upon what is stored, and then one after the other."""
+    model, held = next(runs())
+    growing, piece, width = Growing(), 4, 6
+    for begin in range(0, len(held), piece * width):
+        stored, grown = rows(held, 0, begin), rows(held, 0, begin)
+        parts = [rows(held, first, first + width) for first in range(begin, begin + piece * width, width)]
+        for part in parts:
+            grown = samples.joined(grown, part)
+            assert growing.course("run", grown, model, LIMITS).found == whole(model, grown, LIMITS)
+            for other in parts:
+                tried = samples.joined(stored, other)
+                assert growing.course("run", tried, model, LIMITS).found == whole(model, tried, LIMITS)
+
+
 def test_runs_and_models_are_kept_apart() -> None:
     growing, seen = Growing(), list(runs())
     for _ in range(2):
