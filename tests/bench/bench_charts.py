@@ -186,10 +186,10 @@ def measure(machine: Machine, load: Load) -> Row:
         "points/s",
         yardstick=("raw consumer that decodes the columns", decoded(machine, load)),
         target=Target(at_least=100_000),
-        note=f"{load.points:,} points of {LOTS} lots side by side, {len(process.TAGS)} tags, a sample a second, "
-        f"{load.batches:,} batches; until the detector has committed the last one, with `history` recording "
-        f"beside it; processor time of the worker {cpu:.2f} us a point, {told['rss']:.0f} MB at the end; every "
-        f"planted deviation found where it begins, {others} more where nothing was planted",
+        note=f"{load.points:,} points of {LOTS} lots side by side, {len(process.TAGS)} tags, a sample a "
+        f"second, {load.batches:,} batches; until the detector has committed the last one, with `history` "
+        f"recording beside it; processor time of the worker {cpu:.2f} us a point, {told['rss']:.0f} MB at "
+        f"the end; every planted deviation found where it begins, {others} more where nothing was planted",
     )
 
 
