@@ -15,7 +15,6 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
-from threading import Lock
 
 from services.production.domain.course import Course, go_on
 from services.production.domain.golden import GoldenModel
@@ -38,19 +37,17 @@ class _Known:
 
 
 class Growing:
-    """The runs that were judged last, at most so many bytes of them."""
+    """The runs that were judged last, at most so many bytes of them. For one thread."""
 
     def __init__(self, most_bytes: int = MOST_BYTES) -> None:
         self._most = most_bytes
         self._bytes = 0
         self._known: OrderedDict[tuple[str, str], _Known] = OrderedDict()
-        self._lock = Lock()
 
     def course(self, run: str, samples: Samples, model: GoldenModel, limits: Mapping[str, float]) -> Course:
         """The course of a run over all its samples."""
         place, nothing = (run, model.version), Course(start(model, run))
-        with self._lock:
-            known = self._known.get(place)
+        known = self._known.get(place)
         if known is None or known.limits != limits:
             known = _Known(dict(limits), Samples(), nothing, 0, nothing)
         same = shared(samples, known.samples)
@@ -65,12 +62,11 @@ class Growing:
         return course
 
     def _remember(self, place: tuple[str, str], known: _Known) -> None:
-        with self._lock:
-            self._forget(place)
-            self._known[place] = known
-            self._bytes += known.samples.size
-            while self._bytes > self._most:
-                self._forget(next(iter(self._known)))
+        self._forget(place)
+        self._known[place] = known
+        self._bytes += known.samples.size
+        while self._bytes > self._most:
+            self._forget(next(iter(self._known)))
 
     def _forget(self, place: tuple[str, str]) -> None:
         before = self._known.pop(place, None)

@@ -89,8 +89,8 @@ def joined(held: Samples, more: Samples) -> Samples:
     if not len(held):
         return more
     if _follow(held, more):
-        columns = zip(held.columns, more.columns, strict=True)
-        longer = tuple(Column(a.tag, a.unit, a.values + b.values) for a, b in columns)
+        both = zip(held.columns, more.columns, strict=True)
+        longer = tuple(Column(one.tag, one.unit, one.values + later.values) for one, later in both)
         return Samples(held.times + more.times, longer)
     times = np.union1d(held.axis(), more.axis())
     units = more.units() | held.units()

@@ -25,7 +25,6 @@ from services.production.domain.samples import Samples
 
 #: So many of a product's started lots are judged again when a model or a limit comes late.
 _RECENT = 64
-_GROWING = Growing()
 
 
 @dataclass(frozen=True)
@@ -142,7 +141,7 @@ class Verdict:
     updated: tuple[events.DeviationUpdated, ...] = ()
 
 
-def judged(held: Watch, basis: Basis, model: GoldenModel) -> tuple[Watch, Verdict]:
+def judged(held: Watch, basis: Basis, model: GoldenModel, growing: Growing) -> tuple[Watch, Verdict]:
     """Judge the run as far as its samples go: what is new, with the run that knows it.
 
     A model does not judge the runs it was made from. A tag that comes back inside and leaves again
@@ -151,7 +150,7 @@ def judged(held: Watch, basis: Basis, model: GoldenModel) -> tuple[Watch, Verdic
     held = replace(held, basis=basis)
     if held.lot in model.calibration_lots:
         return held, Verdict()
-    alarms = _alarms(held, basis, model)
+    alarms = _alarms(held, basis, model, growing)
     fresh = [alarm for alarm, _ in alarms if alarm.tag not in held.found]
     found = tuple(sorted((*held.found, *(alarm.tag for alarm in fresh))))
     updated = [
@@ -166,11 +165,13 @@ def judged(held: Watch, basis: Basis, model: GoldenModel) -> tuple[Watch, Verdic
     return replace(held, found=found, told=dict(sorted(told.items()))), Verdict(detected, tuple(updated))
 
 
-def _alarms(held: Watch, basis: Basis, model: GoldenModel) -> tuple[tuple[Alarm, Extent | None], ...]:
+def _alarms(
+    held: Watch, basis: Basis, model: GoldenModel, growing: Growing
+) -> tuple[tuple[Alarm, Extent | None], ...]:
     """The alarms of the run so far. Control charts need all of it; what else judges goes on from before."""
     if model.charting is not None:
         return judge_extents(model, basis.limits, recorded(held.lot, held.samples))
-    return _GROWING.course(f"{held.lot}|{held.equipment}", held.samples, model, basis.limits).found
+    return growing.course(f"{held.lot}|{held.equipment}", held.samples, model, basis.limits).found
 
 
 def recorded(lot: str, held: Samples) -> maturity.Run:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable
 from typing import cast
 
@@ -11,12 +12,23 @@ from services.kit.ids import derived_id
 from services.kit.log import get_logger
 from services.kit.work import Work, moment_text
 from services.production.domain import deviation, samples, severity, watch
+from services.production.domain.growing import Growing
 from services.production.domain.limits import Limits
 from services.production.domain.watch import Basis, Parameters, Product, Verdict, Watch
 from services.production.handlers.models import opened
 from services.production.views import LOTS, PARAMETERS, PRODUCTS, SEVERITY_RULES, WATCHES, run_id
 
 _log = get_logger("production.detector")
+
+
+class _Memory(threading.local):
+    """What each thread remembers of the runs that it judged; a rebuild has a thread of its own."""
+
+    def __init__(self) -> None:
+        self.growing = Growing()
+
+
+_memory = _Memory()
 
 
 def on_readings_recorded(work: Work, event: Event) -> None:
@@ -83,7 +95,7 @@ def _judge(work: Work, id: str, held: Watch) -> None:
     found = _parameters(work, held)
     if found is not None:
         basis, parameters = found
-        held, verdict = watch.judged(held, basis, opened(parameters.model))
+        held, verdict = watch.judged(held, basis, opened(parameters.model), _memory.growing)
         _tell(work, held, verdict)
     if held != work.get(WATCHES, id):
         work.put(WATCHES, id, held)

@@ -40,7 +40,7 @@ def main() -> None:
             if message.error() is not None:
                 continue
             began = began or time.time()
-            batch = production.ReadingsRecorded.FromString(message.value())
+            batch = production.ReadingsRecorded.FromString(message.value() or b"")
             for tag in batch.tags:
                 column = np.asarray(tag.values)
                 total += float(column[-1])

@@ -50,7 +50,7 @@ class Report:
     measured: str
     steps: Sequence[Found]
     cheapest: Found
-    halves: str
+    remarks: str
     sigmas: Sequence[tuple[str, float, Found]]
     drifts: Sequence[tuple[float, Sequence[Found]]]
 
@@ -66,7 +66,7 @@ def page(report: Report) -> str:
         "## Steps of 5 published spreads\n",
         table(_STEP_HEAD, map(_step, report.steps)),
         f"The cheapest in alarms that finds 99.9 % within 2: **{report.cheapest.price.setting.name}**.",
-        f"{report.halves}\n",
+        f"{report.remarks}\n",
         _SIGMAS,
         table(_SIGMA_HEAD, (_sigma(*line) for line in report.sigmas)),
         _DRIFTS.format(samples=DRIFT_SAMPLES),
