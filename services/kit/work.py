@@ -192,9 +192,15 @@ class Overlay:
 
 
 class Work:
-    """What one handler call sees and changes."""
+    """What one handler call sees and changes.
 
-    def __init__(self, overlay: Overlay, cause: Cause, contract: Contract, service: str) -> None:
+    `ahead`: the handler is tried out for what it reads, and what it does counts
+    for nothing, so it may leave out what is costly once it has read everything.
+    """
+
+    def __init__(
+        self, overlay: Overlay, cause: Cause, contract: Contract, service: str, *, ahead: bool = False
+    ) -> None:
         self._overlay = overlay
         self._contract = contract
         self._service = service
@@ -202,6 +208,7 @@ class Work:
         self._scope = overlay.scope
         self._acting: set[str] = set()
         self.blind: set[Read] = set()
+        self.ahead = ahead
         self.cause = cause
         self.changes: dict[Get, _Held] = {}
         self.outbox: list[OutboxRow] = []
@@ -239,6 +246,12 @@ class Work:
         missing = {read for read in pinned if read not in self.changes and not self._overlay.holds(read)}
         if missing:
             raise NotLoaded(missing)
+
+    def expect(self, kind: Kind[Any], id: str) -> None:
+        """Ask for what `apply` reads, before it is known whether there is anything to apply."""
+        acted = self.cause.fact or self._scope.restored
+        inbox = [Get(INBOX, self._acted_place(f"{kind.name}/{id}"))] if acted else []
+        self.load_all([Get(kind, id), *inbox])
 
     def where(self, kind: Kind[S], field: str, value: Any) -> dict[str, S]:
         """Every state whose field holds the value, by id, in order of id."""
@@ -325,7 +338,7 @@ class Work:
         target = f"{get.kind.name}/{get.id}"
         if self._scope.restored and self.get(INBOX, self._event_id(message, target)[0]) is not None:
             return True
-        place = f"{target}|{self.cause.event or self.cause.id}"
+        place = self._acted_place(target)
         if place in self._acting:
             return False
         if self.get(INBOX, place) is not None:
@@ -333,6 +346,9 @@ class Work:
         self._acting.add(place)
         self.put(INBOX, place, Acted())
         return False
+
+    def _acted_place(self, target: str) -> str:
+        return f"{target}|{self.cause.event or self.cause.id}"
 
     def _event_id(self, message: Message, target: str) -> tuple[str, tuple[str, str], int]:
         """Id of the next event of this type about the target, with its key and number among them."""
@@ -464,7 +480,7 @@ class Ahead:
         lacking: set[Read] = set()
         for _ in range(len(self._waiting)):
             job = self._waiting.popleft()
-            lacks = _attempt(job, Work(self._loaded, job.cause, contract, service))[1]
+            lacks = _attempt(job, Work(self._loaded, job.cause, contract, service, ahead=True))[1]
             if lacks:
                 lacking |= lacks
                 self._waiting.append(job)

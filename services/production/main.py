@@ -11,6 +11,9 @@ from services.production import handlers
 from services.production.api import ProductionApi
 from services.production.views import KINDS, PARAMETERS, PRODUCTS, WATCHES
 
+#: A run under watch is written whole, so many batches of it in one transaction cost what one does.
+_READINGS_BYTES = 2 * 1024 * 1024
+
 
 def _servicer(app: App, server: Any) -> None:
     api_grpc.add_ProductionServiceServicer_to_server(ProductionApi(app), server)
@@ -22,7 +25,12 @@ SPEC = ServiceSpec(
     servicer=_servicer,
     kinds=KINDS,
     reactors=(
-        Reactor("detector", handlers.DETECTOR, views=(WATCHES, PRODUCTS, PARAMETERS)),
+        Reactor(
+            "detector",
+            handlers.DETECTOR,
+            views=(WATCHES, PRODUCTS, PARAMETERS),
+            most_bytes=_READINGS_BYTES,
+        ),
         Reactor("quality", handlers.QUALITY),
         Reactor("laboratory", handlers.LABORATORY),
         projector("history", handlers.HISTORY),

@@ -69,11 +69,10 @@ class HandlerFold:
 
     #: A batch's records: as many as a handler's rounds of reading are shared by.
     take = 500
-    #: And no more than this in one transaction: one record may tell of a patient, or of three hundred.
-    most_bytes = 128 * 1024
 
     def __init__(self, reactor: Reactor, making: Making, service: str, contract: Contract) -> None:
         self._reactor = reactor
+        self.most_bytes = reactor.most_bytes
         self._making = making
         self._service = service
         self._contract = contract

@@ -51,13 +51,16 @@ class Reactor:
 
     `views` are the kinds that this reactor alone writes, from events and from
     these kinds alone: a rebuild makes them anew from the log. `emits` is False
-    for a projector, which writes read models and nothing else, ever.
+    for a projector, which writes read models and nothing else, ever. Handlers
+    have at most `most_bytes` of records in one transaction, for one record may
+    tell of a patient, or of three hundred.
     """
 
     name: str
     events: AnyEvents
     emits: bool = True
     views: tuple[Kind[Any], ...] = ()
+    most_bytes: int = 128 * 1024
 
     def topics(self, contract: Contract, site: str) -> tuple[str, ...]:
         return contract.names_for([event_type(cls) for cls in self.events], site)

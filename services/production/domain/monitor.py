@@ -68,24 +68,6 @@ class Alarm:
 
 
 @dataclass(frozen=True)
-class Extent:
-    """How long a tag was out, and how far: from its alarm's first sample outside to the latest so far.
-
-    `last_out` is the latest sample at which the rule held, in seconds since the run's start;
-    `samples_out` counts the samples beyond the limit up to it, `lowest` and `highest` are their
-    values, `magnitude` their largest distance in spreads. `lasting`: the tag's latest good sample is out.
-    """
-
-    last_out: float
-    samples_out: int
-    magnitude: float
-    lowest: float
-    highest: float
-    lasting: bool
-    evidence: tuple[Point, ...]
-
-
-@dataclass(frozen=True)
 class Monitor:
     """A run under watch, as far as the next samples need it: its last samples and what has alarmed.
 
@@ -127,29 +109,6 @@ def judge(model: GoldenModel, limits: Mapping[str, float], run: Run) -> tuple[Al
     return observe(model, limits, start(model, run.lot), np.asarray(run.times), columns_of(run))[1]
 
 
-def judge_extents(
-    model: GoldenModel, limits: Mapping[str, float], run: Run
-) -> tuple[tuple[Alarm, Extent | None], ...]:
-    """The alarms of a run so far, as `judge` gives them, each with its extent by now.
-
-    With the model's charts: they need the whole run, and a tag that a chart finds first has its alarm from
-    there. An extent is what the detector sees, so one that a chart alone finds has none.
-    """
-    if not run.times:
-        return ()
-    window = _extend(model, start(model, run.lot), np.asarray(run.times), columns_of(run))
-    judged = _judged(model, window)
-    found: dict[str, tuple[Alarm, Extent | None]] = {}
-    for alarm in _alarms(model, limits, start(model, run.lot), window, judged):
-        place = model.recipe.tags.index(alarm.tag)
-        found[alarm.tag] = alarm, _extent(window, judged, place, alarm)
-    for alarm in _chart_alarms(model, limits, window, judged):
-        by_detector, extent = found.get(alarm.tag, (None, None))
-        if by_detector is None or alarm.detected < by_detector.detected:
-            found[alarm.tag] = alarm, extent
-    return tuple(sorted(found.values(), key=lambda pair: (pair[0].detected, pair[0].tag)))
-
-
 def observe(
     model: GoldenModel,
     limits: Mapping[str, float],
@@ -164,20 +123,12 @@ def observe(
     Samples that are not later than all before them are left out. `limits` are
     limits that a signature changed, by tag, in spreads.
     """
-    if monitor.version != model.version:
-        raise ValueError(f"the monitor follows model {monitor.version}, not {model.version}")
-    later = _later(times, monitor.seen)
-    if not later.any():
-        return monitor, ()
-    fresh = {tag: values[later] for tag, values in columns.items()}
-    window = _extend(model, monitor, times[later], fresh)
-    alarms = _alarms(model, limits, monitor, window, _judged(model, window))
-    alarmed = (*monitor.alarmed, *(alarm.tag for alarm in alarms))
-    return replace(_remembered(monitor, window), alarmed=alarmed), alarms
+    seen = look(model, limits, monitor, times, columns)
+    return (seen.monitor, seen.alarms) if seen else (monitor, ())
 
 
 @dataclass(frozen=True)
-class _Window:
+class Window:
     """The remembered samples and the new ones, which begin at row `first`."""
 
     first: int
@@ -188,7 +139,7 @@ class _Window:
 
 
 @dataclass(frozen=True)
-class _Judged:
+class Judged:
     """Of each sample, tag and chart: expectation, spread, distance in spreads, and its median of three."""
 
     middle: Cube
@@ -197,12 +148,43 @@ class _Judged:
     median: Cube
 
 
+@dataclass(frozen=True)
+class Look:
+    """A look at samples that are new: the monitor after them, what alarms, and what they were judged by."""
+
+    monitor: Monitor
+    alarms: tuple[Alarm, ...]
+    window: Window
+    judged: Judged
+
+
+def look(
+    model: GoldenModel,
+    limits: Mapping[str, float],
+    monitor: Monitor,
+    times: Floats,
+    columns: Mapping[str, Floats],
+) -> Look | None:
+    """What `observe` sees; None where no sample is new."""
+    if monitor.version != model.version:
+        raise ValueError(f"the monitor follows model {monitor.version}, not {model.version}")
+    later = _later(times, monitor.seen)
+    if not later.any():
+        return None
+    fresh = {tag: values[later] for tag, values in columns.items()}
+    window = _extend(model, monitor, times[later], fresh)
+    judged = _judged(model, window)
+    alarms = _alarms(model, limits, monitor, window, judged)
+    alarmed = (*monitor.alarmed, *(alarm.tag for alarm in alarms))
+    return Look(replace(_remembered(monitor, window), alarmed=alarmed), alarms, window, judged)
+
+
 def _later(times: Floats, seen: float) -> Bools:
     before = np.concatenate(([seen], np.maximum(np.maximum.accumulate(times[:-1]), seen)))
     return np.asarray(times > before[: len(times)], dtype=np.bool_)
 
 
-def _extend(model: GoldenModel, monitor: Monitor, times: Floats, fresh: Mapping[str, Floats]) -> _Window:
+def _extend(model: GoldenModel, monitor: Monitor, times: Floats, fresh: Mapping[str, Floats]) -> Window:
     recipe = model.recipe
     nothing = np.full(len(times), np.nan)
     held = np.where(monitor.good, monitor.values, np.nan).T
@@ -213,10 +195,10 @@ def _extend(model: GoldenModel, monitor: Monitor, times: Floats, fresh: Mapping[
         points.append(np.concatenate([np.asarray(known, dtype=np.intp), cells(recipe, phases, ages)]))
         stages.append(stage_after)
     all_times = np.concatenate([monitor.times, times])
-    return _Window(len(held), all_times, values, (points[0], points[1]), (stages[0], stages[1]))
+    return Window(len(held), all_times, values, (points[0], points[1]), (stages[0], stages[1]))
 
 
-def _remembered(monitor: Monitor, window: _Window) -> Monitor:
+def _remembered(monitor: Monitor, window: Window) -> Monitor:
     last = window.values[-_MEMORY:].T
     return replace(
         monitor,
@@ -229,18 +211,18 @@ def _remembered(monitor: Monitor, window: _Window) -> Monitor:
     )
 
 
-def _judged(model: GoldenModel, window: _Window) -> _Judged:
+def _judged(model: GoldenModel, window: Window) -> Judged:
     golden = model.golden()
     run = prepare(model.recipe, window.values, window.points, LAG, WINDOW)
     at = places(model.recipe, run.points)
     middle, spread = expected(golden, run, at), spreads(golden, at)
     distance = (run.values[:, :, None] - middle) / spread
     median = median_of_three(distance.reshape(len(distance), -1)).reshape(distance.shape)
-    return _Judged(middle, spread, distance, median)
+    return Judged(middle, spread, distance, median)
 
 
 def _alarms(
-    model: GoldenModel, limits: Mapping[str, float], monitor: Monitor, window: _Window, judged: _Judged
+    model: GoldenModel, limits: Mapping[str, float], monitor: Monitor, window: Window, judged: Judged
 ) -> tuple[Alarm, ...]:
     by_tag = np.array([limits.get(tag, LIMIT) for tag in model.recipe.tags])
     size = np.nan_to_num(np.abs(judged.median[window.first :]))
@@ -253,10 +235,10 @@ def _alarms(
     return tuple(sorted(found, key=lambda alarm: (alarm.detected, alarm.tag)))
 
 
-def _chart_alarms(
-    model: GoldenModel, limits: Mapping[str, float], window: _Window, judged: _Judged
+def chart_alarms(
+    model: GoldenModel, limits: Mapping[str, float], window: Window, judged: Judged
 ) -> Iterator[Alarm]:
-    """The first alarm of each tag on a chart. Its magnitude is in spreads like any other's."""
+    """The first alarm of each tag of a whole run on a control chart, in spreads like any other's."""
     if model.charting is None:
         return
     tags, charts = model.recipe.tags, model.charting.charts
@@ -274,11 +256,11 @@ def _chart_alarms(
             limit=limit,
             rule=f"control chart: {words}",
             samples_out=0,
-            evidence=_evidence(window, judged, place, SHIFT, row, limit),
+            evidence=evidence(window, judged, place, SHIFT, row, limit),
         )
 
 
-def _alarm(model: GoldenModel, window: _Window, judged: _Judged, tag: int, row: int, limit: float) -> Alarm:
+def _alarm(model: GoldenModel, window: Window, judged: Judged, tag: int, row: int, limit: float) -> Alarm:
     chart = int(np.nan_to_num(np.abs(judged.median[row, tag])).argmax())
     side = float(np.sign(judged.median[row, tag, chart]))
     begin = max(0, row - REACH + 1)
@@ -294,33 +276,12 @@ def _alarm(model: GoldenModel, window: _Window, judged: _Judged, tag: int, row: 
         limit=limit,
         rule=f"two of three samples {_RULES[chart]} by more than {limit:g} spreads ({CHARTS[chart]} chart)",
         samples_out=int((beyond > limit).sum()),
-        evidence=_evidence(window, judged, tag, chart, row, limit),
+        evidence=evidence(window, judged, tag, chart, row, limit),
     )
 
 
-def _extent(window: _Window, judged: _Judged, tag: int, alarm: Alarm) -> Extent:
-    """A tag out on both charts is out once: each sample counts by the chart that shows it further."""
-    distance = np.nan_to_num(np.abs(judged.distance[:, tag])).max(axis=1)
-    held = np.nan_to_num(np.abs(judged.median[:, tag])).max(axis=1) > alarm.limit
-    last = int(np.flatnonzero(held)[-1])
-    known = np.flatnonzero(~np.isnan(judged.median[:, tag]).all(axis=1))
-    within = (window.times >= alarm.first_out) & (window.times <= window.times[last])
-    beyond = within & (distance > alarm.limit)
-    values = window.values[beyond, tag]
-    chart = int(np.nan_to_num(np.abs(judged.median[last, tag])).argmax())
-    return Extent(
-        last_out=float(window.times[last]),
-        samples_out=int(beyond.sum()),
-        magnitude=max(alarm.magnitude, float(distance[beyond].max())),
-        lowest=float(values.min()),
-        highest=float(values.max()),
-        lasting=bool(known[-1] == last),
-        evidence=_evidence(window, judged, tag, chart, last, alarm.limit),
-    )
-
-
-def _evidence(
-    window: _Window, judged: _Judged, tag: int, chart: int, row: int, limit: float
+def evidence(
+    window: Window, judged: Judged, tag: int, chart: int, row: int, limit: float
 ) -> tuple[Point, ...]:
     rows = np.arange(max(0, row - _EVIDENCE + 1), row + 1)
     rows = rows[~np.isnan(judged.distance[rows, tag, chart])]

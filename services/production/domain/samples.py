@@ -53,6 +53,16 @@ class Samples:
         """Values by tag."""
         return {column.tag: np.frombuffer(column.values, dtype=np.float64) for column in self.columns}
 
+    def seconds(self) -> Values:
+        """Times since the first one."""
+        axis = self.axis()
+        return np.asarray((axis - axis[:1]) / 1_000_000, dtype=np.float64)
+
+    @property
+    def size(self) -> int:
+        """Bytes, of times and values."""
+        return len(self.times) + sum(len(column.values) for column in self.columns)
+
     def units(self) -> dict[str, str]:
         return {column.tag: column.unit for column in self.columns}
 
@@ -78,6 +88,10 @@ def joined(held: Samples, more: Samples) -> Samples:
     """Both together; whoever keeps the result watches its `points`."""
     if not len(held):
         return more
+    if _follow(held, more):
+        both = zip(held.columns, more.columns, strict=True)
+        longer = tuple(Column(one.tag, one.unit, one.values + later.values) for one, later in both)
+        return Samples(held.times + more.times, longer)
     times = np.union1d(held.axis(), more.axis())
     units = more.units() | held.units()
     at_held, at_more = np.searchsorted(times, held.axis()), np.searchsorted(times, more.axis())
@@ -92,6 +106,26 @@ def joined(held: Samples, more: Samples) -> Samples:
             values[at_held[good]] = mine[tag][good]
         columns.append(Column(tag, units[tag], values.tobytes()))
     return Samples(times.tobytes(), tuple(columns))
+
+
+def shared(one: Samples, other: Samples) -> int:
+    """So many samples from the first one on are the same in both, bit for bit; none where the tags differ."""
+    if [column.tag for column in one.columns] != [column.tag for column in other.columns]:
+        return 0
+    rows = min(len(one), len(other))
+    values = ((a.values, b.values) for a, b in zip(one.columns, other.columns, strict=True))
+    for mine, others in ((one.times, other.times), *values):
+        same = np.frombuffer(mine, np.int64)[:rows] == np.frombuffer(others, np.int64)[:rows]
+        if not same.all():
+            rows = int(same.argmin())
+    return rows
+
+
+def _follow(held: Samples, more: Samples) -> bool:
+    """Are these later samples of the same tags? Nothing of what is held needs to be looked at then."""
+    times = more.axis()
+    forward = len(times) > 0 and times[0] > held.axis()[-1] and bool((np.diff(times) > 0).all())
+    return forward and [column.tag for column in held.columns] == [column.tag for column in more.columns]
 
 
 @dataclass(frozen=True)

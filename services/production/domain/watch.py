@@ -16,9 +16,11 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from pharmaloop.production.v1 import events_pb2 as events
 from services.production.domain import limits, maturity, samples
+from services.production.domain.course import Extent, judge_extents
 from services.production.domain.golden import GoldenModel
+from services.production.domain.growing import Growing
 from services.production.domain.limits import Limits
-from services.production.domain.monitor import Alarm, Extent, Point, judge_extents
+from services.production.domain.monitor import Alarm, Point
 from services.production.domain.samples import Samples
 
 #: So many of a product's started lots are judged again when a model or a limit comes late.
@@ -139,7 +141,7 @@ class Verdict:
     updated: tuple[events.DeviationUpdated, ...] = ()
 
 
-def judged(held: Watch, basis: Basis, model: GoldenModel) -> tuple[Watch, Verdict]:
+def judged(held: Watch, basis: Basis, model: GoldenModel, growing: Growing) -> tuple[Watch, Verdict]:
     """Judge the run as far as its samples go: what is new, with the run that knows it.
 
     A model does not judge the runs it was made from. A tag that comes back inside and leaves again
@@ -148,7 +150,7 @@ def judged(held: Watch, basis: Basis, model: GoldenModel) -> tuple[Watch, Verdic
     held = replace(held, basis=basis)
     if held.lot in model.calibration_lots:
         return held, Verdict()
-    alarms = judge_extents(model, basis.limits, recorded(held.lot, held.samples))
+    alarms = _alarms(held, basis, model, growing)
     fresh = [alarm for alarm, _ in alarms if alarm.tag not in held.found]
     found = tuple(sorted((*held.found, *(alarm.tag for alarm in fresh))))
     updated = [
@@ -163,15 +165,22 @@ def judged(held: Watch, basis: Basis, model: GoldenModel) -> tuple[Watch, Verdic
     return replace(held, found=found, told=dict(sorted(told.items()))), Verdict(detected, tuple(updated))
 
 
+def _alarms(
+    held: Watch, basis: Basis, model: GoldenModel, growing: Growing
+) -> tuple[tuple[Alarm, Extent | None], ...]:
+    """The alarms of the run so far. Control charts need all of it; what else judges goes on from before."""
+    if model.charting is not None:
+        return judge_extents(model, basis.limits, recorded(held.lot, held.samples))
+    return growing.course(f"{held.lot}|{held.equipment}", held.samples, model, basis.limits).found
+
+
 def recorded(lot: str, held: Samples) -> maturity.Run:
     """The samples as the golden run sees them: seconds since the first one."""
     table = held.table()
-    axis = held.axis()
-    seconds = (axis - axis[:1]) / 1_000_000
     return maturity.Run(
         lot=lot,
         tags=tuple(table),
-        times=tuple(seconds.tolist()),
+        times=tuple(held.seconds().tolist()),
         values=tuple(tuple(np.nan_to_num(values).tolist()) for values in table.values()),
         good=tuple(tuple((~np.isnan(values)).tolist()) for values in table.values()),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable
 from typing import cast
 
@@ -11,18 +12,34 @@ from services.kit.ids import derived_id
 from services.kit.log import get_logger
 from services.kit.work import Work, moment_text
 from services.production.domain import deviation, samples, severity, watch
+from services.production.domain.growing import Growing
 from services.production.domain.limits import Limits
-from services.production.domain.watch import Parameters, Product, Verdict, Watch
+from services.production.domain.watch import Basis, Parameters, Product, Verdict, Watch
 from services.production.handlers.models import opened
 from services.production.views import LOTS, PARAMETERS, PRODUCTS, SEVERITY_RULES, WATCHES, run_id
 
 _log = get_logger("production.detector")
 
 
+class _Memory(threading.local):
+    """What each thread remembers of the runs that it judged; a rebuild has a thread of its own."""
+
+    def __init__(self) -> None:
+        self.growing = Growing()
+
+
+_memory = _Memory()
+
+
 def on_readings_recorded(work: Work, event: Event) -> None:
     batch = cast(events.ReadingsRecorded, event.message)
     id = run_id(batch.lot, batch.equipment)
     held = work.get(WATCHES, id) or Watch(batch.lot, batch.equipment)
+    _parameters(work, held)
+    work.expect(LOTS, held.lot)
+    work.load(SEVERITY_RULES, [held.product] if held.product else [])
+    if work.ahead:
+        return
     grown = watch.taken(held, samples.of(batch))
     if grown.samples.points > samples.MAX_POINTS:
         _log.warning("run too long, the rest is not judged", lot=batch.lot, equipment=batch.equipment)
@@ -75,15 +92,24 @@ def _judge_again(work: Work, ids: Iterable[str]) -> None:
 
 def _judge(work: Work, id: str, held: Watch) -> None:
     """Store the run, judged as far as its samples go, if all it needs is there."""
-    product = work.get(PRODUCTS, held.product) if held.product else None
-    basis = product.basis(held.start) if product else None
-    if basis is not None:
-        parameters = work.get(PARAMETERS, _parameters_id(held.product, basis.version))
-        assert parameters is not None, "stored with the version that names it"
-        held, verdict = watch.judged(held, basis, opened(parameters.model))
+    found = _parameters(work, held)
+    if found is not None:
+        basis, parameters = found
+        held, verdict = watch.judged(held, basis, opened(parameters.model), _memory.growing)
         _tell(work, held, verdict)
     if held != work.get(WATCHES, id):
         work.put(WATCHES, id, held)
+
+
+def _parameters(work: Work, held: Watch) -> tuple[Basis, Parameters] | None:
+    """What judges the run, once its lot is known and there is a model."""
+    product = work.get(PRODUCTS, held.product) if held.product else None
+    basis = product.basis(held.start) if product else None
+    if basis is None:
+        return None
+    parameters = work.get(PARAMETERS, _parameters_id(held.product, basis.version))
+    assert parameters is not None, "stored with the version that names it"
+    return basis, parameters
 
 
 def _tell(work: Work, held: Watch, verdict: Verdict) -> None:

@@ -53,6 +53,8 @@ def _line(one: dict[str, Any]) -> str:
 
 
 def number(value: float) -> str:
+    if 99 <= abs(value) < 100:  # what is nearly all is not all
+        return f"{value:.4g}"
     return f"{value:,.0f}" if abs(value) >= 100 or value == int(value) else f"{value:,.3g}"
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 
 from pharmaloop.production.v1 import events_pb2 as production
+from pharmaloop.rnd.v1 import events_pb2 as rnd
 from services.kit.envelope import Event
 from services.kit.work import Work
-from tests.unit.kit.support import NOTE, Bench, Note, lot_event
+from tests.unit.kit.support import LOT, NOTE, Bench, Note, lot_event
 
 
 @pytest.fixture
@@ -53,3 +54,25 @@ def test_what_one_record_does_for_many_is_not_tried_out_for_each_that_follows_it
     fills = full // 2 + 4 * full
     assert bench.states(NOTE)[count].text == str(fills % full)
     assert len(read) <= 2 * (fills // full), "once to ask, once with all that was asked for"
+
+
+def test_what_is_expected_is_read_for_all_and_what_is_tried_out_may_stop_there(bench: Bench) -> None:
+    """One round of reading for a batch, and what is costly once for each record."""
+    costly: list[str] = []
+    asked: list[str] = []
+
+    def handler(work: Work, event: Event) -> None:
+        asked.append(event.key)
+        work.expect(LOT, event.key)
+        if work.ahead:
+            return
+        costly.append(event.key)
+        work.apply(LOT, event.key, rnd.InsightRecorded(insight=event.id))
+
+    lots = [f"m/item/G/{n}" for n in range(50)]
+    facts = [lot_event(lot, None, id=f"fact {lot}") for lot in lots]
+    bench.send(*facts)
+    bench.turner({production.LotStarted: handler}).turn()
+    assert sorted(costly) == sorted(lots)
+    assert len(asked) == 2 * len(lots), "once to ask, once with all that was asked for"
+    assert len(bench.states(LOT)) == len(lots)

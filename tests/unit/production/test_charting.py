@@ -10,10 +10,11 @@ import pytest
 
 from pharmaloop.production.v1 import events_pb2 as events
 from services.production.domain.charting import Charts
+from services.production.domain.course import judge_extents
 from services.production.domain.errors import Malformed, Refusal
 from services.production.domain.golden import GoldenModel, decode, encode, train
 from services.production.domain.maturity import Programme, Recipe, Run
-from services.production.domain.monitor import judge, judge_extents
+from services.production.domain.monitor import judge
 from services.production.domain.recipes import DRYER
 from services.production.domain.spc.charts import Cusum, Ewma
 from services.production.domain.spc.rules import WESTERN_ELECTRIC
