@@ -20,7 +20,7 @@ from services.clinical.handlers.comparators import plan_of
 from services.clinical.handlers.due import CHOICE_STEP, FOLLOW_UP_STEP, REVIEW_STEP
 from services.clinical.handlers.telling import TELLING_STEP
 from services.clinical.held_templates import asked_by
-from services.clinical.views import DISPENSES, PLANS
+from services.clinical.views import DISPENSES, PLANS, RELEASES
 from services.kit.app import App
 from services.kit.runners.step import StepFunction
 from services.kit.work import Step, moment_text
@@ -102,7 +102,10 @@ class Steps:
         if holding is None or holding.over:
             return
         seen = numbers(holding, self._app.site, await self._reader.see(holding))
-        place = f"{holding.plans}/{holding.responders}/{holding.final}"
+        # Numbers may come back to what they were, and what was told since is to be told anew.
+        decided = await self._app.store.get(RELEASES, f"{step.key}|{self._app.site}")
+        told = decided.state.number if decided else 0
+        place = f"{told}/{holding.plans}/{holding.responders}/{holding.final}"
         await self._submit("ReviewEvidence", seen, f"evidence/{step.key}/{place}")
 
     async def _tell(self, step: Step) -> None:

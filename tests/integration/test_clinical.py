@@ -137,7 +137,7 @@ class Hospital:
 
     def opened(self) -> Message:
         sealed = self.app.sealer.seal_bytes(KEY, f"exposure/{SITE}", "exposure-digest")
-        return traceability.ExposureOpened(run=self.run, site=SITE, root=self.lot, digest_key=sealed)
+        return traceability.ExposureOpened(run=self.run, site=SITE, digest_key=sealed)
 
     def entered(self, name: str) -> Message:
         dispense = dispense_id(SITE, f"{self.run}-{name}", self.lot)
@@ -256,7 +256,7 @@ async def test_the_exposed_are_compared_and_small_numbers_stay_at_the_site(
         (chosen,) = await site.heard(clinical.ComparatorsChosen)
         (plan,) = cast(clinical.ComparatorsChosen, chosen.message).plans
         assert (plan.pseudonym, list(plan.lots), plan.role) == (other, [sibling], _COMPARATOR)
-        assert (chosen.case, chosen.run) == (site.lot, site.run)
+        assert (chosen.case, chosen.run) == ("", site.run), "a site's own topic says no case"
         await _until_asked(site, other)
         await _both_answer(site, exposed, other, plan.plan)
         (released,) = (cast(Any, event.message) for event in await site.heard(clinical.EvidenceReleased))

@@ -76,10 +76,13 @@ class StudySite(Teller):
             )
         ).all()
         self._fed = 0
+        self._submitted: set[str] = set()
 
-    async def submit(self, method: str, request: Message, **_: Any) -> None:
-        """As the decider does."""
-        self.site.command(method, request, self.site.clock.now())
+    async def submit(self, method: str, request: Message, *, request_id: str, **_: Any) -> None:
+        """As the decider does: a request has its effect once."""
+        if request_id not in self._submitted:
+            self._submitted.add(request_id)
+            self.site.command(method, request, self.site.clock.now())
 
     def people(self, people: Iterable[Person]) -> None:
         """They are recorded, with what they received."""

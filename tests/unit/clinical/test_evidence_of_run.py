@@ -18,6 +18,7 @@ from services.clinical.domain.evidence.mantel_haenszel import sums
 from services.clinical.domain.evidence.sequential import Look
 from services.clinical.domain.evidence.tables import PROMPTED, Cells, Table, stratum_of
 from services.clinical.domain.plans import FOLLOW_UP_HOURS
+from services.kit.ids import lot_key
 from services.kit.sealing import subject_key
 from tests.unit.clinical.memory_site import SITE
 from tests.unit.clinical.study_site import SIBLING, Person, StudySite, exposed_run
@@ -165,6 +166,24 @@ def test_a_run_without_patients_tells_its_end_at_once() -> None:
     site.announce()
     site.work()
     assert [(r.final, r.plans) for r in site.released()] == [(True, 0)]
+
+
+def test_an_end_that_comes_back_is_told_again() -> None:
+    """A kit has no comparators, so its follow-up is over with its patient's answer."""
+    kit = lot_key("maker", "kit", "STUDY-1", "K001")
+    site = StudySite()
+    site.hazard()
+    site.announce()
+    site.work()
+    site.people([Person("P-1", kit)])
+    site.enter("P-1", lot=kit)
+    site.work()
+    site.reply("P-1")
+    site.work()
+    site.became("P-1", "CORRECTED", lot=kit)
+    site.work()
+    assert [r.plans for r in site.released() if r.final] == [0, 1, 0]
+    assert not site.comparators()
 
 
 def seen_of(exposed: int, share: float) -> clinical.EvidenceReleased:
