@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from services.world.entities import DRYER, FERMENTER
 from services.world.names import HIGH, LOW, PEN_250, PEN_500, PLACEBO, Product
@@ -134,11 +134,12 @@ WS = Size(
     blends=2,
     reworked_intermediates=1,
 )
-#: The same plants and lots with a tenth of the patients: for tests, and for a first look.
+#: The same plants and lots with a tenth of the patients, followed up for a third of a day at most: for tests,
+#: and for a first look.
 SMALL = Size(
     "small",
     lines=(_DRYERS, LineSize(FERMENTER, history=20, used=10, stock=6, faults=_FAULTS, nuisances=3)),
-    products=_PRODUCTS,
+    products=tuple(replace(item, follow_up=min(item.follow_up, 8)) for item in _PRODUCTS),
     raw=_RAW,
     patients=(("hospital-b", 120), ("hospital-c", 120)),
     dispenses=1_400,

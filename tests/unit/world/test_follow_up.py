@@ -20,6 +20,7 @@ from services.world.actors.hospital import HospitalClerk
 from services.world.actors.patients import PostRoom
 from services.world.entities import Body, FollowUp
 from services.world.records import Hospital, World
+from services.world.sizes import WS
 from tests.unit.world.support import ANCHOR, Recorder, for_a_while
 
 DeskFor = Callable[[str], Desk]
@@ -85,7 +86,10 @@ async def test_a_hospital_registers_a_template_that_the_platform_takes(
     dispensed = {product_of(item.lot) for one in world.hospitals for item in one.feed.on_time}
     assert {template.product for template in templates} <= dispensed
     assert all({lab.code for lab in template.labs} for template in templates)
-    assert max(template.duration_hours for template in templates) > reminders.AFTER_HOURS[0]
+
+
+def test_a_follow_up_of_the_whole_industry_lasts_beyond_the_first_reminder() -> None:
+    assert max(item.follow_up for item in WS.products) > reminders.AFTER_HOURS[0]
 
 
 async def test_who_needs_reminders_answers_after_as_many_and_not_before(
