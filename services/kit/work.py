@@ -319,9 +319,10 @@ class Work:
         return state
 
     def emit_fact(self, message: Message, id: str, *, subject: str, site: str = "") -> None:
-        """A fact that the handler knows and records; its id is the source's own."""
+        """A fact that the handler knows and records; its id is the source's own. It is of no case: what
+        happened is the same whichever event made it known, and one of a site's own topic says no case."""
         topic, key = self._contract.route(message, site)
-        event = self._event(id, "fact", subject, message, key, None, "", "")
+        event = self._event(id, "fact", subject, message, key, None, "", "")._replace(case="")
         self.outbox.append(_row(event, topic, f"fact/{id}", 0))
 
     def copy(self, event: Event, topic: str, key: str) -> None:
