@@ -54,7 +54,7 @@ async def play(
     check_endpoints(endpoints, size)
     folder, clock = state / "world", load_clock(state)
     progress = Progress(folder, seed, size.name, clock.now())
-    # Nobody sends what was observed of patients yet, and it is large.
+    # What nobody asked patients for is not sent, and it is large.
     world = generate(seed, progress.anchor, read_pilot(findings=False), sample_counts(), size, findings=False)
     write_truth(world, folder)
     progress.save()
