@@ -91,12 +91,7 @@ def advance(climb: Climb, found: Evaluation | None, tolerance: float) -> tuple[C
     is halved as if the value had fallen; at the very first point that is "stalled".
     """
     if found is None or (climb.best is not None and _fell(found.value, climb.best.value)):
-        if climb.at is None or climb.best is None or climb.halvings >= _HALVINGS:
-            return climb, "stalled"
-        if found is None and climb.halvings >= _PRESSED and _decrement(climb.best) < 1:
-            return climb, "separable"
-        half = climb.at + (climb.trial - climb.at) / 2
-        return Climb(half, climb.at, climb.best, climb.halvings + 1), "go on"
+        return _shorter(climb, pressed=found is None)
     first = climb.best is None
     at = climb.trial
     step = solve(found.information, found.gradient)
@@ -141,6 +136,16 @@ def dependent(information: Vector, names: Sequence[str]) -> tuple[str, ...]:
     root = np.sqrt(diagonal)
     _, vectors = np.linalg.eigh(information / np.outer(root, root))
     return tuple(name for name, part in zip(names, vectors[:, 0], strict=True) if abs(part) > 0.1)
+
+
+def _shorter(climb: Climb, pressed: bool) -> tuple[Climb, Verdict]:
+    """Half the step; `pressed`: the sites could not evaluate the whole one."""
+    if climb.at is None or climb.best is None or climb.halvings >= _HALVINGS:
+        return climb, "stalled"
+    if pressed and climb.halvings >= _PRESSED and _decrement(climb.best) < 1:
+        return climb, "separable"
+    half = climb.at + (climb.trial - climb.at) / 2
+    return Climb(half, climb.at, climb.best, climb.halvings + 1), "go on"
 
 
 def _decrement(found: Evaluation) -> float:
