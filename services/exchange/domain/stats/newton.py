@@ -5,14 +5,16 @@
 
 A step is halved while the value falls. The climb ends when the full step is no
 longer than the tolerance in every (standardised) coordinate; that step is still
-taken. It also ends where there is no single highest point:
+taken. So it does when steps below 1e-7 no longer shrink: the sums have no more
+digits. It also ends where there is no single highest point:
 
     singular    the information at the start cannot be inverted: columns of the
                 design depend on each other
     separable   the value hardly rises any more (Newton decrement below 1e-4),
-                yet the step is long (over 0.5): the likelihood has its limit at
-                infinity, as of separated data (Albert and Anderson, Biometrika
-                1984;71:1). So too where the information becomes singular on the
+                yet the step is over 1e-3 and over half the last one, where
+                Newton's steps would shrink quadratically: the likelihood has its
+                limit at infinity, as of separated data (Albert and Anderson,
+                Biometrika 1984;71:1). So too where the information becomes singular on the
                 way, or the climb presses against the bound of what sites may
                 evaluate with little left to gain (a decrement below 1).
 """
@@ -98,9 +100,11 @@ def advance(climb: Climb, found: Evaluation | None, tolerance: float) -> tuple[C
     if step is None:
         return Climb(at, at, found), "singular" if first else "separable"
     length = float(np.max(np.abs(step), initial=0.0))
-    if length <= tolerance:
+    last = np.inf if climb.at is None else float(np.max(np.abs(at - climb.at), initial=0.0))
+    shrinks = length <= last / 2
+    if length <= tolerance or (length <= 1e-7 and not shrinks):
         return Climb(at + step, at + step, found), "converged"
-    if float(found.gradient @ step) < 1e-4 and length > 0.5:
+    if float(found.gradient @ step) < 1e-4 and length > 1e-3 and not shrinks:
         return Climb(at, at, found), "separable"
     return Climb(at + step, at, found), "go on"
 

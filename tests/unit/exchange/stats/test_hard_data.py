@@ -175,3 +175,19 @@ def test_a_lot_of_one_site_may_not_be_shared() -> None:
     clusters = {"column": "lot", "shared": sorted(set(LOT)), "others": "refuse"}
     with pytest.raises(Unfit, match="UNKNOWN_CLUSTER"):
         fit(rossi.logistic(errors="cluster", clusters=clusters), tables)
+
+
+def test_rounds_that_end_at_separation_still_give_errors_by_lot() -> None:
+    table = {**crossed(9, 0, 6, 15), "lot": np.array([f"L{row % 7}" for row in range(30)])}
+    clusters = {"column": "lot", "shared": sorted(set(table["lot"]))}
+    whole = fit(two_by_two(errors="cluster", clusters=clusters), split(table, 3))
+    assert whole.flags == ("SEPARABLE", "FIRTH")
+    assert whole.estimate("x").standard_error > 0
+    plain = fit(two_by_two(fallback="ridge"), split(table, 3))
+    for rounds in range(5, plain.rounds):
+        found = fit(
+            two_by_two(errors="cluster", clusters=clusters, fallback="ridge", max_rounds=rounds),
+            split(table, 3),
+        )
+        assert "NOT_CONVERGED" in found.flags
+        assert found.rounds == rounds + 1
