@@ -1,7 +1,8 @@
 """Why the domain says no, as data: reason, sentence, field.
 
     Refusal        a rule said no
-     +- Malformed  the request itself breaks a rule, whatever the state
+     +- Malformed  what was sent breaks a rule of form, whatever the data
+     +- Unfit      the data do not carry what was asked of them
      +- Absent     what it names is not known here
 
 The domain knows no transport; handlers and the API turn these into the
@@ -22,7 +23,11 @@ class Refusal(ValueError):
 
 
 class Malformed(Refusal):
-    """The request breaks a rule of form."""
+    """What was sent breaks a rule of form."""
+
+
+class Unfit(Refusal):
+    """The data of a site, or the sums of all, do not carry what was asked."""
 
 
 class Absent(Refusal):
