@@ -102,7 +102,7 @@ def test_a_state_holds_since_the_insight_that_brought_it() -> None:
     found = verdict.judge(FEWER_BLEEDINGS, told, NOW)
     assert (found.state, found.since) == ("contradicted", START + DAY)
     assert verdict.judge(FEWER_BLEEDINGS, told[3:], NOW).since is None
-    later = piece("later", "trial_registry", 0.8, claim="H1", at=START + 5 * DAY)
+    later = piece("later", "trial-registry", 0.8, claim="H1", at=START + 5 * DAY)
     rows = ranking.rank(
         CANDIDATES, [*PRIOR, later], Weights(), NOW, hypotheses=[FEWER_BLEEDINGS], insights=told
     ).rows
@@ -149,7 +149,7 @@ def test_the_score_weighs_sources_and_every_piece_is_accounted_for() -> None:
     pieces = [
         *(piece(f"g{n}", "gwas", score) for n, score in enumerate((1, 0.9, 0.8))),
         piece("p1", "europe_pmc", 1.0),
-        piece("t1", "trial_registry", 0.5),
+        piece("t1", "trial-registry", 0.5),
     ]
     found = evidence.score(pieces, Weights(), NOW)
     gwas, paper, trial = 0.799234, 1 / 1.6439346, 0.5 / 1.6439346
@@ -157,7 +157,7 @@ def test_the_score_weighs_sources_and_every_piece_is_accounted_for() -> None:
     assert found.score == pytest.approx(overall, abs=1e-6)
     assert math.fsum(one.amount for one in found.contributions) == pytest.approx(found.score)
     assert dict(found.sources) == pytest.approx(
-        {"gwas": gwas, "europe_pmc": paper, "trial_registry": trial}, abs=1e-6
+        {"gwas": gwas, "europe_pmc": paper, "trial-registry": trial}, abs=1e-6
     )
     random.Random(2).shuffle(pieces)
     assert evidence.score([*pieces, pieces[0]], Weights(), NOW) == found
