@@ -39,7 +39,7 @@ class LoopsApi(Api, api_grpc.LoopsServiceServicer):
         }
         page = await self.page(request, RUNS, filters, "began", descending=True)
         return api.ListRunsResponse(
-            runs=[_run(item.state) for item in page.items], next_page_token=page.token
+            runs=[shown(item.state) for item in page.items], next_page_token=page.token
         )
 
     async def GetRun(self, request: api.GetRunRequest, context: Any) -> api.GetRunResponse:
@@ -47,7 +47,7 @@ class LoopsApi(Api, api_grpc.LoopsServiceServicer):
         stored = await self.app.store.get(RUNS, request.run)
         if stored is None:
             raise Unknown("UNKNOWN_RUN", f"there is no run {request.run!r}; ListRuns shows the runs", "run")
-        return api.GetRunResponse(run=_run(stored.state))
+        return api.GetRunResponse(run=shown(stored.state))
 
     async def CancelRun(self, request: api.CancelRunRequest, context: Any) -> api.CancelRunResponse:
         return await self.decide("CancelRun", request, api.CancelRunResponse)
@@ -61,11 +61,12 @@ class LoopsApi(Api, api_grpc.LoopsServiceServicer):
             for item in reversed(page.items):
                 if told.get(item.id) != item.version:
                     told[item.id] = item.version
-                    yield api.WatchRunsResponse(run=_run(item.state))
+                    yield api.WatchRunsResponse(run=shown(item.state))
             await asyncio.sleep(_WATCH_SECONDS)
 
 
-def _run(view: RunView) -> api.Run:
+def shown(view: RunView) -> api.Run:
+    """A run as the contract says it."""
     stages = [
         api.Stage(
             name=stage.name, seconds=stage.seconds, ended=timestamp(datetime.fromisoformat(stage.ended))

@@ -214,7 +214,7 @@ def _check_covers(work: Work, other: runs.RunView, view: runs.RunView) -> None:
     if other.run == view.run:
         raise Invalid("SAME_RUN", "a run does not cover itself; name the other one", "superseded_by")
     if runs.was_given_up(other):
-        said = "the run that is to cover this one was cancelled itself"
+        said = "the run that is to cover this one was given up itself"
         raise Rejected("NOT_COVERED", said, "superseded_by")
     if other.loop != view.loop:
         said = f"the run {other.run} is of the {other.loop} loop, this one of the {view.loop} loop"

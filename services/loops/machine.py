@@ -23,6 +23,7 @@ from services.kit.clock import wall_now
 from services.kit.contracts import contract, event_type
 from services.kit.envelope import Event
 from services.kit.errors import PharmaLoopError, Retryable
+from services.kit.ids import derived_id, loop_of
 from services.kit.log import get_logger
 from services.kit.metrics import (
     DEAD_LETTERS,
@@ -58,8 +59,9 @@ class MachineFailed(PharmaLoopError):
 
 
 def _react(case: cases.Case | None, event: Event) -> tuple[cases.Case, list[Effect]]:
-    happened = Happened(event.id, event.message, event.time, event.created, event.run)
-    state, effects = cases.react(case, event.case, happened)
+    loop = loop_of(event.case)
+    happened = Happened(event.id, event.case, event.message, event.time, event.created, event.run)
+    state, effects = cases.react(case, loop, happened, lambda trigger: derived_id(f"{loop}-run", trigger))
     return state, [Effect(message, run, seq) for message, run, seq in effects]
 
 

@@ -1,10 +1,10 @@
-"""The machines of all loops as one, over the one topic of cases: a case's key says whose it is."""
+"""The machines of all loops as one, over the one topic of cases: a case belongs to one loop."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
-from services.kit.ids import derived_id, loop_of
 from services.loops.domain import evidence, safety, transfer
 from services.loops.domain.stages import Effect, Happened
 
@@ -34,20 +34,20 @@ class Case:
         return {run.run: run.seq for run in runs}
 
 
-def react(case: Case | None, key: str, event: Happened) -> tuple[Case, list[Effect]]:
-    """The case under the key after the event, and what it emits."""
+def react(
+    case: Case | None, loop: str, event: Happened, run_id: Callable[[str], str]
+) -> tuple[Case, list[Effect]]:
+    """The loop's case after the event, and what it emits. `run_id` makes a run's id from its trigger."""
     held = case or Case()
-    match loop_of(key):
+    match loop:
         case "transfer":
-            of_set, effects = transfer.react(held.transfer, event, lambda id: derived_id("transfer-run", id))
+            of_set, effects = transfer.react(held.transfer, event, run_id)
             return Case(transfer=of_set), effects
         case "evidence":
-            of_study, effects = evidence.react(
-                held.evidence, event, lambda id: derived_id("evidence-run", id)
-            )
+            of_study, effects = evidence.react(held.evidence, event, run_id)
             return Case(evidence=of_study), effects
         case _:
-            of_lot, effects = safety.react(held.safety, event, lambda id: derived_id("safety-run", id))
+            of_lot, effects = safety.react(held.safety, event, run_id)
             return Case(safety=of_lot), effects
 
 

@@ -17,7 +17,6 @@ from google.protobuf.message import Message
 from pharmaloop.exchange.v1 import events_pb2 as exchange
 from pharmaloop.loops.v1 import events_pb2 as loops
 from pharmaloop.rnd.v1 import events_pb2 as rnd
-from services.kit.ids import study_case
 from services.loops.domain.stages import Effect, Emitter, Happened, StageRule, Stages, later
 
 
@@ -126,7 +125,7 @@ def _opened(known: Run, event: Happened, message: exchange.StudyRequested, run_i
     run = replace(
         known,
         run=run_id,
-        case=study_case(message.study),
+        case=event.case,
         study=message.study,
         product=message.product,
         sites=tuple(message.sites),

@@ -23,9 +23,11 @@ R = TypeVar("R", bound="Run")
 
 @dataclass(frozen=True)
 class Happened:
-    """An event as a machine sees it: `id` is its own, `time` platform time, `wall` its record's."""
+    """An event as a machine sees it: `id` is its own, `case` the key of the case that hears of it, `time`
+    platform time, `wall` its record's."""
 
     id: str
+    case: str
     message: Message
     time: datetime
     wall: datetime

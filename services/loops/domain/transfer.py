@@ -15,7 +15,6 @@ from google.protobuf.message import Message
 from pharmaloop.loops.v1 import events_pb2 as loops
 from pharmaloop.production.v1 import events_pb2 as production
 from pharmaloop.rnd.v1 import events_pb2 as rnd
-from services.kit.ids import transfer_case
 from services.loops.domain.stages import Effect, Emitter, Happened, StageRule, Stages, later
 
 
@@ -130,7 +129,7 @@ def _on_release(
 def _opened(event: Happened, message: rnd.ParameterSetReleased, run_id: str) -> Emitter[Run]:
     run = Run(
         run=run_id,
-        case=transfer_case(message.set, message.plant),
+        case=event.case,
         set=message.set,
         version=message.version,
         product=message.product,
