@@ -134,22 +134,26 @@ def after_cohort(
         raise out_of_range("the level treated is an open one", "level")
     if not patients[level]:
         raise out_of_range("somebody was treated on the level", "patients")
-    y, n = toxicities[level], patients[level]
-    at = boundary(design, n)
+    return _moved(boundary(design, patients[level]), toxicities[level], level, still)
+
+
+def _moved(at: Boundary, y: int, level: int, still: int) -> Next:
+    n = at.patients
     seen = f"{y} of {n} patients with toxicity"
     if at.eliminate is not None and y >= at.eliminate:
         if level == 0:
             return Next("stop", None, 0, f"{seen}: the lowest dose is too toxic, no dose is selected")
         return Next("eliminate", level - 1, level, f"{seen}: this dose and all above it are eliminated")
+    if y <= at.escalate and level + 1 < still:
+        return Next("escalate", level + 1, still, f"{seen}, at most {at.escalate}")
+    if y >= at.de_escalate and level > 0:
+        return Next("de-escalate", level - 1, still, f"{seen}, at least {at.de_escalate}")
+    why = f"between {at.escalate} and {at.de_escalate}"
     if y <= at.escalate:
-        if level + 1 < still:
-            return Next("escalate", level + 1, still, f"{seen}, at most {at.escalate}")
-        return Next("stay", level, still, f"{seen}: would escalate, but this is the highest open dose")
-    if y >= at.de_escalate:
-        if level > 0:
-            return Next("de-escalate", level - 1, still, f"{seen}, at least {at.de_escalate}")
-        return Next("stay", 0, still, f"{seen}: would de-escalate, but this is the lowest dose")
-    return Next("stay", level, still, f"{seen}, between {at.escalate} and {at.de_escalate}")
+        why = f"at most {at.escalate}, but this is the highest open dose"
+    elif y >= at.de_escalate:
+        why = f"at least {at.de_escalate}, but this is the lowest dose"
+    return Next("stay", level, still, f"{seen}, {why}")
 
 
 def selected(design: Boin, patients: Sequence[int], toxicities: Sequence[int]) -> int | None:

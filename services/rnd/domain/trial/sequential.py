@@ -76,7 +76,7 @@ def equal_steps(kind: Kind, count: int, alpha: float = 0.05, sides: int = 2, sha
     """A design of so many looks, equally spaced. Raises Malformed."""
     if not 1 <= count <= MOST_LOOKS:
         raise out_of_range(f"a design has 1 to {MOST_LOOKS} looks", "looks")
-    return Design(kind, tuple(k / count for k in range(1, count)) + (1.0,), alpha, sides, shape)
+    return Design(kind, (*(k / count for k in range(1, count)), 1.0), alpha, sides, shape)
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ def means(
     ratio: float = 1.0,
     normal: bool = False,
 ) -> float:
-    """Patients to find a difference of two means with a common standard deviation; 3 at least. Raises Malformed."""
+    """Patients to find a difference of two means with a common deviation; at least 3. Raises Malformed."""
     side = _side(alpha, power, sides)
     positive(deviation, "deviation")
     positive(ratio, "ratio")

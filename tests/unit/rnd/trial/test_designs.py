@@ -55,10 +55,10 @@ def test_wang_tsiatis_holds_both_ends() -> None:
     for shape, kind in ((0.5, "pocock"), (0.0, "obrien_fleming")):
         same = sequential.boundaries(equal_steps(kind, 4))  # type: ignore[arg-type]
         assert sequential.boundaries(equal_steps("wang_tsiatis", 4, shape=shape)) == pytest.approx(same)
-    # Jennison and Turnbull 2000, table 2.9: shape 0.25, 5 looks, alpha 0.05.
-    assert sequential.boundaries(equal_steps("wang_tsiatis", 5, shape=0.25))[-1] == pytest.approx(
-        2.113, abs=1e-3
-    )
+    # Jennison and Turnbull 2000, table 2.9: shape 0.25, alpha 0.05.
+    for count, constant in ((2, 2.038), (3, 2.083), (4, 2.113), (5, 2.136)):
+        last = sequential.boundaries(equal_steps("wang_tsiatis", count, shape=0.25))[-1]
+        assert last == pytest.approx(constant, abs=6e-4)
 
 
 @pytest.mark.parametrize("kind", ["pocock", "obrien_fleming", "wang_tsiatis", "spend_obf", "spend_pocock"])
@@ -86,15 +86,14 @@ def test_the_chances_of_the_integration_are_those_of_simulated_trials() -> None:
 
 @pytest.mark.parametrize(
     ("kind", "bounds"),
-    [  # ldbounds and gsDesign, one-sided 0.025, four equal looks
-        ("spend_obf", (4.3326, 2.9631, 2.3590, 2.0141)),
-        ("spend_pocock", (2.3683, 2.3675, 2.3582, 2.3500)),
+    [  # DeMets and Lan, Stat Med 1994;13:1341, five equal looks, two-sided 0.05
+        ("spend_obf", (4.877, 3.357, 2.680, 2.290, 2.031)),
+        ("spend_pocock", (2.438, 2.427, 2.410, 2.397, 2.386)),
     ],
 )
 def test_spending_bounds_are_the_published_ones(kind: Kind, bounds: tuple[float, ...]) -> None:
-    assert sequential.boundaries(equal_steps(kind, 4, alpha=0.025, sides=1)) == pytest.approx(
-        bounds, abs=1e-3
-    )
+    found = sequential.boundaries(equal_steps(kind, 5, alpha=0.025, sides=1))
+    assert found == pytest.approx(bounds, abs=1e-3)
 
 
 def test_a_skipped_look_and_an_additional_one_cost_no_alpha_under_spending() -> None:
