@@ -23,7 +23,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from functools import cache
 from typing import TypeAlias
 
@@ -98,13 +98,10 @@ def uncertain(rng: np.random.Generator, count: int) -> Estimates:
     )
 
 
-def repeated(estimates: Estimates, times: int) -> Estimates:
-    """Each draw of the estimates for so many subjects in a row."""
-    columns = {one.name: getattr(estimates, one.name) for one in fields(estimates)}
-    return replace(
-        estimates,
-        **{name: np.repeat(col, times) for name, col in columns.items() if isinstance(col, np.ndarray)},
-    )
+def chosen(drawn: Estimates, which: Ints) -> Estimates:
+    """For each subject, the draw of the estimates that it lives under."""
+    columns = {one.name: getattr(drawn, one.name) for one in fields(drawn)}
+    return Estimates(**{name: column[which] for name, column in columns.items()})
 
 
 @dataclass(frozen=True)
@@ -232,9 +229,9 @@ def simulate(
     return Course(tuple(hours), interval, inr)
 
 
-def observed(inr: Floats, rng: np.random.Generator, estimates: Estimates = PUBLISHED) -> Floats:
-    """INR as a laboratory reads it: with the proportional residual error, and never below 0.1."""
-    read: Floats = np.maximum(inr * (1 + estimates.residual * rng.standard_normal(inr.shape)), 0.1)
+def observed(inr: Floats, errors: Floats, estimates: Estimates = PUBLISHED) -> Floats:
+    """INR as a laboratory reads it, given standard normal errors of the same shape; never below 0.1."""
+    read: Floats = np.maximum(inr * (1 + estimates.residual * errors), 0.1)
     return read
 
 

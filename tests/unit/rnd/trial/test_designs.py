@@ -123,7 +123,7 @@ def test_a_look_too_early_to_spend_never_stops_the_trial() -> None:
 
 def test_one_look_is_the_fixed_design() -> None:
     for kind in ("pocock", "obrien_fleming", "spend_obf"):
-        found = characteristics(equal_steps(kind, 1), power=0.9)  # type: ignore[arg-type]
+        found = characteristics(equal_steps(kind, 1), power=0.9)
         assert found.critical[0] == pytest.approx(1.959964, abs=1e-6)
         assert (found.inflation, found.asn_h1, found.asn_h0) == pytest.approx((1, 1, 1), abs=1e-9)
 
@@ -212,7 +212,7 @@ def test_boin_boundaries_are_those_of_the_package() -> None:
 
 def test_boin_never_asks_for_more_toxicities_to_leave_a_dose_than_to_eliminate_it() -> None:
     for target in (0.05, 0.1, 0.2, 0.25, 0.4, 0.6):
-        for one in boin.table(Boin(target), range(1, 61)):
+        for one in boin.table(Boin(target), (1, 2, 3, 4, 7, 20, 41, 60)):
             assert one.escalate < one.de_escalate
             assert one.eliminate is None or one.de_escalate <= one.eliminate
             if one.eliminate is not None:

@@ -16,7 +16,7 @@ def single(ka: float, cl: float, v: float, dose: float, t: float) -> float:
     ke = cl / v
     if t < 0:
         return 0.0
-    return dose * ka / (v * (ka - ke)) * (np.exp(-ke * t) - np.exp(-ka * t))
+    return float(dose * ka / (v * (ka - ke)) * (np.exp(-ke * t) - np.exp(-ka * t)))
 
 
 def test_one_dose_of_theophylline_has_the_published_area_and_peak() -> None:
@@ -30,7 +30,7 @@ def test_the_curve_has_its_peak_and_area_where_the_formulas_say() -> None:
     curve = concentrations(THEOPHYLLINE, [0], 320, [at - 0.01, at, at + 0.01])[:, 0]
     assert curve[1] == pytest.approx(peak(320, THEOPHYLLINE)[0], rel=1e-12)
     assert curve[1] > max(curve[0], curve[2])
-    times = np.linspace(0, 200, 20_001)
+    times = np.linspace(0, 200, 4_001)
     assert np.trapezoid(concentrations(THEOPHYLLINE, [0], 320, times.tolist())[:, 0], times) == pytest.approx(
         115.942, rel=1e-4
     )
@@ -38,7 +38,7 @@ def test_the_curve_has_its_peak_and_area_where_the_formulas_say() -> None:
 
 def test_repeated_doses_are_shifted_copies_added_up() -> None:
     rng = np.random.default_rng(4)
-    ka, cl, v = (rng.uniform(*bounds, 40) for bounds in ((0.3, 3), (1, 5), (15, 60)))
+    ka, cl, v = rng.uniform(0.3, 3, 40), rng.uniform(1, 5, 40), rng.uniform(15, 60, 40)
     dose_times, times = [0.0, 7.5, 24.0, 24.5, 60.0], [0.0, 3.0, 7.5, 20.0, 24.2, 59.9, 61.7, 100.0]
     doses = rng.uniform(0, 500, (5, 40))
     found = concentrations(Oral.of(ka, cl, v), dose_times, doses, times)
