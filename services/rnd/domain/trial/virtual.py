@@ -81,9 +81,10 @@ class Runs:
     """What many runs of one design gave.
 
     Percentages are of time in range, means over all runs; `spread` is the deviation of the difference
-    between runs, `inr` the mean of the readings in the control and the test arm. `success` with its 95 % interval (Wilson) is the share that crossed in favour of the
-    test arm, `by_look` where; `patients` the expected number in both arms. `readings` says when INR was
-    read, relative to the dose. `lots` counts packs by lot.
+    between runs, `inr` the mean of the readings in the control and the test arm. `success` with its 95 %
+    interval (Wilson) is the share that crossed in favour of the test arm, `by_look` where; `patients` the
+    expected number in both arms. `readings` says when INR was read, relative to the dose. `lots` counts
+    packs by lot.
     """
 
     replicates: int
