@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -246,7 +247,7 @@ def test_equal_scores_share_a_rank_and_input_order_does_not_matter() -> None:
 
 
 def test_what_cannot_be_is_refused_by_its_name() -> None:
-    refusals = {
+    refusals: dict[str, Callable[[], object]] = {
         "effect": lambda: insight(0.7, 0.8, 0.9),
         "n": lambda: insight(0.7, 0.6, 0.9, n=0),
         "sites": lambda: insight(0.7, 0.6, 0.9, sites=0),
