@@ -6,9 +6,10 @@ The rule, in this order:
    study replaces it. Those that do not count are listed with the reason.
 2. Those that count are pooled on the line where no effect is 0, by inverse variance with the variance
    between studies of DerSimonian and Laird (Control Clin Trials 1986;7:177).
-3. supported: the whole 95 % interval is on the expected side of no effect, and the estimate is at least the least
-   effect. contradicted: the whole interval is short of the least effect (without one: on the other side of no
-   effect). needs data: neither; then about how many patients would decide, if the estimate stays.
+3. supported: the whole 95 % interval is on the expected side of no effect, and the estimate is at least
+   the least effect. contradicted: the whole interval is short of the least effect (without one: on the
+   other side of no effect). needs data: neither; then about how many patients would decide, if the
+   estimate stays.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ class Assessment:
 
     `estimate`, `low` and `high` are on the scale of the hypothesis; None while nothing counts.
     `strength` is 1 - p, of the two-sided test that the state rests on (0 while data are needed);
-    `since` is the latest insight counted. `needed_n`: patients in all that might decide, when data are needed.
+    `since` is the latest insight counted. `needed_n`: patients in all who might decide.
     """
 
     hypothesis: str
@@ -113,7 +114,7 @@ def _stated(
     else:
         state, strength = "needs data", 0.0
         reason = "the interval holds both an effect that matters and none"
-        # What the interval must no longer hold: no effect, where the estimate reaches the least effect; else that.
+        # From the estimate to what the interval must no longer hold: no effect, or the least effect.
         apart = towards if towards >= least else least - towards
         if apart > 0:
             needed = math.ceil(n * (_Z95 * error / apart) ** 2)
