@@ -30,9 +30,7 @@ class TransferApi(Api):
 
     # -- lines -----------------------------------------------------------------
 
-    async def RegisterLine(
-        self, request: api.RegisterLineRequest, context: Any
-    ) -> api.RegisterLineResponse:
+    async def RegisterLine(self, request: api.RegisterLineRequest, context: Any) -> api.RegisterLineResponse:
         with refusals():
             check_line(request.plant, request.line, request.equipment, list(request.products))
             check_detail(request.detail)
@@ -147,6 +145,9 @@ class TransferApi(Api):
         await asyncio.to_thread(unseal)
         return opened
 
+    async def GetTwin(self, request: api.GetTwinRequest, context: Any) -> api.GetTwinResponse:
+        raise Unknown("NO_TWIN", "no twin follows this lot", "lot")
+
     async def RecordRecipeValidation(
         self, request: api.RecordRecipeValidationRequest, context: Any
     ) -> api.RecordRecipeValidationResponse:
@@ -156,4 +157,3 @@ class TransferApi(Api):
         self, request: api.RecordRecipeFilingRequest, context: Any
     ) -> api.RecordRecipeFilingResponse:
         return await self.decide("RecordRecipeFiling", request, api.RecordRecipeFilingResponse)
-

@@ -7,8 +7,8 @@ from typing import Any
 from pharmaloop.production.v1 import service_pb2_grpc as api_grpc
 from services.kit.app import App, ServiceSpec, main
 from services.kit.runners.reactor import Reactor, projector
-from services.production import handlers
 from services.kit.sealing import LocalKeys
+from services.production import handlers
 from services.production.api import ProductionApi
 from services.production.payloads import Payloads
 from services.production.steps import steps

@@ -148,9 +148,7 @@ class Steps:
         for line in lines:
             detail = self._payloads.kept(line.detail, events.LineDetail)
             seed = seed_of(told.set, told.version, told.plant)
-            found = await asyncio.to_thread(
-                self._twin.adapt, content, line.line, detail, calibrations, seed
-            )
+            found = await asyncio.to_thread(self._twin.adapt, content, line.line, detail, calibrations, seed)
             if isinstance(found, Adapted):
                 return line.line, found
             reasons += (_at(line.line, reason, len(lines) > 1) for reason in found.reasons)
@@ -257,7 +255,5 @@ def steps(app: App, payloads: Payloads) -> Mapping[str, StepFunction]:
         return await app.decider.submit(method, request, request_id=request_id, actor="platform")
 
     (readings,) = app.contract.names_for([event_type(events.ReadingsRecorded)])
-    made = Steps(
-        app.store, payloads, submit, app.bus.log(), lambda: app.positions.of(HISTORY), readings
-    )
+    made = Steps(app.store, payloads, submit, app.bus.log(), lambda: app.positions.of(HISTORY), readings)
     return made.all()

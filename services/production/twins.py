@@ -220,7 +220,8 @@ def _space(
             # own = slope * ours + zero: a bound on the set's unit becomes one on the twin's.
             zero = quantities.convert(0.0, UNITS[name], named[name][1])
             one = quantities.convert(1.0, UNITS[name], named[name][1])
-            assert zero is not None and one is not None, "the set-point was converted before"
+            assert zero is not None, "the set-point was converted before"
+            assert one is not None, "the set-point was converted before"
             weights[name] = weight * (one - zero)
             most -= weight * zero
         rules.append(Inequality(weights, most))
@@ -401,7 +402,8 @@ def beyond_line(recipe: events.RecipeDetail, detail: events.LineDetail) -> list[
     reasons += wrong
     if points is not None and not reasons:
         reasons += scale_up.limits(line.vessel, points, "target")
-        reasons += set_points.outside(points, line.limits, "OUTSIDE_LINE_LIMIT", "what the line holds", "target")
+        what = "what the line holds"
+        reasons += set_points.outside(points, line.limits, "OUTSIDE_LINE_LIMIT", what, "target")
     return list(map(refusal, reasons))
 
 
@@ -422,3 +424,17 @@ def beyond_ranges(
             said = f"it is outside the proven acceptable range {low:.6g} to {high:.6g} {rule.unit}"
             refused.append(events.TransferRefusal(rule="OUTSIDE_PAR", field=one.parameter, statement=said))
     return refused
+
+
+def advise(
+    content: sets.ParameterSetContent,
+    line: str,
+    detail: events.LineDetail,
+    recipe: events.RecipeDetail,
+    calibrations: Calibrations,
+    seed: int,
+) -> Advice:
+    """Set-points for what was adapted."""
+    found = adapt(content, line, detail, calibrations, seed)
+    predictions = found.predictions if isinstance(found, Adapted) else ()
+    return Advice(events.ADVICE_BASIS_UNCHANGED, (), "", None, predictions, recipe)

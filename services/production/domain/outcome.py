@@ -44,9 +44,7 @@ def taken(held: Results, result: events.TestResultRecorded, id: str, at: str) ->
     if any(one.result == id for one in held.tested):
         return held
     out = bool(laboratory.broken(result))
-    return replace(
-        held, tested=(*held.tested, Tested(id, result.test, result.value, result.unit, at, out))
-    )
+    return replace(held, tested=(*held.tested, Tested(id, result.test, result.value, result.unit, at, out)))
 
 
 def _counts(lot: Lot, one: Tested) -> bool:

@@ -98,9 +98,7 @@ def parts_of(transfer: str) -> tuple[str, str]:
 # -- decisions ------------------------------------------------------------
 
 
-def decide_adapt(
-    held: Transfer | None, asked: events.TwinAdapted | events.TransferRefused
-) -> list[Message]:
+def decide_adapt(held: Transfer | None, asked: events.TwinAdapted | events.TransferRefused) -> list[Message]:
     """Take what the twin found, once for a version, and not after a later version was taken."""
     if held is not None and held.newest.version >= asked.version:
         return []
@@ -132,7 +130,9 @@ def decide_sign(
         raise _illegal(found, "decided")
     latest = found.proposal()
     if asked.proposal != latest.proposal:
-        said = f"the latest proposal is {latest.proposal!r}; look at it with GetTransfer, and decide about that"
+        said = (
+            f"the latest proposal is {latest.proposal!r}; look at it with GetTransfer, and decide about that"
+        )
         raise Refusal("NOT_LATEST_PROPOSAL", said, "proposal")
     if found.state != "proposed":
         raise _illegal(found, "decided")
@@ -261,26 +261,21 @@ def changed(held: T, event: Message) -> T:
     return replace(held, versions=tuple(after))
 
 
-def _after(held: Attempt, event: Message) -> Attempt:
-    kept = event.SerializeToString(deterministic=True)
-    match event:
-        case events.TwinAdapted():
-            return replace(held, state="adapted", adapted=kept)
-        case events.TransferRefused():
-            return replace(held, state="refused", refused=kept)
-        case events.OptimisationProposed():
-            return replace(held, state="proposed", proposed=kept)
-        case events.OptimisationDecided():
-            return replace(held, state="in_change_control", decided=kept)
-        case events.RecipeValidated():
-            return replace(held, validated=kept)
-        case events.RecipeFilingAssessed():
-            return replace(held, filing=kept)
-        case events.RecipeEffective():
-            return replace(held, state="effective")
-        case events.TransferOutcomeRecorded():
-            return replace(held, state="concluded", outcome=kept)
-        case events.TransferEnded():
-            return replace(held, state="ended", ended=kept)
-    raise TypeError(f"a transfer does not fold {type(event).__name__}")
+#: What an event of a version makes of its state (None: nothing), and the field that keeps it ("": none).
+_CHANGES: dict[type[Message], tuple[TransferState | None, str]] = {
+    events.TwinAdapted: ("adapted", "adapted"),
+    events.TransferRefused: ("refused", "refused"),
+    events.OptimisationProposed: ("proposed", "proposed"),
+    events.OptimisationDecided: ("in_change_control", "decided"),
+    events.RecipeValidated: (None, "validated"),
+    events.RecipeFilingAssessed: (None, "filing"),
+    events.RecipeEffective: ("effective", ""),
+    events.TransferOutcomeRecorded: ("concluded", "outcome"),
+    events.TransferEnded: ("ended", "ended"),
+}
 
+
+def _after(held: Attempt, event: Message) -> Attempt:
+    state, field = _CHANGES[type(event)]
+    kept = {field: event.SerializeToString(deterministic=True)} if field else {}
+    return replace(held, state=state or held.state, **kept)  # type: ignore[arg-type]

@@ -51,7 +51,9 @@ def moved(row: TransferRow | None, event: Message, at: str) -> TransferRow:
     held = row or TransferRow(known.transfer, plant=parts_of(known.transfer)[1])
     after = transfer.changed(held, event)
     version = getattr(known, "version", 0) or held.newest.version
-    moment = Moment(at, version, type(event).__name__, getattr(known, "actor", "") or "platform", _said(event))
+    moment = Moment(
+        at, version, type(event).__name__, getattr(known, "actor", "") or "platform", _said(event)
+    )
     state = after.newest.state
     since = held.at if row is not None and state == held.state and version != after.newest.version else at
     return replace(after, state=state, at=since, history=(*held.history, moment))
@@ -61,26 +63,28 @@ def _said(event: Message) -> str:
     """What the event says, in a sentence."""
     match event:
         case events.TwinAdapted():
-            return f"adapted to line {event.line} by {event.model}"
+            said = f"adapted to line {event.line} by {event.model}"
         case events.TransferRefused():
-            return "; ".join(reason.statement for reason in event.reasons)
+            said = "; ".join(reason.statement for reason in event.reasons)
+        case events.OptimisationProposed() if not event.moved:
+            said = "nothing better was found; the adapted recipe stays"
         case events.OptimisationProposed():
-            if not event.moved:
-                return "nothing better was found; the adapted recipe stays"
-            return f"moves {', '.join(event.moved)} for {event.attribute}"
+            said = f"moves {', '.join(event.moved)} for {event.attribute}"
         case events.OptimisationDecided():
-            return f"{'accepted' if event.accepted else 'refused'}{f': {event.reason}' if event.reason else ''}"
+            said = ": ".join(filter(None, ("accepted" if event.accepted else "refused", event.reason)))
         case events.RecipeValidated():
-            return f"{event.record}: {event.statement}"
+            said = f"{event.record}: {event.statement}"
         case events.RecipeFilingAssessed():
-            return event.statement
+            said = event.statement
         case events.RecipeEffective():
-            return "lots may be made by the recipe"
+            said = "lots may be made by the recipe"
         case events.TransferOutcomeRecorded():
-            return f"lot {event.lot} is tested"
+            said = f"lot {event.lot} is tested"
         case events.TransferEnded():
-            return event.reason
-    raise TypeError(f"no row of transfers folds {type(event).__name__}")
+            said = event.reason
+        case _:
+            raise TypeError(f"no row of transfers folds {type(event).__name__}")
+    return said
 
 
 def registered(event: events.LineRegistered) -> LineRow:

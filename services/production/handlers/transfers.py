@@ -17,7 +17,7 @@ from services.kit.errors import Retryable
 from services.kit.ids import transfer_case
 from services.kit.work import Work, moment_text
 from services.production import twins
-from services.production.domain import outcome, plant, profile, release
+from services.production.domain import outcome, plant, release
 from services.production.domain import transfer as transfers
 from services.production.domain.outcome import Results
 from services.production.domain.record import Lot
