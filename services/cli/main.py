@@ -18,6 +18,7 @@ from services.cli import (
     quality,
     rebuild,
     status,
+    transfers,
     verify,
 )
 from services.cli.feed.command import feed
@@ -67,6 +68,12 @@ for _command in (
     capas.validate_change,
     capas.assess_filing,
     capas.check_effectiveness,
+    transfers.transfers,
+    transfers.transfer,
+    transfers.lines,
+    transfers.sign_transfer,
+    transfers.validate_recipe,
+    transfers.file_recipe,
     laboratory.results,
     laboratory.close_investigation,
     alerts.alerts,

@@ -29,7 +29,7 @@ from services.kit.runners.step import StepRunner
 from services.kit.store.memory import AsyncMemoryStore
 from services.production import handlers, steps
 from services.production.api import ProductionApi
-from services.production.payloads import INFO, Payloads, bound_to
+from services.production.payloads import Payloads, payload_info
 from services.production.twins import Adapted, Advice, Calibrations, Refusals
 from services.production.views import TRANSFERS
 from tests.unit.production.memory import START, Memory, minutes, said
@@ -275,7 +275,8 @@ class Story:
     ) -> rnd.ParameterSetReleased:
         plain = (said or content()).SerializeToString()
         key = self.payloads.public(PLANT)
-        sealed = hpke.seal(key.public_key, plain, INFO, bound_to(SET, version, PLANT))
+        info, content_hash = payload_info(SET, version, PLANT), sha256(plain).digest()
+        sealed = hpke.seal(key.public_key, plain, info, content_hash)
         return rnd.ParameterSetReleased(
             set=SET,
             version=version,
@@ -283,7 +284,7 @@ class Story:
             plant=PLANT,
             payload=common.Sealed(key_id=key.key_id, ciphertext=sealed),
             payload_hash=sha256(sealed).digest(),
-            content_hash=sha256(plain).digest(),
+            content_hash=content_hash,
             actor="head of development",
         )
 
