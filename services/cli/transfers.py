@@ -174,7 +174,11 @@ def lines(session: Session, plant: str) -> None:
 @click.argument("transfer", metavar="CASE")
 @click.option("--proposal", required=True, help="The proposal that you decide on.")
 @click.option(
-    "--accept/--refuse", "accepted", required=True, help="Take its set-points, or keep the adapted."
+    "--accept/--refuse",
+    "accepted",
+    default=None,
+    required=True,
+    help="Take its set-points, or keep the adapted.",
 )
 @click.option("--reason", default="", help="Why; needed where you refuse.")
 @click.option("--meaning", required=True, help="What your signature means.")
@@ -193,11 +197,10 @@ def sign_transfer(
     )
     answer = session.call(session.production.DecideTransfer, request)
     decided = "accepted" if accepted else "refused, the adapted recipe stands"
+    after = "'pharmaloop validate-recipe' and 'pharmaloop file-recipe'"
     session.show(
         {"transfer": transfer, "accepted": accepted, "receipt": plain(answer.receipt)},
-        lambda out: out.print(
-            f"{decided}: {transfer} is effective after 'pharmaloop validate-recipe' and 'pharmaloop file-recipe'"
-        ),
+        lambda out: out.print(f"{decided}: {transfer} is effective after {after}"),
     )
 
 

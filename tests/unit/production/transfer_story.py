@@ -27,6 +27,7 @@ from services.kit.runners.decider import Decision
 from services.kit.runners.reactor import Reactor, projector
 from services.kit.runners.step import StepRunner
 from services.kit.store.memory import AsyncMemoryStore
+from services.kit.work import STEPS, Step
 from services.production import handlers, steps
 from services.production.api import ProductionApi
 from services.production.payloads import Payloads, payload_info
@@ -45,7 +46,7 @@ LISTS = projector("lists", handlers.LISTS)
 HISTORY = projector("history", handlers.HISTORY)
 
 #: The pilot vessel of the twin's reference process, and the plant's.
-PILOT = {
+PILOT: dict[str, Any] = {
     "volume_m3": 0.15,
     "liquid_m3": 0.10,
     "tank_diameter_m": 0.48,
@@ -59,7 +60,7 @@ PILOT = {
     "gas_max_m3_per_s": 0.001,
     "kla_calibration": 1.05,
 }
-VESSEL = {
+VESSEL: dict[str, Any] = {
     "volume_m3": 1.5,
     "liquid_m3": 1.0,
     "tank_diameter_m": 1.034,
@@ -189,6 +190,9 @@ class _Log:
     def ends(self, topics: object) -> dict[Partition, int]:
         return dict(self._story.ends)
 
+    def starts(self, topics: object) -> dict[Partition, int]:
+        return {}
+
 
 class Story:
     """One plant; `twin` None asks the real twin."""
@@ -228,12 +232,21 @@ class Story:
             self._answers[request_id] = Decision(answer.SerializeToString(), (), (), False)
         return self._answers[request_id]
 
-    def run_steps(self) -> None:
+    def due(self, name: str) -> Step:
+        """The step of a name that waits."""
+        return next(step for step in self.memory.states(STEPS).values() if step.step == name)
+
+    def put_back(self, step: Step) -> None:
+        """The step is due again, as after a crash before its end was stored."""
+        id = f"{step.step}|{step.key}"
+        self.memory.database.docs[STEPS.name][id] = STEPS.to_doc(id, 1, step)
+
+    def run_steps(self, rounds: int = 8) -> None:
         """Run every due step until none is due any more."""
 
         async def run() -> None:
             runner = StepRunner(self.store, self.clock, Metrics("production"), self._runner_steps)
-            for _ in range(6):
+            for _ in range(rounds):
                 self.clock.advance(1)
                 if not await runner.run_due():
                     return
@@ -271,22 +284,26 @@ class Story:
         )
 
     def released(
-        self, version: int = 1, said: sets.ParameterSetContent | None = None
+        self, version: int = 1, said: sets.ParameterSetContent | None = None, plant: str = PLANT
     ) -> rnd.ParameterSetReleased:
-        plain = (said or content()).SerializeToString()
-        key = self.payloads.public(PLANT)
-        info, content_hash = payload_info(SET, version, PLANT), sha256(plain).digest()
+        plain = (said or content()).SerializeToString(deterministic=True)
+        key = self.payloads.public(plant)
+        info, content_hash = payload_info(SET, version, plant), sha256(plain).digest()
         sealed = hpke.seal(key.public_key, plain, info, content_hash)
-        return rnd.ParameterSetReleased(
+        told = rnd.ParameterSetReleased(
             set=SET,
             version=version,
             product=PRODUCT,
             plant=PLANT,
             payload=common.Sealed(key_id=key.key_id, ciphertext=sealed),
-            payload_hash=sha256(sealed).digest(),
             content_hash=content_hash,
             actor="head of development",
         )
+        told.payload_hash = self.hash_of(told)
+        return told
+
+    def hash_of(self, released: rnd.ParameterSetReleased) -> bytes:
+        return sha256(released.payload.ciphertext).digest()
 
     def opened(self, version: int = 1) -> loops.TransferRunOpened:
         return loops.TransferRunOpened(
