@@ -40,7 +40,7 @@ def result(test: str, value: float, lot: str = LOT, **changes: Any) -> events.Te
     at = common.Moment()
     at.at.FromDatetime(minutes(500))
     unit = {"titre": "g/L", "impurity": "%"}.get(test, "1")
-    told = {
+    told: dict[str, Any] = {
         "test": test,
         "value": value,
         "unit": unit,

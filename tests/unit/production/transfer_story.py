@@ -31,7 +31,7 @@ from services.kit.work import STEPS, Step
 from services.production import handlers, steps
 from services.production.api import ProductionApi
 from services.production.payloads import Payloads, payload_info
-from services.production.twins import Adapted, Advice, Calibrations, Refusals
+from services.production.twins import Adapted, Advice, Place, Refusals
 from services.production.views import TRANSFERS
 from tests.unit.production.memory import START, Memory, minutes, said
 
@@ -147,10 +147,9 @@ class FakeTwin:
     refusals: tuple[events.TransferRefusal, ...] = ()
     asked: list[tuple[str, int]] = field(default_factory=list)
 
-    def adapt(
-        self, content: sets.ParameterSetContent, line: str, _detail: object, by: Calibrations, seed: int
-    ) -> Adapted | Refusals:
-        self.asked.append((line, seed))
+    def adapt(self, _content: sets.ParameterSetContent, place: Place, seed: int) -> Adapted | Refusals:
+        by = place.calibrations
+        self.asked.append((place.line, seed))
         if self.refusals:
             return Refusals(self.refusals)
         gaps = (events.TransferGap(quantity="kla", unit="/h", source=60, target=58, ratio=58 / 60),)
@@ -158,7 +157,7 @@ class FakeTwin:
         titre.calibrated_by = by["titre"].bias if "titre" in by else 0
         return Adapted(self.recipe(250), gaps, (titre, prediction("impurity", 0.8, 0.2, "%")), "fake/1")
 
-    def advise(self, _content: object, _line: str, _detail: object, *_rest: object) -> Advice:
+    def advise(self, *_asked: object) -> Advice:
         return Advice(
             basis=events.ADVICE_BASIS_PROVEN_RANGE,
             moved=("agitation",),
@@ -234,7 +233,8 @@ class Story:
 
     def due(self, name: str) -> Step:
         """The step of a name that waits."""
-        return next(step for step in self.memory.states(STEPS).values() if step.step == name)
+        waiting: list[Step] = [step for step in self.memory.states(STEPS).values() if step.step == name]
+        return waiting[0]
 
     def put_back(self, step: Step) -> None:
         """The step is due again, as after a crash before its end was stored."""
