@@ -210,6 +210,7 @@ def vessel_of(name: str, given: sets.Vessel | events.LineDetail) -> Vessel:
 
 
 def line_of(name: str, detail: events.LineDetail) -> adapting.Line:
-    vessel = vessel_of(name, detail)
-    slowest = detail.stirrer_min_per_s * _PER_MINUTE
-    return adapting.Line(vessel, {"agitation": Range(slowest, max(slowest, vessel.max_speed_rpm))})
+    """The line; its vessel says what is the most of everything, the least of the stirring stands beside."""
+    return adapting.Line(
+        vessel_of(name, detail), {"agitation": Range(detail.stirrer_min_per_s * _PER_MINUTE, BEYOND)}
+    )
