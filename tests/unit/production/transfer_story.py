@@ -326,7 +326,7 @@ class Story:
 
     def decide(self, accepted: bool = True, **changes: Any) -> None:
         said = {"meaning": "I take responsibility", "reason": "as proposed", "accepted": accepted} | changes
-        proposal = said.pop("proposal", self.newest().proposal().proposal)
+        proposal = said.pop("proposal", "") or self.newest().proposal().proposal
         self.call("DecideTransfer", transfer=TRANSFER, proposal=proposal, **said)
 
     def validate(self, **changes: Any) -> None:
