@@ -21,6 +21,7 @@ from services.cli import (
     rebuild,
     research,
     status,
+    transfers,
     verify,
 )
 from services.cli.feed.command import feed
@@ -84,6 +85,12 @@ for _command in (
     research.decline,
     research.hypotheses,
     research.candidates,
+    transfers.transfers,
+    transfers.transfer,
+    transfers.lines,
+    transfers.sign_transfer,
+    transfers.validate_recipe,
+    transfers.file_recipe,
     laboratory.results,
     laboratory.close_investigation,
     alerts.alerts,
