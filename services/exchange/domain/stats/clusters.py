@@ -31,7 +31,7 @@ from services.exchange.domain.stats.reading import Fields, Protection
 
 @dataclass(frozen=True)
 class Clusters:
-    """`column` is empty where each row is its own cluster. `local`: whether lots beyond the list may occur."""
+    """`column` is empty where each row is its own cluster; `local`: lots beyond the list may occur."""
 
     column: str
     shared: tuple[str, ...]
@@ -76,7 +76,7 @@ def presence(found: Clusters | None, table: Columns) -> dict[str, Vector]:
 
 
 def present(found: Clusters | None, total: Mapping[str, Vector], rules: Protection) -> list[bool]:
-    """Which shared clusters have rows. Raises Unfit for one at too few sites: its sum would be a site's own."""
+    """Which shared clusters have rows. Raises Unfit for one at too few sites: the sum would be theirs."""
     if found is None:
         return []
     sites = [round(float(count)) for count in total["cluster_present"]]

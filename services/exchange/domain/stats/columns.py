@@ -5,6 +5,7 @@ Refusals tell the column and the rule, never a value: they travel.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -55,7 +56,8 @@ def within(table: Columns, measured: Measured) -> Vector:
     """The numbers of a column, all within the agreed range. Raises Unfit otherwise."""
     found = numbers(table, measured.column)
     if np.any(found < measured.low) or np.any(found > measured.high):
-        said = f"{measured.column} is from {measured.low:g} to {measured.high:g} as agreed; agree on a wider range"
+        span = f"from {measured.low:g} to {measured.high:g}"
+        said = f"{measured.column} is {span} as agreed; agree on a wider range"
         raise Unfit("OUT_OF_RANGE", said, measured.column)
     return found
 
@@ -94,7 +96,7 @@ def names(table: Columns, column: str) -> NDArray[np.str_]:
         if np.any(found != np.floor(found)):
             raise Unfit("NOT_A_NAME", f"{column} holds names or whole numbers", column)
         return found.astype(np.int64).astype(str)
-    if values.dtype.kind == "O" and any(value is None or value != value for value in values):
+    if values.dtype.kind == "O" and any(_missing(value) for value in values):
         raise Unfit("MISSING_VALUE", f"{column} has missing values; leave such rows out or name them", column)
     return values.astype(str)
 
@@ -115,6 +117,10 @@ def positions(found: NDArray[np.str_], levels: tuple[str, ...]) -> Index:
     ranked = np.array(levels, dtype=str)[order]
     at = np.minimum(np.searchsorted(ranked, found), len(levels) - 1)
     return np.where(ranked[at] == found, order[at], -1).astype(np.intp)
+
+
+def _missing(value: Any) -> bool:
+    return value is None or (isinstance(value, float) and math.isnan(value))
 
 
 def _column(table: Columns, column: str) -> NDArray[Any]:

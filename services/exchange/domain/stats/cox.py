@@ -289,4 +289,5 @@ def _by_cell(where: columns.Index, risk: Vector, z: Vector, count: int) -> tuple
         for j in range(i, size):
             second[:, place] = np.bincount(where, weights=weighted * z[:, j], minlength=count)
             place += 1
-    return np.bincount(where, weights=risk, minlength=count), first, second
+    zeroth = np.asarray(np.bincount(where, weights=risk, minlength=count), dtype=float)
+    return zeroth, first, second

@@ -97,7 +97,7 @@ def matrix(found: Sequence[Term], table: Columns, n: int) -> Vector:
 
 @dataclass(frozen=True, eq=False)
 class Frame:
-    """Which terms are kept, and how they are scaled: z = (x - centre) / scale. The arrays are of kept terms."""
+    """Which terms are kept, and how they are scaled: z = (x - centre) / scale, of kept terms."""
 
     kept: tuple[bool, ...]
     centre: Vector

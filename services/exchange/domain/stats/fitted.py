@@ -317,9 +317,8 @@ class Fitted(ABC):
         names = self.names(spec, point.frame)
         if verdict in {"singular", "separable"} and memo["mode"] == "plain" and not memo["ridge"]:
             return self._fall_back(spec, state, memo, climb, verdict, names)
-        if verdict == "go on":
-            if state.round < spec.max_rounds:
-                return self._asking(state, memo, climb, state.round + 1)
+        if verdict == "go on" and state.round < spec.max_rounds:
+            return self._asking(state, memo, climb, state.round + 1)
         if climb.best is None:
             said = "the likelihood cannot be evaluated at the start; narrow the ranges or add an intercept"
             raise Unfit("NO_START", said, "terms")
@@ -370,7 +369,8 @@ class Fitted(ABC):
         spec, memo = self.read(state.spec), state.memo
         climb = Climb.from_json(memo["climb"])
         point = self.point(spec, memo["ask"])
-        assert climb.best is not None and climb.at is not None
+        assert climb.best is not None
+        assert climb.at is not None
         bread = newton.invert(climb.best.information)
         flags = list(memo["flags"])
         if bread is None:

@@ -27,7 +27,7 @@ def chi_square(statistic: float, degrees: float) -> float:
 
 
 def wald(name: str, value: float, error: float, level: float, degrees: float | None = None) -> Estimate:
-    """An estimate with a symmetric interval and the test of 0; without an error greater than 0, the value alone."""
+    """An estimate with its interval and the test of 0; without an error above 0, the value alone."""
     if not (error > 0 and math.isfinite(error)):
         return Estimate(name, value)
     width = quantile(level, degrees) * error
@@ -38,7 +38,7 @@ def wald(name: str, value: float, error: float, level: float, degrees: float | N
 
 
 def ratio(name: str, log_value: float, error: float, level: float) -> Estimate:
-    """A ratio from its logarithm: the interval is symmetric there, and `standard_error` is the logarithm's."""
+    """A ratio from its logarithm: the interval is symmetric there, `standard_error` is the logarithm's."""
     found = wald(name, log_value, error, level)
     if found.lower is None or found.upper is None:
         return Estimate(name, math.exp(log_value))

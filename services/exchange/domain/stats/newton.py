@@ -35,7 +35,7 @@ _HALVINGS = 40
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """What the sums say at one point: vectors of p, a matrix of p x p. `log_likelihood` is without penalty."""
+    """What the sums say at one point: vectors of p, a matrix of p x p. `log_likelihood` has no penalty."""
 
     value: float
     gradient: Vector

@@ -51,7 +51,7 @@ def canonical(value: Any) -> str:
 
 @dataclass(frozen=True)
 class Ask:
-    """What the coordinator sends to every site in one round. `parameters` is flat; its order is the phase's."""
+    """What the coordinator sends to every site in one round. `parameters`: flat, in the phase's order."""
 
     spec: Spec
     phase: str
@@ -141,7 +141,7 @@ class Layout:
         return vector
 
     def check(self, vector: Vector, sites: int = 1) -> None:
-        """Raises Malformed for another length, Unfit for what is not finite or beyond the bound of `sites`."""
+        """Raises Malformed for another length, Unfit for what is not finite or beyond `sites` bounds."""
         if vector.shape != (self.size,):
             said = f"the vector of this round has {self.size} numbers, not {vector.size}"
             raise Malformed("WRONG_LENGTH", said, "vector")

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Literal
 
 from services.exchange.domain.errors import Malformed
@@ -92,7 +93,7 @@ class Fields:
             isinstance(one, (int, float)) and not isinstance(one, bool) and math.isfinite(one)
             for one in value
         )
-        if not fits or len(value) < at_least or any(b <= a for a, b in zip(value, value[1:], strict=False)):
+        if not fits or len(value) < at_least or any(b <= a for a, b in pairwise(value)):
             said = f"{name} is a list of at least {at_least} rising numbers"
             raise Malformed("NOT_RISING", said, self.field(name))
         self.out[name] = [float(one) for one in value]

@@ -62,7 +62,7 @@ def fixed_point(vectors: Sequence[Vector], layout: Layout) -> Vector:
     for vector in vectors:
         layout.check(vector)
         total = total + np.rint(vector * scales).astype(np.int64).view(np.uint64)
-    return total.view(np.int64) / scales
+    return np.asarray(total.view(np.int64) / scales)
 
 
 def play(model: Model, spec: Mapping[str, Any], tables: Sequence[Columns], add: Any = plain_sum) -> Result:
