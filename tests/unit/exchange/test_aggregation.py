@@ -18,7 +18,7 @@ from services.exchange.domain.aggregation.context import (
     parameters_hash,
 )
 from services.exchange.domain.aggregation.coordinator import Receipt, Round, Suspended
-from services.exchange.domain.aggregation.layout import Floats, Layout, Part, Words, from_bytes
+from services.exchange.domain.aggregation.layout import Floats, Layout, Part, Words, fitted, from_bytes
 from services.exchange.domain.aggregation.messages import Opening
 from services.exchange.domain.errors import Malformed, Refusal
 from tests.unit.exchange.rounds import (
@@ -71,7 +71,7 @@ def test_the_sum_is_right_for_any_vectors_within_bounds(data: st.DataObject, sit
     vectors = {name: np.array(data.draw(numbers)) for name in names}
     of = layout(5, bound, width)
     total = played(job(names), context(names, of=of), vectors)["gradient"]
-    scale = 1 << of.bits(of.parts[0])
+    scale = 1 << of.bits(of.parts[0])[0]
     for place in range(5):
         sent = [round(Fraction(float(vectors[name][place])) * scale) for name in names]
         assert total[place] == sum(sent) / scale, "the double next to the exact sum of what was sent"
@@ -90,6 +90,29 @@ def test_parts_come_back_by_name_each_on_its_scale() -> None:
     assert total["n"].tolist() == [303.0]
     assert total["sum"].tolist() == [4.5, -6.75, 0.0]
     assert total["squares"].tolist() == [27e6, 0.375]
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    st.lists(st.floats(1e-12, 1e15), min_size=1, max_size=6), st.integers(3, 9), st.sampled_from([64, 128])
+)
+def test_a_fitted_layout_takes_sums_at_the_bound_and_keeps_their_digits(
+    bounds: list[float], sites: int, width: int
+) -> None:
+    names = [f"site-{number}" for number in range(sites)]
+    vectors = {name: np.array(bounds) for name in names}
+    of = fitted({"x": bounds}, sites, width)
+    total = played(job(names), context(names, of=of), vectors)["x"]
+    assert total == pytest.approx(np.array(bounds) * sites, rel=1e-9 if width == 64 else 1e-15, abs=1e-16)
+    assert (np.abs(total - np.array(bounds) * sites) <= sites * 2.0**-58 * np.array(bounds) + 1e-16).all()
+
+
+def test_a_bound_too_large_for_the_word_is_refused_before_anything_is_sent() -> None:
+    with pytest.raises(Malformed, match="SUM_CAN_WRAP"):
+        fitted({"x": [1e19]}, 3)
+    with pytest.raises(Malformed, match="NO_BOUND"):
+        fitted({"x": [float("inf")]}, 3)
+    assert fitted({"x": [1e19]}, 3, 128).width == 128
 
 
 # --- nothing of a site shows -----------------------------------------------------------------------
@@ -354,6 +377,8 @@ def test_a_layout_whose_sum_could_wrap_is_refused_for_that_many_sites() -> None:
         ((Part("a", 1, -1.0),), 64, "NO_BOUND"),
         ((Part("a", 1, 1.0, 64),), 64, "BAD_SCALE"),
         ((Part("a", 1, 1.0, -1),), 64, "BAD_SCALE"),
+        ((Part("a", 3, (1.0, 1.0)),), 64, "WRONG_LENGTH"),
+        ((Part("a", 2, (1.0, 0.0)),), 64, "NO_BOUND"),
         ((Part("a", 1, 1.0),), 32, "BAD_WIDTH"),
     ],
 )

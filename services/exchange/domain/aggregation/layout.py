@@ -13,8 +13,10 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,19 +30,25 @@ Words = NDArray[np.uint64]
 #: Fraction bits: 1.5e-11 in 64 bits, sums up to 1.3e8; 5.4e-20 in 128 bits, sums up to 9.2e18.
 FRACTION_BITS = {64: 36, 128: 64}
 _LIMB = 64
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
     """`size` numbers of one meaning, none beyond `bound` in absolute value at any site.
 
-    `fraction_bits` None means the usual of the layout's width.
+    `bound` and `fraction_bits` are one for all numbers of the part, or one for
+    each. `fraction_bits` None means the usual of the layout's width.
     """
 
     name: str
     size: int
-    bound: float
-    fraction_bits: int | None = None
+    bound: float | tuple[float, ...]
+    fraction_bits: int | tuple[int, ...] | None = None
+
+    def bounds(self) -> tuple[float, ...]:
+        """The bound of each number, or one for all."""
+        return self.bound if isinstance(self.bound, tuple) else (self.bound,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,11 +71,17 @@ class Layout:
     def _check(self, part: Part) -> None:
         if part.size < 1:
             raise Malformed("EMPTY_PART", f"part {part.name!r} has no numbers", "parts")
-        if not (math.isfinite(part.bound) and part.bound > 0):
+        if {len(part.bounds()), len(self.bits(part))} - {1, part.size}:
+            raise Malformed(
+                "WRONG_LENGTH",
+                f"part {part.name!r} has one bound and scale for all, or for each number",
+                "parts",
+            )
+        if not all(math.isfinite(bound) and bound > 0 for bound in part.bounds()):
             raise Malformed(
                 "NO_BOUND", f"part {part.name!r} declares no bound: it must be finite and positive", "parts"
             )
-        if not 0 <= self.bits(part) < self.width:
+        if not all(0 <= bits < self.width for bits in self.bits(part)):
             raise Malformed(
                 "BAD_SCALE", f"part {part.name!r}: fraction bits are 0..{self.width - 1}", "parts"
             )
@@ -86,8 +100,11 @@ class Layout:
         """Bytes of a masked vector."""
         return self.size * self.width // 8
 
-    def bits(self, part: Part) -> int:
-        return FRACTION_BITS[self.width] if part.fraction_bits is None else part.fraction_bits
+    def bits(self, part: Part) -> tuple[int, ...]:
+        """The fraction bits of each number of a part, or one for all."""
+        if part.fraction_bits is None:
+            return (FRACTION_BITS[self.width],)
+        return part.fraction_bits if isinstance(part.fraction_bits, tuple) else (part.fraction_bits,)
 
     def digest(self) -> bytes:
         return _digest(self)
@@ -95,12 +112,11 @@ class Layout:
     def check_sites(self, sites: int) -> None:
         """Refuse when the sum over `sites` could wrap though every site keeps to its bounds."""
         for part in self.parts:
-            if sites * largest(self, part) >= 1 << (self.width - 1):
-                fits = (1 << (self.width - 1)) / sites / (1 << self.bits(part))
+            if any(sites * largest(*pair) >= 1 << (self.width - 1) for pair in _pairs(self, part)):
                 raise Malformed(
                     "SUM_CAN_WRAP",
-                    f"part {part.name!r}: {sites} sites within {part.bound:g} can exceed the word: declare a "
-                    f"bound below {fits:.4g}, fewer fraction bits, standardised inputs or 128 bits",
+                    f"part {part.name!r}: {sites} sites within {max(part.bounds()):g} can exceed the word: "
+                    "declare a smaller bound, fewer fraction bits, standardised inputs or 128 bits",
                     "parts",
                 )
 
@@ -169,10 +185,47 @@ class Layout:
         return dict(zip((part.name for part in self.parts), np.split(vector, ends), strict=True))
 
 
-def largest(layout: Layout, part: Part) -> int:
-    """The largest integer one site can send for a part; one more than the bound, for rounding."""
-    numerator, denominator = float(part.bound).as_integer_ratio()
-    return -(-(numerator << layout.bits(part)) // denominator) + 1
+def fitted(parts: Mapping[str, Sequence[float]], sites: int, width: int = 64) -> Layout:
+    """A layout for numbers with the bounds given, each on the finest scale at which the sum cannot wrap.
+
+    In 64 bits and for three sites that is 2^-61 of the bound, so it suits
+    numbers whose bounds are not much larger than they are; 128 bits forgive
+    loose bounds. Malformed when a bound is too large for the width. Bounds get
+    a hair of room, because a sum of rounded products may pass n times the
+    largest product by its rounding.
+    """
+    made = []
+    for name, given in parts.items():
+        bounds = tuple(bound * (1 + 1e-9) + 1e-9 for bound in map(float, given))
+        bits = tuple(_finest(bound, sites, width) for bound in bounds)
+        made.append(Part(name, len(bounds), bounds, bits))
+    layout = Layout(tuple(made), width)
+    layout.check_sites(sites)
+    return layout
+
+
+def _finest(bound: float, sites: int, width: int) -> int:
+    if not math.isfinite(bound):
+        return 0  # refused by name when the layout is made
+    bits = width - 2 - math.frexp(bound)[1] - math.frexp(sites)[1]
+    return min(max(bits, 0), width - 2)
+
+
+def largest(bound: float, bits: int) -> int:
+    """The largest integer one site can send within a bound; one more, for rounding."""
+    numerator, denominator = float(bound).as_integer_ratio()
+    return -(-(numerator << bits) // denominator) + 1
+
+
+def _pairs(layout: Layout, part: Part) -> list[tuple[float, int]]:
+    """Bound and fraction bits of each number of a part, or one pair for all."""
+    bounds, bits = part.bounds(), layout.bits(part)
+    length = max(len(bounds), len(bits))
+    return list(zip(_each(bounds, length), _each(bits, length), strict=True))
+
+
+def _each(values: tuple[T, ...], length: int) -> tuple[T, ...]:
+    return values if len(values) == length else values * length
 
 
 def integers(words: Words) -> list[int]:
@@ -217,25 +270,29 @@ def from_bytes(layout: Layout, data: bytes) -> Words:
 # A layout serves every round of its job; these are the same each time.
 @lru_cache(maxsize=64)
 def _exponents(layout: Layout) -> NDArray[np.int64]:
-    return np.repeat([layout.bits(part) for part in layout.parts], [part.size for part in layout.parts])
+    each = [np.broadcast_to(layout.bits(part), (part.size,)) for part in layout.parts]
+    return np.concatenate(each).astype(np.int64)
 
 
 @lru_cache(maxsize=64)
 def _bounds(layout: Layout) -> Floats:
-    return np.repeat([float(part.bound) for part in layout.parts], [part.size for part in layout.parts])
+    each = [np.broadcast_to(part.bounds(), (part.size,)) for part in layout.parts]
+    return np.concatenate(each).astype(np.float64)
 
 
 @lru_cache(maxsize=64)
 def _limits(layout: Layout, sites: int) -> list[int]:
-    return [sites * largest(layout, part) for part in layout.parts for _ in range(part.size)]
+    limits: list[int] = []
+    for part in layout.parts:
+        each = tuple(sites * largest(*pair) for pair in _pairs(layout, part))
+        limits += _each(each, part.size)
+    return limits
 
 
 @lru_cache(maxsize=64)
 def _digest(layout: Layout) -> bytes:
-    text = repr(
-        (
-            layout.width,
-            [(part.name, part.size, float(part.bound), layout.bits(part)) for part in layout.parts],
-        )
-    )
-    return hashlib.sha256(text.encode()).digest()
+    each = [
+        (part.name, part.size, [float(bound) for bound in part.bounds()], layout.bits(part))
+        for part in layout.parts
+    ]
+    return hashlib.sha256(repr((layout.width, each)).encode()).digest()
