@@ -19,7 +19,9 @@ from services.kit.rpc.api import Api
 from services.kit.rpc.context import caller
 from services.kit.rpc.status import timestamp
 
-_STATES = {name.removeprefix("STUDY_STATE_").lower(): number for name, number in api.StudyState.items()}
+_STATES: dict[str, api.StudyState] = {
+    name.removeprefix("STUDY_STATE_").lower(): api.StudyState.Value(name) for name in api.StudyState.keys()
+}
 _NAMES = {number: name for name, number in _STATES.items()}
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from services.exchange.domain.disclosure import cells, differencing
 from services.exchange.domain.disclosure.limits import Breach, Limits
@@ -39,11 +39,17 @@ def breaches(
     used = {name: values for name, values in table.items() if name in _columns(spec)}
     return [
         *cells.check_subset(len(cohort.members), limits),
-        *cells.check_model(_parameters(spec), len(cohort.members), limits),
+        *_check_model(_parameters(spec), len(cohort.members), limits),
         *cells.check_design(used, limits),
         *differencing.check_cohort(frozenset(cohort.members), known, limits),
         *_check_sites(cohort, opened, limits),
     ]
+
+
+def _check_model(parameters: int, patients: int, limits: Limits) -> list[Breach]:
+    """The rule without its number: what the patients allow tells how many they are."""
+    said = "the model has too many parameters for the patients here: leave variables out or join levels"
+    return [replace(breach, description=said) for breach in cells.check_model(parameters, patients, limits)]
 
 
 def _check_sites(cohort: Cohort, opened: Sequence[Cohort], limits: Limits) -> list[Breach]:
@@ -53,8 +59,8 @@ def _check_sites(cohort: Cohort, opened: Sequence[Cohort], limits: Limits) -> li
         same = len(members.symmetric_difference(before.members)) < limits.minimum_difference
         if same and before.parameters == cohort.parameters and 0 < apart <= NEARLY_THE_SAME_SITES:
             said = (
-                "the same was computed over nearly the same sites: the difference of the two answers would be "
-                "the numbers of the others; compute with the same sites, or when the cohort has changed"
+                "the same was computed over nearly the same sites: the difference of the two answers would "
+                "be the numbers of the others; compute with the same sites, or when the cohort has changed"
             )
             return [
                 Breach(

@@ -1,4 +1,4 @@
-"""Between the statistics and the secure sum: how a round's numbers become words, and what the masks belong to.
+"""Between the statistics and the secure sum: how numbers become words, and what the masks belong to.
 
 The coordinator and every site make these alike from what was agreed, so that
 nobody has to be believed: a site that was asked something else masks for
