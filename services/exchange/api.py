@@ -19,10 +19,9 @@ from services.kit.rpc.api import Api
 from services.kit.rpc.context import caller
 from services.kit.rpc.status import timestamp
 
-_STATES: dict[str, api.StudyState] = {
-    name.removeprefix("STUDY_STATE_").lower(): api.StudyState.Value(name) for name in api.StudyState.keys()
+_NAMES: dict[int, str] = {
+    number: name.removeprefix("STUDY_STATE_").lower() for name, number in api.StudyState.items()
 }
-_NAMES = {number: name for name, number in _STATES.items()}
 
 
 class ExchangeApi(Api, api_grpc.ExchangeServiceServicer):
@@ -110,7 +109,7 @@ def shown_study(study: Study) -> api.Study:
     """A study as it is answered."""
     return api.Study(
         requested=study.message(),
-        state=_STATES[study.state],
+        state=api.StudyState.Value(f"STUDY_STATE_{study.state.upper()}"),
         approvals=_told(study.approvals, events.StudyApproved.FromString),
         jobs=[_job(job) for job in study.jobs],
         insight=events.InsightPublished.FromString(study.insight) if study.insight else None,
