@@ -19,9 +19,18 @@ from services.kit.rpc.api import Api
 from services.kit.rpc.context import caller
 from services.kit.rpc.status import timestamp
 
-_NAMES: dict[int, str] = {
-    number: name.removeprefix("STUDY_STATE_").lower() for name, number in api.StudyState.items()
+_STATES: dict[str, api.StudyState] = {
+    "requested": api.STUDY_STATE_REQUESTED,
+    "approved": api.STUDY_STATE_APPROVED,
+    "computing": api.STUDY_STATE_COMPUTING,
+    "suspended": api.STUDY_STATE_SUSPENDED,
+    "answered": api.STUDY_STATE_ANSWERED,
+    "refused": api.STUDY_STATE_REFUSED,
+    "stopped": api.STUDY_STATE_STOPPED,
+    "expired": api.STUDY_STATE_EXPIRED,
+    "failed": api.STUDY_STATE_FAILED,
 }
+_NAMES = {number: name for name, number in _STATES.items()}
 
 
 class ExchangeApi(Api, api_grpc.ExchangeServiceServicer):
@@ -109,7 +118,7 @@ def shown_study(study: Study) -> api.Study:
     """A study as it is answered."""
     return api.Study(
         requested=study.message(),
-        state=api.StudyState.Value(f"STUDY_STATE_{study.state.upper()}"),
+        state=_STATES[study.state],
         approvals=_told(study.approvals, events.StudyApproved.FromString),
         jobs=[_job(job) for job in study.jobs],
         insight=events.InsightPublished.FromString(study.insight) if study.insight else None,

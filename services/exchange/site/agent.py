@@ -29,10 +29,17 @@ _JOBS_AT_ONCE = 8
 class Agent:
     """One site's agent on one connection."""
 
-    def __init__(self, site: Site, channel: aio.Channel, dataset: str, title: str, queries: int) -> None:
+    def __init__(
+        self,
+        site: Site,
+        exchange: api_grpc.ExchangeServiceAsyncStub,
+        sites: api_grpc.SiteServiceAsyncStub,
+        dataset: str,
+        title: str,
+        queries: int,
+    ) -> None:
         self._site = site
-        self._exchange = api_grpc.ExchangeServiceStub(channel)
-        self._stub = api_grpc.SiteServiceStub(channel)
+        self._exchange, self._stub = exchange, sites
         self._who = metadata(f"agent/{site.name}")
         self._offer = api.RegisterDatasetRequest(
             dataset=dataset,

@@ -8,6 +8,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from pharmaloop.exchange.v1 import service_pb2_grpc as api_grpc
 from services.exchange.domain.disclosure.limits import Profile
 from services.exchange.domain.errors import Refusal
 from services.exchange.site.agent import Agent
@@ -77,8 +78,14 @@ def make_spec(source: MakeSource = _from_clinical) -> ServiceSpec:
         )
         async with channel(_address(app, settings.exchange, "exchange")) as line:
             dataset = f"{app.site}/{settings.dataset}"
-            agent = Agent(site, line, dataset, settings.site_name, settings.queries_per_analyst)
-            await agent.run()
+            await Agent(
+                site,
+                api_grpc.ExchangeServiceStub(line),
+                api_grpc.SiteServiceStub(line),
+                dataset,
+                settings.site_name,
+                settings.queries_per_analyst,
+            ).run()
 
     return ServiceSpec(
         name="agent",
