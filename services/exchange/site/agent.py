@@ -17,6 +17,7 @@ from services.exchange.site.session import Session, Site
 from services.kit.ids import derived_id, new_id
 from services.kit.log import get_logger
 from services.kit.rpc.client import metadata
+from services.kit.rpc.errors import reason_of
 
 _log = get_logger("exchange.agent")
 _CALL_SECONDS = 20.0
@@ -119,6 +120,11 @@ class Agent:
         except Refusal as refusal:
             _log.info("refused", job=job, reason=refusal.reason)
             await self._decline(job, refusal)
+        except aio.AioRpcError as error:
+            reason, _ = reason_of(error)
+            _log.warning("not taken", job=job, code=error.code().name, reason=reason)
+            if reason:  # otherwise the exchange is away, and its time-outs tell it of this site
+                await self._decline(job, Refusal(reason, error.details() or reason, "job"))
         except Exception as error:  # noqa: BLE001 -- the others must not wait for a site that has failed
             _log.error("job failed", job=job, exc_info=error)
             await self._decline(
