@@ -19,6 +19,7 @@ from services.cli import (
     quality,
     rebuild,
     status,
+    studies,
     verify,
 )
 from services.cli.feed.command import feed
@@ -71,6 +72,13 @@ for _command in (
     capas.check_effectiveness,
     laboratory.results,
     laboratory.close_investigation,
+    studies.datasets,
+    studies.studies,
+    studies.study,
+    studies.request_study,
+    studies.approve_study,
+    studies.refuse_study,
+    studies.stop_study,
     alerts.alerts,
     alerts.acknowledge,
     dlq.dlq,
