@@ -122,6 +122,18 @@ def test_an_earlier_version_does_not_come_back(research: Research) -> None:
         release(research, "plant-3", version=1)
 
 
+def test_nothing_earlier_follows_what_was_withdrawn(research: Research) -> None:
+    known(research, Plant("plant-2"))
+    draft(research, says())
+    draft(research, says(statement="Better."))
+    review(research)
+    review(research, version=2)
+    release(research, "plant-2", version=2)
+    withdraw(research, version=2)
+    with pytest.raises(Rejected, match="LATER_VERSION"):
+        release(research, "plant-2", version=1)
+
+
 def test_the_same_request_is_one_release(research: Research) -> None:
     known(research, Plant("plant-2"))
     draft(research, says())

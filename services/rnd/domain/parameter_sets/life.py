@@ -59,7 +59,7 @@ def decide_release(
     decided: list[Message] = []
     for number, asked in enumerate(releases):
         now = held.at(asked.plant)
-        _check_plant(found, asked.plant, now, f"plants[{number}]")
+        _check_plant(found, asked.plant, held.latest(asked.plant), f"plants[{number}]")
         if asked.plant in {one.plant for one in releases[:number]}:
             raise Malformed("DUPLICATE_PLANT", f"{asked.plant!r} is named twice", f"plants[{number}]")
         asked.reviewer = found.reviewer
@@ -73,14 +73,13 @@ def decide_release(
     return decided
 
 
-def _check_plant(found: Version, plant: str, now: int, field: str) -> None:
-    if any(one.plant == plant and one.superseded_by > found.version for one in found.releases):
-        now = max(one.superseded_by for one in found.releases if one.plant == plant)
-    if now == found.version:
-        said = f"version {now} is released to {plant!r} already; leave it out"
+def _check_plant(found: Version, plant: str, latest: int, field: str) -> None:
+    """A plant goes on to later versions: also one that was withdrawn is not followed by an earlier one."""
+    if latest == found.version:
+        said = f"version {latest} is released to {plant!r} already; leave it out"
         raise Refusal("ALREADY_RELEASED", said, field)
-    if now > found.version:
-        said = f"{plant!r} works by version {now}, which is later; draft what it says as a new version"
+    if latest > found.version:
+        said = f"{plant!r} had version {latest}, which is later; draft what this one says as a new version"
         raise Refusal("LATER_VERSION", said, field)
 
 

@@ -91,6 +91,11 @@ class ParameterSet:
         """The version by which a plant works; 0 where it works by none."""
         return max((v.version for v, one in self.standing() if one.plant == plant), default=0)
 
+    def latest(self, plant: str) -> int:
+        """The latest version that was ever released to a plant; 0 for none."""
+        had = (v.version for v in self.versions if any(one.plant == plant for one in v.releases))
+        return max(had, default=0)
+
     def standing(self) -> Iterator[tuple[Version, Release]]:
         """Every release by which a plant works, with its version."""
         return ((version, one) for version in self.versions for one in version.standing)
