@@ -14,6 +14,7 @@ from services.kit.rpc.status import timestamp
 from services.rnd.domain.catalogue import Molecule
 from services.rnd.domain.insights import InsightView
 from services.rnd.domain.parameter_sets.rows import AskedRow, ReleaseRow, VersionRow
+from services.rnd.domain.trials import TrialRow
 
 SET_STATES = {
     "draft": api.PARAMETER_SET_STATE_DRAFT,
@@ -78,6 +79,11 @@ def version(row: VersionRow) -> api.ParameterSetVersion:
         withdrawn=stamp(row.withdrawn),
         reviews=[_asked(one) for one in row.asked],
     )
+
+
+def trial(row: TrialRow) -> api.VirtualTrial:
+    completed = events.TrialCompleted.FromString(row.completed)
+    return api.VirtualTrial(completed=completed, at=stamp(row.at))
 
 
 def _release(row: ReleaseRow) -> api.PlantRelease:

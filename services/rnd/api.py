@@ -12,13 +12,14 @@ from pharmaloop.rnd.v1 import service_pb2_grpc as api_grpc
 from services.kit.errors import Unknown
 from services.kit.rpc.context import caller
 from services.rnd import answers
+from services.rnd.api_learning import LearningApi
 from services.rnd.api_parameter_sets import ParameterSetsApi
 from services.rnd.domain.catalogue import check_smiles
 from services.rnd.handlers.refusals import refusals
 from services.rnd.views import INSIGHTS, MOLECULES, PRODUCTS, TARGETS
 
 
-class RndApi(ParameterSetsApi, api_grpc.RndServiceServicer):
+class RndApi(ParameterSetsApi, LearningApi, api_grpc.RndServiceServicer):
     async def ListInsights(self, request: api.ListInsightsRequest, context: Any) -> api.ListInsightsResponse:
         await self.reach(request)
         filters = {"product": request.product, "parameter": request.parameter}

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from services.kit.store.kinds import Kind
-from services.rnd.domain import catalogue, insights
+from services.rnd.domain import catalogue, insights, trials
 from services.rnd.domain.parameter_sets import model
 from services.rnd.domain.parameter_sets.rows import VersionRow
 from services.rnd.domain.plants import PlantKey
@@ -25,12 +25,14 @@ PRODUCTS: Kind[catalogue.Product] = Kind(
 PARAMETER_SETS: Kind[model.ParameterSet] = Kind(
     "parameter_set", model.ParameterSet, ("product",), model.evolve
 )
+TRIALS: Kind[trials.Trial] = Kind("trial", trials.Trial, evolve=trials.evolve)
 
 INSIGHTS: Kind[insights.InsightView] = Kind("insight", insights.InsightView, ("product", "parameter", "at"))
 VERSIONS: Kind[VersionRow] = Kind("parameter_set_row", VersionRow, ("set", "product", "state", "at"))
+TRIAL_ROWS: Kind[trials.TrialRow] = Kind("trial_row", trials.TrialRow, ("product", "at"))
 PLANT_KEYS: Kind[PlantKey] = Kind("plant_key", PlantKey)
 
 KINDS: tuple[Kind[Any], ...] = (
-    *(RECORDS, TARGETS, MOLECULES, PRODUCTS, PARAMETER_SETS),
-    *(INSIGHTS, VERSIONS, PLANT_KEYS),
+    *(RECORDS, TARGETS, MOLECULES, PRODUCTS, PARAMETER_SETS, TRIALS),
+    *(INSIGHTS, VERSIONS, TRIAL_ROWS, PLANT_KEYS),
 )

@@ -6,7 +6,7 @@ from pharmaloop.production.v1 import events_pb2 as production
 from pharmaloop.rnd.v1 import events_pb2 as events
 from services.kit.runners.decider import Command
 from services.kit.runners.reactor import Events, Rows
-from services.rnd.handlers import catalogue, insights, lists, parameter_sets
+from services.rnd.handlers import catalogue, insights, lists, parameter_sets, trials
 
 #: Records what the safety loop taught.
 INSIGHTS: Events = {production.InsightPublished: insights.on_insight_published}
@@ -20,12 +20,14 @@ LISTS: Rows = {
     events.ParameterSetSuperseded: lists.CHANGED,
     events.ParameterSetWithdrawn: lists.CHANGED,
     events.ReviewRequested: lists.CHANGED,
+    events.TrialCompleted: lists.COMPLETED,
     production.PlantKeyPublished: lists.PUBLISHED,
 }
 COMMANDS: dict[str, Command] = {
     "RegisterTarget": catalogue.register_target,
     "RegisterMolecule": catalogue.register_molecule,
     "RegisterProduct": catalogue.register_product,
+    "RunTrial": trials.complete,
     "DraftParameterSet": parameter_sets.draft,
     "ReviewParameterSet": parameter_sets.review,
     "ReleaseParameterSet": parameter_sets.release,

@@ -9,11 +9,11 @@ from pharmaloop.rnd.v1 import events_pb2 as events
 from services.kit.envelope import Event
 from services.kit.runners.reactor import Row
 from services.kit.work import moment_text
-from services.rnd.domain import plants
+from services.rnd.domain import plants, trials
 from services.rnd.domain.parameter_sets import rows
 from services.rnd.domain.parameter_sets.rows import VersionRow
 from services.rnd.domain.plants import PlantKey
-from services.rnd.views import PLANT_KEYS, VERSIONS
+from services.rnd.views import PLANT_KEYS, TRIAL_ROWS, VERSIONS
 
 
 def _version(event: Event) -> str:
@@ -37,6 +37,15 @@ def _published(key: PlantKey | None, event: Event) -> PlantKey:
     return plants.published(cast(production.PlantKeyPublished, event.message))
 
 
+def _trial(event: Event) -> str:
+    return cast(events.TrialCompleted, event.message).trial
+
+
+def _completed(row: trials.TrialRow | None, event: Event) -> trials.TrialRow:
+    return trials.row(cast(events.TrialCompleted, event.message), moment_text(event.time))
+
+
 DRAFTED = Row(VERSIONS, _version, _drafted)
 CHANGED = Row(VERSIONS, _version, _changed)
+COMPLETED = Row(TRIAL_ROWS, _trial, _completed)
 PUBLISHED = Row(PLANT_KEYS, _plant, _published)
