@@ -5,15 +5,27 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+from pharmaloop.rnd.v1 import events_pb2 as events
 from pharmaloop.rnd.v1 import service_pb2 as api
 from services.kit.app import App
-from services.kit.errors import Unknown
+from services.kit.errors import Invalid, Unknown
 from services.kit.ids import check_product
 from services.rnd import answers
 from services.rnd.api_base import RndBase
-from services.rnd.domain import trials
+from services.rnd.domain import calibration, candidates, findings, trials
+from services.rnd.domain.findings import FindingRow
 from services.rnd.handlers.refusals import refusals
-from services.rnd.views import TRIAL_ROWS, TRIALS
+from services.rnd.views import (
+    CALIBRATIONS,
+    FINDING_ROWS,
+    FINDINGS,
+    HYPOTHESIS_ROWS,
+    OUTCOMES,
+    PRODUCTS,
+    RANKING_ROWS,
+    TRIAL_ROWS,
+    TRIALS,
+)
 
 
 class LearningApi(RndBase):
@@ -48,6 +60,76 @@ class LearningApi(RndBase):
         if found is None:
             raise Unknown("UNKNOWN_TRIAL", "no such virtual trial; list them with ListTrials", "trial")
         return api.GetTrialResponse(trial=answers.trial(found.state))
+
+    # -- transfers -----------------------------------------------------------------
+
+    async def GetTransferGaps(
+        self, request: api.GetTransferGapsRequest, context: Any
+    ) -> api.GetTransferGapsResponse:
+        check_product(request.product)
+        if not request.plant:
+            raise Invalid("REQUIRED", "name the plant whose transfers you ask for", "plant")
+        await self.reach(request)
+        id = calibration.calibration_id(request.plant, request.product)
+        known = [item.state for item in await self.app.store.where(OUTCOMES, "calibration", id)]
+        learned = await self.app.store.get(CALIBRATIONS, id)
+        return api.GetTransferGapsResponse(
+            outcomes=[answers.outcome(one) for one in calibration.in_order(known)],
+            calibration=learned.state.message().attributes if learned else (),
+        )
+
+    # -- findings, hypotheses, candidates --------------------------------------------
+
+    async def ListFindings(self, request: api.ListFindingsRequest, context: Any) -> api.ListFindingsResponse:
+        await self.reach(request)
+        state = answers.name(answers.FINDING_STATES, request.state)
+        filters = {"product": request.product, "state": state}
+        page = await self.page(request, FINDING_ROWS, filters, "at", descending=True)
+        found = [answers.finding(item.state, await self._reason(item.state)) for item in page.items]
+        return api.ListFindingsResponse(findings=found, next_page_token=page.token)
+
+    async def _reason(self, row: FindingRow) -> str:
+        """Why a finding waits, as things are now; why it was declined."""
+        held = await self.app.store.get(FINDINGS, row.insight) if row.state == "waiting" else None
+        if held is None:
+            return row.reason
+        product = await self.app.store.get(PRODUCTS, row.product)
+        waits = findings.waits_for(held.state.message(), product.state if product else None)
+        return waits or "no rule could take it up when it came; take it up, or decline it"
+
+    async def TakeUpInsight(
+        self, request: api.TakeUpInsightRequest, context: Any
+    ) -> api.TakeUpInsightResponse:
+        return await self.decide("TakeUpInsight", request, api.TakeUpInsightResponse)
+
+    async def DeclineInsight(
+        self, request: api.DeclineInsightRequest, context: Any
+    ) -> api.DeclineInsightResponse:
+        return await self.decide("DeclineInsight", request, api.DeclineInsightResponse)
+
+    async def ListHypotheses(
+        self, request: api.ListHypothesesRequest, context: Any
+    ) -> api.ListHypothesesResponse:
+        await self.reach(request)
+        if request.state not in events.HypothesisState.values():
+            raise Invalid("OUT_OF_RANGE", f"{request.state} is not a state", "state")
+        filters = {"product": request.product, "state": request.state or None}
+        page = await self.page(request, HYPOTHESIS_ROWS, filters, "at", descending=True)
+        found = [answers.hypothesis(item.state) for item in page.items]
+        return api.ListHypothesesResponse(hypotheses=found, next_page_token=page.token)
+
+    async def ListCandidates(
+        self, request: api.ListCandidatesRequest, context: Any
+    ) -> api.ListCandidatesResponse:
+        await self.reach(request)
+        page = await self.page(request, RANKING_ROWS, {"indication": request.indication})
+        weights, caution = candidates.explained()
+        return api.ListCandidatesResponse(
+            rankings=[answers.ranking(item.state) for item in page.items],
+            weights=weights,
+            caution=caution,
+            next_page_token=page.token,
+        )
 
 
 def _question(request: api.RunTrialRequest) -> trials.Question:
