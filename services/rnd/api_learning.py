@@ -142,7 +142,7 @@ def _question(request: api.RunTrialRequest) -> trials.Question:
             request.seed,
             control_dose=design.control_dose_mg,
             target=design.target_inr,
-            per_arm=design.per_arm,
+            per_arm=design.patients_each,
             days=design.days,
             visits=tuple(design.visits),
             looks=design.looks,
@@ -158,7 +158,7 @@ def _question(request: api.RunTrialRequest) -> trials.Question:
 _INSIDE = {
     "dose": "design.control_dose_mg",
     "target": "design.target_inr",
-    "per_arm": "design.per_arm",
+    "per_arm": "design.patients_each",
     "days": "design.days",
     "visits": "design.visits",
     "looks": "design.looks",

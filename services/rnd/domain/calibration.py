@@ -111,6 +111,7 @@ def _calibrated(
         spread=outcomes.gaps(found).spread or 0.0,
         outcomes=len(found),
         gap=latest.gap_told,
+        unit=told.unit,
     )
 
 

@@ -102,7 +102,7 @@ def question(
     per_arm, replicates = per_arm or usual.per_arm, replicates or 500
     if not 0 < 2 * per_arm * replicates <= MOST_PATIENTS:
         said = f"a trial has at least 1 and at most {MOST_PATIENTS:,} virtual patients over all its runs"
-        raise Malformed("OUT_OF_RANGE", f"{said}; lower replicates or per_arm", "replicates")
+        raise Malformed("OUT_OF_RANGE", f"{said}; ask for fewer", "replicates")
     design = TrialDesign(
         control=FixedDose(control_dose or 3.0),
         test=GuidedDose(target or 2.5),

@@ -14,12 +14,12 @@ from tests.unit.rnd.memory import Research
 from tests.unit.rnd.penicillin import PRODUCT, draft, known, says
 
 #: A difference that every run shows, and one that none does.
-SURE = {"least_probability": 0.01, "least_difference": -100.0}
-NEVER = {"least_difference": 90.0}
+SURE: Any = {"least_probability": 0.01, "least_difference": -100.0}
+NEVER: Any = {"least_difference": 90.0}
 
 
 def run(research: Research, seed: int = 7, context: str = "Dose by genotype?", **design: Any) -> Any:
-    given = {"per_arm": 20, "days": 15, "visits": [5, 8, 11, 14], "replicates": 20, **design}
+    given = {"patients_each": 20, "days": 15, "visits": [5, 8, 11, 14], "replicates": 20, **design}
     request = api.RunTrialRequest(
         product=PRODUCT, context_of_use=context, design=api.VirtualTrialDesign(**given), seed=seed
     )
@@ -31,7 +31,7 @@ def test_the_same_question_is_one_trial(research: Research) -> None:
     first, again = run(research), run(research)
     assert first == again
     assert len(research.told(events.TrialCompleted)) == 1
-    others = [run(research, seed=8), run(research, per_arm=21), run(research, context="Another use?")]
+    others = [run(research, seed=8), run(research, patients_each=21), run(research, context="Another use?")]
     assert len({first.trial, *(one.trial for one in others)}) == 4
     assert first.design_hash == hashlib.sha256(first.design.encode()).digest()
     assert first.effect.lower < first.effect.value < first.effect.upper
@@ -77,7 +77,7 @@ def test_a_set_names_a_trial_that_says_go(research: Research) -> None:
         ({"control_dose_mg": -1.0}, "design.control_dose_mg"),
         ({"control_dose_mg": float("nan")}, "design.control_dose_mg"),
         ({"target_inr": 30.0}, "design.target_inr"),
-        ({"per_arm": -5}, "design.replicates"),
+        ({"patients_each": -5}, "design.replicates"),
         ({"replicates": 10_000_000}, "design.replicates"),
         ({"days": 1000}, "design.days"),
         ({"visits": [8, 5]}, "design.visits"),
@@ -100,7 +100,8 @@ def test_a_design_that_is_none_is_refused(research: Research, design: Any, field
 def test_a_trial_has_a_use_a_seed_and_a_known_product(research: Research) -> None:
     with pytest.raises(Unknown, match="UNKNOWN_PRODUCT"):
         run(research)
-    for wrong, field in (({"context": " "}, "context_of_use"), ({"seed": -1}, "seed")):
+    wrongs: list[tuple[Any, str]] = [({"context": " "}, "context_of_use"), ({"seed": -1}, "seed")]
+    for wrong, field in wrongs:
         with pytest.raises(Invalid) as refused:
-            run(research, **wrong)  # type: ignore[arg-type]
+            run(research, **wrong)
         assert refused.value.field == field
