@@ -11,11 +11,14 @@ from pharmaloop.clinical.v1 import events_pb2 as clinical
 from pharmaloop.clinical.v1 import service_pb2 as api
 from pharmaloop.clinical.v1 import service_pb2_grpc as api_grpc
 from services.clinical.api_follow_up import FollowUpApi
+from services.clinical.cohorts import CohortReader
 from services.clinical.domain import dispenses, moments
+from services.clinical.domain.cohort import definition
 from services.clinical.domain.dispenses import Dispense
 from services.clinical.domain.plans import Plan
 from services.clinical.evidence import Reader
 from services.clinical.intake import check_site
+from services.clinical.refusals import refusals
 from services.clinical.shown import evidence_of
 from services.clinical.views import DISPENSES, HOLDINGS, LOTS, PLANS, RELEASES
 from services.kit.app import App
@@ -27,6 +30,7 @@ class ClinicalApi(FollowUpApi, api_grpc.ClinicalServiceServicer):
     def __init__(self, app: App) -> None:
         super().__init__(app)
         self._evidence = Reader(app.store, app.sealer, app.site)
+        self._cohorts = CohortReader(app.store, app.sealer, app.site)
 
     async def RecordSubjects(
         self, request: api.RecordSubjectsRequest, context: Any
@@ -128,6 +132,14 @@ class ClinicalApi(FollowUpApi, api_grpc.ClinicalServiceServicer):
         labs = await self._evidence.labs(request.run)
         shown = (self.app.site, holding, seen, decided.state if decided else None, labs)
         return await asyncio.to_thread(evidence_of, *shown)
+
+    async def GetCohort(self, request: api.GetCohortRequest, context: Any) -> api.GetCohortResponse:
+        """Rows of patients: for the hospital's own agent alone, which lets sums out."""
+        check_site(request.site, self.app.site)
+        await self.reach(request)
+        with refusals("definition"):
+            asked = definition.read(request.definition)
+        return await self._cohorts.read(asked, self.app.clock.now())
 
     async def _responses(self, lot: str) -> clinical.LotResponses:
         """The answers to the plans of every run that listed the lot."""

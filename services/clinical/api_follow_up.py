@@ -133,6 +133,8 @@ class FollowUpApi(Api):
             return error
 
     async def _lab(self, found: fhir.FhirLab) -> Fact:
+        if not found.lab.plan:
+            return await asyncio.to_thread(self._intake.lab, found.lab, found.result, found.number)
         asked = await self._of_resource(found.lab.plan, found.lab.pseudonym)
         codes = [lab.code for lab in asked.template.labs]
         if found.lab.code not in codes:

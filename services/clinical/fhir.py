@@ -4,8 +4,9 @@ https://hl7.org/fhir/R4/questionnaireresponse.html and .../observation.html. Of
 a QuestionnaireResponse: `id`, `status`, `basedOn` (CarePlan/<plan>), `subject`
 (Patient/<pseudonym>), `authored`, and of each item `linkId` (the question) and
 one `answer`; groups of items are opened. Of an Observation: `id`, `status`,
-`basedOn`, `subject`, `effectiveDateTime`, a LOINC `code` and `valueQuantity`
-with a UCUM unit. What else a resource says is not read.
+`basedOn` (left out for a result of the routine), `subject`, `effectiveDateTime`,
+a LOINC `code` and `valueQuantity` with a UCUM unit. What else a resource says is
+not read.
 """
 
 from __future__ import annotations
@@ -148,7 +149,7 @@ def _answer(answer: Json, path: str) -> tuple[clinical.QuestionAnswer, str]:
 def _observation(resource: Json) -> FhirLab:
     _check_status(resource, _FINAL)
     lab = clinical.LabRecorded(
-        plan=_reference(_first(resource, "basedOn"), "CarePlan", "basedOn[0]"),
+        plan=_plan(resource),
         pseudonym=_reference(resource.get("subject"), "Patient", "subject"),
         code=_loinc(resource),
         at=_moment(resource, "effectiveDateTime"),
@@ -158,6 +159,13 @@ def _observation(resource: Json) -> FhirLab:
         raise Invalid("REQUIRED", "give the result as a quantity with a UCUM unit", "valueQuantity")
     result = clinical.LabResult(value=_quantity(value, "valueQuantity"))
     return FhirLab(lab, result, _text(resource, "id", "id"))
+
+
+def _plan(resource: Json) -> str:
+    """The plan that asked for the result; empty for one of the hospital's routine."""
+    if "basedOn" not in resource:
+        return ""
+    return _reference(_first(resource, "basedOn"), "CarePlan", "basedOn[0]")
 
 
 def _loinc(resource: Json) -> str:

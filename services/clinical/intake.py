@@ -30,6 +30,7 @@ _SEXES = ("F", "M", "U")
 _OLDEST_YEARS = 130
 _LONGEST_PSEUDONYM = 128
 _LONGEST_NUMBER = 128
+_LONGEST_GENOTYPE = 64
 _LARGEST_OFFSET_MINUTES = 14 * 60
 
 
@@ -52,6 +53,7 @@ class Intake:
             at=subject.at,
             status=subject.status,
             moved_to=subject.moved_to,
+            research=subject.research,
         )
         if subject.HasField("profile"):
             _check_profile(subject.profile)
@@ -59,6 +61,7 @@ class Intake:
         consent = "consent" if subject.consent else "no consent"
         status = clinical.SubjectStatus.Name(subject.status)
         said = (consent, status, subject.moved_to) if subject.status > _ACTIVE else (consent,)
+        said = (*said, "research") if subject.research else said
         id = derived_id("subject", self.site, subject.pseudonym, at.isoformat(), *said)
         return Fact(recorded, id, at, subject.pseudonym)
 
@@ -132,6 +135,9 @@ class Intake:
         recorded.CopyFrom(lab)
         recorded.site = self.site
         recorded.result.CopyFrom(self._seal(result, lab.pseudonym))
+        if not lab.plan:
+            _check_pseudonym(lab.pseudonym)
+            return Fact(recorded, derived_id("routine-lab", self.site, lab.code, number), at, lab.pseudonym)
         return Fact(recorded, derived_id("lab", lab.plan, lab.code, number), at, lab.plan)
 
     def adverse_event(self, report: api.AdverseEventReport) -> Fact:
@@ -254,6 +260,10 @@ def _check_profile(profile: clinical.SubjectProfile) -> None:
         raise Invalid("OUT_OF_RANGE", f"an age is 0 to {_OLDEST_YEARS} years", "profile.age_years")
     if profile.sex not in _SEXES:
         raise Invalid("UNKNOWN_CODE", f"write the sex as one of {', '.join(_SEXES)}", "profile.sex")
+    for n, genotype in enumerate(profile.genotypes):
+        if not 0 < len(genotype) <= _LONGEST_GENOTYPE or not genotype.isprintable():
+            said = f"write a genotype as 1 to {_LONGEST_GENOTYPE} printable characters, as 'CYP2C9*1/*3'"
+            raise Invalid("MALFORMED", said, f"profile.genotypes[{n}]")
 
 
 def _check_status(subject: api.Subject) -> None:

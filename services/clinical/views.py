@@ -10,6 +10,8 @@ from services.clinical.domain.holdings import Holding
 from services.clinical.domain.lots import Lot
 from services.clinical.domain.patients import Patient
 from services.clinical.domain.plans import Plan
+from services.clinical.domain.profiles import LotProfile
+from services.clinical.domain.routine_labs import RoutineLabs
 from services.clinical.domain.templates import Template
 from services.kit.store.kinds import Kind
 
@@ -28,9 +30,11 @@ TEMPLATES: Kind[Template] = Kind("template", Template, ("product",), templates.e
 ADVERSE: Kind[Course] = Kind("adverse", Course, ("pseudonym",))
 COMPARATORS: Kind[comparators.Comparator] = Kind("comparator", comparators.Comparator)
 RELEASES: Kind[releases.Releases] = Kind("evidence", releases.Releases, evolve=releases.evolve)
+PROFILES: Kind[LotProfile] = Kind("lot_profile", LotProfile)
+ROUTINE_LABS: Kind[RoutineLabs] = Kind("routine_lab", RoutineLabs, ("pseudonym",))
 KINDS = (
     *(EXPLANATIONS, SITES, STATEMENTS, PATIENTS, DISPENSES, LOTS, HOLDINGS, PLANS, GOING),
-    *(TEMPLATES, ADVERSE, COMPARATORS, RELEASES),
+    *(TEMPLATES, ADVERSE, COMPARATORS, RELEASES, PROFILES, ROUTINE_LABS),
 )
 
 #: The one document of the runs that go on.

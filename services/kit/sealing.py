@@ -9,6 +9,7 @@ field.
 from __future__ import annotations
 
 import hashlib
+import hmac
 import os
 import secrets
 from pathlib import Path
@@ -90,6 +91,10 @@ class Sealer:
 
     def __init__(self, keys: KeyProvider) -> None:
         self._keys = keys
+
+    def secret(self, key_id: str, purpose: str) -> bytes:
+        """32 bytes that only the key's holder can make, for naming things (HMAC-SHA256 of the purpose)."""
+        return hmac.digest(self._keys.make(key_id), _bound(key_id, purpose), "sha256")
 
     def seal_bytes(self, plain: bytes, key_id: str, purpose: str) -> common.Sealed:
         nonce = secrets.token_bytes(_NONCE_BYTES)

@@ -15,6 +15,7 @@ from services.traceability.api import TraceabilityApi
 from services.traceability.dossier_rows import ROWS
 from services.traceability.fold import CUT_STEP
 from services.traceability.handlers import CUT_EVENTS, commands, fold_events
+from services.traceability.lineages import HOP_ROWS
 from services.traceability.outside import Outside
 from services.traceability.steps import cut_step
 from services.traceability.views import KINDS
@@ -38,7 +39,11 @@ def make_spec() -> ServiceSpec:
         rpc_names=("pharmaloop.traceability.v1.TraceabilityService",),
         servicer=_servicer,
         kinds=KINDS,
-        reactors=(Reactor("fold", fold_events(outside)), projector("dossier", ROWS)),
+        reactors=(
+            Reactor("fold", fold_events(outside)),
+            projector("dossier", ROWS),
+            projector("lineage", HOP_ROWS),
+        ),
         commands=commands(outside),
         steps=steps,
     )

@@ -13,6 +13,7 @@ from services.traceability.domain.balance import Balance
 from services.traceability.domain.dispense import Dispense
 from services.traceability.domain.dossier import capas, lots, results, runs
 from services.traceability.domain.graph import Node
+from services.traceability.domain.lineage.links import Hop
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,9 @@ CAPA_RECORDS: Kind[capas.CapaRecord] = Kind("dossier_capa", capas.CapaRecord)
 TAKEN_RECORDS: Kind[runs.TakenRecord] = Kind("dossier_taken", runs.TakenRecord)
 SITE_RECORDS: Kind[runs.SiteRecord] = Kind("dossier_site", runs.SiteRecord, ("run",))
 
+#: By event, for lineages.
+HOPS: Kind[Hop] = Kind("lineage_hop", Hop, ("froms", "tos", "about", "ids"))
+
 DOSSIER_RECORDS: tuple[Kind[Any], ...] = (
     *(LOT_RECORDS, RESULT_RECORDS, RUN_RECORDS, JOURNAL_RECORDS, SITE_RECORDS),
     *(HAZARD_RECORDS, CAPA_RECORDS, TAKEN_RECORDS),
@@ -58,6 +62,7 @@ DOSSIER_RECORDS: tuple[Kind[Any], ...] = (
 KINDS: tuple[Kind[Any], ...] = (
     *(BALANCES, NODES, DISPENSES, RUNS, EXPOSURES, ENTRIES, REGISTRY, SUSPECTS),
     *DOSSIER_RECORDS,
+    HOPS,
 )
 
 

@@ -1,7 +1,7 @@
 """A patient of the site: the newest record of them.
 
 Records of one patient may come twice or late: the newest by its own time
-holds, and of two at the same moment the one without consent.
+holds, and of two at the same moment the one that allows less.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ _STATUSES = {clinical.SUBJECT_STATUS_DECEASED: DECEASED, clinical.SUBJECT_STATUS
 
 @dataclass(frozen=True)
 class Patient:
-    """A patient by pseudonym; not `known` until a record of them came.
+    """A patient by pseudonym; not `known` until a record of them came. `consent` is to follow-up, `research`
+    to research with their records.
 
     `profile` is a serialised Sealed and stays closed here. `at` is ISO, UTC.
     """
@@ -29,19 +30,28 @@ class Patient:
     profile: bytes = b""
     at: str = ""
     record: str = ""
+    research: bool = False
 
 
 def recorded(patient: Patient, subject: clinical.SubjectRecorded, at: str, record: str) -> Patient | None:
     """The patient after a record of them; None when a newer one is known. `record` is the fact's id."""
-    if (at, not subject.consent, record) <= (patient.at, not patient.consent, patient.record):
+    if _place(at, subject.consent, subject.research, record) <= _place(
+        patient.at, patient.consent, patient.research, patient.record
+    ):
         return None
     return replace(
         patient,
         known=True,
         consent=subject.consent,
+        research=subject.research,
         status=_STATUSES.get(subject.status, ACTIVE),
         moved_to=subject.moved_to,
         profile=subject.profile.SerializeToString() if subject.HasField("profile") else b"",
         at=at,
         record=record,
     )
+
+
+def _place(at: str, consent: bool, research: bool, record: str) -> tuple[str, bool, bool, str]:
+    """Where a record stands among those of its patient: the last holds."""
+    return at, not consent, not research, record

@@ -13,7 +13,7 @@ from pharmaloop.clinical.v1 import events_pb2 as clinical
 from pharmaloop.loops.v1 import events_pb2 as loops
 from pharmaloop.production.v1 import events_pb2 as production
 from pharmaloop.traceability.v1 import events_pb2 as traceability
-from services.clinical.handlers import answers, asking, comparators, exposures, records, telling
+from services.clinical.handlers import answers, asking, comparators, exposures, profiles, records, telling
 from services.clinical.handlers import commands as do
 from services.clinical.handlers.here import Here
 from services.kit.runners.decider import Command
@@ -27,6 +27,7 @@ def events(here: Here) -> Events:
         traceability.ExposureEntered: partial(exposures.on_exposure_entered, here),
         traceability.ExposureEntriesJoined: partial(exposures.on_entries_joined, here),
         traceability.ExposureAnnounced: partial(exposures.on_exposure_announced, here),
+        production.LotProfiled: profiles.on_lot_profiled,
         production.HazardEvaluated: partial(exposures.on_hazard_evaluated, here),
         loops.SafetyRunOpened: partial(exposures.on_run_opened, here),
         loops.LoopClosed: partial(exposures.on_loop_closed, here),

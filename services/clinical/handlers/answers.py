@@ -8,12 +8,13 @@ from __future__ import annotations
 from typing import cast
 
 from pharmaloop.clinical.v1 import events_pb2 as clinical
-from services.clinical.domain import adverse, holdings, moments, plans
+from services.clinical.domain import adverse, holdings, moments, plans, routine_labs
 from services.clinical.domain.adverse import Course, Report
 from services.clinical.domain.plans import Answer, Plan, Result
+from services.clinical.domain.routine_labs import RoutineLabs
 from services.clinical.handlers.here import Here, holding_of
 from services.clinical.handlers.settle import settle
-from services.clinical.views import ADVERSE, PLANS
+from services.clinical.views import ADVERSE, PLANS, ROUTINE_LABS
 from services.kit.envelope import Event
 from services.kit.store.kinds import Get
 from services.kit.work import Work
@@ -44,11 +45,23 @@ def on_response_recorded(here: Here, work: Work, event: Event) -> None:
 
 
 def on_lab_recorded(here: Here, work: Work, event: Event) -> None:
-    """A laboratory result that a plan asked for; it stays sealed."""
+    """A laboratory result that a plan asked for, or one of the routine; it stays sealed."""
     lab = cast(clinical.LabRecorded, event.message)
+    if not lab.plan:
+        _keep_routine(work, lab, event.id)
+        return
     plan = work.get(PLANS, lab.plan) or Plan(lab.plan)
     result = Result(moments.text_of(lab.at.at), event.id, lab.result.SerializeToString())
     work.put(PLANS, lab.plan, plans.with_lab(plan, lab.code, result))
+
+
+def _keep_routine(work: Work, lab: clinical.LabRecorded, record: str) -> None:
+    id = f"{lab.pseudonym}|{lab.code}"
+    before = work.get(ROUTINE_LABS, id) or RoutineLabs(lab.pseudonym, lab.code)
+    result = routine_labs.Result(record, moments.text_of(lab.at.at), lab.result.SerializeToString())
+    after = routine_labs.with_result(before, result)
+    if after != before:
+        work.put(ROUTINE_LABS, id, after)
 
 
 def on_adverse_event_recorded(here: Here, work: Work, event: Event) -> None:
