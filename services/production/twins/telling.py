@@ -81,7 +81,7 @@ def predictions_of(
     for attribute in read.attributes:
         name, limits = attribute.attribute, attribute.limits
         here, there = (estimate_of(found[name], CQAS[name], limits.unit) for found in (source, target))
-        calibration = calibrations.get(name)
+        calibration = calibration_of(calibrations, name, limits.unit)
         one = events.AttributePrediction(
             attribute=name,
             unit=limits.unit,
@@ -95,6 +95,12 @@ def predictions_of(
             one.high = limits.high
         told.append(one)
     return tuple(told)
+
+
+def calibration_of(calibrations: Calibrations, attribute: str, unit: str) -> rnd.AttributeCalibration | None:
+    """What an attribute is calibrated by; in another unit it is by nothing."""
+    found = calibrations.get(attribute)
+    return found if found is not None and found.unit == unit else None
 
 
 def estimate_of(found: Interval, unit: str, to: str) -> common.Estimate:
