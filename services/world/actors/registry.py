@@ -1,4 +1,4 @@
-"""A hospital's registry of who takes the developer's medicine: who they are, what they got, how they fared."""
+"""A hospital's registry of who takes the developer's medicine: who they are, what they got, how they did."""
 
 from __future__ import annotations
 
