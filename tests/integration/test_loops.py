@@ -116,9 +116,9 @@ async def test_a_safety_run_goes_through_every_stage(backbone: str, mongo: str, 
         assert closed.seconds == pytest.approx(whole.total_seconds(), abs=1e-3)
         assert (closed.closed.members, closed.closed.patients, closed.closed.answered) == (2, 2, 1)
         status = await common_grpc.StatusServiceStub(channel).GetStatus(common.GetStatusRequest(), timeout=5)
-        (machine,) = [runner for runner in status.runners if runner.name == "loops.safety"]
+        (machine,) = [runner for runner in status.runners if runner.name == "loops.cases"]
         assert (status.health, machine.state, machine.dead_letters) == ("serving", "running", 0)
-        (letters,) = [runner for runner in status.runners if runner.name == "loops.safety.letters"]
+        (letters,) = [runner for runner in status.runners if runner.name == "loops.cases.letters"]
         assert (letters.state, letters.parked_keys) == ("running", 0), "its dead letters are looked after"
         assert machine.records >= 10, "it took the case's events"
         assert sum(p.topic == CASE_TOPIC for p in status.positions.positions) > 0
