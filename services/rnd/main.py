@@ -6,9 +6,9 @@ from typing import Any
 
 from pharmaloop.rnd.v1 import service_pb2_grpc as api_grpc
 from services.kit.app import App, ServiceSpec, main
-from services.kit.runners.reactor import Reactor
+from services.kit.runners.reactor import Reactor, projector
+from services.rnd import handlers
 from services.rnd.api import RndApi
-from services.rnd.handlers import EVENTS
 from services.rnd.views import INSIGHTS, KINDS
 
 
@@ -21,7 +21,12 @@ SPEC = ServiceSpec(
     rpc_names=("pharmaloop.rnd.v1.RndService",),
     servicer=_servicer,
     kinds=KINDS,
-    reactors=(Reactor("insights", EVENTS, views=(INSIGHTS,)),),
+    reactors=(
+        Reactor("insights", handlers.INSIGHTS, views=(INSIGHTS,)),
+        Reactor("learning", handlers.LEARNING),
+        projector("lists", handlers.LISTS),
+    ),
+    commands=handlers.COMMANDS,
 )
 
 if __name__ == "__main__":
