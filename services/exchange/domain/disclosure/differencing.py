@@ -1,0 +1,97 @@
+"""Cohorts that differ by a few patients: the difference of two totals would be those patients.
+
+A site keeps, of every job it answered, the set of its members as digests under
+a key that never leaves it. A new cohort is compared with each earlier one and
+with each two of them: the men, the women, and all patients but one are three
+cohorts that differ widely, and two of them with the third leave one patient.
+Combinations of more than two earlier cohorts are not searched; the budget of
+queries bounds them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from services.exchange.domain.disclosure.limits import Breach, Limits
+
+Cohort = frozenset[bytes]
+
+
+def member_digest(key: bytes, pseudonym: str) -> bytes:
+    """HMAC-SHA256 of a patient under the site's key for cohorts (32 bytes, kept at the site)."""
+    return hmac.digest(key, b"cohort member|" + pseudonym.encode(), hashlib.sha256)
+
+
+def cohort_of(key: bytes, pseudonyms: Iterable[str]) -> Cohort:
+    return frozenset(member_digest(key, one) for one in pseudonyms)
+
+
+def commitment(key: bytes, job: str, cohort: Cohort) -> bytes:
+    """What a site tells of its cohort: 32 bytes that fix it and name nobody.
+
+    Under the site's key and the job's name, so that nobody can try cohorts, and
+    two jobs over one cohort do not look alike.
+    """
+    members = b"".join(sorted(cohort))
+    return hmac.digest(
+        key, b"cohort|" + len(job.encode()).to_bytes(8, "big") + job.encode() + members, hashlib.sha256
+    )
+
+
+def check_cohort(cohort: Cohort, earlier: Mapping[str, Cohort], limits: Limits) -> list[Breach]:
+    """Breaches where the new cohort, with one or two earlier ones, singles out a few patients.
+
+    `earlier` are the cohorts of jobs answered before, by job. Equal cohorts are
+    fine: the second total adds nothing. At most one breach a job and one for
+    pairs is given.
+    """
+    least = limits.minimum_difference
+    breaches = [
+        Breach(
+            f"minimum difference {least}",
+            "COHORT_TOO_CLOSE",
+            f"the cohort differs by fewer than {least} patients from that of job {job!r}: "
+            f"use that cohort, or one that differs by {least}",
+            "cohort",
+        )
+        for job, members in sorted(earlier.items())
+        if 0 < len(cohort ^ members) < least
+    ]
+    pair = _pair_that_isolates(cohort, earlier, least)
+    if pair:
+        breaches.append(
+            Breach(
+                f"minimum difference {least}",
+                "COHORT_ISOLATES_FEW",
+                f"with those of jobs {pair[0]!r} and {pair[1]!r} the cohort would single out fewer than "
+                f"{least} patients: use an earlier cohort",
+                "cohort",
+            )
+        )
+    return breaches
+
+
+def _pair_that_isolates(cohort: Cohort, earlier: Mapping[str, Cohort], least: int) -> tuple[str, str] | None:
+    """The first two jobs of which some sum or difference is the cohort but for a few patients."""
+    jobs = sorted(earlier)
+    members = sorted(cohort.union(*earlier.values()))
+    new = _indicator(cohort, members)
+    old = np.array([_indicator(earlier[job], members) for job in jobs]).reshape(len(jobs), len(members))
+    for at, first in enumerate(jobs[:-1]):
+        for sign in (1, -1):
+            left = new - sign * old[at]
+            for other in (left - old[at + 1 :], left + old[at + 1 :]):
+                few = np.count_nonzero(other, axis=1)
+                found = np.flatnonzero((few > 0) & (few < least))
+                if len(found):
+                    return first, jobs[at + 1 + int(found[0])]
+    return None
+
+
+def _indicator(cohort: Cohort, members: list[bytes]) -> NDArray[np.int8]:
+    return np.fromiter((member in cohort for member in members), dtype=np.int8, count=len(members))
