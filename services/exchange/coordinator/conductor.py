@@ -306,9 +306,7 @@ def _open_task(round_: int, attempt: int, job: str, statements: object) -> api.O
         round=round_,
         attempt=attempt,
         statements=[
-            api.RoundStatement(
-                site=one.site, vector=one.vector, seed=one.seed, signature=one.signature
-            )
+            api.RoundStatement(site=one.site, vector=one.vector, seed=one.seed, signature=one.signature)
             for one in statements.values()
         ],
     )

@@ -383,7 +383,9 @@ def _kept(event: Message) -> bytes:
 
 
 def _why(event: Message) -> str:
-    return "its time was over" if isinstance(event, events.StudyExpired) else str(getattr(event, "reason", ""))
+    return (
+        "its time was over" if isinstance(event, events.StudyExpired) else str(getattr(event, "reason", ""))
+    )
 
 
 # -- budget ------------------------------------------------------------------
