@@ -1,8 +1,9 @@
 """Why the domain says no, as data: reason, sentence, field.
 
     Refusal        a rule said no
-     +- Malformed  what was sent breaks a rule of form, whatever the data
-     +- Unfit      the data do not carry what was asked of them
+     +- Malformed  what was sent breaks a rule of form, whatever the state or the data
+     +- Absent     what it names is not known here
+     +- Unfit      the data of a site, or the sums of all, do not carry what was asked
 
 The domain knows no transport; handlers and the API turn these into the
 platform's own errors.
@@ -23,6 +24,10 @@ class Refusal(ValueError):
 
 class Malformed(Refusal):
     """What was sent breaks a rule of form."""
+
+
+class Absent(Refusal):
+    """It names what is not known here."""
 
 
 class Unfit(Refusal):
