@@ -114,7 +114,7 @@ class Glm(Fitted):
     def covariance(
         self, spec: Regression, state: State, solved: Solved, variance: float
     ) -> tuple[Vector, Count | None]:
-        """Of the scaled coefficients, and how many clusters there are; None where errors are not by cluster."""
+        """Of the scaled coefficients, and the count of clusters; None where errors are not by cluster."""
         found, memo = spec.clusters, state.memo
         if found is None:
             return solved.bread * variance, None
