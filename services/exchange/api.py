@@ -19,7 +19,17 @@ from services.kit.rpc.api import Api
 from services.kit.rpc.context import caller
 from services.kit.rpc.status import timestamp
 
-_STATES = {name.removeprefix("STUDY_STATE_").lower(): number for name, number in api.StudyState.items()}
+_STATES: dict[str, api.StudyState] = {
+    "requested": api.STUDY_STATE_REQUESTED,
+    "approved": api.STUDY_STATE_APPROVED,
+    "computing": api.STUDY_STATE_COMPUTING,
+    "suspended": api.STUDY_STATE_SUSPENDED,
+    "answered": api.STUDY_STATE_ANSWERED,
+    "refused": api.STUDY_STATE_REFUSED,
+    "stopped": api.STUDY_STATE_STOPPED,
+    "expired": api.STUDY_STATE_EXPIRED,
+    "failed": api.STUDY_STATE_FAILED,
+}
 _NAMES = {number: name for name, number in _STATES.items()}
 
 

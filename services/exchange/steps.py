@@ -52,6 +52,8 @@ class Jobs:
     def __init__(self, app: App, hub: Hub, limits: Limits, patience: Patience) -> None:
         self._app, self._hub = app, hub
         self._limits, self._patience = limits, patience
+        #: Studies whose jobs this process computes now.
+        self._busy: set[str] = set()
 
     def all(self) -> Mapping[str, StepFunction]:
         return {JOB_STEP: self._go_on, EXPIRY_STEP: self._expire}
@@ -62,6 +64,15 @@ class Jobs:
         self._hub.stop(step.key, "the study's time was over")
 
     async def _go_on(self, step: Step) -> Again | None:
+        if step.key in self._busy:
+            return Again(_LOOK_SECONDS)  # the step was made due again while it ran
+        self._busy.add(step.key)
+        try:
+            return await self._study(step)
+        finally:
+            self._busy.discard(step.key)
+
+    async def _study(self, step: Step) -> Again | None:
         while True:
             found, run = await asyncio.gather(
                 self._app.store.get(STUDIES, step.key), self._app.store.get(RUNS, step.key)
@@ -91,7 +102,7 @@ class Jobs:
         await self._end(study.study, job.job, Ending("COORDINATOR_RESTARTED", said))
 
     async def _ready(self, study: Study) -> tuple[str, ...]:
-        """The sites that the next job may have, after waiting for those that are missing; none for too few."""
+        """The sites that the next job may have, after waiting for those that are missing; or none."""
         waits_for, without = _after(study)
         wanted = [site for site in study.sites if site not in without]
         loop = asyncio.get_running_loop()

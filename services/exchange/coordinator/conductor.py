@@ -35,7 +35,10 @@ PASSING = frozenset(
         "SITES_TOO_CLOSE",
         "COHORT_UNAVAILABLE",
         "NOT_APPROVED_HERE",
-        "DISCLOSURE",
+        "CELL_TOO_SMALL",
+        "SUBSET_TOO_SMALL",
+        "MODEL_TOO_LARGE",
+        "COHORT_ISOLATES_FEW",
     }
 )
 

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from services.exchange.domain.disclosure import cells, differencing
 from services.exchange.domain.disclosure.limits import Breach, Limits
 from services.exchange.domain.stats.protocol import Spec, Vector
-
-#: Participants that differ by so few: the difference of two answers would be the numbers of these sites.
-NEARLY_THE_SAME_SITES = 2
 
 
 @dataclass(frozen=True)
@@ -36,35 +33,23 @@ def breaches(
     """
     opened = [before for before in earlier if before.opened]
     known = {before.job: frozenset(before.members) for before in opened}
+    # Whatever was computed: counts and sums of the columns are part of nearly every model.
+    same = {before.job: (frozenset(before.participants), known[before.job]) for before in opened}
+    members = frozenset(cohort.members)
     used = {name: values for name, values in table.items() if name in _columns(spec)}
     return [
         *cells.check_subset(len(cohort.members), limits),
-        *cells.check_model(_parameters(spec), len(cohort.members), limits),
+        *_check_model(_parameters(spec), len(cohort.members), limits),
         *cells.check_design(used, limits),
-        *differencing.check_cohort(frozenset(cohort.members), known, limits),
-        *_check_sites(cohort, opened, limits),
+        *differencing.check_cohort(members, known, limits),
+        *differencing.check_participants(cohort.participants, members, same, limits),
     ]
 
 
-def _check_sites(cohort: Cohort, opened: Sequence[Cohort], limits: Limits) -> list[Breach]:
-    members, sites = set(cohort.members), set(cohort.participants)
-    for before in opened:
-        apart = len(sites.symmetric_difference(before.participants))
-        same = len(members.symmetric_difference(before.members)) < limits.minimum_difference
-        if same and before.parameters == cohort.parameters and 0 < apart <= NEARLY_THE_SAME_SITES:
-            said = (
-                "the same was computed over nearly the same sites: the difference of the two answers would be "
-                "the numbers of the others; compute with the same sites, or when the cohort has changed"
-            )
-            return [
-                Breach(
-                    f"minimum sites apart {NEARLY_THE_SAME_SITES + 1}",
-                    "SITES_TOO_CLOSE",
-                    said,
-                    "participants",
-                )
-            ]
-    return []
+def _check_model(parameters: int, patients: int, limits: Limits) -> list[Breach]:
+    """The rule without its number: what the patients allow tells how many they are."""
+    said = "the model has too many parameters for the patients here: leave variables out or join levels"
+    return [replace(breach, description=said) for breach in cells.check_model(parameters, patients, limits)]
 
 
 def _columns(spec: Spec) -> set[str]:
