@@ -13,7 +13,9 @@ from dataclasses import dataclass
 from services.kit.ids import KIT, lot_key, product_key
 from services.world.entities import DRYER, FERMENTER
 
-MAKER, OTHER_MAKER, CONTRACT_MAKER = "maker-1", "maker-2", "cmo-1"
+MAKER, OTHER_MAKER, CONTRACT_MAKER, DEVELOPER = "maker-1", "maker-2", "cmo-1", "maker-3"
+#: Where the developer's medicine is made, and a plant that cannot make it.
+TREATMENT_PLANT, WEAK_PLANT = "plant-3", "plant-4"
 PLANTS = {DRYER: "plant-1", FERMENTER: "plant-2"}
 OWNERS = {DRYER: MAKER, FERMENTER: OTHER_MAKER}
 ITEMS = {DRYER: "granulate", FERMENTER: "penicillin"}
@@ -57,6 +59,8 @@ PEN_250 = Product(
 PEN_500 = Product(
     "penicillin 500 mg", OTHER_MAKER, FERMENTER, gtin14("0690765430500"), "M", "{tablet}", "Penicillin 500 mg"
 )
+#: An anticoagulant that moulds make: dicoumarol was found where they had spoilt sweet clover.
+_TREATMENT_GTIN = gtin14("0690987650025")
 #: Taken in the incident `silence` alone: a template holds for its product in every world on a platform.
 RARE = Product("patch 27 mg", MAKER, DRYER, gtin14("0690123450027"), "D", "{patch}", "Xanomeline Lowest Dose")
 PRODUCTS = {product.name: product for product in (PLACEBO, LOW, HIGH, PEN_250, PEN_500, RARE)}
@@ -107,6 +111,17 @@ class Names:
     def kit(self, number: int) -> str:
         """A kit of the study: neither its item nor its number tells what is inside."""
         return lot_key(MAKER, KIT, self._item("study-1"), self._numbered("K", number))
+
+    def treatment(self) -> tuple[str, str, str]:
+        """Plant, owner and product of the developer's medicine."""
+        return TREATMENT_PLANT, DEVELOPER, product_key(DEVELOPER, "gtin", self._item(_TREATMENT_GTIN))
+
+    def treatment_lot(self, number: int) -> str:
+        return lot_key(DEVELOPER, "gtin", self._item(_TREATMENT_GTIN), self._numbered("W", number))
+
+    def treatment_equipment(self) -> str:
+        series = f"{self.series}-" if self.series else ""
+        return f"{TREATMENT_PLANT}/fermenter-{series}1"
 
     def pseudonym(self, site: str, person: str) -> str:
         return f"P-{self._keyed(f'pseudonym/{site}', person)[:12]}"

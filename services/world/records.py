@@ -21,6 +21,7 @@ from services.world.entities import (
     Subject,
     Tube,
 )
+from services.world.treatment import Treatment
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +144,7 @@ class World:
     lot_tests: tuple[LotTest, ...]
     notices: tuple[Notice, ...]
     hazards: tuple[HazardEvaluation, ...]
+    treatment: Treatment | None = None
 
     @property
     def sites(self) -> tuple[str, ...]:

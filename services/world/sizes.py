@@ -38,6 +38,16 @@ class ProductSize:
 
 
 @dataclass(frozen=True)
+class TreatmentSize:
+    """The developer's medicine: lots of its history (half of them of the warm band), people at each site, and
+    transfers of its process one after the other."""
+
+    lots: int
+    people: int
+    transfers: int = 5
+
+
+@dataclass(frozen=True)
 class Rates:
     """How often each kind of trouble happens, as a share of all dispenses (or, below, of all people).
 
@@ -102,6 +112,8 @@ class Size:
     #: Visits at which a synthetic patient's values are taken.
     visits: int = 2
     rates: Rates = field(default_factory=Rates)
+    #: None: nothing is studied, and nothing transferred.
+    treatment: TreatmentSize | None = None
 
     @property
     def sites(self) -> tuple[str, ...]:
@@ -133,6 +145,7 @@ WS = Size(
     dispenses=15_000,
     blends=2,
     reworked_intermediates=1,
+    treatment=TreatmentSize(lots=28, people=300),
 )
 #: The same plants and lots with a tenth of the patients, followed up for a third of a day at most: for tests,
 #: and for a first look.
@@ -146,5 +159,6 @@ SMALL = Size(
     blends=2,
     reworked_intermediates=1,
     visits=1,
+    treatment=TreatmentSize(lots=24, people=200),
 )
 SIZES = {"ws": WS, "small": SMALL}

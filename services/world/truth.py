@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from services.world.processes import SAMPLE, onset_sample
 from services.world.records import Harm, World
 from services.world.rows import world_tables
 from services.world.tables import table, write_folder
+from services.world.treatment import CampaignLot, Taker, Treatment
 from services.world.worldgen.effects import (
     COMPLAINT_OTHERWISE,
     EFFECTS,
@@ -126,6 +127,8 @@ def truth_tables(world: World) -> dict[str, Any]:
         "people": table(PersonRow, _people(world)),
         "incidents": table(IncidentRow, incidents(world)),
         "hazards": table(HazardEvaluation, world.hazards),
+        "takers": table(Taker, world.treatment.takers if world.treatment else ()),
+        "campaign": table(CampaignLot, world.treatment.lots if world.treatment else ()),
     }
 
 
@@ -142,7 +145,14 @@ def summary(world: World) -> dict[str, Any]:
         "complaint_otherwise": COMPLAINT_OTHERWISE,
         "nuisances": [_planted(row) for row in planted if row.nuisance],
         "live": [lot.lot for line in world.lines for lot in line.lots if lot.live],
+        "treatment": _treatment(world.treatment) if world.treatment else None,
     }
+
+
+def _treatment(treatment: Treatment) -> dict[str, Any]:
+    """The medicine, and what is planted in who takes it."""
+    warm = [lot.lot for lot in treatment.lots if lot.warm]
+    return {"product": treatment.product, "warm_lots": warm, "effects": asdict(treatment.effects)}
 
 
 def write_truth(world: World, folder: Path) -> Path:

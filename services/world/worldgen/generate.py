@@ -23,6 +23,7 @@ from services.world.worldgen.observations import lot_tests, made_observations, p
 from services.world.worldgen.packing import Packing, recipes
 from services.world.worldgen.people import People, rebase
 from services.world.worldgen.supply import Deliveries, made_at, with_amounts
+from services.world.worldgen.treatment import treatment
 
 
 def generate(
@@ -84,6 +85,7 @@ def generate(
         lot_tests=lot_tests(materials, inside, faulty, names, _live(lines), size.rates.misread),
         notices=notices(people.persons, names),
         hazards=effects.hazards(faulty),
+        treatment=treatment(size.treatment, size.sites, names, anchor) if size.treatment else None,
     )
 
 

@@ -178,7 +178,7 @@ class Fitted(ABC):
             fields.number("ridge", 0.0, 1e9, 0.0),
             fields.choice("fallback", self.fallbacks, self.default_fallback),
             fields.number("fallback_ridge", 1e-9, 1e9, 1.0),
-            clusters.read(fields, errors),
+            clusters.read(fields, errors, [term.name for term in found]),
             own,
         )
         return replace(spec, canonical=fields.finish())
@@ -261,6 +261,7 @@ class Fitted(ABC):
         if state.phase == PRESENCE:
             kept, flags = design.kept_terms(spec.terms, found["present"], found["site"][0], spec.rules)
             memo["clusters"] = clusters.present(spec.clusters, found, spec.rules)
+            memo["clusters_exposed"] = clusters.exposed(spec.clusters, found)
             memo.update(ask=[float(flag) for flag in kept], kept=list(kept), flags=list(flags))
             return State(state.spec, MOMENTS, state.round + 1, memo)
         if state.phase == MOMENTS:
