@@ -14,6 +14,7 @@ oxygen below nought, which a trial step may reach, count as nought.
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -93,6 +94,11 @@ class Recipe:
     def begin(self) -> tuple[float, float, float, float, float]:
         """The states at hour 0."""
         return self.biomass, self.substrate, self.oxygen, self.product, self.volume
+
+
+#: The published run and constants.
+PUBLISHED = Recipe()
+CONSTANTS = ReducedParameters()
 
 
 @dataclass(frozen=True)
@@ -211,8 +217,8 @@ def derivatives_of(recipe: Recipe, parameters: ReducedParameters) -> Rates:
 
 
 def run(
-    recipe: Recipe = Recipe(),
-    parameters: ReducedParameters = ReducedParameters(),
+    recipe: Recipe = PUBLISHED,
+    parameters: ReducedParameters = CONSTANTS,
     *,
     times: Floats | None = None,
 ) -> Trajectory:
@@ -252,12 +258,12 @@ def integrate(
     derivatives: Callable[[float, Floats], Any], begin: Floats, times: Floats, **solver: Any
 ) -> Floats:
     """The states at each of the times (the first one is where `begin` holds), by LSODA."""
-    from scipy.integrate import odeint  # noqa: PLC0415 -- a waiting service need not hold SciPy
+    from scipy.integrate import ODEintWarning, odeint  # noqa: PLC0415 -- a waiting service need not hold SciPy
 
     options = {"rtol": RELATIVE, "atol": ABSOLUTE, "mxstep": 10_000} | solver
-    states, told = odeint(
-        derivatives, begin, times, tfirst=True, full_output=True, printmessg=False, **options
-    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ODEintWarning)  # what it warns of is refused below
+        states, told = odeint(derivatives, begin, times, tfirst=True, full_output=True, **options)
     if not np.isfinite(states).all() or told["message"] != "Integration successful.":
         rule = f"the model cannot be solved for these inputs ({told['message']})"
         refuse([Reason("NOT_SOLVABLE", "recipe", rule, "give inputs nearer to the process")])
