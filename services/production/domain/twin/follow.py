@@ -284,9 +284,7 @@ def _run(points: Floats, inputs: Inputs, k: ReducedParameters, hours: float) -> 
         x, s, o, product, v, _carbon = y.reshape(count, 6).T
         found = derivatives(x, np.maximum(s, 0.0), np.maximum(o, 0.0), product, v, inputs.feed)
         carbon = gas.carbon_of_growth * found[0] + gas.carbon_of_biomass * x + gas.carbon_of_itself
-        stacked = np.stack((*found, carbon), axis=1)
-        stacked[:, 1] = np.where(s > 0, stacked[:, 1], np.maximum(stacked[:, 1], 0.0))
-        return stacked.ravel()
+        return np.stack((*found, carbon), axis=1).ravel()
 
     ends = integrate(slopes, start.ravel(), np.array([0.0, hours]), rtol=1e-5, atol=1e-8, ml=5, mu=5)[-1]
     moved = points.copy()

@@ -31,6 +31,9 @@ GAS_CONSTANT = 1.987
 RELATIVE, ABSOLUTE = 1e-9, 1e-12
 #: K. Beyond, the pair of Arrhenius terms was never meant to be read.
 COLDEST, HOTTEST = 283.15, 313.15
+#: Maintenance cannot take what is not there: below some 3e-6 g/L of substrate and 1e-4 g/L of oxygen it
+#: fades (these are the squares). An edge instead of a slope would hold the solver up.
+_LAST_SUBSTRATE, _LAST_OXYGEN = 1e-11, 1e-8
 #: Order of the states in every array.
 BIOMASS, SUBSTRATE, OXYGEN, PRODUCT, VOLUME = range(5)
 
@@ -193,12 +196,16 @@ def rates(k: Any, growth: Any, loss: Any, transfer: Any) -> Rates:
         mu = growth * s / (k_x * x + s) * o / (k_ox * x + o)
         oxygen = o**p
         making = mu_p * s / (k_p + s + s * s * over_ki) * oxygen / (k_op * x + oxygen)
+        eaten = m_x * s * s / (s * s + _LAST_SUBSTRATE)
+        breathed = m_o * o * o / (o * o + _LAST_OXYGEN)
         swell = feed - v * loss
         dilution = swell / v
         return (
             (mu - dilution) * x,
-            -(mu * per_xs + making * per_ps + m_x) * x + feed * strength / v - s * dilution,
-            -(mu * per_xo + making * per_po + m_o) * x + transfer * v**beta * (saturation - o) - o * dilution,
+            -(mu * per_xs + making * per_ps + eaten) * x + feed * strength / v - s * dilution,
+            -(mu * per_xo + making * per_po + breathed) * x
+            + transfer * v**beta * (saturation - o)
+            - o * dilution,
             making * x - (hydrolysis + dilution) * product,
             swell,
         )
@@ -233,11 +240,7 @@ def run(
     def at_rate(feed: float) -> Callable[[float, Floats], tuple[Any, ...]]:
         def slope(_: float, y: Floats) -> tuple[Any, ...]:
             x, s, o, product, v = y.tolist()
-            if s > 0:
-                return derivatives(x, s, o if o > 0 else 0.0, product, v, feed)
-            found = derivatives(x, 0.0, o if o > 0 else 0.0, product, v, feed)
-            # Maintenance cannot eat what is not there: used-up substrate runs up no debt.
-            return found if found[SUBSTRATE] > 0 else (*found[:SUBSTRATE], 0.0, *found[OXYGEN:])
+            return derivatives(x, s if s > 0 else 0.0, o if o > 0 else 0.0, product, v, feed)
 
         return slope
 

@@ -223,8 +223,6 @@ def _equations(
             pumped = (acid + base) / v
             dx, do, dp, dv = dx - x * pumped, do - o * pumped, dp - product * pumped, dv + acid + base
             ds -= s * pumped
-            if y[1] <= 0 and ds < 0:
-                ds = 0.0
             mu_x = dx + x * dv / v
             heat = heat_release(k, dx, x, v) - heat_removed(k, cooling, temperature)
             warming = feed / v * (k.feed_temperature - temperature) + heat / (v * k.broth)
