@@ -97,11 +97,15 @@ class Start:
 
 @dataclass(frozen=True)
 class Following:
-    """The twin of a running lot at an hour: means and covariance (row by row) of the filter's states."""
+    """The twin of a running lot at an hour: means and covariance (row by row) of the filter's states.
+
+    `readings` counts what it has followed.
+    """
 
     hour: float
     mean: tuple[float, ...]
     covariance: tuple[float, ...]
+    readings: int = 0
 
 
 @dataclass(frozen=True)
@@ -175,16 +179,17 @@ def follow(
         mean = mean + gain * (value - expected)
         covariance = covariance - np.outer(gain, row @ covariance)
     covariance = (covariance + covariance.T) / 2
-    now = Following(reading.hour, tuple(mean.tolist()), tuple(covariance.ravel().tolist()))
+    now = Following(reading.hour, tuple(mean.tolist()), tuple(covariance.ravel().tolist()), held.readings + 1)
     return now, _estimate(now, surprises)
 
 
 def faults(held: Following, reading: Reading) -> list[Reason]:
     """What is wrong with a reading: out of order, no number, or outside of what the model knows."""
     found = []
-    if not reading.hour >= held.hour:
-        rule = f"{reading.hour} h is before the {held.hour} h that the twin has come to"
-        found.append(Reason("OUT_OF_ORDER", "reading.hour", rule, "follow again from an earlier twin"))
+    if not reading.hour >= held.hour or (held.readings and reading.hour == held.hour):
+        rule = f"{reading.hour} h is not after the {held.hour} h that the twin has come to"
+        step = "leave out what was followed already, or follow again from an earlier twin"
+        found.append(Reason("OUT_OF_ORDER", "reading.hour", rule, step))
     x = reading.inputs
     found += not_negative("inputs.feed", x.feed, "L/h")
     found += positive("inputs.aeration", x.aeration, "L/h")
