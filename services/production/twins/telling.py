@@ -107,7 +107,11 @@ def estimate_of(found: Interval, unit: str, to: str) -> common.Estimate:
     value, lower, upper = (
         quantities.convert(number, unit, to) for number in (found.mean, found.low, found.high)
     )
-    return common.Estimate(value=value, lower=lower, upper=upper)
+    assert value is not None, "the unit was converted before"
+    assert lower is not None, "the unit was converted before"
+    assert upper is not None, "the unit was converted before"
+    # The mean of few, skewed draws may lie beyond an end.
+    return common.Estimate(value=value, lower=min(lower, value), upper=max(upper, value))
 
 
 def not_accepted(predictions: Iterable[events.AttributePrediction]) -> list[events.TransferRefusal]:
