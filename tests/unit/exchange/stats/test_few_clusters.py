@@ -102,8 +102,18 @@ def test_lots_are_counted_wherever_they_are() -> None:
     for own in (0, 2):
         found = fit(spec(table, own), over_three(table, own))
         assert (found.tables["clusters"], found.tables["clusters_exposed"]) == (25, 11)
-    logistic = spec(table, model="logistic", outcome={"column": "event"})
-    assert fit(logistic, over_three(table)).tables["clusters_exposed"] == 11
+
+
+def test_odds_ratios_by_lot_are_judged_by_student_s_t_of_the_lots() -> None:
+    table = lots(11, 14)
+    found = fit(spec(table, model="logistic", outcome={"column": "event"}), over_three(table))
+    degrees = {"intercept": 24, "exposed": found.tables["degrees_of_freedom_exposure"]}
+    assert found.tables["clusters_exposed"] == 11
+    assert 20 < degrees["exposed"] < 23
+    for one in found.estimates:
+        assert one.p_value == pytest.approx(2 * stats.t.sf(abs(one.statistic), degrees[one.name]))
+        wide = stats.t.ppf(0.975, degrees[one.name]) * one.standard_error
+        assert (one.lower, one.upper) == pytest.approx((one.value - wide, one.value + wide))
 
 
 def test_other_columns_keep_the_errors_of_all_lots() -> None:
