@@ -8,7 +8,9 @@ lot at several sites has s from all of them: so `shared` lists the lots that may
 be at several sites, and the vector has a row of scores for each; their sum over
 sites is the lot's own s. The lots of one site alone need no list: the site adds
 s s' of each to one matrix. The list must hold every lot that spans sites, or
-the two halves of a lot count as two lots.
+the two halves of a lot count as two lots. Who does not know where lots went
+lists them all, with `others: refuse` and `alone: local`: one that is found at
+one site only stays with the site.
 
 Correction of a cluster sandwich: G / (G - 1) times (n - 1) / (n - p), as in Stata
 and statsmodels (Cameron and Miller, J Hum Resour 2015;50:317), with Student's t of
@@ -30,7 +32,7 @@ McCaffrey, Surv Methodol 2002;28:169; Imbens and Kolesar, Rev Econ Stat
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -47,6 +49,7 @@ class Clusters:
     """`column` is empty where each row is its own cluster; `local`: lots beyond the list may occur.
 
     `exposure`: a column of 0 and 1 that is the same in all rows of a cluster; empty where none is named.
+    `alone`: a listed cluster that is at one site only stays with the site, instead of being refused.
     """
 
     column: str
@@ -54,6 +57,18 @@ class Clusters:
     local: bool
     rows_at_most: int
     exposure: str = ""
+    alone: bool = False
+
+    def summed(self, flags: Sequence[float]) -> Clusters:
+        """With the listed clusters that are flagged alone; all others stay with their sites.
+
+        Raises Malformed where there is not a flag for each.
+        """
+        if len(flags) != len(self.shared):
+            said = "the scores are asked with a mark for each shared cluster"
+            raise Malformed("WRONG_PARAMETERS", said, "parameters")
+        kept = tuple(name for name, flag in zip(self.shared, flags, strict=True) if flag == 1.0)
+        return replace(self, shared=kept, local=True)
 
 
 @dataclass(frozen=True)
@@ -101,6 +116,7 @@ def read(fields: Fields, errors: str, terms: Sequence[str] = ()) -> Clusters | N
         inner.choice("others", ("local", "refuse"), "local") == "local",
         inner.whole("rows_at_most", 1, 10_000_000, 10_000),
         inner.text("exposure") if "exposure" in inner.said else "",
+        inner.choice("alone", ("refuse", "local"), "refuse") == "local",
     )
     if found.exposure and found.exposure not in terms:
         said = f"the exposure is one of the terms: {', '.join(terms)}"
@@ -144,29 +160,38 @@ def presence(found: Clusters | None, table: Columns) -> dict[str, Vector]:
 
 
 def present(found: Clusters | None, total: Mapping[str, Vector], rules: Protection) -> list[bool]:
-    """Which shared clusters have rows. Raises Unfit for one at too few sites: the sum would be theirs."""
+    """Which shared clusters are summed: those that have rows, and are not alone at a site.
+
+    Raises Unfit for one at too few sites, the sum would be theirs, unless it may stay with its one site.
+    """
     if found is None:
         return []
     sites = [round(float(count)) for count in total["cluster_present"]]
-    few = [name for name, count in zip(found.shared, sites, strict=True) if 0 < count < rules.sites_at_least]
+    least = rules.sites_at_least
+    stays = [found.alone and count == 1 < least for count in sites]
+    few = [
+        name
+        for name, count, local in zip(found.shared, sites, stays, strict=True)
+        if 0 < count < least and not local
+    ]
     if few:
         said = (
-            f"{', '.join(few)} is at fewer than {rules.sites_at_least} sites; "
-            "take it out of shared: a lot of one site stays with the site"
+            f"{', '.join(few)} is at fewer than {least} sites; take it out of shared, "
+            "or agree on alone: local: a lot of one site stays with the site"
         )
         raise Unfit("TOO_FEW_SITES_FOR_CLUSTER", said, "clusters.shared")
     if found.exposure:
         marked = [round(float(count)) for count in total["cluster_exposed"]]
         if any(one not in (0, count) for one, count in zip(marked, sites, strict=True)):
             raise _in_both(found)
-    return [count > 0 for count in sites]
+    return [count > 0 and not local for count, local in zip(sites, stays, strict=True)]
 
 
-def exposed(found: Clusters | None, total: Mapping[str, Vector]) -> int:
-    """How many shared clusters are exposed."""
+def exposed(found: Clusters | None, total: Mapping[str, Vector], summed: Sequence[bool]) -> int:
+    """How many of the summed clusters are exposed."""
     if found is None or not found.exposure:
         return 0
-    return int(np.count_nonzero(np.rint(total["cluster_exposed"])))
+    return int(np.count_nonzero(np.rint(total["cluster_exposed"])[np.array(summed, dtype=bool)]))
 
 
 def _in_both(found: Clusters) -> Unfit:

@@ -207,13 +207,19 @@ class Fitted(ABC):
             kept = [term for term, flag in zip(spec.terms, _kept(ask.parameters, spec), strict=True) if flag]
             most = spec.rules.rows_at_most
             return Layout((*design.moment_parts(kept, most), *self.own_moment_parts(spec)))
-        point = self.point(spec, ask.parameters)
         if ask.phase == FIT:
+            point = self.point(spec, ask.parameters)
             return Layout((*self.fit_parts(spec, point), part("overflow", 1, 1.0)))
         if ask.phase == SCORES and spec.clusters is not None:
+            point, summed = self._scoring(spec, spec.clusters, ask.parameters)
             reach = point.frame.reach(spec.terms, spec.intercept) * self.residual_bound(spec, point)
-            return Layout(tuple(clusters.parts(spec.clusters, reach, spec.rules.rows_at_most)))
+            return Layout(tuple(clusters.parts(summed, reach, spec.rules.rows_at_most)))
         raise Malformed("NO_SUCH_PHASE", f"{self.name} has no phase {ask.phase}", "phase")
+
+    def _scoring(self, spec: Regression, found: Clusters, flat: Sequence[float]) -> tuple[Point, Clusters]:
+        """The point at which scores are asked, and the clusters that are summed over sites."""
+        end = len(flat) - len(found.shared)
+        return self.point(spec, flat[: max(end, 0)]), found.summed(flat[max(end, 0) :])
 
     # The site -----------------------------------------------------------------------------------
 
@@ -231,16 +237,17 @@ class Fitted(ABC):
             kept = [term for term, flag in zip(spec.terms, flags, strict=True) if flag]
             sums = design.moments(kept, raw[:, list(flags)])
             return layout.join({**sums, **self.own_moments(spec, table)})
-        point = self.point(spec, ask.parameters)
         if ask.phase == FIT:
+            point = self.point(spec, ask.parameters)
             found = self.fit(spec, point, raw, table)
             if found is None:
                 nothing = {piece.name: np.zeros(piece.shape) for piece in layout.parts}
                 return layout.join({**nothing, "overflow": np.ones(1)})
             return layout.join({**found, "overflow": np.zeros(1)})
         assert spec.clusters is not None  # the layout has refused it otherwise
+        point, summed = self._scoring(spec, spec.clusters, ask.parameters)
         rows, _ = self.scores(spec, point, raw, table)
-        return layout.join(clusters.sums(spec.clusters, rows, table))
+        return layout.join(clusters.sums(summed, rows, table))
 
     # The coordinator ----------------------------------------------------------------------------
 
@@ -250,7 +257,8 @@ class Fitted(ABC):
     def ask(self, state: State) -> Ask | None:
         if state.phase == DONE:
             return None
-        return Ask(state.spec, state.phase, state.round, tuple(state.memo["ask"]))
+        flags = map(float, state.memo["clusters"]) if state.phase == SCORES else ()
+        return Ask(state.spec, state.phase, state.round, (*state.memo["ask"], *flags))
 
     def take(self, state: State, total: Vector) -> State:
         ask = self.ask(state)
@@ -261,7 +269,7 @@ class Fitted(ABC):
         if state.phase == PRESENCE:
             kept, flags = design.kept_terms(spec.terms, found["present"], found["site"][0], spec.rules)
             memo["clusters"] = clusters.present(spec.clusters, found, spec.rules)
-            memo["clusters_exposed"] = clusters.exposed(spec.clusters, found)
+            memo["clusters_exposed"] = clusters.exposed(spec.clusters, found, memo["clusters"])
             memo.update(ask=[float(flag) for flag in kept], kept=list(kept), flags=list(flags))
             return State(state.spec, MOMENTS, state.round + 1, memo)
         if state.phase == MOMENTS:

@@ -103,25 +103,25 @@ TERMS = [{"column": name, "low": 0, "high": 1} for name in ("exposed", "age_65",
 
 
 def of_band(lots: Sequence[str], **more: Any) -> dict[str, Any]:
-    """Logistic, errors by lot, at however many hospitals the lot was dispensed."""
+    """Logistic, errors by lot. All lots are listed: the analyst does not know where they went."""
     return {
         "model": "logistic",
         "terms": TERMS,
         "outcome": {"column": "event"},
         "errors": "cluster",
-        "clusters": {"column": "lot", "shared": sorted(lots), "exposure": "exposed"},
+        "clusters": {
+            "column": "lot",
+            "shared": sorted(lots),
+            "others": "refuse",
+            "alone": "local",
+            "exposure": "exposed",
+        },
         **more,
     }
 
 
 def of_genotype() -> dict[str, Any]:
     return {"model": "linear", "terms": TERMS, "outcome": {"column": "change", "low": -10, "high": 10}}
-
-
-def shared(held: Sequence[Columns]) -> list[str]:
-    """The lots that were dispensed at more than one hospital."""
-    at = [set(table["lot"].tolist()) for table in held]
-    return sorted(lot for lot in set().union(*at) if sum(lot in one for one in at) > 1)
 
 
 def answer(model: Model, spec: Mapping[str, Any], held: Sequence[Columns]) -> Result:

@@ -40,7 +40,7 @@ def at_each(people: int) -> int:
 def of_band(seed: int, people: int, lots: int = LOTS) -> Estimate:
     made = hospitals.medicine(seed, lots, people)
     held = hospitals.tables(made, hospitals.band(made))
-    spec = hospitals.of_band(hospitals.shared(held))
+    spec = hospitals.of_band([lot.lot for lot in made.lots])
     return hospitals.answer(Logistic(), spec, held).estimate("exposed")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -101,8 +102,18 @@ def test_lots_are_counted_wherever_they_are() -> None:
     for own in (0, 2):
         found = fit(spec(table, own), over_three(table, own))
         assert (found.tables["clusters"], found.tables["clusters_exposed"]) == (25, 11)
-    logistic = spec(table, model="logistic", outcome={"column": "event"})
-    assert fit(logistic, over_three(table)).tables["clusters_exposed"] == 11
+
+
+def test_odds_ratios_by_lot_are_judged_by_student_s_t_of_the_lots() -> None:
+    table = lots(11, 14)
+    found = fit(spec(table, model="logistic", outcome={"column": "event"}), over_three(table))
+    degrees = {"intercept": 24, "exposed": found.tables["degrees_of_freedom_exposure"]}
+    assert found.tables["clusters_exposed"] == 11
+    assert 20 < degrees["exposed"] < 23
+    for one in found.estimates:
+        assert one.p_value == pytest.approx(2 * stats.t.sf(abs(one.statistic), degrees[one.name]))
+        wide = stats.t.ppf(0.975, degrees[one.name]) * one.standard_error
+        assert (one.lower, one.upper) == pytest.approx((one.value - wide, one.value + wide))
 
 
 def test_other_columns_keep_the_errors_of_all_lots() -> None:
@@ -140,3 +151,43 @@ def test_the_exposure_is_a_term() -> None:
     with pytest.raises(Malformed, match="NOT_A_TERM") as refused:
         MODELS["linear"].start(said)
     assert refused.value.field == "spec.clusters.exposure"
+
+
+@pytest.mark.parametrize("model", ["linear", "logistic"])
+def test_lots_that_are_all_listed_stay_with_their_site_where_they_are_alone(model: str) -> None:
+    table = lots(12, 13)
+    outcome = {"column": "y", "low": -20, "high": 20} if model == "linear" else {"column": "event"}
+    known = spec(table, own=3, model=model, outcome=outcome)
+    tables = over_three(table, own=3)
+    every = sorted(set(table["lot"].tolist()))
+    listed = {"column": "lot", "shared": every, "others": "refuse", "exposure": "exposed"}
+    with pytest.raises(Unfit, match="TOO_FEW_SITES_FOR_CLUSTER: L00, L01, L02, L22, L23, L24"):
+        fit({**known, "clusters": listed}, tables)
+    found, wanted = fit({**known, "clusters": {**listed, "alone": "local"}}, tables), fit(known, tables)
+    assert found.tables["clusters"] == wanted.tables["clusters"] == 25
+    assert found.tables["clusters_exposed"] == 12
+    for one, other in zip(found.estimates, wanted.estimates, strict=True):
+        assert one.value == pytest.approx(other.value, rel=1e-9)
+        assert one.standard_error == pytest.approx(other.standard_error, rel=1e-9)
+
+
+def test_a_lot_at_two_sites_is_not_alone_where_three_are_asked_for() -> None:
+    table = lots(12, 12)
+    tables = over_three(table)
+    tables[2] = rows(tables[2], tables[2]["lot"] != "L05")
+    said = spec(table, sites_at_least=3)
+    said["clusters"]["alone"] = "local"
+    with pytest.raises(Unfit, match="TOO_FEW_SITES_FOR_CLUSTER: L05"):
+        fit(said, tables)
+
+
+def test_scores_are_asked_with_a_mark_for_each_listed_lot() -> None:
+    table = lots(3, 3)
+    model = MODELS["linear"]
+    tables, state = over_three(table), model.start(spec(table))
+    while (ask := model.ask(state)) is not None and ask.phase != "scores":
+        layout = model.layout(ask)
+        state = model.take(state, fixed_point([model.contribute(ask, one) for one in tables], layout))
+    assert ask is not None
+    with pytest.raises(Malformed, match="WRONG_PARAMETERS"):
+        model.layout(replace(ask, parameters=ask.parameters[:-1]))
