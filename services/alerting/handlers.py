@@ -13,15 +13,17 @@ from google.protobuf.message import Message
 
 from pharmaloop.alerting.v1 import events_pb2 as events
 from pharmaloop.alerting.v1 import service_pb2 as api
+from pharmaloop.exchange.v1 import events_pb2 as exchange
 from pharmaloop.loops.v1 import events_pb2 as loops
 from pharmaloop.production.v1 import events_pb2 as production
+from pharmaloop.rnd.v1 import events_pb2 as rnd
 from pharmaloop.traceability.v1 import events_pb2 as traceability
 from services.alerting.domain import alerts, triggers
 from services.alerting.domain.triggers import PATIENCE, Run, Trigger
 from services.alerting.views import ALERTS, RUNS, TRIGGERS
 from services.kit.envelope import Event
 from services.kit.errors import Rejected, Unknown
-from services.kit.ids import derived_id
+from services.kit.ids import derived_id, loop_of, study_case, transfer_case
 from services.kit.runners.decider import Command
 from services.kit.runners.reactor import Events
 from services.kit.work import Work, moment_text
@@ -86,14 +88,60 @@ def on_safety_run_opened(work: Work, event: Event) -> None:
     work.put(RUNS, opened.run, triggers.opened(run, opened.lot, _text(event.time)))
     asked = opened.run if opened.follows else opened.deviation
     if asked:
-        trigger = work.get(TRIGGERS, asked) or Trigger(asked)
-        work.put(TRIGGERS, asked, triggers.answered(trigger, opened.run))
-        work.not_due(NO_RUN_STEP, asked)
+        _answer(work, asked, opened.run)
+
+
+def on_release(work: Work, event: Event) -> None:
+    """A version was released to a plant: the clock runs for its transfer."""
+    released = cast(rnd.ParameterSetReleased, event.message)
+    case = transfer_case(released.set, released.plant)
+    _ask(work, event, _release(case, released.version), case, alerts.of_release(released))
+
+
+def on_study_requested(work: Work, event: Event) -> None:
+    """Sites are asked a question: the clock runs for the run that takes it to its answer."""
+    requested = cast(exchange.StudyRequested, event.message)
+    case = study_case(requested.study)
+    _ask(work, event, case, case, alerts.of_study(requested))
+
+
+def _ask(work: Work, event: Event, name: str, case: str, what: str) -> None:
+    before = work.get(TRIGGERS, name) or Trigger(name)
+    if before.confirmed:
+        return  # the same asked again has its run, or its alert
+    deadline = event.time + PATIENCE
+    trigger = triggers.asked(before, case, what, _text(event.time), _text(deadline))
+    work.put(TRIGGERS, name, trigger)
+    if not trigger.run:
+        work.due(NO_RUN_STEP, name, deadline)
+
+
+def on_transfer_run_opened(work: Work, event: Event) -> None:
+    opened = cast(loops.TransferRunOpened, event.message)
+    _answer(work, _release(opened.case, opened.version), opened.run)
+
+
+def on_evidence_run_opened(work: Work, event: Event) -> None:
+    opened = cast(loops.EvidenceRunOpened, event.message)
+    _answer(work, opened.case, opened.run)
+
+
+def _answer(work: Work, name: str, run: str) -> None:
+    trigger = work.get(TRIGGERS, name) or Trigger(name)
+    work.put(TRIGGERS, name, triggers.answered(trigger, run))
+    work.not_due(NO_RUN_STEP, name)
+
+
+def _release(case: str, version: int) -> str:
+    """The name of a release as a trigger: the version within its case."""
+    return f"{case}|{version}"
 
 
 def on_run_ended(work: Work, event: Event) -> None:
     """Sealed or closed: later triggers of the lot need a run of their own."""
     ended = cast("traceability.ExposureSealed | loops.LoopClosed", event.message)
+    if isinstance(ended, loops.LoopClosed) and ended.loop not in ("", "safety"):
+        return  # nothing joins a run of another loop
     run = work.get(RUNS, ended.run) or Run(ended.run)
     work.put(RUNS, ended.run, triggers.ended(run, _text(event.time)))
 
@@ -119,6 +167,8 @@ def report_missing_run(work: Work, request: production.DeviationConfirmed) -> Me
 
 
 def _missing(trigger: Trigger) -> str:
+    if trigger.asked:
+        return alerts.of_unanswered(trigger.asked, loop_of(trigger.lot))
     if trigger.follows:
         return alerts.of_missing_successor(trigger.lot, trigger.follows, trigger.deviation)
     return alerts.of_missing_run(trigger.lot, trigger.deviation)
@@ -147,5 +197,9 @@ EVENTS: Events = {
     loops.LoopClosed: on_run_ended,
     traceability.ExposureSealed: on_run_ended,
     traceability.ExposureAfterSeal: on_exposure_after_seal,
+    rnd.ParameterSetReleased: on_release,
+    loops.TransferRunOpened: on_transfer_run_opened,
+    exchange.StudyRequested: on_study_requested,
+    loops.EvidenceRunOpened: on_evidence_run_opened,
 }
 COMMANDS: dict[str, Command] = {"AcknowledgeAlert": acknowledge_alert, "ReportMissingRun": report_missing_run}

@@ -1,4 +1,4 @@
-"""`loops`, `cancel`: the runs of the safety loop, stage by stage, and how a person ends one."""
+"""`loops`, `cancel`: the runs of the three loops, stage by stage, and how a person ends one."""
 
 from __future__ import annotations
 
@@ -19,16 +19,19 @@ _WATCH_SECONDS = 24 * 3600.0
 @click.command()
 @click.argument("run", required=False)
 @click.option("--watch", is_flag=True, help="Stay and show every change (with --json: one document a line).")
+@click.option("--loop", type=click.Choice(["safety", "transfer", "evidence"]), help="Only runs of this loop.")
+@click.option("--case", default="", help="Only runs of this case: a lot, a transfer or a study, as listed.")
 @click.pass_obj
-def loops(session: Session, run: str | None, watch: bool) -> None:
-    """List the runs of the loop, newest first, or show one RUN with its stages."""
+def loops(session: Session, run: str | None, watch: bool, loop: str | None, case: str) -> None:
+    """List the runs of the loops, newest first, or show one RUN with its stages."""
     if watch:
         _watch(session, run)
     elif run:
         found = plain(session.call(session.loops.GetRun, api.GetRunRequest(run=run)).run)
         session.show({"run": found}, lambda out: _print_run(out, found))
     else:
-        pages = session.pages(session.loops.ListRuns, api.ListRunsRequest())
+        request = api.ListRunsRequest(loop=loop or "", case=case)
+        pages = session.pages(session.loops.ListRuns, request)
         runs = [plain(item) for page in pages for item in page.runs]
         session.show({"runs": runs}, lambda out: out.print(_table(runs)))
 
@@ -39,12 +42,14 @@ def loops(session: Session, run: str | None, watch: bool) -> None:
 @click.option("--superseded-by", default="", help="The run that covers it.")
 @click.pass_obj
 def cancel(session: Session, run: str, reason: str, superseded_by: str) -> None:
-    """End RUN before its seal: it was opened by mistake, or another run covers its lot."""
+    """End RUN before its seal or its end: it was opened by mistake, or another run covers it."""
     request = api.CancelRunRequest(request_id=new_id(), run=run, reason=reason, superseded_by=superseded_by)
     answer = session.call(session.loops.CancelRun, request)
     session.show(
         {"run": run, "superseded_by": superseded_by, "receipt": plain(answer.receipt)},
-        lambda out: out.print(f"asked: run {run} ends, unless its journal is sealed by now"),
+        lambda out: out.print(
+            f"asked: run {run} ends, unless it has ended, or its journal is sealed, by now"
+        ),
     )
 
 
@@ -59,22 +64,47 @@ def _watch(session: Session, run: str | None) -> None:
         else:
             last = found["stages"][-1]["name"] if found["stages"] else "opened"
             state = word(found["state"], "RUN_STATE")
-            out.print(f"{found['opened']['lot']}  {state:<8} {last} done, {found['seconds']:.1f} s")
+            out.print(f"{found['loop']} {found['case']}  {state:<8} {last} done, {found['seconds']:.1f} s")
 
 
 def _table(runs: list[dict[str, Any]]) -> Any:
     rows = [
         [
             run["run"],
-            run["opened"]["lot"] if run["opened"] else "-",
+            run["loop"],
+            run["case"],
             word(run["state"], "RUN_STATE"),
             run["stage"] or run["waiting_for"] or "-",
-            str(run["closed"]["patients"]) if run["closed"] else "-",
+            _ended(run),
             f"{run['seconds']:.1f} s",
         ]
         for run in runs
     ]
-    return table("Safety loop", ["run", "lot", "state", "stage", "patients", "time"], rows)
+    return table("Loops", ["run", "loop", "case", "state", "stage", "ended", "time"], rows)
+
+
+def _ended(run: dict[str, Any]) -> str:
+    """How the run ended; of a safety run with its patients."""
+    closed = run["closed"]
+    if not closed:
+        return "-"
+    outcome = word(closed["outcome"], "RUN_OUTCOME")
+    return f"{outcome}, {closed['patients']} patients" if run["loop"] == "safety" else outcome
+
+
+def _rests_on(run: dict[str, Any]) -> str:
+    """What an ended run rests on, in a line or two."""
+    closed = run["closed"]
+    if run["loop"] == "transfer":
+        lots = ", ".join(closed["lots"]) or "-"
+        return f"version {closed['version']} of {closed['set']} at {closed['plant']}   first lot {lots}"
+    if run["loop"] == "evidence":
+        return f"study {closed['study']}   insight {closed['insight'] or '-'}"
+    return (
+        f"{closed['members']} dispenses of {len(closed['lots'])} lots, {closed['patients']} patients, "
+        f"{closed['plans']} plans, {closed['answered']} answered\n"
+        f"capa {closed['capa'] or '-'}   insight {closed['insight'] or '-'}"
+    )
 
 
 def _print_run(out: Console, run: dict[str, Any]) -> None:
@@ -84,10 +114,9 @@ def _print_run(out: Console, run: dict[str, Any]) -> None:
     out.print(table("Stages", ["stage", "time", "ended"], stages))
     if closed := run["closed"]:
         if closed["reason"]:
-            ended = word(closed["outcome"], "RUN_OUTCOME")
-            out.print(f"\n{ended} by {closed['actor']}: {closed['reason']} {closed['superseded_by']}")
-        out.print(
-            f"\n{closed['members']} dispenses of {len(closed['lots'])} lots, {closed['patients']} patients, "
-            f"{closed['plans']} plans, {closed['answered']} answered"
-        )
-        out.print(f"capa {closed['capa'] or '-'}   insight {closed['insight'] or '-'}")
+            ended, by = (
+                word(closed["outcome"], "RUN_OUTCOME"),
+                f" by {closed['actor']}" if closed["actor"] else "",
+            )
+            out.print(f"\n{ended}{by}: {closed['reason']} {closed['superseded_by']}")
+        out.print(f"\n{_rests_on(run)}")

@@ -92,7 +92,7 @@ def _alarms(session: Session) -> Iterator[Alarm]:
 
 def _runs(session: Session) -> Iterator[RunSeen]:
     for page in session.pages(session.loops.ListRuns, loops.ListRunsRequest()):
-        for run in page.runs:
+        for run in filter(_is_safety, page.runs):
             yield RunSeen(
                 run=run.run,
                 lot=run.opened.lot,
@@ -100,6 +100,10 @@ def _runs(session: Session) -> Iterator[RunSeen]:
                 seconds=run.seconds,
                 stages=tuple((stage.name, stage.seconds) for stage in run.stages),
             )
+
+
+def _is_safety(run: loops.Run) -> bool:
+    return run.HasField("opened")
 
 
 def _exposures(session: Session, site: str, run: str) -> dict[Member, Named]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import uuid
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 from urllib.parse import quote, unquote
 
 from services.kit.errors import Invalid
@@ -18,6 +18,8 @@ _LOT_PARTS = 4
 _PRODUCT_PARTS = 3
 #: The scheme of kits: the item is the study, the lot the kit's number (ADR 14).
 KIT = "kit"
+#: What cases of the other loops begin with; a lot key, being percent-encoded, has no colon.
+_TRANSFER, _STUDY = "transfer:", "study:"
 
 
 class LotParts(NamedTuple):
@@ -95,6 +97,23 @@ def product_of(lot: str) -> str:
 def in_kit(key: str) -> bool:
     """Is the lot, or the product, a blinded study's kits? Its scheme says so: whoever holds the key knows."""
     return key.split("/")[1:2] == [KIT]
+
+
+def transfer_case(set: str, plant: str) -> str:
+    """Case of a transfer: the parameter set and the plant. Production calls it the transfer."""
+    return _TRANSFER + _join(set, plant)
+
+
+def study_case(study: str) -> str:
+    """Case of the evidence loop: the study."""
+    return _STUDY + study
+
+
+def loop_of(case: str) -> Literal["safety", "transfer", "evidence"]:
+    """Name of the loop that a case belongs to: its key says it."""
+    if case.startswith(_TRANSFER):
+        return "transfer"
+    return "evidence" if case.startswith(_STUDY) else "safety"
 
 
 def dispense_id(site: str, order: str, lot: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from datetime import datetime
 from typing import Any
 
@@ -13,11 +13,17 @@ from pharmaloop.loops.v1 import service_pb2_grpc as api_grpc
 from services.kit.errors import Unknown
 from services.kit.rpc.api import Api
 from services.kit.rpc.status import timestamp
-from services.loops.domain.runs import CLOSED, OPEN, STALLED, RunView
+from services.loops.domain.runs import CLOSED, OPEN, STALLED, RunView, opened_of
 from services.loops.views import RUNS
 
 _STATES = {api.RUN_STATE_OPEN: OPEN, api.RUN_STATE_STALLED: STALLED, api.RUN_STATE_CLOSED: CLOSED}
 _NUMBERS = {name: number for number, name in _STATES.items()}
+#: Where each loop's opening stands in a Run.
+_OPENED_FIELDS: dict[str, Callable[[api.Run], Any]] = {
+    "safety": lambda run: run.opened,
+    "transfer": lambda run: run.opened_transfer,
+    "evidence": lambda run: run.opened_evidence,
+}
 _WATCH_SECONDS = 0.2
 _WATCHED = 1000
 
@@ -25,10 +31,15 @@ _WATCHED = 1000
 class LoopsApi(Api, api_grpc.LoopsServiceServicer):
     async def ListRuns(self, request: api.ListRunsRequest, context: Any) -> api.ListRunsResponse:
         await self.reach(request)
-        filters = {"state": _STATES.get(request.state, ""), "lot": request.lot}
+        filters = {
+            "state": _STATES.get(request.state, ""),
+            "lot": request.lot,
+            "loop": request.loop,
+            "case": request.case,
+        }
         page = await self.page(request, RUNS, filters, "began", descending=True)
         return api.ListRunsResponse(
-            runs=[_run(item.state) for item in page.items], next_page_token=page.token
+            runs=[shown(item.state) for item in page.items], next_page_token=page.token
         )
 
     async def GetRun(self, request: api.GetRunRequest, context: Any) -> api.GetRunResponse:
@@ -36,7 +47,7 @@ class LoopsApi(Api, api_grpc.LoopsServiceServicer):
         stored = await self.app.store.get(RUNS, request.run)
         if stored is None:
             raise Unknown("UNKNOWN_RUN", f"there is no run {request.run!r}; ListRuns shows the runs", "run")
-        return api.GetRunResponse(run=_run(stored.state))
+        return api.GetRunResponse(run=shown(stored.state))
 
     async def CancelRun(self, request: api.CancelRunRequest, context: Any) -> api.CancelRunResponse:
         return await self.decide("CancelRun", request, api.CancelRunResponse)
@@ -50,11 +61,12 @@ class LoopsApi(Api, api_grpc.LoopsServiceServicer):
             for item in reversed(page.items):
                 if told.get(item.id) != item.version:
                     told[item.id] = item.version
-                    yield api.WatchRunsResponse(run=_run(item.state))
+                    yield api.WatchRunsResponse(run=shown(item.state))
             await asyncio.sleep(_WATCH_SECONDS)
 
 
-def _run(view: RunView) -> api.Run:
+def shown(view: RunView) -> api.Run:
+    """A run as the contract says it."""
     stages = [
         api.Stage(
             name=stage.name, seconds=stage.seconds, ended=timestamp(datetime.fromisoformat(stage.ended))
@@ -63,8 +75,8 @@ def _run(view: RunView) -> api.Run:
     ]
     run = api.Run(
         run=view.run,
-        loop="safety",
-        opened=events.SafetyRunOpened.FromString(view.opened),
+        loop=view.loop,
+        case=view.case or view.lot,
         state=_NUMBERS[view.state],
         stages=stages,
         stage=view.stage,
@@ -72,6 +84,7 @@ def _run(view: RunView) -> api.Run:
         began=timestamp(datetime.fromisoformat(view.began)),
         seconds=view.seconds,
     )
+    _OPENED_FIELDS[view.loop](run).CopyFrom(opened_of(view))
     if view.closed:
         run.closed.CopyFrom(events.LoopClosed.FromString(view.closed))
     return run

@@ -1,8 +1,8 @@
 """What loops does with events and commands, on one page.
 
 The router copies what matters to a case onto the case topic, keyed by the
-case, so that one topic orders everything the case sees. The machine itself
-runs on faust (`machine`); deadlines come back to it as records.
+case, so that one topic orders everything the case sees. The machines run on
+faust (`machine`); deadlines come back to them as records.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import cast
 from google.protobuf.message import Message
 
 from pharmaloop.clinical.v1 import events_pb2 as clinical
+from pharmaloop.exchange.v1 import events_pb2 as exchange
 from pharmaloop.loops.v1 import events_pb2 as loops
 from pharmaloop.loops.v1 import service_pb2 as api
 from pharmaloop.production.v1 import events_pb2 as production
@@ -20,11 +21,13 @@ from pharmaloop.rnd.v1 import events_pb2 as rnd
 from pharmaloop.traceability.v1 import events_pb2 as traceability
 from services.kit.envelope import Event
 from services.kit.errors import Invalid, Poison, Rejected, Unknown
+from services.kit.ids import loop_of, study_case, transfer_case
 from services.kit.runners.decider import Command
 from services.kit.runners.reactor import Events, Handler
 from services.kit.words import check_words
 from services.kit.work import Work
-from services.loops.domain import runs, safety
+from services.loops.domain import runs
+from services.loops.domain.cases import stages_of
 from services.loops.views import CANCELS, DEADLINES, JOURNALS, RUNS
 
 CASE_TOPIC = "pharmaloop.loops.case.v1"
@@ -48,6 +51,39 @@ def route_if_cased(work: Work, event: Event) -> None:
         work.copy(event, CASE_TOPIC, event.case)
 
 
+def route_release(work: Work, event: Event) -> None:
+    """A release opens a run of its parameter set at its plant."""
+    released = cast("rnd.ParameterSetReleased | rnd.ParameterSetWithdrawn", event.message)
+    work.copy(event, CASE_TOPIC, transfer_case(released.set, released.plant))
+
+
+def route_withdrawal(work: Work, event: Event) -> None:
+    """A version that was never released is no plant's matter."""
+    if cast(rnd.ParameterSetWithdrawn, event.message).plant:
+        route_release(work, event)
+
+
+def route_transfer(work: Work, event: Event) -> None:
+    """What production says of a transfer, and what research learnt of it."""
+    transfer: str = cast(production.TwinAdapted, event.message).transfer
+    if loop_of(transfer) != "transfer":
+        raise Poison("NO_TRANSFER", f"{event.type} names the transfer {transfer!r}, which is none")
+    work.copy(event, CASE_TOPIC, transfer)
+
+
+def route_calibration(work: Work, event: Event) -> None:
+    """A calibration that a transfer's outcome led to."""
+    if cast(rnd.PredictionCalibrated, event.message).transfer:
+        route_transfer(work, event)
+
+
+def route_study(work: Work, event: Event) -> None:
+    """What is said of a study; research knows findings of no study too."""
+    study = cast(exchange.StudyRequested, event.message).study
+    if study:
+        work.copy(event, CASE_TOPIC, study_case(study))
+
+
 ROUTED: dict[type[Message], Handler] = {
     production.DeviationConfirmed: route_trigger,
     production.LotImplicationAnswered: route,
@@ -66,6 +102,27 @@ ROUTED: dict[type[Message], Handler] = {
     rnd.InsightRecorded: route_if_cased,
     loops.DeadlinePassed: route,
     loops.RunCancelRequested: route,
+    rnd.ParameterSetReleased: route_release,
+    rnd.ParameterSetWithdrawn: route_withdrawal,
+    production.TwinAdapted: route_transfer,
+    production.TransferRefused: route_transfer,
+    production.OptimisationProposed: route_transfer,
+    production.OptimisationDecided: route_transfer,
+    production.RecipeEffective: route_transfer,
+    production.TransferOutcomeRecorded: route_transfer,
+    rnd.PredictionCalibrated: route_calibration,
+    exchange.StudyRequested: route_study,
+    exchange.StudyApproved: route_study,
+    exchange.StudyRefused: route_study,
+    exchange.JobOpened: route_study,
+    exchange.CohortFrozen: route_study,
+    exchange.JobAudited: route_study,
+    exchange.JobEnded: route_study,
+    exchange.InsightPublished: route_study,
+    exchange.StudyStopped: route_study,
+    exchange.StudyExpired: route_study,
+    rnd.HypothesisUpdated: route_study,
+    rnd.InsightDeclined: route_study,
 }
 
 
@@ -106,7 +163,7 @@ def on_stage_completed(work: Work, event: Event) -> None:
 def on_loop_closed(work: Work, event: Event) -> None:
     """A run that a person ended has a stage that nothing completes."""
     closed = cast(loops.LoopClosed, event.message)
-    for stage in safety.RULES:
+    for stage in stages_of(closed.loop):
         work.not_due("deadline", f"{closed.run}|{stage}")
 
 
@@ -122,20 +179,21 @@ def cancel_run(work: Work, request: api.CancelRunRequest) -> api.CancelRunRespon
     view = _run(work, request.run, "run")
     if view.state == runs.CLOSED:
         raise Rejected("RUN_ENDED", "the run has ended already", "run")
-    if _journal(work, view.run).sealed:
+    if view.loop == "safety" and _journal(work, view.run).sealed:
         said = "the journal is sealed: its patients are known and followed; the run ends by itself"
         raise Rejected("RUN_SEALED", said, "run")
     if request.superseded_by:
         _check_covers(work, _run(work, request.superseded_by, "superseded_by"), view)
     if work.get(CANCELS, view.run) is None:
+        case = view.case or view.lot
         asked = loops.RunCancelRequested(
             run=view.run,
-            case=view.lot,
+            case=case,
             reason=request.reason,
             actor=work.cause.actor,
             superseded_by=request.superseded_by,
         )
-        work.apply(CANCELS, view.run, asked, case=view.lot, run=view.run)
+        work.apply(CANCELS, view.run, asked, case=case, run=view.run)
     return api.CancelRunResponse()
 
 
@@ -151,20 +209,35 @@ def _journal(work: Work, run: str) -> runs.Journal:
 
 
 def _check_covers(work: Work, other: runs.RunView, view: runs.RunView) -> None:
-    """The run that is to cover this one must be another, not given up, and list its root lot."""
+    """The run that is to cover this one must be another of its loop, not given up, and do what this one
+    would have done: list its root lot, or be about its product."""
     if other.run == view.run:
         raise Invalid("SAME_RUN", "a run does not cover itself; name the other one", "superseded_by")
-    if runs.was_cancelled(other):
-        said = "the run that is to cover this one was cancelled itself"
+    if runs.was_given_up(other):
+        said = "the run that is to cover this one was given up itself"
         raise Rejected("NOT_COVERED", said, "superseded_by")
-    if view.lot not in _journal(work, other.run).lots:
+    if other.loop != view.loop:
+        said = f"the run {other.run} is of the {other.loop} loop, this one of the {view.loop} loop"
+        raise Rejected("NOT_COVERED", said, "superseded_by")
+    if view.loop != "safety":
+        _check_product(other, view)
+    elif view.lot not in _journal(work, other.run).lots:
         said = f"the run {other.run} does not list the lot {view.lot}: patients of this one would be lost"
+        raise Rejected("NOT_COVERED", said, "superseded_by")
+
+
+def _check_product(other: runs.RunView, view: runs.RunView) -> None:
+    theirs, mine = runs.opened_of(other).product, runs.opened_of(view).product
+    if theirs != mine:
+        said = f"the run {other.run} is about the product {theirs!r}, this one about {mine!r}"
         raise Rejected("NOT_COVERED", said, "superseded_by")
 
 
 ROUTER: Events = ROUTED
 PROJECTION: Events = {
     loops.SafetyRunOpened: on_run_event,
+    loops.TransferRunOpened: on_run_event,
+    loops.EvidenceRunOpened: on_run_event,
     loops.StageCompleted: on_run_event,
     loops.LoopStalled: on_run_event,
     loops.LoopClosed: on_run_event,

@@ -1,6 +1,6 @@
-"""Runs the safety machine on faust and says how it fares.
+"""Runs the machines of the loops on faust and says how they fare.
 
-One case topic, one table, effects with fixed ids. The domain machine and the
+One case topic, one table, effects with fixed ids. The domain machines and the
 kit's loop protocol are pure, the order of writes is the kit's loop driver,
 faust itself is in `engine`; here they are put together, watched and measured.
 A machine that cannot go on stops taking records, acknowledges nothing, and
@@ -23,7 +23,7 @@ from services.kit.clock import wall_now
 from services.kit.contracts import contract, event_type
 from services.kit.envelope import Event
 from services.kit.errors import PharmaLoopError, Retryable
-from services.kit.ids import derived_id
+from services.kit.ids import derived_id, loop_of
 from services.kit.log import get_logger
 from services.kit.metrics import (
     DEAD_LETTERS,
@@ -43,8 +43,9 @@ from services.kit.runners.loop import Effect, Loop, Turn
 from services.kit.runners.loop_driver import LoopDriver
 from services.kit.settings import KafkaSettings
 from services.loops.checks import Needs, check
-from services.loops.domain import safety
-from services.loops.domain.runs import stage_seconds
+from services.loops.domain import cases
+from services.loops.domain.runs import outcome_word, stage_seconds
+from services.loops.domain.stages import Happened
 from services.loops.engine import APP_ID, Engine
 from services.loops.handlers import CASE_TOPIC, DEADLINE_EVENTS, PROJECTION
 
@@ -57,17 +58,15 @@ class MachineFailed(PharmaLoopError):
     """faust stopped on its own; the process ends, so that it is started again."""
 
 
-def _run_id(trigger: str) -> str:
-    return derived_id("safety-run", trigger)
-
-
-def _react(case: safety.Case | None, event: Event) -> tuple[safety.Case, list[Effect]]:
-    happened = safety.Happened(event.id, event.message, event.time, event.created, event.run)
-    state, effects = safety.react(case, happened, _run_id)
+def _react(case: cases.Case | None, event: Event) -> tuple[cases.Case, list[Effect]]:
+    loop = loop_of(event.case)
+    happened = Happened(event.id, event.case, event.message, event.time, event.created, event.run)
+    state, effects = cases.react(case, loop, happened, lambda trigger: derived_id(f"{loop}-run", trigger))
     return state, [Effect(message, run, seq) for message, run, seq in effects]
 
 
-SAFETY: Loop[safety.Case] = Loop("safety", safety.Case, _react)
+#: All loops: they share the case topic, and so one table.
+CASES: Loop[cases.Case] = Loop("cases", cases.Case, _react)
 
 
 @dataclass
@@ -101,13 +100,12 @@ class Machine:
         prefix: str,
         metrics: Metrics,
         *,
-        loop: Loop[Any] = SAFETY,
+        loop: Loop[Any] = CASES,
         source: str = CASE_TOPIC,
         limit: DeadLetterLimit | None = None,
     ) -> None:
         self.name = f"loops.{loop.name}"
         self.status = RunnerState(self.name)
-        self._loop = loop.name
         self._source = source
         self._kafka = kafka
         self._metrics = metrics
@@ -127,7 +125,7 @@ class Machine:
             instance,
             prefix,
             source=source,
-            table=f"{loop.name}-cases",
+            table=loop.name,
             partitions=self._partitions,
             on_trouble=self._has_trouble,
         )
@@ -184,11 +182,10 @@ class Machine:
         for effect in effects:
             message: Any = effect.message
             if effect.type.endswith(".StageCompleted"):
-                self._metrics.observe(
-                    STAGE_SECONDS, stage_seconds(message), loop=self._loop, stage=message.stage
-                )
+                seconds = stage_seconds(message)
+                self._metrics.observe(STAGE_SECONDS, seconds, loop=message.loop, stage=message.stage)
             elif effect.type.endswith(".LoopClosed"):
-                self._metrics.add(LOOP_RUNS, loop=self._loop, outcome="closed")
+                self._metrics.add(LOOP_RUNS, loop=message.loop, outcome=outcome_word(message))
 
     # -- running ----------------------------------------------------------
 

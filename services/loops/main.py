@@ -16,7 +16,7 @@ from services.kit.runners.step import Again, StepFunction
 from services.kit.work import Step
 from services.loops.api import LoopsApi
 from services.loops.handlers import CASE_TOPIC, COMMANDS, DEADLINE_EVENTS, JOURNAL_EVENTS, PROJECTION, ROUTER
-from services.loops.machine import SAFETY, Machine
+from services.loops.machine import CASES, Machine
 from services.loops.views import JOURNALS, KINDS, RUNS
 
 _LEAVE_SECONDS = 15.0
@@ -37,7 +37,7 @@ def _steps(app: App) -> Mapping[str, StepFunction]:
     return {"deadline": deadline}
 
 
-async def run_machine(app: App, loop: Loop[Any] = SAFETY, source: str = CASE_TOPIC) -> None:
+async def run_machine(app: App, loop: Loop[Any] = CASES, source: str = CASE_TOPIC) -> None:
     """The loop on its case topic, and beside it what settles its dead letters, until cancelled."""
     folder, prefix = app.platform.state_dir / "loops" / app.settings.instance, app.platform.group_prefix
     machine = Machine(app.kafka, folder, app.settings.instance, prefix, app.metrics, loop=loop, source=source)
@@ -64,7 +64,7 @@ SPEC = ServiceSpec(
         projector("journals", JOURNAL_EVENTS, JOURNALS),
         Reactor("deadlines", DEADLINE_EVENTS),
     ),
-    loops=(SAFETY.name,),
+    loops=(CASES.name,),
     commands=COMMANDS,
     steps=_steps,
     background=run_machine,

@@ -34,7 +34,7 @@ def _asked(state: Cancel | None, event: Message) -> Cancel:
     return Cancel(event.actor)
 
 
-RUNS: Kind[RunView] = Kind("run", RunView, ("lot", "state", "began"))
+RUNS: Kind[RunView] = Kind("run", RunView, ("lot", "state", "began", "loop", "case"))
 DEADLINES: Kind[Deadline] = Kind("deadline", Deadline, evolve=_evolve)
 CANCELS: Kind[Cancel] = Kind("cancel", Cancel, evolve=_asked)
 JOURNALS: Kind[Journal] = Kind("journal", Journal)

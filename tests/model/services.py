@@ -34,8 +34,8 @@ from services.kit.runners.notes import Making
 from services.kit.runners.reactor import Events, Reactor
 from services.kit.store.kinds import Plan, Where, Write
 from services.kit.work import Job, Overlay, Scope, request_cause, run_one
-from services.loops.domain import safety
-from services.loops.machine import SAFETY
+from services.loops.domain import cases, safety
+from services.loops.machine import CASES
 from services.traceability import handlers as traceability
 from services.traceability.outside import Outside
 from services.traceability.protocol import FOLD
@@ -167,7 +167,7 @@ class Loops:
 
     def __init__(self) -> None:
         self._cases: dict[bytes, int] = {b"": 0}
-        self.cases: list[Case[safety.Case] | None] = [None]
+        self.cases: list[Case[cases.Case] | None] = [None]
         self._turns: dict[tuple[int, int], tuple[int, tuple[int, ...]]] = {}
         self._due: dict[int, tuple[int, ...]] = {}
         #: Keep what the latest event emitted, for a worker that dies and sends it again.
@@ -177,7 +177,7 @@ class Loops:
         """The case after a message, and the messages it emits."""
         key = (case, message)
         if key not in self._turns:
-            after, effects = SAFETY.step(self.cases[case], messages.event(message))
+            after, effects = CASES.step(self.cases[case], messages.event(message))
             self._turns[key] = (self._number(after), tuple(map(_sent, effects)))
         return self._turns[key]
 
@@ -185,14 +185,15 @@ class Loops:
         """What a restarted worker sends again."""
         if case not in self._due:
             held = self.cases[case]
-            self._due[case] = tuple(map(_sent, SAFETY.due(held))) if held is not None else ()
+            self._due[case] = tuple(map(_sent, CASES.due(held))) if held is not None else ()
         return self._due[case]
 
     def runs(self, case: int) -> tuple[safety.Run, ...]:
         held = self.cases[case]
-        return held.state.runs if held is not None and held.state is not None else ()
+        of_lot = held.state.safety if held is not None and held.state is not None else None
+        return of_lot.runs if of_lot else ()
 
-    def _number(self, case: Case[safety.Case]) -> int:
+    def _number(self, case: Case[cases.Case]) -> int:
         case = case if self.keeps_latest else replace(case, latest=None)
         key = msgspec.msgpack.encode(case, order="sorted")
         if key not in self._cases:

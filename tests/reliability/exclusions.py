@@ -90,7 +90,7 @@ SOURCES: dict[str, str] = {
     "/svc/traceability/exposure": ROUNDS,
     "/svc/clinical/exposure": ROUNDS,
     "/svc/clinical/evidence": RELEASED,
-    "/svc/loops/safety": ROUNDS,
+    "/svc/loops/cases": ROUNDS,
 }
 #: Sources whose events are compared without their number, for some of them are left out.
 RENUMBERED: dict[str, str] = {"/svc/production/lot": UPDATES}

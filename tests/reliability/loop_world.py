@@ -131,7 +131,7 @@ class LoopWorld:
     def __post_init__(self) -> None:
         self.prefix = f"{self.name}."
         self.source = f"{self.name}.case"
-        self.changelog = f"{self.prefix}{APP_ID}-heard-cases-changelog"
+        self.changelog = f"{self.prefix}{APP_ID}-heard-changelog"
         self.group = self.prefix + APP_ID
         self.admin = AdminClient({"bootstrap.servers": self.kafka, "log_level": 0})
         self._seq: dict[tuple[str, str], int] = defaultdict(int)

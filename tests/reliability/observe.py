@@ -102,10 +102,10 @@ class Observer:
         except (TimeoutError, KafkaException) as error:
             # A client whose connections a test has broken may ask the old ones for minutes.
             self._admin = self._new_admin()
-            return [f"loops.safety: the broker does not tell its offsets: {error!r}"]
+            return [f"loops.cases: the broker does not tell its offsets: {error!r}"]
         at = {Partition(place.topic, place.partition): place.offset for place in done}
         return [
-            f"loops.safety: {partition} at {at.get(partition, 0)} of {end}"
+            f"loops.cases: {partition} at {at.get(partition, 0)} of {end}"
             for partition, end in ends.items()
             if partition.topic == _CASE_TOPIC and at.get(partition, 0) < end
         ]

@@ -23,7 +23,7 @@ from tests.reliability.stand import Stand
 
 pytestmark = pytest.mark.faults
 
-CASE_TOPIC, LOOP = "pharmaloop.loops.case.v1", "loops.safety"
+CASE_TOPIC, LOOP = "pharmaloop.loops.case.v1", "loops.cases"
 _HUGE = 900_000
 
 

@@ -15,8 +15,10 @@ from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from pharmaloop.alerting.v1 import events_pb2 as alerting
+from pharmaloop.exchange.v1 import events_pb2 as exchange
 from pharmaloop.loops.v1 import events_pb2 as loops
 from pharmaloop.production.v1 import events_pb2 as production
+from pharmaloop.rnd.v1 import events_pb2 as rnd
 
 
 class Refused(ValueError):
@@ -135,6 +137,23 @@ def of_missing_successor(lot: str, follows: str, successor: str) -> str:
         f"something came after the seal of run {follows} of lot {lot}, and its successor {successor} was not "
         "opened: patients may be missing; check the loops service"
     )
+
+
+def of_release(released: rnd.ParameterSetReleased) -> str:
+    """What was asked of the transfer loop."""
+    return (
+        f"version {released.version} of parameter set {released.set} was released to plant {released.plant}"
+    )
+
+
+def of_study(requested: exchange.StudyRequested) -> str:
+    """What was asked of the evidence loop."""
+    return f"study {requested.study} was requested"
+
+
+def of_unanswered(asked: str, loop: str) -> str:
+    """What an alert about a release or a study without a run says."""
+    return f"{asked} and no run of the {loop} loop was opened; check the loops service"
 
 
 def raised(

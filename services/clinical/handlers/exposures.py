@@ -184,6 +184,8 @@ def on_loop_closed(here: Here, work: Work, event: Event) -> None:
     """The run ended: a patient's record does not concern it any more. One that a person ended
     waits for nobody; of one that closed, late answers still count."""
     closed = cast(loops.LoopClosed, event.message)
+    if closed.loop not in ("", "safety"):
+        return  # a run of another loop has no patients here
     work.put(GOING, ALL_RUNS, ended(work.get(GOING, ALL_RUNS) or Going(), closed.run))
     if closed.outcome in (loops.RUN_OUTCOME_CANCELLED, loops.RUN_OUTCOME_SUPERSEDED):
         held = work.get(HOLDINGS, here.id_of(closed.run)) or Holding(closed.run)

@@ -1,27 +1,22 @@
 """The safety loop as a pure state machine on the events of one case.
 
-A case is a root lot. It holds runs: at most one that is not sealed. Every
-rule of when a run may go on is a condition on its state, so a lost or
-repeated event, or another order, ends in the same place.
-
-Stages follow one another without a gap: a stage begins where the one before
-it ended, so the stages of a run sum to the whole.
+A case is a root lot. It holds runs: at most one that is not sealed.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 from google.protobuf.message import Message
-from google.protobuf.timestamp_pb2 import Timestamp
 
 from pharmaloop.clinical.v1 import events_pb2 as clinical
 from pharmaloop.loops.v1 import events_pb2 as loops
 from pharmaloop.production.v1 import events_pb2 as production
 from pharmaloop.rnd.v1 import events_pb2 as rnd
 from pharmaloop.traceability.v1 import events_pb2 as traceability
+from services.loops.domain.stages import Effect, Emitter, Happened, StageRule, Stages, later
 
 
 @dataclass(frozen=True)
@@ -83,9 +78,7 @@ class Trigger:
 
 @dataclass(frozen=True)
 class Run:
-    """One run of the loop. Moments are ISO text; `boundary` is where the stage began in wall time,
-    `clock` the latest platform time of what the run has heard; `joined` are triggers that came while
-    it was open."""
+    """One run of the loop; `joined` are triggers that came while it was open."""
 
     run: str
     lot: str
@@ -113,38 +106,16 @@ class Run:
     joined: tuple[Trigger, ...] = ()
     clock: str = ""
 
+    @property
+    def case(self) -> str:
+        return self.lot
+
 
 @dataclass(frozen=True)
 class Case:
     """The runs of a root lot, oldest first."""
 
     runs: tuple[Run, ...] = ()
-
-
-@dataclass(frozen=True)
-class Happened:
-    """An event as the machine sees it: `id` is its own, `time` platform time, `wall` its record's."""
-
-    id: str
-    message: Message
-    time: datetime
-    wall: datetime
-    run: str = ""
-    successor_of: str = ""
-
-
-#: An effect: the event, the run it belongs to, its number within the run.
-Effect = tuple[Message, str, int]
-
-
-@dataclass(frozen=True)
-class StageRule:
-    """A stage: when it is over, how long it may take (platform time), what it waits for."""
-
-    name: str
-    over: Callable[[Run], bool]
-    limit: timedelta
-    waits_for: str
 
 
 def _all_sites(run: Run, test: Callable[[Site], bool]) -> bool:
@@ -168,7 +139,7 @@ def may_seal(run: Run) -> bool:
 
 
 _QUICK = timedelta(hours=6)
-STAGES: tuple[StageRule, ...] = (
+RULES: tuple[StageRule[Run], ...] = (
     StageRule("trace", lambda r: r.version > 0, _QUICK, "the first announcement of the exposure journal"),
     StageRule("receive", lambda r: _all_sites(r, Site.received), _QUICK, "a site to hold what was announced"),
     StageRule("hold", lots_decided, _QUICK, "the owner's decision on an implicated lot"),
@@ -193,24 +164,11 @@ STAGES: tuple[StageRule, ...] = (
     StageRule("learn", lambda r: bool(r.insight), _QUICK, "research to take the insight"),
 )
 #: A successor adds exposures to a case whose deviation is already answered.
-_SUCCESSOR_STAGES = STAGES[:8]
-RULES: dict[str, StageRule] = {rule.name: rule for rule in STAGES}
+_SUCCESSOR_RULES = RULES[:8]
 
 
-def stages_of(run: Run) -> tuple[StageRule, ...]:
-    return _SUCCESSOR_STAGES if run.follows else STAGES
-
-
-class _Emitter:
-    """Collects a run's effects and numbers them."""
-
-    def __init__(self, run: Run) -> None:
-        self.run = run
-        self.effects: list[Effect] = []
-
-    def emit(self, message: Message) -> None:
-        self.run = replace(self.run, seq=self.run.seq + 1)
-        self.effects.append((message, self.run.run, self.run.seq))
+def _rules_of(run: Run) -> tuple[StageRule[Run], ...]:
+    return _SUCCESSOR_RULES if run.follows else RULES
 
 
 def react(case: Case | None, event: Happened, successor: Callable[[str], str]) -> tuple[Case, list[Effect]]:
@@ -286,108 +244,51 @@ def _on_after_seal(
 
 
 def _open(case: Case, run: Run, event: Happened) -> tuple[Case, list[Effect]]:
-    out = _Emitter(replace(run, clock=_later(run, event)))
-    out.emit(
-        loops.SafetyRunOpened(
-            run=run.run,
-            case=run.lot,
-            lot=run.lot,
-            deviation=run.deviation,
-            product=run.product,
-            tag=run.tag,
-            follows=run.follows,
-            trigger=run.trigger,
-        )
+    opened = loops.SafetyRunOpened(
+        run=run.run,
+        case=run.lot,
+        lot=run.lot,
+        deviation=run.deviation,
+        product=run.product,
+        tag=run.tag,
+        follows=run.follows,
+        trigger=run.trigger,
     )
-    _set_deadline(out)
+    out = STAGES.open(run, opened, event)
     return Case((*case.runs, out.run)), out.effects
 
 
 def _on_run_event(run: Run, event: Happened) -> tuple[Run, list[Effect]]:
-    out = _Emitter(replace(_take_in(run, event.message), clock=_later(run, event)))
+    out = Emitter(replace(_take_in(run, event.message), clock=later(run, event)))
     message = event.message
-    if run.closed:
+    if out.run.closed:
         return out.run, out.effects
     if isinstance(message, loops.RunCancelRequested):
-        return _on_cancel(out, message)
-    if isinstance(message, loops.DeadlinePassed) and message.stage == run.stage:
-        out.emit(
-            loops.LoopStalled(
-                run=run.run, case=run.lot, stage=run.stage, waiting_for=RULES[run.stage].waits_for
-            )
-        )
-    if may_seal(out.run) and out.run.asked != out.run.version:
-        out.run = replace(out.run, asked=out.run.version)
-        out.emit(loops.SealRequested(run=run.run, version=out.run.version))
-    _advance(out, event)
-    return out.run, out.effects
-
-
-def _on_cancel(out: _Emitter, message: loops.RunCancelRequested) -> tuple[Run, list[Effect]]:
-    """A person ends the run; one whose journal is sealed goes on, for its patients are known."""
-    if out.run.sealed:
+        # One whose journal is sealed goes on, for its patients are known.
+        if not out.run.sealed:
+            STAGES.cancel(out, message)
         return out.run, out.effects
-    out.run = replace(out.run, closed=True)
-    ended = _closed(out.run)
-    superseded = bool(message.superseded_by)
-    ended.outcome = loops.RUN_OUTCOME_SUPERSEDED if superseded else loops.RUN_OUTCOME_CANCELLED
-    ended.reason, ended.actor, ended.superseded_by = message.reason, message.actor, message.superseded_by
-    out.emit(ended)
+    STAGES.stall(out, message)
+    if may_seal(out.run) and out.run.asked != out.run.version:
+        out.change(asked=out.run.version)
+        out.emit(loops.SealRequested(run=run.run, version=out.run.version))
+    STAGES.advance(out, event)
     return out.run, out.effects
-
-
-def _advance(out: _Emitter, event: Happened) -> None:
-    """End every stage whose condition holds, in order; after the last, the run."""
-    while not out.run.closed and RULES[out.run.stage].over(out.run):
-        run = out.run
-        ended = max(event.wall, datetime.fromisoformat(run.boundary))
-        out.emit(
-            loops.StageCompleted(
-                run=run.run,
-                case=run.lot,
-                stage=run.stage,
-                began=_stamp(datetime.fromisoformat(run.boundary)),
-                ended=_stamp(ended),
-            )
-        )
-        names = [rule.name for rule in stages_of(run)]
-        place = names.index(run.stage) + 1
-        if place == len(names):
-            out.run = replace(out.run, boundary=ended.isoformat(), closed=True)
-            out.emit(_closed(out.run))
-        else:
-            out.run = replace(out.run, boundary=ended.isoformat(), stage=names[place])
-            if not RULES[names[place]].over(out.run):
-                _set_deadline(out)
-
-
-def _later(run: Run, event: Happened) -> str:
-    """A run's clock does not go back: an answer that was given long ago may complete a stage today."""
-    return max(run.clock, event.time.astimezone(UTC).isoformat(timespec="microseconds"))
 
 
 def _limit(run: Run) -> timedelta:
     """How long the stage may take. Patients have the time that their hospitals give them: the exposed, and
     then, for the evidence, those whom they are compared with."""
-    limit = RULES[run.stage].limit
+    limit = STAGES.rule(run).limit
     if run.stage not in ("respond", "propose"):
         return limit
     hours = max((site.follow_up_hours for site in run.sites.values()), default=0)
     return max(limit, timedelta(hours=hours + 1))
 
 
-def _set_deadline(out: _Emitter) -> None:
-    run = out.run
-    due = datetime.fromisoformat(run.clock) + _limit(run)
-    out.emit(loops.DeadlineSet(run=run.run, case=run.lot, stage=run.stage, due=_stamp(due)))
-
-
-def _closed(run: Run) -> loops.LoopClosed:
+def _outcome(run: Run) -> loops.LoopClosed:
     sites = run.sites.values()
     return loops.LoopClosed(
-        run=run.run,
-        case=run.lot,
-        outcome=loops.RUN_OUTCOME_CLOSED,
         deviation=run.deviation,
         lots=run.lots,
         members=run.members,
@@ -400,10 +301,7 @@ def _closed(run: Run) -> loops.LoopClosed:
     )
 
 
-def _stamp(moment: datetime) -> Timestamp:
-    stamp = Timestamp()
-    stamp.FromDatetime(moment)
-    return stamp
+STAGES: Stages[Run] = Stages("safety", RULES, _outcome, of=_rules_of, limit=_limit)
 
 
 # -- what each event says of a run ---------------------------------------

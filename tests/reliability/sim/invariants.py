@@ -234,10 +234,8 @@ def _stored_versions(world: World) -> dict[tuple[str, str], int]:
 
 
 def _machine_versions(world: World) -> dict[tuple[str, str], int]:
-    cases = world.machine.loop.cases.values()
-    return {
-        ("/svc/loops/safety", run.run): run.seq for case in cases if case.state for run in case.state.runs
-    }
+    states = [case.state for case in world.machine.loop.cases.values() if case.state]
+    return {("/svc/loops/cases", run): seq for state in states for run, seq in state.places().items()}
 
 
 # -- the exposure protocol ----------------------------------------------------------------
@@ -415,7 +413,7 @@ def _caused_once(world: World) -> Iterator[str]:
     """A cause has each of its effects on a run of the loop once, however often the machine saw it."""
     ids: dict[tuple[str, ...], set[str]] = defaultdict(set)
     for event in events(world):
-        if event.source == "/svc/loops/safety" and event.topic != CASE_TOPIC:
+        if event.source == "/svc/loops/cases" and event.topic != CASE_TOPIC:
             about = str(getattr(event.message, "stage", "") or getattr(event.message, "version", ""))
             ids[(event.cause, event.type, event.subject, about)].add(event.id)
     for what, found in ids.items():

@@ -1,4 +1,4 @@
-"""The safety machine of the simulated world: what faust does with the loop, and how it loses it.
+"""The loops' machine of the simulated world: what faust does with the loop, and how it loses it.
 
 At least once: the place in the case topic is committed now and then; the
 table's changelog is sent on its own, so that a crash leaves a table that is
@@ -15,9 +15,9 @@ from services.kit.bus.protocol import Partition
 from services.kit.contracts import contract
 from services.kit.envelope import from_record, to_record
 from services.kit.runners.loop import Case, MemoryLoop
-from services.loops.domain import safety
+from services.loops.domain import cases
 from services.loops.handlers import CASE_TOPIC
-from services.loops.machine import SAFETY
+from services.loops.machine import CASES
 from tests.reliability.sim.log import Log
 
 _COMMIT_EVERY = 5
@@ -30,9 +30,9 @@ class Machine:
     log: Log
     places: dict[Partition, int] = field(default_factory=dict)
     committed: dict[Partition, int] = field(default_factory=dict)
-    loop: MemoryLoop[safety.Case] = field(default_factory=lambda: MemoryLoop(SAFETY))
+    loop: MemoryLoop[cases.Case] = field(default_factory=lambda: MemoryLoop(CASES))
     #: What the table was before each change since the commit: newest last.
-    _trail: list[tuple[str, Case[safety.Case] | None]] = field(default_factory=list)
+    _trail: list[tuple[str, Case[cases.Case] | None]] = field(default_factory=list)
 
     @property
     def waiting(self) -> list[Partition]:

@@ -13,14 +13,17 @@ from hypothesis import strategies as st
 
 from pharmaloop.alerting.v1 import events_pb2 as alerting
 from pharmaloop.alerting.v1 import service_pb2 as api
+from pharmaloop.exchange.v1 import events_pb2 as exchange
 from pharmaloop.loops.v1 import events_pb2 as loops
 from pharmaloop.production.v1 import events_pb2 as production
+from pharmaloop.rnd.v1 import events_pb2 as rnd
 from pharmaloop.traceability.v1 import events_pb2 as traceability
 from services.alerting.domain.alerts import Alert
 from services.alerting.domain.triggers import PATIENCE
 from services.alerting.handlers import COMMANDS, EVENTS
-from services.alerting.views import ALERTS
+from services.alerting.views import ALERTS, RUNS
 from services.kit.errors import Rejected, Unknown
+from services.kit.ids import study_case, transfer_case
 from services.kit.runners.reactor import Reactor
 from services.kit.work import STEPS
 from tests.unit.memory_service import MemoryService, Said
@@ -71,6 +74,13 @@ def _followed(run: str = "run-2") -> loops.SafetyRunOpened:
 
 def _sealed(run: str = "run-1") -> traceability.ExposureSealed:
     return traceability.ExposureSealed(run=run, version=1)
+
+
+TRANSFER, STUDY = transfer_case("s-1", "plant-b"), study_case("bleeding-1")
+RELEASED = rnd.ParameterSetReleased(set="s-1", version=2, plant="plant-b", product="maker/gtin/A")
+TRANSFERRED = loops.TransferRunOpened(run="run-t", case=TRANSFER, set="s-1", version=2, plant="plant-b")
+REQUESTED = exchange.StudyRequested(study="bleeding-1", product="maker/gtin/A")
+STUDIED = loops.EvidenceRunOpened(run="run-e", case=STUDY, study="bleeding-1")
 
 
 def _pass_deadlines(service: MemoryService) -> None:
@@ -127,6 +137,32 @@ def test_a_successor_that_nobody_opened_is_named_with_the_run_that_it_follows() 
     assert "run-2" in raised.text
 
 
+@pytest.mark.parametrize(
+    ("trigger", "case", "words"),
+    [
+        (RELEASED, TRANSFER, ("version 2", "s-1", "plant-b", "transfer loop")),
+        (REQUESTED, STUDY, ("bleeding-1", "evidence loop")),
+    ],
+    ids=["release", "study"],
+)
+def test_a_release_and_a_study_without_a_run_raise_an_alert_that_says_what_was_asked(
+    trigger: Message, case: str, words: tuple[str, ...]
+) -> None:
+    service = _service()
+    service.deliver(_said(trigger, "asked"), _said(trigger, "asked"), _said(trigger, "asked", seq=2))
+    _pass_deadlines(service)
+    _pass_deadlines(service)
+    (raised,) = service.all(alerting.AlertRaised)
+    assert (raised.kind, raised.lot) == (alerting.ALERT_KIND_NO_RUN, case)
+    assert all(word in raised.text for word in words)
+
+
+def test_the_end_of_a_run_of_another_loop_is_nothing_to_a_lot() -> None:
+    service = _service()
+    service.deliver(_said(loops.LoopClosed(run="run-t", case=TRANSFER, loop="transfer"), "run"))
+    assert not service.states(RUNS)
+
+
 def _orders(said: Iterable[Said]) -> list[tuple[Said, ...]]:
     return list(permutations(said))
 
@@ -147,6 +183,8 @@ TAKEN_UP: dict[str, list[Said]] = {
         _said(_confirmed(), "lot"),
         _said(_opened("d-2"), "run", 1),
     ],
+    "a release its own": [_said(RELEASED, "set"), _said(TRANSFERRED, "run", 40)],
+    "a study its own": [_said(REQUESTED, "study"), _said(STUDIED, "run", 40)],
     "the successor that a sealed run named": [
         _said(_after_seal(), "journal"),
         _said(_followed(), "run", 40),
@@ -154,6 +192,15 @@ TAKEN_UP: dict[str, list[Said]] = {
     ],
 }
 MISSED: dict[str, list[Said]] = {
+    "a release has the run of another version": [
+        _said(RELEASED, "set"),
+        _said(loops.TransferRunOpened(run="run-0", case=TRANSFER, version=1), "run", -60),
+        _said(loops.LoopClosed(run="run-0", case=TRANSFER, loop="transfer"), "run-end", 7),
+    ],
+    "a study has the run of another": [
+        _said(REQUESTED, "study"),
+        _said(loops.EvidenceRunOpened(run="run-0", case=study_case("other"), study="other"), "run"),
+    ],
     "no run at all": [_said(_confirmed(), "lot")],
     "the lot's run was sealed before": [
         _said(_confirmed(), "lot"),

@@ -193,6 +193,8 @@ def deviation(
 def run(name: str = "run-1", lot: str = ROOT, closed: bool = True) -> loops.Run:
     found = loops.Run(
         run=name,
+        loop="safety",
+        case=lot,
         opened=loops_events.SafetyRunOpened(run=name, lot=lot),
         state=loops.RUN_STATE_CLOSED if closed else loops.RUN_STATE_OPEN,
         stages=[loops.Stage(name="trace", seconds=0.5), loops.Stage(name="seal", seconds=1.5)],

@@ -10,6 +10,7 @@ import pytest
 from pharmaloop.alerting.v1 import events_pb2 as alerting_events
 from pharmaloop.alerting.v1 import service_pb2 as alerting
 from pharmaloop.common.v1 import service_pb2 as common
+from pharmaloop.loops.v1 import events_pb2 as loops_events
 from pharmaloop.loops.v1 import service_pb2 as loops
 from pharmaloop.production.v1 import events_pb2 as events
 from pharmaloop.production.v1 import service_pb2 as production
@@ -194,6 +195,31 @@ def test_loops_lists_shows_and_watches(bench: Bench) -> None:
     lines = [json.loads(line) for line in bench.run("loops", "--watch", "--json").stdout.splitlines()]
     assert [line["state"] for line in lines] == ["RUN_STATE_OPEN", "RUN_STATE_CLOSED"]
     assert ROOT in bench.run("loops", "--watch").output
+
+
+def test_loops_shows_runs_of_every_loop_by_loop_and_case(bench: Bench) -> None:
+    transfer = loops.Run(run="t-1", loop="transfer", case="transfer:s/plant-b", state=loops.RUN_STATE_CLOSED)
+    ended = loops_events.LoopClosed(outcome=loops_events.RUN_OUTCOME_REFUSED, set="s", version=2)
+    ended.plant, ended.reason = "plant-b", "the feed is too fast"
+    transfer.closed.CopyFrom(ended)
+    study = loops.Run(run="e-1", loop="evidence", case="study:bleeding", state=loops.RUN_STATE_OPEN)
+    bench.fake.answers = {
+        "ListRuns": lambda request: loops.ListRunsResponse(runs=[transfer, study, run()]),
+        "GetRun": lambda request: loops.GetRunResponse(run=transfer),
+        "WatchRuns": lambda request: [loops.WatchRunsResponse(run=study)],
+    }
+    shown = " ".join(bench.run("loops").output.split())
+    for words in ("transfer", "transfer:s/plant-b", "refused", "evidence", "study:bleeding", "2 patients"):
+        assert words in shown
+    one = " ".join(bench.run("loops", "t-1").output.split())
+    assert "refused: the feed is too fast" in one
+    assert "version 2 of s at plant-b" in one
+    assert "patients" not in one
+    assert "evidence study:bleeding" in bench.run("loops", "--watch").output
+    bench.run("loops", "--loop", "transfer", "--case", "transfer:s/plant-b")
+    asked = bench.fake.of("ListRuns")[-1]
+    assert (asked.loop, asked.case) == ("transfer", "transfer:s/plant-b")
+    assert bench.run("loops", "--loop", "other").exit_code == 2
 
 
 def test_lot_shows_quality_and_material(bench: Bench) -> None:

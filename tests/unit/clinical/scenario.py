@@ -172,7 +172,7 @@ def _journal(story: Story, run: str) -> list[list[Said]]:
     # The second run follows the first, and is about the same deviation.
     about = loops.SafetyRunOpened(run=run, case=case, lot=case)
     about.tag, about.follows = (KIND, "") if run == RUNS[0] else ("", RUNS[0])
-    began = [_said(about, f"/svc/loops/safety/{run}", [], START, case, run)]
+    began = [_said(about, f"/svc/loops/cases/{run}", [], START, case, run)]
     evaluated = [_said(hazard, f"/svc/production/hazard/{run}", [], START, case, run)]
     return [began, evaluated, [_said(opened, f"{source}/key", [], START, "", run)], entries, announcements]
 

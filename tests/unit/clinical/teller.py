@@ -95,7 +95,7 @@ class Teller:
     def about(self, tag: str = "Temp", follows: str = "") -> None:
         """The loop says what the run is about."""
         opened = loops.SafetyRunOpened(run=RUN, case=LOT, lot=LOT, tag=tag, follows=follows)
-        source = "/svc/loops/safety"
+        source = "/svc/loops/cases"
         self.site.deliver(Said(opened, source, 1, f"{source}#1", START, LOT, RUN))
 
     def register(self, template: clinical.FollowUpTemplate, actor: str = "nurse") -> tuple[str, int]:

@@ -10,6 +10,7 @@ from pharmaloop.clinical.v1 import events_pb2 as clinical
 from pharmaloop.clinical.v1 import service_pb2 as api
 from pharmaloop.loops.v1 import events_pb2 as loops
 from pharmaloop.traceability.v1 import events_pb2 as traceability
+from services.clinical.views import HOLDINGS
 from services.kit.errors import Invalid, Rejected, Unknown
 from services.kit.ids import dispense_id
 from services.kit.work import STEPS
@@ -238,6 +239,13 @@ def test_a_run_that_a_person_ended_opens_no_plan_and_waits_for_nobody(told: Tell
     told.subject("P-1", consent=False, days=1)
     assert len(told.site.rows()) == said
     assert len(told.plans()) == 1
+
+
+def test_the_end_of_a_run_of_another_loop_leaves_nothing_at_a_site(told: Teller) -> None:
+    before = dict(told.site.states(HOLDINGS))
+    ended = loops.LoopClosed(run="transfer", outcome=loops.RUN_OUTCOME_CANCELLED, loop="transfer")
+    told.trace(ended)
+    assert told.site.states(HOLDINGS) == before
 
 
 def test_an_answer_after_the_run_closed_still_counts(told: Teller) -> None:

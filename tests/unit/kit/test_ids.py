@@ -104,3 +104,15 @@ def test_kinds_of_ids_do_not_meet() -> None:
     made = {ids.effect_id("a", "b", "c"), ids.dispense_id("a", "b", "c"), ids.derived_id("a", "b", "c")}
     assert len(made) == 3
     assert ids.new_id() != ids.new_id()
+
+
+@given(PART, PART, PART, PART)
+def test_a_case_tells_its_loop_and_two_transfers_are_never_one(a: str, b: str, c: str, d: str) -> None:
+    lot, transfer, study = ids.lot_key(a, b, c, d), ids.transfer_case(a, b), ids.study_case(a)
+    assert [ids.loop_of(case) for case in (lot, transfer, study)] == ["safety", "transfer", "evidence"]
+    assert (ids.transfer_case(c, d) == transfer) == ((c, d) == (a, b))
+
+
+def test_a_transfer_is_the_parameter_set_at_the_plant() -> None:
+    assert ids.transfer_case("warfarin/2", "plant b") == "transfer:warfarin%2F2/plant%20b"
+    assert ids.study_case("bleeding-1") == "study:bleeding-1"

@@ -34,7 +34,7 @@ def react(state: Heard | None, event: Event) -> tuple[Heard, list[Effect]]:
     return after, effects
 
 
-LOOP: Loop[Heard] = Loop("safety", Heard, react)
+LOOP: Loop[Heard] = Loop("cases", Heard, react)
 
 
 def cased(name: str, seq: int | None, **fields: str) -> Event:
@@ -55,7 +55,7 @@ def driver() -> MemoryLoop[Heard]:
 def test_effects_follow_from_their_cause(driver: MemoryLoop[Heard]) -> None:
     stage, seal = driver.take(cased("a", 1, trace="00-aa-bb-01"))
     assert stage.message == loops.StageCompleted(run="run-1", stage="stage-1")
-    assert (stage.source, stage.subject, stage.key, stage.seq) == ("/svc/loops/safety", "run-1", "run-1", 1)
+    assert (stage.source, stage.subject, stage.key, stage.seq) == ("/svc/loops/cases", "run-1", "run-1", 1)
     assert (stage.cause, stage.case, stage.run) == ("a-1", "case-1", "run-1")
     assert (stage.time, stage.actor, stage.trace) == (NOON, "service:loops", "00-aa-bb-01")
     assert stage.id != seal.id

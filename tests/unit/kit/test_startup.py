@@ -147,7 +147,7 @@ def test_a_service_needs_what_it_reads_and_writes_and_nothing_else() -> None:
     assert "pharmaloop.traceability.dispense.v1" in own, "it is among its writers"
     assert not any("hospital-b" in name for name in own)
     loops = {t.name: t for t in needed(contract(), "loops", (), "", sites, "p.")}
-    assert loops["p.pharmaloop-loops-safety-cases-changelog"].compacted
+    assert loops["p.pharmaloop-loops-cases-changelog"].compacted
 
 
 @pytest.mark.parametrize(

@@ -41,7 +41,7 @@ def test_a_loop_that_has_nothing_to_do_does_not_stall() -> None:
 
 @pytest.mark.parametrize("state", ["starting", "recovering", "waiting", "failed", "stopped"])
 def test_a_service_is_ready_only_while_its_loop_turns(state: str) -> None:
-    loop: Any = SimpleNamespace(name="loops.safety", status=RunnerState("loops.safety", "running"))
+    loop: Any = SimpleNamespace(name="loops.cases", status=RunnerState("loops.cases", "running"))
     fine: Any = SimpleNamespace(trouble=lambda: "")
     readiness = Readiness(
         metrics=Metrics("loops"),
@@ -54,8 +54,8 @@ def test_a_service_is_ready_only_while_its_loop_turns(state: str) -> None:
     )
     assert readiness.reasons() == []
     loop.status.state, loop.status.detail = state, "why"
-    assert readiness.reasons() == [f"loops.safety: {state} (why)"]
-    assert set(readiness.ages()) == {"loops.safety"}, "its turning is part of the heartbeat"
+    assert readiness.reasons() == [f"loops.cases: {state} (why)"]
+    assert set(readiness.ages()) == {"loops.cases"}, "its turning is part of the heartbeat"
 
 
 def test_a_loop_needs_the_right_to_read_its_letters_and_to_be_told_of_them() -> None:

@@ -18,7 +18,7 @@ from pharmaloop.rnd.v1 import events_pb2 as rnd
 from pharmaloop.traceability.v1 import events_pb2 as traceability
 from services.kit.envelope import Event
 from services.kit.runners.loop import MemoryLoop
-from services.loops.machine import SAFETY
+from services.loops.machine import CASES
 
 LOT, CHILD, A, B = "m/item/G/1", "m/gtin/1/7", "hospital-a", "hospital-b"
 START = datetime(2026, 3, 1, tzinfo=UTC)
@@ -29,7 +29,7 @@ class Player:
     """Feeds one case and keeps what comes out."""
 
     def __init__(self) -> None:
-        self.driver = MemoryLoop(SAFETY)
+        self.driver = MemoryLoop(CASES)
         self.out: list[Event] = []
         self.run = ""
         self._n = 0
