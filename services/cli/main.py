@@ -21,6 +21,7 @@ from services.cli import (
     rebuild,
     research,
     status,
+    transfers,
     verify,
 )
 from services.cli.feed.command import feed
@@ -71,6 +72,12 @@ for _command in (
     capas.validate_change,
     capas.assess_filing,
     capas.check_effectiveness,
+    transfers.transfers,
+    transfers.transfer,
+    transfers.lines,
+    transfers.sign_transfer,
+    transfers.validate_recipe,
+    transfers.file_recipe,
     parameter_sets.parameter_sets,
     parameter_sets.parameter_set,
     parameter_sets.draft_parameter_set,
