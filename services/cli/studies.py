@@ -84,9 +84,8 @@ def study(session: Session, study: str) -> None:
 def _print(out: Console, found: dict[str, Any]) -> None:
     asked = found["requested"]
     _say(out, f"{asked['question']}  [{word(found['state'], 'STUDY_STATE')}]")
-    out.print(
-        f"purpose: {asked['purpose']}; ethics: {asked['ethics']['board']} {asked['ethics']['reference']}"
-    )
+    ethics = asked["ethics"] or {"board": "-", "reference": ""}
+    _say(out, f"purpose: {asked['purpose']}; ethics: {ethics['board']} {ethics['reference']}")
     signed = [f"{one['site']} by {one['actor']}" for one in found["approvals"]]
     _say(out, f"asked: {', '.join(asked['datasets'])}; approved: {', '.join(signed) or 'by nobody yet'}")
     _say(out, f"model: {asked['model']} {asked['specification']}")
@@ -142,8 +141,8 @@ def request_study(session: Session, file: Path) -> None:
     answer = session.call(session.exchange.RequestStudy, request)
     session.show(
         {"study": answer.study, "receipt": plain(answer.receipt)},
-        lambda out: out.print(
-            f"requested: {answer.study}; each owner approves it with 'pharmaloop approve-study'"
+        lambda out: _say(
+            out, f"requested: {answer.study}; each owner approves it with 'pharmaloop approve-study'"
         ),
     )
 

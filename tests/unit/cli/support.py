@@ -79,12 +79,14 @@ class Fake(grpc.GenericRpcHandler):
 def _module(package: str) -> Any:
     from pharmaloop.alerting.v1 import service_pb2 as alerting
     from pharmaloop.common.v1 import operations_pb2 as operations
+    from pharmaloop.exchange.v1 import service_pb2 as exchange
     from pharmaloop.traceability.v1 import service_pb2 as traceability
 
     modules = {
         "alerting": alerting,
         "clinical": clinical,
         "common": common,
+        "exchange": exchange,
         "loops": loops,
         "production": production,
         "traceability": traceability,
@@ -99,7 +101,9 @@ class Bench:
     fake: Fake
     address: str
     state: Path
-    services: tuple[str, ...] = ("alerting", "clinical", "loops", "production", "rnd", "traceability")
+    services: tuple[str, ...] = (
+        *("alerting", "clinical", "exchange", "loops", "production", "rnd", "traceability"),
+    )
     environment: dict[str, str] = field(default_factory=dict)
 
     def run(self, *arguments: str, typed: str = "") -> Result:
