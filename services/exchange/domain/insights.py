@@ -90,16 +90,17 @@ def _effect(one: Estimate, model: str) -> events.Effect:
 
 def statement(told: events.InsightPublished) -> str:
     """The answer in a sentence with its numbers."""
-    who = f"{told.members or 'few'} patients of {len(told.sites)} sites"
+    who = f"In {told.members or 'few'} patients of {len(told.sites)} sites, {told.outcome}"
     first = told.effects[0] if told.effects else None
     if first is None or not first.estimate.HasField("value"):
-        return f"In {who}, the data give no estimate for {told.exposure}."
-    size = f"{first.scale} {first.estimate.value:.3f}"
+        return f"{who}: the data give no estimate for {told.exposure}."
+    name = "" if first.term == EXPOSED else f"{first.term}, "
+    size = f"{name}{first.scale} {first.estimate.value:.3f}"
     if first.estimate.HasField("lower"):
         size += f" (95 % interval {first.estimate.lower:.3f} to {first.estimate.upper:.3f})"
     if first.HasField("p_value"):
         size += f", p = {first.p_value:.2g}"
-    return f"In {who}, {told.exposure} goes with {told.outcome}: {first.term} {size}."
+    return f"{who}, by {told.exposure}: {size}."
 
 
 def sum_hash(total: bytes) -> bytes:

@@ -10,7 +10,7 @@ from grpc import aio
 
 from pharmaloop.clinical.v1 import service_pb2 as clinical
 from services.exchange.domain.errors import Refusal
-from services.exchange.site.source import ClinicalSource, complete
+from services.exchange.site.source import ClinicalSource, ratio
 from services.kit.errors import Rejected, Retryable
 from services.kit.rpc.errors import status_of
 from tests.unit.exchange.hospitals import definition
@@ -85,5 +85,5 @@ async def test_a_hospital_that_cannot_build_it_is_a_refusal(error: Exception, re
     [(90, 120, (90, 120)), (120, 120, (120, 120)), (115, 120, (0, 0)), (9, 120, (0, 0)), (5, 9, (0, 0))],
 )
 def test_a_count_of_few_patients_is_not_told(known: int, eligible: int, told: tuple[int, int]) -> None:
-    measure = complete(known, eligible)
+    measure = ratio("completeness", known, eligible)
     assert (measure.numerator, measure.denominator) == told
