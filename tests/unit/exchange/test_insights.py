@@ -50,14 +50,10 @@ def test_the_effect_of_the_exposure_comes_first_and_the_sentence_has_its_numbers
 def test_counts_that_single_people_out_are_withheld(
     members: int, found: int | None, shown: tuple[int, int], withheld: bool
 ) -> None:
-    answer = told(
-        Result("logistic", ESTIMATES, members, 7, found), profile=events.DISCLOSURE_PROFILE_PROTECTED
-    )
+    result = Result("logistic", ESTIMATES, members, 7, found)
+    answer, public = told(result), told(result, public=1)
     assert (answer.members, answer.events) == shown
     assert ("COUNTS_WITHHELD" in answer.flags) == withheld
-    public = told(
-        Result("logistic", ESTIMATES, members, 7, found), profile=events.DISCLOSURE_PROFILE_PUBLIC_DATA
-    )
     assert (public.members, public.events) == (members, found or 0)
 
 
