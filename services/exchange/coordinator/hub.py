@@ -34,7 +34,7 @@ class Hub:
         """Give a task to a site; one that is not connected is asked the last one when it comes back."""
         for room in self.rooms.values():
             if room.job == _job_of(task):
-                room.asked[site] = task
+                room.ask(site, task)
         link = self._links.get(site)
         if link is not None:
             link.tasks.put_nowait(task)
@@ -47,7 +47,7 @@ class Hub:
             before.tasks.put_nowait(None)
         try:
             now = [room for room in self.rooms.values() if site in room.participants]
-            asked = [task for room in now if (task := room.back(site)) is not None]
+            asked = [task for room in now for task in room.back(site)]
             yield _Task(welcome=api.Welcome(site=site, jobs=[room.job for room in now]))
             for task in asked:
                 yield task
