@@ -115,6 +115,7 @@ class Jobs:
 
     async def _job(self, study: Study, participants: tuple[str, ...]) -> Again | None:
         """Open and compute one job; Again when the next one has to wait."""
+        await asyncio.to_thread(models.load)
         number = len(study.jobs) + 1
         asked = events.JobOpened(
             study=study.study, job=derived_id("job", study.study, str(number)), participants=participants
@@ -134,8 +135,6 @@ class Jobs:
             conductor.over()
 
     async def _computed(self, conductor: Conductor, study: Study, number: int) -> Again | None:
-        # The models are loaded beside the loop, once: scipy takes its time.
-        await asyncio.to_thread(models.model, study.message().model)
         ending = await conductor.freeze()
         await self._tell_cohorts(conductor)
         outcome: Answer | Ending = ending if ending is not None else await self._compute(conductor)

@@ -100,12 +100,6 @@ class Study:
     def last(self) -> Job | None:
         return self.jobs[-1] if self.jobs else None
 
-    @property
-    def valued(self) -> bool:
-        """Is the contribution of each site valued? Only where everybody has agreed."""
-        agreed = all(one.valuation for one in self.approved_by.values())
-        return self.message().valued and bool(self.approvals) and agreed
-
     def queries(self, site: str) -> int:
         """How many of its jobs count in the budget of the site's dataset."""
         return sum(site in job.participants for job in self.jobs if job.is_open or job.has_opened_sums)
