@@ -11,6 +11,7 @@ from pharmaloop.exchange.v1 import events_pb2 as events
 from pharmaloop.exchange.v1 import service_pb2 as api
 from pharmaloop.exchange.v1 import service_pb2_grpc as api_grpc
 from services.exchange.coordinator.hub import Hub
+from services.exchange.domain import models
 from services.exchange.domain.studies import Job, Study, queries_left
 from services.exchange.views import DATASETS, ROWS, RUNS, STUDIES
 from services.kit.app import App
@@ -58,6 +59,7 @@ class ExchangeApi(Api, api_grpc.ExchangeServiceServicer):
         return api.ListDatasetsResponse(datasets=datasets, next_page_token=page.token)
 
     async def RequestStudy(self, request: api.RequestStudyRequest, context: Any) -> api.RequestStudyResponse:
+        await asyncio.to_thread(models.load)  # the request's specification is read by them
         return await self.decide("RequestStudy", request, api.RequestStudyResponse)
 
     async def ApproveStudy(self, request: api.ApproveStudyRequest, context: Any) -> api.ApproveStudyResponse:

@@ -29,6 +29,7 @@ PASSING = frozenset(
         "TOO_FEW_SITES",
         "SITE_DROPPED",
         "SITE_RESTARTED",
+        "SITE_BUSY",
         "COORDINATOR_RESTARTED",
         "COHORT_CHANGED",
         "COHORT_TOO_CLOSE",
@@ -141,11 +142,11 @@ class Conductor:
             result = await self._rounds()
             await self._confirm()
         except Ended as ended:
-            return replace(ended.ending, records=tuple(self._records))
+            return replace(ended.ending, records=self.records)
         except Refusal as refusal:
             # The sums do not carry what was asked, or a rule of the masks was broken.
-            return Ending(refusal.reason, refusal.description, (), tuple(self._records))
-        return Answer(result, tuple(self._records), dict(self.room.confirmed))
+            return Ending(refusal.reason, refusal.description, (), self.records)
+        return Answer(result, self.records, dict(self.room.confirmed))
 
     def over(self) -> None:
         """Let the participants forget the job."""
@@ -175,10 +176,10 @@ class Conductor:
         for site in self._sites:
             self._ask(site, _Task(confirm=api.ConfirmTask(job=room.job)))
         await room.until(
-            lambda: room.lacks(self._sites) or all(site in room.confirmed for site in self._sites),
+            lambda: room.ends(self._sites) or all(site in room.confirmed for site in self._sites),
             self.limits.freeze_seconds,
         )
-        self._check_going()
+        self._check_declined()
         silent = [site for site in self._sites if site not in room.confirmed]
         if silent:
             said = f"{', '.join(silent)} did not confirm that the cohort is still the frozen one"
@@ -204,9 +205,10 @@ class Conductor:
         now = room.round = aggregation.Round(context)
         for site in self._sites:
             self._ask(site, _Task(round=_round_task(room.job, attempt, self._sites, ask)))
+        # Without a site the others may go on only as long as no sum was opened: later it is waited for.
+        hopeless = room.ends if self._records else room.lacks
         await room.until(
-            lambda: room.lacks(self._sites) or not self._now().missing_vectors(),
-            self.limits.round_seconds,
+            lambda: hopeless(self._sites) or not self._now().missing_vectors(), self.limits.round_seconds
         )
         now = self._now()
         if now.missing_vectors():
@@ -216,7 +218,7 @@ class Conductor:
         for site in self._sites:
             self._ask(site, _Task(open=_open_task(context.round, attempt, room.job, signed.statements)))
         await room.until(
-            lambda: bool(room.stopped or room.declined) or not self._now().missing_openings(),
+            lambda: room.ends(self._sites) or not self._now().missing_openings(),
             self.limits.round_seconds,
         )
         now = self._now()
@@ -280,6 +282,11 @@ class Conductor:
 
     def _ask(self, site: str, task: _Task) -> None:
         self.hub.send(site, task)
+
+    @property
+    def records(self) -> tuple[events.RoundRecord, ...]:
+        """The rounds so far."""
+        return tuple(self._records)
 
     @property
     def sites(self) -> tuple[str, ...]:

@@ -34,7 +34,7 @@ class Hub:
         """Give a task to a site; one that is not connected is asked the last one when it comes back."""
         for room in self.rooms.values():
             if room.job == _job_of(task):
-                room.asked[site] = task
+                room.ask(site, task)
         link = self._links.get(site)
         if link is not None:
             link.tasks.put_nowait(task)
@@ -46,12 +46,13 @@ class Hub:
         if before is not None:
             before.tasks.put_nowait(None)
         try:
-            yield _Task(welcome=api.Welcome(site=site))
-            for room in list(self.rooms.values()):
-                if site in room.participants and (task := room.back(site)) is not None:
-                    yield task
-            while (task := await link.tasks.get()) is not None:
+            now = [room for room in self.rooms.values() if site in room.participants]
+            asked = [task for room in now for task in room.back(site)]
+            yield _Task(welcome=api.Welcome(site=site, jobs=[room.job for room in now]))
+            for task in asked:
                 yield task
+            while (next_task := await link.tasks.get()) is not None:
+                yield next_task
         finally:
             if self._links.get(site) is link:
                 del self._links[site]

@@ -40,8 +40,9 @@ class Room:
     gone: set[str] = field(default_factory=set)
     round: Round | None = None
     stopped: str = ""
-    #: What a site was asked last: an agent that comes back is asked it again.
-    asked: dict[str, api.WatchTasksResponse] = field(default_factory=dict)
+    #: What a site was asked last, after it was told whom it computes with: an agent that comes back is
+    #: told both again.
+    asked: dict[str, tuple[api.WatchTasksResponse, ...]] = field(default_factory=dict)
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def until(self, done: Callable[[], bool], seconds: float) -> bool:
@@ -55,9 +56,13 @@ class Room:
             return done()
         return True
 
+    def ends(self, sites: Iterable[str]) -> bool:
+        """Was the job stopped, or has one of the sites declined?"""
+        return bool(self.stopped) or any(site in self.declined for site in sites)
+
     def lacks(self, sites: Iterable[str]) -> bool:
         """Has one of the sites left, or declined, or was the job stopped?"""
-        return bool(self.stopped) or any(site in self.gone or site in self.declined for site in sites)
+        return self.ends(sites) or any(site in self.gone for site in sites)
 
     def stop(self, why: str) -> None:
         """Somebody ended the study: nothing more is computed."""
@@ -70,10 +75,16 @@ class Room:
             self.gone.add(site)
             self._changed.set()
 
-    def back(self, site: str) -> api.WatchTasksResponse | None:
-        """The site is connected again: what it was asked last."""
+    def ask(self, site: str, task: api.WatchTasksResponse) -> None:
+        """Note what a site is asked."""
+        before = self.asked.get(site, ())
+        begun = tuple(one for one in before if one.WhichOneof("task") == "begin")
+        self.asked[site] = (*begun, task)
+
+    def back(self, site: str) -> tuple[api.WatchTasksResponse, ...]:
+        """The site is connected again: what it is asked."""
         self.gone.discard(site)
-        return self.asked.get(site)
+        return self.asked.get(site, ())
 
     def cohort(self, said: api.SubmitCohortRequest) -> str:
         """A site froze its cohort or refuses. A second word that differs from the first is refused."""

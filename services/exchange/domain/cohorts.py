@@ -69,7 +69,7 @@ def _columns(spec: Spec) -> set[str]:
     return found
 
 
-_NAMES = ("column", "time", "event", "outcome")
+_NAMES = ("column", "time", "event", "outcome", "exposure")
 
 
 def _parameters(spec: Spec) -> int:

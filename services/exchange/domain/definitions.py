@@ -104,7 +104,7 @@ def exposure_in_words(exposure: cohort.CohortExposure) -> str:
     if exposure.kind == cohort.EXPOSURE_KIND_GENOTYPE:
         return f"genotype {exposure.genotype}"
     if exposure.kind == cohort.EXPOSURE_KIND_LOTS:
-        return f"one of {len(exposure.lots)} lots"
+        return f"one of {len(exposure.lots)} lots" if len(exposure.lots) > 1 else f"lot {exposure.lots[0]}"
     low = f"from {exposure.low:g}" if exposure.HasField("low") else ""
     high = f"below {exposure.high:g}" if exposure.HasField("high") else ""
     return f"{exposure.tag} {' and '.join(filter(None, (low, high)))} {exposure.unit}"

@@ -23,6 +23,8 @@ _DESCRIBED = {
     bands.TOO_FEW: f"it is only described, for the lots are fewer than {bands.FEWEST_LOTS} inside or outside",
     bands.NOT_COUNTED: "it is only described, for the lots were not counted (clusters.exposure)",
 }
+#: A count of patients from 1 to one less is not told.
+SMALLEST_COUNT = 10
 
 
 def insight(
@@ -34,6 +36,10 @@ def insight(
     by_lot = study.definition.exposure.kind == cohort.EXPOSURE_KIND_PARAMETER_BAND
     only = bands.described(inside, outside) if by_lot else None
     flags = [*result.flags, *([only] if only else [])]
+    members, found = result.n, result.events or 0
+    if study.profile != events.DISCLOSURE_PROFILE_PUBLIC_DATA:
+        members, found, withheld = _publishable(members, found, counted=result.events is not None)
+        flags += ["COUNTS_WITHHELD"] * withheld
     told = events.InsightPublished(
         insight=name,
         study=study.study,
@@ -44,8 +50,8 @@ def insight(
         outcome=definitions.outcome_in_words(study.definition.outcome),
         model=study.model,
         effects=[_effect(_bare(one) if only else one, study.model) for one in estimates],
-        members=result.n,
-        events=result.events or 0,
+        members=members,
+        events=found,
         sites=sites,
         epsilon=study.epsilon,
         flags=flags,
@@ -60,6 +66,17 @@ def insight(
 def _bare(one: Estimate) -> Estimate:
     """What was seen, without what it would claim of others."""
     return Estimate(one.name, one.value)
+
+
+def _publishable(members: int, found: int, *, counted: bool) -> tuple[int, int, bool]:
+    """Members and events as they may be told: a count from 1 to 9 lets people be singled out, and so does one
+    that can be worked out from two others."""
+    small = range(1, SMALLEST_COUNT)
+    if members in small:
+        return 0, 0, True
+    if counted and (found in small or members - found in small):
+        return members, 0, True
+    return members, found, False
 
 
 def _effect(one: Estimate, model: str) -> events.Effect:
@@ -77,19 +94,20 @@ def _effect(one: Estimate, model: str) -> events.Effect:
 
 def statement(told: events.InsightPublished) -> str:
     """The answer in a sentence with its numbers."""
-    who = f"{told.members} patients of {len(told.sites)} sites"
+    who = f"In {told.members or 'few'} patients of {len(told.sites)} sites, {told.outcome}"
     first = told.effects[0] if told.effects else None
     if first is None or not first.estimate.HasField("value"):
-        return f"In {who}, the data give no estimate for {told.exposure}."
-    size = f"{first.scale} {first.estimate.value:.3f}"
+        return f"{who}: the data give no estimate for {told.exposure}."
+    name = "" if first.term == EXPOSED else f"{first.term}, "
+    size = f"{name}{first.scale} {first.estimate.value:.3f}"
     only = _DESCRIBED.keys() & set(told.flags)
     if only:
-        return f"In {who}, {first.term} {size} was seen; {_DESCRIBED[only.pop()]}."
+        return f"{who}: {told.exposure}: {size} was seen; {_DESCRIBED[only.pop()]}."
     if first.estimate.HasField("lower"):
         size += f" (95 % interval {first.estimate.lower:.3f} to {first.estimate.upper:.3f})"
     if first.HasField("p_value"):
         size += f", p = {first.p_value:.2g}"
-    return f"In {who}, {told.exposure} goes with {told.outcome}: {first.term} {size}."
+    return f"{who}, by {told.exposure}: {size}."
 
 
 def sum_hash(total: bytes) -> bytes:

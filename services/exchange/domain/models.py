@@ -24,6 +24,11 @@ def _all() -> Mapping[str, Model]:
     return found
 
 
+def load() -> None:
+    """Load the models, which takes a moment: done beside an event loop, before they are asked for in it."""
+    _all()
+
+
 def model(name: str) -> Model:
     """The model of this name. Raises Malformed where there is none."""
     if name not in _all():

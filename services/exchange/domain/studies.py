@@ -40,8 +40,6 @@ StudyState: TypeAlias = Literal[
 USUAL_ROUNDS, MOST_ROUNDS = 60, 500
 #: A study that could not be answered in so many jobs ends with the last.
 MOST_JOBS = 50
-#: A count of patients from 1 to 9 is not told.
-SMALLEST_COUNT = 10
 
 
 @dataclass(frozen=True)
@@ -101,12 +99,6 @@ class Study:
     @property
     def last(self) -> Job | None:
         return self.jobs[-1] if self.jobs else None
-
-    @property
-    def valued(self) -> bool:
-        """Is the contribution of each site valued? Only where everybody has agreed."""
-        agreed = all(one.valuation for one in self.approved_by.values())
-        return self.message().valued and bool(self.approvals) and agreed
 
     def queries(self, site: str) -> int:
         """How many of its jobs count in the budget of the site's dataset."""

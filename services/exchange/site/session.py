@@ -88,6 +88,7 @@ class Session:
     async def freeze(self) -> tuple[api.SiteKey, tuple[events.QualityMeasure, ...]]:
         """Freeze the cohort; Refusal names the first rule, and the sentences of all that are broken."""
         study = await self._agreed()
+        await asyncio.to_thread(models.load)
         data = await self._site.source.cohort(study.definition)
         spec, _ = models.specification(study.model, study.specification, public=self._public(study))
         cohort = Cohort(
@@ -101,7 +102,7 @@ class Session:
         limits = limits_of(_PROFILES[study.profile])
         refuse(cohorts.breaches(cohort, await self._site.kept.opened(), data.columns, spec, limits))
         name = differencing.commitment(self._site.keys.cohort, self._task.job, frozenset(cohort.members))
-        model = await asyncio.to_thread(models.model, study.model)
+        model = models.model(study.model)
         self._frozen = Frozen(study, spec, model, _table(data), cohort, name)
         certificate = agreement.certify(self._keys, self._site.keys.identity)
         key = api.SiteKey(

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
-from grpc import aio
+from grpc import StatusCode, aio
 
 from pharmaloop.clinical.v1 import service_pb2 as clinical
 from pharmaloop.clinical.v1 import service_pb2_grpc as clinical_grpc
@@ -19,6 +19,7 @@ from services.kit.rpc.client import metadata
 from services.kit.rpc.errors import reason_of
 
 _SECONDS = 50.0
+_REFUSED = (StatusCode.INVALID_ARGUMENT, StatusCode.NOT_FOUND, StatusCode.FAILED_PRECONDITION)
 _FEWEST_TOLD = 10
 
 
@@ -54,17 +55,24 @@ class ClinicalSource:
             )
         except aio.AioRpcError as error:
             reason, _ = reason_of(error)
-            if reason:
+            if reason and error.code() in _REFUSED:
                 raise Refusal(reason, error.details() or reason, "definition") from None
             said = "the hospital's records do not answer; the next job asks them again"
             raise Refusal("COHORT_UNAVAILABLE", said, "definition") from None
         columns = {one.name: np.array(one.values) for one in answer.columns}
-        quality = complete(len(answer.members), answer.eligible - answer.without_consent)
-        return CohortData(columns, tuple(answer.lots), tuple(answer.members), (quality,))
+        members = tuple(answer.members)
+        quality = (
+            ratio("completeness", len(members), answer.eligible - answer.without_consent),
+            ratio("uniqueness", len(set(members)), len(members)),
+        )
+        return CohortData(columns, tuple(answer.lots), members, quality)
 
 
-def complete(known: int, eligible: int) -> events.QualityMeasure:
-    """How many of those who consent have everything that is asked; a count below ten is not told."""
-    if eligible < _FEWEST_TOLD or known < _FEWEST_TOLD or 0 < eligible - known < _FEWEST_TOLD:
-        return events.QualityMeasure(measure="completeness")
-    return events.QualityMeasure(measure="completeness", numerator=known, denominator=eligible)
+def ratio(measure: str, good: int, of: int) -> events.QualityMeasure:
+    """How many patients, or rows, are as they should be; a count below ten is not told.
+
+    `completeness`: those who consent and of whom everything that is asked is known.
+    """
+    if of < _FEWEST_TOLD or good < _FEWEST_TOLD or 0 < of - good < _FEWEST_TOLD:
+        return events.QualityMeasure(measure=measure)
+    return events.QualityMeasure(measure=measure, numerator=good, denominator=of)

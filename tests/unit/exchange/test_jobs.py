@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from grpc import StatusCode, aio
 
 from pharmaloop.exchange.v1 import events_pb2 as events
 from pharmaloop.exchange.v1 import service_pb2 as api
@@ -106,6 +107,27 @@ async def test_a_site_that_drops_out_after_sums_were_opened_is_waited_for() -> N
         await found.step()
         (insight,) = found.insights()
         assert list(insight.sites) == list(FOUR)
+
+
+async def test_a_connection_that_breaks_and_comes_back_costs_nothing() -> None:
+    async with consortium(SITES) as found:
+        broken: list[int] = []
+
+        def bend(kind: str, task: Any) -> Any:
+            if kind in ("round", "open", "confirm") and len(broken) < 3:
+                job = getattr(task, kind)
+                if kind == "confirm" or job.round == 2 + len(broken):
+                    broken.append(1)
+                    raise aio.AioRpcError(StatusCode.UNAVAILABLE, aio.Metadata(), aio.Metadata())
+            return task
+
+        found.lines["hospital-b"].bend_task = bend
+        _asked(found)
+        await found.step()
+        assert len(broken) == 3
+        (insight,) = found.insights()
+        beta, _ = pooled([found.hospitals[site].held for site in SITES])
+        assert _told(insight) == pytest.approx(beta, abs=1e-10)
 
 
 async def test_what_comes_twice_counts_once_and_what_comes_late_not_at_all() -> None:
