@@ -1,4 +1,4 @@
-"""Stored states of the exchange: datasets and studies (aggregates), runs of the evidence loop, rows for lists."""
+"""Stored states of the exchange: datasets and studies (aggregates), their runs, rows for lists."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """What travels sealed between research, a plant and its own records.
 
 A release is sealed to the plant's public key (HPKE, RFC 9180), bound to the
-set, the version and the plant: nobody else opens it, and it cannot be passed
-on as another version. What a plant keeps of it, and of its own lines, lies
+set, the version, the plant and the hash of what it says: nobody else opens it,
+and it cannot be passed on as another version. What a plant keeps of it, and of its own lines, lies
 under a key of its records. Both keys are the plant's; they never leave it.
 """
 
@@ -22,8 +22,6 @@ from services.kit.errors import Invalid, Unknown
 from services.kit.sealing import KeyProvider, Sealer
 
 M = TypeVar("M", bound=Message)
-#: What a sealed release is for.
-INFO = sets.ParameterSetContent.DESCRIPTOR.full_name.encode()
 #: Rule of a transfer whose payload is not this plant's, or was altered.
 NOT_OURS = "PAYLOAD_NOT_OURS"
 
@@ -32,9 +30,9 @@ class NotOurs(Exception):
     """The payload does not open with the plant's key, or does not say what its event says."""
 
 
-def bound_to(set: str, version: int, plant: str) -> bytes:
-    """What a release belongs to, as it is authenticated with its ciphertext."""
-    return f"{set}|{version}|{plant}".encode()
+def payload_info(set: str, version: int, plant: str) -> bytes:
+    """What a payload is bound to, besides the content's hash."""
+    return f"pharmaloop parameter set v1|{set}|{version}|{plant}".encode()
 
 
 class Payloads:
@@ -55,10 +53,10 @@ class Payloads:
         sealed = released.payload
         if sha256(sealed.ciphertext).digest() != released.payload_hash:
             raise NotOurs("its ciphertext is not the one that was signed")
-        bound = bound_to(released.set, released.version, released.plant)
+        info = payload_info(released.set, released.version, released.plant)
         try:
             private = self._keys.find(_key_id(released.plant))
-            plain = hpke.open_sealed(private, sealed.ciphertext, INFO, bound)
+            plain = hpke.open_sealed(private, sealed.ciphertext, info, released.content_hash)
         except (Invalid, Unknown) as error:
             raise NotOurs(error.description) from None
         if sha256(plain).digest() != released.content_hash:

@@ -8,7 +8,7 @@ effect. The twin runs beside the event loop. No step writes to a plant.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 
@@ -28,7 +28,7 @@ from services.production.domain import profile
 from services.production.domain.release import Release
 from services.production.domain.samples import Run
 from services.production.payloads import NOT_OURS, NotOurs, Payloads
-from services.production.twins import Adapted, Advice, Calibrations, Refusals
+from services.production.twins import Adapted, Advice, Place, Refusals
 from services.production.views import (
     ADAPT_STEP,
     ADVISE_STEP,
@@ -39,6 +39,7 @@ from services.production.views import (
     PROFILES,
     RELEASES,
     RUNS,
+    SEVERITY_RULES,
     TRANSFERS,
     calibration_id,
 )
@@ -48,9 +49,9 @@ _FOLDING_SECONDS = 0.2
 
 #: Submits a command: method, request, request id.
 Submit = Callable[[str, Message, str], Awaitable[object]]
-Adapt = Callable[[sets.ParameterSetContent, str, events.LineDetail, Calibrations, int], Adapted | Refusals]
+Adapt = Callable[[sets.ParameterSetContent, Place, int], Adapted | Refusals]
 Advise = Callable[
-    [sets.ParameterSetContent, str, events.LineDetail, events.RecipeDetail, Calibrations, int], Advice
+    [sets.ParameterSetContent, Place, events.RecipeDetail, Iterable[events.AttributePrediction], int], Advice
 ]
 
 
@@ -143,20 +144,26 @@ class Steps:
         if not lines:
             said = f"no line of {told.plant} makes {told.product}; register one with RegisterLine"
             return Refusals((events.TransferRefusal(rule="NO_LINE", field="plant", statement=said),))
-        calibrations = await self._calibrations(told.plant, told.product)
         reasons: list[events.TransferRefusal] = []
         for line in lines:
-            detail = self._payloads.kept(line.detail, events.LineDetail)
             seed = seed_of(told.set, told.version, told.plant)
-            found = await asyncio.to_thread(self._twin.adapt, content, line.line, detail, calibrations, seed)
+            place = await self._place(line, told.product)
+            found = await asyncio.to_thread(self._twin.adapt, content, place, seed)
             if isinstance(found, Adapted):
                 return line.line, found
             reasons += (_at(line.line, reason, len(lines) > 1) for reason in found.reasons)
         return Refusals(tuple(reasons))
 
-    async def _calibrations(self, plant: str, product: str) -> Calibrations:
-        found = await self._store.get(CALIBRATIONS, calibration_id(plant, product))
-        return found.state.by_attribute() if found else {}
+    async def _place(self, line: events.LineRegistered, product: str) -> Place:
+        """The line as the twin takes it, with what the plant knows of the product by now."""
+        calibration = await self._store.get(CALIBRATIONS, calibration_id(line.plant, product))
+        rules = await self._store.get(SEVERITY_RULES, product)
+        return Place(
+            line=line.line,
+            detail=self._payloads.kept(line.detail, events.LineDetail),
+            rules=tuple(rules.state.message().rules) if rules else (),
+            calibrations=calibration.state.by_attribute() if calibration else {},
+        )
 
     async def advise(self, step: Step) -> None:
         """Work out set-points for what was adapted."""
@@ -176,10 +183,9 @@ class Steps:
         advice = await asyncio.to_thread(
             self._twin.advise,
             self._payloads.open(told),
-            adapted.line,
-            self._payloads.kept(line.message().detail, events.LineDetail),
+            await self._place(line.message(), told.product),
             self._payloads.kept(adapted.recipe, events.RecipeDetail),
-            await self._calibrations(told.plant, told.product),
+            list(adapted.predictions),
             seed_of(told.set, told.version, told.plant),
         )
         vessel = sha256(line.message().detail.ciphertext).hexdigest()

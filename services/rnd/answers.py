@@ -11,9 +11,13 @@ from pharmaloop.rnd.v1 import events_pb2 as events
 from pharmaloop.rnd.v1 import service_pb2 as api
 from services.kit.errors import Invalid
 from services.kit.rpc.status import timestamp
+from services.rnd.domain.calibration import TransferOutcome
+from services.rnd.domain.candidates import RankingRow
 from services.rnd.domain.catalogue import Molecule
+from services.rnd.domain.findings import BeliefRow, FindingRow
 from services.rnd.domain.insights import InsightView
 from services.rnd.domain.parameter_sets.rows import AskedRow, ReleaseRow, VersionRow
+from services.rnd.domain.trials import TrialRow
 
 SET_STATES = {
     "draft": api.PARAMETER_SET_STATE_DRAFT,
@@ -21,6 +25,12 @@ SET_STATES = {
     "released": api.PARAMETER_SET_STATE_RELEASED,
     "superseded": api.PARAMETER_SET_STATE_SUPERSEDED,
     "withdrawn": api.PARAMETER_SET_STATE_WITHDRAWN,
+}
+
+FINDING_STATES = {
+    "waiting": api.FINDING_STATE_WAITING,
+    "taken_up": api.FINDING_STATE_TAKEN_UP,
+    "declined": api.FINDING_STATE_DECLINED,
 }
 
 
@@ -78,6 +88,53 @@ def version(row: VersionRow) -> api.ParameterSetVersion:
         withdrawn=stamp(row.withdrawn),
         reviews=[_asked(one) for one in row.asked],
     )
+
+
+def trial(row: TrialRow) -> api.VirtualTrial:
+    completed = events.TrialCompleted.FromString(row.completed)
+    return api.VirtualTrial(completed=completed, at=stamp(row.at))
+
+
+def outcome(held: TransferOutcome) -> api.TransferOutcome:
+    """A lot's outcome with its gaps: to what was predicted, and to what the twin predicted by itself."""
+    told = held.message()
+    shown = api.TransferOutcome(
+        transfer=told.transfer, set=told.set, version=told.version, lot=told.lot, at=stamp(held.at)
+    )
+    for one in told.outcomes:
+        gap = one.actual - one.predicted.value
+        shown.gaps.add(
+            attribute=one.attribute,
+            unit=one.unit,
+            predicted=one.predicted,
+            calibrated_by=one.calibrated_by,
+            actual=one.actual,
+            gap=gap,
+            gap_before=gap + one.calibrated_by,
+        )
+    return shown
+
+
+def finding(row: FindingRow, reason: str) -> api.Finding:
+    return api.Finding(
+        insight=row.insight,
+        study=row.study,
+        product=row.product,
+        statement=row.statement,
+        state=FINDING_STATES[row.state],
+        reason=reason,
+        hypothesis=row.hypothesis,
+        at=stamp(row.at),
+    )
+
+
+def hypothesis(row: BeliefRow) -> api.Hypothesis:
+    latest = events.HypothesisUpdated.FromString(row.updated)
+    return api.Hypothesis(latest=latest, insights=row.insights, at=stamp(row.at))
+
+
+def ranking(row: RankingRow) -> api.CandidateRanking:
+    return api.CandidateRanking(ranked=events.CandidatesRanked.FromString(row.ranked), at=stamp(row.at))
 
 
 def _release(row: ReleaseRow) -> api.PlantRelease:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 from typing import Any
 
 from pharmaloop.rnd.v1 import events_pb2 as events
@@ -12,13 +11,14 @@ from pharmaloop.rnd.v1 import service_pb2_grpc as api_grpc
 from services.kit.errors import Unknown
 from services.kit.rpc.context import caller
 from services.rnd import answers
+from services.rnd.api_learning import LearningApi
 from services.rnd.api_parameter_sets import ParameterSetsApi
-from services.rnd.domain.catalogue import check_smiles
+from services.rnd.domain import catalogue
 from services.rnd.handlers.refusals import refusals
 from services.rnd.views import INSIGHTS, MOLECULES, PRODUCTS, TARGETS
 
 
-class RndApi(ParameterSetsApi, api_grpc.RndServiceServicer):
+class RndApi(ParameterSetsApi, LearningApi, api_grpc.RndServiceServicer):
     async def ListInsights(self, request: api.ListInsightsRequest, context: Any) -> api.ListInsightsResponse:
         await self.reach(request)
         filters = {"product": request.product, "parameter": request.parameter}
@@ -37,14 +37,14 @@ class RndApi(ParameterSetsApi, api_grpc.RndServiceServicer):
         self, request: api.RegisterMoleculeRequest, context: Any
     ) -> api.RegisterMoleculeResponse:
         with refusals():
-            check_smiles(request.smiles)
+            structure_hash = catalogue.structure_hash(request.smiles)
         structure = events.MoleculeStructure(smiles=request.smiles)
         key = f"rnd/molecule/{request.molecule}"
         asked = events.MoleculeRegistered(
             molecule=request.molecule,
             name=request.name,
             structure=await asyncio.to_thread(self.app.sealer.seal, structure, key),
-            structure_hash=hashlib.sha256(request.smiles.encode()).digest(),
+            structure_hash=structure_hash,
             provenance=request.provenance,
             actor=caller().actor,
             target=request.target,

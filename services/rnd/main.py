@@ -9,7 +9,7 @@ from services.kit.app import App, ServiceSpec, main
 from services.kit.runners.reactor import Reactor, projector
 from services.rnd import handlers
 from services.rnd.api import RndApi
-from services.rnd.views import INSIGHTS, KINDS
+from services.rnd.views import FINDINGS, INSIGHTS, KINDS, OUTCOMES, TRIAL_EVIDENCE
 
 
 def _servicer(app: App, server: Any) -> None:
@@ -23,8 +23,9 @@ SPEC = ServiceSpec(
     kinds=KINDS,
     reactors=(
         Reactor("insights", handlers.INSIGHTS, views=(INSIGHTS,)),
-        Reactor("learning", handlers.LEARNING),
+        Reactor("learning", handlers.LEARNING, views=(FINDINGS, TRIAL_EVIDENCE, OUTCOMES)),
         projector("lists", handlers.LISTS),
+        projector("findings", handlers.FINDINGS),
     ),
     commands=handlers.COMMANDS,
 )

@@ -35,7 +35,10 @@ PASSING = frozenset(
         "SITES_TOO_CLOSE",
         "COHORT_UNAVAILABLE",
         "NOT_APPROVED_HERE",
-        "DISCLOSURE",
+        "CELL_TOO_SMALL",
+        "SUBSET_TOO_SMALL",
+        "MODEL_TOO_LARGE",
+        "COHORT_ISOLATES_FEW",
     }
 )
 
@@ -306,9 +309,7 @@ def _open_task(round_: int, attempt: int, job: str, statements: object) -> api.O
         round=round_,
         attempt=attempt,
         statements=[
-            api.RoundStatement(
-                site=one.site, vector=one.vector, seed=one.seed, signature=one.signature
-            )
+            api.RoundStatement(site=one.site, vector=one.vector, seed=one.seed, signature=one.signature)
             for one in statements.values()
         ],
     )

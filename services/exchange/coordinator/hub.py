@@ -31,7 +31,7 @@ class Hub:
         return {site for site in sites if site in self._links}
 
     def send(self, site: str, task: _Task) -> None:
-        """Give a task to a site; one that is not connected gets it when it comes back, if it is still asked."""
+        """Give a task to a site; one that is not connected is asked the last one when it comes back."""
         for room in self.rooms.values():
             if room.job == _job_of(task):
                 room.asked[site] = task

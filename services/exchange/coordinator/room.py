@@ -85,9 +85,7 @@ class Room:
             raise Refusal("SECOND_COHORT", f"{site!r} froze another cohort for this job", "key")
         if not said.refusals:
             key = said.key
-            check_certificate(
-                Certificate(self.job, site, key.key, key.signature), self.job, self.identities
-            )
+            check_certificate(Certificate(self.job, site, key.key, key.signature), self.job, self.identities)
             if len(key.cohort_hash) != 32:
                 raise Refusal("NO_HASH", "the hash of a cohort has 32 bytes", "key.cohort_hash")
         self.cohorts[site] = said

@@ -1,30 +1,19 @@
-"""A site's cohorts: fixed for a job, named without telling anything, and not nearly equal to an earlier one.
-
-The answers to two cohorts that differ by one patient are that patient's. So a
-site computes with a cohort only if it is the same as each earlier one whose
-sums it has opened, or differs from it by ten members or more; and it does not
-compute the same over nearly the same sites, for the difference would be the
-numbers of those that are missing.
-"""
+"""The cohort of a job at its site, and what a site refuses to compute with it."""
 
 from __future__ import annotations
 
-import hashlib
-import hmac
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
-from services.exchange.domain.errors import Refusal
-
-#: Members by which a cohort must differ from an earlier one, if it differs at all.
-LEAST_DIFFERENCE = 10
-#: Sites by which the participants may not differ.
-NEARLY_THE_SAME_SITES = 2
+from services.exchange.domain.disclosure import cells, differencing
+from services.exchange.domain.disclosure.limits import Breach, Limits
+from services.exchange.domain.stats.protocol import Spec, Vector
 
 
 @dataclass(frozen=True)
 class Cohort:
-    """The cohort of a job at this site. `members` are names that only the site can make, sorted."""
+    """The cohort of a job at this site. `members` are digests that only the site can make; `opened` says
+    whether the site has opened a mask over them."""
 
     job: str
     study: str
@@ -34,33 +23,57 @@ class Cohort:
     opened: bool = False
 
 
-def commitment(key: bytes, job: str, members: Iterable[bytes]) -> bytes:
-    """Names the cohort to others: HMAC-SHA256 under a key of the site, another in every job."""
-    told = hmac.new(key, b"cohort|" + job.encode() + b"|", hashlib.sha256)
-    for member in sorted(members):
-        told.update(len(member).to_bytes(2, "big") + member)
-    return told.digest()
+def breaches(
+    cohort: Cohort, earlier: Sequence[Cohort], table: Mapping[str, Vector], spec: Spec, limits: Limits
+) -> list[Breach]:
+    """Every rule for which the site does not compute with this cohort; empty where it may.
+
+    `earlier` are the site's cohorts, `table` the columns of numbers, `spec` the
+    canonical specification of the model.
+    """
+    opened = [before for before in earlier if before.opened]
+    known = {before.job: frozenset(before.members) for before in opened}
+    # Whatever was computed: counts and sums of the columns are part of nearly every model.
+    same = {before.job: (frozenset(before.participants), known[before.job]) for before in opened}
+    members = frozenset(cohort.members)
+    used = {name: values for name, values in table.items() if name in _columns(spec)}
+    return [
+        *cells.check_subset(len(cohort.members), limits),
+        *_check_model(_parameters(spec), len(cohort.members), limits),
+        *cells.check_design(used, limits),
+        *differencing.check_cohort(members, known, limits),
+        *differencing.check_participants(cohort.participants, members, same, limits),
+    ]
 
 
-def check_apart(cohort: Cohort, earlier: Sequence[Cohort]) -> None:
-    """Refuses a cohort, or participants, whose answer would tell of a few by its difference from an earlier
-    one."""
-    members = set(cohort.members)
-    for before in earlier:
-        if not before.opened:
-            continue
-        differ = len(members.symmetric_difference(before.members))
-        if 0 < differ < LEAST_DIFFERENCE:
-            said = (
-                f"the cohort differs from an earlier one by fewer than {LEAST_DIFFERENCE} patients: "
-                "the difference of the two answers would tell of them; it waits until it differs by more"
-            )
-            raise Refusal("COHORT_TOO_CLOSE", said, "cohort")
-        apart = len(set(cohort.participants).symmetric_difference(before.participants))
-        same = not differ and before.parameters == cohort.parameters
-        if same and 0 < apart <= NEARLY_THE_SAME_SITES:
-            said = (
-                "the same was computed over nearly the same sites: the difference of the two answers would "
-                "be the numbers of the others; compute with the same sites, or when the cohort has changed"
-            )
-            raise Refusal("SITES_TOO_CLOSE", said, "participants")
+def _check_model(parameters: int, patients: int, limits: Limits) -> list[Breach]:
+    """The rule without its number: what the patients allow tells how many they are."""
+    said = "the model has too many parameters for the patients here: leave variables out or join levels"
+    return [replace(breach, description=said) for breach in cells.check_model(parameters, patients, limits)]
+
+
+def _columns(spec: Spec) -> set[str]:
+    """Every column that the specification names."""
+    found: set[str] = set()
+
+    def walk(value: object) -> None:
+        if isinstance(value, Mapping):
+            found.update(one for key, one in value.items() if key in _NAMES and isinstance(one, str))
+            for one in value.values():
+                walk(one)
+        elif isinstance(value, (list, tuple)):
+            for one in value:
+                walk(one)
+
+    walk(spec)
+    return found
+
+
+_NAMES = ("column", "time", "event", "outcome")
+
+
+def _parameters(spec: Spec) -> int:
+    """Coefficients that the model has."""
+    terms = spec.get("terms") or []
+    width = sum(len(one["levels"]) - 1 if "levels" in one else 1 for one in terms)
+    return width + bool(spec.get("intercept", False))

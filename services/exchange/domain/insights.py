@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
+
 from pharmaloop.common.v1 import types_pb2 as common
 from pharmaloop.exchange.v1 import cohort_pb2 as cohort
 from pharmaloop.exchange.v1 import events_pb2 as events
@@ -22,9 +24,9 @@ _FEWEST_LOTS = 10
 
 
 def insight(
-    name: str, study: events.StudyRequested, job: events.JobOpened, result: Result
+    name: str, study: events.StudyRequested, job: events.JobOpened, sites: Sequence[str], result: Result
 ) -> events.InsightPublished:
-    """The answer; `name` is its id. The effect of the exposure comes first."""
+    """The answer; `name` is its id, `sites` those that answered. The effect of the exposure comes first."""
     estimates = sorted(result.estimates, key=lambda one: one.name != EXPOSED)
     lots = int(result.tables.get("clusters", 0))
     flags = list(result.flags)
@@ -45,7 +47,7 @@ def insight(
         effects=[_effect(one, study.model) for one in estimates],
         members=result.n,
         events=result.events or 0,
-        sites=job.participants,
+        sites=sites,
         epsilon=study.epsilon,
         flags=flags,
         parameters_hash=job.parameters_hash,

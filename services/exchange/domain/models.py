@@ -13,32 +13,23 @@ from services.exchange.domain.errors import Malformed
 from services.exchange.domain.stats.protocol import Model, Spec, canonical
 from services.exchange.domain.stats.reading import PUBLIC
 
-_PLACES: Mapping[str, tuple[str, str]] = {
-    "linear": ("glm", "Linear"),
-    "logistic": ("glm", "Logistic"),
-    "poisson": ("glm", "Poisson"),
-    "cox": ("cox", "Cox"),
-    "cox_grid": ("cox", "CoxGrid"),
-}
 #: Protection that a study of patients may strengthen and never weaken: at least, and at most.
 _AT_LEAST = {"contributing_at_least": 3, "sites_at_least": 2, "cells_at_least": 3}
 _AT_MOST = {"parameters_per_row": 0.33}
 
 
-def names() -> tuple[str, ...]:
-    """The models that a study may name."""
-    return tuple(sorted(_PLACES))
-
-
 @cache
+def _all() -> Mapping[str, Model]:
+    found: Mapping[str, Model] = import_module("services.exchange.domain.stats.models").MODELS
+    return found
+
+
 def model(name: str) -> Model:
     """The model of this name. Raises Malformed where there is none."""
-    if name not in _PLACES:
-        said = f"no model {name!r} is known; choose one of {', '.join(names())}"
+    if name not in _all():
+        said = f"no model {name!r} is known; choose one of {', '.join(_all())}"
         raise Malformed("UNKNOWN_MODEL", said, "model")
-    module, cls = _PLACES[name]
-    made: Model = getattr(import_module(f"services.exchange.domain.stats.{module}"), cls)()
-    return made
+    return _all()[name]
 
 
 def specification(name: str, text: str, *, public: bool) -> tuple[Spec, str]:

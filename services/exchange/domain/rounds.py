@@ -1,4 +1,4 @@
-"""Between the statistics and the secure sum: how a round's numbers become words, and what the masks belong to.
+"""Between the statistics and the secure sum: how numbers become words, and what the masks belong to.
 
 The coordinator and every site make these alike from what was agreed, so that
 nobody has to be believed: a site that was asked something else masks for
@@ -7,33 +7,22 @@ something else, and the sum is noise.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from services.exchange.domain.aggregation.context import Context, cohort_hash, packed, parameters_hash
-from services.exchange.domain.aggregation.layout import FRACTION_BITS, Part
 from services.exchange.domain.aggregation.layout import Layout as Words
+from services.exchange.domain.aggregation.layout import fitted
 from services.exchange.domain.stats.protocol import Ask, Layout, Vector
 
 #: Sums of a regression need more digits than 64 bits hold beside the bound of a million rows.
 WIDTH = 128
-_SIGN_AND_ROUNDING = 2
 
 
 def words(layout: Layout, sites: int) -> Words:
-    """The vector in fixed point: each part with as many fraction bits as its bound leaves, 64 at most."""
-    return Words(
-        tuple(_part(part.name, part.size, part.bounds, sites) for part in layout.parts if part.size), WIDTH
-    )
-
-
-def _part(name: str, size: int, bounds: Vector, sites: int) -> Part:
-    # A hair of room, as the layout of the statistics leaves it, for sums are rounded.
-    bound = max(float(bounds.max()), 1e-9) * (1 + 1e-8) + 1e-8
-    room = WIDTH - _SIGN_AND_ROUNDING - math.ceil(math.log2(bound * sites))
-    return Part(name, size, bound, max(0, min(FRACTION_BITS[WIDTH], room)))
+    """The vector in fixed point, each number on the finest scale that its bound leaves."""
+    return fitted({part.name: part.bounds.tolist() for part in layout.parts if part.size}, sites, WIDTH)
 
 
 def vector(layout: Layout, sums: Mapping[str, Vector]) -> Vector:

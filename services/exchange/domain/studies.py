@@ -282,10 +282,10 @@ def decide_open(
     spent = [name for name in study.datasets if left(name) < 1]
     if spent:
         raise Refusal("BUDGET_SPENT", f"the budget for {', '.join(spent)} is spent", "study")
-    said = study.message()
+    wanted = study.message()
     asked.participants[:] = sorted(asked.participants)
     asked.number = len(study.jobs) + 1
-    asked.parameters_hash = definitions.parameters_hash(said.definition, said.model, said.specification)
+    asked.parameters_hash = definitions.parameters_hash(wanted.definition, wanted.model, wanted.specification)
     return [asked]
 
 
@@ -346,17 +346,20 @@ _ENDS: Mapping[type[Message], StudyState] = {
 def evolve(held: Study | None, event: Message) -> Study:
     """The study after one of its own events."""
     if isinstance(event, events.StudyRequested):
-        return Study(
-            event.study, event.actor, tuple(event.sites), tuple(event.datasets), _kept(event), "requested"
-        )
+        sites, datasets = tuple(event.sites), tuple(event.datasets)
+        return Study(event.study, event.actor, sites, datasets, _kept(event))
     assert held is not None, f"{type(event).__name__} before its request"
     if type(event) in _ENDS:
         return replace(held, state=_ENDS[type(event)], ended=_why(event))
+    if isinstance(event, events.StudyApproved):
+        after = replace(held, approvals=(*held.approvals, _kept(event)))
+        everybody = set(after.approved_by) >= set(held.sites)
+        return replace(after, state="approved") if everybody else after
+    return _evolve_job(held, event)
+
+
+def _evolve_job(held: Study, event: Message) -> Study:
     match event:
-        case events.StudyApproved():
-            after = replace(held, approvals=(*held.approvals, _kept(event)))
-            everybody = set(after.approved_by) >= set(held.sites)
-            return replace(after, state="approved") if everybody else after
         case events.JobOpened():
             job = Job(event.job, event.number, tuple(event.participants), _kept(event))
             return replace(held, state="computing", jobs=(*held.jobs, job))
@@ -383,7 +386,7 @@ def _kept(event: Message) -> bytes:
 
 
 def _why(event: Message) -> str:
-    return "its time was over" if isinstance(event, events.StudyExpired) else str(getattr(event, "reason", ""))
+    return str(getattr(event, "reason", "its time was over"))
 
 
 # -- budget ------------------------------------------------------------------

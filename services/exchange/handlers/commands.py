@@ -83,8 +83,10 @@ def approve_study(work: Work, request: api.ApproveStudyRequest) -> api.ApproveSt
         meaning=request.meaning,
         valuation=request.valuation,
     )
-    _apply(work, request.study, studies.decide_approve(work.get(STUDIES, request.study), asked, work.now))
-    work.due(JOB_STEP, request.study, work.now)
+    decided = studies.decide_approve(work.get(STUDIES, request.study), asked, work.now)
+    _apply(work, request.study, decided)
+    if decided:
+        work.due(JOB_STEP, request.study, work.now)
     return api.ApproveStudyResponse()
 
 

@@ -17,5 +17,8 @@ EXPIRY_STEP = "expiry"
 
 def on_run_opened(work: Work, event: Event) -> None:
     opened = cast(loops.EvidenceRunOpened, event.message)
+    known = work.get(RUNS, opened.study)
+    if known is not None and known.run == opened.run:
+        return
     work.put(RUNS, opened.study, StudyRun(opened.study, opened.run))
     work.due(JOB_STEP, opened.study, work.now)

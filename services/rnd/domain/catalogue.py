@@ -6,13 +6,15 @@ says something else of the same id is refused.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from google.protobuf.message import Message
 
 from pharmaloop.rnd.v1 import events_pb2 as events
-from services.rnd.domain.errors import Absent, Malformed, Refusal, named
+from services.rnd.domain.errors import Absent, Refusal, named
+from services.rnd.domain.molecules import smiles
 
 
 @dataclass(frozen=True)
@@ -109,12 +111,11 @@ def decide_product(
     return _once(held.message() if held else None, asked, "product", said)
 
 
-def check_smiles(smiles: str) -> None:
-    """Malformed for what is no SMILES at first sight. Its chemistry is not judged."""
-    named(smiles, "smiles")
-    if not smiles.isascii() or not smiles.isprintable() or " " in smiles:
-        told = "a SMILES has printable ASCII characters and no blank; give one structure"
-        raise Malformed("MALFORMED", told, "smiles")
+def structure_hash(text: str) -> bytes:
+    """SHA-256 of a structure, the same for every way to write it; with stereo marks, of its text, for two
+    forms with marks may be two molecules. Raises Malformed for what is no SMILES of one molecule."""
+    read = smiles.read(text)
+    return hashlib.sha256((text if read.stereo else read.key).encode()).digest()
 
 
 def _once(held: Message | None, asked: Message, what: str, fields: tuple[str, ...]) -> list[Message]:

@@ -17,9 +17,10 @@ from services.kit.envelope import Event
 from services.kit.errors import Retryable
 from services.kit.ids import transfer_case
 from services.kit.work import Work
+from services.rnd.domain import trials
 from services.rnd.domain.parameter_sets import life
 from services.rnd.handlers.refusals import refusals
-from services.rnd.views import PARAMETER_SETS, PRODUCTS
+from services.rnd.views import PARAMETER_SETS, PRODUCTS, TRIALS
 
 
 @refusals()
@@ -29,6 +30,8 @@ def draft(work: Work, asked: events.ParameterSetDrafted) -> api.DraftParameterSe
         # What differs was told of another version.
         raise Retryable("another version was drafted at the same moment; send the same request again")
     life.check_product(work.get(PRODUCTS, asked.product), asked.product)
+    if asked.trial:
+        trials.check_support(work.get(TRIALS, asked.trial), asked.trial, asked.product)
     for event in life.decide_draft(held, asked):
         work.apply(PARAMETER_SETS, asked.set, event)
     return api.DraftParameterSetResponse(

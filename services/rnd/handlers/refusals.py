@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 from services.kit.errors import Invalid, Rejected, Unknown
@@ -17,13 +17,14 @@ _ERRORS: tuple[tuple[type[Refusal], type[Rejected]], ...] = (
 
 
 @contextmanager
-def refusals() -> Iterator[None]:
+def refusals(inside: Mapping[str, str] | None = None) -> Iterator[None]:
     """Inside, a refusal of the domain becomes the error that a caller is answered with.
 
-    Decorates a function, too.
+    `inside` says where in the request a field of the domain stands. Decorates a function, too.
     """
     try:
         yield
     except Refusal as refusal:
         error = next(error for cls, error in _ERRORS if isinstance(refusal, cls))
-        raise error(refusal.reason, refusal.description, refusal.field) from refusal
+        field = (inside or {}).get(refusal.field, refusal.field)
+        raise error(refusal.reason, refusal.description, field) from refusal

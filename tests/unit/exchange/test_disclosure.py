@@ -198,6 +198,24 @@ def test_what_passes_leaves_no_difference_of_one_to_nine(new: set[int], before: 
     assert any(one.reason == "COHORT_ISOLATES_FEW" for one in breaches) == isolates
 
 
+def test_a_job_does_not_repeat_another_but_for_one_or_two_sites() -> None:
+    members = cohort(range(50))
+    earlier = {"job-1": (frozenset("abcd"), members)}
+
+    def reasons(sites: str, mine: differencing.Cohort) -> list[tuple[str, str]]:
+        return rules(differencing.check_participants(sites, mine, earlier, PROTECTED))
+
+    refused = [("site difference 3", "SITES_TOO_CLOSE")]
+    assert reasons("abcd", members) == []
+    assert reasons("abc", members) == reasons("abce", members) == reasons("abcdef", members) == refused
+    assert reasons("abefg", members) == []
+    assert reasons("abc", cohort(range(60))) == [], "ten patients of this site are in the difference too"
+    assert (
+        "differs only by d"
+        in differencing.check_participants("abc", members, earlier, PROTECTED)[0].description
+    )
+
+
 def test_a_commitment_fixes_the_cohort_and_names_nobody() -> None:
     members = cohort(range(20))
     told = differencing.commitment(KEY, "job-1", members)

@@ -27,10 +27,11 @@ from services.kit.runners.decider import Decision
 from services.kit.runners.reactor import Reactor, projector
 from services.kit.runners.step import StepRunner
 from services.kit.store.memory import AsyncMemoryStore
+from services.kit.work import STEPS, Step
 from services.production import handlers, steps
 from services.production.api import ProductionApi
-from services.production.payloads import INFO, Payloads, bound_to
-from services.production.twins import Adapted, Advice, Calibrations, Refusals
+from services.production.payloads import Payloads, payload_info
+from services.production.twins import Adapted, Advice, Place, Refusals
 from services.production.views import TRANSFERS
 from tests.unit.production.memory import START, Memory, minutes, said
 
@@ -45,7 +46,7 @@ LISTS = projector("lists", handlers.LISTS)
 HISTORY = projector("history", handlers.HISTORY)
 
 #: The pilot vessel of the twin's reference process, and the plant's.
-PILOT = {
+PILOT: dict[str, Any] = {
     "volume_m3": 0.15,
     "liquid_m3": 0.10,
     "tank_diameter_m": 0.48,
@@ -59,7 +60,7 @@ PILOT = {
     "gas_max_m3_per_s": 0.001,
     "kla_calibration": 1.05,
 }
-VESSEL = {
+VESSEL: dict[str, Any] = {
     "volume_m3": 1.5,
     "liquid_m3": 1.0,
     "tank_diameter_m": 1.034,
@@ -146,10 +147,9 @@ class FakeTwin:
     refusals: tuple[events.TransferRefusal, ...] = ()
     asked: list[tuple[str, int]] = field(default_factory=list)
 
-    def adapt(
-        self, content: sets.ParameterSetContent, line: str, _detail: object, by: Calibrations, seed: int
-    ) -> Adapted | Refusals:
-        self.asked.append((line, seed))
+    def adapt(self, _content: sets.ParameterSetContent, place: Place, seed: int) -> Adapted | Refusals:
+        by = place.calibrations
+        self.asked.append((place.line, seed))
         if self.refusals:
             return Refusals(self.refusals)
         gaps = (events.TransferGap(quantity="kla", unit="/h", source=60, target=58, ratio=58 / 60),)
@@ -157,7 +157,7 @@ class FakeTwin:
         titre.calibrated_by = by["titre"].bias if "titre" in by else 0
         return Adapted(self.recipe(250), gaps, (titre, prediction("impurity", 0.8, 0.2, "%")), "fake/1")
 
-    def advise(self, _content: object, _line: str, _detail: object, *_rest: object) -> Advice:
+    def advise(self, *_asked: object) -> Advice:
         return Advice(
             basis=events.ADVICE_BASIS_PROVEN_RANGE,
             moved=("agitation",),
@@ -189,12 +189,16 @@ class _Log:
     def ends(self, topics: object) -> dict[Partition, int]:
         return dict(self._story.ends)
 
+    def starts(self, topics: object) -> dict[Partition, int]:
+        return {}
+
 
 class Story:
-    """One plant; `twin` None asks the real twin."""
+    """One plant; without a `twin` of the test's the real one is asked. With a `memory`: another process
+    of the same service."""
 
-    def __init__(self, twin: FakeTwin | None = None) -> None:
-        self.memory = Memory()
+    def __init__(self, twin: FakeTwin | None = None, memory: Memory | None = None) -> None:
+        self.memory = memory or Memory()
         self.keys = Keys()
         self.payloads = Payloads(self.keys)
         self.store = AsyncMemoryStore(self.memory.database)
@@ -228,12 +232,22 @@ class Story:
             self._answers[request_id] = Decision(answer.SerializeToString(), (), (), False)
         return self._answers[request_id]
 
-    def run_steps(self) -> None:
+    def due(self, name: str) -> Step:
+        """The step of a name that waits."""
+        waiting: list[Step] = [step for step in self.memory.states(STEPS).values() if step.step == name]
+        return waiting[0]
+
+    def put_back(self, step: Step) -> None:
+        """The step is due again, as after a crash before its end was stored."""
+        id = f"{step.step}|{step.key}"
+        self.memory.database.docs[STEPS.name][id] = STEPS.to_doc(id, 1, step)
+
+    def run_steps(self, rounds: int = 8) -> None:
         """Run every due step until none is due any more."""
 
         async def run() -> None:
             runner = StepRunner(self.store, self.clock, Metrics("production"), self._runner_steps)
-            for _ in range(6):
+            for _ in range(rounds):
                 self.clock.advance(1)
                 if not await runner.run_due():
                     return
@@ -271,21 +285,26 @@ class Story:
         )
 
     def released(
-        self, version: int = 1, said: sets.ParameterSetContent | None = None
+        self, version: int = 1, said: sets.ParameterSetContent | None = None, plant: str = PLANT
     ) -> rnd.ParameterSetReleased:
-        plain = (said or content()).SerializeToString()
-        key = self.payloads.public(PLANT)
-        sealed = hpke.seal(key.public_key, plain, INFO, bound_to(SET, version, PLANT))
-        return rnd.ParameterSetReleased(
+        plain = (said or content()).SerializeToString(deterministic=True)
+        key = self.payloads.public(plant)
+        info, content_hash = payload_info(SET, version, plant), sha256(plain).digest()
+        sealed = hpke.seal(key.public_key, plain, info, content_hash)
+        told = rnd.ParameterSetReleased(
             set=SET,
             version=version,
             product=PRODUCT,
             plant=PLANT,
             payload=common.Sealed(key_id=key.key_id, ciphertext=sealed),
-            payload_hash=sha256(sealed).digest(),
-            content_hash=sha256(plain).digest(),
+            content_hash=content_hash,
             actor="head of development",
         )
+        told.payload_hash = self.hash_of(told)
+        return told
+
+    def hash_of(self, released: rnd.ParameterSetReleased) -> bytes:
+        return sha256(released.payload.ciphertext).digest()
 
     def opened(self, version: int = 1) -> loops.TransferRunOpened:
         return loops.TransferRunOpened(
@@ -307,7 +326,7 @@ class Story:
 
     def decide(self, accepted: bool = True, **changes: Any) -> None:
         said = {"meaning": "I take responsibility", "reason": "as proposed", "accepted": accepted} | changes
-        proposal = said.pop("proposal", self.newest().proposal().proposal)
+        proposal = said.pop("proposal", "") or self.newest().proposal().proposal
         self.call("DecideTransfer", transfer=TRANSFER, proposal=proposal, **said)
 
     def validate(self, **changes: Any) -> None:

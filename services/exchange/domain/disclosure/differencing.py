@@ -76,6 +76,33 @@ def check_cohort(cohort: Cohort, earlier: Mapping[str, Cohort], limits: Limits) 
     return breaches
 
 
+def check_participants(
+    participants: Iterable[str],
+    cohort: Cohort,
+    earlier: Mapping[str, tuple[frozenset[str], Cohort]],
+    limits: Limits,
+) -> list[Breach]:
+    """Breaches where a job repeats an earlier one but for one or two sites: they would be singled out.
+
+    `earlier` holds, by job whose totals were opened, its sites and this site's
+    cohort in it. Where this site's own cohort has changed, by enough patients
+    for `check_cohort` to pass, the difference is no longer that of the sites
+    alone and nothing is said.
+    """
+    sites = frozenset(participants)
+    return [
+        Breach(
+            f"site difference {limits.site_difference}",
+            "SITES_TOO_CLOSE",
+            f"over the same patients, job {job!r} differs only by {', '.join(sorted(sites ^ others))}: "
+            "ask the same sites again, or wait for new patients",
+            "participants",
+        )
+        for job, (others, members) in sorted(earlier.items())
+        if members == cohort and 0 < len(sites ^ others) < limits.site_difference
+    ]
+
+
 def _pair_that_isolates(cohort: Cohort, earlier: Mapping[str, Cohort], least: int) -> tuple[str, str] | None:
     """The first two jobs of which some sum or difference is the cohort but for a few patients."""
     jobs = sorted(earlier)

@@ -39,6 +39,7 @@ class Limits:
     level_share           levels per patient (nfilter.levels.density)
     minimum_sites         sites in a job
     minimum_contributors  sites with patients behind a coefficient
+    site_difference       sites by which a job differs from earlier ones over an equal cohort, unless none
     minimum_difference    patients by which a cohort differs from earlier ones, unless it is equal
     queries               jobs of one analyst on one dataset
     rounds                rounds of one job
@@ -52,6 +53,7 @@ class Limits:
     level_share: float = 0.33
     minimum_sites: int = 3
     minimum_contributors: int = 3
+    site_difference: int = 3
     minimum_difference: int = 10
     queries: int = 100
     rounds: int = 60
@@ -68,6 +70,7 @@ PUBLIC_DATA = Limits(
     most_levels=10_000,
     level_share=1.0,
     minimum_contributors=1,
+    site_difference=1,
     minimum_difference=1,
     queries=1_000_000,
     rounds=1_000_000,

@@ -69,7 +69,7 @@ class _Cox(Fitted):
     def conclude(self, spec: Regression, state: State, solved: Solved) -> Result:
         back, _ = solved.point.frame.back(False)
         beta, whole = back @ solved.beta, back @ solved.bread @ back.T
-        errors = np.sqrt(np.diag(whole))
+        errors = np.sqrt(np.maximum(np.diag(whole), 0.0))
         tables: dict[str, Any] = {"standardisation": scaling(spec, solved.point.frame)}
         tables.update(state.memo["known"])
         if solved.last.value != solved.last.log_likelihood:

@@ -324,10 +324,14 @@ class Fitted(ABC):
             raise Unfit("NO_START", said, "terms")
         if verdict != "converged":
             memo["flags"] = [*memo["flags"], "NOT_CONVERGED"]
+        return self._finish(spec, state, memo, climb)
+
+    def _finish(self, spec: Regression, state: State, memo: dict[str, Any], climb: Climb) -> State:
+        """The end of the climb; errors by row or by lot need the scores there."""
         if spec.clusters is None:
             return State(state.spec, DONE, state.round, memo)
         assert climb.at is not None
-        last = replace(point, firth=False, beta=climb.at)
+        last = replace(self.point(spec, memo["ask"]), firth=False, beta=climb.at)
         return State(state.spec, SCORES, state.round + 1, {**memo, "ask": last.pack()})
 
     def _fall_back(
@@ -356,10 +360,10 @@ class Fitted(ABC):
                 )
                 raise Unfit("SEPARABLE", said, "terms")
             flag = "SEPARABLE"
-        memo["flags"] = [*memo["flags"], flag, spec.fallback.upper()]
         if state.round >= spec.max_rounds:
-            memo["flags"] = [*memo["flags"], "NOT_CONVERGED"]
-            return State(state.spec, DONE, state.round, memo)
+            memo["flags"] = [*memo["flags"], flag, "NOT_CONVERGED"]
+            return self._finish(spec, state, memo, climb)
+        memo["flags"] = [*memo["flags"], flag, spec.fallback.upper()]
         ridge = spec.fallback_ridge if spec.fallback == "ridge" else 0.0
         return self._from_start(state, memo, spec.fallback, ridge, state.round + 1)
 

@@ -135,7 +135,7 @@ class Glm(Fitted):
         back, constant = solved.point.frame.back(spec.intercept, shift, stretch)
         beta = back @ solved.beta + constant
         whole = back @ covariance @ back.T
-        errors = np.sqrt(np.diag(whole))
+        errors = np.sqrt(np.maximum(np.diag(whole), 0.0))
         value = solved.last.log_likelihood if log_likelihood is None else log_likelihood
         more = {"standardisation": scaling(spec, solved.point.frame), **(tables or {})}
         if solved.last.value != solved.last.log_likelihood:

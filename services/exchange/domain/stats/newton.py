@@ -5,14 +5,18 @@
 
 A step is halved while the value falls. The climb ends when the full step is no
 longer than the tolerance in every (standardised) coordinate; that step is still
-taken. It also ends where there is no single highest point:
+taken. So it does when steps below 1e-7 no longer shrink: the sums have no more
+digits. It also ends where there is no single highest point:
 
     singular    the information at the start cannot be inverted: columns of the
                 design depend on each other
-    separable   the value hardly rises any more (Newton decrement below 1e-6),
-                yet the step is long (over 0.5): the likelihood has its limit at
-                infinity, as of separated data (Albert and Anderson, Biometrika
-                1984;71:1). So too where the information becomes singular on the way.
+    separable   the value hardly rises any more (Newton decrement below 1e-4),
+                yet the step is over 1e-3 and over half the last one, where
+                Newton's steps would shrink quadratically: the likelihood has its
+                limit at infinity, as of separated data (Albert and Anderson,
+                Biometrika 1984;71:1). So too where the information becomes singular on the
+                way, or the climb presses against the bound of what sites may
+                evaluate with little left to gain (a decrement below 1).
 """
 
 from __future__ import annotations
@@ -31,6 +35,9 @@ Verdict = Literal["go on", "converged", "singular", "separable", "stalled"]
 INVERTIBLE = 1e-11
 
 _HALVINGS = 40
+
+#: So many halvings in a row at the bound are no overshoot of a first step when little is left to gain.
+_PRESSED = 4
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,19 +93,18 @@ def advance(climb: Climb, found: Evaluation | None, tolerance: float) -> tuple[C
     is halved as if the value had fallen; at the very first point that is "stalled".
     """
     if found is None or (climb.best is not None and _fell(found.value, climb.best.value)):
-        if climb.at is None or climb.halvings >= _HALVINGS:
-            return climb, "stalled"
-        half = climb.at + (climb.trial - climb.at) / 2
-        return Climb(half, climb.at, climb.best, climb.halvings + 1), "go on"
+        return _shorter(climb, pressed=found is None)
     first = climb.best is None
     at = climb.trial
     step = solve(found.information, found.gradient)
     if step is None:
         return Climb(at, at, found), "singular" if first else "separable"
     length = float(np.max(np.abs(step), initial=0.0))
-    if length <= tolerance:
+    last = np.inf if climb.at is None else float(np.max(np.abs(at - climb.at), initial=0.0))
+    shrinks = length <= last / 2
+    if length <= tolerance or (length <= 1e-7 and not shrinks):
         return Climb(at + step, at + step, found), "converged"
-    if float(found.gradient @ step) < 1e-6 and length > 0.5:
+    if float(found.gradient @ step) < 1e-4 and length > 1e-3 and not shrinks:
         return Climb(at, at, found), "separable"
     return Climb(at + step, at, found), "go on"
 
@@ -134,6 +140,22 @@ def dependent(information: Vector, names: Sequence[str]) -> tuple[str, ...]:
     root = np.sqrt(diagonal)
     _, vectors = np.linalg.eigh(information / np.outer(root, root))
     return tuple(name for name, part in zip(names, vectors[:, 0], strict=True) if abs(part) > 0.1)
+
+
+def _shorter(climb: Climb, pressed: bool) -> tuple[Climb, Verdict]:
+    """Half the step; `pressed`: the sites could not evaluate the whole one."""
+    if climb.at is None or climb.best is None or climb.halvings >= _HALVINGS:
+        return climb, "stalled"
+    if pressed and climb.halvings >= _PRESSED and _decrement(climb.best) < 1:
+        return climb, "separable"
+    half = climb.at + (climb.trial - climb.at) / 2
+    return Climb(half, climb.at, climb.best, climb.halvings + 1), "go on"
+
+
+def _decrement(found: Evaluation) -> float:
+    """Twice what a full step would gain if the value were quadratic; infinite where there is no step."""
+    step = solve(found.information, found.gradient)
+    return float("inf") if step is None else float(found.gradient @ step)
 
 
 def _fell(value: float, best: float) -> bool:

@@ -126,7 +126,7 @@ class Layout:
         The largest for which the sum over `sites` stays below 2**bits, so that
         the fixed point of a secure sum cannot overflow and keeps most digits.
         """
-        most = np.maximum(self.bounds() * sites, 1e-300)
+        most = np.maximum(self.bounds() * sites, 1e-9)
         return np.asarray(np.exp2(np.floor(bits - 1 - np.log2(most))))
 
     def join(self, values: Mapping[str, Any]) -> Vector:
@@ -149,7 +149,7 @@ class Layout:
         for piece in self.parts:
             values, at = vector[at : at + piece.size], at + piece.size
             # A hair of room: a sum of n rounded products may pass n times the largest by its rounding.
-            if not np.all(np.abs(values) <= piece.bounds * sites * (1 + 1e-9) + 1e-9):
+            if not np.all(np.abs(values) <= piece.bounds * sites * (1 + 1e-9)):
                 said = f"{piece.name} is not finite or beyond what the layout allows; nothing was sent"
                 raise Unfit("BEYOND_BOUND", said, piece.name)
 

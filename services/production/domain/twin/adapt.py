@@ -12,18 +12,24 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from services.production.domain.twin import design_space, vessels
 from services.production.domain.twin import process as processes
-from services.production.domain.twin import vessels
 from services.production.domain.twin.cqas import CQAS
 from services.production.domain.twin.design_space import DesignSpace
-from services.production.domain.twin.design_space import faults as space_faults
 from services.production.domain.twin.errors import Reason
 from services.production.domain.twin.gaps import QUANTITIES, Gap, gap_table
 from services.production.domain.twin.predict import DRAWS, Interval, Prediction, Scenario, predict
 from services.production.domain.twin.process import Process
 from services.production.domain.twin.recalibrate import Correction
 from services.production.domain.twin.scale_up import Criterion, Gas, scale_up
-from services.production.domain.twin.set_points import UNITS, Range, SetPoints, outside, range_faults
+from services.production.domain.twin.set_points import (
+    UNITS,
+    Range,
+    SetPoints,
+    outside,
+    range_faults,
+    scaled_ranges,
+)
 from services.production.domain.twin.vessels import Vessel
 
 
@@ -57,9 +63,15 @@ class Line:
 
 @dataclass(frozen=True)
 class Adapted:
-    """The set at the target scale. `warnings` are sentences: an interval that leaves its acceptance range."""
+    """The set at the target scale: set-points, with their ranges and design space in proportion.
+
+    `source` and `target` are the predicted attributes at both scales, `warnings` are sentences: an
+    interval that leaves its acceptance range.
+    """
 
     points: SetPoints
+    ranges: Mapping[str, Range]
+    space: DesignSpace | None
     gaps: tuple[Gap, ...]
     source: Mapping[str, Interval]
     target: Mapping[str, Interval]
@@ -104,7 +116,16 @@ def adapt(
     reasons, warnings = _accepted(there, released.acceptance)
     if reasons:
         return NotAdapted(tuple(reasons), gaps)
-    return Adapted(points, gaps, here.cqas, there.cqas, tuple(warnings))
+    before, space = released.points, released.space
+    return Adapted(
+        points=points,
+        ranges=scaled_ranges(released.ranges, before, points),
+        space=None if space is None else design_space.scaled(space, before, points),
+        gaps=gaps,
+        source=here.cqas,
+        target=there.cqas,
+        warnings=tuple(warnings),
+    )
 
 
 def _unsound(released: Released, line: Line) -> list[Reason]:
@@ -124,7 +145,7 @@ def _unsound(released: Released, line: Line) -> list[Reason]:
             else:
                 found += range_faults(allowed, known[name], f"{field_}.{name}")
     if released.space is not None:
-        found += space_faults(released.space)
+        found += design_space.faults(released.space)
     for name, value in released.points.named().items():
         if not value > 0 and name != "feed":
             rule = f"{value} {UNITS[name]} is not above 0"

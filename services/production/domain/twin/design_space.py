@@ -62,6 +62,23 @@ def box(name: str, ranges: Mapping[str, Range]) -> DesignSpace:
     return DesignSpace(name, tuple(rules))
 
 
+def scaled(space: DesignSpace, before: SetPoints, after: SetPoints) -> DesignSpace:
+    """The space at another scale: every set-point counts as what it was, in proportion."""
+    source, target = before.named(), after.named()
+    rules = tuple(
+        Inequality(
+            {name: weight * _ratio(source[name], target[name]) for name, weight in rule.weights.items()},
+            rule.bound,
+        )
+        for rule in space.inequalities
+    )
+    return DesignSpace(space.name, rules)
+
+
+def _ratio(source: float, target: float) -> float:
+    return source / target if target else 1.0
+
+
 def faults(space: DesignSpace, field: str = "design_space") -> list[Reason]:
     """Inequalities that say nothing: of no or unknown set-points, with no number."""
     found = []

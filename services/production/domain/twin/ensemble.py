@@ -19,7 +19,6 @@ from typing import Any
 import numpy as np
 
 from services.production.domain.twin.pensim import (
-    SUBSTRATE,
     Floats,
     Recipe,
     ReducedParameters,
@@ -123,10 +122,8 @@ def _over_time(
 
     def slopes(_: float, y: Floats) -> Floats:
         x, s, o, product, v = y.reshape(count, 5).T
-        found = np.stack(derivatives(x, np.maximum(s, 0.0), np.maximum(o, 0.0), product, v, feed), axis=1)
-        # Used-up substrate runs up no debt, as in a run alone.
-        found[:, SUBSTRATE] = np.where(s > 0, found[:, SUBSTRATE], np.maximum(found[:, SUBSTRATE], 0.0))
-        return (found * left[:, None]).ravel()
+        found = derivatives(x, np.maximum(s, 0.0), np.maximum(o, 0.0), product, v, feed)
+        return (np.stack(found, axis=1) * left[:, None]).ravel()
 
     share = np.linspace(0.0, 1.0, points)
     solved = integrate(slopes, begin.ravel(), share, **_SOLVER).reshape(points, count, 5)

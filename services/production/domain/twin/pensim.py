@@ -14,6 +14,7 @@ oxygen below nought, which a trial step may reach, count as nought.
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -30,6 +31,9 @@ GAS_CONSTANT = 1.987
 RELATIVE, ABSOLUTE = 1e-9, 1e-12
 #: K. Beyond, the pair of Arrhenius terms was never meant to be read.
 COLDEST, HOTTEST = 283.15, 313.15
+#: Maintenance cannot take what is not there: below some 3e-6 g/L of substrate and 1e-4 g/L of oxygen it
+#: fades (these are the squares). An edge instead of a slope would hold the solver up.
+_LAST_SUBSTRATE, _LAST_OXYGEN = 1e-11, 1e-8
 #: Order of the states in every array.
 BIOMASS, SUBSTRATE, OXYGEN, PRODUCT, VOLUME = range(5)
 
@@ -93,6 +97,11 @@ class Recipe:
     def begin(self) -> tuple[float, float, float, float, float]:
         """The states at hour 0."""
         return self.biomass, self.substrate, self.oxygen, self.product, self.volume
+
+
+#: The published run and constants.
+PUBLISHED = Recipe()
+CONSTANTS = ReducedParameters()
 
 
 @dataclass(frozen=True)
@@ -187,12 +196,16 @@ def rates(k: Any, growth: Any, loss: Any, transfer: Any) -> Rates:
         mu = growth * s / (k_x * x + s) * o / (k_ox * x + o)
         oxygen = o**p
         making = mu_p * s / (k_p + s + s * s * over_ki) * oxygen / (k_op * x + oxygen)
+        eaten = m_x * s * s / (s * s + _LAST_SUBSTRATE)
+        breathed = m_o * o * o / (o * o + _LAST_OXYGEN)
         swell = feed - v * loss
         dilution = swell / v
         return (
             (mu - dilution) * x,
-            -(mu * per_xs + making * per_ps + m_x) * x + feed * strength / v - s * dilution,
-            -(mu * per_xo + making * per_po + m_o) * x + transfer * v**beta * (saturation - o) - o * dilution,
+            -(mu * per_xs + making * per_ps + eaten) * x + feed * strength / v - s * dilution,
+            -(mu * per_xo + making * per_po + breathed) * x
+            + transfer * v**beta * (saturation - o)
+            - o * dilution,
             making * x - (hydrolysis + dilution) * product,
             swell,
         )
@@ -211,8 +224,8 @@ def derivatives_of(recipe: Recipe, parameters: ReducedParameters) -> Rates:
 
 
 def run(
-    recipe: Recipe = Recipe(),
-    parameters: ReducedParameters = ReducedParameters(),
+    recipe: Recipe = PUBLISHED,
+    parameters: ReducedParameters = CONSTANTS,
     *,
     times: Floats | None = None,
 ) -> Trajectory:
@@ -227,11 +240,7 @@ def run(
     def at_rate(feed: float) -> Callable[[float, Floats], tuple[Any, ...]]:
         def slope(_: float, y: Floats) -> tuple[Any, ...]:
             x, s, o, product, v = y.tolist()
-            if s > 0:
-                return derivatives(x, s, o if o > 0 else 0.0, product, v, feed)
-            found = derivatives(x, 0.0, o if o > 0 else 0.0, product, v, feed)
-            # Maintenance cannot eat what is not there: used-up substrate runs up no debt.
-            return found if found[SUBSTRATE] > 0 else (*found[:SUBSTRATE], 0.0, *found[OXYGEN:])
+            return derivatives(x, s if s > 0 else 0.0, o if o > 0 else 0.0, product, v, feed)
 
         return slope
 
@@ -252,12 +261,12 @@ def integrate(
     derivatives: Callable[[float, Floats], Any], begin: Floats, times: Floats, **solver: Any
 ) -> Floats:
     """The states at each of the times (the first one is where `begin` holds), by LSODA."""
-    from scipy.integrate import odeint  # noqa: PLC0415 -- a waiting service need not hold SciPy
+    from scipy.integrate import ODEintWarning, odeint  # noqa: PLC0415 -- a waiting service need not hold SciPy
 
     options = {"rtol": RELATIVE, "atol": ABSOLUTE, "mxstep": 10_000} | solver
-    states, told = odeint(
-        derivatives, begin, times, tfirst=True, full_output=True, printmessg=False, **options
-    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ODEintWarning)  # what it warns of is refused below
+        states, told = odeint(derivatives, begin, times, tfirst=True, full_output=True, **options)
     if not np.isfinite(states).all() or told["message"] != "Integration successful.":
         rule = f"the model cannot be solved for these inputs ({told['message']})"
         refuse([Reason("NOT_SOLVABLE", "recipe", rule, "give inputs nearer to the process")])

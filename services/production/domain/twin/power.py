@@ -11,6 +11,8 @@ from __future__ import annotations
 from services.production.domain.twin.vessels import Vessel
 
 GRAVITY = 9.80665  # m/s2
+#: L/min and 1/min below which there is no gas and no stirring.
+_NOTHING = 1e-9
 
 
 def ungassed(vessel: Vessel, speed_rpm: float) -> float:
@@ -31,7 +33,7 @@ def hughmark(
 
 def gassed_ratio(vessel: Vessel, speed_rpm: float, gas_l_min: float) -> float:
     """Gassed over ungassed power, at most 1; 1 without gas."""
-    if gas_l_min <= 0 or speed_rpm <= 0:
+    if gas_l_min < _NOTHING or speed_rpm < _NOTHING:
         return 1.0
     geometry = vessel.liquid_m3, vessel.impeller_diameter_m, vessel.blade_width_m
     return min(1.0, hughmark(speed_rpm / 60, gas_l_min / 60_000, *geometry))
@@ -54,7 +56,7 @@ def speed_for_gassed(vessel: Vessel, power_w: float, gas_l_min: float) -> float:
     with N^3. The gassed power is the smaller of the two, so the speed is the larger.
     """
     alone = speed_for_ungassed(vessel, power_w)
-    if gas_l_min <= 0:
+    if gas_l_min < _NOTHING:
         return alone
     geometry = vessel.liquid_m3, vessel.impeller_diameter_m, vessel.blade_width_m
     one_turn = ungassed(vessel, 60.0) * hughmark(1.0, gas_l_min / 60_000, *geometry)

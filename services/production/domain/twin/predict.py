@@ -63,8 +63,8 @@ def predict(
     corrections: Mapping[str, Correction] | None = None,
 ) -> tuple[Prediction, ...]:
     """A prediction for every scenario, of all of them in one go. The scenarios must have been checked."""
-    normal = latin_normal(draws, len(process.spread) + 1 + len(scenarios), np.random.default_rng(seed))
     vessels = list(dict.fromkeys(scenario.vessel.name for scenario in scenarios))
+    normal = latin_normal(draws, len(process.spread) + 1 + len(vessels), np.random.default_rng(seed))
     first = len(process.spread)
     members = [
         _drawn(
@@ -89,6 +89,16 @@ def nominal(process: Process, scenarios: Sequence[Scenario]) -> Floats:
     return attributes(run_many(members), [each.parameters.saturation for each in members])
 
 
+def gain(before: Prediction, after: Prediction, cqa: str) -> tuple[Interval, float]:
+    """What an attribute gains from one prediction to another, and the share of draws in which it rises.
+
+    Both must come from one call of `predict`: draw by draw, only what was changed differs.
+    """
+    column = list(CQAS).index(cqa)
+    difference = after.samples[:, column] - before.samples[:, column]
+    return _interval(difference), float((difference > 0).mean())
+
+
 def latin_normal(count: int, dimensions: int, rng: np.random.Generator) -> Floats:
     """Standard normal draws (count x dimensions), in every dimension one from each of `count` strata."""
     from scipy.special import ndtri  # noqa: PLC0415 -- a waiting service need not hold SciPy
@@ -100,12 +110,12 @@ def latin_normal(count: int, dimensions: int, rng: np.random.Generator) -> Float
 
 def intervals(samples: Floats) -> dict[str, Interval]:
     """Per attribute, from draws x attributes."""
-    low, high = np.percentile(samples, _COVERED, axis=0)
-    mean, sd = samples.mean(axis=0), samples.std(axis=0, ddof=1)
-    return {
-        name: Interval(float(mean[i]), float(sd[i]), float(low[i]), float(high[i]))
-        for i, name in enumerate(CQAS)
-    }
+    return {name: _interval(samples[:, i]) for i, name in enumerate(CQAS)}
+
+
+def _interval(drawn: Floats) -> Interval:
+    low, high = np.percentile(drawn, _COVERED)
+    return Interval(float(drawn.mean()), float(drawn.std(ddof=1)), float(low), float(high))
 
 
 def _drawn(process: Process, scenario: Scenario, normal: Floats, kla: float) -> Member:

@@ -10,13 +10,11 @@ from services.production.domain.twin import pensim
 from services.production.domain.twin.ensemble import Member
 from services.production.domain.twin.errors import Reason
 from services.production.domain.twin.oxygen import parameters_in
-from services.production.domain.twin.pensim import Recipe, ReducedParameters
+from services.production.domain.twin.pensim import CONSTANTS, Recipe, ReducedParameters
 from services.production.domain.twin.power import gassed
 from services.production.domain.twin.set_points import SetPoints
 from services.production.domain.twin.vessels import Vessel
 
-#: The constants as they were published.
-PUBLISHED = ReducedParameters()
 #: Relative standard deviations from run to run of the constants that matter most to the product.
 USUAL_SPREAD = {"mu_x": 0.03, "mu_p": 0.04, "hydrolysis": 0.04, "m_o": 0.04, "y_xs": 0.02, "k_op": 0.10}
 
@@ -29,7 +27,7 @@ class Process:
     constants vary log-normally around their values.
     """
 
-    parameters: ReducedParameters = PUBLISHED
+    parameters: ReducedParameters = CONSTANTS
     spread: Mapping[str, float] = field(default_factory=lambda: USUAL_SPREAD)
     biomass: float = 0.1
     substrate: float = 15.0

@@ -100,3 +100,17 @@ def outside(
             step=f"choose a value within {what}",
         )
     ]
+
+
+def scaled_ranges(ranges: Mapping[str, Range], before: SetPoints, after: SetPoints) -> dict[str, Range]:
+    """Ranges of set-points at another scale: each goes along with its set-point, in proportion.
+
+    A range is shown at one scale. That it holds in proportion at another is an assumption, which the
+    transfer's own runs must bear out; temperature and pH do not change with scale, so theirs stay.
+    """
+    source, target = before.named(), after.named()
+    factors = {name: target[name] / source[name] if source[name] else 1.0 for name in source}
+    return {
+        name: Range(allowed.low * factors[name], allowed.high * factors[name])
+        for name, allowed in ranges.items()
+    }

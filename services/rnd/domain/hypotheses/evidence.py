@@ -1,9 +1,10 @@
 """Pieces of evidence and their harmonic sum, as Open Targets scores associations.
 
-Within a source the scores are sorted from the largest, score i is divided by i^2, and the sum is divided by that
-of 1,000 ones (1.6439346); so (1, 0.9, 0.8) gives 0.799234. The same sum over source score times weight of
-the source is the overall score. Per type of evidence the divisor has as many ones as the type has sources,
-so that a type of one source is not punished for it. Of more than 1,000 pieces the 1,000 largest count.
+Within a source the scores are sorted from the largest, score i is divided by i^2, and the sum is divided
+by that of 1,000 ones (1.6439346); so (1, 0.9, 0.8) gives 0.799234. The same sum over source score times
+weight of the source is the overall score. Per type of evidence the divisor has as many ones as the type
+has sources, so that a type of one source is not punished for it. Of more than 1,000 pieces the 1,000
+largest count.
 
 What speaks against a candidate is summed in the same way and subtracted.
 
@@ -26,7 +27,7 @@ MOST = 1_000
 #: What has to stand beside every score that a person sees.
 CAUTION = "The score orders candidates by the evidence listed; it is not a measure of confidence."
 #: The source of insights from clinical use.
-CLINICAL_USE = "clinical_use"
+CLINICAL_USE = "federated-study"
 
 
 @dataclass(frozen=True)
@@ -56,10 +57,10 @@ class Piece:
 
 #: Which type of evidence a source belongs to; a type's divisor counts the sources listed here.
 SOURCES: Mapping[str, str] = {
-    "clinical_use": "real_world",
-    "safety_signal": "real_world",
-    "trial_registry": "known_drug",
-    "virtual_trial": "known_drug",
+    "federated-study": "real_world",
+    "safety-signal": "real_world",
+    "trial-registry": "known_drug",
+    "virtual-trial": "known_drug",
     "gwas": "genetic_association",
     "rare_variants": "genetic_association",
     "cancer_biomarkers": "somatic_mutation",
@@ -78,8 +79,8 @@ class Weights:
 
     `source`: the weight of a source, from 0 to 1, 1 where none is named. `half_life`: after how long a
     piece of a source counts half; never where none is named. `kept`: the part that earlier evidence
-    keeps once the claim that it was given for is contradicted in clinical use. `types`: the type of each source; a
-    source that is not listed is a type of its own.
+    keeps once the claim that it was given for is contradicted in clinical use. `types`: the type of
+    each source; a source that is not listed is a type of its own.
     """
 
     source: Mapping[str, float] = field(
@@ -226,7 +227,7 @@ def _once(pieces: Iterable[Piece]) -> list[Piece]:
     for piece in pieces:
         before = found.setdefault((piece.event, piece.source), piece)
         if before != piece:
-            said = f"event {piece.event} of {piece.source} tells two different pieces; give each its own event id"
+            said = f"event {piece.event} of {piece.source} tells two different pieces; give each its own id"
             raise Malformed("CONFLICT", said, "event")
     return list(found.values())
 

@@ -6,16 +6,17 @@ The rule, in this order:
    study replaces it. Those that do not count are listed with the reason.
 2. Those that count are pooled on the line where no effect is 0, by inverse variance with the variance
    between studies of DerSimonian and Laird (Control Clin Trials 1986;7:177).
-3. supported: the whole 95 % interval is on the expected side of no effect, and the estimate is at least the least
-   effect. contradicted: the whole interval is short of the least effect (without one: on the other side of no
-   effect). needs data: neither; then about how many patients would decide, if the estimate stays.
+3. supported: the whole 95 % interval is on the expected side of no effect, and the estimate is at least
+   the least effect. contradicted: the whole interval is short of the least effect (without one: on the
+   other side of no effect). needs data: neither; then about how many patients would decide, if the
+   estimate stays.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Literal, TypeAlias
 
@@ -47,7 +48,8 @@ class Assessment:
 
     `estimate`, `low` and `high` are on the scale of the hypothesis; None while nothing counts.
     `strength` is 1 - p, of the two-sided test that the state rests on (0 while data are needed);
-    `since` is the latest insight counted. `needed_n`: patients in all that might decide, when data are needed.
+    `since`: when the insight was told that brought this state, None while nothing counts. `needed_n`:
+    while data are needed, about how many patients in all would decide if the estimate stays.
     """
 
     hypothesis: str
@@ -77,6 +79,19 @@ def judge(hypothesis: Hypothesis, insights: Iterable[Insight], as_of: datetime) 
         if (one.hypothesis, one.scale) != (hypothesis.hypothesis, hypothesis.scale):
             said = f"insight {one.insight} is about {one.hypothesis}, as a {one.scale}; not what is judged"
             raise Malformed("MISMATCH", said, "insights")
+    found = _judged(hypothesis, known)
+    since = found.since
+    # Back over the moments at which something was told, as long as the state was this one.
+    for moment in sorted({one.at for one in known}, reverse=True):
+        before = _judged(hypothesis, [one for one in known if one.at <= moment])
+        if before.state != found.state:
+            break
+        since = before.since and moment
+    return replace(found, since=since)
+
+
+def _judged(hypothesis: Hypothesis, known: Sequence[Insight]) -> Assessment:
+    """The state by these insights, in the order of time; `since` is the latest that counts."""
     latest = {one.study: one for one in known}
     reasons = {one.event: _left_out(hypothesis, one, latest) for one in known}
     used = [one for one in known if not reasons[one.event]]
@@ -113,7 +128,7 @@ def _stated(
     else:
         state, strength = "needs data", 0.0
         reason = "the interval holds both an effect that matters and none"
-        # What the interval must no longer hold: no effect, where the estimate reaches the least effect; else that.
+        # From the estimate to what the interval must no longer hold: no effect, or the least effect.
         apart = towards if towards >= least else least - towards
         if apart > 0:
             needed = math.ceil(n * (_Z95 * error / apart) ** 2)

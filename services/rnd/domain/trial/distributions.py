@@ -46,6 +46,7 @@ def t_upper(t: float, df: float, noncentrality: float = 0.0) -> float:
     return float(masses @ normal_uppers(t * np.exp(logs) - noncentrality))
 
 
+@cache
 def t_quantile(upper: float, df: float) -> float:
     """The value that a central t one exceeds with this chance."""
     if upper > 0.5:

@@ -52,7 +52,7 @@ def modulo(table: Columns, sites: int) -> list[dict[str, Any]]:
 def plain_sum(vectors: Sequence[Vector], layout: Layout) -> Vector:
     for vector in vectors:
         layout.check(vector)
-    return np.sum(vectors, axis=0)
+    return np.asarray(np.sum(vectors, axis=0))
 
 
 def fixed_point(vectors: Sequence[Vector], layout: Layout) -> Vector:

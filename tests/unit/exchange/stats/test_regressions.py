@@ -12,7 +12,16 @@ from services.exchange.domain.stats.cox import Cox, CoxGrid
 from services.exchange.domain.stats.fitted import Fitted
 from services.exchange.domain.stats.glm import Linear, Logistic, Poisson
 from tests.unit.exchange.stats import rossi
-from tests.unit.exchange.stats.federation import errors, fixed_point, modulo, plain_sum, play, split, values
+from tests.unit.exchange.stats.federation import (
+    errors,
+    fixed_point,
+    modulo,
+    plain_sum,
+    play,
+    read,
+    split,
+    values,
+)
 from tests.unit.exchange.stats.rossi import RANGES, ROSSI
 
 X = np.column_stack([ROSSI[name] for name in RANGES])
@@ -104,3 +113,58 @@ def test_stratified_cox_is_that_of_pooled_rows_with_the_site_as_stratum(sites: i
     close(values(found), pooled.params, 1e-8)
     close(errors(found), pooled.bse, 1e-8)
     close(found.log_likelihood, pooled.llf)
+
+
+@pytest.mark.parametrize("sites", [3, 5, 10])
+def test_levels_are_columns_against_their_reference(sites: int) -> None:
+    gbsg2 = read("gbsg2.csv")
+    terms = [
+        {"column": "age", "low": 20, "high": 90},
+        {"column": "pnodes", "low": 0, "high": 100},
+        {"column": "tgrade", "levels": ["I", "II", "III"], "reference": "II"},
+        {"column": "horTh", "levels": ["no", "yes"], "reference": "no"},
+    ]
+    strata = {"column": "menostat", "levels": ["Pre", "Post"]}
+    spec = {"model": "cox", "terms": terms, "time": "time", "event": "cens", "strata": strata, **rossi.PUBLIC}
+    tables = split(gbsg2, sites)
+    found = play(Cox(), spec, tables, fixed_point)
+    assert [one.name for one in found.estimates] == ["age", "pnodes", "tgrade=I", "tgrade=III", "horTh=yes"]
+    rows = {name: np.concatenate([table[name] for table in tables]) for name in gbsg2}
+    site = np.repeat(np.arange(sites), [len(table["time"]) for table in tables])
+    x = np.column_stack(
+        [
+            rows["age"],
+            rows["pnodes"],
+            rows["tgrade"] == "I",
+            rows["tgrade"] == "III",
+            rows["horTh"] == "yes",
+        ]
+    ).astype(float)
+    stratum = site * 2 + (rows["menostat"] == "Post")
+    pooled = sm.PHReg(rows["time"], x, rows["cens"], strata=stratum, ties="efron").fit(disp=0)
+    close(values(found), pooled.params, 1e-8)
+    close(errors(found), pooled.bse, 1e-8)
+    close(found.log_likelihood, pooled.llf)
+
+
+@pytest.mark.parametrize("add", [plain_sum, fixed_point])
+def test_a_fit_without_an_intercept_has_none(add: Any) -> None:
+    tables = split(ROSSI, 3)
+    found = play(Logistic(), rossi.logistic(intercept=False), tables, add)
+    wanted = sm.Logit(ROSSI["arrest"], X).fit(disp=0, tol=1e-14)
+    close(values(found), wanted.params)
+    close(errors(found), wanted.bse)
+    found = play(Linear(), rossi.linear(intercept=False), tables, add)
+    squares = sm.OLS(ROSSI["prio"], X[:, :-1]).fit()
+    close(values(found), squares.params)
+    close(errors(found), squares.bse)
+
+
+def test_a_ridge_is_that_of_the_scaled_columns() -> None:
+    found = play(Linear(), rossi.linear(ridge=5.0), split(ROSSI, 3))
+    x, y = X[:, :-1], ROSSI["prio"]
+    z, scaled = (x - x.mean(axis=0)) / x.std(axis=0), (y - y.mean()) / y.std()
+    slopes = np.linalg.solve(z.T @ z + 5.0 * np.eye(6), z.T @ scaled) * y.std() / x.std(axis=0)
+    close(values(found)[1:], slopes)
+    close(values(found)[0], y.mean() - x.mean(axis=0) @ slopes)
+    assert found.flags == ("RIDGE",)
