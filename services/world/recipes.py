@@ -20,6 +20,8 @@ _PARAMETERS = (
     ("temperature", "K", 298.0, (297.5, 298.5), (296.5, 299.5)),
     ("ph", "[pH]", 5.0, (4.9, 5.1), (4.8, 5.2)),
 )
+#: Feeds (L/h) of one version after the other, inside the normal range.
+POINTS = (0.126, 0.124, 0.128, 0.125, 0.127)
 TITRE, IMPURITY = "titre", "impurity"
 _LIMITS = {TITRE: (2.2, 6.0, "g/L"), IMPURITY: (None, 1.2, "%")}
 Change = Callable[[sets.ParameterSetContent], None]
@@ -93,15 +95,6 @@ def weak_vessel() -> production.LineDetail:
     return vessel
 
 
-@dataclass(frozen=True)
-class Mistake:
-    """What a scientist gets wrong, and the rule by which research must refuse the draft."""
-
-    name: str
-    spoil: Change
-    rule: str
-
-
 def _point_outside(said: sets.ParameterSetContent) -> None:
     said.parameters[2].set_point = 0.200
 
@@ -120,3 +113,28 @@ def _other_unit(said: sets.ParameterSetContent) -> None:
 
 def _not_a_number(said: sets.ParameterSetContent) -> None:
     said.parameters[3].set_point = float("nan")
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """What a scientist gets wrong, and the rule by which research must refuse the draft."""
+
+    name: str
+    spoil: Change
+    rule: str
+
+    def spoiled(self, product: str, trial: str) -> sets.ParameterSetContent:
+        said = content(product, trial, "A draft with a mistake.")
+        self.spoil(said)
+        return said
+
+
+MISTAKES = (
+    Mistake("point-outside", _point_outside, "OUTSIDE_PAR"),
+    Mistake("low-above-high", _low_above_high, "LOW_ABOVE_HIGH"),
+    Mistake("no-geometry", _no_geometry, "MISSING_GEOMETRY"),
+    Mistake("other-unit", _other_unit, "INCONVERTIBLE"),
+    Mistake("not-a-number", _not_a_number, "NOT_FINITE"),
+)
+#: By these rules the weaker plant's twin must refuse.
+MISFIT_RULES = ("OUTSIDE_LINE_LIMIT",)

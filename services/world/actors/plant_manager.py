@@ -16,8 +16,8 @@ from services.kit.ids import lot_key, parse_lot
 from services.world.actors.desk import Desk
 from services.world.ids import moment, short, stamp
 from services.world.platform_api import Refused, check_facts
-from services.world.treatment import TAG, UNIT
 from services.world.timing import LOOK_SECONDS
+from services.world.treatment import TAG, UNIT
 
 THINKING = timedelta(minutes=30)
 _RUN, _STEP = timedelta(hours=400), timedelta(hours=20)
@@ -74,9 +74,7 @@ class PlantManager:
         request = api.ListTransfersRequest()
         return [
             transfer
-            async for page in desk.platform.pages(
-                desk.platform.production.ListTransfers, request, desk.actor
-            )
+            async for page in desk.platform.pages(desk.platform.production.ListTransfers, request, desk.actor)
             for transfer in page.transfers
             if transfer.plant in plants
         ]
@@ -148,6 +146,7 @@ class PlantManager:
         asked = api.GetTransferRequest(transfer=transfer.transfer)
         answer = await desk.call(production.GetTransfer, asked)
         points = {one.parameter: one.value for one in answer.recipe}
+        warmth = points["temperature"]
         started = desk.clock.now() - _RUN
         start = api.StartLotRequest(
             request_id=desk.request("start", lot),
@@ -166,9 +165,7 @@ class PlantManager:
                     lot=lot,
                     start=moment(started),
                     offsets_ms=[int((n * _STEP).total_seconds() * 1000) for n in range(_RUN // _STEP)],
-                    tags=[
-                        events.TagReadings(tag=TAG, unit=UNIT, values=[points["temperature"]] * (_RUN // _STEP))
-                    ],
+                    tags=[events.TagReadings(tag=TAG, unit=UNIT, values=[warmth] * (_RUN // _STEP))],
                 )
             ],
         )
@@ -205,5 +202,3 @@ class PlantManager:
     def _lot(self, version: int) -> str:
         parts = self._parts
         return lot_key(parts.owner, parts.scheme, parts.item, f"{parts.lot}-T{version:03d}")
-
-
