@@ -20,15 +20,9 @@ from services.world.actors.plant_manager import PlantManager
 from services.world.actors.registry import Registry
 from services.world.actors.scientists import Programme, Scientists
 from services.world.names import WEAK_PLANT
+from services.world.plans import set_name
 from services.world.recipes import plant_vessel, weak_vessel
 from services.world.treatment import Treatment
-
-SET = "anticoagulant"
-
-
-def set_name(series: str) -> str:
-    """The parameter set of the medicine's process."""
-    return f"{SET}-{series}" if series else SET
 
 
 class Development:

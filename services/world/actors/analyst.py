@@ -16,15 +16,14 @@ from typing import Any
 from pharmaloop.exchange.v1 import cohort_pb2 as cohort
 from pharmaloop.exchange.v1 import events_pb2 as events
 from pharmaloop.exchange.v1 import service_pb2 as api
-from services.kit.ids import derived_id
 from services.world.actors.desk import Desk
 from services.world.ids import stamp
+from services.world.plans import BAND, GENOTYPE, MARKETING, WRONG_REQUESTS, study_id
 from services.world.platform_api import Refused
 from services.world.timing import LOOK_SECONDS
 from services.world.treatment import BLEEDING, CARRIER, DAYS, INR, INR_UNIT, TAG, UNIT, WARM
 
 THINKING = timedelta(minutes=30)
-BAND, GENOTYPE, MARKETING = "warm-band", "genotype", "marketing"
 _OVER = (
     api.STUDY_STATE_ANSWERED,
     api.STUDY_STATE_REFUSED,
@@ -49,11 +48,6 @@ class Question:
     sites: Sequence[str]
     begin: datetime
     end: datetime
-
-
-def study_id(seed: int, name: str) -> str:
-    """The id of the world's study of this name."""
-    return derived_id("world-study", str(seed), name)
 
 
 def asked(question: Question, seed: int, name: str, now: datetime) -> api.RequestStudyRequest:
@@ -137,13 +131,12 @@ def _low_above_high(request: api.RequestStudyRequest) -> None:
     request.definition.exposure.high = WARM - 1
 
 
-#: What an analyst must not ask: its name, what is wrong, and the field that the platform must name.
-MISTAKES: tuple[tuple[str, Spoil, str], ...] = (
-    ("no-purpose", _no_purpose, "REQUIRED"),
-    ("two-sites", _two_sites, "TOO_FEW_SITES"),
-    ("no-ethics", _no_ethics, "REQUIRED"),
-    ("band-upside-down", _low_above_high, "OUT_OF_RANGE"),
-)
+_SPOILS: dict[str, Spoil] = {
+    "no-purpose": _no_purpose,
+    "two-sites": _two_sites,
+    "no-ethics": _no_ethics,
+    "band-upside-down": _low_above_high,
+}
 
 
 class Analyst:
@@ -155,8 +148,8 @@ class Analyst:
         self.done = False
 
     async def work(self) -> None:
-        for name, spoil, rule in MISTAKES:
-            await self._err(name, spoil, rule)
+        for name, rule in WRONG_REQUESTS:
+            await self._err(name, _SPOILS[name], rule)
         for name in (BAND, GENOTYPE, MARKETING):
             await self._ask(name)
         self.done = True

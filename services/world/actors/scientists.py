@@ -17,6 +17,7 @@ from pharmaloop.rnd.v1 import parameter_set_pb2 as sets
 from pharmaloop.rnd.v1 import service_pb2 as api
 from services.kit.ids import transfer_case
 from services.world.actors.desk import Desk
+from services.world.plans import misfit_of, mistake_of
 from services.world.platform_api import Refused
 from services.world.recipes import MISTAKES, POINTS, content
 from services.world.timing import LOOK_SECONDS
@@ -120,7 +121,7 @@ class Scientists:
 
     async def _err(self, name: str, spoiled: sets.ParameterSetContent, rule: str) -> None:
         try:
-            await self._draft(f"{self._programme.set}-{name}", spoiled)
+            await self._draft(mistake_of(self._programme.set, name), spoiled)
         except Refused as refusal:
             if refusal.reason == rule:
                 self._drafter.say(f"a draft was refused: {name}: {rule}")
@@ -131,7 +132,7 @@ class Scientists:
 
     async def _misfit(self, trial: str) -> None:
         """A good set, released to a plant whose vessel cannot do it: the plant's twin must say so."""
-        name = f"{self._programme.set}-misfit"
+        name = misfit_of(self._programme.set)
         said = content(self._programme.product, trial, "The process, for the smaller plant.")
         version = await self._draft(name, said)
         await self._sign(name, version, [self._programme.weak_plant])
