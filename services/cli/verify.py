@@ -52,8 +52,9 @@ def verify(context: click.Context) -> None:
     Exit status 1 when a patient of a confirmed lot was missed or named
     wrongly, when nothing was confirmed, or when a confirmed lot has no closed
     run; when a transfer or a study ended otherwise than it had to, a planted
-    effect was not found, or the lineage lacks a hop. The detector's numbers stand beside and never fail the check, and so
-    does what the hospitals' evidence says of the effects that were planted.
+    effect was not found, or the lineage lacks a hop. The detector's numbers stand
+    beside and never fail the check, and so does what the hospitals' evidence says
+    of the effects of faulty lots.
     """
     session: Session = context.obj
     worlds = read_worlds(session.state)
