@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pharmaloop.common.v1 import types_pb2 as common
 from pharmaloop.exchange.v1 import cohort_pb2 as cohort
 from pharmaloop.exchange.v1 import events_pb2 as events
-from services.exchange.domain import definitions
+from services.exchange.domain import bands, definitions
 from services.exchange.domain.stats.protocol import Estimate, Result
 
 SCALES = {
@@ -19,8 +19,10 @@ SCALES = {
     "cox_grid": "log-hazard",
 }
 EXPOSED = "exposed"
-#: With fewer lots, what is seen of a process band may be one lot's.
-_FEWEST_LOTS = 10
+_DESCRIBED = {
+    bands.TOO_FEW: f"it is only described, for the lots are fewer than {bands.FEWEST_LOTS} inside or outside",
+    bands.NOT_COUNTED: "it is only described, for the lots were not counted (clusters.exposure)",
+}
 
 
 def insight(
@@ -28,13 +30,10 @@ def insight(
 ) -> events.InsightPublished:
     """The answer; `name` is its id, `sites` those that answered. The effect of the exposure comes first."""
     estimates = sorted(result.estimates, key=lambda one: one.name != EXPOSED)
-    lots = int(result.tables.get("clusters", 0))
-    flags = list(result.flags)
+    inside, outside = bands.lots(result.tables)
     by_lot = study.definition.exposure.kind == cohort.EXPOSURE_KIND_PARAMETER_BAND
-    if by_lot and 0 < lots < _FEWEST_LOTS:
-        flags.append("LOTS_TOO_FEW")
-    if by_lot and not lots:
-        flags.append("LOTS_NOT_COUNTED")
+    only = bands.described(inside, outside) if by_lot else None
+    flags = [*result.flags, *([only] if only else [])]
     told = events.InsightPublished(
         insight=name,
         study=study.study,
@@ -44,7 +43,7 @@ def insight(
         exposure=definitions.exposure_in_words(study.definition.exposure),
         outcome=definitions.outcome_in_words(study.definition.outcome),
         model=study.model,
-        effects=[_effect(one, study.model) for one in estimates],
+        effects=[_effect(_bare(one) if only else one, study.model) for one in estimates],
         members=result.n,
         events=result.events or 0,
         sites=sites,
@@ -52,10 +51,15 @@ def insight(
         flags=flags,
         parameters_hash=job.parameters_hash,
         rounds=result.rounds,
-        lots=lots,
+        lots=inside or 0,
     )
     told.statement = statement(told)
     return told
+
+
+def _bare(one: Estimate) -> Estimate:
+    """What was seen, without what it would claim of others."""
+    return Estimate(one.name, one.value)
 
 
 def _effect(one: Estimate, model: str) -> events.Effect:
@@ -78,6 +82,9 @@ def statement(told: events.InsightPublished) -> str:
     if first is None or not first.estimate.HasField("value"):
         return f"In {who}, the data give no estimate for {told.exposure}."
     size = f"{first.scale} {first.estimate.value:.3f}"
+    only = _DESCRIBED.keys() & set(told.flags)
+    if only:
+        return f"In {who}, {first.term} {size} was seen; {_DESCRIBED[only.pop()]}."
     if first.estimate.HasField("lower"):
         size += f" (95 % interval {first.estimate.lower:.3f} to {first.estimate.upper:.3f})"
     if first.HasField("p_value"):

@@ -108,7 +108,7 @@ def _parameters(
         if name is None:
             continue  # a parameter that the model does not know changes nothing that it reckons
         field = f"parameters[{index}]"
-        unit = parameter.proven.unit or parameter.normal.unit or UNITS[name]
+        unit = parameter.normal.unit or parameter.proven.unit or UNITS[name]  # the set-point's
         named[name] = (parameter.parameter, unit)
         value, wrong = quantities.take({name: Quantity(parameter.set_point, unit)}, name, UNITS[name], field)
         reasons += wrong or _contradicts(name, value, given.get(name), field)

@@ -206,9 +206,11 @@ def test_an_attribute_outside_its_specification_at_the_plant_is_refused() -> Non
 
 def test_what_lots_were_off_by_decides_whether_an_attribute_is_accepted() -> None:
     """The specification is for the product, and so for the calibrated prediction."""
-    calibration = rnd.AttributeCalibration(attribute="titre", bias=-1.5, spread=0.2, outcomes=3)
+    calibration = rnd.AttributeCalibration(attribute="titre", bias=-1.5, spread=0.2, outcomes=3, unit="g/L")
     place = Place("line-a", PLACE.detail, calibrations={"titre": calibration})
     assert [one.rule for one in refused(content(), place)] == ["CQA_NOT_ACCEPTED"]
+    calibration.unit = "mg/L"
+    assert adapted(content(), place).predictions[0].calibrated_by == 0.0
 
 
 def test_the_plants_own_proven_ranges_hold_too() -> None:

@@ -154,7 +154,7 @@ def test_a_virtual_trial_is_evidence_too(research: Research) -> None:
     assert ranks(research) == {"warfarin": 1, "apixaban": 2}
     (shown,) = ranking(research).rankings
     (piece,) = shown.ranked.candidates[0].evidence
-    assert (piece.source, piece.score) == ("virtual_trial", trial.probability_of_success)
+    assert (piece.source, piece.score) == ("virtual-trial", trial.probability_of_success)
 
 
 @pytest.mark.parametrize(

@@ -23,9 +23,11 @@ information plus lambda (the wider of the two customs).
 from __future__ import annotations
 
 import itertools
+import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -152,6 +154,13 @@ class Fitted(ABC):
 
     def read(self, said: Spec) -> Regression:
         """Raises Malformed for a specification that breaks a rule."""
+        try:
+            text = json.dumps(said, sort_keys=True, allow_nan=False)
+        except (TypeError, ValueError):
+            return self.read_anew(said)  # which says what is wrong with it
+        return _read(self, text)
+
+    def read_anew(self, said: Spec) -> Regression:
         fields = Fields(said)
         fields.choice("model", (self.name,))
         found = design.terms(fields)
@@ -169,7 +178,7 @@ class Fitted(ABC):
             fields.number("ridge", 0.0, 1e9, 0.0),
             fields.choice("fallback", self.fallbacks, self.default_fallback),
             fields.number("fallback_ridge", 1e-9, 1e9, 1.0),
-            clusters.read(fields, errors),
+            clusters.read(fields, errors, [term.name for term in found]),
             own,
         )
         return replace(spec, canonical=fields.finish())
@@ -198,13 +207,19 @@ class Fitted(ABC):
             kept = [term for term, flag in zip(spec.terms, _kept(ask.parameters, spec), strict=True) if flag]
             most = spec.rules.rows_at_most
             return Layout((*design.moment_parts(kept, most), *self.own_moment_parts(spec)))
-        point = self.point(spec, ask.parameters)
         if ask.phase == FIT:
+            point = self.point(spec, ask.parameters)
             return Layout((*self.fit_parts(spec, point), part("overflow", 1, 1.0)))
         if ask.phase == SCORES and spec.clusters is not None:
+            point, summed = self._scoring(spec, spec.clusters, ask.parameters)
             reach = point.frame.reach(spec.terms, spec.intercept) * self.residual_bound(spec, point)
-            return Layout(tuple(clusters.parts(spec.clusters, reach, spec.rules.rows_at_most)))
+            return Layout(tuple(clusters.parts(summed, reach, spec.rules.rows_at_most)))
         raise Malformed("NO_SUCH_PHASE", f"{self.name} has no phase {ask.phase}", "phase")
+
+    def _scoring(self, spec: Regression, found: Clusters, flat: Sequence[float]) -> tuple[Point, Clusters]:
+        """The point at which scores are asked, and the clusters that are summed over sites."""
+        end = len(flat) - len(found.shared)
+        return self.point(spec, flat[: max(end, 0)]), found.summed(flat[max(end, 0) :])
 
     # The site -----------------------------------------------------------------------------------
 
@@ -222,16 +237,17 @@ class Fitted(ABC):
             kept = [term for term, flag in zip(spec.terms, flags, strict=True) if flag]
             sums = design.moments(kept, raw[:, list(flags)])
             return layout.join({**sums, **self.own_moments(spec, table)})
-        point = self.point(spec, ask.parameters)
         if ask.phase == FIT:
+            point = self.point(spec, ask.parameters)
             found = self.fit(spec, point, raw, table)
             if found is None:
                 nothing = {piece.name: np.zeros(piece.shape) for piece in layout.parts}
                 return layout.join({**nothing, "overflow": np.ones(1)})
             return layout.join({**found, "overflow": np.zeros(1)})
         assert spec.clusters is not None  # the layout has refused it otherwise
+        point, summed = self._scoring(spec, spec.clusters, ask.parameters)
         rows, _ = self.scores(spec, point, raw, table)
-        return layout.join(clusters.sums(spec.clusters, rows, table))
+        return layout.join(clusters.sums(summed, rows, table))
 
     # The coordinator ----------------------------------------------------------------------------
 
@@ -241,7 +257,8 @@ class Fitted(ABC):
     def ask(self, state: State) -> Ask | None:
         if state.phase == DONE:
             return None
-        return Ask(state.spec, state.phase, state.round, tuple(state.memo["ask"]))
+        flags = map(float, state.memo["clusters"]) if state.phase == SCORES else ()
+        return Ask(state.spec, state.phase, state.round, (*state.memo["ask"], *flags))
 
     def take(self, state: State, total: Vector) -> State:
         ask = self.ask(state)
@@ -252,6 +269,7 @@ class Fitted(ABC):
         if state.phase == PRESENCE:
             kept, flags = design.kept_terms(spec.terms, found["present"], found["site"][0], spec.rules)
             memo["clusters"] = clusters.present(spec.clusters, found, spec.rules)
+            memo["clusters_exposed"] = clusters.exposed(spec.clusters, found, memo["clusters"])
             memo.update(ask=[float(flag) for flag in kept], kept=list(kept), flags=list(flags))
             return State(state.spec, MOMENTS, state.round + 1, memo)
         if state.phase == MOMENTS:
@@ -467,3 +485,9 @@ def _kept(parameters: Sequence[float], spec: Regression) -> tuple[bool, ...]:
     if len(parameters) != len(spec.terms):
         raise Malformed("WRONG_PARAMETERS", "the moments are asked with a mark for each term", "parameters")
     return tuple(value == 1.0 for value in parameters)
+
+
+# A specification is read in every round, several times, and is the same in all of them.
+@lru_cache(maxsize=32)
+def _read(model: Fitted, text: str) -> Regression:
+    return model.read_anew(json.loads(text))

@@ -4,7 +4,7 @@ With eta = z b (and the logarithm of the exposure), r = y - mean, w = variance:
 
     gradient sum z r,   information sum w z z',   third derivatives sum w' z z z (Firth)
 
-    linear     mean = eta of the scaled outcome, w = 1; t with n - p degrees of freedom
+    linear     mean = eta of the scaled outcome, w = 1; t with n - p degrees of freedom, G - 1 of G lots
     logistic   mean = 1 / (1 + exp(-eta)), w = mean (1 - mean)
     poisson    mean = exp(eta), w = mean
 
@@ -14,7 +14,7 @@ The log-likelihoods are complete (with the terms that do not depend on b).
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +23,7 @@ from scipy import special
 
 from services.exchange.domain.errors import Malformed, Unfit
 from services.exchange.domain.stats import clusters, columns
+from services.exchange.domain.stats.clusters import Count
 from services.exchange.domain.stats.fitted import (
     Fitted,
     Learnt,
@@ -112,12 +113,21 @@ class Glm(Fitted):
 
     def covariance(
         self, spec: Regression, state: State, solved: Solved, variance: float
-    ) -> tuple[Vector, int]:
-        """Of the scaled coefficients, and the number of clusters (0: none)."""
-        if spec.clusters is None:
-            return solved.bread * variance, 0
-        memo = state.memo
-        return clusters.sandwich(spec.clusters, solved.bread, memo["scores"], memo["clusters"], memo["n"])
+    ) -> tuple[Vector, Count | None]:
+        """Of the scaled coefficients, and the count of clusters; None where errors are not by cluster."""
+        found, memo = spec.clusters, state.memo
+        if found is None:
+            return solved.bread * variance, None
+        covariance, count = clusters.sandwich(
+            found,
+            solved.bread,
+            memo["scores"],
+            memo["clusters"],
+            memo["clusters_exposed"],
+            memo["n"],
+            solved.names.index(found.exposure) if found.exposure in solved.names else None,
+        )
+        return covariance, count if found.column else None
 
     def told(
         self,
@@ -127,22 +137,31 @@ class Glm(Fitted):
         covariance: Vector,
         shift: float = 0.0,
         stretch: float = 1.0,
+        count: Count | None = None,
         degrees: float | None = None,
         log_likelihood: float | None = None,
         tables: dict[str, Any] | None = None,
     ) -> Result:
-        """The result in the units of the data."""
+        """The result in the units of the data; `degrees` of Student's t where there are no clusters."""
         back, constant = solved.point.frame.back(spec.intercept, shift, stretch)
         beta = back @ solved.beta + constant
         whole = back @ covariance @ back.T
         errors = np.sqrt(np.maximum(np.diag(whole), 0.0))
         value = solved.last.log_likelihood if log_likelihood is None else log_likelihood
         more = {"standardisation": scaling(spec, solved.point.frame), **(tables or {})}
+        own: dict[str, float] = {}
+        if count is not None and spec.clusters is not None:
+            degrees = count.clusters - 1
+            more |= {**count.tables(), "degrees_of_freedom": degrees}
+            own_degrees = count.degrees()
+            if own_degrees is not None:
+                own[spec.clusters.exposure] = own_degrees
+                more["degrees_of_freedom_exposure"] = own_degrees
         if solved.last.value != solved.last.log_likelihood:
             more["penalised_log_likelihood"] = solved.last.value
         return Result(
             self.name,
-            _estimates(solved.names, beta, errors, spec.level, degrees),
+            _estimates(solved.names, beta, errors, spec.level, degrees, own),
             int(state.memo["n"]),
             state.round,
             state.memo["events"],
@@ -154,10 +173,16 @@ class Glm(Fitted):
 
 
 def _estimates(
-    names: Sequence[str], beta: Vector, errors: Vector, level: float, degrees: float | None
+    names: Sequence[str],
+    beta: Vector,
+    errors: Vector,
+    level: float,
+    degrees: float | None,
+    own: Mapping[str, float],
 ) -> tuple[Any, ...]:
+    """`own`: degrees of freedom of the estimates that have others than the rest."""
     return tuple(
-        wald(name, float(value), float(error), level, degrees)
+        wald(name, float(value), float(error), level, own.get(name, degrees))
         for name, value, error in zip(names, beta, errors, strict=True)
     )
 
@@ -211,13 +236,13 @@ class Linear(Glm):
         squares = -2 * solved.last.log_likelihood
         variance = squares / (n - width)
         covariance, count = self.covariance(spec, state, solved, variance)
-        degrees = count - 1 if spec.clusters is not None and spec.clusters.column else n - width
+        degrees = n - width
         mean_square = squares * stretch**2 / n
         log_likelihood = -n / 2 * (math.log(2 * math.pi * mean_square) + 1) if mean_square > 0 else None
         tables = {"residual_variance": variance * stretch**2, "degrees_of_freedom": degrees}
-        if count and spec.clusters is not None and spec.clusters.column:
-            tables["clusters"] = count
-        return self.told(spec, state, solved, covariance, shift, stretch, degrees, log_likelihood, tables)
+        return self.told(
+            spec, state, solved, covariance, shift, stretch, count, degrees, log_likelihood, tables
+        )
 
 
 class Logistic(Glm):
@@ -264,8 +289,7 @@ class Logistic(Glm):
 
     def conclude(self, spec: Regression, state: State, solved: Solved) -> Result:
         covariance, count = self.covariance(spec, state, solved, 1.0)
-        tables = {"clusters": count} if count and spec.clusters and spec.clusters.column else {}
-        return self.told(spec, state, solved, covariance, tables=tables)
+        return self.told(spec, state, solved, covariance, count=count)
 
 
 @dataclass(frozen=True)
@@ -340,5 +364,4 @@ class Poisson(Glm):
 
     def conclude(self, spec: Regression, state: State, solved: Solved) -> Result:
         covariance, count = self.covariance(spec, state, solved, 1.0)
-        tables = {"clusters": count} if count and spec.clusters and spec.clusters.column else {}
-        return self.told(spec, state, solved, covariance, tables=tables)
+        return self.told(spec, state, solved, covariance, count=count)
