@@ -111,7 +111,13 @@ def _specification(question: Question, name: str) -> dict[str, Any]:
         "outcome": {"column": "event"},
         "terms": terms,
         "errors": "cluster",
-        "clusters": {"column": "lot", "shared": list(question.lots), "others": "refuse"},
+        "clusters": {
+            "column": "lot",
+            "shared": list(question.lots),
+            "others": "refuse",
+            "alone": "local",
+            "exposure": "exposed",
+        },
     }
 
 
