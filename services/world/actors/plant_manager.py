@@ -50,11 +50,19 @@ class PlantManager:
     async def register(self) -> None:
         """The vessels, as the plant's engineers measured them; from then on the plants have keys."""
         for (plant, line), detail in self._lines.items():
+            equipment = f"{plant}/{self._equipment.partition('/')[2]}"
+            known = api.RegisterEquipmentRequest(
+                request_id=self._desk.request("equipment", equipment),
+                equipment=equipment,
+                plant=plant,
+                tags=[events.Tag(name=TAG, unit=UNIT)],
+            )
+            await self._desk.call(self._desk.platform.production.RegisterEquipment, known)
             request = api.RegisterLineRequest(
                 request_id=self._desk.request("line", plant, line),
                 plant=plant,
                 line=line,
-                equipment=self._equipment,
+                equipment=equipment,
                 products=[self._product],
                 detail=detail,
             )

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pharmaloop.loops.v1 import service_pb2 as loops
+from pharmaloop.rnd.v1 import events_pb2 as rnd
 from pharmaloop.rnd.v1 import parameter_set_pb2 as sets
 from pharmaloop.rnd.v1 import service_pb2 as api
 from services.kit.ids import transfer_case
@@ -32,6 +33,8 @@ _MOLECULES = (
     ("acenocoumarol", "acenocoumarol", "CC(=O)CC(c1ccc(cc1)[N+](=O)[O-])C1=C(O)c2ccccc2OC1=O"),
 )
 _TRIAL_SECONDS = 60.0
+#: Patients of each arm, of one design after the other.
+_PATIENTS = (60, 240)
 _REVIEWED = "I have checked ranges, geometry and the trial, and find the set fit to be released."
 _RELEASED = "I release this version to the plant."
 
@@ -75,14 +78,14 @@ class Scientists:
 
     async def _prepare(self) -> str:
         """Target, molecules, products and the virtual trial; answers the trial's id."""
-        desk, rnd = self._drafter, self._drafter.platform.rnd
+        desk, research = self._drafter, self._drafter.platform.rnd
         target = api.RegisterTargetRequest(
             request_id=desk.request("target", TARGET),
             target=TARGET,
             name="vitamin K epoxide reductase complex subunit 1",
             provenance="Rost et al., Nature 2004;427:537",
         )
-        await desk.call(rnd.RegisterTarget, target)
+        await desk.call(research.RegisterTarget, target)
         for number, (molecule, name, smiles) in enumerate(_MOLECULES):
             registered = api.RegisterMoleculeRequest(
                 request_id=desk.request("molecule", molecule),
@@ -92,7 +95,7 @@ class Scientists:
                 provenance="published structure",
                 target=TARGET,
             )
-            await desk.call(rnd.RegisterMolecule, registered)
+            await desk.call(research.RegisterMolecule, registered)
             product = self._programme.product if number == 0 else f"{self._programme.product}-{molecule}"
             made = api.RegisterProductRequest(
                 request_id=desk.request("product", product),
@@ -102,20 +105,31 @@ class Scientists:
                 target=TARGET,
                 indication=INDICATION,
             )
-            await desk.call(rnd.RegisterProduct, made)
-        return await self._try()
+            await desk.call(research.RegisterProduct, made)
+        return await self._tried()
 
-    async def _try(self) -> str:
+    async def _tried(self) -> str:
+        """The first design is too small to show anything: it is given up for a larger one."""
+        trial = rnd.TrialCompleted()
+        for patients in _PATIENTS:
+            trial = await self._try(patients)
+            if trial.verdict == rnd.TRIAL_VERDICT_GO:
+                break
+        return trial.trial
+
+    async def _try(self, patients: int) -> rnd.TrialCompleted:
         desk = self._drafter
         request = api.RunTrialRequest(
-            request_id=desk.request("trial"),
+            request_id=desk.request("trial", str(patients)),
             product=self._programme.product,
             context_of_use="Does dosing by genotype keep more of the time in range than one dose for all?",
+            design=api.VirtualTrialDesign(patients_each=patients),
             seed=desk.seed,
         )
         answer = await desk.call(desk.platform.rnd.RunTrial, request, _TRIAL_SECONDS)
-        desk.say(f"virtual trial {answer.trial.trial[:12]}: {answer.trial.statement}")
-        return str(answer.trial.trial)
+        desk.say(f"virtual trial with {patients} patients an arm: {answer.trial.statement}")
+        found: rnd.TrialCompleted = answer.trial
+        return found
 
     # -- what is wrong ------------------------------------------------------------
 
