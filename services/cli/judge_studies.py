@@ -45,6 +45,9 @@ def judge(planted: Sequence[Planted], seen: Mapping[str, Seen]) -> tuple[dict[st
     failures: list[str] = []
     for one in planted:
         failures += _judge(one, seen.get(one.study))
+    answered = [found for found in seen.values() if found.outcome == "closed"]
+    if answered and not any(found.ranked for found in answered):
+        failures.append("no candidates were ranked after a finding")
     shown = [_shown(one, seen[one.study]) for one in planted if one.study in seen]
     asked = [one for one in planted if not one.outcome]
     stages = [seen[one.study].stages for one in planted if one.study in seen and one.outcome == "closed"]
@@ -74,8 +77,6 @@ def _judge(one: Planted, found: Seen | None) -> list[str]:
         )
     if not found.hypothesis:
         failures.append(f"no hypothesis rests on the finding of {one.name}")
-    if not found.ranked:
-        failures.append(f"no candidates were ranked after the finding of {one.name}")
     return failures
 
 
