@@ -93,6 +93,8 @@ class Verdict:
     detector: dict[str, Any]
     failures: list[str] = field(default_factory=list)
     effects: dict[str, Any] = field(default_factory=dict)
+    #: The other two loops and a lineage, where the world has a medicine that is developed.
+    others: dict[str, Any] = field(default_factory=dict)
 
     @property
     def ok(self) -> bool:
@@ -105,6 +107,7 @@ class Verdict:
             "safety": self.safety,
             "detector": self.detector,
             "effects": self.effects,
+            **self.others,
         }
 
 

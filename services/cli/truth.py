@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from services.cli import effects
+from services.cli import effects, judge_studies, judge_transfers
 from services.cli.judge import CORRECTED, Fault, Member, Truth
 from services.cli.session import Failure
 
@@ -54,6 +54,36 @@ def truth_of(worlds: Sequence[Planted], lots: Iterable[str]) -> Truth:
             if row["pseudonym"]:  # nobody's patient is nobody's to list
                 _add(truth, row)
     return truth
+
+
+@dataclass(frozen=True)
+class Development:
+    """What a world's developer did with its medicine."""
+
+    product: str
+    transfers: judge_transfers.Planted
+    studies: tuple[judge_studies.Planted, ...]
+
+
+def developments(worlds: Iterable[Planted]) -> Iterator[Development]:
+    """The medicine of each world that has one."""
+    for world in worlds:
+        held = world.summary.get("treatment")
+        if held:
+            moved = held["transfers"]
+            yield Development(
+                held["product"],
+                judge_transfers.Planted(
+                    set=moved["set"],
+                    plant=moved["plant"],
+                    versions=moved["versions"],
+                    misfit_set=moved["misfit"]["set"],
+                    misfit_plant=moved["misfit"]["plant"],
+                    misfit_rules=tuple(moved["misfit"]["rules"]),
+                    mistakes=tuple(moved["mistakes"]),
+                ),
+                tuple(judge_studies.Planted(**one) for one in held["studies"]),
+            )
 
 
 def planted_effects(worlds: Iterable[Planted]) -> dict[str, effects.Planted]:

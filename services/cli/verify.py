@@ -17,6 +17,7 @@ from rich.console import Console
 from pharmaloop.clinical.v1 import service_pb2 as clinical
 from pharmaloop.loops.v1 import service_pb2 as loops
 from pharmaloop.production.v1 import service_pb2 as production
+from services.cli import ask_loops, judge_studies, judge_transfers
 from services.cli.effects import ask_effects, print_effects
 from services.cli.judge import (
     Alarm,
@@ -31,7 +32,15 @@ from services.cli.judge import (
 )
 from services.cli.plain import word
 from services.cli.session import SECONDS, Failure, Session, plain_errors, table
-from services.cli.truth import planted_effects, read_worlds, sites_of, truth_of, ways_of
+from services.cli.truth import (
+    Development,
+    developments,
+    planted_effects,
+    read_worlds,
+    sites_of,
+    truth_of,
+    ways_of,
+)
 from services.kit.rpc.client import metadata
 
 
@@ -42,8 +51,10 @@ def verify(context: click.Context) -> None:
 
     Exit status 1 when a patient of a confirmed lot was missed or named
     wrongly, when nothing was confirmed, or when a confirmed lot has no closed
-    run. The detector's numbers stand beside and never fail the check, and so
-    does what the hospitals' evidence says of the effects that were planted.
+    run; when a transfer or a study ended otherwise than it had to, a planted
+    effect was not found, or the lineage lacks a hop. The detector's numbers stand
+    beside and never fail the check, and so does what the hospitals' evidence says
+    of the effects of faulty lots.
     """
     session: Session = context.obj
     worlds = read_worlds(session.state)
@@ -53,9 +64,23 @@ def verify(context: click.Context) -> None:
     answers = _ask(session, truth, alarms, sites)
     verdict = judge(truth, answers)
     verdict.effects = ask_effects(session, planted_effects(worlds), ways_of(worlds), answers.runs, sites)
+    for development in developments(worlds):
+        verdict.others, failures = _other_loops(session, development)
+        verdict.failures += failures
     session.show(verdict.document(), lambda out: _print(out, verdict))
     if not verdict.ok:
         context.exit(1)
+
+
+def _other_loops(session: Session, planted: Development) -> tuple[dict[str, Any], list[str]]:
+    """The transfer and the evidence loop, and the lineage of their medicine."""
+    asked = ask_loops.transfers(session, planted.transfers, planted.product)
+    transfer, failures = judge_transfers.judge(planted.transfers, asked)
+    found = ask_loops.studies(session, planted.studies, planted.product)
+    evidence, more = judge_studies.judge(planted.studies, found)
+    lineage, lacks = ask_loops.lineage(session, planted.product)
+    document = {"transfer": transfer, "evidence": evidence, "lineage": lineage}
+    return document, [*failures, *more, *lacks]
 
 
 def _ask(session: Session, truth: Truth, alarms: Sequence[Alarm], sites: Sequence[str]) -> Answers:
@@ -162,10 +187,16 @@ def _print(out: Console, verdict: Verdict) -> None:
     out.print(table("Seconds by stage", ["stage", "p50", "p99"], stages))
     _print_detector(out, detector)
     print_effects(out, verdict.effects)
+    if verdict.others:
+        ask_loops.show(out, verdict.others)
     for failure in verdict.failures:
         out.print(f"[red]FAILED[/red] {failure}")
     if verdict.ok:
         out.print("[green]OK[/green] every patient of every confirmed lot was found, and nobody else")
+        if verdict.others:
+            out.print(
+                "[green]OK[/green] transfers and studies ended as they had to, what was planted was found"
+            )
 
 
 def _print_detector(out: Console, detector: dict[str, Any]) -> None:

@@ -19,8 +19,10 @@ from pharmaloop.clinical.v1 import service_pb2_grpc as clinical_grpc
 from pharmaloop.common.v1 import service_pb2 as common_api
 from pharmaloop.common.v1 import service_pb2_grpc as common_grpc
 from pharmaloop.common.v1 import types_pb2 as common
+from pharmaloop.exchange.v1 import service_pb2_grpc as exchange_grpc
 from pharmaloop.loops.v1 import service_pb2_grpc as loops_grpc
 from pharmaloop.production.v1 import service_pb2_grpc as production_grpc
+from pharmaloop.rnd.v1 import service_pb2_grpc as rnd_grpc
 from pharmaloop.traceability.v1 import service_pb2_grpc as traceability_grpc
 from services.kit.metrics import RPC_SECONDS, Metrics
 from services.kit.rpc.client import channel, metadata
@@ -30,7 +32,7 @@ M = TypeVar("M", bound=Message)
 Say = Callable[[str], None]
 
 CLINICAL = "clinical"
-NEEDED = ("production", "traceability", CLINICAL, "loops")
+NEEDED = ("production", "traceability", CLINICAL, "loops", "rnd", "exchange")
 SECONDS = 15.0
 _PAUSE, _LONGEST_PAUSE = 0.2, 2.0
 #: The service is away, or lost the call: the same request may be sent again.
@@ -68,6 +70,8 @@ class Platform:
         self.traceability = traceability_grpc.TraceabilityServiceStub(self._channels["traceability"])
         self.clinical = clinical_grpc.ClinicalServiceStub(self._channels["clinical"])
         self.loops = loops_grpc.LoopsServiceStub(self._channels["loops"])
+        self.rnd = rnd_grpc.RndServiceStub(self._channels["rnd"])
+        self.exchange = exchange_grpc.ExchangeServiceStub(self._channels["exchange"])
         self._at_site: dict[str, Any] = {}
 
     def clinical_at(self, site: str) -> Any:

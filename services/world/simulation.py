@@ -23,9 +23,11 @@ from services.world.actors.pharmacy import PharmacyClerk
 from services.world.actors.physician import Physician
 from services.world.actors.quality import HeadOfQuality, QualityAssurance
 from services.world.actors.supply import Supply
+from services.world.development import Development
 from services.world.platform_api import Platform, Say
 from services.world.progress import Progress
 from services.world.records import Hospital, World
+from services.world.sizes import SIZES
 
 #: So many pharmacies send their past at once.
 _PHARMACIES_AT_ONCE = 4
@@ -79,6 +81,9 @@ class Simulation:
         away = {notice.pseudonym for notice in world.notices if notice.read_after is None}
         for hospital in world.hospitals:
             self._staff(hospital, desk, lots, away)
+        self._development = _development(world, desk)
+        if self._development:
+            self._people += self._development.people()
         self._observer = Observer(desk("observer"), lots, self._still_to_send)
         self._busy: dict[str, None] = {"waiting for the services": None}
         self._begun = asyncio.Event()
@@ -107,7 +112,7 @@ class Simulation:
                 )
         except TimeoutError:
             return self._observer.missing
-        return []
+        return self._development.wrong() if self._development else []
 
     async def _play(self) -> None:
         """What the world sends; then nothing more, for ever.
@@ -121,6 +126,8 @@ class Simulation:
             for line, lab in zip(self._lines, self._labs, strict=True):
                 work.create_task(self._operate(line, lab))
             work.create_task(self._record_late())
+            if self._development:
+                work.create_task(self._development.work())
         await asyncio.Event().wait()
 
     async def _record_past(self) -> None:
@@ -179,7 +186,17 @@ class Simulation:
         if waiting:
             return [f"{waiting} lots wait for release"]
         samples = sum(blood.waiting() for blood in self._blood)
-        return [f"{samples} blood samples wait to be read"] if samples else []
+        if samples:
+            return [f"{samples} blood samples wait to be read"]
+        return self._development.missing() if self._development else []
+
+
+def _development(world: World, desk: Callable[[str], Desk]) -> Development | None:
+    """The developer, where the world has one."""
+    size = SIZES[world.size].treatment if world.size in SIZES else None
+    if world.treatment is None or size is None:
+        return None
+    return Development(desk, world.treatment, world.sites, size.transfers, world.series)
 
 
 async def _first_to_end(*work: Coroutine[Any, Any, None]) -> None:

@@ -18,9 +18,22 @@ from services.kit.ids import parse_lot, product_of
 from services.world.entities import Blood, HazardEvaluation, Line, PlantedFault, ProcessLot
 from services.world.exposure import CORRECTED, Exposure, exposures, said
 from services.world.mishap_rows import IncidentRow, incidents
+from services.world.names import WEAK_PLANT
+from services.world.plans import (
+    BAND,
+    GENOTYPE,
+    MARKETING,
+    WRONG_REQUESTS,
+    misfit_of,
+    mistake_of,
+    set_name,
+    study_id,
+)
 from services.world.processes import SAMPLE, onset_sample
+from services.world.recipes import MISFIT_RULES, MISTAKES
 from services.world.records import Harm, World
 from services.world.rows import world_tables
+from services.world.sizes import SIZES
 from services.world.tables import table, write_folder
 from services.world.treatment import CampaignLot, Taker, Treatment
 from services.world.worldgen.effects import (
@@ -145,14 +158,41 @@ def summary(world: World) -> dict[str, Any]:
         "complaint_otherwise": COMPLAINT_OTHERWISE,
         "nuisances": [_planted(row) for row in planted if row.nuisance],
         "live": [lot.lot for line in world.lines for lot in line.lots if lot.live],
-        "treatment": _treatment(world.treatment) if world.treatment else None,
+        "treatment": _treatment(world, world.treatment) if world.treatment else None,
     }
 
 
-def _treatment(treatment: Treatment) -> dict[str, Any]:
-    """The medicine, and what is planted in who takes it."""
-    warm = [lot.lot for lot in treatment.lots if lot.warm]
-    return {"product": treatment.product, "warm_lots": warm, "effects": asdict(treatment.effects)}
+def _treatment(world: World, treatment: Treatment) -> dict[str, Any]:
+    """The medicine, what is planted in who takes it, and how its transfers and studies must end."""
+    size = SIZES[world.size].treatment
+    return {
+        "product": treatment.product,
+        "warm_lots": [lot.lot for lot in treatment.lots if lot.warm],
+        "effects": asdict(treatment.effects),
+        "transfers": _transfers(world.series, treatment.plant, size.transfers if size else 0),
+        "studies": _studies(world.seed),
+    }
+
+
+def _transfers(series: str, plant: str, versions: int) -> dict[str, Any]:
+    """How each release must end."""
+    name = set_name(series)
+    return {
+        "set": name,
+        "plant": plant,
+        "versions": versions,
+        "misfit": {"set": misfit_of(name), "plant": WEAK_PLANT, "rules": list(MISFIT_RULES)},
+        "mistakes": [mistake_of(name, mistake.name) for mistake in MISTAKES],
+    }
+
+
+def _studies(seed: int) -> list[dict[str, Any]]:
+    """How each study must end; `sign` is the direction of what is planted."""
+    ends = ((BAND, "closed", 1), (GENOTYPE, "closed", -1), (MARKETING, "refused", 0))
+    return [
+        {"study": study_id(seed, name), "name": name, "outcome": outcome, "sign": sign}
+        for name, outcome, sign in (*ends, *((wrong, "", 0) for wrong, _ in WRONG_REQUESTS))
+    ]
 
 
 def write_truth(world: World, folder: Path) -> Path:

@@ -9,6 +9,9 @@ from random import Random
 
 from pharmaloop.production.v1 import events_pb2 as events
 from pharmaloop.production.v1 import service_pb2 as api
+from pharmaloop.traceability.v1 import events_pb2 as trace
+from pharmaloop.traceability.v1 import service_pb2 as trace_api
+from services.kit.ids import lot_key, parse_lot
 from services.world.actors.desk import Desk
 from services.world.ids import moment, stamp
 from services.world.platform_api import check_facts
@@ -50,6 +53,7 @@ class Campaign:
 
     async def _make(self, lot: CampaignLot) -> None:
         desk, production = self._desk, self._desk.platform.production
+        await self._record_material(lot)
         start = api.StartLotRequest(
             request_id=desk.request("start", lot.lot),
             lot=lot.lot,
@@ -70,6 +74,27 @@ class Campaign:
         release = api.ReleaseLotRequest(request_id=desk.request("release", lot.lot), lot=lot.lot)
         await desk.call(production.ReleaseLot, release)
         desk.progress.finish(f"campaign:{lot.lot}")
+
+    async def _record_material(self, lot: CampaignLot) -> None:
+        """What the lot was made from: a lot of glucose of its own."""
+        parts = parse_lot(lot.lot)
+        raw = lot_key(parts.owner, "item", "glucose", f"R-{parts.lot}")
+        source, received = f"{self._plant}/mes", lot.started - timedelta(days=3)
+        request = trace_api.RecordMaterialRequest(
+            request_id=self._desk.request("material", lot.lot),
+            materials=[
+                trace.MaterialRecorded(lot=raw, at=moment(received), record=f"IN-{parts.lot}", source=source),
+                trace.MaterialRecorded(
+                    lot=lot.lot,
+                    inputs=[trace.MaterialInput(lot=raw)],
+                    at=moment(lot.started),
+                    record=f"MB-{parts.lot}",
+                    source=source,
+                ),
+            ],
+        )
+        answer = await self._desk.call(self._desk.platform.traceability.RecordMaterial, request)
+        check_facts(answer.receipt, "RecordMaterial")
 
 
 def _readings(lot: CampaignLot) -> events.ReadingsRecorded:

@@ -1,0 +1,212 @@
+"""The developer's plant: registers its lines, signs transfers, and makes a first lot of each.
+
+It sees what the platform shows it, never what a lot will truly be: that it
+learns from its own laboratory, as every plant does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from datetime import timedelta
+
+from pharmaloop.production.v1 import events_pb2 as events
+from pharmaloop.production.v1 import service_pb2 as api
+from services.kit.ids import lot_key, parse_lot
+from services.world.actors.desk import Desk
+from services.world.ids import moment, short, stamp
+from services.world.platform_api import Refused, check_facts
+from services.world.timing import LOOK_SECONDS
+from services.world.treatment import TAG, UNIT
+
+THINKING = timedelta(minutes=30)
+_RUN, _STEP = timedelta(hours=400), timedelta(hours=20)
+#: What the laboratory finds in a lot, by the set-points that it was made by: name to value.
+Laboratory = Callable[[str, Mapping[str, float]], Mapping[str, float]]
+_LIMITS: dict[str, tuple[float | None, float | None, str]] = {
+    "titre": (2.2, 6.0, "g/L"),
+    "impurity": (None, 1.2, "%"),
+}
+
+
+class PlantManager:
+    """`lines` by plant and line: the vessels. `pattern` is a lot key whose number is replaced."""
+
+    def __init__(
+        self,
+        desk: Desk,
+        product: str,
+        equipment: str,
+        lines: Mapping[tuple[str, str], events.LineDetail],
+        pattern: str,
+        laboratory: Laboratory,
+    ) -> None:
+        self._desk, self._product, self._equipment = desk, product, equipment
+        self._lines, self._laboratory = lines, laboratory
+        self._parts = parse_lot(pattern)
+        self._seen: dict[tuple[str, int, int], object] = {}
+        self._told: set[tuple[str, int]] = set()
+
+    async def register(self) -> None:
+        """The vessels, as the plant's engineers measured them; from then on the plants have keys."""
+        for (plant, line), detail in self._lines.items():
+            equipment = f"{plant}/{self._equipment.partition('/')[2]}"
+            known = api.RegisterEquipmentRequest(
+                request_id=self._desk.request("equipment", equipment),
+                equipment=equipment,
+                plant=plant,
+                tags=[events.Tag(name=TAG, unit=UNIT)],
+            )
+            await self._desk.call(self._desk.platform.production.RegisterEquipment, known)
+            request = api.RegisterLineRequest(
+                request_id=self._desk.request("line", plant, line),
+                plant=plant,
+                line=line,
+                equipment=equipment,
+                products=[self._product],
+                detail=detail,
+            )
+            await self._desk.call(self._desk.platform.production.RegisterLine, request)
+
+    async def run(self) -> None:
+        while True:
+            for transfer in await self._transfers():
+                try:
+                    await self._look_at(transfer)
+                except Refused as refusal:
+                    self._desk.say(f"{self._desk.actor}: {refusal}")
+            await asyncio.sleep(LOOK_SECONDS)
+
+    async def _transfers(self) -> list[api.Transfer]:
+        desk, plants = self._desk, {plant for plant, _ in self._lines}
+        request = api.ListTransfersRequest()
+        return [
+            transfer
+            async for page in desk.platform.pages(desk.platform.production.ListTransfers, request, desk.actor)
+            for transfer in page.transfers
+            if transfer.plant in plants
+        ]
+
+    async def _look_at(self, transfer: api.Transfer) -> None:
+        """Do what the transfer waits for, half an hour after it was seen to wait."""
+        self._tell(transfer)
+        now, key = self._desk.clock.now(), (transfer.transfer, transfer.version, transfer.state)
+        since = self._seen.setdefault(key, now)
+        if now - since < THINKING:  # type: ignore[operator]
+            return
+        if transfer.state == api.TRANSFER_STATE_PROPOSED:
+            await self._decide(transfer)
+        elif transfer.state == api.TRANSFER_STATE_IN_CHANGE_CONTROL:
+            await self._control(transfer)
+        elif transfer.state == api.TRANSFER_STATE_EFFECTIVE:
+            await self._make(transfer)
+
+    def _tell(self, transfer: api.Transfer) -> None:
+        key = (transfer.transfer, transfer.version)
+        if transfer.state == api.TRANSFER_STATE_REFUSED and key not in self._told:
+            self._told.add(key)
+            reasons = ", ".join(sorted({one.rule for one in transfer.refused.reasons}))
+            self._desk.say(f"transfer of {transfer.set} to {transfer.plant} refused by the twin: {reasons}")
+
+    async def _decide(self, transfer: api.Transfer) -> None:
+        """Accept what gains for sure; the rest is not worth a change."""
+        desk, proposed = self._desk, transfer.proposed
+        gains = bool(proposed.moved) and proposed.gain.HasField("lower") and proposed.gain.lower > 0
+        request = api.DecideTransferRequest(
+            request_id=desk.request("decide", transfer.transfer, proposed.proposal),
+            transfer=transfer.transfer,
+            proposal=proposed.proposal,
+            accepted=gains,
+            reason="it gains, and stays inside the proven range" if gains else "the gain is not certain",
+            meaning="I have read the gap table and the prediction, and decide for the plant.",
+        )
+        await desk.call(desk.platform.production.DecideTransfer, request)
+        word = "accepted" if gains else "declined"
+        desk.say(f"proposal for {transfer.set} version {transfer.version} {word} at {transfer.plant}")
+
+    async def _control(self, transfer: api.Transfer) -> None:
+        """Record what change control still lacks."""
+        desk, name = self._desk, transfer.transfer
+        version = str(transfer.version)
+        if not transfer.HasField("validated"):
+            validation = api.RecordRecipeValidationRequest(
+                request_id=desk.request("validate", name, version),
+                transfer=name,
+                record=f"PPQ-{transfer.version:03d}",
+                statement="Three engineering runs at the new set-points met every acceptance criterion.",
+            )
+            await desk.call(desk.platform.production.RecordRecipeValidation, validation)
+        if not transfer.HasField("filing"):
+            filing = api.RecordRecipeFilingRequest(
+                request_id=desk.request("file", name, version),
+                transfer=name,
+                category=events.FILING_CATEGORY_NOT_REPORTED,
+                statement="The set-points lie inside the ranges that are filed.",
+            )
+            await desk.call(desk.platform.production.RecordRecipeFiling, filing)
+
+    async def _make(self, transfer: api.Transfer) -> None:
+        """The first lot by the recipe: made, measured, tested."""
+        desk, production = self._desk, self._desk.platform.production
+        lot = self._lot(transfer.version)
+        if desk.progress.is_done(f"transfer-lot:{lot}"):
+            return
+        asked = api.GetTransferRequest(transfer=transfer.transfer)
+        answer = await desk.call(production.GetTransfer, asked)
+        points = {one.parameter: one.value for one in answer.recipe}
+        warmth = points["temperature"]
+        started = desk.clock.now() - _RUN
+        start = api.StartLotRequest(
+            request_id=desk.request("start", lot),
+            lot=lot,
+            product=self._product,
+            equipment=self._equipment,
+            at=stamp(started),
+            transfer=transfer.transfer,
+        )
+        await desk.call(production.StartLot, start)
+        readings = api.RecordReadingsRequest(
+            request_id=desk.request("readings", lot),
+            batches=[
+                events.ReadingsRecorded(
+                    equipment=self._equipment,
+                    lot=lot,
+                    start=moment(started),
+                    offsets_ms=[int((n * _STEP).total_seconds() * 1000) for n in range(_RUN // _STEP)],
+                    tags=[events.TagReadings(tag=TAG, unit=UNIT, values=[warmth] * (_RUN // _STEP))],
+                )
+            ],
+        )
+        check_facts((await desk.call(production.RecordReadings, readings)).receipt, "RecordReadings")
+        complete = api.CompleteLotRequest(
+            request_id=desk.request("complete", lot), lot=lot, at=stamp(started + _RUN)
+        )
+        await desk.call(production.CompleteLot, complete)
+        await self._test(lot, points)
+        desk.progress.finish(f"transfer-lot:{lot}")
+        desk.say(f"lot {short(lot)} made by {transfer.set} version {transfer.version} and tested")
+
+    async def _test(self, lot: str, points: Mapping[str, float]) -> None:
+        desk = self._desk
+        request = api.RecordTestResultsRequest(request_id=desk.request("tests", lot))
+        for name, value in sorted(self._laboratory(lot, points).items()):
+            low, high, unit = _LIMITS[name]
+            request.results.append(
+                events.TestResultRecorded(
+                    lot=lot,
+                    test=name,
+                    value=value,
+                    unit=unit,
+                    low=low,
+                    high=high,
+                    at=moment(desk.clock.now()),
+                    record=f"{name}-{short(lot)}",
+                    source=f"{self._equipment.split('/', maxsplit=1)[0]}/lims",
+                )
+            )
+        answer = await desk.call(desk.platform.production.RecordTestResults, request)
+        check_facts(answer.receipt, "RecordTestResults")
+
+    def _lot(self, version: int) -> str:
+        parts = self._parts
+        return lot_key(parts.owner, parts.scheme, parts.item, f"{parts.lot}-T{version:03d}")
