@@ -57,12 +57,16 @@ def test_counts_that_single_people_out_are_withheld(
     assert (public.members, public.events) == (members, found or 0)
 
 
-@pytest.mark.parametrize(("lots", "flag"), [(0, "LOTS_NOT_COUNTED"), (4, "LOTS_TOO_FEW"), (12, "")])
-def test_a_process_band_says_of_how_many_lots_it_is(lots: int, flag: str) -> None:
-    tables = {"clusters": lots} if lots else {}
+@pytest.mark.parametrize(
+    ("inside", "outside", "flag"),
+    [(0, 0, "LOTS_NOT_COUNTED"), (4, 20, "LOTS_TOO_FEW"), (20, 4, "LOTS_TOO_FEW"), (12, 12, "")],
+)
+def test_a_process_band_says_of_how_many_lots_it_is(inside: int, outside: int, flag: str) -> None:
+    tables = {"clusters": inside + outside, "clusters_exposed": inside} if inside else {}
     found = told(Result("logistic", ESTIMATES, 900, 7, 327, tables=tables), band=1)
-    assert found.lots == lots
+    assert found.lots == inside
     assert list(found.flags) == ([flag] if flag else [])
+    assert found.effects[0].HasField("p_value") == (not flag)
     assert "InletAirTemp from 75 Cel" in found.statement
 
 
