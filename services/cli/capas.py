@@ -20,7 +20,7 @@ _CAPA_STATES = {
     "effective": api.CAPA_STATE_EFFECTIVE,
     "closed": api.CAPA_STATE_CLOSED,
 }
-_CATEGORIES = {
+CATEGORIES = {
     "not-reported": events.FILING_CATEGORY_NOT_REPORTED,
     "notification": events.FILING_CATEGORY_NOTIFICATION,
     "prior-approval": events.FILING_CATEGORY_PRIOR_APPROVAL,
@@ -109,9 +109,7 @@ def validate_change(session: Session, capa: str, record: str, statement: str) ->
 
 @click.command(name="assess-filing")
 @click.argument("capa")
-@click.option(
-    "--category", type=click.Choice(list(_CATEGORIES)), required=True, help="What the change needs."
-)
+@click.option("--category", type=click.Choice(list(CATEGORIES)), required=True, help="What the change needs.")
 @click.option("--reference", default="", help="The authority's approval, or the notification.")
 @click.option("--statement", required=True, help="Why.")
 @click.pass_obj
@@ -120,7 +118,7 @@ def assess_filing(session: Session, capa: str, category: str, reference: str, st
     request = api.RecordFilingAssessmentRequest(
         request_id=new_id(),
         capa=capa,
-        category=_CATEGORIES[category],
+        category=CATEGORIES[category],
         reference=reference,
         statement=statement,
     )

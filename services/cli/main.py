@@ -19,6 +19,7 @@ from services.cli import (
     quality,
     rebuild,
     status,
+    transfers,
     verify,
 )
 from services.cli.feed.command import feed
@@ -69,6 +70,12 @@ for _command in (
     capas.validate_change,
     capas.assess_filing,
     capas.check_effectiveness,
+    transfers.transfers,
+    transfers.transfer,
+    transfers.lines,
+    transfers.sign_transfer,
+    transfers.validate_recipe,
+    transfers.file_recipe,
     laboratory.results,
     laboratory.close_investigation,
     alerts.alerts,

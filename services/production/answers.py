@@ -13,6 +13,8 @@ from services.kit.ids import LotParts, product_of
 from services.kit.rpc.status import timestamp
 from services.production.domain.lists import CapaRow, ResultRow
 from services.production.domain.record import Deviation, Investigation, Lot
+from services.production.domain.transfer import parts_of
+from services.production.domain.transfer_rows import Moment, TransferRow
 
 LOT_STATES = {
     "started": api.LOT_STATE_STARTED,
@@ -42,6 +44,15 @@ RESULT_STATES = {
     "out_of_specification": api.RESULT_STATE_OUT_OF_SPECIFICATION,
     "out_of_trend": api.RESULT_STATE_OUT_OF_TREND,
 }
+TRANSFER_STATES = {
+    "adapted": api.TRANSFER_STATE_ADAPTED,
+    "refused": api.TRANSFER_STATE_REFUSED,
+    "proposed": api.TRANSFER_STATE_PROPOSED,
+    "in_change_control": api.TRANSFER_STATE_IN_CHANGE_CONTROL,
+    "effective": api.TRANSFER_STATE_EFFECTIVE,
+    "concluded": api.TRANSFER_STATE_CONCLUDED,
+    "ended": api.TRANSFER_STATE_ENDED,
+}
 _OUTCOMES = {
     "open": events.INVESTIGATION_OUTCOME_UNSPECIFIED,
     "laboratory_error": events.INVESTIGATION_OUTCOME_LABORATORY_ERROR,
@@ -70,6 +81,7 @@ def lot(held: Lot, parts: LotParts) -> api.Lot:
         deviations=[deviation(one) for one in held.deviations],
         runs=held.runs,
         investigations=[_investigation(one) for one in held.investigations],
+        transfer=held.transfer,
     )
     if held.started:
         shown.started.CopyFrom(timestamp(datetime.fromisoformat(held.started)))
@@ -116,6 +128,35 @@ def result(row: ResultRow) -> api.TestResult:
         rule=row.rule,
         actor=row.actor,
         reason=row.reason,
+    )
+
+
+def transfer(row: TransferRow) -> api.Transfer:
+    set, plant = parts_of(row.transfer)
+    newest = row.newest
+    shown = api.Transfer(
+        transfer=row.transfer,
+        run=newest.run,
+        set=set,
+        version=newest.version,
+        plant=plant,
+        state=TRANSFER_STATES[row.state],
+        at=timestamp(datetime.fromisoformat(row.at)),
+    )
+    for field in ("adapted", "refused", "proposed", "decided", "validated", "filing", "outcome", "ended"):
+        kept = getattr(newest, field)
+        if kept:
+            getattr(shown, field).ParseFromString(kept)
+    return shown
+
+
+def moment(held: Moment) -> api.TransferMoment:
+    return api.TransferMoment(
+        at=timestamp(datetime.fromisoformat(held.at)),
+        version=held.version,
+        event=held.event,
+        actor=held.actor,
+        statement=held.statement,
     )
 
 

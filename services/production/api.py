@@ -11,9 +11,9 @@ from pharmaloop.production.v1 import service_pb2_grpc as api_grpc
 from services.kit.errors import Invalid, Unknown
 from services.kit.facts import vector
 from services.kit.ids import check_product, parse_lot, product_of
-from services.kit.rpc.api import Api
 from services.kit.rpc.context import caller
 from services.production import answers
+from services.production.api_transfers import TransferApi
 from services.production.domain.equipment import Equipment
 from services.production.domain.samples import Run
 from services.production.handlers.models import charts_of, check_price, train
@@ -34,7 +34,7 @@ from services.production.views import (
 )
 
 
-class ProductionApi(Api, api_grpc.ProductionServiceServicer):
+class ProductionApi(TransferApi, api_grpc.ProductionServiceServicer):
     async def RegisterEquipment(
         self, request: api.RegisterEquipmentRequest, context: Any
     ) -> api.RegisterEquipmentResponse:

@@ -7,8 +7,11 @@ from typing import Any
 from pharmaloop.production.v1 import service_pb2_grpc as api_grpc
 from services.kit.app import App, ServiceSpec, main
 from services.kit.runners.reactor import Reactor, projector
+from services.kit.sealing import LocalKeys
 from services.production import handlers
 from services.production.api import ProductionApi
+from services.production.payloads import Payloads
+from services.production.steps import steps
 from services.production.views import KINDS, PARAMETERS, PRODUCTS, WATCHES
 
 #: A run under watch is written whole, so many batches of it in one transaction cost what one does.
@@ -16,7 +19,11 @@ _READINGS_BYTES = 2 * 1024 * 1024
 
 
 def _servicer(app: App, server: Any) -> None:
-    api_grpc.add_ProductionServiceServicer_to_server(ProductionApi(app), server)
+    api_grpc.add_ProductionServiceServicer_to_server(ProductionApi(app, _payloads(app)), server)
+
+
+def _payloads(app: App) -> Payloads:
+    return Payloads(LocalKeys(app.platform.state_dir / "keys"))
 
 
 SPEC = ServiceSpec(
@@ -33,10 +40,12 @@ SPEC = ServiceSpec(
         ),
         Reactor("quality", handlers.QUALITY),
         Reactor("laboratory", handlers.LABORATORY),
+        Reactor("transfers", handlers.TRANSFERS),
         projector("history", handlers.HISTORY),
         projector("lists", handlers.LISTS),
     ),
     commands=handlers.COMMANDS,
+    steps=lambda app: steps(app, _payloads(app)),
 )
 
 if __name__ == "__main__":

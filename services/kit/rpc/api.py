@@ -28,13 +28,16 @@ class Api:
     def __init__(self, app: App) -> None:
         self.app = app
 
-    async def decide(self, method: str, request: Any, answer: type[M]) -> M:
-        """Submit the request as a command; the answer carries a receipt."""
-        who = caller()
+    async def decide(self, method: str, request: Any, answer: type[M], *, request_id: str = "") -> M:
+        """Submit the request as a command; the answer carries a receipt.
+
+        `request_id` is that of the caller, where what is submitted was made of the caller's request.
+        """
+        who, request_id = caller(), request_id or request.request_id
         decision = await self.app.decider.submit(
             method,
             request,
-            request_id=request.request_id,
+            request_id=request_id,
             actor=who.actor,
             trace=who.trace,
             seconds=who.seconds_left(),
@@ -42,7 +45,7 @@ class Api:
         response: Any = answer.FromString(decision.message)
         response.receipt.CopyFrom(
             common.Receipt(
-                request_id=request.request_id,
+                request_id=request_id,
                 positions=vector(decision.positions),
                 pending=decision.pending,
                 event_ids=decision.event_ids,

@@ -19,16 +19,12 @@ from google.protobuf.message import Message
 
 from pharmaloop.production.v1 import events_pb2 as events
 from services.production.domain import pooled
+from services.production.domain.change_control import check_filing, check_validation
 from services.production.domain.errors import Absent, Malformed, Refusal
 from services.production.domain.evidence import Evidence
 from services.production.domain.record import given
 
 CapaState: TypeAlias = Literal["proposed", "approved", "effective", "closed"]
-_CATEGORIES = (
-    events.FILING_CATEGORY_NOT_REPORTED,
-    events.FILING_CATEGORY_NOTIFICATION,
-    events.FILING_CATEGORY_PRIOR_APPROVAL,
-)
 _OUTCOMES = (events.EFFECTIVENESS_OUTCOME_EFFECTIVE, events.EFFECTIVENESS_OUTCOME_NOT_EFFECTIVE)
 #: The smallest count of patients that is published.
 SMALLEST_COUNT = 10
@@ -111,8 +107,7 @@ def decide_validate(
     found = _in(held, "approved", "validated")
     if found.validated:
         raise _again("validation")
-    given(asked.record, "record", "say where the validation is on record")
-    given(asked.statement, "statement", "say what was shown")
+    check_validation(asked)
     asked.run = found.message().run
     return [asked, *(_takes_effect(found, now()) if found.filing else [])]
 
@@ -128,12 +123,7 @@ def decide_assess_filing(
     found = _in(held, "approved", "assessed for filing")
     if found.filing:
         raise _again("filing assessment")
-    if asked.category not in _CATEGORIES:
-        said = "say whether the change is not reported, notified, or needs prior approval"
-        raise Malformed("REQUIRED", said, "category")
-    if asked.category != events.FILING_CATEGORY_NOT_REPORTED:
-        given(asked.reference, "reference", "name the authority's approval, or the notification")
-    given(asked.statement, "statement", "say why")
+    check_filing(asked)
     asked.run = found.message().run
     return [asked, *(_takes_effect(found, now()) if found.validated else [])]
 

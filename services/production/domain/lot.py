@@ -208,6 +208,8 @@ def _started(lot: Lot | None, event: events.LotStarted) -> Lot:
         equipment=event.equipment,
         started=_iso(event.at),
         reason="",
+        transfer=event.transfer,
+        transfer_version=event.transfer_version,
     )
 
 

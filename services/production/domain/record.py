@@ -59,7 +59,8 @@ class Lot:
 
     `started` and `completed` are moments of its process run (ISO, UTC). A lot
     that never ran in this plant has no start: it is here because a run of the
-    safety loop (`runs`) implicated it.
+    safety loop (`runs`) implicated it. `transfer` and its version name the
+    recipe it is made by, where that came by technology transfer.
     """
 
     lot: str
@@ -72,6 +73,8 @@ class Lot:
     deviations: tuple[Deviation, ...] = ()
     runs: tuple[str, ...] = ()
     investigations: tuple[Investigation, ...] = ()
+    transfer: str = ""
+    transfer_version: int = 0
 
     def deviation(self, id: str) -> Deviation | None:
         return next((found for found in self.deviations if found.deviation == id), None)

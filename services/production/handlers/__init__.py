@@ -5,6 +5,7 @@ from __future__ import annotations
 from pharmaloop.clinical.v1 import events_pb2 as clinical
 from pharmaloop.loops.v1 import events_pb2 as loops
 from pharmaloop.production.v1 import events_pb2 as production
+from pharmaloop.rnd.v1 import events_pb2 as rnd
 from pharmaloop.traceability.v1 import events_pb2 as traceability
 from services.kit.runners.decider import Command
 from services.kit.runners.reactor import Events, Rows
@@ -18,6 +19,7 @@ from services.production.handlers import (
     laboratory,
     lists,
     quality,
+    transfers,
 )
 
 #: Judges readings online against the golden run of their product.
@@ -39,6 +41,16 @@ QUALITY: Events = {
 }
 #: Judges laboratory results.
 LABORATORY: Events = {production.TestResultRecorded: laboratory.on_test_result_recorded}
+#: Takes releases to lines and tells their outcome; acts on the run of the loop, never on the release.
+TRANSFERS: Events = {
+    rnd.ParameterSetReleased: transfers.on_parameter_set_released,
+    rnd.ParameterSetSuperseded: transfers.on_parameter_set_superseded,
+    rnd.ParameterSetWithdrawn: transfers.on_parameter_set_withdrawn,
+    rnd.PredictionCalibrated: transfers.on_prediction_calibrated,
+    loops.TransferRunOpened: transfers.on_transfer_run_opened,
+    production.TestResultRecorded: transfers.on_test_result_recorded,
+    production.InvestigationClosed: transfers.on_investigation_closed,
+}
 #: Keeps the recorded runs.
 HISTORY: Rows = {production.ReadingsRecorded: history.RECORDED}
 #: Keeps the rows that people page through.
@@ -61,6 +73,16 @@ LISTS: Rows = {
     production.ChangeFilingAssessed: lists.MOVED,
     production.ProcessLimitChanged: lists.MOVED,
     production.CapaEffectivenessChecked: lists.MOVED,
+    production.TwinAdapted: lists.TRANSFERRED,
+    production.TransferRefused: lists.TRANSFERRED,
+    production.OptimisationProposed: lists.TRANSFERRED,
+    production.OptimisationDecided: lists.TRANSFERRED,
+    production.RecipeValidated: lists.TRANSFERRED,
+    production.RecipeFilingAssessed: lists.TRANSFERRED,
+    production.RecipeEffective: lists.TRANSFERRED,
+    production.TransferOutcomeRecorded: lists.TRANSFERRED,
+    production.TransferEnded: lists.TRANSFERRED,
+    production.LineRegistered: lists.REGISTERED,
 }
 COMMANDS: dict[str, Command] = {
     "RegisterEquipment": commands.register_equipment,
@@ -82,4 +104,13 @@ COMMANDS: dict[str, Command] = {
     "RecordFilingAssessment": capas.record_filing_assessment,
     "RecordEffectivenessCheck": capas.record_effectiveness_check,
     "EvaluateHazard": hazards.evaluate_hazard,
+    "RegisterLine": transfers.register_line,
+    "DecideTransfer": transfers.decide_transfer,
+    "RecordRecipeValidation": transfers.record_recipe_validation,
+    "RecordRecipeFiling": transfers.record_recipe_filing,
+    # What the steps found; nobody asks for these.
+    "AdaptTransfer": transfers.adapt_transfer,
+    "RefuseTransfer": transfers.refuse_transfer,
+    "ProposeOptimisation": transfers.propose_optimisation,
+    "ProfileLot": transfers.profile_lot,
 }

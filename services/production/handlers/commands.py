@@ -14,9 +14,10 @@ from services.kit.rpc.status import timestamp
 from services.kit.work import Work
 from services.production.domain import equipment as equipments
 from services.production.domain import lot as lots
+from services.production.domain import transfer as transfers
 from services.production.domain.record import Deviation, Lot
 from services.production.handlers.refusals import refusals
-from services.production.views import EQUIPMENT, EVIDENCE, LOTS, MODELS
+from services.production.views import EQUIPMENT, EVIDENCE, LOTS, MODELS, PROFILE_STEP, TRANSFERS
 
 
 def _apply(work: Work, lot: str, decided: Iterable[Message], case: str = "", run: str = "") -> None:
@@ -50,6 +51,9 @@ def start_lot(work: Work, request: api.StartLotRequest) -> api.StartLotResponse:
         raise Unknown("UNKNOWN_EQUIPMENT", said, "equipment")
     at = request.at if request.HasField("at") else timestamp(work.now)
     asked = events.LotStarted(lot=request.lot, product=product, equipment=request.equipment, at=at)
+    if request.transfer:
+        asked.transfer = request.transfer
+        asked.transfer_version = transfers.usable(work.get(TRANSFERS, request.transfer), product)
     lot = work.get(LOTS, request.lot)
     run = lot.runs[0] if lot and lot.runs else ""
     evidence = work.get(EVIDENCE, run) if run else None
@@ -66,6 +70,7 @@ def complete_lot(work: Work, request: api.CompleteLotRequest) -> api.CompleteLot
     at = request.at if request.HasField("at") else timestamp(work.now)
     asked = events.LotCompleted(lot=request.lot, at=at)
     _apply(work, request.lot, lots.decide_complete(work.get(LOTS, request.lot), asked))
+    work.due(PROFILE_STEP, request.lot, work.now)
     return api.CompleteLotResponse()
 
 

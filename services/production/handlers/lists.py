@@ -8,9 +8,17 @@ from pharmaloop.production.v1 import events_pb2 as events
 from services.kit.envelope import Event
 from services.kit.runners.reactor import Row
 from services.kit.work import moment_text
-from services.production.domain import lists
+from services.production.domain import lists, transfer_rows
 from services.production.domain.lists import CapaRow, DeviationRow, ResultRow
-from services.production.views import CAPA_ROWS, DEVIATION_ROWS, RESULT_ROWS
+from services.production.domain.transfer_rows import LineRow, TransferRow
+from services.production.views import (
+    CAPA_ROWS,
+    DEVIATION_ROWS,
+    LINE_ROWS,
+    RESULT_ROWS,
+    TRANSFER_ROWS,
+    line_id,
+)
 
 OfResult = events.LaboratoryInvestigationOpened | events.InvestigationClosed | events.TrendReviewOpened
 
@@ -62,6 +70,23 @@ def _reviewed(row: ResultRow | None, event: Event) -> ResultRow:
     return lists.reviewed(row, cast(events.TrendReviewOpened, event.message))
 
 
+def _transfer(event: Event) -> str:
+    return cast(events.TwinAdapted, event.message).transfer
+
+
+def _transferred(row: TransferRow | None, event: Event) -> TransferRow:
+    return transfer_rows.moved(row, event.message, moment_text(event.time))
+
+
+def _line(event: Event) -> str:
+    told = cast(events.LineRegistered, event.message)
+    return line_id(told.plant, told.line)
+
+
+def _registered(_row: LineRow | None, event: Event) -> LineRow:
+    return transfer_rows.registered(cast(events.LineRegistered, event.message))
+
+
 DETECTED = Row(DEVIATION_ROWS, _deviation, _detected)
 CHANGED = Row(DEVIATION_ROWS, _deviation, _changed)
 PROPOSED = Row(CAPA_ROWS, _capa, _proposed)
@@ -70,3 +95,5 @@ TESTED = Row(RESULT_ROWS, _result, _tested)
 INVESTIGATED = Row(RESULT_ROWS, _result, _investigated)
 EXPLAINED = Row(RESULT_ROWS, _result, _explained)
 REVIEWED = Row(RESULT_ROWS, _result, _reviewed)
+TRANSFERRED = Row(TRANSFER_ROWS, _transfer, _transferred)
+REGISTERED = Row(LINE_ROWS, _line, _registered)

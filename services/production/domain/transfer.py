@@ -1,0 +1,281 @@
+"""A parameter set on its way to a plant, version by version.
+
+    opened -> adapted -> proposed -> in change control -> effective -> concluded
+         \\-> refused                                                      (ended from each but refused)
+
+The twin adapts a version to a line, or refuses it with every reason. It
+proposes set-points; a person accepts them, or keeps the adapted ones, and
+either way opens change control. The recipe is effective in the commit that
+records the later of its validation and its filing assessment: from then on
+lots may be made by it. The first lot that is tested concludes it. A version
+that was taken back, or that a later one took the place of, has ended: no lot
+is started by it any more. Nothing here writes to a plant's control.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Any, Literal, TypeAlias, TypeVar
+from urllib.parse import unquote
+
+from google.protobuf.message import Message
+
+from pharmaloop.common.v1 import types_pb2 as common
+from pharmaloop.production.v1 import events_pb2 as events
+from services.production.domain.change_control import check_filing, check_validation
+from services.production.domain.errors import Absent, Refusal
+from services.production.domain.record import given
+
+TransferState: TypeAlias = Literal[
+    "opened", "adapted", "refused", "proposed", "in_change_control", "effective", "concluded", "ended"
+]
+#: A lot may be started by a recipe that is in one of these.
+_USABLE = ("effective", "concluded")
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One version of the set at the plant. Each field of bytes keeps the event of that name as it was, of
+    proposals the latest one; empty before it happened."""
+
+    version: int
+    run: str
+    state: TransferState = "opened"
+    adapted: bytes = b""
+    refused: bytes = b""
+    proposed: bytes = b""
+    decided: bytes = b""
+    validated: bytes = b""
+    filing: bytes = b""
+    outcome: bytes = b""
+    ended: bytes = b""
+
+    def adaptation(self) -> events.TwinAdapted:
+        return events.TwinAdapted.FromString(self.adapted)
+
+    def proposal(self) -> events.OptimisationProposed:
+        return events.OptimisationProposed.FromString(self.proposed)
+
+    @property
+    def accepted(self) -> bool:
+        """Did a person take the proposed set-points?"""
+        return bool(self.decided) and events.OptimisationDecided.FromString(self.decided).accepted
+
+    def recipe(self) -> common.Sealed:
+        """The recipe that stands: the proposed one where it was accepted, else the adapted one."""
+        return self.proposal().recipe if self.accepted else self.adaptation().recipe
+
+    def predictions(self) -> list[events.AttributePrediction]:
+        """What is expected of the recipe that stands."""
+        return list(self.proposal().predictions if self.accepted else self.adaptation().predictions)
+
+
+@dataclass(frozen=True)
+class Transfer:
+    """The versions of a set that came to a plant, the lowest first."""
+
+    transfer: str
+    versions: tuple[Attempt, ...] = ()
+
+    def version(self, number: int) -> Attempt | None:
+        return next((held for held in self.versions if held.version == number), None)
+
+    @property
+    def newest(self) -> Attempt:
+        return self.versions[-1]
+
+
+T = TypeVar("T", bound=Transfer)
+
+
+def parts_of(transfer: str) -> tuple[str, str]:
+    """Parameter set and plant of a transfer's key, "transfer:<set>/<plant>", each part percent-encoded."""
+    set, _, plant = transfer.partition(":")[2].partition("/")
+    return unquote(set), unquote(plant)
+
+
+# -- decisions ------------------------------------------------------------
+
+
+def decide_adapt(held: Transfer | None, asked: events.TwinAdapted | events.TransferRefused) -> list[Message]:
+    """Take what the twin found, once for a version, and not after a later version was taken."""
+    if held is not None and held.newest.version >= asked.version:
+        return []
+    return [asked]
+
+
+def decide_propose(held: Transfer | None, asked: events.OptimisationProposed) -> list[Message]:
+    """Put a proposal before people; a later one takes its place until one is decided."""
+    found = held.version(asked.version) if held else None
+    if found is None or found.state not in ("adapted", "proposed"):
+        return []
+    if found.proposed and found.proposal().proposal == asked.proposal:
+        return []
+    return [asked]
+
+
+def decide_sign(
+    held: Transfer | None,
+    asked: events.OptimisationDecided,
+    broken: Iterable[events.TransferRefusal] = (),
+) -> list[Message]:
+    """A person accepts the latest proposal, or keeps the adapted recipe.
+
+    `broken` says what speaks against the recipe that would stand, by the ranges and limits as they are
+    now: advice may be older than they are.
+    """
+    found = _known(held).newest
+    if not found.proposed or found.state == "ended":
+        raise _illegal(found, "decided")
+    latest = found.proposal()
+    if asked.proposal != latest.proposal:
+        said = (
+            f"the latest proposal is {latest.proposal!r}; look at it with GetTransfer, and decide about that"
+        )
+        raise Refusal("NOT_LATEST_PROPOSAL", said, "proposal")
+    if found.state != "proposed":
+        raise _illegal(found, "decided")
+    given(asked.meaning, "meaning", "say what the signature means")
+    if not asked.accepted:
+        given(asked.reason, "reason", "say why the proposal is refused")
+    reasons = [f"{reason.field}: {reason.statement}" for reason in broken]
+    if reasons:
+        said = f"a range was narrowed since the proposal was made: {'; '.join(reasons)}"
+        raise Refusal("RANGE_NARROWED", f"{said}; ask research for a version that fits", "proposal")
+    asked.run = found.run
+    return [asked]
+
+
+def decide_validate(held: Transfer | None, asked: events.RecipeValidated) -> list[Message]:
+    """Record the validation of a recipe that was decided on; with its filing assessment it is effective."""
+    found = _in_change_control(held, "validated")
+    if found.validated:
+        raise _again("validation")
+    check_validation(asked)
+    asked.run = found.run
+    return [asked, *([_effective(asked.transfer, found)] if found.filing else [])]
+
+
+def decide_assess_filing(held: Transfer | None, asked: events.RecipeFilingAssessed) -> list[Message]:
+    """Record whether a recipe must be filed; with its validation it is effective."""
+    found = _in_change_control(held, "assessed for filing")
+    if found.filing:
+        raise _again("filing assessment")
+    check_filing(asked)
+    asked.run = found.run
+    return [asked, *([_effective(asked.transfer, found)] if found.validated else [])]
+
+
+def decide_end(held: Transfer | None, asked: events.TransferEnded) -> list[Message]:
+    """End a version, also one that the twin has not seen yet: its run waits for it."""
+    found = held.version(asked.version) if held else None
+    if found is not None and found.state in ("refused", "ended"):
+        return []
+    return [asked]
+
+
+def decide_conclude(held: Transfer | None, asked: events.TransferOutcomeRecorded) -> list[Message]:
+    """Record the outcome of a version that is effective, once."""
+    found = held.version(asked.version) if held else None
+    if found is None or found.state != "effective":
+        return []
+    return [asked]
+
+
+def usable(held: Transfer | None, product: str) -> int:
+    """Version of the effective recipe that a lot of the product may be made by; Refusal where none is."""
+    known = _known(held)
+    found = next((one for one in reversed(known.versions) if one.state in _USABLE), None)
+    if found is None:
+        now = known.newest
+        said = f"version {now.version} is {_words(now.state)}; a lot may be started when it is effective"
+        raise Refusal("RECIPE_NOT_EFFECTIVE", said, "transfer")
+    made = found.adaptation().product
+    if made != product:
+        said = f"its recipe is for {made!r}, the lot is of {product!r}; name the transfer of that product"
+        raise Refusal("WRONG_PRODUCT", said, "transfer")
+    return found.version
+
+
+def _known(held: Transfer | None) -> Transfer:
+    if held is None or not held.versions:
+        raise Absent("UNKNOWN_TRANSFER", "no such transfer; list them with ListTransfers", "transfer")
+    return held
+
+
+def _in_change_control(held: Transfer | None, to: str) -> Attempt:
+    found = _known(held).newest
+    if found.state != "in_change_control":
+        raise _illegal(found, to)
+    return found
+
+
+def _words(state: TransferState) -> str:
+    return state.replace("_", " ")
+
+
+def _illegal(held: Attempt, to: str) -> Refusal:
+    needs = "proposed" if to == "decided" else "in change control"
+    said = f"version {held.version} is {_words(held.state)} and cannot be {to}; it must be {needs}"
+    return Refusal("ILLEGAL_TRANSITION", said, "transfer")
+
+
+def _again(what: str) -> Refusal:
+    return Refusal("ALREADY_RECORDED", f"the {what} is on record; it is not changed", "transfer")
+
+
+def _effective(transfer: str, held: Attempt) -> events.RecipeEffective:
+    adapted = held.adaptation()
+    return events.RecipeEffective(
+        transfer=transfer,
+        run=held.run,
+        set=adapted.set,
+        version=held.version,
+        plant=adapted.plant,
+        line=adapted.line,
+        product=adapted.product,
+        recipe=held.recipe(),
+    )
+
+
+# -- the fold -------------------------------------------------------------
+
+
+def evolve(held: Transfer | None, event: Message) -> Transfer:
+    """The transfer after one of its own events."""
+    return changed(held or Transfer(event.transfer), event)  # type: ignore[attr-defined]
+
+
+def changed(held: T, event: Message) -> T:
+    """The transfer, or its row, after one of its events."""
+    known: Any = event
+    match event:
+        case events.OptimisationDecided() | events.RecipeValidated() | events.RecipeFilingAssessed():
+            number = held.newest.version
+        case _:
+            number = known.version
+    before = held.version(number) or Attempt(number, known.run)
+    others = [one for one in held.versions if one.version != number]
+    after = sorted([*others, _after(before, event)], key=lambda one: one.version)
+    return replace(held, versions=tuple(after))
+
+
+#: What an event of a version makes of its state (None: nothing), and the field that keeps it ("": none).
+_CHANGES: dict[type[Message], tuple[TransferState | None, str]] = {
+    events.TwinAdapted: ("adapted", "adapted"),
+    events.TransferRefused: ("refused", "refused"),
+    events.OptimisationProposed: ("proposed", "proposed"),
+    events.OptimisationDecided: ("in_change_control", "decided"),
+    events.RecipeValidated: (None, "validated"),
+    events.RecipeFilingAssessed: (None, "filing"),
+    events.RecipeEffective: ("effective", ""),
+    events.TransferOutcomeRecorded: ("concluded", "outcome"),
+    events.TransferEnded: ("ended", "ended"),
+}
+
+
+def _after(held: Attempt, event: Message) -> Attempt:
+    state, field = _CHANGES[type(event)]
+    kept = {field: event.SerializeToString(deterministic=True)} if field else {}
+    return replace(held, state=state or held.state, **kept)  # type: ignore[arg-type]

@@ -1,0 +1,285 @@
+"""Technology transfer: what comes of research and of the loop, what the twin found, what people decide."""
+
+from __future__ import annotations
+
+from datetime import UTC
+from hashlib import sha256
+from typing import cast
+
+from google.protobuf.message import Message
+
+from pharmaloop.loops.v1 import events_pb2 as loops
+from pharmaloop.production.v1 import events_pb2 as events
+from pharmaloop.production.v1 import service_pb2 as api
+from pharmaloop.rnd.v1 import events_pb2 as rnd
+from services.kit.envelope import Event
+from services.kit.errors import Retryable
+from services.kit.ids import transfer_case
+from services.kit.work import Work, moment_text
+from services.production import twins
+from services.production.domain import outcome, plant, release
+from services.production.domain import transfer as transfers
+from services.production.domain.outcome import Results
+from services.production.domain.record import Lot
+from services.production.domain.release import Calibration, Release
+from services.production.domain.transfer import Transfer
+from services.production.handlers.refusals import refusals
+from services.production.views import (
+    ADAPT_STEP,
+    ADVISE_STEP,
+    CALIBRATIONS,
+    EQUIPMENT,
+    LOTS,
+    PLANTS,
+    PROFILES,
+    RELEASES,
+    RESULTS,
+    SEVERITY_RULES,
+    TRANSFERS,
+    calibration_id,
+    release_id,
+)
+
+
+def _apply(work: Work, transfer: str, run: str, decided: list[Message]) -> None:
+    """The events of a transfer belong to its case, and to the run that brought them."""
+    for event in decided:
+        work.apply(TRANSFERS, transfer, event, case=transfer, run=run)
+
+
+# -- what comes of research and of the loop ---------------------------------
+
+
+def on_parameter_set_released(work: Work, event: Event) -> None:
+    told = cast(rnd.ParameterSetReleased, event.message)
+    id = release_id(told.set, told.version, told.plant)
+    work.put(RELEASES, id, release.released(work.get(RELEASES, id), told))
+
+
+def on_transfer_run_opened(work: Work, event: Event) -> None:
+    """The twin begins; where the version is over already, its run is told so."""
+    opened = cast(loops.TransferRunOpened, event.message)
+    id = release_id(opened.set, opened.version, opened.plant)
+    held = work.require(RELEASES, id)
+    if held.run:
+        return
+    held = release.opened(held, opened.run)
+    work.put(RELEASES, id, held)
+    if held.over:
+        _end(work, held)
+    else:
+        work.due(ADAPT_STEP, id, work.now)
+
+
+def on_parameter_set_superseded(work: Work, event: Event) -> None:
+    told = cast(rnd.ParameterSetSuperseded, event.message)
+    id = release_id(told.set, told.version, told.plant)
+    _over(work, id, release.superseded(work.require(RELEASES, id), told))
+
+
+def on_parameter_set_withdrawn(work: Work, event: Event) -> None:
+    """One that was never released concerns no plant."""
+    told = cast(rnd.ParameterSetWithdrawn, event.message)
+    if told.plant:
+        id = release_id(told.set, told.version, told.plant)
+        _over(work, id, release.withdrawn(work.require(RELEASES, id), told))
+
+
+def _over(work: Work, id: str, held: Release) -> None:
+    work.put(RELEASES, id, held)
+    if held.run:
+        _end(work, held)
+        work.not_due(ADAPT_STEP, id)
+        work.not_due(ADVISE_STEP, id)
+
+
+def _end(work: Work, held: Release) -> None:
+    told = held.message()
+    transfer = transfer_case(told.set, told.plant)
+    ended = events.TransferEnded(transfer=transfer, run=held.run, version=told.version, reason=held.over)
+    _apply(work, transfer, held.run, transfers.decide_end(work.get(TRANSFERS, transfer), ended))
+
+
+def on_prediction_calibrated(work: Work, event: Event) -> None:
+    told = cast(rnd.PredictionCalibrated, event.message)
+    kept = Calibration(told.SerializeToString(deterministic=True))
+    work.put(CALIBRATIONS, calibration_id(told.plant, told.product), kept)
+
+
+# -- what the laboratory finds ----------------------------------------------
+
+
+def on_test_result_recorded(work: Work, event: Event) -> None:
+    """A result of a lot that is not known yet waits for it."""
+    recorded = cast(events.TestResultRecorded, event.message)
+    lot = work.require(LOTS, recorded.lot)
+    if lot.transfer:
+        held = work.get(RESULTS, lot.lot) or Results(lot.lot)
+        at = moment_text(recorded.at.at.ToDatetime(UTC))
+        held = outcome.taken(held, recorded, event.id, at)
+        work.put(RESULTS, lot.lot, held)
+        _conclude(work, lot, held)
+
+
+def on_investigation_closed(work: Work, event: Event) -> None:
+    """A result that was found to stand counts from now on."""
+    closed = cast(events.InvestigationClosed, event.message)
+    lot, held = work.get(LOTS, closed.lot), work.get(RESULTS, closed.lot)
+    if lot is not None and held is not None:
+        _conclude(work, lot, held)
+
+
+def _conclude(work: Work, lot: Lot, results: Results) -> None:
+    held = work.get(TRANSFERS, lot.transfer)
+    found = held.version(lot.transfer_version) if held else None
+    outcomes = outcome.compared(found, lot, results) if found else []
+    if found is None or not outcomes:
+        return
+    adapted = found.adaptation()
+    told = events.TransferOutcomeRecorded(
+        transfer=lot.transfer,
+        run=found.run,
+        set=adapted.set,
+        version=found.version,
+        plant=adapted.plant,
+        product=adapted.product,
+        lot=lot.lot,
+        outcomes=outcomes,
+    )
+    _apply(work, lot.transfer, found.run, transfers.decide_conclude(held, told))
+
+
+# -- what the steps found ----------------------------------------------------
+
+
+def _stands(work: Work, set: str, version: int, plant: str) -> bool:
+    """Is the release not over? Whoever ends it at this moment writes the same transfer: one of the two
+    comes first."""
+    held = work.get(RELEASES, release_id(set, version, plant))
+    return held is not None and not held.over
+
+
+def adapt_transfer(work: Work, found: events.TwinAdapted) -> events.TwinAdapted:
+    """The set fits a line: told, and advice is due."""
+    if _stands(work, found.set, found.version, found.plant):
+        decided = transfers.decide_adapt(work.get(TRANSFERS, found.transfer), found)
+        _apply(work, found.transfer, found.run, decided)
+        if decided:
+            work.due(ADVISE_STEP, release_id(found.set, found.version, found.plant), work.now)
+    return found
+
+
+def refuse_transfer(work: Work, found: events.TransferRefused) -> events.TransferRefused:
+    """The set does not fit: told, with every reason."""
+    if _stands(work, found.set, found.version, found.plant):
+        decided = transfers.decide_adapt(work.get(TRANSFERS, found.transfer), found)
+        _apply(work, found.transfer, found.run, decided)
+    return found
+
+
+def propose_optimisation(work: Work, found: events.OptimisationProposed) -> events.OptimisationProposed:
+    """The twin's advice, put before people."""
+    if _stands(work, found.set, found.version, found.plant):
+        decided = transfers.decide_propose(work.get(TRANSFERS, found.transfer), found)
+        _apply(work, found.transfer, found.run, decided)
+    return found
+
+
+def profile_lot(work: Work, found: events.LotProfiled) -> events.LotProfiled:
+    """What a completed lot's run was like, told once."""
+    if work.get(PROFILES, found.lot) is None:
+        work.apply(PROFILES, found.lot, found)
+    return found
+
+
+# -- what people ask -----------------------------------------------------------
+
+
+@refusals()
+def register_line(work: Work, asked: api.SealedLine) -> api.RegisterLineResponse:
+    """A line that changed has new advice worked out where nobody has decided on the old one."""
+    line = asked.line
+    decided = plant.decide_register(
+        work.get(PLANTS, line.plant), line, asked.key, work.get(EQUIPMENT, line.equipment)
+    )
+    for event in decided:
+        work.apply(PLANTS, line.plant, event)
+    if any(isinstance(event, events.LineRegistered) for event in decided):
+        _advise_anew(work, line.plant, line.line)
+    return api.RegisterLineResponse()
+
+
+def _advise_anew(work: Work, plant: str, line: str) -> None:
+    standing = {id: held for id, held in work.where(RELEASES, "plant", plant).items() if not held.over}
+    told = {id: held.message() for id, held in standing.items()}
+    cases = {id: transfer_case(one.set, one.plant) for id, one in told.items()}
+    work.load(TRANSFERS, cases.values())
+    for id, case in cases.items():
+        held = work.get(TRANSFERS, case)
+        found = held.version(told[id].version) if held else None
+        if found and found.state in ("adapted", "proposed") and found.adaptation().line == line:
+            work.due(ADVISE_STEP, id, work.now)
+
+
+@refusals()
+def decide_transfer(work: Work, opened: api.OpenedDecision) -> api.DecideTransferResponse:
+    asked = opened.asked
+    held = work.get(TRANSFERS, asked.transfer)
+    signed = events.OptimisationDecided(
+        transfer=asked.transfer,
+        proposal=asked.proposal,
+        accepted=asked.accepted,
+        reason=asked.reason,
+        actor=work.cause.actor,
+        meaning=asked.meaning,
+    )
+    transfers.decide_sign(held, signed)
+    decided = transfers.decide_sign(held, signed, _broken(work, held, opened))
+    _apply(work, asked.transfer, signed.run, decided)
+    return api.DecideTransferResponse()
+
+
+def _broken(work: Work, held: Transfer | None, opened: api.OpenedDecision) -> list[events.TransferRefusal]:
+    """What speaks against the recipe by the line and the product's proven ranges as they are now."""
+    assert held is not None, "opened with its line"
+    adapted = held.newest.adaptation()
+    known = work.get(PLANTS, adapted.plant)
+    line = known.line(adapted.line) if known else None
+    if line is None or sha256(line.message().detail.ciphertext).digest() != opened.detail_hash:
+        raise Retryable("the proposal or its line changed at this moment; send the same request again")
+    rules = work.get(SEVERITY_RULES, adapted.product)
+    return [
+        *twins.beyond_line(opened.recipe, opened.detail),
+        *twins.beyond_ranges(opened.recipe, rules.message().rules if rules else ()),
+    ]
+
+
+@refusals()
+def record_recipe_validation(
+    work: Work, request: api.RecordRecipeValidationRequest
+) -> api.RecordRecipeValidationResponse:
+    asked = events.RecipeValidated(
+        transfer=request.transfer,
+        record=request.record,
+        statement=request.statement,
+        actor=work.cause.actor,
+    )
+    decided = transfers.decide_validate(work.get(TRANSFERS, request.transfer), asked)
+    _apply(work, request.transfer, asked.run, decided)
+    return api.RecordRecipeValidationResponse()
+
+
+@refusals()
+def record_recipe_filing(
+    work: Work, request: api.RecordRecipeFilingRequest
+) -> api.RecordRecipeFilingResponse:
+    asked = events.RecipeFilingAssessed(
+        transfer=request.transfer,
+        category=request.category,
+        reference=request.reference,
+        statement=request.statement,
+        actor=work.cause.actor,
+    )
+    decided = transfers.decide_assess_filing(work.get(TRANSFERS, request.transfer), asked)
+    _apply(work, request.transfer, asked.run, decided)
+    return api.RecordRecipeFilingResponse()

@@ -1,0 +1,227 @@
+"""The twin between contract and domain: the one package that knows what the twin is called with.
+
+What research sends (a ParameterSetContent), what a plant registers (a
+LineDetail), what its people hold to be proven (SeverityRule) and what its lots
+taught (AttributeCalibration) become the twin's own types here, in the units
+that it reckons in (`reading`); what it finds becomes the parts of events
+(`telling`). Nothing is read, kept or sealed here. All of it takes a good part
+of a second: not for the event loop.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from pharmaloop.common.v1 import types_pb2 as common
+from pharmaloop.production.v1 import events_pb2 as events
+from pharmaloop.rnd.v1 import parameter_set_pb2 as sets
+from services.production.domain.twin import adapt as adapting
+from services.production.domain.twin import advise as advising
+from services.production.domain.twin import design_space, quantities, scale_up, set_points, vessels
+from services.production.domain.twin.cqas import CQAS
+from services.production.domain.twin.errors import Refused
+from services.production.domain.twin.permitted import Freedom
+from services.production.domain.twin.quantities import Quantity
+from services.production.domain.twin.set_points import UNITS, Range, SetPoints
+from services.production.twins.reading import BEYOND, NAMES, Read, line_of, read
+from services.production.twins.telling import (
+    TOLD,
+    Calibrations,
+    estimate_of,
+    gap_of,
+    not_accepted,
+    points_of,
+    predictions_of,
+    recipe_of,
+    refusal,
+)
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a set goes: the line with its vessel, the proven ranges that its plant holds by now, and what
+    the plant's lots of the product were off."""
+
+    line: str
+    detail: events.LineDetail
+    rules: tuple[events.SeverityRule, ...] = ()
+    calibrations: Calibrations = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Refusals:
+    """Why a set does not go to a line: every reason."""
+
+    reasons: tuple[events.TransferRefusal, ...]
+
+
+@dataclass(frozen=True)
+class Adapted:
+    """A set at a line."""
+
+    recipe: events.RecipeDetail
+    gaps: tuple[events.TransferGap, ...]
+    predictions: tuple[events.AttributePrediction, ...]
+    model: str
+
+
+@dataclass(frozen=True)
+class Advice:
+    """Set-points that the twin proposes; `moved` is empty where nothing better was found."""
+
+    basis: events.AdviceBasis
+    moved: tuple[str, ...]
+    attribute: str
+    gain: common.Estimate | None
+    predictions: tuple[events.AttributePrediction, ...]
+    recipe: events.RecipeDetail
+
+
+def adapt(content: sets.ParameterSetContent, place: Place, seed: int) -> Adapted | Refusals:
+    """Bring a set to a line. The same set, place and seed give the same answer."""
+    given, reasons = read(content)
+    if given is None:
+        return Refusals(tuple(map(refusal, reasons)))
+    found = adapting.adapt(given.released, line_of(place.line, place.detail), seed=seed)
+    if isinstance(found, adapting.NotAdapted):
+        return Refusals(tuple(map(refusal, found.reasons)))
+    recipe = recipe_of(found.points, given.named)
+    predictions = predictions_of(given, found.source, found.target, place.calibrations)
+    refused = [*beyond_ranges(recipe, place.rules), *not_accepted(predictions)]
+    if refused:
+        return Refusals(tuple(refused))
+    gaps = tuple(gap_of(gap) for gap in found.gaps if gap.quantity in TOLD)
+    return Adapted(recipe, gaps, predictions, given.model)
+
+
+def advise(
+    content: sets.ParameterSetContent,
+    place: Place,
+    recipe: events.RecipeDetail,
+    adapted: Iterable[events.AttributePrediction],
+    seed: int,
+) -> Advice:
+    """Set-points for what was adapted: the recipe, and what was predicted of it at both scales.
+
+    Nothing is moved where nothing surely gains, or where the recipe is outside of what is allowed by now.
+    """
+    given, _ = read(content)
+    points = _whole(recipe)
+    known = {one.attribute: one for one in adapted}
+    if given is None or points is None:
+        raise ValueError("advice is asked on what was never adapted")
+    attribute, raised = _objective(given)
+    unchanged = Advice(events.ADVICE_BASIS_UNCHANGED, (), attribute, None, tuple(known.values()), recipe)
+    freedom = _freedom(given, place, points)
+    acceptance = {one.attribute: _acceptance(one, place.calibrations) for one in given.attributes}
+    objective = advising.Objective(attribute, raised, acceptance)
+    try:
+        found = advising.advise(given.released.process, points, freedom, objective, seed=seed)
+    except Refused:
+        return unchanged
+    if isinstance(found, advising.NoAdvice):
+        return unchanged
+    predictions = predictions_of(given, found.predicted, found.predicted, place.calibrations)
+    for one in predictions:
+        one.source.CopyFrom(known[one.attribute].source)  # the scale of development is as it was
+    unit = next(one.limits.unit for one in given.attributes if one.attribute == attribute)
+    in_space = freedom.space is not None
+    return Advice(
+        basis=events.ADVICE_BASIS_DESIGN_SPACE if in_space else events.ADVICE_BASIS_PROVEN_RANGE,
+        moved=tuple(given.named[name][0] if name in given.named else name for name in found.changes),
+        attribute=attribute,
+        gain=estimate_of(found.gain, CQAS[attribute], unit),
+        predictions=predictions,
+        recipe=recipe_of(found.points, given.named),
+    )
+
+
+def _objective(given: Read) -> tuple[str, bool]:
+    """What advice is for: the titre where the set names it, else its first attribute; one that has an upper
+    limit alone is to be lowered."""
+    first = next((one for one in given.attributes if one.attribute == "titre"), given.attributes[0])
+    return first.attribute, first.limits.HasField("low") or not first.limits.HasField("high")
+
+
+def _freedom(given: Read, place: Place, points: SetPoints) -> Freedom:
+    """What bounds a move at the plant: the set's ranges and space in proportion, the line, and the ranges
+    that the plant holds to be proven. A range that is open at one end allows no move."""
+    released, line = given.released, line_of(place.line, place.detail)
+    ranges = {
+        name: allowed
+        for name, allowed in set_points.scaled_ranges(released.ranges, released.points, points).items()
+        if released.ranges[name].low > -BEYOND and released.ranges[name].high < BEYOND
+    }
+    limits = dict(line.limits)
+    for rule in place.rules:
+        name = NAMES.get(rule.tag)
+        if name is None or not rule.critical_parameter:
+            continue
+        low, high = (
+            quantities.convert(getattr(rule, side), rule.unit, UNITS[name]) if rule.HasField(side) else end
+            for side, end in (("low", -BEYOND), ("high", BEYOND))
+        )
+        if low is not None and high is not None:
+            before = limits.get(name, Range(-BEYOND, BEYOND))
+            limits[name] = Range(max(low, before.low), min(high, before.high))
+    space = released.space
+    if space is not None:
+        space = design_space.scaled(space, released.points, points)
+    return Freedom(vessel=line.vessel, ranges=ranges, space=space, line=limits)
+
+
+def _acceptance(one: sets.QualityAttribute, calibrations: Calibrations) -> Range:
+    """What the twin's own value may be, so that the calibrated one is within the specification."""
+    calibration = calibrations.get(one.attribute)
+    bias = calibration.bias if calibration else 0.0
+    limits, unit = one.limits, CQAS[one.attribute]
+    low, high = (
+        quantities.convert(getattr(limits, side) - bias, limits.unit, unit) if limits.HasField(side) else None
+        for side in ("low", "high")
+    )
+    # An open end is set where it never bounds, and near enough that leaving the other one still counts.
+    bottom = low if low is not None else min(0.0, high or 0.0)
+    top = high if high is not None else 10 * abs(bottom) + 1.0
+    return Range(bottom, top)
+
+
+def _whole(recipe: events.RecipeDetail) -> SetPoints | None:
+    """The set-points of a recipe, if none is missing."""
+    given = {name: Quantity(value, UNITS[name]) for name, value in points_of(recipe).items()}
+    return set_points.read(given, "recipe")[0]
+
+
+def beyond_line(recipe: events.RecipeDetail, detail: events.LineDetail) -> list[events.TransferRefusal]:
+    """What a recipe asks of a line beyond what it can do now."""
+    line = line_of("line", detail)
+    reasons = vessels.faults(line.vessel, "target")
+    points, wrong = set_points.read(
+        {name: Quantity(value, UNITS[name]) for name, value in points_of(recipe).items()}, "recipe"
+    )
+    reasons += wrong
+    if points is not None and not reasons:
+        reasons += scale_up.limits(line.vessel, points, "target")
+        what = "what the line holds"
+        reasons += set_points.outside(points, line.limits, "OUTSIDE_LINE_LIMIT", what, "target")
+    return list(map(refusal, reasons))
+
+
+def beyond_ranges(
+    recipe: events.RecipeDetail, rules: Iterable[events.SeverityRule]
+) -> list[events.TransferRefusal]:
+    """Set-points outside the plant's own proven range of a critical parameter, as it is now."""
+    ranges = {rule.tag: rule for rule in rules if rule.critical_parameter}
+    refused = []
+    for one in recipe.set_points:
+        rule = ranges.get(one.parameter)
+        value = quantities.convert(one.value, one.unit, rule.unit) if rule else None
+        if rule is None or value is None:
+            continue
+        low = rule.low if rule.HasField("low") else -math.inf
+        high = rule.high if rule.HasField("high") else math.inf
+        if not low <= value <= high:
+            said = f"it is outside the proven acceptable range {low:.6g} to {high:.6g} {rule.unit}"
+            refused.append(events.TransferRefusal(rule="OUTSIDE_PAR", field=one.parameter, statement=said))
+    return refused

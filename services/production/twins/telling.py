@@ -1,0 +1,124 @@
+"""What the twin finds, as the parts of events: reasons, gaps, set-points, predictions."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+
+from pharmaloop.common.v1 import types_pb2 as common
+from pharmaloop.production.v1 import events_pb2 as events
+from pharmaloop.rnd.v1 import events_pb2 as rnd
+from services.production.domain import calibrating
+from services.production.domain.twin import quantities
+from services.production.domain.twin.cqas import CQAS
+from services.production.domain.twin.errors import Reason
+from services.production.domain.twin.gaps import Gap
+from services.production.domain.twin.predict import Interval
+from services.production.domain.twin.set_points import UNITS, SetPoints
+from services.production.twins.reading import NAMES, Read
+
+#: Rows of the gap table as they are told. Set-points are not: they travel sealed.
+TOLD = {
+    "kla": "kla",
+    "power_per_volume": "power_per_volume",
+    "gassed_power_per_volume": "gassed_power_per_volume",
+    "tip_speed": "tip_speed",
+    "gas_velocity": "gas_velocity",
+    "gas_per_volume": "gas_per_volume",
+    "liquid_volume": "volume",
+}
+Calibrations = Mapping[str, rnd.AttributeCalibration]
+
+
+def refusal(reason: Reason) -> events.TransferRefusal:
+    return events.TransferRefusal(
+        rule=reason.code, field=reason.field, statement=f"{reason.rule}; {reason.next_step}"
+    )
+
+
+def gap_of(gap: Gap) -> events.TransferGap:
+    """One row; where no range is known, nothing is outside of it."""
+    told = events.TransferGap(
+        quantity=TOLD[gap.quantity],
+        unit=gap.unit,
+        source=gap.source,
+        target=gap.target,
+        ratio=gap.ratio if math.isfinite(gap.ratio) else 0.0,
+        inside=gap.inside is not False,
+    )
+    if gap.validated is not None:
+        told.low, told.high = gap.validated.low, gap.validated.high
+    return told
+
+
+def recipe_of(points: SetPoints, named: Mapping[str, tuple[str, str]]) -> events.RecipeDetail:
+    """Set-points under the set's own names and in its units; those it does not name, under the twin's."""
+    told = events.RecipeDetail()
+    for name, value in points.named().items():
+        parameter, unit = named.get(name, (name, UNITS[name]))
+        own = quantities.convert(value, UNITS[name], unit)
+        told.set_points.add(parameter=parameter, value=value if own is None else own, unit=unit)
+    return told
+
+
+def points_of(recipe: events.RecipeDetail) -> dict[str, float]:
+    """Set-points of a recipe by the twin's names, in its units; what it does not know is left out."""
+    found = {}
+    for one in recipe.set_points:
+        name = NAMES.get(one.parameter)
+        value = quantities.convert(one.value, one.unit, UNITS[name]) if name else None
+        if name is not None and value is not None:
+            found[name] = value
+    return found
+
+
+def predictions_of(
+    read: Read, source: Mapping[str, Interval], target: Mapping[str, Interval], calibrations: Calibrations
+) -> tuple[events.AttributePrediction, ...]:
+    """What is expected of each of the set's attributes, at both scales, in the set's units; at the plant
+    it is calibrated by what its lots were off."""
+    told = []
+    for attribute in read.attributes:
+        name, limits = attribute.attribute, attribute.limits
+        here, there = (estimate_of(found[name], CQAS[name], limits.unit) for found in (source, target))
+        calibration = calibrations.get(name)
+        one = events.AttributePrediction(
+            attribute=name,
+            unit=limits.unit,
+            source=here,
+            target=calibrating.calibrated(there, calibration) if calibration else there,
+            calibrated_by=calibration.bias if calibration else 0.0,
+        )
+        if limits.HasField("low"):
+            one.low = limits.low
+        if limits.HasField("high"):
+            one.high = limits.high
+        told.append(one)
+    return tuple(told)
+
+
+def estimate_of(found: Interval, unit: str, to: str) -> common.Estimate:
+    value, lower, upper = (
+        quantities.convert(number, unit, to) for number in (found.mean, found.low, found.high)
+    )
+    return common.Estimate(value=value, lower=lower, upper=upper)
+
+
+def not_accepted(predictions: Iterable[events.AttributePrediction]) -> list[events.TransferRefusal]:
+    """Attributes that are expected outside their specification at the plant."""
+    refused = []
+    for one in predictions:
+        value = one.target.value
+        low = one.low if one.HasField("low") else -math.inf
+        high = one.high if one.HasField("high") else math.inf
+        if not low <= value <= high:
+            said = (
+                f"{value:.4g} {one.unit} is expected at the plant, outside {low:.4g} to {high:.4g}; "
+                "choose another criterion, or release other set-points"
+            )
+            refused.append(
+                events.TransferRefusal(
+                    rule="CQA_NOT_ACCEPTED", field=f"attributes.{one.attribute}", statement=said
+                )
+            )
+    return refused

@@ -1,0 +1,602 @@
+"""A parameter set on its way to a plant: what the twin finds, what people decide, what becomes of a lot."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from pharmaloop.common.v1 import types_pb2 as common
+from pharmaloop.production.v1 import events_pb2 as events
+from pharmaloop.production.v1 import service_pb2 as api
+from pharmaloop.rnd.v1 import events_pb2 as rnd
+from services.kit.errors import Invalid, Rejected, Unknown
+from services.production.views import LOTS, TRANSFERS
+from tests.unit.production.memory import minutes, said
+from tests.unit.production.transfer_story import (
+    EQUIPMENT,
+    LINE,
+    LISTS,
+    LOT,
+    PLANT,
+    PRODUCT,
+    SET,
+    TRANSFER,
+    TRANSFER_EVENTS,
+    VESSEL,
+    FakeTwin,
+    Story,
+    content,
+)
+
+
+@pytest.fixture
+def story() -> Story:
+    """A plant whose twin answers what it is told to."""
+    return Story(FakeTwin())
+
+
+def result(test: str, value: float, lot: str = LOT, **changes: Any) -> events.TestResultRecorded:
+    at = common.Moment()
+    at.at.FromDatetime(minutes(500))
+    unit = {"titre": "g/L", "impurity": "%"}.get(test, "1")
+    told: dict[str, Any] = {
+        "test": test,
+        "value": value,
+        "unit": unit,
+        "record": f"{test}{value}",
+        "source": "lims",
+    } | changes
+    return events.TestResultRecorded(lot=lot, at=at, **told)
+
+
+def start(story: Story, lot: str = LOT, transfer: str = TRANSFER) -> None:
+    story.call("StartLot", lot=lot, product=PRODUCT, equipment=EQUIPMENT, transfer=transfer)
+
+
+def tested(story: Story, *results: events.TestResultRecorded) -> None:
+    for one in results:
+        story.memory.give(TRANSFER_EVENTS, [said(one, minutes(500))])
+
+
+# -- from release to proposal -----------------------------------------------------
+
+
+def test_a_release_is_adapted_and_advised_by_the_real_twin_when_its_run_is_opened() -> None:
+    story = Story()
+    story.register()
+    story.give(story.released())
+    story.run_steps()
+    assert not story.out(events.TwinAdapted), "the trigger alone moves nothing"
+    story.give(story.opened())
+    story.run_steps()
+    assert not story.out(events.TransferRefused), story.out(events.TransferRefused)
+    (adapted,) = story.out(events.TwinAdapted)
+    assert (adapted.transfer, adapted.run, adapted.product) == (TRANSFER, "run-1", PRODUCT)
+    assert {gap.quantity for gap in adapted.gaps} >= {"kla", "power_per_volume", "tip_speed", "volume"}
+    assert [one.attribute for one in adapted.predictions] == ["titre", "impurity"]
+    for one in adapted.predictions:
+        assert one.target.lower < one.target.value < one.target.upper
+    (proposed,) = story.out(events.OptimisationProposed)
+    assert (proposed.run, proposed.line) == ("run-1", LINE)
+    assert proposed.basis in (events.ADVICE_BASIS_PROVEN_RANGE, events.ADVICE_BASIS_UNCHANGED)
+
+
+def test_run_and_release_meet_whichever_comes_first(story: Story) -> None:
+    story.register()
+    story.give(story.opened())
+    story.run_steps()
+    assert not story.out(events.TwinAdapted)
+    story.give(story.released())
+    story.memory.look_aside(TRANSFER_EVENTS)
+    story.run_steps()
+    assert len(story.out(events.TwinAdapted)) == 1
+
+
+def test_events_of_a_transfer_are_of_its_case_and_run(story: Story) -> None:
+    story.effective()
+    told = [event for event in story.memory.out() if event.source.endswith("/transfer")]
+    assert [type(event.message).__name__ for event in told] == [
+        "TwinAdapted",
+        "OptimisationProposed",
+        "OptimisationDecided",
+        "RecipeValidated",
+        "RecipeFilingAssessed",
+        "RecipeEffective",
+    ]
+    assert {(event.case, event.run) for event in told} == {(TRANSFER, "run-1")}
+
+
+def test_a_set_that_fits_no_line_is_refused_with_every_reason_of_every_line(story: Story) -> None:
+    twin = FakeTwin(
+        (
+            events.TransferRefusal(rule="OUTSIDE_PAR", field="set_points.feed", statement="too much"),
+            events.TransferRefusal(rule="OUTSIDE_LINE_LIMIT", field="target.max_speed", statement="too fast"),
+        )
+    )
+    story = Story(twin)
+    story.register()
+    story.register("line-b")
+    story.adapt()
+    (refused,) = story.out(events.TransferRefused)
+    assert [(one.rule, one.statement) for one in refused.reasons] == [
+        ("OUTSIDE_PAR", "line line-a: too much"),
+        ("OUTSIDE_LINE_LIMIT", "line line-a: too fast"),
+        ("OUTSIDE_PAR", "line line-b: too much"),
+        ("OUTSIDE_LINE_LIMIT", "line line-b: too fast"),
+    ]
+    assert not story.out(events.OptimisationProposed)
+
+
+def test_a_plant_without_a_line_for_the_product_refuses(story: Story) -> None:
+    story.adapt()
+    (refused,) = story.out(events.TransferRefused)
+    assert [one.rule for one in refused.reasons] == ["NO_LINE"]
+
+
+@pytest.mark.parametrize(
+    "fault", ["other plant", "altered", "other content", "other version", "product", "no key"]
+)
+def test_a_payload_that_is_not_the_plants_is_refused(story: Story, fault: str) -> None:
+    story.register()
+    released = story.released()
+    if fault == "other plant":
+        released.payload.CopyFrom(story.released(plant="plant-2").payload)
+        released.payload_hash = story.hash_of(released)
+    elif fault == "altered":
+        released.payload.ciphertext = released.payload.ciphertext[:-1] + b"x"
+    elif fault == "other content":
+        released.content_hash = bytes(32)
+    elif fault == "other version":
+        released.payload.CopyFrom(story.released(version=2).payload)
+        released.payload_hash = story.hash_of(released)
+    elif fault == "product":
+        released = story.released(said=content(product="maker/item/OTHER"))
+    else:
+        story.keys.destroy(f"plant/{PLANT}")
+    story.give(released, story.opened())
+    story.run_steps()
+    (refused,) = story.out(events.TransferRefused)
+    assert [one.rule for one in refused.reasons] == ["PAYLOAD_NOT_OURS"]
+    assert not story.out(events.TwinAdapted)
+
+
+def test_what_is_told_of_a_recipe_is_sealed_and_the_plant_opens_it(story: Story) -> None:
+    story.register()
+    story.adapt()
+    (adapted,) = story.out(events.TwinAdapted)
+    assert b"agitation" not in adapted.SerializeToString()
+    opened = story.payloads.kept(adapted.recipe, events.RecipeDetail)
+    assert {one.parameter: one.value for one in opened.set_points}["agitation"] == 250
+
+
+def test_a_step_that_runs_again_has_one_effect_and_asks_the_twin_with_the_same_seed(story: Story) -> None:
+    twin = FakeTwin()
+    story = Story(twin)
+    story.register()
+    story.give(story.released(), story.opened())
+    step = story.due("adapt")
+    story.run_steps()
+    story.put_back(step)
+    story.run_steps()
+    assert len(story.out(events.TwinAdapted)) == len(story.out(events.OptimisationProposed)) == 1
+    assert len(twin.asked) == 2
+    assert twin.asked[0] == twin.asked[1]
+
+
+def test_the_same_release_and_run_delivered_again_change_nothing(story: Story) -> None:
+    story.register()
+    story.adapt()
+    before = len(story.memory.out())
+    story.give(story.released(), story.opened())
+    story.run_steps()
+    assert len(story.memory.out()) == before
+
+
+def test_predictions_at_the_plant_are_calibrated_by_its_lots() -> None:
+    story = Story(FakeTwin())
+    story.register()
+    calibration = rnd.AttributeCalibration(attribute="titre", bias=-0.5, spread=0.1, outcomes=4)
+    told = rnd.PredictionCalibrated(
+        calibration="x", plant=PLANT, product=PRODUCT, attributes=[calibration], transfer=TRANSFER
+    )
+    story.give(told)
+    story.adapt()
+    (adapted,) = story.out(events.TwinAdapted)
+    assert adapted.predictions[0].calibrated_by == -0.5
+    assert adapted.predictions[0].target.value == pytest.approx(3.5)
+
+
+# -- what ends a version -----------------------------------------------------------
+
+
+@pytest.mark.parametrize("how", ["withdrawn", "superseded"])
+@pytest.mark.parametrize("when", ["before its run", "before the twin", "adapted", "proposed", "effective"])
+def test_a_version_that_is_over_ends_and_no_step_follows(how: str, when: str) -> None:
+    story = Story(FakeTwin())
+    over = getattr(story, how)()
+    story.register()
+    if when == "before its run":
+        story.give(story.released(), over, story.opened())
+    elif when == "before the twin":
+        story.give(story.released(), story.opened(), over)
+    elif when == "adapted":
+        story.give(story.released(), story.opened())
+        story.run_steps(rounds=1)
+        assert len(story.out(events.TwinAdapted)) == 1
+        story.give(over)
+    else:
+        story.effective() if when == "effective" else story.adapt()
+        story.give(over)
+    said_before = len(story.memory.out())
+    story.run_steps()
+    assert len(story.memory.out()) == said_before
+    (ended,) = story.out(events.TransferEnded)
+    assert (ended.transfer, ended.run, ended.version) == (TRANSFER, "run-1", 1)
+    assert ended.reason
+    assert story.newest().state == "ended"
+
+
+def test_a_refused_version_does_not_end_again(story: Story) -> None:
+    story.adapt()
+    story.give(story.withdrawn())
+    assert not story.out(events.TransferEnded)
+
+
+def test_the_withdrawal_of_a_draft_concerns_no_plant(story: Story) -> None:
+    story.give(rnd.ParameterSetWithdrawn(set=SET, version=1, actor="rnd", reason="no"))
+    assert not story.memory.out()
+
+
+def test_a_later_version_takes_the_place_of_an_earlier_one(story: Story) -> None:
+    story.effective()
+    story.give(story.superseded(), story.released(2), story.opened(2))
+    story.run_steps()
+    held = story.memory.states(TRANSFERS)[TRANSFER]
+    assert [(one.version, one.state) for one in held.versions] == [(1, "ended"), (2, "proposed")]
+    with pytest.raises(Rejected, match="RECIPE_NOT_EFFECTIVE"):
+        start(story)
+
+
+# -- what people decide --------------------------------------------------------------
+
+
+def test_the_accepted_proposal_becomes_the_recipe_when_it_is_validated_and_filed(story: Story) -> None:
+    story.register()
+    story.adapt()
+    story.decide()
+    story.file(category=events.FILING_CATEGORY_PRIOR_APPROVAL, reference="EMA-77")
+    assert not story.out(events.RecipeEffective)
+    story.validate()
+    (effective,) = story.out(events.RecipeEffective)
+    opened = story.payloads.kept(effective.recipe, events.RecipeDetail)
+    assert {one.parameter: one.value for one in opened.set_points}["agitation"] == 270
+    assert (effective.product, effective.line, effective.version) == (PRODUCT, LINE, 1)
+
+
+def test_a_refused_proposal_leaves_the_adapted_recipe_to_change_control(story: Story) -> None:
+    story.register()
+    story.adapt()
+    story.decide(accepted=False, reason="we know this line")
+    story.validate()
+    story.file()
+    (decided,) = story.out(events.OptimisationDecided)
+    assert (decided.accepted, decided.reason, decided.actor) == (False, "we know this line", "qa")
+    (effective,) = story.out(events.RecipeEffective)
+    opened = story.payloads.kept(effective.recipe, events.RecipeDetail)
+    assert {one.parameter: one.value for one in opened.set_points}["agitation"] == 250
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason", "field"),
+    [
+        ({"accepted": False, "reason": " "}, "REQUIRED", "reason"),
+        ({"meaning": ""}, "REQUIRED", "meaning"),
+        ({"proposal": "another"}, "NOT_LATEST_PROPOSAL", "proposal"),
+    ],
+)
+def test_a_decision_that_says_too_little_is_refused(
+    story: Story, changes: dict[str, Any], reason: str, field: str
+) -> None:
+    story.register()
+    story.adapt()
+    with pytest.raises(Rejected) as refused:
+        story.decide(**changes)
+    assert (refused.value.reason, refused.value.field) == (reason, field)
+    assert not story.out(events.OptimisationDecided)
+
+
+def test_nobody_decides_twice_and_nothing_is_decided_that_is_not_there(story: Story) -> None:
+    with pytest.raises(Unknown, match="UNKNOWN_TRANSFER"):
+        story.call("DecideTransfer", transfer=TRANSFER, proposal="p", meaning="m", accepted=True)
+    with pytest.raises(Unknown, match="UNKNOWN_TRANSFER"):
+        story.validate()
+    story.register()
+    story.adapt()
+    with pytest.raises(Rejected, match="ILLEGAL_TRANSITION"):
+        story.validate()
+    with pytest.raises(Rejected, match="ILLEGAL_TRANSITION"):
+        story.file()
+    story.decide()
+    with pytest.raises(Rejected, match="ILLEGAL_TRANSITION"):
+        story.decide()
+    story.validate()
+    with pytest.raises(Rejected, match="ALREADY_RECORDED"):
+        story.validate()
+
+
+def test_a_line_that_can_do_less_by_now_refuses_what_it_was_advised(story: Story) -> None:
+    """The old proposal was made for another vessel: the new one is the latest, and does not fit either."""
+    story.register()
+    story.adapt()
+    old = story.newest().proposal().proposal
+    story.register(stirrer_max_per_s=4.0)  # 240 a minute; 270 are proposed
+    with pytest.raises(Rejected, match="RANGE_NARROWED") as refused:
+        story.decide(proposal=old)
+    assert "max_speed" in refused.value.description
+    story.run_steps()
+    with pytest.raises(Rejected, match="NOT_LATEST_PROPOSAL"):
+        story.decide(proposal=old)
+    story.register()
+    story.run_steps()
+    story.decide()
+    assert story.newest().accepted
+
+
+def test_a_proven_range_that_the_plant_narrowed_refuses_what_is_outside_of_it(story: Story) -> None:
+    story.register()
+    story.adapt()
+    rule = events.SeverityRule(
+        tag="agitation",
+        severity=events.SEVERITY_MAJOR,
+        critical_parameter=True,
+        low=100,
+        high=260,
+        unit="/min",
+    )
+    story.call("SetSeverityRules", product=PRODUCT, rules=[rule])
+    with pytest.raises(Rejected, match="RANGE_NARROWED"):
+        story.decide()
+    story.decide(accepted=False, reason="the range was narrowed")
+    assert not story.newest().accepted
+
+
+@pytest.mark.parametrize(
+    ("method", "changes", "field"),
+    [
+        ("validate", {"record": ""}, "record"),
+        ("validate", {"statement": " "}, "statement"),
+        ("file", {"category": 0}, "category"),
+        ("file", {"statement": ""}, "statement"),
+        ("file", {"category": events.FILING_CATEGORY_NOTIFICATION}, "reference"),
+    ],
+)
+def test_change_control_wants_to_know_where_and_why(
+    story: Story, method: str, changes: dict[str, Any], field: str
+) -> None:
+    story.register()
+    story.adapt()
+    story.decide()
+    with pytest.raises(Invalid) as refused:
+        getattr(story, method)(**changes)
+    assert refused.value.field == field
+
+
+# -- lots and outcomes -------------------------------------------------------------
+
+
+def test_a_lot_is_started_by_an_effective_recipe_of_its_product_alone(story: Story) -> None:
+    story.register()
+    with pytest.raises(Unknown, match="UNKNOWN_TRANSFER"):
+        start(story)
+    story.adapt()
+    with pytest.raises(Rejected, match="RECIPE_NOT_EFFECTIVE"):
+        start(story)
+    story.decide()
+    story.validate()
+    story.file()
+    other = "maker/item/OTHER"
+    with pytest.raises(Rejected, match="WRONG_PRODUCT"):
+        story.call("StartLot", lot=f"{other}/1", equipment=EQUIPMENT, transfer=TRANSFER)
+    start(story)
+    held = story.memory.states(LOTS)[LOT]
+    assert (held.transfer, held.transfer_version) == (TRANSFER, 1)
+    assert story.call("GetLot", lot=LOT).lot.transfer == TRANSFER
+    start(story, f"{PRODUCT}/old", transfer="")
+    assert story.memory.states(LOTS)[f"{PRODUCT}/old"].transfer == ""
+
+
+def test_the_outcome_is_told_when_every_predicted_attribute_is_tested(story: Story) -> None:
+    story.effective()
+    start(story)
+    tested(story, result("titre", 4.1), result("assay", 99.0))
+    assert not story.out(events.TransferOutcomeRecorded)
+    tested(story, result("impurity", 0.9))
+    (told,) = story.out(events.TransferOutcomeRecorded)
+    assert (told.lot, told.run, told.version, told.plant) == (LOT, "run-1", 1, PLANT)
+    found = {one.attribute: (one.predicted.value, one.actual) for one in told.outcomes}
+    assert found == {"titre": (pytest.approx(4.3), 4.1), "impurity": (pytest.approx(0.7), 0.9)}
+    assert story.newest().state == "concluded"
+
+
+def test_one_outcome_is_told_of_a_transfer_and_lots_go_on(story: Story) -> None:
+    story.effective()
+    second = f"{PRODUCT}/L-2"
+    start(story)
+    start(story, second)
+    for lot in (second, LOT):
+        tested(story, result("titre", 4.1, lot), result("impurity", 0.9, lot))
+    assert [told.lot for told in story.out(events.TransferOutcomeRecorded)] == [second]
+    start(story, f"{PRODUCT}/L-3")
+
+
+def test_results_of_other_lots_say_nothing_of_a_transfer(story: Story) -> None:
+    story.effective()
+    start(story, transfer="")
+    tested(story, result("titre", 4.1), result("impurity", 0.9))
+    assert not story.out(events.TransferOutcomeRecorded)
+
+
+def test_a_result_in_another_unit_is_not_compared(story: Story) -> None:
+    story.effective()
+    start(story)
+    tested(story, result("titre", 4100, unit="mg/L"), result("impurity", 0.9))
+    assert not story.out(events.TransferOutcomeRecorded)
+
+
+@pytest.mark.parametrize(
+    ("outcome", "expected"),
+    [
+        (events.INVESTIGATION_OUTCOME_CONFIRMED, 2.0),
+        (events.INVESTIGATION_OUTCOME_LABORATORY_ERROR, None),
+    ],
+)
+def test_a_result_out_of_specification_counts_when_it_stands(
+    story: Story, outcome: Any, expected: float | None
+) -> None:
+    story.effective()
+    start(story)
+    tested(story, result("impurity", 0.9))
+    bad = said(result("titre", 2.0, low=2.2), minutes(500))
+    story.memory.give(TRANSFER_EVENTS, [bad])
+    opened = events.LaboratoryInvestigationOpened(lot=LOT, investigation="i1", result=bad[0].id, test="titre")
+    story.memory.apply(LOTS, LOT, opened)
+    assert not story.out(events.TransferOutcomeRecorded)
+    closed = events.InvestigationClosed(
+        lot=LOT, investigation="i1", result=bad[0].id, outcome=outcome, actor="qa", reason="looked"
+    )
+    story.memory.apply(LOTS, LOT, closed)
+    story.give(closed)
+    told = [one.actual for one in story.out(events.TransferOutcomeRecorded) for one in one.outcomes]
+    if expected is None:
+        assert not told
+        tested(story, result("titre", 3.9, low=2.2))
+        told = [one.actual for one in story.out(events.TransferOutcomeRecorded) for one in one.outcomes]
+        expected = 3.9
+    assert told == [expected, 0.9]
+
+
+def test_a_lot_of_an_ended_version_says_nothing_of_the_next(story: Story) -> None:
+    story.effective()
+    start(story)
+    story.give(story.superseded(), story.released(2), story.opened(2))
+    story.run_steps()
+    story.decide()
+    story.validate()
+    story.file()
+    tested(story, result("titre", 4.1), result("impurity", 0.9))
+    assert not story.out(events.TransferOutcomeRecorded)
+    assert story.newest().state == "effective"
+
+
+# -- lines and what is shown ----------------------------------------------------------
+
+
+def test_the_first_line_publishes_the_plants_key_once(story: Story) -> None:
+    story.register()
+    story.register("line-b")
+    (key,) = story.out(events.PlantKeyPublished)
+    assert (key.plant, len(key.public_key)) == (PLANT, 32)
+    assert [one.line for one in story.out(events.LineRegistered)] == [LINE, "line-b"]
+    assert all(b"0.15" not in one.SerializeToString() for one in story.out(events.LineRegistered))
+
+
+def test_a_line_that_did_not_change_is_not_told_again(story: Story) -> None:
+    story.register()
+    story.register()
+    assert len(story.out(events.LineRegistered)) == 1
+    story.register(stirrer_max_per_s=4.0)
+    assert len(story.out(events.LineRegistered)) == 2
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason", "field"),
+    [
+        ({"plant": ""}, "REQUIRED", "plant"),
+        ({"line": " "}, "REQUIRED", "line"),
+        ({"equipment": ""}, "REQUIRED", "equipment"),
+        ({"equipment": "plant-9/nothing"}, "UNKNOWN_EQUIPMENT", "equipment"),
+        ({"plant": "plant-2"}, "WRONG_PLANT", "equipment"),
+        ({"products": []}, "REQUIRED", "products"),
+        ({"products": ["not canonical"]}, "NOT_CANONICAL", "products[0]"),
+        ({"line": "x" * 300}, "TOO_LONG", "line"),
+        ({"detail": VESSEL | {"volume_m3": 0.0}}, "OUT_OF_RANGE", "detail.volume_m3"),
+        ({"detail": VESSEL | {"power_max_w": float("nan")}}, "OUT_OF_RANGE", "detail.power_max_w"),
+        ({"detail": VESSEL | {"impellers": 0}}, "OUT_OF_RANGE", "detail.impellers"),
+        ({"detail": VESSEL | {"liquid_m3": 2.0}}, "OUT_OF_RANGE", "detail.liquid_m3"),
+        ({"detail": VESSEL | {"stirrer_min_per_s": -1.0}}, "OUT_OF_RANGE", "detail.stirrer_min_per_s"),
+        ({"detail": VESSEL | {"stirrer_min_per_s": 9.0}}, "OUT_OF_RANGE", "detail.stirrer_min_per_s"),
+    ],
+)
+def test_a_line_that_cannot_be_is_refused(
+    story: Story, changes: dict[str, Any], reason: str, field: str
+) -> None:
+    story.register("line-0")
+    detail = events.LineDetail(**changes.pop("detail", VESSEL))
+    asked = {"plant": PLANT, "line": LINE, "equipment": EQUIPMENT, "products": [PRODUCT]} | changes
+    with pytest.raises(Rejected) as refused:
+        story.call("RegisterLine", detail=detail, **asked)
+    assert (refused.value.reason, refused.value.field) == (reason, field)
+    assert len(story.out(events.LineRegistered)) == 1
+
+
+def test_lines_are_listed_with_their_vessels(story: Story) -> None:
+    story.register()
+    story.register("line-b", stirrer_max_per_s=4.0)
+    story.project()
+    found = story.call("ListLines", plant=PLANT).lines
+    assert [(one.line, one.detail.stirrer_max_per_s) for one in found] == [(LINE, 5.8), ("line-b", 4.0)]
+    assert not story.call("ListLines", plant="plant-2").lines
+
+
+def test_a_transfer_is_shown_with_its_set_points_and_history(story: Story) -> None:
+    story.effective()
+    start(story)
+    tested(story, result("titre", 4.1), result("impurity", 0.9))
+    story.project()
+    shown = story.call("GetTransfer", transfer=TRANSFER)
+    assert shown.transfer.state == api.TRANSFER_STATE_CONCLUDED
+    assert (shown.transfer.set, shown.transfer.plant, shown.transfer.version) == (SET, PLANT, 1)
+    assert shown.transfer.adapted.gaps[0].quantity == "kla"
+    values = {
+        name: {p.parameter: p.value for p in getattr(shown, name)}
+        for name in ("adapted", "proposed", "recipe")
+    }
+    assert [values[name]["agitation"] for name in ("adapted", "proposed", "recipe")] == [250, 270, 270]
+    assert [(one.event, one.actor) for one in shown.history] == [
+        ("TwinAdapted", "platform"),
+        ("OptimisationProposed", "platform"),
+        ("OptimisationDecided", "qa"),
+        ("RecipeValidated", "qa"),
+        ("RecipeFilingAssessed", "qa"),
+        ("RecipeEffective", "platform"),
+        ("TransferOutcomeRecorded", "platform"),
+    ]
+    assert all(one.statement for one in shown.history)
+
+
+def test_transfers_are_listed_by_state_and_plant(story: Story) -> None:
+    story.register()
+    story.adapt()
+    story.project()
+    listed = story.call("ListTransfers", state=api.TRANSFER_STATE_PROPOSED, plant=PLANT).transfers
+    assert [one.transfer for one in listed] == [TRANSFER]
+    assert not story.call("ListTransfers", state=api.TRANSFER_STATE_EFFECTIVE).transfers
+    assert not story.call("ListTransfers", plant="plant-2").transfers
+    with pytest.raises(Invalid):
+        story.call("ListTransfers", state=99)
+    with pytest.raises(Unknown, match="UNKNOWN_TRANSFER"):
+        story.call("GetTransfer", transfer="transfer:none/none")
+
+
+def test_the_rows_of_a_transfer_are_the_same_when_they_are_folded_one_by_one(story: Story) -> None:
+    story.effective()
+    whole, single = Story(FakeTwin()), Story(FakeTwin())
+    told = [one for one in story.memory.told() if isinstance(one[0].message, tuple(LISTS.events))]
+    whole.memory.give(LISTS, told)
+    for one in told:
+        single.memory.give(LISTS, [one])
+    asked = {"transfer": TRANSFER}
+    whole.keys = single.keys = story.keys
+    whole.api._payloads = single.api._payloads = story.payloads
+    assert whole.call("GetTransfer", **asked) == single.call("GetTransfer", **asked)
