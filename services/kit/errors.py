@@ -43,14 +43,18 @@ class Rejected(PharmaLoopError):
     """A rule refused the request.
 
     `reason` is machine-readable (UPPER_SNAKE), `field` is the path of the
-    field at fault, `description` says the rule and the next step.
+    field at fault, `description` says the rule and the next step. `others` are
+    further rules that the same request breaks.
     """
 
-    def __init__(self, reason: str, description: str, field: str = "") -> None:
+    def __init__(
+        self, reason: str, description: str, field: str = "", others: tuple[Rejected, ...] = ()
+    ) -> None:
         super().__init__(f"{reason}: {description}")
         self.reason = reason
         self.description = description
         self.field = field
+        self.others = others
 
 
 class Invalid(Rejected):

@@ -6,10 +6,10 @@ from typing import Any
 
 from pharmaloop.rnd.v1 import service_pb2_grpc as api_grpc
 from services.kit.app import App, ServiceSpec, main
-from services.kit.runners.reactor import Reactor
+from services.kit.runners.reactor import Reactor, projector
+from services.rnd import handlers
 from services.rnd.api import RndApi
-from services.rnd.handlers import EVENTS
-from services.rnd.views import INSIGHTS, KINDS
+from services.rnd.views import FINDINGS, INSIGHTS, KINDS, OUTCOMES, TRIAL_EVIDENCE
 
 
 def _servicer(app: App, server: Any) -> None:
@@ -21,7 +21,13 @@ SPEC = ServiceSpec(
     rpc_names=("pharmaloop.rnd.v1.RndService",),
     servicer=_servicer,
     kinds=KINDS,
-    reactors=(Reactor("insights", EVENTS, views=(INSIGHTS,)),),
+    reactors=(
+        Reactor("insights", handlers.INSIGHTS, views=(INSIGHTS,)),
+        Reactor("learning", handlers.LEARNING, views=(FINDINGS, TRIAL_EVIDENCE, OUTCOMES)),
+        projector("lists", handlers.LISTS),
+        projector("findings", handlers.FINDINGS),
+    ),
+    commands=handlers.COMMANDS,
 )
 
 if __name__ == "__main__":

@@ -20,6 +20,8 @@ _CODES: tuple[tuple[type[PharmaLoopError], grpc.StatusCode], ...] = (
     (Integrity, grpc.StatusCode.DATA_LOSS),
 )
 _DOMAIN = "pharmaloop"
+#: A status travels in the call's trailers, which are 8 KiB at most.
+_MOST_OTHERS = 15
 
 
 def code_of(error: BaseException) -> grpc.StatusCode:
@@ -41,16 +43,31 @@ def status_of(error: BaseException) -> grpc.Status:
         reason = code.name
     if isinstance(error, Rejected):
         status.message, reason, field = error.description, error.reason, error.field
+        status.message += _others(error.others)
     info = error_details_pb2.ErrorInfo(reason=reason, domain=_DOMAIN)
-    if field:
+    if isinstance(error, Rejected) and field:
         info.metadata["field"] = field
-        violation = error_details_pb2.BadRequest.FieldViolation(field=field, description=status.message)
-        _attach(status, error_details_pb2.BadRequest(field_violations=[violation]))
+        _attach(status, _bad_request(error))
     if isinstance(error, Retryable):
         _attach(status, error_details_pb2.RetryInfo(retry_delay=Duration(nanos=200_000_000)))
     _attach(status, info)
     rich: grpc.Status = rpc_status.to_status(status)
     return rich
+
+
+def _others(others: tuple[Rejected, ...]) -> str:
+    """Further broken rules, to stand behind the first one's sentence."""
+    told = "".join(f"; {one.field}: {one.description} ({one.reason})" for one in others[:_MOST_OTHERS])
+    left = len(others) - _MOST_OTHERS
+    return f"{told}; and {left} more" if left > 0 else told
+
+
+def _bad_request(error: Rejected) -> error_details_pb2.BadRequest:
+    """Every field at fault."""
+    told = error_details_pb2.BadRequest()
+    for one in (error, *error.others[:_MOST_OTHERS]):
+        told.field_violations.add(field=one.field, description=one.description)
+    return told
 
 
 def _attach(status: status_pb2.Status, detail: error_details_pb2.ErrorInfo | object) -> None:

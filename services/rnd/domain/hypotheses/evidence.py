@@ -27,7 +27,7 @@ MOST = 1_000
 #: What has to stand beside every score that a person sees.
 CAUTION = "The score orders candidates by the evidence listed; it is not a measure of confidence."
 #: The source of insights from clinical use.
-CLINICAL_USE = "federated-study"
+CLINICAL_USE = "clinical_use"
 
 
 @dataclass(frozen=True)
@@ -57,10 +57,10 @@ class Piece:
 
 #: Which type of evidence a source belongs to; a type's divisor counts the sources listed here.
 SOURCES: Mapping[str, str] = {
-    "federated-study": "real_world",
-    "safety-signal": "real_world",
-    "trial-registry": "known_drug",
-    "virtual-trial": "known_drug",
+    "clinical_use": "real_world",
+    "safety_signal": "real_world",
+    "trial_registry": "known_drug",
+    "virtual_trial": "known_drug",
     "gwas": "genetic_association",
     "rare_variants": "genetic_association",
     "cancer_biomarkers": "somatic_mutation",

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal, TypeAlias
 
@@ -48,8 +48,7 @@ class Assessment:
 
     `estimate`, `low` and `high` are on the scale of the hypothesis; None while nothing counts.
     `strength` is 1 - p, of the two-sided test that the state rests on (0 while data are needed);
-    `since`: when the insight was told that brought this state, None while nothing counts. `needed_n`:
-    while data are needed, about how many patients in all would decide if the estimate stays.
+    `since` is the latest insight counted. `needed_n`: patients in all who might decide.
     """
 
     hypothesis: str
@@ -79,19 +78,6 @@ def judge(hypothesis: Hypothesis, insights: Iterable[Insight], as_of: datetime) 
         if (one.hypothesis, one.scale) != (hypothesis.hypothesis, hypothesis.scale):
             said = f"insight {one.insight} is about {one.hypothesis}, as a {one.scale}; not what is judged"
             raise Malformed("MISMATCH", said, "insights")
-    found = _judged(hypothesis, known)
-    since = found.since
-    # Back over the moments at which something was told, as long as the state was this one.
-    for moment in sorted({one.at for one in known}, reverse=True):
-        before = _judged(hypothesis, [one for one in known if one.at <= moment])
-        if before.state != found.state:
-            break
-        since = before.since and moment
-    return replace(found, since=since)
-
-
-def _judged(hypothesis: Hypothesis, known: Sequence[Insight]) -> Assessment:
-    """The state by these insights, in the order of time; `since` is the latest that counts."""
     latest = {one.study: one for one in known}
     reasons = {one.event: _left_out(hypothesis, one, latest) for one in known}
     used = [one for one in known if not reasons[one.event]]

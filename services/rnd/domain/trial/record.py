@@ -65,12 +65,6 @@ class TrialRecord:
         """SHA-256 of the record, 64 hex digits."""
         return content_hash(self.content())
 
-    @property
-    def asked_id(self) -> str:
-        """SHA-256 of what was asked, without result and verdict: the same for the same trial asked again."""
-        told = self.content()
-        return content_hash({name: told[name] for name in told if name not in ("result", "verdict")})
-
     def content(self) -> dict[str, Plain]:
         """What is hashed."""
         told = {one.name: plain(getattr(self, one.name), one.name) for one in fields(self)}

@@ -174,7 +174,7 @@ def next_boundary(design: Design, taken: Sequence[float], bounds: Sequence[float
     def saved(bound: float) -> float:
         return wanted - crossings(looks, [*bounds, bound], 0.0, design.sides).upper[-1]
 
-    low = normal_quantile(min(0.5, spent(design, now))) - 1e-9 if design.sides == 1 else 0.0
+    low = normal_quantile(min(0.5, spent(design, now))) - 1e-9 if design.sides == 1 else -0.0
     return root(saved, low, normal_quantile(wanted) + 1e-9)
 
 

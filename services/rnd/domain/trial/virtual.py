@@ -101,11 +101,6 @@ class Runs:
     readings: str
     lots: tuple[tuple[str, int], ...]
 
-    @property
-    def interval(self) -> tuple[float, float]:
-        """Where the difference of a single run lies in 95 % of runs."""
-        return self.difference - _Z95 * self.spread, self.difference + _Z95 * self.spread
-
 
 def run(
     design: TrialDesign,

@@ -103,8 +103,6 @@ def test_uncertain_estimates_make_success_less_sure_than_power() -> None:
     found = virtual.assess(replace(SMALL, per_arm=150), Rule(0.8, 5.0), replicates=120, seed=6)
     assert found.power.success > found.success.success
     assert found.success.spread > found.power.spread
-    low, high = found.success.interval
-    assert low < found.success.difference < high
 
 
 def test_the_same_seed_gives_the_same_runs() -> None:
@@ -193,9 +191,6 @@ def test_a_run_repeated_has_the_same_id_and_any_change_another() -> None:
     assert other.trial_id != one.trial_id
     assert "data_hash" in record.differences(one, other)
     assert replace(one, context_of_use="another").trial_id != one.trial_id
-    assert other.asked_id != one.asked_id
-    assert replace(one, result={}).asked_id == one.asked_id
-    assert replace(one, result={}).trial_id != one.trial_id
 
 
 def test_a_record_reads_as_json_and_its_id_is_the_hash_of_what_is_read() -> None:

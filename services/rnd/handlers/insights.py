@@ -1,4 +1,4 @@
-"""What rnd does with events, on one page."""
+"""What the safety loop taught: recorded once."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from typing import cast
 
 from pharmaloop.production.v1 import events_pb2 as production
 from services.kit.envelope import Event
-from services.kit.runners.reactor import Events
 from services.kit.work import Work, moment_text
 from services.rnd.domain import insights
 from services.rnd.views import INSIGHTS, RECORDS
@@ -17,6 +16,3 @@ def on_insight_published(work: Work, event: Event) -> None:
     for taken in insights.take(work.get(RECORDS, published.insight), published):
         work.apply(RECORDS, published.insight, taken)
     work.put(INSIGHTS, published.insight, insights.view(published, moment_text(event.time)))
-
-
-EVENTS: Events = {production.InsightPublished: on_insight_published}

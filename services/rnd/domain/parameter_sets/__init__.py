@@ -1,0 +1,1 @@
+"""Parameter sets: what research hands to a plant, from draft to withdrawal."""
