@@ -1,0 +1,140 @@
+"""The gRPC face of the exchange for analysts and owners: checks form, calls, translates what is stored."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any
+
+from pharmaloop.exchange.v1 import events_pb2 as events
+from pharmaloop.exchange.v1 import service_pb2 as api
+from pharmaloop.exchange.v1 import service_pb2_grpc as api_grpc
+from services.exchange.coordinator.hub import Hub
+from services.exchange.domain.studies import Job, Study, queries_left
+from services.exchange.views import DATASETS, ROWS, RUNS, STUDIES
+from services.kit.app import App
+from services.kit.errors import Unknown
+from services.kit.rpc.api import Api
+from services.kit.rpc.context import caller
+from services.kit.rpc.status import timestamp
+
+_STATES: dict[str, api.StudyState] = {
+    "requested": api.STUDY_STATE_REQUESTED,
+    "approved": api.STUDY_STATE_APPROVED,
+    "computing": api.STUDY_STATE_COMPUTING,
+    "suspended": api.STUDY_STATE_SUSPENDED,
+    "answered": api.STUDY_STATE_ANSWERED,
+    "refused": api.STUDY_STATE_REFUSED,
+    "stopped": api.STUDY_STATE_STOPPED,
+    "expired": api.STUDY_STATE_EXPIRED,
+    "failed": api.STUDY_STATE_FAILED,
+}
+_NAMES = {number: name for name, number in _STATES.items()}
+
+
+class ExchangeApi(Api, api_grpc.ExchangeServiceServicer):
+    def __init__(self, app: App, hub: Hub) -> None:
+        super().__init__(app)
+        self._hub = hub
+
+    async def RegisterDataset(
+        self, request: api.RegisterDatasetRequest, context: Any
+    ) -> api.RegisterDatasetResponse:
+        return await self.decide("RegisterDataset", request, api.RegisterDatasetResponse)
+
+    async def ListDatasets(self, request: api.ListDatasetsRequest, context: Any) -> api.ListDatasetsResponse:
+        await self.reach(request)
+        page = await self.page(request, DATASETS, {"site": request.site})
+        mine = [found.state for found in await self.app.store.where(STUDIES, "actor", caller().actor)]
+        datasets = [
+            api.Dataset(
+                registered=item.state.message(),
+                connected=bool(self._hub.connected([item.state.site])),
+                queries_left=queries_left(item.state, mine),
+            )
+            for item in page.items
+        ]
+        return api.ListDatasetsResponse(datasets=datasets, next_page_token=page.token)
+
+    async def RequestStudy(self, request: api.RequestStudyRequest, context: Any) -> api.RequestStudyResponse:
+        return await self.decide("RequestStudy", request, api.RequestStudyResponse)
+
+    async def ApproveStudy(self, request: api.ApproveStudyRequest, context: Any) -> api.ApproveStudyResponse:
+        return await self.decide("ApproveStudy", request, api.ApproveStudyResponse)
+
+    async def RefuseStudy(self, request: api.RefuseStudyRequest, context: Any) -> api.RefuseStudyResponse:
+        answer = await self.decide("RefuseStudy", request, api.RefuseStudyResponse)
+        self._hub.stop(request.study, f"the owner of {request.site} refused the study")
+        return answer
+
+    async def StopStudy(self, request: api.StopStudyRequest, context: Any) -> api.StopStudyResponse:
+        answer = await self.decide("StopStudy", request, api.StopStudyResponse)
+        self._hub.stop(request.study, "the study was stopped")
+        return answer
+
+    async def GetStudy(self, request: api.GetStudyRequest, context: Any) -> api.GetStudyResponse:
+        await self.reach(request)
+        study = await self._study(request.study)
+        if study is None:
+            raise Unknown("UNKNOWN_STUDY", "no such study; list them with ListStudies", "study")
+        return api.GetStudyResponse(study=study)
+
+    async def ListStudies(self, request: api.ListStudiesRequest, context: Any) -> api.ListStudiesResponse:
+        await self.reach(request)
+        filters = {"state": _NAMES.get(request.state, "") if request.state else "", "sites": request.site}
+        page = await self.page(request, ROWS, filters, "at", descending=True)
+        found = await asyncio.gather(*(self._study(item.id) for item in page.items))
+        return api.ListStudiesResponse(
+            studies=[one for one in found if one is not None], next_page_token=page.token
+        )
+
+    async def _study(self, id: str) -> api.Study | None:
+        study, run, row = await asyncio.gather(
+            self.app.store.get(STUDIES, id), self.app.store.get(RUNS, id), self.app.store.get(ROWS, id)
+        )
+        if study is None:
+            return None
+        shown = shown_study(study.state)
+        shown.run = run.state.run if run else ""
+        if row is not None and row.state.at:
+            shown.at.CopyFrom(timestamp(datetime.fromisoformat(row.state.at)))
+        if not shown.statement:
+            shown.statement = self._waits_for(study.state)
+        return shown
+
+    def _waits_for(self, study: Study) -> str:
+        """What a study that goes on waits for."""
+        if study.state == "requested":
+            missing = sorted(set(study.sites) - set(study.approved_by))
+            return f"waits for the owners of {', '.join(missing)}"
+        if study.state in ("approved", "suspended"):
+            missing = sorted(set(study.sites) - self._hub.connected(study.sites))
+            return f"waits for the agents of {', '.join(missing)}" if missing else "waits for its next job"
+        return ""
+
+
+def shown_study(study: Study) -> api.Study:
+    """A study as it is answered."""
+    return api.Study(
+        requested=study.message(),
+        state=_STATES[study.state],
+        approvals=_told(study.approvals, events.StudyApproved.FromString),
+        jobs=[_job(job) for job in study.jobs],
+        insight=events.InsightPublished.FromString(study.insight) if study.insight else None,
+        contributions=_told(study.contributions, events.ContributionMetered.FromString),
+        statement=study.ended,
+    )
+
+
+def _told(kept: tuple[bytes, ...], read: Callable[[bytes], Any]) -> list[Any]:
+    return [read(one) for one in kept]
+
+
+def _job(job: Job) -> api.Job:
+    rounds = events.JobAudited.FromString(job.audited).rounds if job.audited else ()
+    return api.Job(
+        opened=events.JobOpened.FromString(job.opened),
+        rounds=rounds,
+        ended=job.end() if job.ended else None,
+    )

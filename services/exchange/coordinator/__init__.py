@@ -1,0 +1,9 @@
+"""The coordinator's part of a job: which agents are connected, what they said, and the rounds.
+
+    hub        the agents that watch for tasks; each opened its connection itself
+    room       one job in memory: cohorts, masked vectors and openings, as they come
+    conductor  freezes, asks round after round, and ends with an answer or a reason
+
+A job lives in one process. Nothing of a round is stored; a masked vector is
+uniform noise until every participant has opened, and then only the sum shows.
+"""

@@ -1,0 +1,70 @@
+"""The agents that are connected now, and the rooms of the jobs that are computed now."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable
+from dataclasses import dataclass, field
+
+from pharmaloop.exchange.v1 import service_pb2 as api
+from services.exchange.coordinator.room import Room
+
+_Task = api.WatchTasksResponse
+
+
+@dataclass
+class _Link:
+    """One watching agent; None in its queue ends its call."""
+
+    tasks: asyncio.Queue[_Task | None] = field(default_factory=asyncio.Queue)
+
+
+class Hub:
+    """Gives tasks to agents. A site's newest watcher is the one that counts."""
+
+    def __init__(self) -> None:
+        self._links: dict[str, _Link] = {}
+        self.rooms: dict[str, Room] = {}
+
+    def connected(self, sites: Iterable[str]) -> set[str]:
+        """Those of the sites whose agents are connected."""
+        return {site for site in sites if site in self._links}
+
+    def send(self, site: str, task: _Task) -> None:
+        """Give a task to a site; one that is not connected is asked the last one when it comes back."""
+        for room in self.rooms.values():
+            if room.job == _job_of(task):
+                room.asked[site] = task
+        link = self._links.get(site)
+        if link is not None:
+            link.tasks.put_nowait(task)
+
+    async def watch(self, site: str) -> AsyncIterator[_Task]:
+        """The tasks of a site, from now on."""
+        link, before = _Link(), self._links.get(site)
+        self._links[site] = link
+        if before is not None:
+            before.tasks.put_nowait(None)
+        try:
+            yield _Task(welcome=api.Welcome(site=site))
+            for room in list(self.rooms.values()):
+                if site in room.participants and (task := room.back(site)) is not None:
+                    yield task
+            while (task := await link.tasks.get()) is not None:
+                yield task
+        finally:
+            if self._links.get(site) is link:
+                del self._links[site]
+                for room in self.rooms.values():
+                    room.left(site)
+
+    def stop(self, study: str, why: str) -> None:
+        """End what is computed for a study."""
+        for room in self.rooms.values():
+            if room.study == study:
+                room.stop(why)
+
+
+def _job_of(task: _Task) -> str:
+    name = task.WhichOneof("task")
+    return getattr(getattr(task, name), "job", "") if name else ""

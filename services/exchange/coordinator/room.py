@@ -1,0 +1,131 @@
+"""One job in memory: what its sites have said so far. It holds masked vectors, and no site's numbers."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+
+from pharmaloop.exchange.v1 import service_pb2 as api
+from services.exchange.domain.aggregation import coordinator as rounds
+from services.exchange.domain.aggregation.coordinator import Round
+from services.exchange.domain.aggregation.keys import Certificate, check_certificate
+from services.exchange.domain.aggregation.messages import MaskedVector, Opening
+from services.exchange.domain.errors import Refusal
+
+ACCEPTED, DUPLICATE = "ACCEPTED", "DUPLICATE"
+#: What became of what came for a job that is over, or that nobody computes here.
+JOB_OVER = "JOB_OVER"
+
+
+@dataclass(frozen=True)
+class Declined:
+    """A site does not do what it was asked: the rule, and a sentence."""
+
+    reason: str
+    statement: str
+
+
+@dataclass
+class Room:
+    """What the participants of one job have said. `identities` are their signing keys, as registered."""
+
+    study: str
+    job: str
+    participants: tuple[str, ...]
+    identities: Mapping[str, bytes]
+    cohorts: dict[str, api.SubmitCohortRequest] = field(default_factory=dict)
+    declined: dict[str, Declined] = field(default_factory=dict)
+    confirmed: dict[str, float] = field(default_factory=dict)
+    gone: set[str] = field(default_factory=set)
+    round: Round | None = None
+    stopped: str = ""
+    #: What a site was asked last: an agent that comes back is asked it again.
+    asked: dict[str, api.WatchTasksResponse] = field(default_factory=dict)
+    _changed: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def until(self, done: Callable[[], bool], seconds: float) -> bool:
+        """Wait until it is done, or the time is over; answers whether it is."""
+        try:
+            async with asyncio.timeout(seconds):
+                while not done():
+                    self._changed.clear()
+                    await self._changed.wait()
+        except TimeoutError:
+            return done()
+        return True
+
+    def lacks(self, sites: Iterable[str]) -> bool:
+        """Has one of the sites left, or declined, or was the job stopped?"""
+        return bool(self.stopped) or any(site in self.gone or site in self.declined for site in sites)
+
+    def stop(self, why: str) -> None:
+        """Somebody ended the study: nothing more is computed."""
+        self.stopped = why
+        self._changed.set()
+
+    def left(self, site: str) -> None:
+        """The site's connection has ended."""
+        if site in self.participants:
+            self.gone.add(site)
+            self._changed.set()
+
+    def back(self, site: str) -> api.WatchTasksResponse | None:
+        """The site is connected again: what it was asked last."""
+        self.gone.discard(site)
+        return self.asked.get(site)
+
+    def cohort(self, said: api.SubmitCohortRequest) -> str:
+        """A site froze its cohort or refuses. A second word that differs from the first is refused."""
+        site = self._known(said.key.site)
+        if site in self.cohorts:
+            before = self.cohorts[site]
+            if before.key == said.key:
+                return DUPLICATE
+            raise Refusal("SECOND_COHORT", f"{site!r} froze another cohort for this job", "key")
+        if not said.refusals:
+            key = said.key
+            check_certificate(Certificate(self.job, site, key.key, key.signature), self.job, self.identities)
+            if len(key.cohort_hash) != 32:
+                raise Refusal("NO_HASH", "the hash of a cohort has 32 bytes", "key.cohort_hash")
+        self.cohorts[site] = said
+        self._changed.set()
+        return ACCEPTED
+
+    def vector(self, said: MaskedVector) -> str:
+        """A masked vector; of another attempt it is ignored."""
+        self._known(said.site)
+        if self.round is None:
+            return rounds.Receipt.OTHER_ROUND.name
+        self.round, receipt = rounds.collect(self.round, said, self.identities)
+        return self._took(receipt)
+
+    def opening(self, said: Opening) -> str:
+        """The seed of a site's own mask."""
+        self._known(said.site)
+        if self.round is None:
+            return rounds.Receipt.OTHER_ROUND.name
+        self.round, receipt = rounds.accept(self.round, said)
+        return self._took(receipt)
+
+    def confirm(self, site: str, seconds: float) -> str:
+        """The site's cohort is still the frozen one."""
+        self.confirmed[self._known(site)] = seconds
+        self._changed.set()
+        return ACCEPTED
+
+    def decline(self, site: str, declined: Declined) -> str:
+        """The site refuses a task."""
+        self.declined.setdefault(self._known(site), declined)
+        self._changed.set()
+        return ACCEPTED
+
+    def _known(self, site: str) -> str:
+        if site not in self.participants:
+            raise Refusal("NOT_A_PARTICIPANT", f"{site!r} takes no part in this job", "site")
+        return site
+
+    def _took(self, receipt: rounds.Receipt) -> str:
+        if receipt is rounds.Receipt.ACCEPTED:
+            self._changed.set()
+        return receipt.name

@@ -1,0 +1,69 @@
+"""Datasets that sites offer, and what is left of an analyst's budget for each."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from google.protobuf.message import Message
+
+from pharmaloop.exchange.v1 import events_pb2 as events
+from services.exchange.domain.errors import Malformed, Refusal
+
+_ID = re.compile(r"[a-z0-9][a-z0-9-]*/[a-z0-9][a-z0-9-]*")
+_KEY_BYTES = 32
+_MOST_QUERIES = 100_000
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A dataset; `registered` is its newest DatasetRegistered."""
+
+    dataset: str
+    site: str
+    registered: bytes
+
+    def message(self) -> events.DatasetRegistered:
+        return events.DatasetRegistered.FromString(self.registered)
+
+
+def decide_register(held: Dataset | None, asked: events.DatasetRegistered) -> list[Message]:
+    """Register a dataset, or say anew what it offers; the site and its signing key stay."""
+    if not _ID.fullmatch(asked.dataset) or not asked.dataset.startswith(f"{asked.site}/"):
+        said = f"a dataset is called after its site, {asked.site or 'site'}/name, in small letters and digits"
+        raise Malformed("BAD_NAME", said, "dataset")
+    if not asked.title.strip():
+        raise Malformed("REQUIRED", "give the dataset a name for people", "title")
+    for field in ("signing_key", "mask_key"):
+        if len(getattr(asked, field)) != _KEY_BYTES:
+            raise Malformed("BAD_KEY", f"a public key has {_KEY_BYTES} bytes", field)
+    if not 0 < asked.queries_per_analyst <= _MOST_QUERIES:
+        said = f"one analyst may put 1 to {_MOST_QUERIES} queries"
+        raise Malformed("OUT_OF_RANGE", said, "queries_per_analyst")
+    if held is None:
+        return [asked]
+    before = held.message()
+    if before.signing_key != asked.signing_key:
+        said = "the site's signing key is on record and is not exchanged; register another dataset"
+        raise Refusal("KEY_ON_RECORD", said, "signing_key")
+    before.actor = asked.actor
+    return [] if before == asked else [asked]
+
+
+def evolve(held: Dataset | None, event: Message) -> Dataset:
+    """The dataset after one of its own events."""
+    assert isinstance(event, events.DatasetRegistered)
+    return Dataset(event.dataset, event.site, event.SerializeToString(deterministic=True))
+
+
+def check_offers(dataset: Dataset, product: str, covariates: Iterable[int]) -> None:
+    """Refuses a study of another product, or of a covariate that the dataset cannot give."""
+    offered = dataset.message()
+    if offered.products and product not in offered.products:
+        said = f"{dataset.dataset} holds no recipients of {product}; ListDatasets shows whose it holds"
+        raise Refusal("OTHER_PRODUCT", said, "definition.product")
+    lacking = sorted(set(covariates) - set(offered.covariates))
+    if lacking:
+        said = f"{dataset.dataset} cannot give every covariate that is asked; ListDatasets shows those it can"
+        raise Refusal("NO_SUCH_COVARIATE", said, "definition.covariates")

@@ -1,0 +1,172 @@
+"""What people, sites and the steps of the exchange ask; each runs inside the decider's transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from google.protobuf.message import Message
+
+from pharmaloop.exchange.v1 import events_pb2 as events
+from pharmaloop.exchange.v1 import service_pb2 as api
+from services.exchange.domain import datasets, studies
+from services.exchange.domain.studies import Study
+from services.exchange.handlers.refusals import refusals
+from services.exchange.handlers.runs import EXPIRY_STEP, JOB_STEP
+from services.exchange.views import BUDGETS, DATASETS, RUNS, STUDIES, Budget
+from services.kit.ids import check_product, derived_id, study_case
+from services.kit.work import Work
+
+
+@refusals()
+def register_dataset(work: Work, request: api.RegisterDatasetRequest) -> api.RegisterDatasetResponse:
+    asked = events.DatasetRegistered(
+        dataset=request.dataset,
+        site=request.site,
+        title=request.title,
+        products=request.products,
+        covariates=request.covariates,
+        queries_per_analyst=request.queries_per_analyst,
+        signing_key=request.signing_key,
+        mask_key=request.mask_key,
+        actor=work.cause.actor,
+    )
+    for event in datasets.decide_register(work.get(DATASETS, request.dataset), asked):
+        work.apply(DATASETS, request.dataset, event)
+    return api.RegisterDatasetResponse()
+
+
+@refusals()
+def request_study(work: Work, request: api.RequestStudyRequest) -> api.RequestStudyResponse:
+    if request.definition.product:
+        check_product(request.definition.product, "definition.product")
+    study = request.study or derived_id("study", work.cause.id)
+    asked = events.StudyRequested(
+        study=study,
+        question=request.question,
+        purpose=request.purpose,
+        datasets=request.datasets,
+        definition=request.definition,
+        model=request.model,
+        specification=request.specification,
+        most_rounds=request.most_rounds,
+        ethics=request.ethics,
+        profile=request.profile,
+        epsilon=request.epsilon,
+        delta=request.delta,
+        valued=request.valued,
+        expires=request.expires if request.HasField("expires") else None,
+        actor=work.cause.actor,
+        follows=request.follows,
+    )
+    work.load(DATASETS, request.datasets)
+    named = {name: work.get(DATASETS, name) for name in request.datasets}
+    mine = _of_analyst(work, work.cause.actor)
+    decided = studies.decide_request(
+        work.get(STUDIES, study),
+        asked,
+        named,
+        lambda name: _left(work, name, mine),
+        work.get(STUDIES, request.follows) if request.follows else None,
+        work.now,
+    )
+    _apply(work, study, decided)
+    work.due(EXPIRY_STEP, study, studies.moment(asked.expires, "expires"))
+    return api.RequestStudyResponse(study=study)
+
+
+@refusals()
+def approve_study(work: Work, request: api.ApproveStudyRequest) -> api.ApproveStudyResponse:
+    asked = events.StudyApproved(
+        study=request.study,
+        site=request.site,
+        actor=work.cause.actor,
+        meaning=request.meaning,
+        valuation=request.valuation,
+    )
+    decided = studies.decide_approve(work.get(STUDIES, request.study), asked, work.now)
+    _apply(work, request.study, decided)
+    if decided:
+        work.due(JOB_STEP, request.study, work.now)
+    return api.ApproveStudyResponse()
+
+
+@refusals()
+def refuse_study(work: Work, request: api.RefuseStudyRequest) -> api.RefuseStudyResponse:
+    asked = events.StudyRefused(
+        study=request.study, site=request.site, actor=work.cause.actor, reason=request.reason
+    )
+    _apply(work, request.study, studies.decide_refuse(work.get(STUDIES, request.study), asked))
+    return api.RefuseStudyResponse()
+
+
+@refusals()
+def stop_study(work: Work, request: api.StopStudyRequest) -> api.StopStudyResponse:
+    asked = events.StudyStopped(study=request.study, actor=work.cause.actor, reason=request.reason)
+    _apply(work, request.study, studies.decide_stop(work.get(STUDIES, request.study), asked))
+    return api.StopStudyResponse()
+
+
+def expire_study(work: Work, request: events.StudyExpired) -> Message:
+    _apply(work, request.study, studies.decide_expire(work.get(STUDIES, request.study), work.now))
+    return request
+
+
+# -- jobs --------------------------------------------------------------------
+
+
+@refusals()
+def open_job(work: Work, request: events.JobOpened) -> Message:
+    held = work.get(STUDIES, request.study)
+    actor = held.actor if held else ""
+    mine = _of_analyst(work, actor)
+    decided = studies.decide_open(held, request, lambda name: _left(work, name, mine), work.now)
+    before = work.get(BUDGETS, actor)
+    work.put(BUDGETS, actor, Budget(before.jobs + 1 if before else 1))
+    _apply(work, request.study, decided)
+    return request
+
+
+@refusals()
+def freeze_cohort(work: Work, request: events.CohortFrozen) -> Message:
+    _apply(work, request.study, studies.decide_freeze(work.get(STUDIES, request.study), request))
+    return request
+
+
+@refusals()
+def audit_job(work: Work, request: events.JobAudited) -> Message:
+    _apply(work, request.study, studies.decide_audit(work.get(STUDIES, request.study), request))
+    return request
+
+
+@refusals()
+def end_job(work: Work, request: events.JobEnded) -> Message:
+    _apply(work, request.study, studies.decide_end(work.get(STUDIES, request.study), request))
+    return request
+
+
+@refusals()
+def publish_insight(work: Work, request: events.InsightPublished) -> Message:
+    _apply(work, request.study, studies.decide_publish(work.get(STUDIES, request.study), request))
+    return request
+
+
+@refusals()
+def meter_contribution(work: Work, request: events.ContributionMetered) -> Message:
+    _apply(work, request.study, studies.decide_meter(work.get(STUDIES, request.study), request))
+    return request
+
+
+def _of_analyst(work: Work, actor: str) -> list[Study]:
+    return list(work.where(STUDIES, "actor", actor).values())
+
+
+def _left(work: Work, name: str, mine: Iterable[Study]) -> int:
+    held = work.get(DATASETS, name)
+    return studies.queries_left(held, mine) if held else 0
+
+
+def _apply(work: Work, study: str, decided: Iterable[Message]) -> None:
+    """A study's events are of its case, and of the run that was opened for it."""
+    run = work.get(RUNS, study)
+    for event in decided:
+        work.apply(STUDIES, study, event, case=study_case(study), run=run.run if run else "")

@@ -1,0 +1,203 @@
+"""The agent: watches for tasks over a connection that it opened itself, and answers each job in its order."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from grpc import StatusCode, aio
+
+from pharmaloop.exchange.v1 import cohort_pb2 as cohort
+from pharmaloop.exchange.v1 import service_pb2 as api
+from pharmaloop.exchange.v1 import service_pb2_grpc as api_grpc
+from services.exchange.domain.errors import Refusal
+from services.exchange.site.session import Session, Site
+from services.kit.ids import derived_id, new_id
+from services.kit.log import get_logger
+from services.kit.rpc.client import metadata
+from services.kit.rpc.errors import reason_of
+
+_log = get_logger("exchange.agent")
+_CALL_SECONDS = 20.0
+#: A watch is begun anew after so long.
+_WATCH_SECONDS = 3600.0
+_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.2, 5.0
+_JOBS_AT_ONCE = 8
+
+
+class Agent:
+    """One site's agent on one connection."""
+
+    def __init__(
+        self,
+        site: Site,
+        exchange: api_grpc.ExchangeServiceAsyncStub,
+        sites: api_grpc.SiteServiceAsyncStub,
+        dataset: str,
+        title: str,
+        queries: int,
+    ) -> None:
+        self._site = site
+        self._exchange, self._stub = exchange, sites
+        self._who = metadata(f"agent/{site.name}")
+        self._offer = api.RegisterDatasetRequest(
+            dataset=dataset,
+            site=site.name,
+            title=title,
+            covariates=[cohort.Covariate.Name(number) for number in cohort.Covariate.values()[1:]],
+            queries_per_analyst=queries,
+            signing_key=site.keys.signing_key,
+            mask_key=site.keys.mask_key,
+        )
+        self._queues: dict[str, asyncio.Queue[api.WatchTasksResponse]] = {}
+        self._working: dict[str, asyncio.Task[None]] = {}
+
+    async def run(self) -> None:
+        """Register and watch, again and again, until cancelled."""
+        pause = _PAUSE_SECONDS
+        try:
+            while True:
+                try:
+                    await self._register()
+                    pause = _PAUSE_SECONDS
+                    await self._watch()
+                except aio.AioRpcError as error:
+                    if error.code() != StatusCode.DEADLINE_EXCEEDED:
+                        _log.warning("the exchange does not answer", code=error.code().name)
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
+        finally:
+            for task in self._working.values():
+                task.cancel()
+            await asyncio.gather(*self._working.values(), return_exceptions=True)
+
+    async def _register(self) -> None:
+        """Offer the dataset; the same offer has one effect, however often it is made."""
+        offer = api.RegisterDatasetRequest()
+        offer.CopyFrom(self._offer)
+        offer.request_id = derived_id("offer", offer.SerializeToString(deterministic=True).hex())
+        await self._exchange.RegisterDataset(offer, timeout=_CALL_SECONDS, metadata=self._who)
+
+    async def _watch(self) -> None:
+        request = api.WatchTasksRequest(site=self._site.name)
+        async for task in self._stub.WatchTasks(request, timeout=_WATCH_SECONDS, metadata=self._who):
+            self._give(task)
+
+    def _give(self, task: api.WatchTasksResponse) -> None:
+        """Put a task before the job's worker."""
+        name = task.WhichOneof("task")
+        if name in (None, "welcome"):
+            return
+        job = getattr(getattr(task, str(name)), "job", "")
+        if name == "freeze" and job not in self._queues and len(self._queues) < _JOBS_AT_ONCE:
+            self._queues[job] = asyncio.Queue()
+            self._working[job] = asyncio.ensure_future(self._work(job, task.freeze))
+        elif name == "over":
+            self._forget(job)
+        elif job in self._queues:
+            self._queues[job].put_nowait(task)
+        else:
+            said = "this site's agent was restarted, and the keys of the job went with it"
+            told = asyncio.ensure_future(self._decline(job, Refusal("SITE_RESTARTED", said, "job")))
+            self._working[f"{job}/declined"] = told
+            told.add_done_callback(lambda _: self._working.pop(f"{job}/declined", None))
+
+    def _forget(self, job: str) -> None:
+        self._queues.pop(job, None)
+        working = self._working.pop(job, None)
+        if working is not None:
+            working.cancel()
+
+    async def _work(self, job: str, freeze: api.FreezeTask) -> None:
+        """The tasks of one job, one after the other. A refusal ends the job here."""
+        try:
+            session = Session(self._site, freeze)
+            await self._freeze(session, job)
+            while True:
+                await self._one(session, await self._queues[job].get())
+        except Refusal as refusal:
+            _log.info("refused", job=job, reason=refusal.reason)
+            await self._decline(job, refusal)
+        except aio.AioRpcError as error:
+            reason, _ = reason_of(error)
+            _log.warning("not taken", job=job, code=error.code().name, reason=reason)
+            if reason:  # otherwise the exchange is away, and its time-outs tell it of this site
+                await self._decline(job, Refusal(reason, error.details() or reason, "job"))
+        except Exception as error:  # noqa: BLE001 -- the others must not wait for a site that has failed
+            _log.error("job failed", job=job, exc_info=error)
+            await self._decline(
+                job, Refusal("SITE_FAULT", "the site's agent failed; its log says why", "job")
+            )
+
+    async def _freeze(self, session: Session, job: str) -> None:
+        said = api.SubmitCohortRequest(request_id=new_id(), job=job, key=api.SiteKey(site=self._site.name))
+        try:
+            key, quality = await session.freeze()
+            said.key.CopyFrom(key)
+            said.quality.extend(quality)
+        except Refusal as refusal:
+            said.refusals.add(reason=refusal.reason, statement=refusal.description)
+        await self._send(self._stub.SubmitCohort, said)
+
+    async def _one(self, session: Session, task: api.WatchTasksResponse) -> None:
+        match task.WhichOneof("task"):
+            case "begin":
+                await session.begin(task.begin)
+            case "round":
+                masked = await session.answer(task.round)
+                statement = masked.statement
+                await self._send(
+                    self._stub.SubmitContribution,
+                    api.SubmitContributionRequest(
+                        request_id=f"{masked.job}/{masked.round}/{masked.attempt}/{masked.site}",
+                        job=masked.job,
+                        round=masked.round,
+                        attempt=masked.attempt,
+                        context=masked.context,
+                        words=masked.words,
+                        statement=api.RoundStatement(
+                            site=statement.site,
+                            vector=statement.vector,
+                            seed=statement.seed,
+                            signature=statement.signature,
+                        ),
+                    ),
+                )
+            case "open":
+                opening = await session.open(task.open)
+                await self._send(
+                    self._stub.SubmitOpening,
+                    api.SubmitOpeningRequest(
+                        request_id=f"{task.open.job}/{task.open.round}/{task.open.attempt}/{opening.site}",
+                        job=task.open.job,
+                        site=opening.site,
+                        context=opening.context,
+                        seed=opening.seed,
+                    ),
+                )
+            case "confirm":
+                await session.confirm()
+                await self._send(
+                    self._stub.ConfirmCohort,
+                    api.ConfirmCohortRequest(
+                        request_id=new_id(),
+                        job=task.confirm.job,
+                        site=self._site.name,
+                        compute_seconds=session.compute_seconds,
+                    ),
+                )
+
+    async def _decline(self, job: str, refusal: Refusal) -> None:
+        said = api.DeclineTaskRequest(
+            request_id=new_id(),
+            job=job,
+            site=self._site.name,
+            refusal=api.TaskRefusal(reason=refusal.reason, statement=refusal.description),
+        )
+        with contextlib.suppress(aio.AioRpcError):  # then the job's time-out tells the coordinator
+            await self._send(self._stub.DeclineTask, said)
+
+    async def _send(self, method: Callable[..., Awaitable[Any]], request: Any) -> None:
+        await method(request, timeout=_CALL_SECONDS, metadata=self._who)

@@ -1,0 +1,122 @@
+"""Composition root of a site's agent: one process is one site."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from typing import Literal
+
+from pydantic import Field
+
+from pharmaloop.exchange.v1 import service_pb2_grpc as api_grpc
+from services.exchange.domain.disclosure.limits import Profile
+from services.exchange.domain.errors import Refusal
+from services.exchange.site.agent import Agent
+from services.exchange.site.seen import SEEN, SEEN_DATASETS, SEEN_STUDIES, SeenStudy
+from services.exchange.site.session import Site
+from services.exchange.site.source import ClinicalSource, CohortSource
+from services.exchange.site.stored import COHORTS, Cohorts, site_keys
+from services.kit.app import App, ServiceSpec, main
+from services.kit.errors import Invalid
+from services.kit.rpc.client import channel
+from services.kit.runners.reactor import projector
+from services.kit.sealing import LocalKeys
+from services.kit.settings import ServiceSettings
+
+#: How long a task waits for the topics to have told of its study.
+_SEEN_SECONDS, _LOOK_SECONDS = 5.0, 0.02
+
+
+class AgentSettings(ServiceSettings):
+    """What an agent needs to know of its site, and where it connects to."""
+
+    site: str = Field(default="hospital-a", pattern=r"^[a-z0-9][a-z0-9-]*$", description="id of the site")
+    site_name: str = Field(default="Hospital A", min_length=1, description="its name for people")
+    dataset: str = Field(
+        default="routine", pattern=r"^[a-z0-9][a-z0-9-]*$", description="name of its dataset"
+    )
+    queries_per_analyst: int = Field(default=100, gt=0, description="queries that one analyst may put to it")
+    profile: Literal["protected", "public-data"] = Field(
+        default="protected", description="public-data only for data that everybody has"
+    )
+    exchange: str = Field(default="", description="address of the exchange; PHARMALOOP_ENDPOINTS if empty")
+    clinical: str = Field(default="", description="address of the hospital's clinical service; likewise")
+
+
+#: Makes the source of cohorts of a running agent.
+MakeSource = Callable[[App], CohortSource]
+
+
+def _address(app: App, own: str, *names: str) -> str:
+    """An address: the setting, or the first of the names that the installation's endpoints have."""
+    found = own or next((a for name in names if (a := app.platform.endpoints.get(name))), "")
+    if not found:
+        variable = f"PHARMALOOP_AGENT_{names[-1].upper()}"
+        raise Invalid("BAD_SETTING", f"{variable}: say where {names[-1]} listens, host:port", variable)
+    return found
+
+
+def _from_clinical(app: App) -> CohortSource:
+    address = _address(app, app.settings.clinical, f"clinical.{app.site}", "clinical")
+    return ClinicalSource(channel(address), app.site)
+
+
+def make_spec(source: MakeSource = _from_clinical) -> ServiceSpec:
+    """The agent; `source` says where its cohorts come from."""
+
+    async def run(app: App) -> None:
+        settings = app.settings
+        site = Site(
+            name=app.site,
+            keys=site_keys(LocalKeys(app.platform.state_dir / "keys"), app.site),
+            profile=Profile(settings.profile),
+            source=source(app),
+            kept=Cohorts(app.store),
+            study=lambda study: _seen(app, study),
+            identities=lambda: _identities(app),
+            now=app.clock.now,
+        )
+        async with channel(_address(app, settings.exchange, "exchange")) as line:
+            dataset = f"{app.site}/{settings.dataset}"
+            await Agent(
+                site,
+                api_grpc.ExchangeServiceStub(line),
+                api_grpc.SiteServiceStub(line),
+                dataset,
+                settings.site_name,
+                settings.queries_per_analyst,
+            ).run()
+
+    return ServiceSpec(
+        name="agent",
+        kinds=(COHORTS, SEEN_STUDIES, SEEN_DATASETS),
+        reactors=(projector("seen", SEEN),),
+        settings=AgentSettings,
+        background=run,
+    )
+
+
+async def _seen(app: App, study: str) -> SeenStudy:
+    """The study as its topic tells it; waits until the topic has told that the site's owner approved it."""
+    loop = asyncio.get_running_loop()
+    end = loop.time() + _SEEN_SECONDS
+    while True:
+        found = await app.store.get(SEEN_STUDIES, study)
+        if found is not None and found.state.requested and app.site in found.state.approved:
+            return found.state
+        if loop.time() > end:
+            said = "the topic of studies tells of no such study that this site's owner approved"
+            raise Refusal("NOT_APPROVED_HERE", said, "study")
+        await asyncio.sleep(_LOOK_SECONDS)
+
+
+async def _identities(app: App) -> Mapping[str, bytes]:
+    """The sites' signing keys, as the topic of datasets tells them."""
+    page = await app.store.page(SEEN_DATASETS, {}, "_id", False, "", 1000)
+    return {item.state.site: item.state.signing_key for item in page.items}
+
+
+SPEC = make_spec()
+
+if __name__ == "__main__":
+    main(SPEC)

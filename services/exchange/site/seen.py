@@ -1,0 +1,74 @@
+"""What the topics tell a site of studies and of the other sites' keys."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from google.protobuf.message import Message
+
+from pharmaloop.exchange.v1 import events_pb2 as events
+from services.kit.envelope import Event
+from services.kit.runners.reactor import Row
+from services.kit.store.kinds import Kind
+
+
+@dataclass(frozen=True)
+class SeenStudy:
+    """A study as its events tell it. `requested` is empty until they do."""
+
+    study: str
+    requested: bytes = b""
+    approved: tuple[str, ...] = ()
+    over: str = ""
+
+    def message(self) -> events.StudyRequested:
+        return events.StudyRequested.FromString(self.requested)
+
+
+@dataclass(frozen=True)
+class SeenDataset:
+    """A dataset's site and the key that it signs with."""
+
+    site: str
+    signing_key: bytes
+
+
+SEEN_STUDIES: Kind[SeenStudy] = Kind("seen_study", SeenStudy)
+SEEN_DATASETS: Kind[SeenDataset] = Kind("seen_dataset", SeenDataset, ("site",))
+
+
+def _study(event: Event) -> str:
+    return str(getattr(event.message, "study", ""))
+
+
+def _requested(seen: SeenStudy | None, event: Event) -> SeenStudy:
+    held = seen or SeenStudy(_study(event))
+    return replace(held, requested=event.message.SerializeToString(deterministic=True))
+
+
+def _approved(seen: SeenStudy | None, event: Event) -> SeenStudy:
+    message: Any = event.message
+    held = seen or SeenStudy(message.study)
+    return replace(held, approved=tuple(sorted({*held.approved, message.site})))
+
+
+def _over(seen: SeenStudy | None, event: Event) -> SeenStudy:
+    return replace(seen or SeenStudy(_study(event)), over=type(event.message).__name__)
+
+
+def _dataset(_: SeenDataset | None, event: Event) -> SeenDataset:
+    message: Any = event.message
+    return SeenDataset(message.site, message.signing_key)
+
+
+SEEN: Mapping[type[Message], Row[Any]] = {
+    events.StudyRequested: Row(SEEN_STUDIES, _study, _requested),
+    events.StudyApproved: Row(SEEN_STUDIES, _study, _approved),
+    events.StudyRefused: Row(SEEN_STUDIES, _study, _over),
+    events.StudyStopped: Row(SEEN_STUDIES, _study, _over),
+    events.StudyExpired: Row(SEEN_STUDIES, _study, _over),
+    events.InsightPublished: Row(SEEN_STUDIES, _study, _over),
+    events.DatasetRegistered: Row(SEEN_DATASETS, lambda event: str(event.message.dataset), _dataset),  # type: ignore[attr-defined]
+}

@@ -1,0 +1,250 @@
+"""One job at a site. Every check that a site owes its patients is made here, before anything leaves."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Protocol
+
+import numpy as np
+
+from pharmaloop.exchange.v1 import events_pb2 as events
+from pharmaloop.exchange.v1 import service_pb2 as api
+from services.exchange.domain import cohorts, definitions, models, rounds, studies
+from services.exchange.domain.aggregation import keys as agreement
+from services.exchange.domain.aggregation import site as masking
+from services.exchange.domain.aggregation.context import MINIMUM_SITES, Context
+from services.exchange.domain.aggregation.messages import MaskedVector, Opening, SignedSet, Statement
+from services.exchange.domain.cohorts import Cohort
+from services.exchange.domain.disclosure import differencing
+from services.exchange.domain.disclosure.limits import Profile, check_profile, limits_of, refuse
+from services.exchange.domain.errors import Refusal
+from services.exchange.domain.stats.protocol import Ask, Columns, Model, Spec, Vector
+from services.exchange.site.seen import SeenStudy
+from services.exchange.site.source import CohortData, CohortSource
+from services.exchange.site.stored import SiteKeys
+
+_PROFILES = {
+    events.DISCLOSURE_PROFILE_PROTECTED: Profile.PROTECTED,
+    events.DISCLOSURE_PROFILE_PUBLIC_DATA: Profile.PUBLIC_DATA,
+}
+#: Numbers of a table from which on a round is computed beside the event loop.
+_MANY_NUMBERS = 200_000
+
+
+class Kept(Protocol):
+    """The cohorts that the site has opened masks over."""
+
+    async def opened(self) -> list[Cohort]: ...
+
+    async def keep(self, cohort: Cohort) -> None: ...
+
+
+@dataclass(frozen=True)
+class Site:
+    """What a site brings to every job. `study` and `identities` read what the topics have told."""
+
+    name: str
+    keys: SiteKeys
+    profile: Profile
+    source: CohortSource
+    kept: Kept
+    study: Callable[[str], Awaitable[SeenStudy]]
+    identities: Callable[[], Awaitable[Mapping[str, bytes]]]
+    now: Callable[[], datetime]
+
+
+@dataclass(frozen=True)
+class Frozen:
+    """What a job is computed from, fixed when it is frozen."""
+
+    study: events.StudyRequested
+    spec: Spec
+    model: Model
+    table: Columns
+    cohort: Cohort
+    commitment: bytes
+
+
+class Session:
+    """One job at one site. Its keys are drawn for it and live here alone."""
+
+    def __init__(self, site: Site, task: api.FreezeTask) -> None:
+        self._site, self._task = site, task
+        self._keys = agreement.job_keys(secrets.token_bytes(32), task.job, site.name)
+        self._frozen: Frozen | None = None
+        self._session: agreement.Session | None = None
+        self._commitments: dict[str, bytes] = {}
+        self._memory = masking.Memory()
+        self._context: Context | None = None
+        self.compute_seconds = 0.0
+
+    # -- freeze ------------------------------------------------------------------
+
+    async def freeze(self) -> tuple[api.SiteKey, tuple[events.QualityMeasure, ...]]:
+        """Freeze the cohort; Refusal names the first rule, and the sentences of all that are broken."""
+        study = await self._agreed()
+        data = await self._site.source.cohort(study.definition)
+        spec, _ = models.specification(study.model, study.specification, public=self._public(study))
+        cohort = Cohort(
+            self._task.job,
+            study.study,
+            tuple(self._task.participants),
+            self._task.parameters_hash,
+            tuple(sorted(data.members)),
+        )
+        _check_columns(data)
+        limits = limits_of(_PROFILES[study.profile])
+        refuse(cohorts.breaches(cohort, await self._site.kept.opened(), data.columns, spec, limits))
+        name = differencing.commitment(self._site.keys.cohort, self._task.job, frozenset(cohort.members))
+        model = await asyncio.to_thread(models.model, study.model)
+        self._frozen = Frozen(study, spec, model, _table(data), cohort, name)
+        certificate = agreement.certify(self._keys, self._site.keys.identity)
+        key = api.SiteKey(
+            site=self._site.name,
+            key=certificate.key,
+            signature=certificate.signature,
+            cohort_hash=name,
+        )
+        return key, data.quality
+
+    async def _agreed(self) -> events.StudyRequested:
+        """The study, if it is the one that this site's owner approved, as the topic tells it."""
+        task, own = self._task, self._site.name
+        seen = await self._site.study(task.study)
+        if own not in seen.approved or not seen.requested:
+            said = "the owner of this site has approved no such study; ApproveStudy does"
+            raise Refusal("NOT_APPROVED_HERE", said, "study")
+        if seen.over:
+            raise Refusal("STUDY_OVER", "the study is over", "study")
+        study, named = seen.message(), set(task.participants)
+        if own not in named or len(named) < MINIMUM_SITES or not named <= set(seen.approved):
+            said = f"a job has at least {MINIMUM_SITES} sites whose owners approved, and this one among them"
+            raise Refusal("TOO_FEW_SITES", said, "participants")
+        hashed = definitions.parameters_hash(study.definition, study.model, study.specification)
+        if hashed != task.parameters_hash:
+            said = "the job is of another definition, model or specification than was approved"
+            raise Refusal("PARAMETERS_DIFFER", said, "parameters_hash")
+        if studies.moment(study.ethics.until, "ethics.until") <= self._site.now():
+            raise Refusal("ETHICS_EXPIRED", "the ethics approval no longer holds", "ethics.until")
+        refuse(check_profile(_PROFILES[study.profile], self._site.profile))
+        return study
+
+    def _public(self, study: events.StudyRequested) -> bool:
+        return _PROFILES[study.profile] is Profile.PUBLIC_DATA
+
+    # -- rounds ------------------------------------------------------------------
+
+    async def begin(self, task: api.BeginTask) -> None:
+        """Agree on secrets with the others, under the keys that the topic knows them by."""
+        frozen = self._is_frozen()
+        told = {one.site: one for one in task.sites}
+        own = told.get(self._site.name)
+        if own is None or own.cohort_hash != frozen.commitment or own.key != self._keys.public():
+            said = "the key or cohort named for this site is not its own"
+            raise Refusal("OWN_COHORT_DIFFERS", said, "sites")
+        certificates = [
+            agreement.Certificate(self._task.job, one.site, one.key, one.signature) for one in task.sites
+        ]
+        identities = dict(await self._site.identities())
+        if identities.get(self._site.name) != self._site.keys.signing_key:
+            said = "the topic of datasets names another key for this site: somebody registered in its name"
+            raise Refusal("KEY_REPLACED", said, "signing_key")
+        self._session = agreement.open_session(self._keys, self._site.keys.identity, certificates, identities)
+        self._commitments = {one.site: one.cohort_hash for one in task.sites}
+
+    async def answer(self, task: api.RoundTask) -> MaskedVector:
+        """The site's vector under its masks."""
+        frozen, session = self._is_frozen(), self._has_begun()
+        if task.round > frozen.study.most_rounds:
+            said = f"the study allows {frozen.study.most_rounds} rounds of one job"
+            raise Refusal("TOO_MANY_ROUNDS", said, "round")
+        if not set(task.participants) <= set(self._commitments):
+            raise Refusal("NOT_A_PARTICIPANT", "the round names a site that froze no cohort", "participants")
+        ask = Ask(frozen.spec, task.phase, task.round, tuple(task.parameters))
+        if len(frozen.cohort.members) * len(frozen.table) > _MANY_NUMBERS:
+            vector, context = await asyncio.to_thread(self._computed, frozen, ask, task)
+        else:
+            vector, context = self._computed(frozen, ask, task)
+        began = time.thread_time()
+        self._memory, masked = masking.mask(self._memory, session, context, vector)
+        self.compute_seconds += time.thread_time() - began
+        self._context = context
+        return masked
+
+    def _computed(self, frozen: Frozen, ask: Ask, task: api.RoundTask) -> tuple[Vector, Context]:
+        began = time.thread_time()
+        layout = frozen.model.layout(ask)
+        context = rounds.context(
+            task.job,
+            task.attempt,
+            task.participants,
+            frozen.cohort.parameters,
+            self._commitments,
+            ask,
+            layout,
+        )
+        vector = frozen.model.contribute(ask, frozen.table)
+        self.compute_seconds += time.thread_time() - began
+        return vector, context
+
+    async def open(self, task: api.OpenTask) -> Opening:
+        """The seed of the own mask, for the one set that all participants signed."""
+        frozen, session = self._is_frozen(), self._has_begun()
+        if self._context is None:
+            raise Refusal("NOT_MASKED", "this site has masked nothing in this job", "context")
+        statements = {
+            one.site: Statement(one.site, one.vector, one.seed, one.signature) for one in task.statements
+        }
+        signed = SignedSet(self._context, statements)
+        memory, opening = masking.opening(self._memory, session, signed)
+        if not frozen.cohort.opened:
+            kept = replace(frozen.cohort, opened=True)
+            await self._site.kept.keep(kept)
+            self._frozen = replace(frozen, cohort=kept)
+        self._memory = memory
+        return opening
+
+    async def confirm(self) -> None:
+        """Refuses when the cohort is not the frozen one any more: consent was withdrawn, a record changed."""
+        frozen = self._is_frozen()
+        now = await self._site.source.cohort(frozen.study.definition)
+        if tuple(sorted(now.members)) != frozen.cohort.members:
+            said = (
+                "the cohort changed while the job ran; its answer is not released, and the next job waits "
+                "until the cohort differs by enough patients"
+            )
+            raise Refusal("COHORT_CHANGED", said, "cohort")
+
+    def _is_frozen(self) -> Frozen:
+        if self._frozen is None:
+            raise Refusal("NOT_FROZEN", "this site froze no cohort for the job", "job")
+        return self._frozen
+
+    def _has_begun(self) -> agreement.Session:
+        if self._session is None:
+            raise Refusal("NOT_BEGUN", "this site was not told whom it computes with", "job")
+        return self._session
+
+
+def _check_columns(data: CohortData) -> None:
+    """Every column has a finite number for each member."""
+    for name, values in data.columns.items():
+        if len(values) != len(data.members):
+            said = f"{name} has not one value for each member"
+            raise Refusal("UNEQUAL_COLUMNS", said, name)
+        if not np.all(np.isfinite(values)):
+            raise Refusal("NOT_FINITE", f"{name} has a value that is no finite number", name)
+    if data.lots and len(data.lots) != len(data.members):
+        raise Refusal("UNEQUAL_COLUMNS", "there is not one lot for each member", "lot")
+
+
+def _table(data: CohortData) -> Columns:
+    table: dict[str, np.ndarray[tuple[int, ...], np.dtype[np.generic]]] = dict(data.columns)
+    if data.lots:
+        table["lot"] = np.array(data.lots)
+    return table

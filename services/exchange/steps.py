@@ -1,0 +1,233 @@
+"""The steps of the exchange: a study's jobs are opened and computed, and a study whose time is over ends.
+
+A job lives in the memory of this process. A step that is begun again after a
+restart finds a job open that nobody computes: it ends that one, and the next
+job has new keys, so no mask serves twice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from google.protobuf.message import Message
+
+from pharmaloop.exchange.v1 import events_pb2 as events
+from services.exchange.coordinator.conductor import Answer, Conductor, Ending, Limits
+from services.exchange.coordinator.hub import Hub
+from services.exchange.coordinator.room import Room
+from services.exchange.domain import insights, models
+from services.exchange.domain.aggregation.context import MINIMUM_SITES
+from services.exchange.domain.studies import Study
+from services.exchange.handlers.runs import EXPIRY_STEP, JOB_STEP
+from services.exchange.views import DATASETS, RUNS, STUDIES
+from services.kit.app import App
+from services.kit.errors import Rejected, Retryable
+from services.kit.ids import derived_id
+from services.kit.log import get_logger
+from services.kit.runners.decider import Decision
+from services.kit.runners.step import Again, StepFunction
+from services.kit.work import Step
+
+_log = get_logger("exchange.jobs")
+#: After a job that ended for the n-th time, wall seconds; doubled with each.
+_LONGEST_PAUSE_SECONDS = 600.0
+_LOOK_SECONDS = 0.5
+_PUBLISHED_SECONDS = 30.0
+
+
+@dataclass(frozen=True)
+class Patience:
+    """Wall seconds: how long a job waits for agents that are not connected, and the first pause after one
+    that ended without an answer."""
+
+    join_seconds: float = 5.0
+    pause_seconds: float = 5.0
+
+
+class Jobs:
+    """The step `job`: opens jobs of a study and computes them, until it rests or has to wait."""
+
+    def __init__(self, app: App, hub: Hub, limits: Limits, patience: Patience) -> None:
+        self._app, self._hub = app, hub
+        self._limits, self._patience = limits, patience
+        #: Studies whose jobs this process computes now.
+        self._busy: set[str] = set()
+
+    def all(self) -> Mapping[str, StepFunction]:
+        return {JOB_STEP: self._go_on, EXPIRY_STEP: self._expire}
+
+    async def _expire(self, step: Step) -> None:
+        expired = events.StudyExpired(study=step.key)
+        await self._submit("ExpireStudy", expired, f"expire/{step.key}/{step.due}")
+        self._hub.stop(step.key, "the study's time was over")
+
+    async def _go_on(self, step: Step) -> Again | None:
+        if step.key in self._busy:
+            return Again(_LOOK_SECONDS)  # the step was made due again while it ran
+        self._busy.add(step.key)
+        try:
+            return await self._study(step)
+        finally:
+            self._busy.discard(step.key)
+
+    async def _study(self, step: Step) -> Again | None:
+        while True:
+            found, run = await asyncio.gather(
+                self._app.store.get(STUDIES, step.key), self._app.store.get(RUNS, step.key)
+            )
+            if found is None or found.state.at_rest or found.state.state == "requested" or run is None:
+                return None  # an approval, or the run's opening, makes the step due again
+            study = found.state
+            if study.state == "computing":
+                await self._end_abandoned(study)
+                continue
+            participants = await self._ready(study)
+            if not participants:
+                return Again(_LOOK_SECONDS)
+            try:
+                again = await self._job(study, participants)
+            except Rejected as refusal:
+                # The budget is spent, or somebody was faster: the study says so, and waits.
+                _log.info("no job opened", study=study.study, reason=refusal.reason)
+                return Again(_LONGEST_PAUSE_SECONDS)
+            if again is not None:
+                return again
+
+    async def _end_abandoned(self, study: Study) -> None:
+        job = study.last
+        assert job is not None, "a study computes in a job"
+        said = "the coordinator was restarted while the job ran; the next job has new keys"
+        await self._end(study.study, job.job, Ending("COORDINATOR_RESTARTED", said))
+
+    async def _ready(self, study: Study) -> tuple[str, ...]:
+        """The sites that the next job may have, after waiting for those that are missing; or none."""
+        waits_for, without = _after(study)
+        wanted = [site for site in study.sites if site not in without]
+        loop = asyncio.get_running_loop()
+        end = loop.time() + self._patience.join_seconds
+        while (there := self._hub.connected(wanted)) < set(wanted) and loop.time() < end:
+            await asyncio.sleep(_LOOK_SECONDS / 10)
+        if len(there) < MINIMUM_SITES or not waits_for <= there:
+            return ()
+        return tuple(sorted(there))
+
+    async def _job(self, study: Study, participants: tuple[str, ...]) -> Again | None:
+        """Open and compute one job; Again when the next one has to wait."""
+        number = len(study.jobs) + 1
+        asked = events.JobOpened(
+            study=study.study, job=derived_id("job", study.study, str(number)), participants=participants
+        )
+        decision = await self._submit("OpenJob", asked, f"open/{asked.job}")
+        opened = events.JobOpened.FromString(decision.message)
+        room = Room(study.study, opened.job, tuple(opened.participants), await self._identities(opened))
+        self._hub.rooms[opened.job] = room
+        conductor = Conductor(self._hub, room, study.message(), opened, self._limits)
+        try:
+            return await self._computed(conductor, study, number)
+        except Rejected as refusal:
+            # Refused or stopped meanwhile: nothing is released.
+            _log.info("job ended by its study", study=study.study, reason=refusal.reason)
+            return None
+        finally:
+            conductor.over()
+
+    async def _computed(self, conductor: Conductor, study: Study, number: int) -> Again | None:
+        # The models are loaded beside the loop, once: scipy takes its time.
+        await asyncio.to_thread(models.model, study.message().model)
+        ending = await conductor.freeze()
+        await self._tell_cohorts(conductor)
+        outcome: Answer | Ending = ending if ending is not None else await conductor.compute()
+        if outcome.records:
+            await self._audit(conductor, outcome)
+        if isinstance(outcome, Answer):
+            await self._publish(conductor, study, outcome)
+            return None
+        await self._end(study.study, conductor.opened.job, outcome)
+        if not outcome.suspended:
+            return None
+        if not outcome.records and outcome.sites and len(study.sites) - len(outcome.sites) >= MINIMUM_SITES:
+            return None  # nothing was opened, and the others may go on at once
+        return Again(min(_LONGEST_PAUSE_SECONDS, self._patience.pause_seconds * 2 ** min(number - 1, 10)))
+
+    async def _tell_cohorts(self, conductor: Conductor) -> None:
+        opened = conductor.opened
+        told = [
+            events.CohortFrozen(
+                study=opened.study,
+                job=opened.job,
+                site=site,
+                cohort_hash=said.key.cohort_hash,
+                refusals=[one.reason for one in said.refusals],
+            )
+            for site, said in sorted(conductor.room.cohorts.items())
+        ]
+        await asyncio.gather(
+            *(self._submit("FreezeCohort", one, f"freeze/{one.job}/{one.site}") for one in told)
+        )
+
+    async def _audit(self, conductor: Conductor, outcome: Answer | Ending) -> None:
+        """The rounds are in the log, acknowledged by the brokers, before anything is released."""
+        opened = conductor.opened
+        audited = events.JobAudited(study=opened.study, job=opened.job, rounds=outcome.records)
+        decision = await self._submit("AuditJob", audited, f"audit/{opened.job}")
+        loop = asyncio.get_running_loop()
+        end = loop.time() + _PUBLISHED_SECONDS
+        while decision.pending and len(await self._app.relay.positions(decision.event_ids, 1.0)) < len(
+            decision.event_ids
+        ):
+            if loop.time() > end:
+                raise Retryable("the record of the rounds does not reach the log; the answer waits for it")
+
+    async def _publish(self, conductor: Conductor, study: Study, answer: Answer) -> None:
+        opened, room = conductor.opened, conductor.room
+        told = insights.insight(
+            derived_id("insight", opened.job), study.message(), opened, conductor.sites, answer.result
+        )
+        await self._submit("PublishInsight", told, f"publish/{opened.job}")
+        meters = [
+            events.ContributionMetered(
+                study=opened.study,
+                job=opened.job,
+                site=site,
+                quality=room.cohorts[site].quality,
+                compute_seconds=answer.seconds.get(site, 0.0),
+                rounds=sum(site in record.participants for record in answer.records),
+            )
+            for site in conductor.sites
+        ]
+        await asyncio.gather(
+            *(self._submit("MeterContribution", one, f"meter/{one.job}/{one.site}") for one in meters)
+        )
+
+    async def _end(self, study: str, job: str, ending: Ending) -> None:
+        told = events.JobEnded(
+            study=study,
+            job=job,
+            reason=ending.reason,
+            statement=ending.statement,
+            sites=ending.sites,
+            suspended=ending.suspended,
+        )
+        await self._submit("EndJob", told, f"end/{job}")
+
+    async def _identities(self, opened: events.JobOpened) -> Mapping[str, bytes]:
+        """The signing keys of the participants, as they registered them."""
+        held = await self._app.store.among(DATASETS, "site", opened.participants)
+        return {item.state.site: item.state.message().signing_key for item in held}
+
+    async def _submit(self, method: str, request: Message, request_id: str) -> Decision:
+        return await self._app.decider.submit(method, request, request_id=request_id, actor="platform")
+
+
+def _after(study: Study) -> tuple[set[str], set[str]]:
+    """After the last job: sites that the next one waits for, and those that it goes on without."""
+    last = study.last
+    if last is None or not last.ended:
+        return set(), set()
+    ended = last.end()
+    if last.has_opened_sums and ended.reason == "SITE_DROPPED":
+        return set(ended.sites), set()
+    refused = set(ended.sites) if not last.has_opened_sums and ended.reason != "SITE_DROPPED" else set()
+    return set(), refused if len(study.sites) - len(refused) >= MINIMUM_SITES else set()

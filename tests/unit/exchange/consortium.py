@@ -1,0 +1,245 @@
+"""The exchange and its sites in memory: the real handlers, steps, coordinator and agents, without engines.
+
+Everything that a site sends and everything that the coordinator says passes a
+`Line`, which a test may bend: drop it, hold it back, send it twice, alter it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
+from typing import Any, TypeVar, cast
+
+from google.protobuf.message import Message
+from grpc import aio
+
+from pharmaloop.exchange.v1 import events_pb2 as events
+from pharmaloop.exchange.v1 import service_pb2 as api
+from pharmaloop.loops.v1 import events_pb2 as loops
+from services.exchange.coordinator.conductor import Limits
+from services.exchange.coordinator.hub import Hub
+from services.exchange.domain.cohorts import Cohort
+from services.exchange.domain.disclosure.limits import Profile
+from services.exchange.domain.studies import Study
+from services.exchange.handlers import COMMANDS, EVENTS
+from services.exchange.site.agent import Agent
+from services.exchange.site.seen import SeenStudy
+from services.exchange.site.session import Site
+from services.exchange.site.stored import SiteKeys
+from services.exchange.site_api import SiteApi
+from services.exchange.steps import Jobs, Patience
+from services.exchange.views import DATASETS, RUNS, STUDIES
+from services.kit.errors import Rejected
+from services.kit.ids import study_case
+from services.kit.rpc.errors import status_of
+from services.kit.runners.decider import Decision
+from services.kit.runners.reactor import Reactor
+from services.kit.runners.step import Again
+from services.kit.store.kinds import Kind, Stored
+from services.kit.work import Step
+from tests.unit.exchange.hospitals import Hospital, request
+from tests.unit.memory_service import MemoryService, Said
+
+S = TypeVar("S")
+NOW = datetime(2026, 3, 1, tzinfo=UTC)
+#: Bends a message on its way: what it answers is sent; None drops it.
+Bend = Callable[[str, Any], Any]
+
+
+def _keys(site: str) -> SiteKeys:
+    return SiteKeys(*((f"{site}-{name}".encode() + bytes(32))[:32] for name in ("identity", "sealed", "c")))
+
+
+class KeptInMemory:
+    """The cohorts that a site has opened masks over."""
+
+    def __init__(self) -> None:
+        self.cohorts: dict[str, Cohort] = {}
+
+    async def opened(self) -> list[Cohort]:
+        return list(self.cohorts.values())
+
+    async def keep(self, cohort: Cohort) -> None:
+        self.cohorts[cohort.job] = cohort
+
+
+class Line:
+    """What one agent calls: the coordinator's own servicers, with a bend in between."""
+
+    def __init__(self, consortium: Consortium, site: str) -> None:
+        self._consortium, self._site = consortium, site
+        self.bend_said: Bend = lambda _, said: said
+        self.bend_task: Bend = lambda _, task: task
+        self.cut = asyncio.Event()
+
+    def __getattr__(self, method: str) -> Callable[..., Any]:
+        async def call(said: Any, **_: Any) -> Any:
+            bent = self.bend_said(method, said)
+            if bent is None:
+                raise asyncio.CancelledError
+            return await self._consortium.receive(method, self._site, bent)
+
+        return call
+
+    async def RegisterDataset(self, asked: api.RegisterDatasetRequest, **_: Any) -> Any:
+        self._consortium.command("RegisterDataset", asked, f"agent/{self._site}")
+
+    async def WatchTasks(
+        self, asked: api.WatchTasksRequest, **_: Any
+    ) -> AsyncIterator[api.WatchTasksResponse]:
+        watch = self._consortium.hub.watch(self._site)
+        try:
+            async for task in watch:
+                bent = self.bend_task(task.WhichOneof("task") or "", task)
+                if bent is not None:
+                    self._consortium.traffic.append((f"to {self._site}", bent))
+                    yield bent
+        finally:
+            await watch.aclose()  # type: ignore[attr-defined]
+
+
+@dataclass
+class Consortium:
+    """The coordinator with its agents."""
+
+    sites: tuple[str, ...]
+    hospitals: dict[str, Hospital]
+    hub: Hub = field(default_factory=Hub)
+    traffic: list[tuple[str, Message]] = field(default_factory=list)
+    now: datetime = NOW
+
+    def __post_init__(self) -> None:
+        self.service = MemoryService("exchange", Reactor("runs", EVENTS), COMMANDS)
+        self.lines = {site: Line(self, site) for site in self.sites}
+        self.kept = {site: KeptInMemory() for site in self.sites}
+        self.agents: dict[str, asyncio.Task[None]] = {}
+        app: Any = SimpleNamespace(store=self, decider=self, relay=None)
+        self._api = SiteApi(app, self.hub)
+        self.jobs = Jobs(app, self.hub, Limits(2.0, 0.5), Patience(0.2, 0.01))
+
+    # -- what the steps need of a service ---------------------------------------
+
+    async def get(self, kind: Kind[S], id: str) -> Stored[S] | None:
+        held = self.service.states(kind).get(id)
+        return Stored(id, 1, held) if held is not None else None
+
+    async def among(self, kind: Kind[S], field: str, values: Iterable[Any]) -> list[Stored[S]]:
+        wanted = set(values)
+        found = self.service.states(kind).items()
+        return [Stored(id, 1, one) for id, one in found if getattr(one, field) in wanted]
+
+    async def where(self, kind: Kind[S], field: str, value: Any) -> list[Stored[S]]:
+        return await self.among(kind, field, [value])
+
+    async def submit(self, method: str, asked: Message, *, request_id: str, actor: str) -> Decision:
+        answer = self.command(method, asked, actor)
+        return Decision(answer.SerializeToString(), (), (), False)
+
+    def command(self, method: str, asked: Message, actor: str) -> Message:
+        return self.service.command(method, asked, self.now, actor)
+
+    # -- agents -------------------------------------------------------------------
+
+    async def receive(self, method: str, site: str, said: Message) -> Any:
+        self.traffic.append((f"from {site}", said))
+        try:
+            return await getattr(self._api, method)(said, None)
+        except Rejected as refusal:
+            # As a call over gRPC fails.
+            told = status_of(refusal)
+            trailing = aio.Metadata(*told.trailing_metadata)
+            raise aio.AioRpcError(told.code, aio.Metadata(), trailing, told.details) from None
+
+    def start(self, site: str, profile: Profile = Profile.PROTECTED) -> None:
+        """Start the agent of a site, with nothing in its memory."""
+        made = Site(
+            name=site,
+            keys=_keys(site),
+            profile=profile,
+            source=self.hospitals[site],
+            kept=self.kept[site],
+            study=self._seen,
+            identities=self._identities,
+            now=lambda: self.now,
+        )
+        line = cast(Any, self.lines[site])
+        agent = Agent(made, line, line, f"{site}/routine", site, 100)
+        self.agents[site] = asyncio.ensure_future(agent.run())
+
+    async def kill(self, site: str) -> None:
+        """End an agent as a crash does: its connection breaks, and its memory is gone."""
+        task = self.agents.pop(site)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        await asyncio.sleep(0)
+
+    async def _seen(self, study: str) -> SeenStudy:
+        held = self.service.states(STUDIES).get(study)
+        if held is None:
+            return SeenStudy(study)
+        return SeenStudy(study, held.requested, tuple(held.approved_by), held.ended if held.at_rest else "")
+
+    async def _identities(self) -> dict[str, bytes]:
+        held = self.service.states(DATASETS).values()
+        return {one.site: one.message().signing_key for one in held}
+
+    # -- people ---------------------------------------------------------------------
+
+    def request(self, study: str = "s1", sites: tuple[str, ...] = (), **changes: Any) -> None:
+        asked = request(study, self.now, sites or self.sites)
+        for name, value in changes.items():
+            setattr(asked, name, value)
+        self.command("RequestStudy", asked, "analyst")
+        self.run_opened(study)
+
+    def run_opened(self, study: str) -> None:
+        opened = loops.EvidenceRunOpened(run=f"run-{study}", case=study_case(study), study=study)
+        self.service.deliver(Said(opened, f"/svc/loops/{study}", 1, str(uuid.uuid4()), self.now))
+
+    def approve(self, study: str = "s1", sites: tuple[str, ...] = ()) -> None:
+        for site in sites or self.sites:
+            asked = api.ApproveStudyRequest(study=study, site=site, meaning="our data may be asked")
+            self.command("ApproveStudy", asked, f"owner of {site}")
+
+    async def step(self, study: str = "s1") -> Again | None:
+        """Let the study go on, as the step runner does when it is due."""
+        return await self.jobs.all()["job"](Step("job", study, ""))
+
+    def study(self, study: str = "s1") -> Study:
+        return self.service.states(STUDIES)[study]
+
+    def run_of(self, study: str = "s1") -> str:
+        return self.service.states(RUNS)[study].run
+
+    def insights(self) -> list[events.InsightPublished]:
+        return self.service.all(events.InsightPublished)
+
+    def ended(self) -> list[events.JobEnded]:
+        return self.service.all(events.JobEnded)
+
+
+@asynccontextmanager
+async def consortium(
+    sites: tuple[str, ...], hospitals: dict[str, Hospital] | None = None
+) -> AsyncIterator[Consortium]:
+    """A consortium whose agents are connected."""
+    made = Consortium(sites, hospitals or {site: Hospital(site) for site in sites})
+    for site in sites:
+        made.start(site)
+    async with asyncio.timeout(5):
+        while made.hub.connected(sites) < set(sites):
+            await asyncio.sleep(0.001)
+    try:
+        yield made
+    finally:
+        for site in list(made.agents):
+            await made.kill(site)
+
+
+def later(days: int) -> datetime:
+    return NOW + timedelta(days=days)
