@@ -44,7 +44,8 @@ from services.production.views import (
     calibration_id,
 )
 
-HISTORY = "history"
+#: The runner whose fold the recorded runs are, by its full name.
+HISTORY = "production.history"
 _FOLDING_SECONDS = 0.2
 
 #: Submits a command: method, request, request id.
