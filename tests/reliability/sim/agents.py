@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 #: Queries that an analyst may put to a dataset: more than any storm makes jobs.
 _QUERIES = 1000
-_ROWS = 120
+ROWS = 120
 
 
 async def run_agent(process: Process, keys: KeyProvider) -> None:
@@ -38,7 +38,7 @@ async def run_agent(process: Process, keys: KeyProvider) -> None:
         name=app.site,
         keys=site_keys(keys, app.site),
         profile=Profile.PROTECTED,
-        source=Hospital(app.site, data(app.site, _ROWS)),
+        source=Hospital(app.site, data(app.site, ROWS)),
         kept=Cohorts(app.store),
         study=lambda study: _seen(app, study),
         identities=lambda: _identities(app),

@@ -32,6 +32,7 @@ from services.traceability.domain.entries import MEMBER
 from services.traceability.views import DISPENSES, ENTRIES, EXPOSURES, NODES, RUNS
 from tests.reliability.sim import business
 from tests.reliability.sim.inputs import Input
+from tests.reliability.sim.loop_invariants import LOOP_RULES
 from tests.reliability.sim.process import SITES, SPECS
 from tests.reliability.sim.replay import Replay, folded
 from tests.reliability.sim.world import World
@@ -467,6 +468,7 @@ RULES: Mapping[str, Callable[[World], Iterator[str]]] = {
     "I7 closed or alarmed": _ended,
     "reminded once": _reminded,
     "I2 replay": _replayed,
+    **LOOP_RULES,
 }
 
 __all__ = ["RULES", "Violation", "check"]

@@ -102,6 +102,8 @@ class Replay:
             records = [record for p in partitions for record in self._behind(runner, p)]
             if records:
                 runner.process(records)
+            while runner.look_aside():
+                pass
 
     def _behind(self, runner: BatchRunner, partition: Partition) -> list[Record]:
         at = self._ends.get((runner.name, partition), 0)
