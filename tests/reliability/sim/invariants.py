@@ -176,7 +176,7 @@ def _watermarks(world: World) -> Iterator[str]:
     Where an event waited for its state, the watermark was written again as it stood when that was taken up.
     """
     for name, database in world.databases.items():
-        waited = {id.rpartition("|")[0] for id in database.history(WAITING)}
+        waited = {"|".join(id.split("|")[:3]) for id in database.history(WAITING)}
         for id, marks in database.history(MARKS).items():
             places = [mark.next for mark in marks]
             if id.rpartition("|")[0] in waited:
