@@ -27,6 +27,7 @@ from pharmaloop.common.v1 import operations_pb2_grpc as operations_grpc
 from pharmaloop.common.v1 import service_pb2_grpc as common_grpc
 from pharmaloop.loops.v1 import service_pb2_grpc as loops_grpc
 from pharmaloop.production.v1 import service_pb2_grpc as production_grpc
+from pharmaloop.rnd.v1 import service_pb2_grpc as rnd_grpc
 from pharmaloop.traceability.v1 import service_pb2_grpc as traceability_grpc
 from services.cli.endpoints import Endpoints, NoEndpoints, find_endpoints, state_dir
 from services.kit.errors import Invalid
@@ -106,6 +107,10 @@ class Session:
     @cached_property
     def loops(self) -> loops_grpc.LoopsServiceStub:
         return loops_grpc.LoopsServiceStub(self.channel("loops"))
+
+    @cached_property
+    def rnd(self) -> rnd_grpc.RndServiceStub:
+        return rnd_grpc.RndServiceStub(self.channel("rnd"))
 
     @cached_property
     def alerting(self) -> alerting_grpc.AlertingServiceStub:

@@ -174,19 +174,17 @@ def lines(session: Session, plant: str) -> None:
 @click.argument("transfer", metavar="CASE")
 @click.option("--proposal", required=True, help="The proposal that you decide on.")
 @click.option(
-    "--accept/--refuse",
-    "accepted",
-    default=None,
-    required=True,
-    help="Take its set-points, or keep the adapted.",
+    "--accept/--refuse", "accepted", default=None, help="Take its set-points, or keep the adapted ones."
 )
 @click.option("--reason", default="", help="Why; needed where you refuse.")
 @click.option("--meaning", required=True, help="What your signature means.")
 @click.pass_obj
 def sign_transfer(
-    session: Session, transfer: str, proposal: str, accepted: bool, reason: str, meaning: str
+    session: Session, transfer: str, proposal: str, accepted: bool | None, reason: str, meaning: str
 ) -> None:
     """Decide on the set-points that are proposed for the transfer CASE; this opens change control."""
+    if accepted is None:
+        raise click.UsageError("say which way you decide: --accept, or --refuse with a --reason")
     request = api.DecideTransferRequest(
         request_id=new_id(),
         transfer=transfer,

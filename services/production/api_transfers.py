@@ -11,14 +11,24 @@ from pharmaloop.production.v1 import events_pb2 as events
 from pharmaloop.production.v1 import service_pb2 as api
 from services.kit.app import App
 from services.kit.errors import Unknown
-from services.kit.ids import check_product
+from services.kit.ids import check_product, parse_lot
 from services.kit.rpc.api import Api
 from services.production import answers
 from services.production.domain.plant import check_detail, check_line
+from services.production.domain.record import Lot
 from services.production.domain.transfer import Attempt
 from services.production.handlers.refusals import refusals
 from services.production.payloads import Payloads
-from services.production.views import LINE_ROWS, PLANTS, TRANSFER_ROWS, TRANSFERS
+from services.production.twins.following import Basis, Followers
+from services.production.views import (
+    LINE_ROWS,
+    LOTS,
+    PLANTS,
+    RUNS,
+    TRANSFER_ROWS,
+    TRANSFERS,
+    run_id,
+)
 
 
 class TransferApi(Api):
@@ -27,6 +37,7 @@ class TransferApi(Api):
     def __init__(self, app: App, payloads: Payloads) -> None:
         super().__init__(app)
         self._payloads = payloads
+        self._followers = Followers()
 
     # -- lines -----------------------------------------------------------------
 
@@ -146,7 +157,33 @@ class TransferApi(Api):
         return opened
 
     async def GetTwin(self, request: api.GetTwinRequest, context: Any) -> api.GetTwinResponse:
-        raise Unknown("NO_TWIN", "no twin follows this lot", "lot")
+        """The twin follows a lot in the model and vessel of its transfer; another lot as published."""
+        parse_lot(request.lot)
+        await self.reach(request)
+        found = await self.app.store.get(LOTS, request.lot)
+        if found is None:
+            raise Unknown("UNKNOWN_LOT", "no such lot in this plant's records", "lot")
+        lot = found.state
+        run = await self.app.store.get(RUNS, run_id(lot.lot, lot.equipment))
+        if run is None or not len(run.state.samples):
+            said = f"no readings of the lot on {lot.equipment or 'its equipment'} are recorded yet"
+            raise Unknown("NO_RUN", said, "lot")
+        basis = await self._basis(lot)
+        with refusals():
+            return await asyncio.to_thread(self._followers.follow, lot.lot, run.state.samples, basis)
+
+    async def _basis(self, lot: Lot) -> Basis:
+        found = await self.app.store.get(TRANSFERS, lot.transfer) if lot.transfer else None
+        attempt = found.state.version(lot.transfer_version) if found else None
+        if attempt is None:
+            return Basis()
+        adapted = attempt.adaptation()
+        plant = await self.app.store.get(PLANTS, adapted.plant)
+        line = plant.state.line(adapted.line) if plant else None
+        if line is None:
+            return Basis()
+        detail = self._payloads.kept(line.message().detail, events.LineDetail)
+        return Basis(adapted.model.partition("/")[0], detail)
 
     async def RecordRecipeValidation(
         self, request: api.RecordRecipeValidationRequest, context: Any

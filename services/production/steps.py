@@ -44,7 +44,7 @@ from services.production.views import (
     calibration_id,
 )
 
-#: The runner whose fold the recorded runs are, by its full name.
+#: The projector that keeps the recorded runs.
 HISTORY = "production.history"
 _FOLDING_SECONDS = 0.2
 

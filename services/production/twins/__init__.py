@@ -29,6 +29,7 @@ from services.production.twins.reading import BEYOND, NAMES, Read, line_of, read
 from services.production.twins.telling import (
     TOLD,
     Calibrations,
+    calibration_of,
     estimate_of,
     gap_of,
     not_accepted,
@@ -174,7 +175,7 @@ def _freedom(given: Read, place: Place, points: SetPoints) -> Freedom:
 
 def _acceptance(one: sets.QualityAttribute, calibrations: Calibrations) -> Range:
     """What the twin's own value may be, so that the calibrated one is within the specification."""
-    calibration = calibrations.get(one.attribute)
+    calibration = calibration_of(calibrations, one.attribute, one.limits.unit)
     bias = calibration.bias if calibration else 0.0
     limits, unit = one.limits, CQAS[one.attribute]
     low, high = (

@@ -108,7 +108,7 @@ def _parameters(
         if name is None:
             continue  # a parameter that the model does not know changes nothing that it reckons
         field = f"parameters[{index}]"
-        unit = parameter.proven.unit or parameter.normal.unit or UNITS[name]
+        unit = parameter.normal.unit or parameter.proven.unit or UNITS[name]  # the set-point's
         named[name] = (parameter.parameter, unit)
         value, wrong = quantities.take({name: Quantity(parameter.set_point, unit)}, name, UNITS[name], field)
         reasons += wrong or _contradicts(name, value, given.get(name), field)
@@ -210,6 +210,7 @@ def vessel_of(name: str, given: sets.Vessel | events.LineDetail) -> Vessel:
 
 
 def line_of(name: str, detail: events.LineDetail) -> adapting.Line:
-    vessel = vessel_of(name, detail)
-    slowest = detail.stirrer_min_per_s * _PER_MINUTE
-    return adapting.Line(vessel, {"agitation": Range(slowest, max(slowest, vessel.max_speed_rpm))})
+    """The line; its vessel says what is the most of everything, the least of the stirring stands beside."""
+    return adapting.Line(
+        vessel_of(name, detail), {"agitation": Range(detail.stirrer_min_per_s * _PER_MINUTE, BEYOND)}
+    )

@@ -81,7 +81,7 @@ def predictions_of(
     for attribute in read.attributes:
         name, limits = attribute.attribute, attribute.limits
         here, there = (estimate_of(found[name], CQAS[name], limits.unit) for found in (source, target))
-        calibration = calibrations.get(name)
+        calibration = calibration_of(calibrations, name, limits.unit)
         one = events.AttributePrediction(
             attribute=name,
             unit=limits.unit,
@@ -97,11 +97,21 @@ def predictions_of(
     return tuple(told)
 
 
+def calibration_of(calibrations: Calibrations, attribute: str, unit: str) -> rnd.AttributeCalibration | None:
+    """What an attribute is calibrated by; in another unit it is by nothing."""
+    found = calibrations.get(attribute)
+    return found if found is not None and found.unit == unit else None
+
+
 def estimate_of(found: Interval, unit: str, to: str) -> common.Estimate:
     value, lower, upper = (
         quantities.convert(number, unit, to) for number in (found.mean, found.low, found.high)
     )
-    return common.Estimate(value=value, lower=lower, upper=upper)
+    assert value is not None, "the unit was converted before"
+    assert lower is not None, "the unit was converted before"
+    assert upper is not None, "the unit was converted before"
+    # The mean of few, skewed draws may lie beyond an end.
+    return common.Estimate(value=value, lower=min(lower, value), upper=max(upper, value))
 
 
 def not_accepted(predictions: Iterable[events.AttributePrediction]) -> list[events.TransferRefusal]:

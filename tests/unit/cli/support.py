@@ -79,6 +79,7 @@ class Fake(grpc.GenericRpcHandler):
 def _module(package: str) -> Any:
     from pharmaloop.alerting.v1 import service_pb2 as alerting
     from pharmaloop.common.v1 import operations_pb2 as operations
+    from pharmaloop.rnd.v1 import service_pb2 as rnd
     from pharmaloop.traceability.v1 import service_pb2 as traceability
 
     modules = {
@@ -87,6 +88,7 @@ def _module(package: str) -> Any:
         "common": common,
         "loops": loops,
         "production": production,
+        "rnd": rnd,
         "traceability": traceability,
     }
     return operations if package.endswith("OperationsService") else modules[package.split(".")[1]]

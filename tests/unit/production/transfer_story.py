@@ -194,10 +194,11 @@ class _Log:
 
 
 class Story:
-    """One plant; `twin` None asks the real twin."""
+    """One plant; without a `twin` of the test's the real one is asked. With a `memory`: another process
+    of the same service."""
 
-    def __init__(self, twin: FakeTwin | None = None) -> None:
-        self.memory = Memory()
+    def __init__(self, twin: FakeTwin | None = None, memory: Memory | None = None) -> None:
+        self.memory = memory or Memory()
         self.keys = Keys()
         self.payloads = Payloads(self.keys)
         self.store = AsyncMemoryStore(self.memory.database)
@@ -325,7 +326,7 @@ class Story:
 
     def decide(self, accepted: bool = True, **changes: Any) -> None:
         said = {"meaning": "I take responsibility", "reason": "as proposed", "accepted": accepted} | changes
-        proposal = said.pop("proposal", self.newest().proposal().proposal)
+        proposal = said.pop("proposal", "") or self.newest().proposal().proposal
         self.call("DecideTransfer", transfer=TRANSFER, proposal=proposal, **said)
 
     def validate(self, **changes: Any) -> None:

@@ -29,8 +29,8 @@ def product(name: str) -> str:
 def catalogue(research: Research, *molecules: str) -> None:
     """Products of the indication, each with a molecule of its name."""
     if molecules:
-        request = api.RegisterTargetRequest(target="VKORC1", name="Reductase", provenance="textbook")
-        research.call("RegisterTarget", request)
+        target = api.RegisterTargetRequest(target="VKORC1", name="Reductase", provenance="textbook")
+        research.call("RegisterTarget", target)
     for number, name in enumerate(molecules, start=1):
         research.call(
             "RegisterMolecule",
@@ -78,7 +78,7 @@ def publish(
     return insight
 
 
-def findings(research: Research, state: int = api.FINDING_STATE_UNSPECIFIED) -> dict[str, Any]:
+def findings(research: Research, state: Any = api.FINDING_STATE_UNSPECIFIED) -> dict[str, Any]:
     answer = research.call("ListFindings", api.ListFindingsRequest(state=state))
     return {one.insight: one for one in answer.findings}
 

@@ -80,10 +80,16 @@ class Adapted:
 
 @dataclass(frozen=True)
 class NotAdapted:
-    """Why the set does not go to the line: every reason. `gaps` is the table as far as it could be made."""
+    """Why the set does not go to the line: every reason.
+
+    `gaps` is the table as far as it could be made; `source` and `target` are the predicted attributes
+    where it came to a prediction.
+    """
 
     reasons: tuple[Reason, ...]
     gaps: tuple[Gap, ...] = ()
+    source: Mapping[str, Interval] = field(default_factory=dict)
+    target: Mapping[str, Interval] = field(default_factory=dict)
 
 
 def adapt(
@@ -115,7 +121,7 @@ def adapt(
     here, there = predict(released.process, scenarios, seed=seed, draws=draws, corrections=corrections)
     reasons, warnings = _accepted(there, released.acceptance)
     if reasons:
-        return NotAdapted(tuple(reasons), gaps)
+        return NotAdapted(tuple(reasons), gaps, here.cqas, there.cqas)
     before, space = released.points, released.space
     return Adapted(
         points=points,

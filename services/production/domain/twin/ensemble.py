@@ -1,12 +1,11 @@
-"""Many runs of the reduced model as one system of equations: what intervals and searches are made of.
+"""Many runs of the reduced model at once: what intervals and searches are made of.
 
-The runs do not touch one another, so the Jacobian of all of them together is a band
-of five states, and LSODA solves hundreds of runs in about the time of ten. Two
-changes of variable keep the runs in step although their switches are apart: the
-batch phase is integrated over the substrate, which falls from its beginning to
-the threshold, so that the switch is its end by construction; the fed phase over
-the share of the time that is left. Tolerances are those of an interval, not of a
-reference value: 1e-5.
+The batch phase is integrated over the substrate, which falls from its beginning to
+the threshold: so the runs stay in step although their switches are apart, and the
+switch is the end of the phase by construction. The fed phase is stiff, and oxygen
+that runs out makes it sharp at a moment of each run's own: there every run takes
+its own steps (`rosenbrock`). Tolerances are those of an interval, not of a
+reference value: 1e-4.
 """
 
 from __future__ import annotations
@@ -14,11 +13,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from types import SimpleNamespace
-from typing import Any
 
 import numpy as np
 
+from services.production.domain.twin.errors import Reason, refuse
+from services.production.domain.twin.jacobian import jacobian
 from services.production.domain.twin.pensim import (
+    OXYGEN,
+    SUBSTRATE,
     Floats,
     Recipe,
     ReducedParameters,
@@ -28,9 +30,13 @@ from services.production.domain.twin.pensim import (
     rates,
     transfer_factor,
 )
+from services.production.domain.twin.rosenbrock import Ints, Unsolved, solve
 
-_SOLVER = {"rtol": 1e-5, "atol": 1e-7, "ml": 4, "mu": 4}
-_BATCH_POINTS, _FED_POINTS = 81, 161
+#: LSODA over the substrate: the runs do not touch one another, so their Jacobian is a band of five states.
+_BATCH = {"rtol": 1e-5, "atol": 1e-7, "ml": 4, "mu": 4}
+_RELATIVE, _ABSOLUTE = 1e-4, np.array([1e-4, 1e-6, 1e-5, 1e-5, 1e-3])
+_BATCH_POINTS = 81
+_NAMES = tuple(constant.name for constant in fields(ReducedParameters))
 
 
 @dataclass(frozen=True)
@@ -43,7 +49,7 @@ class Member:
 
 @dataclass(frozen=True)
 class Ensemble:
-    """The runs at points in time of their own.
+    """The runs at points in time of their own, which may repeat.
 
     `times` is members x points, in h; `states` is members x points x 5.
     """
@@ -52,38 +58,71 @@ class Ensemble:
     states: Floats
 
 
+@dataclass(frozen=True)
+class Equations:
+    """The equations of runs side by side: constants by name, and what does not change during a run."""
+
+    constants: dict[str, Floats]
+    growth: Floats
+    loss: Floats
+    transfer: Floats
+    feed: Floats
+
+    def of(self, some: Ints) -> tuple[SimpleNamespace, Floats, Floats, Floats]:
+        """What `rates` and `jacobian` take, of some of the runs."""
+        constants = SimpleNamespace(**{name: values[some] for name, values in self.constants.items()})
+        return constants, self.growth[some], self.loss[some], self.transfer[some]
+
+    def slopes(self, some: Ints, states: Floats) -> Floats:
+        """Derivatives (runs x 5) of some of the runs."""
+        x, s, o, product, v = _held(states).T
+        return np.stack(rates(*self.of(some))(x, s, o, product, v, self.feed[some]), axis=1)
+
+    def jacobian(self, some: Ints, states: Floats) -> Floats:
+        """Their Jacobian (runs x 5 x 5)."""
+        return jacobian(*self.of(some), _held(states), self.feed[some])
+
+    def solve(self, begin: Floats, since: Floats, until: Floats) -> Ensemble:
+        """All runs from their beginnings (runs x 5), each from its own hour to its own."""
+        try:
+            times, states = solve(
+                self.slopes, self.jacobian, begin, since, until, relative=_RELATIVE, absolute=_ABSOLUTE
+            )
+        except (Unsolved, np.linalg.LinAlgError) as error:
+            rule = f"the model cannot be solved for these inputs ({error})"
+            refuse([Reason("NOT_SOLVABLE", "recipe", rule, "give inputs nearer to the process")])
+        return Ensemble(times, states)
+
+
 def run_many(members: Sequence[Member]) -> Ensemble:
     """Every member's course. The recipes must have been checked (`pensim.faults`).
 
     A member whose substrate does not reach the threshold in time is never fed.
     """
-    together = _batch_phase(members)
+    equations = _equations(members)
+    begin = np.array([member.recipe.begin() for member in members])
     ends = np.array([member.recipe.hours for member in members])
-    late = ~(together.times[:, -1] < ends)
-    times = np.empty((len(members), _BATCH_POINTS + _FED_POINTS - 1))
-    states = np.empty((*times.shape, 5))
-    times[:, :_BATCH_POINTS], states[:, :_BATCH_POINTS] = together.times, together.states
-    prompt = np.flatnonzero(~late).tolist()
-    if prompt:
-        fed = _fed_phase(
-            [members[i] for i in prompt], together.times[prompt, -1], together.states[prompt, -1]
-        )
-        times[prompt, _BATCH_POINTS:], states[prompt, _BATCH_POINTS:] = fed.times[:, 1:], fed.states[:, 1:]
-    lasting = np.flatnonzero(late).tolist()
-    if lasting:
-        unfed = _unfed([members[i] for i in lasting], times.shape[1])
-        times[lasting], states[lasting] = unfed.times, unfed.states
-    return Ensemble(times, states)
+    batch = _batch_phase(members, equations, begin)
+    fed = batch.times[:, -1] < ends
+    times, states = batch.times * fed[:, None], np.where(fed[:, None, None], batch.states, begin[:, None, :])
+    equations = Equations(
+        equations.constants, equations.growth, equations.loss, equations.transfer, equations.feed * fed
+    )
+    rest = equations.solve(states[:, -1], times[:, -1], ends)
+    return Ensemble(
+        np.concatenate((times, rest.times[:, 1:]), axis=1),
+        np.concatenate((states, rest.states[:, 1:]), axis=1),
+    )
 
 
-def _batch_phase(members: Sequence[Member]) -> Ensemble:
-    """Over the substrate: states are biomass, hours, oxygen, product, volume."""
-    derivatives, begin = _stacked(members)
+def _batch_phase(members: Sequence[Member], equations: Equations, begin: Floats) -> Ensemble:
+    """Over the substrate, without feed: its place among the states is taken by the hours."""
     count = len(members)
-    full, threshold = begin[:, 1].copy(), np.array([member.recipe.threshold for member in members])
-    depth = full - threshold
+    derivatives = rates(*equations.of(np.arange(count)))
+    full = begin[:, SUBSTRATE].copy()
+    depth = full - np.array([member.recipe.threshold for member in members])
     start = begin.copy()
-    start[:, 1] = 0.0
+    start[:, SUBSTRATE] = 0.0
 
     def over_substrate(used: float, y: Floats) -> Floats:
         x, _, o, product, v = y.reshape(count, 5).T
@@ -93,52 +132,26 @@ def _batch_phase(members: Sequence[Member]) -> Ensemble:
 
     # The points lie closer where the substrate is still nearly whole: there the hours pass.
     used = np.linspace(0.0, 1.0, _BATCH_POINTS) ** 2
-    solved = integrate(over_substrate, start.ravel(), used, **_SOLVER).reshape(len(used), count, 5)
+    solved = integrate(over_substrate, start.ravel(), used, **_BATCH).reshape(len(used), count, 5)
     states = solved.transpose(1, 0, 2).copy()
-    times = states[:, :, 1].copy()
-    states[:, :, 1] = full[:, None] - used * depth[:, None]
+    times = states[:, :, SUBSTRATE].copy()
+    states[:, :, SUBSTRATE] = full[:, None] - used * depth[:, None]
     return Ensemble(times, states)
 
 
-def _unfed(members: Sequence[Member], points: int) -> Ensemble:
-    """Whole runs of members whose substrate outlasts them."""
-    _, begin = _stacked(members)
-    return _over_time(members, np.zeros(len(members)), begin, np.zeros(len(members)), points)
+def _held(states: Floats) -> Floats:
+    """The states with substrate and oxygen not below nought, which a trial step may reach."""
+    held = states.copy()
+    held[:, SUBSTRATE] = np.maximum(held[:, SUBSTRATE], 0.0)
+    held[:, OXYGEN] = np.maximum(held[:, OXYGEN], 0.0)
+    return held
 
 
-def _fed_phase(members: Sequence[Member], switched: Floats, begin: Floats) -> Ensemble:
-    """From each member's switch (h) and its states there to its end."""
-    feed = np.array([member.recipe.feed for member in members])
-    return _over_time(members, switched, begin, feed, _FED_POINTS)
-
-
-def _over_time(
-    members: Sequence[Member], since: Floats, begin: Floats, feed: Floats, points: int
-) -> Ensemble:
-    """With a constant feed, over the share of the time that each member has left."""
-    derivatives, _ = _stacked(members)
-    count = len(members)
-    left = np.array([member.recipe.hours for member in members]) - since
-
-    def slopes(_: float, y: Floats) -> Floats:
-        x, s, o, product, v = y.reshape(count, 5).T
-        found = derivatives(x, np.maximum(s, 0.0), np.maximum(o, 0.0), product, v, feed)
-        return (np.stack(found, axis=1) * left[:, None]).ravel()
-
-    share = np.linspace(0.0, 1.0, points)
-    solved = integrate(slopes, begin.ravel(), share, **_SOLVER).reshape(points, count, 5)
-    return Ensemble(since[:, None] + share * left[:, None], solved.transpose(1, 0, 2))
-
-
-def _stacked(members: Sequence[Member]) -> tuple[Any, Floats]:
-    """The derivatives of all members at once, and what they begin with (members x 5)."""
-    constants = SimpleNamespace(
-        **{
-            name.name: np.array([getattr(member.parameters, name.name) for member in members])
-            for name in fields(ReducedParameters)
-        }
+def _equations(members: Sequence[Member]) -> Equations:
+    return Equations(
+        {name: np.array([getattr(member.parameters, name) for member in members]) for name in _NAMES},
+        np.array([growth_ceiling(m.parameters, m.recipe.temperature, m.recipe.ph) for m in members]),
+        np.array([evaporation_rate(m.parameters, m.recipe.temperature) for m in members]),
+        np.array([transfer_factor(m.parameters, m.recipe.aeration, m.recipe.power) for m in members]),
+        np.array([member.recipe.feed for member in members]),
     )
-    growth = np.array([growth_ceiling(m.parameters, m.recipe.temperature, m.recipe.ph) for m in members])
-    loss = np.array([evaporation_rate(m.parameters, m.recipe.temperature) for m in members])
-    transfer = np.array([transfer_factor(m.parameters, m.recipe.aeration, m.recipe.power) for m in members])
-    return rates(constants, growth, loss, transfer), np.array([member.recipe.begin() for member in members])

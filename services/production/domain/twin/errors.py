@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 from services.production.domain.errors import Malformed
 
+_ROUNDING = 1e-9
+
 
 @dataclass(frozen=True)
 class Reason:
@@ -49,12 +51,17 @@ def number(field: str, value: float) -> list[Reason]:
     return [Reason("NOT_A_NUMBER", field, f"{value} is not a finite number", "give the number")]
 
 
+def inside(value: float, low: float, high: float) -> bool:
+    """In a closed range, whose ends stay inside when they are scaled and rounded; NaN never is."""
+    return low - _ROUNDING * abs(low) <= value <= high + _ROUNDING * abs(high)
+
+
 def within(
     field: str, value: float, low: float, high: float, unit: str, *, code: str, step: str
 ) -> list[Reason]:
     """Outside a closed range, or no number at all. The ends of the range are inside."""
     wrong = number(field, value)
-    if wrong or low <= value <= high:
+    if wrong or inside(value, low, high):
         return wrong
     return [Reason(code, field, f"{value:.6g} {unit} is outside {low:.6g} to {high:.6g} {unit}", step)]
 

@@ -16,11 +16,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, fields
 
 import numpy as np
 
+from services.production.domain.twin.ensemble import Equations
 from services.production.domain.twin.errors import Reason, not_negative, positive, refuse, within
 from services.production.domain.twin.pensim import (
     COLDEST,
@@ -30,8 +30,6 @@ from services.production.domain.twin.pensim import (
     ReducedParameters,
     evaporation_rate,
     growth_ceiling,
-    integrate,
-    rates,
     transfer_factor,
 )
 from services.production.domain.twin.pensim_full import FullParameters
@@ -41,6 +39,7 @@ _BIOMASS, _SUBSTRATE, _OXYGEN, _PRODUCT, _VOLUME, _CARBON, _GROWTH = range(7)
 _STATES = 7
 #: Standard deviations that the model's errors add in an hour (they grow with the root of the time).
 _DRIFT = np.array([0.0025, 0.03, 0.004, 0.006, 0.02, 0.005, 0.008])
+_GAS = FullParameters()
 #: The logarithm of used-up substrate is no longer known than so: its mass no longer matters.
 _WIDEST_SUBSTRATE = 1.0
 _LEAST = 1e-6  # g/L of substrate
@@ -98,11 +97,15 @@ class Start:
 
 @dataclass(frozen=True)
 class Following:
-    """The twin of a running lot at an hour: means and covariance (row by row) of the filter's states."""
+    """The twin of a running lot at an hour: means and covariance (row by row) of the filter's states.
+
+    `readings` counts what it has followed.
+    """
 
     hour: float
     mean: tuple[float, ...]
     covariance: tuple[float, ...]
+    readings: int = 0
 
 
 @dataclass(frozen=True)
@@ -176,16 +179,17 @@ def follow(
         mean = mean + gain * (value - expected)
         covariance = covariance - np.outer(gain, row @ covariance)
     covariance = (covariance + covariance.T) / 2
-    now = Following(reading.hour, tuple(mean.tolist()), tuple(covariance.ravel().tolist()))
+    now = Following(reading.hour, tuple(mean.tolist()), tuple(covariance.ravel().tolist()), held.readings + 1)
     return now, _estimate(now, surprises)
 
 
 def faults(held: Following, reading: Reading) -> list[Reason]:
     """What is wrong with a reading: out of order, no number, or outside of what the model knows."""
     found = []
-    if not reading.hour >= held.hour:
-        rule = f"{reading.hour} h is before the {held.hour} h that the twin has come to"
-        found.append(Reason("OUT_OF_ORDER", "reading.hour", rule, "follow again from an earlier twin"))
+    if not reading.hour >= held.hour or (held.readings and reading.hour == held.hour):
+        rule = f"{reading.hour} h is not after the {held.hour} h that the twin has come to"
+        step = "leave out what was followed already, or follow again from an earlier twin"
+        found.append(Reason("OUT_OF_ORDER", "reading.hour", rule, step))
     x = reading.inputs
     found += not_negative("inputs.feed", x.feed, "L/h")
     found += positive("inputs.aeration", x.aeration, "L/h")
@@ -271,25 +275,28 @@ def _carried(
 def _run(points: Floats, inputs: Inputs, k: ReducedParameters, hours: float) -> Floats:
     """The filter's states (points x states) some hours on."""
     count = len(points)
-    growth = growth_ceiling(k, inputs.temperature, inputs.ph) * np.exp(points[:, _GROWTH])
-    loss = evaporation_rate(k, inputs.temperature)
-    derivatives = rates(k, growth, loss, transfer_factor(k, inputs.aeration, inputs.power))
-    gas = FullParameters()
-    start = points[:, :_GROWTH].copy()
+    equations = Equations(
+        {constant.name: np.full(count, getattr(k, constant.name)) for constant in fields(k)},
+        growth_ceiling(k, inputs.temperature, inputs.ph) * np.exp(points[:, _GROWTH]),
+        np.full(count, evaporation_rate(k, inputs.temperature)),
+        np.full(count, transfer_factor(k, inputs.aeration, inputs.power)),
+        np.full(count, inputs.feed),
+    )
+    start = points[:, :_CARBON].copy()
     start[:, :2] = np.exp(start[:, :2])
     start[:, _OXYGEN] = np.maximum(start[:, _OXYGEN], 0.0)
     start[:, _VOLUME] = np.maximum(start[:, _VOLUME], 1e-3)
-
-    def slopes(_: float, y: Floats) -> Any:
-        x, s, o, product, v, _carbon = y.reshape(count, 6).T
-        found = derivatives(x, np.maximum(s, 0.0), np.maximum(o, 0.0), product, v, inputs.feed)
-        carbon = gas.carbon_of_growth * found[0] + gas.carbon_of_biomass * x + gas.carbon_of_itself
-        return np.stack((*found, carbon), axis=1).ravel()
-
-    ends = integrate(slopes, start.ravel(), np.array([0.0, hours]), rtol=1e-5, atol=1e-8, ml=5, mu=5)[-1]
+    runs = equations.solve(start, np.zeros(count), np.full(count, hours))
+    end, biomass = runs.states[:, -1], runs.states[:, :, _BIOMASS]
+    standing = ((biomass[:, 1:] + biomass[:, :-1]) / 2 * np.diff(runs.times, axis=1)).sum(axis=1)
     moved = points.copy()
-    moved[:, :_GROWTH] = ends.reshape(count, 6)
-    moved[:, :2] = np.log(np.maximum(moved[:, :2], _LEAST))
+    moved[:, :_CARBON] = end
+    moved[:, :2] = np.log(np.maximum(end[:, :2], _LEAST))
+    moved[:, _CARBON] += (
+        _GAS.carbon_of_growth * (end[:, _BIOMASS] - start[:, _BIOMASS])
+        + _GAS.carbon_of_biomass * standing
+        + _GAS.carbon_of_itself * hours
+    )
     return moved
 
 

@@ -33,7 +33,7 @@ RELATIVE, ABSOLUTE = 1e-9, 1e-12
 COLDEST, HOTTEST = 283.15, 313.15
 #: Maintenance cannot take what is not there: below some 3e-6 g/L of substrate and 1e-4 g/L of oxygen it
 #: fades (these are the squares). An edge instead of a slope would hold the solver up.
-_LAST_SUBSTRATE, _LAST_OXYGEN = 1e-11, 1e-8
+LAST_SUBSTRATE, LAST_OXYGEN = 1e-11, 1e-8
 #: Order of the states in every array.
 BIOMASS, SUBSTRATE, OXYGEN, PRODUCT, VOLUME = range(5)
 
@@ -196,16 +196,15 @@ def rates(k: Any, growth: Any, loss: Any, transfer: Any) -> Rates:
         mu = growth * s / (k_x * x + s) * o / (k_ox * x + o)
         oxygen = o**p
         making = mu_p * s / (k_p + s + s * s * over_ki) * oxygen / (k_op * x + oxygen)
-        eaten = m_x * s * s / (s * s + _LAST_SUBSTRATE)
-        breathed = m_o * o * o / (o * o + _LAST_OXYGEN)
+        eaten = m_x * s * s / (s * s + LAST_SUBSTRATE)
+        breathed = m_o * o * o / (o * o + LAST_OXYGEN)
+        kla = transfer * v**beta
         swell = feed - v * loss
         dilution = swell / v
         return (
             (mu - dilution) * x,
             -(mu * per_xs + making * per_ps + eaten) * x + feed * strength / v - s * dilution,
-            -(mu * per_xo + making * per_po + breathed) * x
-            + transfer * v**beta * (saturation - o)
-            - o * dilution,
+            -(mu * per_xo + making * per_po + breathed) * x + kla * (saturation - o) - o * dilution,
             making * x - (hydrolysis + dilution) * product,
             swell,
         )

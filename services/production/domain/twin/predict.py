@@ -24,7 +24,7 @@ from services.production.domain.twin.set_points import SetPoints
 from services.production.domain.twin.vessels import Vessel
 
 #: Runs for an interval: its ends are then steady to a few per cent of its width.
-DRAWS = 96
+DRAWS = 200
 _COVERED = (2.5, 97.5)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 
-from services.production.domain.twin.errors import Reason, number, within
+from services.production.domain.twin.errors import Reason, inside, number, within
 from services.production.domain.twin.quantities import Quantity, take
 
 #: Parameters by name, with the unit that the twin reckons in.
@@ -56,7 +56,7 @@ class Range:
 
     def holds(self, value: float) -> bool:
         """Inside; NaN never is."""
-        return self.low <= value <= self.high
+        return inside(value, self.low, self.high)
 
 
 def read_range(

@@ -54,6 +54,7 @@ def test_at_equal_tip_speed_the_broth_lacks_oxygen_and_the_set_is_refused() -> N
     assert "target.titre" in {reason.field for reason in found.reasons}
     assert {reason.code for reason in found.reasons} == {"CQA_NOT_ACCEPTED"}
     assert found.gaps
+    assert found.target["titre"].mean < 0.7 * found.source["titre"].mean
 
 
 def test_the_same_set_line_and_seed_give_the_same_answer() -> None:

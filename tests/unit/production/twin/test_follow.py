@@ -28,6 +28,9 @@ from services.production.domain.twin.pensim import (
     ReducedParameters,
     run,
 )
+from services.world.fermentations import FAULTS, SAMPLES, Trouble, profile
+from services.world.names import Names
+from services.world.worldgen.lines import conditions
 
 SET = Inputs(0.0, 8.0, 29.9, 298.0, 5.0)
 #: A lot that the constants were not fitted to: more inoculum, faster growth, less hungry for oxygen.
@@ -99,6 +102,7 @@ def test_no_reading_at_all_is_the_model_alone() -> None:
     ("reading", "field"),
     [
         (Reading(5.0, SET), "reading.hour"),
+        (Reading(10.0, SET), "reading.hour"),
         (Reading(float("nan"), SET), "reading.hour"),
         (Reading(20.0, replace(SET, power=0.0)), "inputs.power"),
         (Reading(20.0, replace(SET, temperature=25.0)), "inputs.temperature"),
@@ -110,6 +114,26 @@ def test_a_reading_that_cannot_be_followed_is_refused_by_field(reading: Reading,
     with pytest.raises(Refused) as refused:
         follow(held, reading)
     assert refused.value.field == field
+
+
+@pytest.mark.parametrize("kind", [None, "feed-loss", "temperature-drift", "agitation-loss", "sensor-drift"])
+def test_in_the_simulated_plant_it_comes_as_near_as_its_biomass_probe(kind: str | None) -> None:
+    """Lots that differ, sensors with noise, a planted fault from 125 h on; the probe itself is 1.5 % off."""
+    trouble = Trouble(kind, FAULTS[kind].size, 50) if kind else None
+    tags = profile(conditions(Names(7, "test"), 3), trouble)
+    held, estimates = begin(), []
+    for i in range(SAMPLES):
+        now = {name: values[i] for name, values in tags.items()}
+        feed = max(0.0, now["FeedRate"])
+        inputs = Inputs(
+            feed, now["AerationRate"], now["AgitatorPower"], now["Temperature"] + 273.15, now["PH"]
+        )
+        measured = now["DissolvedOxygen"], now["CarbonDioxide"], now["Volume"]
+        held, estimate = follow(held, Reading(2.5 * i, inputs, *measured))
+        estimates.append(estimate)
+    error = compared(estimates, tags["Biomass"])
+    print(kind, error)
+    assert error.relative_rmse < 0.04
 
 
 def test_a_truth_of_another_length_is_refused() -> None:

@@ -104,7 +104,7 @@ def test_the_twin_and_the_simulated_plant_solve_the_same_equations() -> None:
     """Two codes of one page: where they part, one of them is wrong."""
     batch = ferment(lambda hour: Inputs(feed=0.05, temperature=299.0, ph=5.1), np.array([0.0, 30.0, 400.0]))
     twin = run(Recipe(feed=0.05, temperature=299.0, ph=5.1), times=np.array([0.0, 30.0, 400.0]))
-    assert twin.states == pytest.approx(batch.states, rel=1e-5)
+    assert twin.states == pytest.approx(batch.states, rel=1e-4)
 
 
 @pytest.mark.parametrize(

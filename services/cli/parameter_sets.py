@@ -1,0 +1,225 @@
+"""`parameter-sets`, `parameter-set`, and what people sign of one: draft, review, release, withdrawal."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+from google.protobuf import json_format
+from rich.console import Console
+
+from pharmaloop.rnd.v1 import service_pb2 as api
+from services.cli.plain import plain, word
+from services.cli.session import Failure, Session, table
+from services.kit.ids import new_id
+
+_STATES = {
+    "all": api.PARAMETER_SET_STATE_UNSPECIFIED,
+    "draft": api.PARAMETER_SET_STATE_DRAFT,
+    "reviewed": api.PARAMETER_SET_STATE_REVIEWED,
+    "released": api.PARAMETER_SET_STATE_RELEASED,
+    "superseded": api.PARAMETER_SET_STATE_SUPERSEDED,
+    "withdrawn": api.PARAMETER_SET_STATE_WITHDRAWN,
+}
+_VERSION = click.IntRange(min=1)
+
+
+def _state(item: dict[str, Any]) -> str:
+    return word(item["state"], "PARAMETER_SET_STATE")
+
+
+def _plants(item: dict[str, Any]) -> str:
+    """The plants that work by the version."""
+    if _state(item) == "withdrawn":
+        return "-"
+    return ", ".join(one["plant"] for one in item["releases"] if not one["superseded_by"]) or "-"
+
+
+@click.command(name="parameter-sets")
+@click.option("--state", type=click.Choice(list(_STATES)), default="all", help="Only of this state.")
+@click.option("--product", default="", help="Only of this product.")
+@click.pass_obj
+def parameter_sets(session: Session, state: str, product: str) -> None:
+    """List versions of parameter sets, the latest change first."""
+    request = api.ListParameterSetsRequest(state=_STATES[state], product=product)
+    pages = session.pages(session.rnd.ListParameterSets, request)
+    found = [plain(item) for page in pages for item in page.versions]
+
+    def people(out: Console) -> None:
+        rows = [
+            [
+                item["set"],
+                str(item["version"]),
+                item["product"],
+                _state(item),
+                _plants(item),
+                item["drafter"],
+                item["reviewer"] or "-",
+                ", ".join(one["capa"] for one in item["reviews"]) or "-",
+            ]
+            for item in found
+        ]
+        columns = ["set", "version", "product", "state", "plants", "drafted by", "reviewed by", "look at"]
+        out.print(table("Parameter sets", columns, rows))
+
+    session.show({"versions": found}, people)
+
+
+@click.command(name="parameter-set")
+@click.argument("set_", metavar="SET")
+@click.option("--version", type=_VERSION, default=None, help="This version; the newest when left out.")
+@click.option("--diff", is_flag=True, help="What differs from the version before.")
+@click.pass_obj
+def parameter_set(session: Session, set_: str, version: int | None, diff: bool) -> None:
+    """Show a version of SET with what it says, or what differs from the version before."""
+    if diff:
+        _show_diff(session, set_, version or 0)
+        return
+    request = api.GetParameterSetRequest(set=set_, version=version or 0)
+    found = plain(session.call(session.rnd.GetParameterSet, request))
+
+    def people(out: Console) -> None:
+        item, content = found["version"], found["content"]
+        out.print(f"{item['set']} version {item['version']}, {_state(item)}: {content['statement']}")
+        out.print(f"product {item['product']}, trial {item['trial'] or '-'}, plants {_plants(item)}")
+        for what, who, at in _signatures(item):
+            out.print(f"{what} by {who}, {at}")
+        for one in item["reviews"]:
+            out.print(f"to be looked at: {one['reason']}")
+        out.print(table("Quality attributes", ["attribute", "limits"], _limits(content)))
+        columns = ["parameter", "set-point", "normal", "proven"]
+        out.print(table("Process parameters", columns, _ranges(content)))
+
+    session.show(found, people)
+
+
+def _signatures(item: dict[str, Any]) -> list[tuple[str, str, str]]:
+    """What was done, by whom and when; nothing for what nobody did."""
+    signed = [("drafted", item["drafter"], item["drafted"]), ("reviewed", item["reviewer"], item["reviewed"])]
+    signed += [(f"released to {one['plant']}", one["actor"], one["at"]) for one in item["releases"]]
+    signed.append(("withdrawn", item["withdrawn_by"], item["withdrawn"]))
+    return [one for one in signed if one[1]]
+
+
+def _limits(content: dict[str, Any]) -> list[list[str]]:
+    return [[one["attribute"], _range(one["limits"])] for one in content["attributes"]]
+
+
+def _ranges(content: dict[str, Any]) -> list[list[str]]:
+    return [
+        [
+            one["parameter"],
+            f"{one['set_point']:g} {one['normal']['unit']}",
+            _range(one["normal"]),
+            _range(one["proven"]),
+        ]
+        for one in content["parameters"]
+    ]
+
+
+def _range(limits: dict[str, Any]) -> str:
+    low, high = limits["low"], limits["high"]
+    if low is None or high is None:
+        said = f"from {low:g}" if low is not None else f"up to {high:g}"
+    else:
+        said = f"{low:g} to {high:g}"
+    return f"{said} {limits['unit']}"
+
+
+def _show_diff(session: Session, set_: str, version: int) -> None:
+    request = api.GetParameterSetDiffRequest(set=set_, to_version=version)
+    found = plain(session.call(session.rnd.GetParameterSetDiff, request))
+
+    def people(out: Console) -> None:
+        rows = [
+            [one["path"], *("-" if one[side] is None else one[side] for side in ("before", "after"))]
+            for one in found["differences"]
+        ]
+        title = f"{set_}: version {found['from_version']} to {found['to_version']}"
+        out.print(table(title, ["path", "before", "after"], rows))
+
+    session.show(found, people)
+
+
+def _read(file: Path) -> api.DraftParameterSetRequest:
+    try:
+        told = json.loads(file.read_text(encoding="utf-8"))
+        if not isinstance(told, dict):
+            raise ValueError("it is no JSON object")
+        return json_format.ParseDict(told, api.DraftParameterSetRequest())
+    except (json_format.ParseError, ValueError, RecursionError) as error:
+        raise Failure(f"{file} is no draft: {error}; correct it, and draft it again") from None
+
+
+@click.command(name="draft-parameter-set")
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.pass_obj
+def draft_parameter_set(session: Session, file: Path) -> None:
+    """Draft the parameter set in FILE: JSON with "set" and "content", as in the contract."""
+    request = _read(file)
+    request.request_id = request.request_id or new_id()
+    answer = session.call(session.rnd.DraftParameterSet, request)
+    document = {"set": request.set, **plain(answer)}
+    session.show(
+        document,
+        lambda out: out.print(
+            f"drafted: {request.set} version {answer.version}; "
+            f"another person signs 'pharmaloop review-parameter-set'"
+        ),
+    )
+
+
+@click.command(name="review-parameter-set")
+@click.argument("set_", metavar="SET")
+@click.option("--version", type=_VERSION, required=True, help="The version.")
+@click.option("--meaning", required=True, help="What your signature means.")
+@click.pass_obj
+def review_parameter_set(session: Session, set_: str, version: int, meaning: str) -> None:
+    """Sign the review of a draft of SET."""
+    request = api.ReviewParameterSetRequest(request_id=new_id(), set=set_, version=version, meaning=meaning)
+    answer = session.call(session.rnd.ReviewParameterSet, request)
+    session.show(
+        {"set": set_, "version": version, "receipt": plain(answer.receipt)},
+        lambda out: out.print(
+            f"reviewed: {set_} version {version}; another person signs 'pharmaloop release-parameter-set'"
+        ),
+    )
+
+
+@click.command(name="release-parameter-set")
+@click.argument("set_", metavar="SET")
+@click.option("--version", type=_VERSION, required=True, help="The version.")
+@click.option("--plant", "plants", multiple=True, required=True, help="A plant; may be repeated.")
+@click.option("--meaning", required=True, help="What your signature means.")
+@click.pass_obj
+def release_parameter_set(
+    session: Session, set_: str, version: int, plants: tuple[str, ...], meaning: str
+) -> None:
+    """Sign the release of a reviewed version of SET; each plant gets it sealed to its own key."""
+    request = api.ReleaseParameterSetRequest(
+        request_id=new_id(), set=set_, version=version, plants=plants, meaning=meaning
+    )
+    answer = session.call(session.rnd.ReleaseParameterSet, request)
+    session.show(
+        {"set": set_, "version": version, "plants": list(plants), "receipt": plain(answer.receipt)},
+        lambda out: out.print(
+            f"released: {set_} version {version} to {', '.join(plants)}; see 'pharmaloop transfers'"
+        ),
+    )
+
+
+@click.command(name="withdraw-parameter-set")
+@click.argument("set_", metavar="SET")
+@click.option("--version", type=_VERSION, required=True, help="The version.")
+@click.option("--reason", required=True, help="Why.")
+@click.pass_obj
+def withdraw_parameter_set(session: Session, set_: str, version: int, reason: str) -> None:
+    """Withdraw a version of SET from every plant."""
+    request = api.WithdrawParameterSetRequest(request_id=new_id(), set=set_, version=version, reason=reason)
+    answer = session.call(session.rnd.WithdrawParameterSet, request)
+    session.show(
+        {"set": set_, "version": version, "receipt": plain(answer.receipt)},
+        lambda out: out.print(f"withdrawn: {set_} version {version}; no plant may use it"),
+    )

@@ -1,0 +1,312 @@
+"""A parameter set from research to a plant and back, on real engines: three services, and people between."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from grpc import RpcError
+
+from pharmaloop.loops.v1 import events_pb2 as loops
+from pharmaloop.loops.v1 import service_pb2 as loops_api
+from pharmaloop.loops.v1 import service_pb2_grpc as loops_grpc
+from pharmaloop.production.v1 import events_pb2 as events
+from pharmaloop.production.v1 import service_pb2 as api
+from pharmaloop.production.v1 import service_pb2_grpc as api_grpc
+from pharmaloop.rnd.v1 import parameter_set_pb2 as sets
+from pharmaloop.rnd.v1 import service_pb2 as rnd_api
+from pharmaloop.rnd.v1 import service_pb2_grpc as rnd_grpc
+from services.kit.ids import transfer_case
+from services.kit.rpc.client import metadata
+from services.kit.rpc.errors import reason_of
+from services.kit.store.kinds import Kind
+from services.kit.testing.service import running_service
+from services.loops.main import SPEC as LOOPS
+from services.production.main import SPEC as PRODUCTION
+from services.production.views import PROFILES
+from services.rnd.main import SPEC as RND
+
+START = datetime(2026, 3, 1, tzinfo=UTC)
+PILOT: dict[str, Any] = {
+    "volume_m3": 0.15,
+    "liquid_m3": 0.10,
+    "tank_diameter_m": 0.48,
+    "impeller_diameter_m": 0.16,
+    "blade_width_m": 0.032,
+    "impellers": 2,
+    "power_number": 5.0,
+    "stirrer_min_per_s": 0.5,
+    "stirrer_max_per_s": 10.0,
+    "power_max_w": 500.0,
+    "gas_max_m3_per_s": 0.001,
+    "kla_calibration": 1.05,
+}
+VESSEL: dict[str, Any] = {
+    "volume_m3": 1.5,
+    "liquid_m3": 1.0,
+    "tank_diameter_m": 1.034,
+    "impeller_diameter_m": 0.3447,
+    "blade_width_m": 0.06894,
+    "impellers": 2,
+    "power_number": 5.0,
+    "stirrer_min_per_s": 0.5,
+    "stirrer_max_per_s": 5.8,
+    "power_max_w": 5000.0,
+    "gas_max_m3_per_s": 0.01,
+    "kla_calibration": 0.90,
+}
+TAGS = {
+    "FeedRate": ("L/h", 1.26),
+    "AerationRate": ("L/h", 9600.0),
+    "AgitatorPower": ("W", 2000.0),
+    "Temperature": ("Cel", 24.85),
+    "PH": ("[pH]", 5.0),
+    "DissolvedOxygen": ("%", 90.0),
+}
+
+
+class World:
+    """The people and systems of one product, research and plant."""
+
+    def __init__(self, production: Any, rnd: Any, loops: Any, app: Any) -> None:
+        self.stubs = {
+            api: api_grpc.ProductionServiceStub(production),
+            rnd_api: rnd_grpc.RndServiceStub(rnd),
+            loops_api: loops_grpc.LoopsServiceStub(loops),
+        }
+        self.app = app
+        mark = uuid.uuid4().hex
+        self.set, self.plant, self.product = f"PS/{mark}", f"plant {mark}", f"maker/item/{mark}"
+        self.equipment, self.transfer = f"{mark}/fermenter", transfer_case(self.set, self.plant)
+
+    async def ask(self, module: Any, method: str, actor: str = "qa", **fields: Any) -> Any:
+        made = getattr(module, f"{method}Request")(**fields)
+        if "request_id" in made.DESCRIPTOR.fields_by_name:
+            made.request_id = str(uuid.uuid4())
+        return await getattr(self.stubs[module], method)(made, timeout=20, metadata=metadata(actor))
+
+    async def make(self, method: str, **fields: Any) -> Any:
+        return await self.ask(api, method, **fields)
+
+    def lot(self, name: str) -> str:
+        return f"{self.product}/{name}"
+
+    def content(self, statement: str) -> sets.ParameterSetContent:
+        parameters = [
+            ("agitation", 320.0, 290.0, 380.0, "/min"),
+            ("aeration", 16.0, 13.0, 22.0, "L/min"),
+            ("feed_rate", 0.126, 0.110, 0.145, "L/h"),
+        ]
+        said = sets.ParameterSetContent(
+            product=self.product,
+            targets=[sets.QualityTarget(attribute="strength", target="4 g/L at harvest")],
+            process=sets.DevelopedProcess(
+                model="pensim-reference",
+                vessel=sets.Vessel(**PILOT),
+                stirrer_per_s=320 / 60,
+                gas_m3_per_s=16 / 60_000,
+                criterion=sets.SCALE_UP_CRITERION_KLA,
+                duration_h=400,
+            ),
+            statement=statement,
+        )
+        said.attributes.add(attribute="titre", limits=sets.Range(low=2.2, high=6.0, unit="g/L"))
+        said.attributes.add(attribute="impurity", limits=sets.Range(low=0.0, high=1.2, unit="%"))
+        for name, point, low, high, unit in parameters:
+            span = sets.Range(low=low, high=high, unit=unit)
+            said.parameters.add(parameter=name, set_point=point, normal=span, proven=span)
+        return said
+
+    async def register(self) -> None:
+        tags = [events.Tag(name=tag, unit=unit) for tag, (unit, _) in TAGS.items()]
+        await self.make("RegisterEquipment", equipment=self.equipment, plant=self.plant, tags=tags)
+        await self.make(
+            "RegisterLine",
+            plant=self.plant,
+            line="line-a",
+            equipment=self.equipment,
+            products=[self.product],
+            detail=events.LineDetail(**VESSEL),
+        )
+        mark = self.product.rpartition("/")[2]
+        await self.ask(rnd_api, "RegisterProduct", product=self.product, name=mark, indication="infections")
+
+    async def release(self, version: int, statement: str) -> float:
+        """Three people bring a version to the plant; when it was released (monotonic)."""
+        content = self.content(statement)
+        drafted = await self.ask(rnd_api, "DraftParameterSet", "ann", set=self.set, content=content)
+        assert drafted.version == version
+        which = {"set": self.set, "version": version, "meaning": "I have checked it"}
+        await self.ask(rnd_api, "ReviewParameterSet", "ben", **which)
+
+        async def released() -> bool:
+            try:
+                await self.ask(rnd_api, "ReleaseParameterSet", "cleo", plants=[self.plant], **which)
+            except RpcError as error:
+                if reason_of(error)[0] != "UNKNOWN_PLANT":  # it may not have reached research yet
+                    raise
+                return False
+            return True
+
+        await until(released)
+        return time.monotonic()
+
+    async def transfer_in(self, state: int, version: int) -> Any:
+        async def seen() -> Any:
+            answer = await self.make("ListTransfers", plant=self.plant, state=state)
+            return next((one for one in answer.transfers if one.version == version), None)
+
+        await until(seen)
+        return await self.make("GetTransfer", transfer=self.transfer)
+
+    async def runs(self) -> list[Any]:
+        answer = await self.ask(loops_api, "ListRuns", loop="transfer", case=self.transfer)
+        return sorted(answer.runs, key=lambda run: run.opened_transfer.version)
+
+
+async def until(ask: Callable[[], Awaitable[Any]], seconds: float = 60.0) -> Any:
+    """The first true answer."""
+    async with asyncio.timeout(seconds):
+        while not (answer := await ask()):
+            await asyncio.sleep(0.02)
+        return answer
+
+
+@pytest.fixture
+async def world(backbone: str, mongo: str, tmp_path: Path) -> AsyncIterator[World]:
+    """Research, production and the loops, each with a folder of its own: research has no plant's keys."""
+    async with AsyncExitStack() as stack:
+        made = {}
+        for spec in (PRODUCTION, RND, LOOPS):
+            folder = tmp_path / spec.name
+            folder.mkdir()
+            made[spec.name] = await stack.enter_async_context(running_service(spec, backbone, mongo, folder))
+        app, production = made["production"]
+        yield World(production, made["rnd"][1], made["loops"][1], app)
+
+
+async def test_a_set_goes_to_the_plant_and_its_outcome_comes_back(world: World) -> None:
+    await world.register()
+    released = await world.release(1, "the process as it was developed")
+    adapted = await world.transfer_in(api.TRANSFER_STATE_UNSPECIFIED, 1)
+    print(f"release -> TwinAdapted, seen by gRPC: {time.monotonic() - released:.2f} s")
+    assert not adapted.transfer.HasField("refused"), adapted.transfer.refused
+    gaps = {gap.quantity: gap for gap in adapted.transfer.adapted.gaps}
+    assert gaps["kla"].ratio == pytest.approx(1.0)
+    assert [one.attribute for one in adapted.transfer.adapted.predictions] == ["titre", "impurity"]
+
+    proposed = await world.transfer_in(api.TRANSFER_STATE_PROPOSED, 1)
+    print(f"release -> OptimisationProposed, seen by gRPC: {time.monotonic() - released:.2f} s")
+    (run,) = await world.runs()
+    assert proposed.transfer.run == run.run
+    early = {"lot": world.lot("1"), "equipment": world.equipment, "transfer": world.transfer}
+    with pytest.raises(RpcError) as refused:
+        await world.make("StartLot", **early)
+    assert reason_of(refused.value)[0] == "RECIPE_NOT_EFFECTIVE"
+
+    signed = {"proposal": proposed.transfer.proposed.proposal, "meaning": "I take responsibility"}
+    await world.make("DecideTransfer", transfer=world.transfer, accepted=True, **signed)
+    why = {"transfer": world.transfer, "statement": "three runs in range"}
+    await world.make("RecordRecipeValidation", record="VR-1", **why)
+    receipt = await world.make("RecordRecipeFiling", category=events.FILING_CATEGORY_NOT_REPORTED, **why)
+    effective = await world.make(
+        "GetTransfer", transfer=world.transfer, min_position=receipt.receipt.positions
+    )
+    assert effective.transfer.state == api.TRANSFER_STATE_EFFECTIVE
+    assert effective.recipe == effective.proposed
+
+    lot = world.lot("1")
+    await world.make("StartLot", **early)
+    batch = events.ReadingsRecorded(equipment=world.equipment, lot=lot)
+    batch.start.at.FromDatetime(START)
+    batch.offsets_ms.extend(n * 3_600_000 for n in range(5))
+    for tag, (unit, value) in TAGS.items():
+        batch.tags.add(tag=tag, unit=unit, values=[value] * 5)
+    recorded = await world.make("RecordReadings", batches=[batch])
+    twin = await world.make("GetTwin", lot=lot, min_position=recorded.receipt.positions)
+    states = {state.name: state for state in twin.states}
+    assert (twin.readings, twin.model) == (5, "pensim-reference/1")
+    assert states["biomass"].value > 0
+    assert not states["biomass"].measured
+    await world.make("CompleteLot", lot=lot)
+    kept: Kind[Any] = PROFILES
+    profile = await until(lambda: world.app.store.get(kept, lot))
+    told = events.LotProfiled.FromString(profile.state.profiled)
+    assert {one.tag: one.mean for one in told.parameters}["FeedRate"] == pytest.approx(1.26)
+
+    predicted = {one.attribute: one.target.value for one in effective.transfer.proposed.predictions}
+    for number, (test, unit, moved) in enumerate((("titre", "g/L", -0.2), ("impurity", "%", 0.1))):
+        value = predicted[test] + moved
+        result = events.TestResultRecorded(lot=lot, test=test, value=value, unit=unit, record=str(number))
+        result.at.at.FromDatetime(START + timedelta(days=20))
+        await world.make("RecordTestResults", results=[result])
+    concluded = await world.transfer_in(api.TRANSFER_STATE_CONCLUDED, 1)
+    off = {one.attribute: one.actual - one.predicted.value for one in concluded.transfer.outcome.outcomes}
+    assert off == {"titre": pytest.approx(-0.2), "impurity": pytest.approx(0.1)}
+
+    async def closed() -> bool:
+        (run,) = await world.runs()
+        return bool(run.closed.outcome == loops.RUN_OUTCOME_CLOSED)
+
+    await until(closed)
+    (run,) = await world.runs()
+    assert [stage.name for stage in run.stages] == ["adapt", "advise", "sign", "validate", "produce", "learn"]
+    print("stages:", {stage.name: round(stage.seconds, 2) for stage in run.stages})
+
+    # What the lot was off, the next prediction at the plant has learnt; the version before has ended.
+    await world.release(2, "the same process, written anew")
+    second = await world.transfer_in(api.TRANSFER_STATE_PROPOSED, 2)
+    calibrated = {one.attribute: one.calibrated_by for one in second.transfer.adapted.predictions}
+    assert calibrated["titre"] < 0 < calibrated["impurity"]
+    assert [(one.version, one.event) for one in second.history if one.event == "TransferEnded"] == [
+        (1, "TransferEnded")
+    ]
+    await world.ask(
+        rnd_api, "WithdrawParameterSet", "cleo", set=world.set, version=2, reason="a number is wrong"
+    )
+    ended = await world.transfer_in(api.TRANSFER_STATE_ENDED, 2)
+    assert "a number is wrong" in ended.transfer.ended.reason
+    signed["proposal"] = second.transfer.proposed.proposal
+    with pytest.raises(RpcError) as late:
+        await world.make("DecideTransfer", transfer=world.transfer, accepted=True, **signed)
+    assert reason_of(late.value)[0] == "ILLEGAL_TRANSITION"
+
+    async def withdrawn() -> bool:
+        return [run.closed.outcome for run in await world.runs()] == [
+            loops.RUN_OUTCOME_CLOSED,
+            loops.RUN_OUTCOME_WITHDRAWN,
+        ]
+
+    await until(withdrawn)
+
+
+async def test_a_set_that_the_line_cannot_do_closes_its_run_with_every_reason(world: World) -> None:
+    await world.register()
+    weak = events.LineDetail(**(VESSEL | {"stirrer_max_per_s": 3.0, "gas_max_m3_per_s": 0.0005}))
+    await world.make(
+        "RegisterLine",
+        plant=world.plant,
+        line="line-a",
+        equipment=world.equipment,
+        products=[world.product],
+        detail=weak,
+    )
+    await world.release(1, "the process as it was developed")
+    refused = await world.transfer_in(api.TRANSFER_STATE_REFUSED, 1)
+    fields = {(one.rule, one.field) for one in refused.transfer.refused.reasons}
+    assert fields >= {
+        ("OUTSIDE_LINE_LIMIT", "target.max_speed"),
+        ("OUTSIDE_LINE_LIMIT", "target.max_gas_flow"),
+    }
+
+    async def closed() -> bool:
+        return [run.closed.outcome for run in await world.runs()] == [loops.RUN_OUTCOME_REFUSED]
+
+    await until(closed)
