@@ -36,10 +36,12 @@ from services.kit.runners.reactor import Reactor
 from services.kit.settings import KafkaSettings
 from services.kit.testing.service import running_service
 from services.kit.work import Work
-from services.rnd.main import SPEC
+from services.rnd.main import SPEC as RND
 from services.rnd.views import RECORDS
 from tests.suites.backbone import Backbone, new_name
 
+#: The service with its first runner alone, which records insights.
+SPEC = replace(RND, reactors=RND.reactors[:1])
 CAPA_TOPIC, INSIGHT_TOPIC = "pharmaloop.production.capa.v1", "pharmaloop.rnd.insight.v1"
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"

@@ -16,7 +16,7 @@ from services.rnd.domain.hypotheses.ranking import Candidate, Ranked, rank
 
 #: The weights in force.
 WEIGHTS = Weights()
-_TRIAL = "virtual_trial"
+_TRIAL = "virtual-trial"
 #: What stands for a target that is not known.
 _NO_TARGET = "unknown"
 

@@ -19,7 +19,6 @@ MODEL = "warfarin-xia-2024/1"
 #: One beside another, a trial of this size takes some seconds.
 MOST_PATIENTS = 1_000_000
 _SAFE_INTEGER = 2**53 - 1
-_Z95 = 1.959963984540054
 
 
 @dataclass(frozen=True)
@@ -122,8 +121,7 @@ def run(asked: Question) -> events.TrialCompleted:
         asked.design, asked.rule, replicates=asked.replicates, seed=asked.seed, supply=asked.supply
     )
     design = asked.canonical_design()
-    half = _Z95 * found.success.spread
-    difference = found.success.difference
+    low, high = found.success.interval
     return events.TrialCompleted(
         trial=asked.trial,
         product=asked.product,
@@ -135,7 +133,7 @@ def run(asked: Question) -> events.TrialCompleted:
         result_hash=bytes.fromhex(record.content_hash(found)),
         # Both kinds of runs have their own patients' courses.
         subjects=2 * 2 * asked.design.per_arm * asked.replicates,
-        effect=common.Estimate(value=difference, lower=difference - half, upper=difference + half),
+        effect=common.Estimate(value=found.success.difference, lower=low, upper=high),
         power=found.power.success,
         probability_of_success=found.success.success,
         verdict=events.TRIAL_VERDICT_GO if found.verdict.verdict == "go" else events.TRIAL_VERDICT_NO_GO,

@@ -138,7 +138,7 @@ def test_trials_and_gaps_are_shown(bench: Bench) -> None:
 
 def test_candidates_are_shown_with_evidence_weights_and_caution(bench: Bench) -> None:
     piece = events.CandidateEvidence(
-        source="clinical_use", score=0.99, weight=1, adds=0.6, at="2026-03-01T00:00:00+00:00"
+        source="federated-study", score=0.99, weight=1, adds=0.6, at="2026-03-01T00:00:00+00:00"
     )
     ranked = events.CandidatesRanked(
         indication="pain",

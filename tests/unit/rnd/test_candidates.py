@@ -135,7 +135,7 @@ def test_candidates_are_ranked_with_what_each_rank_rests_on(research: Research) 
     assert shown.ranked.insight == "insight-3"
     for candidate in shown.ranked.candidates:
         assert candidate.score == pytest.approx(sum(one.adds for one in candidate.evidence))
-        assert all(one.source == "clinical_use" and one.event and one.at for one in candidate.evidence)
+        assert all(one.source == "federated-study" and one.event and one.at for one in candidate.evidence)
     best = shown.ranked.candidates[0]
     assert sorted(one.adds > 0 for one in best.evidence) == [False, True]
     assert best.evidence[0].at.startswith("2026-03-01T0")
@@ -154,7 +154,7 @@ def test_a_virtual_trial_is_evidence_too(research: Research) -> None:
     assert ranks(research) == {"warfarin": 1, "apixaban": 2}
     (shown,) = ranking(research).rankings
     (piece,) = shown.ranked.candidates[0].evidence
-    assert (piece.source, piece.score) == ("virtual_trial", trial.probability_of_success)
+    assert (piece.source, piece.score) == ("virtual-trial", trial.probability_of_success)
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,9 @@ from pharmaloop.rnd.v1 import events_pb2 as events
 from pharmaloop.rnd.v1 import service_pb2 as api
 from pharmaloop.rnd.v1.parameter_set_pb2 import ParameterSetContent
 from services.kit import hpke
-from services.kit.errors import Invalid, Rejected, Unknown
+from services.kit.errors import Invalid, Rejected, Retryable, Unknown
 from services.kit.ids import transfer_case
+from services.rnd.api_parameter_sets import ParameterSetsApi
 from tests.unit.rnd.memory import Plant, Research
 from tests.unit.rnd.penicillin import (
     PRODUCT,
@@ -222,3 +223,56 @@ def test_what_is_not_there_is_said(research: Research) -> None:
     ):
         with pytest.raises(Unknown, match=reason):
             research.call(method, request)
+
+
+def test_the_same_draft_request_is_one_version(research: Research) -> None:
+    known(research)
+    request = api.DraftParameterSetRequest(request_id="d-1", set=SET, content=says())
+    first = research.call("DraftParameterSet", request)
+    again = research.call("DraftParameterSet", request)
+    assert (again.version, again.content_hash) == (1, first.content_hash)
+    assert len(research.told(events.ParameterSetDrafted)) == 1
+
+
+def test_two_drafts_at_the_same_moment_are_no_one_version(
+    research: Research, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known(research)
+    draft(research, says())
+
+    async def before_the_other(self: object, set: str) -> None:
+        return None
+
+    monkeypatch.setattr(ParameterSetsApi, "_set", before_the_other)
+    with pytest.raises(Retryable, match="same request again"):
+        draft(research, says(statement="At the same moment."))
+    assert [one.version for one in research.told(events.ParameterSetDrafted)] == [1]
+
+
+def test_a_signature_has_a_meaning_and_a_withdrawal_a_reason(research: Research) -> None:
+    known(research, Plant("plant-2"))
+    draft(research, says())
+    unsigned = api.ReviewParameterSetRequest(set=SET, version=1, meaning=" ")
+    with pytest.raises(Invalid, match="REQUIRED"):
+        research.call("ReviewParameterSet", unsigned, "ben")
+    review(research)
+    request = api.ReleaseParameterSetRequest(set=SET, version=1, plants=["plant-2"])
+    with pytest.raises(Invalid, match="REQUIRED"):
+        research.call("ReleaseParameterSet", request, "cy")
+    with pytest.raises(Invalid, match="REQUIRED"):
+        research.call("WithdrawParameterSet", api.WithdrawParameterSetRequest(set=SET, version=1))
+    assert not research.told(events.ParameterSetReleased)
+
+
+def test_a_plant_that_renews_its_key_gets_the_next_release_by_the_new_one(research: Research) -> None:
+    old = Plant("plant-2")
+    released(research, old)
+    new = Plant("plant-2")
+    research.tell(new.published(), seq=2)
+    draft(research, says(statement="Again."))
+    review(research, version=2)
+    release(research, "plant-2", version=2)
+    first, second = research.told(events.ParameterSetReleased)
+    assert opened(old, first).statement != opened(new, second).statement
+    with pytest.raises(Invalid, match="NOT_OPENED"):
+        opened(old, second)
