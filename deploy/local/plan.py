@@ -19,8 +19,18 @@ ROOT = Path(__file__).resolve().parents[2]
 #: The hospitals, each a process of its own: the first is called clinical alone.
 HOSPITALS = {"hospital-a": "Hospital A", "hospital-b": "Hospital B", "hospital-c": "Hospital C"}
 CLINICAL = {"clinical" if number == 0 else f"clinical.{site}": site for number, site in enumerate(HOSPITALS)}
+#: Of each hospital, the process that speaks for it in studies.
+AGENTS = {"agent" if number == 0 else f"agent.{site}": site for number, site in enumerate(HOSPITALS)}
 #: By process: a service's name, or a service's and a site's.
-SERVICES = ("production", "traceability", *CLINICAL, "alerting", "rnd", "loops")
+SERVICES = ("production", "traceability", *CLINICAL, "alerting", "rnd", "loops", "exchange", *AGENTS)
+#: Where a service's program lies, if not in a package of its own name.
+_PROGRAMS = {"agent": "services.exchange.site.main"}
+
+
+def program_of(process: str) -> str:
+    """The module that a process runs."""
+    service = process.partition(".")[0]
+    return _PROGRAMS.get(service, f"services.{service}.main")
 
 
 def port_name(process: str, kind: str) -> str:
@@ -109,7 +119,7 @@ class Plan:
             Program(
                 name,
                 "services",
-                tied_to_parent([python, "-m", f"services.{name.partition('.')[0]}.main", "--role", "all"]),
+                tied_to_parent([python, "-m", program_of(name), "--role", "all"]),
                 environment=self._own_environment(name),
             )
             for name in self.services
@@ -159,14 +169,15 @@ class Plan:
 
     def _own_environment(self, process: str) -> dict[str, str]:
         """A hospital's process: which one it is, and where it listens."""
-        if process not in CLINICAL:
+        site = {**CLINICAL, **AGENTS}.get(process)
+        if site is None:
             return {}
-        site = CLINICAL[process]
+        prefix = f"PHARMALOOP_{process.partition('.')[0].upper()}_"
         ports = {
-            f"PHARMALOOP_CLINICAL_{kind.upper()}_PORT": str(self.ports[port_name(process, kind)])
+            f"{prefix}{kind.upper()}_PORT": str(self.ports[port_name(process, kind)])
             for kind in ("grpc", "metrics")
         }
-        return {"PHARMALOOP_CLINICAL_SITE": site, "PHARMALOOP_CLINICAL_SITE_NAME": HOSPITALS[site], **ports}
+        return {f"{prefix}SITE": site, f"{prefix}SITE_NAME": HOSPITALS[site], **ports}
 
     def listening(self, program: str) -> list[tuple[str, int, str]]:
         """The ports that a program will open: name, port, and the setting that changes it."""

@@ -25,6 +25,7 @@ from pharmaloop.alerting.v1 import service_pb2_grpc as alerting_grpc
 from pharmaloop.clinical.v1 import service_pb2_grpc as clinical_grpc
 from pharmaloop.common.v1 import operations_pb2_grpc as operations_grpc
 from pharmaloop.common.v1 import service_pb2_grpc as common_grpc
+from pharmaloop.exchange.v1 import service_pb2_grpc as exchange_grpc
 from pharmaloop.loops.v1 import service_pb2_grpc as loops_grpc
 from pharmaloop.production.v1 import service_pb2_grpc as production_grpc
 from pharmaloop.rnd.v1 import service_pb2_grpc as rnd_grpc
@@ -111,6 +112,9 @@ class Session:
     @cached_property
     def rnd(self) -> rnd_grpc.RndServiceStub:
         return rnd_grpc.RndServiceStub(self.channel("rnd"))
+
+    def exchange(self) -> exchange_grpc.ExchangeServiceStub:
+        return exchange_grpc.ExchangeServiceStub(self.channel("exchange"))
 
     @cached_property
     def alerting(self) -> alerting_grpc.AlertingServiceStub:

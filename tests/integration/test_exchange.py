@@ -10,8 +10,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+import confluent_kafka as ck
 import numpy as np
 import pytest
+from grpc import aio
 
 from pharmaloop.exchange.v1 import service_pb2 as api
 from pharmaloop.exchange.v1 import service_pb2_grpc as api_grpc
@@ -23,6 +25,7 @@ from services.kit.contracts import contract
 from services.kit.envelope import Event, to_record
 from services.kit.ids import study_case
 from services.kit.rpc.client import metadata
+from services.kit.rpc.errors import reason_of
 from services.kit.testing.engines import free_port
 from services.kit.testing.service import running_service
 from tests.unit.exchange.hospitals import SITES, TERMS, Hospital, pooled, request
@@ -37,6 +40,7 @@ class Consortium:
     app: App
     stub: api_grpc.ExchangeServiceAsyncStub
     hospitals: dict[str, Hospital]
+    agents: dict[str, AsyncExitStack]
 
     async def request(self, sites: tuple[str, ...] = SITES) -> str:
         asked = request(f"study-{uuid.uuid4().hex[:8]}", self.app.clock.now(), sites)
@@ -91,12 +95,14 @@ async def consortium(
             running_service(make_spec(), backbone, mongo, folder, grpc_port=str(port), pause_seconds="0.1")
         )
         hospitals = {site: Hospital(site) for site in sites}
-        for site in sites:
+        agents = {site: await stack.enter_async_context(AsyncExitStack()) for site in sites}
+        for site, own in agents.items():
             spec = make_agent(lambda _, site=site: hospitals[site])  # type: ignore[misc]
-            await stack.enter_async_context(
-                running_service(spec, backbone, mongo, folder, site=site, exchange=f"127.0.0.1:{port}")
+            address = f"127.0.0.1:{port}"
+            await own.enter_async_context(
+                running_service(spec, backbone, mongo, folder, site=site, exchange=address)
             )
-        found = Consortium(app, api_grpc.ExchangeServiceStub(line), hospitals)
+        found = Consortium(app, api_grpc.ExchangeServiceStub(line), hospitals, agents)
         await _connected(found, sites)
         yield found
 
@@ -118,9 +124,70 @@ async def test_three_sites_answer_as_one_table_would(backbone: str, mongo: str, 
         beta, errors = pooled([found.hospitals[site].held for site in SITES])
         effects = {one.term: one for one in answered.insight.effects}
         names = ["intercept", *TERMS]
-        told = np.array([effects[name].estimate.value for name in names])
-        assert told == pytest.approx(beta, abs=1e-10)
+        estimates = np.array([effects[name].estimate.value for name in names])
+        assert estimates == pytest.approx(beta, abs=1e-10)
         assert [effects[name].standard_error for name in names] == pytest.approx(errors, abs=1e-10)
         assert answered.insight.effects[0].term == "exposed"
         assert answered.insight.members == 900
         assert list(answered.insight.sites) == list(SITES)
+        told = await asyncio.to_thread(_said, backbone, study)
+        assert [kind for kind, _, _ in told] == [
+            "StudyRequested",
+            *["StudyApproved"] * 3,
+            "JobOpened",
+            *["CohortFrozen"] * 3,
+            "JobAudited",
+            "InsightPublished",
+            *["ContributionMetered"] * 3,
+        ]
+        assert {case for _, case, _ in told} == {study_case(study)}
+        assert {run for kind, _, run in told if kind == "InsightPublished"} == {f"run-{study}"}
+        answered = await found.study(study)
+        (job,) = answered.jobs
+        assert len(job.rounds) == answered.insight.rounds
+        assert [one.rounds for one in answered.contributions] == [len(job.rounds)] * 3
+        assert all(one.compute_seconds > 0 for one in answered.contributions)
+        listed = await found.stub.ListStudies(api.ListStudiesRequest(site="hospital-b"), timeout=10)
+        assert study in [one.requested.study for one in listed.studies]
+        left = await found.stub.ListDatasets(api.ListDatasetsRequest(), timeout=10, metadata=ANALYST)
+        assert {one.queries_left for one in left.datasets if one.registered.site in SITES} == {99}
+
+
+def _said(backbone: str, study: str) -> list[tuple[str, str, str]]:
+    """What the topic tells of a study, in its order: type, case and run."""
+    topic = contract().topic_of("pharmaloop.exchange.v1.StudyRequested").name
+    config = {"bootstrap.servers": backbone, "group.id": f"test-{study}", "enable.auto.commit": False}
+    consumer = ck.Consumer(config)
+    numbers = consumer.list_topics(topic, timeout=10).topics[topic].partitions
+    consumer.assign([ck.TopicPartition(topic, number, ck.OFFSET_BEGINNING) for number in numbers])
+    told = []
+    while (record := consumer.poll(2)) is not None:
+        headers = {name: (value or b"").decode() for name, value in record.headers() or ()}
+        if (record.key() or b"").decode() == study:
+            told.append(
+                (headers["ce_type"].rpartition(".")[2], headers["pl_case"], headers.get("pl_run", ""))
+            )
+    consumer.close()
+    return told
+
+
+async def test_a_site_that_goes_away_is_waited_for_and_a_request_that_lacks_something_is_refused(
+    backbone: str, mongo: str, tmp_path: Path
+) -> None:
+    async with consortium(backbone, mongo, tmp_path) as found:
+        lacks = request("s", found.app.clock.now())
+        lacks.purpose = ""
+        with pytest.raises(aio.AioRpcError) as told:
+            await found.stub.RequestStudy(lacks, timeout=10, metadata=ANALYST)
+        assert reason_of(told.value) == ("REQUIRED", "purpose")
+        await found.agents["hospital-c"].aclose()
+        study = await found.request()
+        await found.approve(study)
+        async with asyncio.timeout(30):
+            while "hospital-c" not in (await found.study(study)).statement:
+                await asyncio.sleep(0.05)
+        waiting = await found.study(study)
+        assert (waiting.state, list(waiting.jobs)) == (api.STUDY_STATE_APPROVED, [])
+        asked = api.StopStudyRequest(request_id="stop", study=study, reason="the third site left")
+        await found.stub.StopStudy(asked, timeout=10, metadata=ANALYST)
+        assert (await found.study(study)).state == api.STUDY_STATE_STOPPED

@@ -7,22 +7,37 @@ something else, and the sum is noise.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from services.exchange.domain.aggregation.context import Context, cohort_hash, packed, parameters_hash
+from services.exchange.domain.aggregation.layout import FRACTION_BITS, Part
 from services.exchange.domain.aggregation.layout import Layout as Words
-from services.exchange.domain.aggregation.layout import fitted
 from services.exchange.domain.stats.protocol import Ask, Layout, Vector
+from services.exchange.domain.stats.protocol import Part as Numbers
 
 #: Sums of a regression need more digits than 64 bits hold beside the bound of a million rows.
 WIDTH = 128
+#: Left of a word beside the sum: its sign, and what rounding adds.
+_SPARE_BITS = 2
 
 
 def words(layout: Layout, sites: int) -> Words:
-    """The vector in fixed point, each number on the finest scale that its bound leaves."""
-    return fitted({part.name: part.bounds.tolist() for part in layout.parts if part.size}, sites, WIDTH)
+    """The vector in fixed point, 64 fraction bits or what the largest bound of a part leaves.
+
+    One bound a part is enough: in 128 bits no digit is short, and the layout of
+    the statistics has checked each number by its own bound.
+    """
+    return Words(tuple(_part(part, sites) for part in layout.parts if part.size), WIDTH)
+
+
+def _part(part: Numbers, sites: int) -> Part:
+    # A hair of room, as the layout of the statistics leaves it, for sums are rounded.
+    bound = float(part.bounds.max()) * (1 + 1e-9) + 1e-9
+    room = WIDTH - _SPARE_BITS - math.ceil(math.log2(bound * sites))
+    return Part(part.name, part.size, bound, max(0, min(FRACTION_BITS[WIDTH], room)))
 
 
 def vector(layout: Layout, sums: Mapping[str, Vector]) -> Vector:

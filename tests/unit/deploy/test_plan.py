@@ -5,9 +5,14 @@ from configparser import ConfigParser
 from pathlib import Path
 from typing import cast
 
+import pytest
+
 from deploy.local.plan import PORT_NAMES, SERVICES, Plan, port_name
 from deploy.local.supervised import Supervisor
 from services.clinical.main import ClinicalSettings
+from services.exchange.main import ExchangeSettings
+from services.exchange.site.main import AgentSettings
+from services.kit.contracts import contract
 from services.kit.settings import ServiceSettings
 from services.kit.startup.environment import check_environment
 
@@ -31,23 +36,32 @@ def test_children_get_their_ports_the_engines_and_every_endpoint(tmp_path: Path)
     }
 
 
-def test_every_hospital_is_a_process_with_its_own_site_and_ports(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("service", "module"),
+    [("clinical", "services.clinical.main"), ("agent", "services.exchange.site.main")],
+)
+def test_every_hospital_is_a_process_with_its_own_site_and_ports(
+    tmp_path: Path, service: str, module: str
+) -> None:
     """All are told the same, but for what makes each the process of its site."""
     stack = plan(tmp_path)
-    told = {program.name: program for program in stack.programs if program.name.startswith("clinical")}
-    assert list(told) == ["clinical", "clinical.hospital-b", "clinical.hospital-c"]
-    assert {program.command[-3] for program in told.values()} == {"services.clinical.main"}
-    sites = {name: program.environment["PHARMALOOP_CLINICAL_SITE"] for name, program in told.items()}
+    told = {program.name: program for program in stack.programs if program.name.startswith(service)}
+    assert list(told) == [service, f"{service}.hospital-b", f"{service}.hospital-c"]
+    assert {program.command[-3] for program in told.values()} == {module}
+    prefix = f"PHARMALOOP_{service.upper()}_"
+    sites = {name: program.environment[f"{prefix}SITE"] for name, program in told.items()}
     assert list(sites.values()) == json.loads(stack.child_environment()["PHARMALOOP_SITES"])
     grpc = cast(dict[str, str], stack.endpoints()["grpc"])
     for name, program in told.items():
-        assert grpc[name].endswith(f":{program.environment['PHARMALOOP_CLINICAL_GRPC_PORT']}")
+        assert grpc[name].endswith(f":{program.environment[f'{prefix}GRPC_PORT']}")
         assert [port for _, port, _ in stack.listening(name)] == [
-            int(program.environment[f"PHARMALOOP_CLINICAL_{kind}_PORT"]) for kind in ("GRPC", "METRICS")
+            int(program.environment[f"{prefix}{kind}_PORT"]) for kind in ("GRPC", "METRICS")
         ]
-    assert not [
-        program.name for program in stack.programs if program.environment and program.name not in told
-    ]
+
+
+def test_only_the_processes_of_hospitals_are_told_something_of_their_own(tmp_path: Path) -> None:
+    own = [program.name for program in plan(tmp_path).programs if program.environment]
+    assert {name.partition(".")[0] for name in own} == {"clinical", "agent"}
 
 
 def test_no_process_is_told_a_setting_that_it_does_not_have(tmp_path: Path) -> None:
@@ -57,8 +71,13 @@ def test_no_process_is_told_a_setting_that_it_does_not_have(tmp_path: Path) -> N
         if program.name in SERVICES:
             told = {**stack.child_environment(), **program.environment}
             service = program.name.partition(".")[0]
-            cls = ClinicalSettings if service == "clinical" else ServiceSettings
-            check_environment(told, service, cls, {name.partition(".")[0] for name in SERVICES})
+            own: dict[str, type[ServiceSettings]] = {
+                "clinical": ClinicalSettings,
+                "agent": AgentSettings,
+                "exchange": ExchangeSettings,
+            }
+            owners = {topic.owner for topic in contract().topics}
+            check_environment(told, service, own.get(service, ServiceSettings), owners)
 
 
 def test_the_supervisor_reads_what_each_process_is_told(tmp_path: Path) -> None:

@@ -23,9 +23,11 @@ information plus lambda (the wider of the two customs).
 from __future__ import annotations
 
 import itertools
+import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -152,6 +154,13 @@ class Fitted(ABC):
 
     def read(self, said: Spec) -> Regression:
         """Raises Malformed for a specification that breaks a rule."""
+        try:
+            text = json.dumps(said, sort_keys=True, allow_nan=False)
+        except (TypeError, ValueError):
+            return self.read_anew(said)  # which says what is wrong with it
+        return _read(self, text)
+
+    def read_anew(self, said: Spec) -> Regression:
         fields = Fields(said)
         fields.choice("model", (self.name,))
         found = design.terms(fields)
@@ -467,3 +476,9 @@ def _kept(parameters: Sequence[float], spec: Regression) -> tuple[bool, ...]:
     if len(parameters) != len(spec.terms):
         raise Malformed("WRONG_PARAMETERS", "the moments are asked with a mark for each term", "parameters")
     return tuple(value == 1.0 for value in parameters)
+
+
+# A specification is read in every round, several times, and is the same in all of them.
+@lru_cache(maxsize=32)
+def _read(model: Fitted, text: str) -> Regression:
+    return model.read_anew(json.loads(text))

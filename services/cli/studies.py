@@ -1,0 +1,202 @@
+"""`datasets`, `studies` and what analysts and owners do: questions that several sites answer together."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+from google.protobuf.json_format import ParseDict, ParseError
+from rich.console import Console
+
+from pharmaloop.exchange.v1 import service_pb2 as api
+from services.cli.plain import plain, word
+from services.cli.session import Failure, Session, table
+from services.kit.ids import new_id
+
+_STATES = {"all": api.STUDY_STATE_UNSPECIFIED} | {
+    word(name, "STUDY_STATE"): number for name, number in api.StudyState.items() if number
+}
+
+
+@click.command()
+@click.option("--site", default="", help="Only of this site.")
+@click.pass_obj
+def datasets(session: Session, site: str) -> None:
+    """List what sites offer for studies."""
+    pages = session.pages(session.exchange.ListDatasets, api.ListDatasetsRequest(site=site))
+    found = [plain(item) for page in pages for item in page.datasets]
+
+    def people(out: Console) -> None:
+        rows = [
+            [
+                item["registered"]["dataset"],
+                item["registered"]["title"],
+                "yes" if item["connected"] else "no",
+                f"{item['queries_left']} of {item['registered']['queries_per_analyst']}",
+                ", ".join(item["registered"]["products"]) or "any",
+            ]
+            for item in found
+        ]
+        out.print(table("Datasets", ["dataset", "title", "connected", "queries left", "products"], rows))
+
+    session.show({"datasets": found}, people)
+
+
+@click.command()
+@click.option("--state", type=click.Choice(list(_STATES)), default="all", help="Only of this state.")
+@click.option("--site", default="", help="Only those that ask this site.")
+@click.pass_obj
+def studies(session: Session, state: str, site: str) -> None:
+    """List studies, newest first."""
+    request = api.ListStudiesRequest(site=site)
+    request.state = _STATES[state]  # type: ignore[assignment]
+    found = [
+        plain(item) for page in session.pages(session.exchange.ListStudies, request) for item in page.studies
+    ]
+    rows = [
+        [
+            item["requested"]["study"],
+            item["requested"]["question"],
+            word(item["state"], "STUDY_STATE"),
+            f"{len(item['approvals'])} of {len(item['requested']['sites'])}",
+            str(len(item["jobs"])),
+            (item["insight"] or {}).get("statement") or item["statement"],
+        ]
+        for item in found
+    ]
+    columns = ["study", "question", "state", "approved", "jobs", "answer, or what it waits for"]
+    session.show({"studies": found}, lambda out: out.print(table("Studies", columns, rows)))
+
+
+@click.command()
+@click.argument("study")
+@click.pass_obj
+def study(session: Session, study: str) -> None:
+    """Show STUDY with its approvals, jobs, rounds and answer."""
+    answer = session.call(session.exchange.GetStudy, api.GetStudyRequest(study=study))
+    found = plain(answer.study)
+    session.show({"study": found}, lambda out: _print(out, found))
+
+
+def _print(out: Console, found: dict[str, Any]) -> None:
+    asked = found["requested"]
+    out.print(f"{asked['question']}  [{word(found['state'], 'STUDY_STATE')}]")
+    out.print(
+        f"purpose: {asked['purpose']}; ethics: {asked['ethics']['board']} {asked['ethics']['reference']}"
+    )
+    signed = [f"{one['site']} by {one['actor']}" for one in found["approvals"]]
+    out.print(f"asked: {', '.join(asked['datasets'])}; approved: {', '.join(signed) or 'by nobody yet'}")
+    out.print(f"model: {asked['model']} {asked['specification']}")
+    if found["statement"]:
+        out.print(found["statement"])
+    rows = [
+        [
+            str(job["opened"]["number"]),
+            ", ".join(job["opened"]["participants"]),
+            str(len(job["rounds"])),
+            f"{1000 * sum(one['seconds'] for one in job['rounds']):.0f} ms",
+            job["ended"]["reason"] if job["ended"] else "answered" if found["insight"] else "open",
+        ]
+        for job in found["jobs"]
+    ]
+    out.print(table("Jobs", ["job", "sites", "rounds", "time", "end"], rows))
+    if found["insight"]:
+        _print_insight(out, found["insight"])
+
+
+def _print_insight(out: Console, insight: dict[str, Any]) -> None:
+    out.print(insight["statement"])
+    rows = [
+        [
+            effect["term"],
+            effect["scale"],
+            _number(effect["estimate"]["value"]),
+            f"{_number(effect['estimate']['lower'])} to {_number(effect['estimate']['upper'])}",
+            _number(effect["p_value"]),
+        ]
+        for effect in insight["effects"]
+    ]
+    out.print(table("Estimates", ["term", "scale", "estimate", "95 % interval", "p"], rows))
+    if insight["flags"]:
+        out.print(f"flags: {', '.join(insight['flags'])}")
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4g}"
+
+
+@click.command(name="request-study")
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.pass_obj
+def request_study(session: Session, file: Path) -> None:
+    """Ask the study in FILE: the contract's RequestStudyRequest as JSON."""
+    request = _read(file)
+    answer = session.call(session.exchange.RequestStudy, request)
+    session.show(
+        {"study": answer.study, "receipt": plain(answer.receipt)},
+        lambda out: out.print(
+            f"requested: {answer.study}; each owner approves it with 'pharmaloop approve-study'"
+        ),
+    )
+
+
+def _read(file: Path) -> api.RequestStudyRequest:
+    """The request in a file; a specification may be written as an object."""
+    try:
+        said = json.loads(file.read_text())
+        if isinstance(said.get("specification"), dict):
+            said["specification"] = json.dumps(said["specification"])
+        request = ParseDict(said, api.RequestStudyRequest())
+    except (ValueError, AttributeError, ParseError) as error:
+        raise Failure(f"{file} is no RequestStudyRequest as JSON: {error}") from None
+    request.request_id = request.request_id or new_id()
+    return request
+
+
+@click.command(name="approve-study")
+@click.argument("study")
+@click.option("--site", required=True, help="Site whose data you answer for.")
+@click.option("--meaning", required=True, help="What your signature means.")
+@click.option("--valuation", is_flag=True, help="The site's contribution may be valued.")
+@click.pass_obj
+def approve_study(session: Session, study: str, site: str, meaning: str, valuation: bool) -> None:
+    """Let SITE take part in STUDY."""
+    request = api.ApproveStudyRequest(
+        request_id=new_id(), study=study, site=site, meaning=meaning, valuation=valuation
+    )
+    answer = session.call(session.exchange.ApproveStudy, request)
+    session.show(
+        {"study": study, "site": site, "receipt": plain(answer.receipt)},
+        lambda out: out.print(f"approved: {site} takes part in {study}"),
+    )
+
+
+@click.command(name="refuse-study")
+@click.argument("study")
+@click.option("--site", required=True, help="Site whose data you answer for.")
+@click.option("--reason", required=True, help="Why.")
+@click.pass_obj
+def refuse_study(session: Session, study: str, site: str, reason: str) -> None:
+    """Do not let SITE take part in STUDY, which ends it."""
+    request = api.RefuseStudyRequest(request_id=new_id(), study=study, site=site, reason=reason)
+    answer = session.call(session.exchange.RefuseStudy, request)
+    session.show(
+        {"study": study, "site": site, "receipt": plain(answer.receipt)},
+        lambda out: out.print(f"refused: {study} ends, for {site} does not take part"),
+    )
+
+
+@click.command(name="stop-study")
+@click.argument("study")
+@click.option("--reason", required=True, help="Why.")
+@click.pass_obj
+def stop_study(session: Session, study: str, reason: str) -> None:
+    """End STUDY before it is answered."""
+    request = api.StopStudyRequest(request_id=new_id(), study=study, reason=reason)
+    answer = session.call(session.exchange.StopStudy, request)
+    session.show(
+        {"study": study, "receipt": plain(answer.receipt)},
+        lambda out: out.print(f"stopped: {study}"),
+    )
