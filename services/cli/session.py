@@ -113,6 +113,7 @@ class Session:
     def rnd(self) -> rnd_grpc.RndServiceStub:
         return rnd_grpc.RndServiceStub(self.channel("rnd"))
 
+    @cached_property
     def exchange(self) -> exchange_grpc.ExchangeServiceStub:
         return exchange_grpc.ExchangeServiceStub(self.channel("exchange"))
 
