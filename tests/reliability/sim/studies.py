@@ -62,9 +62,7 @@ def _owners(world: World, study: Study) -> Iterator[Input]:
     first, *others = STUDY_SITES
     if study.fate == "refused":
         refuse = exchange_api.RefuseStudyRequest(study=study.study, site=first, reason="Not our patients.")
-        yield Input(
-            f"refuse {study.study}", "exchange", "RefuseStudy", refuse, 1, actor=f"owner of {first}"
-        )
+        yield Input(f"refuse {study.study}", "exchange", "RefuseStudy", refuse, 1, actor=f"owner of {first}")
         return
     for site in others if study.fate in ("stopped", "expired") else STUDY_SITES:
         approve = exchange_api.ApproveStudyRequest(study=study.study, site=site, meaning="You may ask us.")

@@ -39,9 +39,7 @@ _STOPS = ("proposed", "in_change_control", "effective")
 #: product research does not know; "contested": research learns of the product, one person takes the finding
 #: up and another declines it; "refused": an owner says no; "stopped": the analyst ends it before everybody
 #: has approved; "halted": the analyst ends it whenever it suits; "expired": an owner never answers.
-StudyFate: TypeAlias = Literal[
-    "answered", "declined", "contested", "refused", "stopped", "halted", "expired"
-]
+StudyFate: TypeAlias = Literal["answered", "declined", "contested", "refused", "stopped", "halted", "expired"]
 _STUDY_FATES: tuple[StudyFate, ...] = (
     *("answered", "answered", "answered", "declined", "contested"),
     *("refused", "stopped", "halted", "expired"),

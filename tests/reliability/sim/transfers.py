@@ -200,9 +200,7 @@ def _started(transfer: Transfer, version: Version) -> Input:
         lot=lot, product=BROTH, equipment=FERMENTER, transfer=transfer.case
     )
     start.at.FromDatetime(START - timedelta(days=2))
-    return Input(
-        f"begin {lot}", "production", "StartLot", start, 1, actor="manager", late=_late(transfer)
-    )
+    return Input(f"begin {lot}", "production", "StartLot", start, 1, actor="manager", late=_late(transfer))
 
 
 def _made(world: World, transfer: Transfer, version: Version) -> Iterator[Input]:
@@ -225,4 +223,3 @@ def _made(world: World, transfer: Transfer, version: Version) -> Iterator[Input]
         result.at.at.FromDatetime(START - timedelta(hours=1))
         request = production_api.RecordTestResultsRequest(results=[result], all_or_nothing=True)
         yield Input(f"{test} of {lot}", "production", "RecordTestResults", request, 1)
-
