@@ -1,4 +1,4 @@
-"""How the runs of the transfer and the evidence loop must end, by a few lines over the events that a case heard.
+"""How runs of the transfer and the evidence loop must end, by a few lines over what their cases heard.
 
 Written from what the loops promise (`services/loops/README.md`), without stages, deadlines or numbers.
 """

@@ -19,11 +19,11 @@ PLANT, LINE, FERMENTER = "plant-2", "line-a", "plant-2/fermenter-1"
 BROTH = product_key("maker", "item", "BROTH")
 KNOWN, UNKNOWN = product_key("maker", "item", "TABLET"), product_key("maker", "item", "CAPSULE")
 
-#: What becomes of a version at the plant. "concluded": advice is taken, a lot is made and tested; "kept": the
-#: advice is refused, the recipe made all the same; "off": the lot is out of specification, and that stands;
-#: "refused": no line fits; "unsigned": nobody decides; "withdrawn", "superseded", "cancelled": by research, by
-#: a later version, by whoever gives the run up, when the transfer is in the state `at` and people wait for
-#: it; "overtaken": research withdraws it whenever it likes, and nobody waits.
+#: What becomes of a version at the plant. "concluded": advice is taken, a lot is made and tested; "kept":
+#: the advice is refused, the recipe made all the same; "off": the lot is out of specification, and that
+#: stands; "refused": no line fits; "unsigned": nobody decides; "withdrawn", "superseded", "cancelled": by
+#: research, by a later version, by whoever gives the run up, when the transfer is in the state `at` and
+#: people wait for it; "overtaken": research withdraws it whenever it likes, and nobody waits.
 Fate: TypeAlias = Literal[
     "concluded", "kept", "off", "refused", "unsigned", "withdrawn", "superseded", "cancelled", "overtaken"
 ]

@@ -1,4 +1,4 @@
-"""What research, a plant's manager and its laboratory do in the transfer loop, as calls of the platform's API."""
+"""What research, a plant's manager and its laboratory do in the transfer loop, as calls of the API."""
 
 from __future__ import annotations
 

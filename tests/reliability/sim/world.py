@@ -12,12 +12,11 @@ from contextlib import contextmanager
 from datetime import datetime
 from itertools import chain
 from random import Random
-from typing import Any
 
+from services.exchange.handlers.runs import EXPIRY_STEP
 from services.kit.errors import PharmaLoopError, Retryable
 from services.kit.rpc.context import Caller, bind
 from services.kit.runners.batch import BatchRunner
-from services.exchange.handlers.runs import EXPIRY_STEP
 from services.kit.work import STEPS
 from tests.reliability.sim import inputs, studies, tale, transfers
 from tests.reliability.sim.bugs import NONE, Bugs

@@ -233,7 +233,7 @@ def test_of_two_people_at_the_same_moment_one_decides(
         return await transact(both)
 
     monkeypatch.setattr(research.store, "transact", meanwhile)
-    with pytest.raises(Rejected, match="TAKEN_UP|DECLINED"):
+    with pytest.raises(Rejected, match=r"TAKEN_UP|DECLINED"):
         research.call(first, asked[first], "ada")
     told = [*research.told(events.HypothesisUpdated), *research.told(events.InsightDeclined)]
     assert [one.actor for one in told] == ["ben"]
