@@ -100,7 +100,7 @@ def content(**changes: Any) -> sets.ParameterSetContent:
             parameter("temperature", 24.85, 23.35, 26.35, "Cel"),
         ],
         process=sets.DevelopedProcess(
-            model="pensim-reference",
+            model="pensim-reduced",
             vessel=sets.Vessel(**PILOT),
             stirrer_per_s=320 / 60,
             gas_m3_per_s=16 / 60_000,
