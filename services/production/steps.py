@@ -46,7 +46,8 @@ from services.production.views import (
 
 #: The projector that keeps the recorded runs.
 HISTORY = "production.history"
-_FOLDING_SECONDS = 0.2
+#: Nobody waits for a profile: many lots may be completed while the readings are far behind.
+_FOLDING_SECONDS = 1.0
 
 #: Submits a command: method, request, request id.
 Submit = Callable[[str, Message, str], Awaitable[object]]

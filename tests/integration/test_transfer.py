@@ -108,7 +108,7 @@ class World:
             product=self.product,
             targets=[sets.QualityTarget(attribute="strength", target="4 g/L at harvest")],
             process=sets.DevelopedProcess(
-                model="pensim-reference",
+                model="pensim-reduced",
                 vessel=sets.Vessel(**PILOT),
                 stirrer_per_s=320 / 60,
                 gas_m3_per_s=16 / 60_000,
@@ -232,7 +232,7 @@ async def test_a_set_goes_to_the_plant_and_its_outcome_comes_back(world: World) 
     recorded = await world.make("RecordReadings", batches=[batch])
     twin = await world.make("GetTwin", lot=lot, min_position=recorded.receipt.positions)
     states = {state.name: state for state in twin.states}
-    assert (twin.readings, twin.model) == (5, "pensim-reference/1")
+    assert (twin.readings, twin.model) == (5, "pensim-reduced/1")
     assert states["biomass"].value > 0
     assert not states["biomass"].measured
     await world.make("CompleteLot", lot=lot)

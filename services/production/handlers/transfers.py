@@ -165,11 +165,13 @@ def _stands(work: Work, set: str, version: int, plant: str) -> bool:
 
 
 def adapt_transfer(work: Work, found: events.TwinAdapted) -> events.TwinAdapted:
-    """The set fits a line: told, and advice is due."""
+    """The set fits a line: told, and advice is due, also where it was told before and advice got lost."""
     if _stands(work, found.set, found.version, found.plant):
         decided = transfers.decide_adapt(work.get(TRANSFERS, found.transfer), found)
         _apply(work, found.transfer, found.run, decided)
-        if decided:
+        held = work.get(TRANSFERS, found.transfer)
+        attempt = held.version(found.version) if held else None
+        if attempt is not None and attempt.state == "adapted":
             work.due(ADVISE_STEP, release_id(found.set, found.version, found.plant), work.now)
     return found
 

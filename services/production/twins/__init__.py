@@ -25,7 +25,7 @@ from services.production.domain.twin.errors import Refused
 from services.production.domain.twin.permitted import Freedom
 from services.production.domain.twin.quantities import Quantity
 from services.production.domain.twin.set_points import UNITS, Range, SetPoints
-from services.production.twins.reading import BEYOND, NAMES, Read, line_of, read
+from services.production.twins.reading import NAMES, Read, line_of, read
 from services.production.twins.telling import (
     TOLD,
     Calibrations,
@@ -147,45 +147,44 @@ def _objective(given: Read) -> tuple[str, bool]:
 
 
 def _freedom(given: Read, place: Place, points: SetPoints) -> Freedom:
-    """What bounds a move at the plant: the set's ranges and space in proportion, the line, and the ranges
-    that the plant holds to be proven. A range that is open at one end allows no move."""
-    released, line = given.released, line_of(place.line, place.detail)
-    ranges = {
-        name: allowed
-        for name, allowed in set_points.scaled_ranges(released.ranges, released.points, points).items()
-        if released.ranges[name].low > -BEYOND and released.ranges[name].high < BEYOND
-    }
-    limits = dict(line.limits)
-    for rule in place.rules:
+    """What bounds a move at the plant: the set's ranges and space in proportion, what the line can do, and
+    the ranges that the plant holds to be proven."""
+    released = given.released
+    space = released.space
+    return Freedom(
+        vessel=line_of(place.line, place.detail).vessel,
+        ranges=set_points.scaled_ranges(released.ranges, released.points, points),
+        space=None if space is None else design_space.scaled(space, released.points, points),
+        line=_of_rules(place.rules),
+    )
+
+
+def _of_rules(rules: Iterable[events.SeverityRule]) -> dict[str, Range]:
+    """Proven ranges of critical parameters that are called like the twin's, in its units."""
+    ranges = {}
+    for rule in rules:
         name = NAMES.get(rule.tag)
         if name is None or not rule.critical_parameter:
             continue
         low, high = (
             quantities.convert(getattr(rule, side), rule.unit, UNITS[name]) if rule.HasField(side) else end
-            for side, end in (("low", -BEYOND), ("high", BEYOND))
+            for side, end in (("low", -math.inf), ("high", math.inf))
         )
         if low is not None and high is not None:
-            before = limits.get(name, Range(-BEYOND, BEYOND))
-            limits[name] = Range(max(low, before.low), min(high, before.high))
-    space = released.space
-    if space is not None:
-        space = design_space.scaled(space, released.points, points)
-    return Freedom(vessel=line.vessel, ranges=ranges, space=space, line=limits)
+            ranges[name] = Range(low, high)
+    return ranges
 
 
 def _acceptance(one: sets.QualityAttribute, calibrations: Calibrations) -> Range:
     """What the twin's own value may be, so that the calibrated one is within the specification."""
     calibration = calibration_of(calibrations, one.attribute, one.limits.unit)
     bias = calibration.bias if calibration else 0.0
-    limits, unit = one.limits, CQAS[one.attribute]
-    low, high = (
-        quantities.convert(getattr(limits, side) - bias, limits.unit, unit) if limits.HasField(side) else None
-        for side in ("low", "high")
-    )
-    # An open end is set where it never bounds, and near enough that leaving the other one still counts.
-    bottom = low if low is not None else min(0.0, high or 0.0)
-    top = high if high is not None else 10 * abs(bottom) + 1.0
-    return Range(bottom, top)
+    ends = []
+    for side, end in (("low", -math.inf), ("high", math.inf)):
+        own = getattr(one.limits, side) - bias if one.limits.HasField(side) else end
+        value = quantities.convert(own, one.limits.unit, CQAS[one.attribute])
+        ends.append(end if value is None else value)
+    return Range(*ends)
 
 
 def _whole(recipe: events.RecipeDetail) -> SetPoints | None:
@@ -196,16 +195,14 @@ def _whole(recipe: events.RecipeDetail) -> SetPoints | None:
 
 def beyond_line(recipe: events.RecipeDetail, detail: events.LineDetail) -> list[events.TransferRefusal]:
     """What a recipe asks of a line beyond what it can do now."""
-    line = line_of("line", detail)
-    reasons = vessels.faults(line.vessel, "target")
+    vessel = line_of("the line", detail).vessel
+    reasons = vessels.faults(vessel, "target")
     points, wrong = set_points.read(
         {name: Quantity(value, UNITS[name]) for name, value in points_of(recipe).items()}, "recipe"
     )
     reasons += wrong
     if points is not None and not reasons:
-        reasons += scale_up.limits(line.vessel, points, "target")
-        what = "what the line holds"
-        reasons += set_points.outside(points, line.limits, "OUTSIDE_LINE_LIMIT", what, "target")
+        reasons += scale_up.limits(vessel, points, "target")
     return list(map(refusal, reasons))
 
 

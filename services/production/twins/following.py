@@ -20,19 +20,20 @@ from pharmaloop.production.v1 import service_pb2 as api
 from services.production.domain import samples as sampled
 from services.production.domain.errors import Refusal
 from services.production.domain.samples import Samples, Values
-from services.production.domain.twin import quantities
+from services.production.domain.twin import quantities, reference
 from services.production.domain.twin.errors import Refused
 from services.production.domain.twin.follow import Following, Inputs, Reading, Start, begin, follow
 from services.production.domain.twin.oxygen import parameters_in
 from services.production.domain.twin.pensim import ReducedParameters
 from services.production.domain.twin.process import Process
-from services.production.twins.reading import PROCESSES, VERSION, vessel_of
+from services.production.twins.reading import VERSION, vessel_of
 
 #: Tags that the twin needs, with the unit that it reckons in; and those of which it needs one at least.
 INPUTS = {"FeedRate": "L/h", "AerationRate": "L/h", "AgitatorPower": "W", "Temperature": "K", "PH": "[pH]"}
 MEASURED = {"DissolvedOxygen": "%", "CarbonDioxide": "mmol/L", "Volume": "L"}
 _TELLING = ("DissolvedOxygen", "CarbonDioxide")
-_PUBLISHED = "pensim-reduced"
+#: What a lot is followed by that is of no transfer: the process as it was published.
+_PUBLISHED = "pensim-published"
 _SPACING = 0.25  # h
 _MICROSECONDS_AN_HOUR = 3.6e9
 _KEPT = 32
@@ -49,7 +50,7 @@ class Basis:
 
     @property
     def process(self) -> Process:
-        return PROCESSES.get(self.model, PROCESSES[_PUBLISHED])
+        return reference.MODELS.get(self.model, Process())
 
     def parameters(self) -> ReducedParameters:
         known = self.process.parameters

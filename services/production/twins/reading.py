@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from pharmaloop.production.v1 import events_pb2 as events
 from pharmaloop.rnd.v1 import parameter_set_pb2 as sets
@@ -13,14 +13,12 @@ from services.production.domain.twin import quantities, reference, set_points
 from services.production.domain.twin.cqas import CQAS
 from services.production.domain.twin.design_space import DesignSpace, Inequality
 from services.production.domain.twin.errors import Reason
-from services.production.domain.twin.process import Process
 from services.production.domain.twin.quantities import Quantity
 from services.production.domain.twin.scale_up import Criterion
 from services.production.domain.twin.set_points import UNITS, Range, SetPoints
 from services.production.domain.twin.vessels import Vessel
 
-#: Models that a set may name, with the version that is told.
-PROCESSES: dict[str, Process] = {"pensim-reduced": Process(), "pensim-reference": reference.PROCESS}
+#: Of the twin's models, as it is told with their names.
 VERSION = "1"
 #: What the twin calls a parameter, by what a set may call it.
 NAMES = {
@@ -42,8 +40,6 @@ _CRITERIA = {
     sets.SCALE_UP_CRITERION_TIP_SPEED: Criterion.TIP_SPEED,
 }
 _PER_MINUTE, _LITRES_A_MINUTE = 60.0, 60_000.0  # of one in a second; of one m3 in a second
-#: Ends of a range that is open there: beyond what any vessel does.
-BEYOND = 1e9
 
 
 @dataclass(frozen=True)
@@ -59,11 +55,7 @@ class Read:
 def read(content: sets.ParameterSetContent) -> tuple[Read | None, list[Reason]]:
     """The set as the twin takes it, or every reason why it cannot be taken."""
     developed = content.process
-    reasons: list[Reason] = []
-    process = PROCESSES.get(developed.model)
-    if process is None:
-        rule = f"the twin has no model {developed.model!r}"
-        reasons.append(Reason("UNKNOWN_MODEL", "process.model", rule, f"name one of {', '.join(PROCESSES)}"))
+    process, reasons = reference.process_named(developed.model, developed.duration_h)
     criterion = _CRITERIA.get(developed.criterion)
     if criterion is None:
         rule = "it is not said what stays the same between the scales"
@@ -73,13 +65,10 @@ def read(content: sets.ParameterSetContent) -> tuple[Read | None, list[Reason]]:
     reasons += wrong
     space, wrong = _space(content.design_space, named)
     reasons += wrong + _attribute_faults(content.attributes)
-    if not 0 < developed.duration_h < math.inf:
-        rule = f"a run of {developed.duration_h:g} h is none"
-        reasons.append(Reason("OUT_OF_RANGE", "process.duration_h", rule, "give the hours of a run"))
     if reasons or points is None or process is None or criterion is None:
         return None, reasons
     released = adapting.Released(
-        process=replace(process, hours=developed.duration_h),
+        process=process,
         source=vessel_of("development", developed.vessel),
         points=points,
         criterion=criterion,
@@ -142,7 +131,7 @@ def _range(given: sets.Range, unit: str, field: str) -> tuple[Range | None, list
         ends.append(value)
     if not any(map(math.isfinite, ends)):
         return None, []
-    return Range(max(ends[0], -BEYOND), min(ends[1], BEYOND)), []
+    return Range(*ends), []
 
 
 def _space(
@@ -202,6 +191,7 @@ def vessel_of(name: str, given: sets.Vessel | events.LineDetail) -> Vessel:
         blade_width_m=given.blade_width_m,
         power_number=given.power_number,
         impellers=given.impellers or 1,
+        min_speed_rpm=given.stirrer_min_per_s * _PER_MINUTE,
         max_speed_rpm=given.stirrer_max_per_s * _PER_MINUTE,
         max_gas_l_min=given.gas_max_m3_per_s * _LITRES_A_MINUTE,
         max_power_w=given.power_max_w or math.inf,
@@ -210,7 +200,5 @@ def vessel_of(name: str, given: sets.Vessel | events.LineDetail) -> Vessel:
 
 
 def line_of(name: str, detail: events.LineDetail) -> adapting.Line:
-    """The line; its vessel says what is the most of everything, the least of the stirring stands beside."""
-    return adapting.Line(
-        vessel_of(name, detail), {"agitation": Range(detail.stirrer_min_per_s * _PER_MINUTE, BEYOND)}
-    )
+    """The line: its vessel says all that it can do."""
+    return adapting.Line(vessel_of(name, detail))

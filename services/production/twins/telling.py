@@ -12,34 +12,24 @@ from services.production.domain import calibrating
 from services.production.domain.twin import quantities
 from services.production.domain.twin.cqas import CQAS
 from services.production.domain.twin.errors import Reason
-from services.production.domain.twin.gaps import Gap
+from services.production.domain.twin.gaps import QUANTITIES, Gap
 from services.production.domain.twin.predict import Interval
 from services.production.domain.twin.set_points import UNITS, SetPoints
 from services.production.twins.reading import NAMES, Read
 
-#: Rows of the gap table as they are told. Set-points are not: they travel sealed.
-TOLD = {
-    "kla": "kla",
-    "power_per_volume": "power_per_volume",
-    "gassed_power_per_volume": "gassed_power_per_volume",
-    "tip_speed": "tip_speed",
-    "gas_velocity": "gas_velocity",
-    "gas_per_volume": "gas_per_volume",
-    "liquid_volume": "volume",
-}
+#: Rows of the gap table are told; set-points are not, they travel sealed.
+TOLD = frozenset(QUANTITIES)
 Calibrations = Mapping[str, rnd.AttributeCalibration]
 
 
 def refusal(reason: Reason) -> events.TransferRefusal:
-    return events.TransferRefusal(
-        rule=reason.code, field=reason.field, statement=f"{reason.rule}; {reason.next_step}"
-    )
+    return events.TransferRefusal(rule=reason.code, field=reason.field, statement=reason.statement)
 
 
 def gap_of(gap: Gap) -> events.TransferGap:
     """One row; where no range is known, nothing is outside of it."""
     told = events.TransferGap(
-        quantity=TOLD[gap.quantity],
+        quantity=gap.quantity,
         unit=gap.unit,
         source=gap.source,
         target=gap.target,

@@ -70,7 +70,7 @@ def test_what_nobody_measures_is_estimated_from_what_is_read(story: Story) -> No
     record(story, 0, len(TRUTH.times))
     answer = story.call("GetTwin", lot=LOT)
     found, truth = states(answer), TRUTH.states[-1]
-    assert (answer.readings, answer.model) == (len(TRUTH.times), "pensim-reduced/1")
+    assert (answer.readings, answer.model) == (len(TRUTH.times), "pensim-published/1")
     assert answer.at.ToDatetime().isoformat() == "2026-03-06T00:00:00"
     assert not found["biomass"].measured
     assert found["dissolved_oxygen"].measured

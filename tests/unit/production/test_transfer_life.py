@@ -11,9 +11,7 @@ from hypothesis import strategies as st
 from pharmaloop.production.v1 import events_pb2 as events
 from services.kit.errors import Rejected
 from services.production.views import TRANSFERS
-from tests.unit.production.memory import minutes, said
-from tests.unit.production.test_transfer import result, start
-from tests.unit.production.transfer_story import PRODUCT, TRANSFER, TRANSFER_EVENTS, FakeTwin, Story
+from tests.unit.production.transfer_story import PRODUCT, TRANSFER, FakeTwin, Story, measured, result, start
 
 VERSIONS = (1, 2, 3)
 ACTIONS = st.one_of(
@@ -127,8 +125,7 @@ class Life:
         elif action == "test":
             for number in range(len(model.lots)):
                 lot = f"{PRODUCT}/L-{number}"
-                for one in (result("titre", 4.1, lot), result("impurity", 0.9, lot)):
-                    story.memory.give(TRANSFER_EVENTS, [said(one, minutes(500))])
+                measured(story, result("titre", 4.1, lot), result("impurity", 0.9, lot))
             model.test()
 
     def _asked(self, ask: Callable[[], object], allowed: bool) -> None:

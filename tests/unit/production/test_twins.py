@@ -51,7 +51,7 @@ def test_a_set_keeps_its_criterion_and_its_own_names_and_units(found: Adapted) -
     assert point(found.recipe, "temperature").value == pytest.approx(24.85)
     assert point(found.recipe, "temperature").unit == "Cel"
     assert point(found.recipe, "ph").value == 5.0, "the model's own where the set names none"
-    assert found.model == "pensim-reference/1"
+    assert found.model == "pensim-reduced/1"
 
 
 def test_set_points_are_in_no_part_that_travels_open(found: Adapted) -> None:
@@ -69,7 +69,6 @@ def test_set_points_are_in_no_part_that_travels_open(found: Adapted) -> None:
 def test_the_criterion_that_the_set_names_is_kept(criterion: sets.ScaleUpCriterion, quantity: str) -> None:
     said = content()
     said.process.criterion = criterion
-    said.process.model = "pensim-reduced"
     said.attributes[0].limits.CopyFrom(range_of(0.1, None, "g/L"))
     said.attributes[1].limits.CopyFrom(range_of(None, 99, "%"))
     gaps = {gap.quantity: gap for gap in adapted(said).gaps}
@@ -151,12 +150,12 @@ def _vessel(said: sets.ParameterSetContent) -> None:
     [
         (_process(model="alchemy"), "UNKNOWN_MODEL", "process.model"),
         (_process(criterion=0), "NO_CRITERION", "process.criterion"),
-        (_process(duration_h=0), "OUT_OF_RANGE", "process.duration_h"),
-        (_process(duration_h=math.nan), "OUT_OF_RANGE", "process.duration_h"),
+        (_process(duration_h=0), "NOT_POSITIVE", "process.duration"),
+        (_process(duration_h=math.nan), "NOT_A_NUMBER", "process.duration"),
         (_of_parameter(0, set_point=300.0), "CONTRADICTION", "parameters[0].set_point"),
         (_of_parameter(2, set_point=math.nan), "NOT_A_NUMBER", "parameters[2]"),
         (_of_parameter(2, set_point=0.2), "OUTSIDE_PAR", "set_points.feed"),
-        (_unit, "INCONVERTIBLE", "parameters[2]"),
+        (_unit, "INCONVERTIBLE", "parameters[2].proven"),
         (_no_feed, "MISSING", "parameters.feed"),
         (_crossed, "LOW_ABOVE_HIGH", "ranges.feed.low"),
         (_attribute_unit, "INCONVERTIBLE", "attributes[0].limits.unit"),
@@ -188,7 +187,7 @@ def test_every_reason_is_told_at_once() -> None:
     ("detail", "field"),
     [
         ({"stirrer_max_per_s": 3.0}, "target.max_speed"),
-        ({"stirrer_min_per_s": 5.5}, "target.agitation"),
+        ({"stirrer_min_per_s": 5.5}, "target.min_speed"),
         ({"gas_max_m3_per_s": 0.0005}, "target.max_gas_flow"),
         ({"power_max_w": 900.0}, "target.max_power"),
     ],

@@ -100,7 +100,7 @@ def content(**changes: Any) -> sets.ParameterSetContent:
             parameter("temperature", 24.85, 23.35, 26.35, "Cel"),
         ],
         process=sets.DevelopedProcess(
-            model="pensim-reference",
+            model="pensim-reduced",
             vessel=sets.Vessel(**PILOT),
             stirrer_per_s=320 / 60,
             gas_m3_per_s=16 / 60_000,
@@ -242,6 +242,11 @@ class Story:
         id = f"{step.step}|{step.key}"
         self.memory.database.docs[STEPS.name][id] = STEPS.to_doc(id, 1, step)
 
+    def forget_requests(self) -> None:
+        """Neither steps nor answers are known any more, as in a database from before they were made."""
+        self.memory.database.docs[STEPS.name].clear()
+        self._answers.clear()
+
     def run_steps(self, rounds: int = 8) -> None:
         """Run every due step until none is due any more."""
 
@@ -351,3 +356,26 @@ class Story:
 
     def out(self, cls: type[Message]) -> list[Any]:
         return [event.message for event in self.memory.out(cls)]
+
+
+def result(test: str, value: float, lot: str = LOT, **changes: Any) -> events.TestResultRecorded:
+    at = common.Moment()
+    at.at.FromDatetime(minutes(500))
+    unit = {"titre": "g/L", "impurity": "%"}.get(test, "1")
+    told: dict[str, Any] = {
+        "test": test,
+        "value": value,
+        "unit": unit,
+        "record": f"{test}{value}",
+        "source": "lims",
+    } | changes
+    return events.TestResultRecorded(lot=lot, at=at, **told)
+
+
+def start(story: Story, lot: str = LOT, transfer: str = TRANSFER) -> None:
+    story.call("StartLot", lot=lot, product=PRODUCT, equipment=EQUIPMENT, transfer=transfer)
+
+
+def measured(story: Story, *results: events.TestResultRecorded) -> None:
+    for one in results:
+        story.memory.give(TRANSFER_EVENTS, [said(one, minutes(500))])

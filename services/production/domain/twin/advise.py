@@ -15,6 +15,7 @@ where nearly all of these gain.
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -156,7 +157,8 @@ def _scorer(process: Process, freedom: Freedom, objective: Objective, seed: int)
         for name, allowed in objective.acceptance.items():
             found = means[:, list(CQAS).index(name)]
             # A tenth of the range's larger end outside costs as much as the whole attribute.
-            size = 0.1 * max(abs(allowed.low), abs(allowed.high), 1e-9)
+            ends = [abs(end) for end in (allowed.low, allowed.high) if math.isfinite(end)]
+            size = 0.1 * max([*ends, 1e-9])
             beyond = np.maximum(0.0, np.maximum(allowed.low - found, found - allowed.high))
             worth = worth - np.abs(means[:, column]) * beyond / size
         return worth
@@ -170,10 +172,9 @@ def _searches(freedom: Freedom, points: SetPoints) -> list[_Search]:
         return [
             _Search((name,), np.array([allowed.low]), np.array([allowed.high]))
             for name, allowed in sorted(freedom.ranges.items())
-            if allowed.high > allowed.low
+            if allowed.high > allowed.low and math.isfinite(allowed.high - allowed.low)
         ]
-    held = {name for rule in freedom.space.inequalities for name in rule.weights}
-    names = tuple(name for name in UNITS if name in held)
+    names = freedom.free
     low, high = _box(freedom, names)
     wide = [i for i in range(len(names)) if high[i] > low[i]]
     if not wide:
@@ -182,22 +183,21 @@ def _searches(freedom: Freedom, points: SetPoints) -> list[_Search]:
 
 
 def _box(freedom: Freedom, names: Sequence[str]) -> tuple[Floats, Floats]:
-    """The smallest box around a design space and the line's ranges; Refused where it has no end."""
+    """The smallest box around a design space within its ranges; Refused where it has no end."""
     from scipy.optimize import linprog  # noqa: PLC0415 -- a waiting service need not hold SciPy
 
     assert freedom.space is not None
     rows = [[rule.weights.get(name, 0.0) for name in names] for rule in freedom.space.inequalities]
     ends = [rule.bound for rule in freedom.space.inequalities]
-    line = [
-        (freedom.line[name].low, freedom.line[name].high) if name in freedom.line else (0.0, None)
-        for name in names
-    ]
+    every = Range(0.0, math.inf)
+    ranges = [(freedom.ranges.get(name, every), freedom.line.get(name, every)) for name in names]
+    bounds = [(max(a.low, b.low), min(a.high, b.high)) for a, b in ranges]
     box = np.empty((2, len(names)))
     for i, name in enumerate(names):
         for side, sign in enumerate((1.0, -1.0)):
             direction = np.zeros(len(names))
             direction[i] = sign
-            found = linprog(direction, A_ub=rows, b_ub=ends, bounds=line)
+            found = linprog(direction, A_ub=rows or None, b_ub=ends or None, bounds=bounds)
             if not found.success:
                 rule = f"{freedom.named} gives {name} no {('low', 'high')[side]} end, or nothing is inside"
                 step = "complete the inequalities of the design space"

@@ -1,6 +1,7 @@
 """An approved design space: linear inequalities on set-points, of which a box is the plainest.
 
-ICH Q8(R2): moving inside it is no change, leaving it is one. Without an approved
+It lies within the proven acceptable ranges, which go on bounding every parameter. ICH
+Q8(R2): moving inside it is no change, leaving it is one. Without an approved
 space only proven acceptable ranges hold, and those were shown for one parameter
 at a time, the others at their set-points.
 """

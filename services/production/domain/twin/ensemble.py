@@ -1,17 +1,15 @@
 """Many runs of the reduced model at once: what intervals and searches are made of.
 
-The batch phase is integrated over the substrate, which falls from its beginning to
-the threshold: so the runs stay in step although their switches are apart, and the
-switch is the end of the phase by construction. The fed phase is stiff, and oxygen
-that runs out makes it sharp at a moment of each run's own: there every run takes
-its own steps (`rosenbrock`). Tolerances are those of an interval, not of a
-reference value: 1e-4.
+The runs are stiff, and each has sharp turns at moments of its own: the switch, the
+oxygen that runs out. So every run takes its own steps (`rosenbrock`), and the step
+that reaches the threshold ends there, which is where the feed begins. Tolerances
+are those of an interval, not of a reference value: 1e-4.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -26,16 +24,14 @@ from services.production.domain.twin.pensim import (
     ReducedParameters,
     evaporation_rate,
     growth_ceiling,
-    integrate,
     rates,
     transfer_factor,
 )
-from services.production.domain.twin.rosenbrock import Ints, Unsolved, solve
+from services.production.domain.twin.rosenbrock import Falls, Ints, Unsolved, solve
 
-#: LSODA over the substrate: the runs do not touch one another, so their Jacobian is a band of five states.
-_BATCH = {"rtol": 1e-5, "atol": 1e-7, "ml": 4, "mu": 4}
 _RELATIVE, _ABSOLUTE = 1e-4, np.array([1e-4, 1e-6, 1e-5, 1e-5, 1e-3])
-_BATCH_POINTS = 81
+#: g/L of substrate from the threshold that count as on it: less than a second.
+_ON_THRESHOLD = 1e-5
 _NAMES = tuple(constant.name for constant in fields(ReducedParameters))
 
 
@@ -82,11 +78,18 @@ class Equations:
         """Their Jacobian (runs x 5 x 5)."""
         return jacobian(*self.of(some), _held(states), self.feed[some])
 
-    def solve(self, begin: Floats, since: Floats, until: Floats) -> Ensemble:
-        """All runs from their beginnings (runs x 5), each from its own hour to its own."""
+    def solve(self, begin: Floats, since: Floats, until: Floats, falls: Falls | None = None) -> Ensemble:
+        """All runs from their beginnings (runs x 5), each over its own hours, or to where it falls."""
         try:
             times, states = solve(
-                self.slopes, self.jacobian, begin, since, until, relative=_RELATIVE, absolute=_ABSOLUTE
+                self.slopes,
+                self.jacobian,
+                begin,
+                since,
+                until,
+                relative=_RELATIVE,
+                absolute=_ABSOLUTE,
+                falls=falls,
             )
         except (Unsolved, np.linalg.LinAlgError) as error:
             rule = f"the model cannot be solved for these inputs ({error})"
@@ -102,41 +105,15 @@ def run_many(members: Sequence[Member]) -> Ensemble:
     equations = _equations(members)
     begin = np.array([member.recipe.begin() for member in members])
     ends = np.array([member.recipe.hours for member in members])
-    batch = _batch_phase(members, equations, begin)
-    fed = batch.times[:, -1] < ends
-    times, states = batch.times * fed[:, None], np.where(fed[:, None, None], batch.states, begin[:, None, :])
-    equations = Equations(
-        equations.constants, equations.growth, equations.loss, equations.transfer, equations.feed * fed
-    )
-    rest = equations.solve(states[:, -1], times[:, -1], ends)
+    thresholds = np.array([member.recipe.threshold for member in members])
+    start = np.zeros(len(members))
+    unfed = replace(equations, feed=start)
+    batch = unfed.solve(begin, start, ends, Falls(SUBSTRATE, thresholds, _ON_THRESHOLD))
+    fed = equations.solve(batch.states[:, -1], batch.times[:, -1], ends)
     return Ensemble(
-        np.concatenate((times, rest.times[:, 1:]), axis=1),
-        np.concatenate((states, rest.states[:, 1:]), axis=1),
+        np.concatenate((batch.times, fed.times[:, 1:]), axis=1),
+        np.concatenate((batch.states, fed.states[:, 1:]), axis=1),
     )
-
-
-def _batch_phase(members: Sequence[Member], equations: Equations, begin: Floats) -> Ensemble:
-    """Over the substrate, without feed: its place among the states is taken by the hours."""
-    count = len(members)
-    derivatives = rates(*equations.of(np.arange(count)))
-    full = begin[:, SUBSTRATE].copy()
-    depth = full - np.array([member.recipe.threshold for member in members])
-    start = begin.copy()
-    start[:, SUBSTRATE] = 0.0
-
-    def over_substrate(used: float, y: Floats) -> Floats:
-        x, _, o, product, v = y.reshape(count, 5).T
-        dx, ds, do, dp, dv = derivatives(x, full - used * depth, np.maximum(o, 0.0), product, v, 0.0)
-        hours = -depth / np.minimum(ds, -1e-12)
-        return np.stack((dx * hours, hours, do * hours, dp * hours, dv * hours), axis=1).ravel()
-
-    # The points lie closer where the substrate is still nearly whole: there the hours pass.
-    used = np.linspace(0.0, 1.0, _BATCH_POINTS) ** 2
-    solved = integrate(over_substrate, start.ravel(), used, **_BATCH).reshape(len(used), count, 5)
-    states = solved.transpose(1, 0, 2).copy()
-    times = states[:, :, SUBSTRATE].copy()
-    states[:, :, SUBSTRATE] = full[:, None] - used * depth[:, None]
-    return Ensemble(times, states)
 
 
 def _held(states: Floats) -> Floats:

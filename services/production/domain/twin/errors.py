@@ -24,8 +24,13 @@ class Reason:
     rule: str
     next_step: str
 
+    @property
+    def statement(self) -> str:
+        """Rule and next step, in a sentence."""
+        return f"{self.rule}; {self.next_step}"
+
     def __str__(self) -> str:
-        return f"{self.field}: {self.rule}; {self.next_step}"
+        return f"{self.field}: {self.statement}"
 
 
 class Refused(Malformed):

@@ -19,12 +19,12 @@ QUANTITIES = {
     "tip_speed": "m/s",
     "gas_velocity": "m/s",
     "gas_per_volume": "/min",
-    "liquid_volume": "m3",
+    "volume": "m3",
 }
 #: Where a set gives no range of its own: what the correlation was measured in.
 _DEFAULTS = {
     "gassed_power_per_volume": Range(*oxygen.POWER_RANGE),
-    "liquid_volume": Range(*oxygen.VOLUME_RANGE),
+    "volume": Range(*oxygen.VOLUME_RANGE),
 }
 
 
@@ -45,7 +45,7 @@ class Gap:
 
 
 def state_of(vessel: Vessel, points: SetPoints) -> dict[str, float]:
-    """The quantities of the table, for a vessel at its set-points."""
+    """The quantities of the table, for a vessel at its set-points; the volume is that of the liquid."""
     return {
         "kla": 3600 * oxygen.kla(vessel, points.agitation, points.aeration),
         "power_per_volume": ungassed(vessel, points.agitation) / vessel.liquid_m3,
@@ -53,7 +53,7 @@ def state_of(vessel: Vessel, points: SetPoints) -> dict[str, float]:
         "tip_speed": tip_speed(vessel, points.agitation),
         "gas_velocity": gas_velocity(vessel, points.aeration),
         "gas_per_volume": points.aeration / (1000 * vessel.liquid_m3),
-        "liquid_volume": vessel.liquid_m3,
+        "volume": vessel.liquid_m3,
     }
 
 

@@ -30,6 +30,13 @@ class Freedom:
     line: Mapping[str, Range] = field(default_factory=dict)
 
     @property
+    def free(self) -> tuple[str, ...]:
+        """The set-points that may be moved: those with a proven range, and those the space speaks of."""
+        rules = () if self.space is None else self.space.inequalities
+        spoken = {name for rule in rules for name in rule.weights}
+        return tuple(name for name in UNITS if name in spoken or name in self.ranges)
+
+    @property
     def named(self) -> str:
         """What bounds a change, in words."""
         return "proven acceptable ranges" if self.space is None else f"design space {self.space.name}"
@@ -49,17 +56,11 @@ def refusals(freedom: Freedom, before: SetPoints, after: SetPoints) -> list[Reas
         *validity(freedom.vessel, after, "vessel"),
         *outside(after, freedom.line, "OUTSIDE_LINE_LIMIT", "what the line holds"),
     ]
-    if freedom.space is not None:
-        held = {name for rule in freedom.space.inequalities for name in rule.weights}
-        found += freedom.space.outside(after)
-        found += [
-            _unproven(name, f"{freedom.named} says nothing of it") for name in moved if name not in held
-        ]
-        return found
     found += outside(after, freedom.ranges, "OUTSIDE_PAR", "the proven acceptable range")
-    found += [
-        _unproven(name, "it has no proven acceptable range") for name in moved if name not in freedom.ranges
-    ]
+    free = freedom.free
+    found += [_unproven(name) for name in moved if name not in free]
+    if freedom.space is not None:
+        return found + freedom.space.outside(after)
     if len(moved) > 1:
         rule = f"{', '.join(moved)} change together, and the ranges were proven one at a time"
         step = "change one of them, or have a design space approved"
@@ -67,7 +68,6 @@ def refusals(freedom: Freedom, before: SetPoints, after: SetPoints) -> list[Reas
     return found
 
 
-def _unproven(name: str, why: str) -> Reason:
-    return Reason(
-        "NO_RANGE", f"set_points.{name}", f"{name} changes although {why}", f"leave {name} as it is"
-    )
+def _unproven(name: str) -> Reason:
+    rule = f"{name} changes although nothing was proven of it"
+    return Reason("NO_RANGE", f"set_points.{name}", rule, f"leave {name} as it is")

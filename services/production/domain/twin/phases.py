@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from services.production.domain.twin.errors import Reason, refuse
+
 Floats = npt.NDArray[np.float64]
 _SUBSTRATE = 1
 
@@ -53,6 +55,9 @@ def switch_at(
         atol=absolute,
         dense_output=True,
     )
+    if not solved.success:
+        rule = f"the model cannot be solved for these inputs ({solved.message})"
+        refuse([Reason("NOT_SOLVABLE", "recipe", rule, "give inputs nearer to the process")])
     found = solved.t_events[0]
     switch = Switch(float(found[0]), tuple(solved.y_events[0][0].tolist())) if len(found) else None
     dense: Callable[[Floats], Floats] = solved.sol

@@ -11,6 +11,9 @@ scale, stirring and gas are seen in titre and impurity.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+from services.production.domain.twin.errors import Reason, positive
 from services.production.domain.twin.pensim import ReducedParameters
 from services.production.domain.twin.process import Process
 from services.production.domain.twin.set_points import Range, SetPoints
@@ -62,5 +65,16 @@ RANGES = {
 PARAMETERS = ReducedParameters(m_o=0.934)
 #: Medium, inoculum and what varies from run to run.
 PROCESS = Process(PARAMETERS, biomass=0.3, substrate=45.0)
+#: The processes that a set may name as its model.
+MODELS = {"pensim-reduced": PROCESS}
 #: What is accepted of the product (see `cqas`).
 ACCEPTANCE = {"titre": Range(2.2, 6.0), "impurity": Range(0.0, 1.2)}
+
+
+def process_named(model: str, hours: float, field: str = "process") -> tuple[Process | None, list[Reason]]:
+    """The process of a model's name with the duration that a set gives; or why there is none."""
+    reasons = positive(f"{field}.duration", hours, "h")
+    if model not in MODELS:
+        rule = f"{model or 'no model'} is none of {', '.join(MODELS)}"
+        reasons.append(Reason("UNKNOWN_MODEL", f"{field}.model", rule, "name a model that the twin runs"))
+    return (None, reasons) if reasons else (replace(MODELS[model], hours=hours), [])

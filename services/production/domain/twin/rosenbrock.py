@@ -10,6 +10,7 @@ time. For single runs with tight tolerances there is LSODA (`pensim.run`).
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +26,15 @@ _SMALLEST = 1e-13
 _FIRST = 1e-3
 
 
+@dataclass(frozen=True)
+class Falls:
+    """A state (its column), the value that ends each member, and how near to it is near enough."""
+
+    state: int
+    to: Floats
+    within: float
+
+
 class Unsolved(ArithmeticError):
     """A member did not come to its end."""
 
@@ -38,11 +48,14 @@ def solve(
     *,
     relative: float,
     absolute: Floats,
+    falls: Falls | None = None,
 ) -> tuple[Floats, Floats]:
     """All members from `since` to `until` (each its own); the equations do not name the time.
 
     Returned are the points of every step: times (members x points) and states (members x points x states).
     A member that rejected a step or is at its end repeats its last point, so that all have equally many.
+    With `falls`, a member also ends where one of its states falls to a value: a step that goes beyond is
+    taken again, shorter, until it ends there.
     """
     live = np.flatnonzero(until > since)
     every_time, every_state = [since.copy()], [begin.copy()]
@@ -57,14 +70,23 @@ def solve(
         wrong = np.sqrt(((error / size) ** 2).mean(axis=1))
         wrong = np.where(np.isfinite(wrong), wrong, 1e3)
         good = wrong <= 1
+        length = step * np.clip(0.9 * np.maximum(wrong, 1e-9) ** (-1 / 3), 0.2, 5.0)
+        fallen = np.zeros(len(live), dtype=bool)
+        if falls is not None:
+            above = state[:, falls.state] - falls.to[live]
+            beyond = falls.to[live] - new[:, falls.state]
+            fallen = good & (np.abs(beyond) <= falls.within)
+            over = good & (beyond > falls.within)
+            good &= ~over
+            length = np.where(over, step * above / np.maximum(above + beyond, falls.within), length)
         time = np.where(good, time + step, time)
         state = np.where(good[:, None], new, state)
-        step = step * np.clip(0.9 * np.maximum(wrong, 1e-9) ** (-1 / 3), 0.2, 5.0)
+        step = length
         now, here = every_time[-1].copy(), every_state[-1].copy()
         now[live], here[live] = time, state
         every_time.append(now)
         every_state.append(here)
-        going = end - time > _SMALLEST * np.abs(end)
+        going = (end - time > _SMALLEST * np.abs(end)) & ~fallen
         if (step[going] < _SMALLEST * end[going]).any():
             raise Unsolved("a step has become too small to be one")
         live, time, state, end, step = live[going], time[going], state[going], end[going], step[going]

@@ -116,7 +116,7 @@ def limits(vessel: Vessel, points: SetPoints, field: str) -> list[Reason]:
         ("max_feed", points.feed, vessel.max_feed_l_h, "L/h"),
         ("max_power", ungassed(vessel, points.agitation), vessel.max_power_w, "W"),
     )
-    return [
+    found = [
         Reason(
             "OUTSIDE_LINE_LIMIT",
             f"{field}.{key}",
@@ -126,3 +126,9 @@ def limits(vessel: Vessel, points: SetPoints, field: str) -> list[Reason]:
         for key, value, limit, unit in asked
         if value > limit * (1 + 1e-9)
     ]
+    if points.agitation < vessel.min_speed_rpm * (1 - 1e-9):
+        least = f"{vessel.name} does {vessel.min_speed_rpm:.6g} /min at least"
+        rule = f"{points.agitation:.6g} /min is asked, {least}"
+        step = "choose another criterion, a larger filling or another vessel"
+        found.append(Reason("OUTSIDE_LINE_LIMIT", f"{field}.min_speed", rule, step))
+    return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 
@@ -49,7 +50,10 @@ def read(given: Mapping[str, Quantity], field: str = "set_points") -> tuple[SetP
 
 @dataclass(frozen=True)
 class Range:
-    """A closed range of a parameter or quantity, in the unit that the twin reckons in."""
+    """A closed range of a parameter or quantity, in the unit that the twin reckons in.
+
+    An end that is not given is infinite.
+    """
 
     low: float
     high: float
@@ -60,13 +64,20 @@ class Range:
 
 
 def read_range(
-    name: str, unit: str, low: Quantity, high: Quantity, field: str = "ranges"
+    name: str, unit: str, low: Quantity | None, high: Quantity | None, field: str = "ranges"
 ) -> tuple[Range | None, list[Reason]]:
-    """A range from two quantities; or why it is none: unit, number, low above high."""
-    given = {"low": low, "high": high}
-    bottom, wrong = take(given, "low", unit, f"{field}.{name}.low")
-    top, also = take(given, "high", unit, f"{field}.{name}.high")
-    reasons = wrong + also
+    """A range from one quantity or two; or why it is none: no end, unit, number, low above high."""
+    given = {key: end for key, end in (("low", low), ("high", high)) if end is not None}
+    if not given:
+        step = f"give its low or its high end in {unit}, or both"
+        return None, [Reason("MISSING", f"{field}.{name}", f"the range of {name} has no end", step)]
+    bottom, top, reasons = -math.inf, math.inf, []
+    if "low" in given:
+        bottom, wrong = take(given, "low", unit, f"{field}.{name}.low")
+        reasons += wrong
+    if "high" in given:
+        top, wrong = take(given, "high", unit, f"{field}.{name}.high")
+        reasons += wrong
     if not reasons:
         reasons = range_faults(Range(bottom, top), unit, f"{field}.{name}")
     return (None, reasons) if reasons else (Range(bottom, top), [])
@@ -74,7 +85,13 @@ def read_range(
 
 def range_faults(given: Range, unit: str, field: str) -> list[Reason]:
     """What is wrong with a range: its low end is above its high end, or an end is no number."""
-    wrong = number(f"{field}.low", given.low) + number(f"{field}.high", given.high)
+    # An open end is infinite; NaN is not an end.
+    wrong = [
+        reason
+        for end, value in (("low", given.low), ("high", given.high))
+        if math.isnan(value)
+        for reason in number(f"{field}.{end}", value)
+    ]
     if wrong or given.low <= given.high:
         return wrong
     rule = f"{given.low:.6g} {unit} is above the high end of {given.high:.6g} {unit}"

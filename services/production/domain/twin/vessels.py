@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
 
-from services.production.domain.twin.errors import Reason, positive
+from services.production.domain.twin.errors import Reason, not_negative, positive
 from services.production.domain.twin.quantities import Quantity, take
 
 
@@ -39,6 +39,7 @@ class Vessel:
     impellers: int = 1
     max_feed_l_h: float = math.inf
     max_power_w: float = math.inf
+    min_speed_rpm: float = 0.0
     density_kg_m3: float = 1000.0
     broth: Broth = Broth.COALESCING
     kla_factor: float = 1.0
@@ -66,6 +67,7 @@ OPTIONAL = (
     ("impellers", "1", "impellers"),
     ("max_feed", "L/h", "max_feed_l_h"),
     ("max_power", "W", "max_power_w"),
+    ("min_speed", "/min", "min_speed_rpm"),
     ("density", "kg/m3", "density_kg_m3"),
     ("kla_factor", "1", "kla_factor"),
     ("kla_spread", "1", "kla_spread"),
@@ -112,10 +114,12 @@ def faults(vessel: Vessel, field: str = "vessel") -> list[Reason]:
         if not limit > 0:  # infinite where the sheet gives none
             rule = f"{limit:.6g} {unit} is not above 0"
             found.append(Reason("NOT_POSITIVE", f"{field}.{key}", rule, "give a positive value"))
+    found += not_negative(f"{field}.min_speed", vessel.min_speed_rpm, "/min")
     if not 0 <= vessel.kla_spread < 1:
         rule = f"{vessel.kla_spread:.6g} is no relative deviation of 0 or more, below 1"
         found.append(Reason("OUT_OF_RANGE", f"{field}.kla_spread", rule, "give it as a share, such as 0.1"))
     for small, large in (
+        (("min_speed", vessel.min_speed_rpm, "/min"), ("max_speed", vessel.max_speed_rpm, "/min")),
         (("liquid_volume", vessel.liquid_m3, "m3"), ("volume", vessel.volume_m3, "m3")),
         (("impeller_diameter", vessel.impeller_diameter_m, "m"), ("tank_diameter", vessel.diameter_m, "m")),
         (("blade_width", vessel.blade_width_m, "m"), ("impeller_diameter", vessel.impeller_diameter_m, "m")),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -44,10 +45,30 @@ def test_in_a_design_space_parameters_move_together_and_none_leaves_it() -> None
     space = DesignSpace("DS-7", (*box("", TWO).inequalities, cut))
     found = advised(Freedom(reference.PILOT, TWO, space))
     assert set(found.changes) <= {"feed", "agitation"}
+    assert all(TWO[name].holds(value) for name, value in found.changes.items())
     assert not space.outside(found.points)
     assert found.bounded_by == "design space DS-7"
     alone = advised(Freedom(reference.PILOT, {"agitation": TWO["agitation"]}))
     assert found.gain.mean > 0.5 * alone.gain.mean
+
+
+def test_a_design_space_does_not_widen_what_was_proven() -> None:
+    wide = box("DS-8", {"agitation": Range(100.0, 500.0)})
+    freedom = Freedom(reference.PILOT, TWO, wide)
+    reasons = permitted.refusals(freedom, POINTS, POINTS.with_({"agitation": 340.0}))
+    assert [reason.code for reason in reasons] == ["OUTSIDE_PAR"]
+    assert TWO["agitation"].holds(advised(freedom).points.agitation)
+
+
+def test_one_sided_acceptance_holds_advice_back() -> None:
+    """More feed gives more product and less oxygen: what oxygen is needed for bounds the advice."""
+    freedom = Freedom(reference.PILOT, {"feed": Range(0.12, 0.145)})
+    low = Objective(acceptance={"oxygen_limited_hours": Range(-math.inf, 100.0)})
+    found = advise(reference.PROCESS, POINTS, freedom, low, seed=2, draws=16)
+    if isinstance(found, Advice):
+        assert found.predicted["oxygen_limited_hours"].mean <= 100.0
+    else:
+        assert found.reasons[0].code == "NO_GAIN"
 
 
 def test_the_same_question_has_the_same_answer() -> None:

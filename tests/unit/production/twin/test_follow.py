@@ -132,7 +132,6 @@ def test_in_the_simulated_plant_it_comes_as_near_as_its_biomass_probe(kind: str 
         held, estimate = follow(held, Reading(2.5 * i, inputs, *measured))
         estimates.append(estimate)
     error = compared(estimates, tags["Biomass"])
-    print(kind, error)
     assert error.relative_rmse < 0.04
 
 

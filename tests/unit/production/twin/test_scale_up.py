@@ -17,7 +17,7 @@ from services.production.domain.twin.pensim import ReducedParameters, transfer_f
 from services.production.domain.twin.power import gassed, gassed_ratio, speed_for_gassed, ungassed
 from services.production.domain.twin.quantities import Quantity, convert
 from services.production.domain.twin.scale_up import Criterion, Gas, Scaled, scale_up, similar_speed
-from services.production.domain.twin.set_points import Range
+from services.production.domain.twin.set_points import Range, read_range
 from services.production.domain.twin.tip_speed import tip_speed
 from services.production.domain.twin.vessels import Broth, Vessel
 
@@ -124,6 +124,7 @@ def test_the_table_says_what_is_in_the_validated_range() -> None:
     ("limit", "field"),
     [
         ({"max_speed_rpm": 100.0}, "target.max_speed"),
+        ({"min_speed_rpm": 300.0}, "target.min_speed"),
         ({"max_gas_l_min": 10.0}, "target.max_gas_flow"),
         ({"max_feed_l_h": 1.0}, "target.max_feed"),
         ({"max_power_w": 500.0}, "target.max_power"),
@@ -157,6 +158,39 @@ def test_a_vessel_is_calibrated_by_its_measured_transfer_and_the_model_gets_it()
     power = gassed(vessel, 300.0, 20.0)
     per_hour = transfer_factor(constants, 20.0 * 60, power) * 100.0**-constants.beta
     assert per_hour == pytest.approx(3600 * measured)
+
+
+def test_a_range_may_have_one_end_and_is_read_in_any_unit() -> None:
+    both, _ = read_range("temperature", "K", Quantity(24.0, "Cel"), Quantity(299.0, "K"))
+    assert both == Range(297.15, 299.0)
+    open_above, _ = read_range("titre", "g/L", Quantity(2200.0, "mg/L"), None)
+    assert open_above is not None
+    assert open_above.holds(1e9)
+    assert not open_above.holds(2.1)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "code"),
+    [
+        (None, None, "MISSING"),
+        (Quantity(5.2, "[pH]"), Quantity(4.8, "[pH]"), "LOW_ABOVE_HIGH"),
+        (Quantity(math.nan, "[pH]"), Quantity(4.8, "[pH]"), "NOT_A_NUMBER"),
+        (Quantity(4.8, "K"), None, "INCONVERTIBLE"),
+    ],
+)
+def test_a_range_that_is_none_is_refused(low: Quantity | None, high: Quantity | None, code: str) -> None:
+    found, reasons = read_range("ph", "[pH]", low, high)
+    assert found is None
+    assert [reason.code for reason in reasons] == [code]
+
+
+def test_a_model_is_found_by_its_name_or_refused() -> None:
+    process, _ = reference.process_named("pensim-reduced", 300.0)
+    assert process is not None
+    assert process.hours == 300.0
+    none, reasons = reference.process_named("monod", math.nan)
+    assert none is None
+    assert {reason.field for reason in reasons} == {"process.model", "process.duration"}
 
 
 SHEET = {
