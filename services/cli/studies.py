@@ -9,6 +9,7 @@ from typing import Any
 import click
 from google.protobuf.json_format import ParseDict, ParseError
 from rich.console import Console
+from rich.markup import escape
 
 from pharmaloop.exchange.v1 import service_pb2 as api
 from services.cli.plain import plain, word
@@ -58,11 +59,11 @@ def studies(session: Session, state: str, site: str) -> None:
     rows = [
         [
             item["requested"]["study"],
-            item["requested"]["question"],
+            escape(item["requested"]["question"]),
             word(item["state"], "STUDY_STATE"),
             f"{len(item['approvals'])} of {len(item['requested']['sites'])}",
             str(len(item["jobs"])),
-            (item["insight"] or {}).get("statement") or item["statement"],
+            escape((item["insight"] or {}).get("statement") or item["statement"]),
         ]
         for item in found
     ]
@@ -82,15 +83,14 @@ def study(session: Session, study: str) -> None:
 
 def _print(out: Console, found: dict[str, Any]) -> None:
     asked = found["requested"]
-    out.print(f"{asked['question']}  [{word(found['state'], 'STUDY_STATE')}]")
-    out.print(
-        f"purpose: {asked['purpose']}; ethics: {asked['ethics']['board']} {asked['ethics']['reference']}"
-    )
+    _say(out, f"{asked['question']}  [{word(found['state'], 'STUDY_STATE')}]")
+    ethics = asked["ethics"] or {"board": "-", "reference": ""}
+    _say(out, f"purpose: {asked['purpose']}; ethics: {ethics['board']} {ethics['reference']}")
     signed = [f"{one['site']} by {one['actor']}" for one in found["approvals"]]
-    out.print(f"asked: {', '.join(asked['datasets'])}; approved: {', '.join(signed) or 'by nobody yet'}")
-    out.print(f"model: {asked['model']} {asked['specification']}")
+    _say(out, f"asked: {', '.join(asked['datasets'])}; approved: {', '.join(signed) or 'by nobody yet'}")
+    _say(out, f"model: {asked['model']} {asked['specification']}")
     if found["statement"]:
-        out.print(found["statement"])
+        _say(out, found["statement"])
     rows = [
         [
             str(job["opened"]["number"]),
@@ -107,7 +107,7 @@ def _print(out: Console, found: dict[str, Any]) -> None:
 
 
 def _print_insight(out: Console, insight: dict[str, Any]) -> None:
-    out.print(insight["statement"])
+    _say(out, insight["statement"])
     rows = [
         [
             effect["term"],
@@ -120,7 +120,12 @@ def _print_insight(out: Console, insight: dict[str, Any]) -> None:
     ]
     out.print(table("Estimates", ["term", "scale", "estimate", "95 % interval", "p"], rows))
     if insight["flags"]:
-        out.print(f"flags: {', '.join(insight['flags'])}")
+        _say(out, f"flags: {', '.join(insight['flags'])}")
+
+
+def _say(out: Console, text: str) -> None:
+    """A sentence as it is: brackets in it are no markup."""
+    out.print(text, markup=False)
 
 
 def _number(value: float | None) -> str:
@@ -136,8 +141,8 @@ def request_study(session: Session, file: Path) -> None:
     answer = session.call(session.exchange.RequestStudy, request)
     session.show(
         {"study": answer.study, "receipt": plain(answer.receipt)},
-        lambda out: out.print(
-            f"requested: {answer.study}; each owner approves it with 'pharmaloop approve-study'"
+        lambda out: _say(
+            out, f"requested: {answer.study}; each owner approves it with 'pharmaloop approve-study'"
         ),
     )
 
@@ -169,7 +174,7 @@ def approve_study(session: Session, study: str, site: str, meaning: str, valuati
     answer = session.call(session.exchange.ApproveStudy, request)
     session.show(
         {"study": study, "site": site, "receipt": plain(answer.receipt)},
-        lambda out: out.print(f"approved: {site} takes part in {study}"),
+        lambda out: _say(out, f"approved: {site} takes part in {study}"),
     )
 
 
@@ -184,7 +189,7 @@ def refuse_study(session: Session, study: str, site: str, reason: str) -> None:
     answer = session.call(session.exchange.RefuseStudy, request)
     session.show(
         {"study": study, "site": site, "receipt": plain(answer.receipt)},
-        lambda out: out.print(f"refused: {study} ends, for {site} does not take part"),
+        lambda out: _say(out, f"refused: {study} ends, for {site} does not take part"),
     )
 
 
@@ -198,5 +203,5 @@ def stop_study(session: Session, study: str, reason: str) -> None:
     answer = session.call(session.exchange.StopStudy, request)
     session.show(
         {"study": study, "receipt": plain(answer.receipt)},
-        lambda out: out.print(f"stopped: {study}"),
+        lambda out: _say(out, f"stopped: {study}"),
     )

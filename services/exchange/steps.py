@@ -139,7 +139,7 @@ class Jobs:
         await asyncio.to_thread(models.model, study.message().model)
         ending = await conductor.freeze()
         await self._tell_cohorts(conductor)
-        outcome: Answer | Ending = ending if ending is not None else await conductor.compute()
+        outcome: Answer | Ending = ending if ending is not None else await self._compute(conductor)
         if outcome.records:
             await self._audit(conductor, outcome)
         if isinstance(outcome, Answer):
@@ -151,6 +151,14 @@ class Jobs:
         if not outcome.records and outcome.sites and len(study.sites) - len(outcome.sites) >= MINIMUM_SITES:
             return None  # nothing was opened, and the others may go on at once
         return Again(min(_LONGEST_PAUSE_SECONDS, self._patience.pause_seconds * 2 ** min(number - 1, 10)))
+
+    async def _compute(self, conductor: Conductor) -> Answer | Ending:
+        try:
+            return await conductor.compute()
+        except Exception as error:  # noqa: BLE001 -- the same sums would fail again: the study ends with a reason
+            _log.error("job failed", job=conductor.opened.job, exc_info=error)
+            said = "the computation failed at the coordinator; its log says why"
+            return Ending("COORDINATOR_FAULT", said, (), conductor.records)
 
     async def _tell_cohorts(self, conductor: Conductor) -> None:
         opened = conductor.opened

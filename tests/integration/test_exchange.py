@@ -9,6 +9,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import confluent_kafka as ck
 import numpy as np
@@ -20,6 +21,7 @@ from pharmaloop.exchange.v1 import service_pb2_grpc as api_grpc
 from pharmaloop.loops.v1 import events_pb2 as loops
 from services.exchange.main import make_spec
 from services.exchange.site.main import make_spec as make_agent
+from services.exchange.site.session import Session
 from services.kit.app import App
 from services.kit.contracts import contract
 from services.kit.envelope import Event, to_record
@@ -28,9 +30,16 @@ from services.kit.rpc.client import metadata
 from services.kit.rpc.errors import reason_of
 from services.kit.testing.engines import free_port
 from services.kit.testing.service import running_service
+from tests.integration import leaks
 from tests.unit.exchange.hospitals import SITES, TERMS, Hospital, pooled, request
 
 ANALYST = metadata("analyst")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the sites' keys are: the same in every test, for the topic of datasets is."""
+    return tmp_path_factory.mktemp("exchange")
 
 
 @dataclass
@@ -116,8 +125,8 @@ async def _connected(found: Consortium, sites: tuple[str, ...]) -> None:
             await asyncio.sleep(0.05)
 
 
-async def test_three_sites_answer_as_one_table_would(backbone: str, mongo: str, tmp_path: Path) -> None:
-    async with consortium(backbone, mongo, tmp_path) as found:
+async def test_three_sites_answer_as_one_table_would(backbone: str, mongo: str, folder: Path) -> None:
+    async with consortium(backbone, mongo, folder) as found:
         study = await found.request()
         await found.approve(study)
         answered = await found.until(study, api.STUDY_STATE_ANSWERED)
@@ -171,10 +180,34 @@ def _said(backbone: str, study: str) -> list[tuple[str, str, str]]:
     return told
 
 
-async def test_a_site_that_goes_away_is_waited_for_and_a_request_that_lacks_something_is_refused(
-    backbone: str, mongo: str, tmp_path: Path
+async def test_no_number_of_one_site_comes_to_a_topic_or_the_coordinators_database(
+    backbone: str, mongo: str, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with consortium(backbone, mongo, tmp_path) as found:
+    vectors: list[np.ndarray[Any, np.dtype[np.float64]]] = []
+    computed = Session._computed
+
+    def noted(self: Session, *arguments: Any) -> Any:
+        vector, context = computed(self, *arguments)
+        vectors.append(vector)
+        return vector, context
+
+    monkeypatch.setattr(Session, "_computed", noted)
+    async with consortium(backbone, mongo, folder) as found:
+        study = await found.request()
+        await found.approve(study)
+        await found.until(study, api.STUDY_STATE_ANSWERED)
+        places = [*leaks.topics(backbone), *leaks.databases(mongo, {"exchange": found.app})]
+    numbers = {float(number) for vector in vectors for number in vector if number != round(number)}
+    marks = [mark for number in numbers for mark in (np.float64(number).tobytes(), repr(number).encode())]
+    assert len(marks) > 100
+    assert any(study.encode() in place.content for place in places)
+    assert not [place.name for place in places for mark in marks if mark in place.content]
+
+
+async def test_a_site_that_goes_away_is_waited_for_and_a_request_that_lacks_something_is_refused(
+    backbone: str, mongo: str, folder: Path
+) -> None:
+    async with consortium(backbone, mongo, folder) as found:
         lacks = request("s", found.app.clock.now())
         lacks.purpose = ""
         with pytest.raises(aio.AioRpcError) as told:

@@ -29,6 +29,7 @@ PASSING = frozenset(
         "TOO_FEW_SITES",
         "SITE_DROPPED",
         "SITE_RESTARTED",
+        "SITE_BUSY",
         "COORDINATOR_RESTARTED",
         "COHORT_CHANGED",
         "COHORT_TOO_CLOSE",
@@ -142,11 +143,11 @@ class Conductor:
             result = await self._rounds()
             await self._confirm()
         except Ended as ended:
-            return replace(ended.ending, records=tuple(self._records))
+            return replace(ended.ending, records=self.records)
         except Refusal as refusal:
             # The sums do not carry what was asked, or a rule of the masks was broken.
-            return Ending(refusal.reason, refusal.description, (), tuple(self._records))
-        return Answer(result, tuple(self._records), dict(self.room.confirmed))
+            return Ending(refusal.reason, refusal.description, (), self.records)
+        return Answer(result, self.records, dict(self.room.confirmed))
 
     def over(self) -> None:
         """Let the participants forget the job."""
@@ -281,6 +282,11 @@ class Conductor:
 
     def _ask(self, site: str, task: _Task) -> None:
         self.hub.send(site, task)
+
+    @property
+    def records(self) -> tuple[events.RoundRecord, ...]:
+        """The rounds so far."""
+        return tuple(self._records)
 
     @property
     def sites(self) -> tuple[str, ...]:

@@ -46,12 +46,13 @@ class Hub:
         if before is not None:
             before.tasks.put_nowait(None)
         try:
-            yield _Task(welcome=api.Welcome(site=site))
-            for room in list(self.rooms.values()):
-                if site in room.participants and (task := room.back(site)) is not None:
-                    yield task
-            while (task := await link.tasks.get()) is not None:
+            now = [room for room in self.rooms.values() if site in room.participants]
+            asked = [task for room in now if (task := room.back(site)) is not None]
+            yield _Task(welcome=api.Welcome(site=site, jobs=[room.job for room in now]))
+            for task in asked:
                 yield task
+            while (next_task := await link.tasks.get()) is not None:
+                yield next_task
         finally:
             if self._links.get(site) is link:
                 del self._links[site]

@@ -19,6 +19,8 @@ SCALES = {
     "cox_grid": "log-hazard",
 }
 EXPOSED = "exposed"
+#: A count of patients from 1 to one less is not told.
+SMALLEST_COUNT = 10
 #: With fewer lots, what is seen of a process band may be one lot's.
 _FEWEST_LOTS = 10
 
@@ -35,6 +37,10 @@ def insight(
         flags.append("LOTS_TOO_FEW")
     if by_lot and not lots:
         flags.append("LOTS_NOT_COUNTED")
+    members, found = result.n, result.events or 0
+    if study.profile != events.DISCLOSURE_PROFILE_PUBLIC_DATA:
+        members, found, withheld = _publishable(members, found, counted=result.events is not None)
+        flags += ["COUNTS_WITHHELD"] * withheld
     told = events.InsightPublished(
         insight=name,
         study=study.study,
@@ -45,8 +51,8 @@ def insight(
         outcome=definitions.outcome_in_words(study.definition.outcome),
         model=study.model,
         effects=[_effect(one, study.model) for one in estimates],
-        members=result.n,
-        events=result.events or 0,
+        members=members,
+        events=found,
         sites=sites,
         epsilon=study.epsilon,
         flags=flags,
@@ -56,6 +62,17 @@ def insight(
     )
     told.statement = statement(told)
     return told
+
+
+def _publishable(members: int, found: int, *, counted: bool) -> tuple[int, int, bool]:
+    """Members and events as they may be told: a count from 1 to 9 lets people be singled out, and so does one
+    that can be worked out from two others."""
+    small = range(1, SMALLEST_COUNT)
+    if members in small:
+        return 0, 0, True
+    if counted and (found in small or members - found in small):
+        return members, 0, True
+    return members, found, False
 
 
 def _effect(one: Estimate, model: str) -> events.Effect:
@@ -73,7 +90,7 @@ def _effect(one: Estimate, model: str) -> events.Effect:
 
 def statement(told: events.InsightPublished) -> str:
     """The answer in a sentence with its numbers."""
-    who = f"{told.members} patients of {len(told.sites)} sites"
+    who = f"{told.members or 'few'} patients of {len(told.sites)} sites"
     first = told.effects[0] if told.effects else None
     if first is None or not first.estimate.HasField("value"):
         return f"In {who}, the data give no estimate for {told.exposure}."

@@ -40,8 +40,6 @@ StudyState: TypeAlias = Literal[
 USUAL_ROUNDS, MOST_ROUNDS = 60, 500
 #: A study that could not be answered in so many jobs ends with the last.
 MOST_JOBS = 50
-#: A count of patients from 1 to 9 is not told.
-SMALLEST_COUNT = 10
 
 
 @dataclass(frozen=True)

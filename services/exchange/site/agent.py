@@ -88,22 +88,29 @@ class Agent:
 
     def _give(self, task: api.WatchTasksResponse) -> None:
         """Put a task before the job's worker."""
-        name = task.WhichOneof("task")
-        if name in (None, "welcome"):
-            return
-        job = getattr(getattr(task, str(name)), "job", "")
-        if name == "freeze" and job not in self._queues and len(self._queues) < _JOBS_AT_ONCE:
-            self._queues[job] = asyncio.Queue()
-            self._working[job] = asyncio.ensure_future(self._work(job, task.freeze))
+        name = task.WhichOneof("task") or ""
+        job = getattr(getattr(task, name), "job", "") if name else ""
+        if name == "welcome":
+            for over in set(self._queues) - set(task.welcome.jobs):
+                self._forget(over)
         elif name == "over":
             self._forget(job)
         elif job in self._queues:
-            self._queues[job].put_nowait(task)
-        else:
+            if name != "freeze":  # asked again after a broken connection: it is being answered
+                self._queues[job].put_nowait(task)
+        elif name == "freeze" and len(self._queues) < _JOBS_AT_ONCE:
+            self._queues[job] = asyncio.Queue()
+            self._working[job] = asyncio.ensure_future(self._work(job, task.freeze))
+        elif name == "freeze":
+            self._spawn_decline(job, Refusal("SITE_BUSY", "the site computes other jobs; later", "job"))
+        elif name:
             said = "this site's agent was restarted, and the keys of the job went with it"
-            told = asyncio.ensure_future(self._decline(job, Refusal("SITE_RESTARTED", said, "job")))
-            self._working[f"{job}/declined"] = told
-            told.add_done_callback(lambda _: self._working.pop(f"{job}/declined", None))
+            self._spawn_decline(job, Refusal("SITE_RESTARTED", said, "job"))
+
+    def _spawn_decline(self, job: str, refusal: Refusal) -> None:
+        place = f"{job}/declined"
+        told = self._working[place] = asyncio.ensure_future(self._decline(job, refusal))
+        told.add_done_callback(lambda _: self._working.pop(place, None))
 
     def _forget(self, job: str) -> None:
         self._queues.pop(job, None)

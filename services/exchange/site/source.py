@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
-from grpc import aio
+from grpc import StatusCode, aio
 
 from pharmaloop.clinical.v1 import service_pb2 as clinical
 from pharmaloop.clinical.v1 import service_pb2_grpc as clinical_grpc
@@ -19,6 +19,7 @@ from services.kit.rpc.client import metadata
 from services.kit.rpc.errors import reason_of
 
 _SECONDS = 50.0
+_REFUSED = (StatusCode.INVALID_ARGUMENT, StatusCode.NOT_FOUND, StatusCode.FAILED_PRECONDITION)
 _FEWEST_TOLD = 10
 
 
@@ -54,7 +55,7 @@ class ClinicalSource:
             )
         except aio.AioRpcError as error:
             reason, _ = reason_of(error)
-            if reason:
+            if reason and error.code() in _REFUSED:
                 raise Refusal(reason, error.details() or reason, "definition") from None
             said = "the hospital's records do not answer; the next job asks them again"
             raise Refusal("COHORT_UNAVAILABLE", said, "definition") from None

@@ -79,6 +79,7 @@ class Fake(grpc.GenericRpcHandler):
 def _module(package: str) -> Any:
     from pharmaloop.alerting.v1 import service_pb2 as alerting
     from pharmaloop.common.v1 import operations_pb2 as operations
+    from pharmaloop.exchange.v1 import service_pb2 as exchange
     from pharmaloop.rnd.v1 import service_pb2 as rnd
     from pharmaloop.traceability.v1 import service_pb2 as traceability
 
@@ -86,6 +87,7 @@ def _module(package: str) -> Any:
         "alerting": alerting,
         "clinical": clinical,
         "common": common,
+        "exchange": exchange,
         "loops": loops,
         "production": production,
         "rnd": rnd,
@@ -101,7 +103,9 @@ class Bench:
     fake: Fake
     address: str
     state: Path
-    services: tuple[str, ...] = ("alerting", "clinical", "loops", "production", "rnd", "traceability")
+    services: tuple[str, ...] = (
+        *("alerting", "clinical", "exchange", "loops", "production", "rnd", "traceability"),
+    )
     environment: dict[str, str] = field(default_factory=dict)
 
     def run(self, *arguments: str, typed: str = "") -> Result:
