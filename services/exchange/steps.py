@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from google.protobuf.message import Message
 
 from pharmaloop.exchange.v1 import events_pb2 as events
+from pharmaloop.exchange.v1 import service_pb2 as api
 from services.exchange.coordinator.conductor import Answer, Conductor, Ending, Limits
 from services.exchange.coordinator.hub import Hub
 from services.exchange.coordinator.room import Room
@@ -192,7 +193,6 @@ class Jobs:
         told = insights.insight(
             derived_id("insight", opened.job), study.message(), opened, conductor.sites, answer.result
         )
-        await self._submit("PublishInsight", told, f"publish/{opened.job}")
         meters = [
             events.ContributionMetered(
                 study=opened.study,
@@ -204,9 +204,8 @@ class Jobs:
             )
             for site in conductor.sites
         ]
-        await asyncio.gather(
-            *(self._submit("MeterContribution", one, f"meter/{one.job}/{one.site}") for one in meters)
-        )
+        answered = api.AnsweredJob(insight=told, contributions=meters)
+        await self._submit("PublishInsight", answered, f"publish/{opened.job}")
 
     async def _end(self, study: str, job: str, ending: Ending) -> None:
         told = events.JobEnded(

@@ -15,7 +15,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -126,12 +126,19 @@ class Child:
 
 
 class World:
-    """Engines, proxies and services; `parts` gives the processes of a service by role."""
+    """Engines, proxies and services; `parts` gives the processes of a service by role, `services` those
+    that it starts with."""
 
-    def __init__(self, folder: Path, keys: Path, parts: Mapping[str, tuple[str, ...]] | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        keys: Path,
+        parts: Mapping[str, tuple[str, ...]] | None = None,
+        services: Iterable[str] = tuple(SPECS),
+    ) -> None:
         self.folder = folder
         self.state = folder / "state"
-        self.parts = {name: (parts or {}).get(name, ("all",)) for name in SPECS}
+        self.parts = {name: (parts or {}).get(name, ("all",)) for name in services}
         self.deaths: list[Death] = []
         self.children: dict[str, Child] = {}
         self.ports: dict[str, int] = {}
@@ -214,8 +221,17 @@ class World:
             self.children[name] = child
         return child
 
-    def add(self, service: str, role: str = "all", *, name: str = "", instance: str = "0") -> str:
-        """Start one more process of a service."""
+    def add(
+        self,
+        service: str,
+        role: str = "all",
+        *,
+        name: str = "",
+        instance: str = "0",
+        module: Iterable[str] = (),
+        settings: Mapping[str, str] | None = None,
+    ) -> str:
+        """Start one more process of a service: its own, or what `module` says instead."""
         name = name or (service if role == "all" else f"{service}-{role}")
         self.ports[name] = self._port(name)
         prefix = f"PHARMALOOP_{service.upper()}_"
@@ -227,10 +243,11 @@ class World:
             f"{prefix}GRPC_PORT": str(self.ports[name]),
             f"{prefix}METRICS_PORT": "0",
             f"{prefix}INSTANCE": instance,
+            **{f"{prefix}{key.upper()}": value for key, value in (settings or {}).items()},
             "PYTHONUNBUFFERED": "1",
             "PYTHONPATH": os.pathsep.join(str(ROOT / part) for part in (".", "proto/gen")),
         }
-        command = [sys.executable, "-m", f"services.{service}.main", "--role", role]
+        command = [sys.executable, "-m", *(module or (f"services.{service}.main",)), "--role", role]
         self._child(name, command, environment).start()
         return name
 

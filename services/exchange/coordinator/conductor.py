@@ -35,6 +35,7 @@ PASSING = frozenset(
         "COHORT_TOO_CLOSE",
         "SITES_TOO_CLOSE",
         "COHORT_UNAVAILABLE",
+        "SITE_UNAVAILABLE",
         "NOT_APPROVED_HERE",
         "CELL_TOO_SMALL",
         "SUBSET_TOO_SMALL",

@@ -26,5 +26,4 @@ COMMANDS: Mapping[str, Command] = {
     "AuditJob": commands.audit_job,
     "EndJob": commands.end_job,
     "PublishInsight": commands.publish_insight,
-    "MeterContribution": commands.meter_contribution,
 }

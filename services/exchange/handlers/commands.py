@@ -145,14 +145,12 @@ def end_job(work: Work, request: events.JobEnded) -> Message:
 
 
 @refusals()
-def publish_insight(work: Work, request: events.InsightPublished) -> Message:
-    _apply(work, request.study, studies.decide_publish(work.get(STUDIES, request.study), request))
-    return request
-
-
-@refusals()
-def meter_contribution(work: Work, request: events.ContributionMetered) -> Message:
-    _apply(work, request.study, studies.decide_meter(work.get(STUDIES, request.study), request))
+def publish_insight(work: Work, request: api.AnsweredJob) -> Message:
+    """The answer, and with it what each site contributed: a restart in between would lose the latter."""
+    told = request.insight
+    _apply(work, told.study, studies.decide_publish(work.get(STUDIES, told.study), told))
+    for one in request.contributions:
+        _apply(work, one.study, studies.decide_meter(work.get(STUDIES, one.study), one))
     return request
 
 

@@ -14,6 +14,7 @@ from pharmaloop.exchange.v1 import service_pb2 as api
 from pharmaloop.exchange.v1 import service_pb2_grpc as api_grpc
 from services.exchange.domain.errors import Refusal
 from services.exchange.site.session import Session, Site
+from services.kit.errors import Retryable
 from services.kit.ids import derived_id, new_id
 from services.kit.log import get_logger
 from services.kit.rpc.client import metadata
@@ -132,6 +133,10 @@ class Agent:
             _log.warning("not taken", job=job, code=error.code().name, reason=reason)
             if reason:  # otherwise the exchange is away, and its time-outs tell it of this site
                 await self._decline(job, Refusal(reason, error.details() or reason, "job"))
+        except Retryable as error:
+            _log.warning("the site's own records do not answer", job=job, error=str(error))
+            said = "the site's own records do not answer; the next job asks them again"
+            await self._decline(job, Refusal("SITE_UNAVAILABLE", said, "job"))
         except Exception as error:  # noqa: BLE001 -- the others must not wait for a site that has failed
             _log.error("job failed", job=job, exc_info=error)
             await self._decline(

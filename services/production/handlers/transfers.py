@@ -122,10 +122,15 @@ def on_test_result_recorded(work: Work, event: Event) -> None:
 
 
 def on_investigation_closed(work: Work, event: Event) -> None:
-    """A result that was found to stand counts from now on."""
+    """A result that was found to stand counts from now on.
+
+    The results are written as they are: who takes one in at the same moment has to look at the lot again.
+    """
     closed = cast(events.InvestigationClosed, event.message)
-    lot, held = work.get(LOTS, closed.lot), work.get(RESULTS, closed.lot)
-    if lot is not None and held is not None:
+    lot = work.get(LOTS, closed.lot)
+    if lot is not None and lot.transfer:
+        held = work.get(RESULTS, closed.lot) or Results(lot.lot)
+        work.put(RESULTS, lot.lot, held)
         _conclude(work, lot, held)
 
 

@@ -81,6 +81,8 @@ def decline_insight(work: Work, request: api.DeclineInsightRequest) -> api.Decli
 
 
 def _waiting(work: Work, insight: str) -> Finding:
+    """The finding, held: who takes it up and who declines it at the same moment write different states."""
+    work.hold(FINDINGS, [insight])
     finding = work.get(FINDINGS, insight)
     belief = work.get(HYPOTHESES, _belief(finding)) if finding else None
     return findings.check_waiting(finding, belief, work.get(DECLINED, insight))

@@ -13,6 +13,7 @@ from typing import Any
 from unittest import mock
 
 from pharmaloop.clinical.v1 import events_pb2 as clinical
+from pharmaloop.rnd.v1 import events_pb2 as rnd
 from services.clinical.domain import lots
 from services.kit.bus.protocol import Partition, Position, Record
 from services.kit.envelope import Event
@@ -24,6 +25,8 @@ from services.kit.runners.loop import Loop
 from services.kit.runners.reactor import Reactor
 from services.kit.store.kinds import OutboxRow
 from services.kit.work import Work
+from services.loops.domain import transfer
+from services.production import handlers as production
 from tests.reliability.sim.stores import AsyncStore
 
 Patch = Callable[[], Any]
@@ -133,6 +136,16 @@ def _unstored(command: Any, request: Any) -> Callable[[Work], Any]:
     return call
 
 
+def _ignored(case: transfer.Case, event: Any, message: Any) -> tuple[transfer.Case, list[Any]]:
+    """Research took a version back, and its run goes on."""
+    return case, []
+
+
+def _later_version_ignored() -> Any:
+    """A plant goes on with a version that another one took the place of."""
+    return mock.patch.dict(production.TRANSFERS, {rnd.ParameterSetSuperseded: lambda work, event: None})
+
+
 def _patched(target: Any, name: str, by: Any) -> Bugs:
     return Bugs((lambda: mock.patch.object(target, name, by),))
 
@@ -147,4 +160,6 @@ PLANTED: Mapping[str, Bugs] = {
     "the fence is forgotten": _patched(BatchRunner, "_marks", _unfenced),
     "the guard is skipped": _patched(HandlerFold, "_guarded", _unguarded),
     "the machine skips its guard": _patched(Loop, "step", _seen_by_nobody),
+    "the loops ignore a withdrawal": _patched(transfer, "_on_withdrawal", _ignored),
+    "the plant ignores that a later version came": Bugs((_later_version_ignored,)),
 }

@@ -63,6 +63,8 @@ def state(world: World) -> dict[str, Any]:
 def _lots(world: World) -> dict[str, Any]:
     result = {}
     for id, lot in sorted(world.databases["production"].states(LOTS).items()):
+        if lot.transfer:
+            continue
         judged = sorted(
             (production.DeviationDetected.FromString(d.detected).tag, _judgement(d.state))
             for d in lot.deviations

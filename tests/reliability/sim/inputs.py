@@ -58,6 +58,8 @@ class Input:
     phase: int = 0
     ready: Ready = _always
     actor: str = "world"
+    #: Reasons of refusals that are right, where the platform went on between a person's look and the call.
+    late: tuple[str, ...] = ()
     #: The answer, once acknowledged; a refusal as its reason.
     answer: bytes | None = None
     refused: str = ""
@@ -417,7 +419,7 @@ def _checked(world: World) -> Iterator[Input]:
 def _investigations(world: World) -> Iterator[Input]:
     """The laboratory looks into what is out of specification."""
     for lot in world.databases["production"].states(LOTS).values():
-        stands = lot.lot in world.story.stands
+        stands = lot.lot in world.story.stands or world.tale.stands(lot.lot)
         for held in lot.investigations:
             if held.outcome != "open":
                 continue

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import cache
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
@@ -18,6 +18,8 @@ from unittest import mock
 
 from services.alerting import main as alerting
 from services.clinical import main as clinical
+from services.exchange import main as exchange
+from services.exchange.site import main as agent
 from services.kit.app import App, ServiceSpec
 from services.kit.bus.protocol import Partition
 from services.kit.contracts import contract
@@ -32,16 +34,21 @@ from services.kit.runners.step import StepFunction, StepRunner
 from services.kit.sealing import Sealer
 from services.loops import main as loops
 from services.production import main as production
+from services.production import steps as plant_steps
 from services.rnd import main as rnd
 from services.traceability import main as traceability
+from tests.reliability.sim.agents import run_agent
 from tests.reliability.sim.clockwork import START, Crash, SimLoop
 from tests.reliability.sim.log import SimBus, SimConsumer
 from tests.reliability.sim.stores import AsyncStore, SyncStore
+from tests.reliability.sim.twin import twin
 
 if TYPE_CHECKING:
     from tests.reliability.sim.world import World
 
 SITES = ("hospital-a", "hospital-b")
+#: The sites whose agents answer studies: a sum needs three.
+STUDY_SITES = (*SITES, "hospital-c")
 #: Every service of the world, by the name of its database, with how its specification is made.
 SPECS: Mapping[str, Callable[[], ServiceSpec]] = {
     "production": lambda: production.SPEC,
@@ -50,6 +57,18 @@ SPECS: Mapping[str, Callable[[], ServiceSpec]] = {
     "rnd": lambda: rnd.SPEC,
     "loops": lambda: loops.SPEC,
     **{f"clinical.{site}": clinical.make_spec for site in SITES},
+    "exchange": exchange.make_spec,
+    **{f"agent.{site}": agent.make_spec for site in STUDY_SITES},
+}
+#: Those that only a world with studies has; of each there is one process.
+OF_STUDIES = ("exchange", *(f"agent.{site}" for site in STUDY_SITES))
+
+
+#: How long the exchange waits for its sites, wall seconds, as its settings say where nothing is set.
+_PATIENCE: Mapping[str, float] = {
+    name: field.default
+    for name, field in exchange.ExchangeSettings.model_fields.items()
+    if name.endswith("_seconds")
 }
 
 
@@ -80,10 +99,42 @@ def _keys_in(folder: Any) -> Keys:
     return Keys()
 
 
+@contextmanager
+def _simulated_parts() -> Iterator[None]:
+    """While a service is put together: keys need no folder, and the twin answers at once."""
+    with ExitStack() as stack:
+        for module in (traceability, production):
+            stack.enter_context(mock.patch.object(module, "LocalKeys", _keys_in))
+        stack.enter_context(mock.patch.object(plant_steps, "Twin", twin))
+        yield
+
+
 def steps_of(app: Any) -> Mapping[str, StepFunction]:
     """The steps of a service; making them connects its handlers to keys and clock."""
-    with mock.patch.object(traceability, "LocalKeys", _keys_in):
+    with _simulated_parts():
         return dict(app.spec.steps(app))
+
+
+class _Server:
+    """Takes a service's RPCs as a gRPC server does, by name."""
+
+    def __init__(self) -> None:
+        self.methods: dict[str, Callable[..., Any]] = {}
+
+    def add_generic_rpc_handlers(self, handlers: Any) -> None:
+        pass
+
+    def add_registered_method_handlers(self, service: str, handlers: Mapping[str, Any]) -> None:
+        self.methods |= {name: made.unary_unary or made.unary_stream for name, made in handlers.items()}
+
+
+def methods_of(app: Any) -> Mapping[str, Callable[..., Any]]:
+    """The RPCs of a service, as its composition root offers them."""
+    server = _Server()
+    if app.spec.servicer is not None:
+        with _simulated_parts():
+            app.spec.servicer(app, server)
+    return server.methods
 
 
 def connect_outside(spec: ServiceSpec, site: str, clock: Any) -> None:
@@ -95,6 +146,7 @@ def connect_outside(spec: ServiceSpec, site: str, clock: Any) -> None:
             site=site,
             clock=clock,
             platform=platform,
+            settings=SimpleNamespace(**_PATIENCE),
             sealer=Sealer(Keys()),
             contract=contract(),
             store=None,
@@ -113,6 +165,8 @@ class Process:
         self.label = f"{name}/{instance}"
         self.dead = False
         self.paused_until = 0.0
+        #: The exchange's task by which an agent watches for tasks.
+        self.watches: asyncio.Task[None] | None = None
         #: Die at this named point, when it is passed so many times more.
         self.crash_at: tuple[str, int] | None = None
         self.folding: BatchRunner | None = None
@@ -120,6 +174,7 @@ class Process:
         self.consumers: dict[BatchRunner, SimConsumer] = {}
         with self._inside():
             self.app = self._app(life)
+            self.methods = methods_of(self.app)
             self._start()
 
     @contextmanager
@@ -152,7 +207,7 @@ class Process:
         runners = [world.bugs.runner(reactor, around) for reactor in spec.reactors]
         parts: dict[str, Any] = {
             "spec": spec,
-            "settings": SimpleNamespace(site=site, site_name=site, instance=str(self.instance)),
+            "settings": SimpleNamespace(site=site, site_name=site, instance=str(self.instance), **_PATIENCE),
             "platform": SimpleNamespace(state_dir=_NoFolder()),
             "site": site,
             "clock": world.time,
@@ -191,6 +246,8 @@ class Process:
             consumer = app.bus.consumer(f"{self.name}/{runner.name}", str(self.instance))
             self.consumers[runner] = consumer  # type: ignore[assignment]
             consumer.subscribe(runner.topics, runner._start_at, runner._lost)
+        if app.spec.name == "agent":
+            self.run(run_agent(self, Keys()))
         if app.spec.on_start:
             self.run(self._on_start(app.spec.on_start))
 
@@ -262,6 +319,8 @@ class Process:
     def bury(self) -> None:
         """End what is left of a dead process: none of it has an effect any more."""
         self.dead = True
+        if self.watches is not None:
+            self.watches.cancel()  # the connection breaks
         for consumer in self.consumers.values():
             consumer.close()
         tasks = asyncio.all_tasks(self.loop)

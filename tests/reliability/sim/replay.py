@@ -14,39 +14,51 @@ from services.alerting.views import ALERTS, TRIGGERS
 from services.alerting.views import RUNS as ALERT_RUNS
 from services.clinical.views import ADVERSE, LOTS, PATIENTS
 from services.clinical.views import DISPENSES as SITE_DISPENSES
+from services.exchange.site.seen import SEEN_DATASETS, SEEN_STUDIES
+from services.exchange.views import ROWS
+from services.exchange.views import RUNS as STUDY_RUNS
 from services.kit.bus.protocol import Partition, Record
 from services.kit.contracts import contract
 from services.kit.runners.batch import BatchRunner, Surroundings
 from services.kit.store.kinds import Kind
 from services.loops.views import RUNS as LOOP_RUNS
 from services.production.views import (
+    CALIBRATIONS,
     CAPA_ROWS,
     DEVIATION_ROWS,
     EVIDENCE,
+    LINE_ROWS,
     PARAMETERS,
     PRODUCTS,
+    RELEASES,
     RESULT_ROWS,
     RUNS,
+    TRANSFER_ROWS,
     WATCHES,
 )
-from services.rnd.views import INSIGHTS, RECORDS
+from services.rnd.views import FINDING_ROWS, FINDINGS, INSIGHTS, OUTCOMES, PLANT_KEYS, RECORDS, VERSIONS
 from services.traceability.views import DISPENSES, DOSSIER_RECORDS, NODES, REGISTRY, SUSPECTS
 from tests.reliability.sim.clockwork import Time
 from tests.reliability.sim.database import Database
 from tests.reliability.sim.log import Log, SimBus
-from tests.reliability.sim.process import SITES, SPECS, connect_outside, metrics_of, site_of
+from tests.reliability.sim.process import SITES, SPECS, STUDY_SITES, connect_outside, metrics_of, site_of
 from tests.reliability.sim.stores import SyncStore
 from tests.reliability.sim.world import World
 
 _CLINICAL: tuple[Kind[Any], ...] = (PATIENTS, SITE_DISPENSES, LOTS, ADVERSE)
 #: The states that are folds of topics alone. The others change by commands too.
 FOLDS: Mapping[str, tuple[Kind[Any], ...]] = {
-    "production": (WATCHES, PRODUCTS, PARAMETERS, EVIDENCE, RUNS, DEVIATION_ROWS, CAPA_ROWS, RESULT_ROWS),
+    "production": (
+        *(WATCHES, PRODUCTS, PARAMETERS, EVIDENCE, RUNS, DEVIATION_ROWS, CAPA_ROWS, RESULT_ROWS),
+        *(RELEASES, CALIBRATIONS, TRANSFER_ROWS, LINE_ROWS),
+    ),
     "traceability": (NODES, DISPENSES, REGISTRY, SUSPECTS, *DOSSIER_RECORDS),
     "alerting": (ALERTS, TRIGGERS, ALERT_RUNS),
-    "rnd": (INSIGHTS, RECORDS),
+    "rnd": (INSIGHTS, RECORDS, FINDINGS, FINDING_ROWS, OUTCOMES, PLANT_KEYS, VERSIONS),
     "loops": (LOOP_RUNS,),
     **{f"clinical.{site}": _CLINICAL for site in SITES},
+    "exchange": (STUDY_RUNS, ROWS),
+    **{f"agent.{site}": (SEEN_STUDIES, SEEN_DATASETS) for site in STUDY_SITES},
 }
 _NO_RUN = 3
 
@@ -90,6 +102,8 @@ class Replay:
             records = [record for p in partitions for record in self._behind(runner, p)]
             if records:
                 runner.process(records)
+            while runner.look_aside():
+                pass
 
     def _behind(self, runner: BatchRunner, partition: Partition) -> list[Record]:
         at = self._ends.get((runner.name, partition), 0)

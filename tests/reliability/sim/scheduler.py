@@ -13,11 +13,11 @@ from random import Random
 from services.kit import points
 from services.kit.relay import LEASES
 from services.loops.handlers import CASE_TOPIC
-from tests.reliability.sim import inputs
+from tests.reliability.sim import inputs, studies, transfers
 from tests.reliability.sim.bugs import NONE, Bugs
 from tests.reliability.sim.clockwork import settle, simulated
 from tests.reliability.sim.faults import DEADLY
-from tests.reliability.sim.process import SPECS, Process
+from tests.reliability.sim.process import OF_STUDIES, SPECS, Process
 from tests.reliability.sim.world import World
 
 _ROUNDS = 1500
@@ -80,8 +80,9 @@ class _Scheduler:
     def __init__(self, world: World) -> None:
         self.world = world
         self.rng = world.rng
-        self.labels = [f"{name}/0" for name in SPECS]
-        world.inputs = {i.label: i for i in inputs.told(world.story)}
+        self.labels = [f"{name}/0" for name in SPECS if world.tale.has(name)]
+        told = [*inputs.told(world.story), *transfers.told(world.tale), *studies.told(world.tale)]
+        world.inputs = {i.label: i for i in told}
         world.nested = self._nested
         world.time.on_sleep = world.slept
 
@@ -95,7 +96,7 @@ class _Scheduler:
 
     def storm_and_rest(self) -> None:
         world, rng = self.world, self.rng
-        self.labels += [f"{name}/1" for name in SPECS if rng.random() < 0.4]
+        self.labels += [f"{name}/1" for name in SPECS if name not in OF_STUDIES and rng.random() < 0.4]
         self._revive(everything=True)
         # Some storms break out late: when a run is under way, or sealed.
         world.weather.calm = True

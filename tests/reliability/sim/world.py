@@ -10,17 +10,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
+from itertools import chain
 from random import Random
-from typing import Any
 
-from services.clinical.api import ClinicalApi
+from services.exchange.handlers.runs import EXPIRY_STEP
 from services.kit.errors import PharmaLoopError, Retryable
 from services.kit.rpc.context import Caller, bind
 from services.kit.runners.batch import BatchRunner
 from services.kit.work import STEPS
-from services.production.api import ProductionApi
-from services.traceability.api import TraceabilityApi
-from tests.reliability.sim import inputs
+from tests.reliability.sim import inputs, studies, tale, transfers
 from tests.reliability.sim.bugs import NONE, Bugs
 from tests.reliability.sim.clockwork import SPEED, START, Crash, Time
 from tests.reliability.sim.database import Database
@@ -31,11 +29,6 @@ from tests.reliability.sim.machine import Machine
 from tests.reliability.sim.process import SPECS, Process
 from tests.reliability.sim.story import Story, tell
 
-_APIS: dict[str, Any] = {
-    "production": ProductionApi,
-    "traceability": TraceabilityApi,
-    "clinical": ClinicalApi,
-}
 _DEEPEST = 2
 _SESSION_SECONDS = 11.0
 
@@ -48,6 +41,7 @@ class World:
         self.rng = Random(f"world/{seed}")
         self.bugs = bugs
         self.story: Story = tell(seed)
+        self.tale = tale.tell(seed)
         self.time = Time()
         self.log = Log(self.time, self.rng)
         self.weather = Weather(Random(f"weather/{seed}"), calm)
@@ -182,7 +176,8 @@ class World:
 
     def look(self) -> int:
         """People look at what the platform shows, and decide what to do; answers how much is new."""
-        fresh = [i for i in inputs.reactions(self) if i.label not in self.inputs]
+        wanted = chain(inputs.reactions(self), transfers.reactions(self), studies.reactions(self))
+        fresh = [i for i in wanted if i.label not in self.inputs]
         self.inputs.update({i.label: i for i in fresh})
         return len(fresh)
 
@@ -230,22 +225,35 @@ class World:
             )
             return decision.message
         wanted.request.request_id = wanted.label
-        api = _APIS[wanted.service.partition(".")[0]](process.app)
-        answer = await getattr(api, wanted.method)(wanted.request, None)
+        answer = await process.methods[wanted.method](wanted.request, None)
         result: bytes = answer.SerializeToString(deterministic=True)
         return result
 
     # -- rest -----------------------------------------------------------------------
 
     def next_due(self) -> float | None:
-        """When the next step of any service is due, in seconds of the wall."""
+        """When the next step of any service is due, in seconds of the wall.
+
+        That a study's time is over counts when nothing else is left to happen.
+        """
+        return min(self._dues(expiry=False) or self._dues(expiry=True), default=None)
+
+    def _dues(self, *, expiry: bool) -> list[float]:
         moments = []
         for database in self.databases.values():
             for step in database.states(STEPS).values():
+                if (step.step == EXPIRY_STEP) is not expiry or (expiry and not self._expires(step.key)):
+                    continue
                 due = (_moment(step.due) - START).total_seconds() / SPEED
                 lease = (_moment(step.lease) - START).total_seconds() if step.lease else 0.0
                 moments.append(max(due, lease))
-        return min(moments, default=None)
+        return moments
+
+    def _expires(self, study: str) -> bool:
+        """Is it a study that nothing else will end, and has everybody said what they say of it?"""
+        calls = [call for call in self.inputs.values() if call.label.startswith(f"approve {study} ")]
+        awaited = any(one.fate == "expired" for one in self.tale.studies if one.study == study)
+        return awaited and bool(calls) and all(call.answer is not None for call in calls)
 
     def moves(self) -> bool:
         """Is something under way that needs no time?"""

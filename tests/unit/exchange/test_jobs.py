@@ -13,6 +13,7 @@ from pharmaloop.exchange.v1 import events_pb2 as events
 from pharmaloop.exchange.v1 import service_pb2 as api
 from services.exchange.site.session import Session
 from services.exchange.site.source import CohortData
+from services.kit.errors import Retryable
 from tests.unit.exchange.consortium import Consortium, consortium
 from tests.unit.exchange.hospitals import SITES, TERMS, pooled, without
 
@@ -378,3 +379,45 @@ def _marks(vectors: list[Any]) -> list[bytes]:
             if number != round(number):
                 marks += [np.float64(number).tobytes(), repr(float(number)).encode(), word.tobytes()]
     return marks
+
+
+# -- what stands in nobody's power ---------------------------------------------------
+
+
+async def test_an_answer_is_never_released_without_what_its_sites_contributed() -> None:
+    """A coordinator that dies with its first word after the release has said all of it."""
+    async with consortium(SITES) as found:
+        command = found.command
+        released: list[str] = []
+
+        def once(method: str, asked: Any, actor: str) -> Any:
+            if released:
+                raise asyncio.CancelledError
+            if method == "PublishInsight":
+                released.append(method)
+            return command(method, asked, actor)
+
+        _asked(found)
+        found.command = once  # type: ignore[method-assign]
+        await found.step()
+        assert released
+        (insight,) = found.insights()
+        metered = found.service.all(events.ContributionMetered)
+        assert sorted(one.site for one in metered) == sorted(insight.sites) == sorted(SITES)
+
+
+async def test_a_site_whose_own_records_do_not_answer_costs_a_job_and_not_the_study() -> None:
+    async with consortium(SITES) as found:
+        kept, opened = found.kept["hospital-b"], found.kept["hospital-b"].opened
+
+        async def away() -> Any:
+            kept.opened = opened  # type: ignore[method-assign]
+            raise Retryable("the database does not answer")
+
+        kept.opened = away  # type: ignore[method-assign]
+        _asked(found)
+        await found.step()
+        (ended,) = found.ended()
+        assert (ended.reason, ended.suspended) == ("SITE_UNAVAILABLE", True)
+        await found.step()
+        assert found.study().state == "answered"

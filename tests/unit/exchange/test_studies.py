@@ -250,7 +250,7 @@ class Studies(RuleBasedStateMachine):
         held = self.made.states(STUDIES).get(study)
         ready = held is not None and held.state == "computing" and held.jobs[-1].has_opened_sums
         told = events.InsightPublished(insight=f"i-{study}", study=study, job=self._job(study))
-        assert self.say("PublishInsight", told) == ready
+        assert self.say("PublishInsight", api.AnsweredJob(insight=told)) == ready
 
     @rule(study=studies, days=st.integers(0, 4000))
     def expire(self, study: str, days: int) -> None:

@@ -494,6 +494,28 @@ def test_a_result_out_of_specification_counts_when_it_stands(
     assert told == [expected, 0.9]
 
 
+def test_a_result_and_the_end_of_its_investigation_do_not_miss_each_other(story: Story) -> None:
+    """Another worker hears that the result stands between what this one reads and its commit."""
+    story.effective()
+    start(story)
+    tested(story, result("impurity", 0.9))
+    bad = said(result("titre", 2.0, low=2.2), minutes(500))
+    about = {"lot": LOT, "investigation": "i1", "result": bad[0].id}
+    closed = events.InvestigationClosed(
+        **about, outcome=events.INVESTIGATION_OUTCOME_CONFIRMED, actor="qa", reason="looked"
+    )
+
+    def meanwhile() -> None:
+        story.memory.apply(LOTS, LOT, events.LaboratoryInvestigationOpened(**about, test="titre"))
+        story.memory.apply(LOTS, LOT, closed)
+        story.memory.give(TRANSFER_EVENTS, [said(closed, minutes(501), seq=9, subject="i1")], 1)
+
+    story.memory.store.interrupt = meanwhile
+    story.memory.give(TRANSFER_EVENTS, [bad])
+    (told,) = story.out(events.TransferOutcomeRecorded)
+    assert [one.actual for one in told.outcomes] == [2.0, 0.9]
+
+
 def test_a_lot_of_an_ended_version_says_nothing_of_the_next(story: Story) -> None:
     story.effective()
     start(story)

@@ -208,6 +208,37 @@ def test_a_person_declines_what_waits_and_says_why(research: Research) -> None:
         research.call("TakeUpInsight", api.TakeUpInsightRequest(insight=insight))
 
 
+@pytest.mark.parametrize("first", ["TakeUpInsight", "DeclineInsight"])
+def test_of_two_people_at_the_same_moment_one_decides(
+    research: Research, monkeypatch: pytest.MonkeyPatch, first: str
+) -> None:
+    """The second call is made anew, whole, between what the first one reads and its commit."""
+    catalogue(research, "warfarin")
+    insight = publish(research, "warfarin", NONE)
+    asked: dict[str, Any] = {
+        "TakeUpInsight": api.TakeUpInsightRequest(request_id="a", insight=insight),
+        "DeclineInsight": api.DeclineInsightRequest(request_id="b", insight=insight, reason="small"),
+    }
+    second = next(method for method in asked if method != first)
+    transact = research.store.transact
+
+    async def meanwhile(work: Any) -> Any:
+        async def both(txn: Any) -> Any:
+            found = await work(txn)
+            if research.store.transact is not transact:
+                monkeypatch.setattr(research.store, "transact", transact)
+                await research._call(second, asked[second], "ben")
+            return found
+
+        return await transact(both)
+
+    monkeypatch.setattr(research.store, "transact", meanwhile)
+    with pytest.raises(Rejected, match=r"TAKEN_UP|DECLINED"):
+        research.call(first, asked[first], "ada")
+    told = [*research.told(events.HypothesisUpdated), *research.told(events.InsightDeclined)]
+    assert [one.actor for one in told] == ["ben"]
+
+
 def test_a_finding_that_waited_for_its_product_is_taken_up_once_it_is_registered(research: Research) -> None:
     insight = publish(research, "warfarin", HARM)
     catalogue(research, "warfarin")

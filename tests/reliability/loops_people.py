@@ -1,0 +1,237 @@
+"""Research, a plant, three hospitals and an analyst on real engines: what they do in the two new loops."""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import grpc
+from google.protobuf.message import Message
+
+from pharmaloop.exchange.v1 import service_pb2 as exchange_api
+from pharmaloop.exchange.v1 import service_pb2_grpc as exchange_grpc
+from pharmaloop.loops.v1 import events_pb2 as loops
+from pharmaloop.loops.v1 import service_pb2 as loops_api
+from pharmaloop.loops.v1 import service_pb2_grpc as loops_grpc
+from pharmaloop.production.v1 import events_pb2 as production
+from pharmaloop.production.v1 import service_pb2 as production_api
+from pharmaloop.production.v1 import service_pb2_grpc as production_grpc
+from pharmaloop.rnd.v1 import parameter_set_pb2 as sets
+from pharmaloop.rnd.v1 import service_pb2 as rnd_api
+from pharmaloop.rnd.v1 import service_pb2_grpc as rnd_grpc
+from services.kit.bus.kafka import KafkaBus
+from services.kit.bus.protocol import Partition, Record
+from services.kit.contracts import contract
+from services.kit.ids import product_key, transfer_case
+from services.kit.rpc.client import metadata
+from services.kit.rpc.errors import reason_of
+from services.kit.settings import KafkaSettings
+from tests.reliability.world import NOON, Late, World, until
+from tests.unit.exchange.hospitals import PRODUCT, SITES, request
+from tests.unit.production.transfer_story import VESSEL
+from tests.unit.rnd.penicillin import limits, says
+
+PLANT, LINE, FERMENTER = "plant-2", "line-a", "plant-2/fermenter-1"
+BROTH = product_key("maker", "item", "BROTH")
+_CHILD = "tests.reliability.part_child"
+_AGAIN = {
+    grpc.StatusCode.UNAVAILABLE,
+    grpc.StatusCode.DEADLINE_EXCEEDED,
+    grpc.StatusCode.CANCELLED,
+    grpc.StatusCode.ABORTED,
+}
+_OPTIONS: list[tuple[str, Any]] = [
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 500),
+    ("grpc.enable_retries", 0),
+]
+_SECONDS = 90.0
+
+
+def start(folder: Path) -> World:
+    """A world of research, loops, a plant, the exchange and three agents."""
+    world = World(folder, folder / "keys", services=("rnd", "loops"))
+    world.start()
+    world.add("production", module=(_CHILD, "plant"))
+    world.add("exchange", module=(_CHILD, "exchange"), settings={"pause_seconds": "0.1"})
+    for name in ("production", "exchange"):
+        world.parts[name] = ("all",)
+    for site in SITES:
+        settings = {"site": site, "exchange": world.address("exchange")}
+        world.add("agent", name=f"agent-{site}", module=(_CHILD, "agent"), settings=settings)
+    world.wait_serving()
+    return world
+
+
+class People:
+    """Ask until there is an answer, each request under an id of its own."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.line = {
+            name: grpc.insecure_channel(world.address(name), options=_OPTIONS)
+            for name in ("rnd", "production", "loops", "exchange")
+        }
+        self.rnd = rnd_grpc.RndServiceStub(self.line["rnd"])
+        self.production = production_grpc.ProductionServiceStub(self.line["production"])
+        self.loops = loops_grpc.LoopsServiceStub(self.line["loops"])
+        self.exchange = exchange_grpc.ExchangeServiceStub(self.line["exchange"])
+
+    def close(self) -> None:
+        for channel in self.line.values():
+            channel.close()
+
+    def ask(self, call: Any, asked: Message, name: str = "", actor: str = "world") -> Any:
+        """The answer; a refusal is an error of the test. `name` is the request's id where it changes things."""
+        if name:
+            asked.request_id = name  # type: ignore[attr-defined]
+        end = time.monotonic() + _SECONDS
+        while True:
+            try:
+                return call(asked, timeout=5, metadata=metadata(actor))
+            except grpc.RpcError as error:
+                if error.code() not in _AGAIN:
+                    raise AssertionError(f"{name}: {reason_of(error)} {error.details()}") from error
+                if time.monotonic() > end:
+                    raise Late(f"{name or type(asked).__name__} was not answered") from error
+            time.sleep(0.1)
+
+    # -- before -----------------------------------------------------------------
+
+    def furnish(self) -> None:
+        equipment = production_api.RegisterEquipmentRequest(equipment=FERMENTER, plant=PLANT)
+        equipment.tags.add(name="DO", unit="%")
+        self.ask(self.production.RegisterEquipment, equipment, "fermenter")
+        line = production_api.RegisterLineRequest(
+            plant=PLANT,
+            line=LINE,
+            equipment=FERMENTER,
+            products=[BROTH],
+            detail=production.LineDetail(**VESSEL),
+        )
+        self.ask(self.production.RegisterLine, line, "line", "manager")
+        for product in (BROTH, PRODUCT):
+            asked = rnd_api.RegisterProductRequest(product=product, name=product, indication="fever")
+            self.ask(self.rnd.RegisterProduct, asked, f"product {product}", "chemist")
+
+    # -- a transfer ---------------------------------------------------------------
+
+    def release(self, set: str) -> None:
+        attributes = [sets.QualityAttribute(attribute="titre", limits=limits(2.2, 6.0, "g/L"))]
+        attributes += [sets.QualityAttribute(attribute="impurity", limits=limits(None, 1.2, "%"))]
+        content = says(product=BROTH, attributes=attributes, statement=f"For {set}.")
+        draft = rnd_api.DraftParameterSetRequest(set=set, content=content)
+        self.ask(self.rnd.DraftParameterSet, draft, f"draft {set}", "ada")
+        review = rnd_api.ReviewParameterSetRequest(set=set, version=1, meaning="I have read it.")
+        self.ask(self.rnd.ReviewParameterSet, review, f"review {set}", "ben")
+        release = rnd_api.ReleaseParameterSetRequest(set=set, version=1, plants=[PLANT], meaning="For use.")
+        self.ask(self.rnd.ReleaseParameterSet, release, f"release {set}", "cy")
+
+    def transfer(self, set: str) -> Any:
+        """The transfer as it is shown; none yet."""
+        shown = self.ask(self.production.ListTransfers, production_api.ListTransfersRequest(plant=PLANT))
+        case = transfer_case(set, PLANT)
+        return next((one for one in shown.transfers if one.transfer == case), None)
+
+    def sign(self, set: str) -> None:
+        """The advice is taken, proven, filed; a lot is made by it and tested."""
+        until(
+            f"{set} is proposed", lambda: (one := self.transfer(set)) and one.HasField("proposed"), _SECONDS
+        )
+        case = transfer_case(set, PLANT)
+        decide = production_api.DecideTransferRequest(
+            transfer=case,
+            proposal=self.transfer(set).proposed.proposal,
+            accepted=True,
+            reason="as proposed",
+            meaning="I take responsibility",
+        )
+        self.ask(self.production.DecideTransfer, decide, f"decide {set}", "manager")
+        proven = production_api.RecordRecipeValidationRequest(
+            transfer=case, record="VR-1", statement="in range"
+        )
+        self.ask(self.production.RecordRecipeValidation, proven, f"prove {set}", "qa")
+        filing = production_api.RecordRecipeFilingRequest(
+            transfer=case, category=production.FILING_CATEGORY_NOT_REPORTED, statement="inside the space"
+        )
+        self.ask(self.production.RecordRecipeFiling, filing, f"file {set}", "qa")
+        lot = f"{BROTH}/{set}"
+        made = production_api.StartLotRequest(lot=lot, product=BROTH, equipment=FERMENTER, transfer=case)
+        made.at.FromDatetime(NOON)
+        self.ask(self.production.StartLot, made, f"start {lot}", "manager")
+        results = [
+            production.TestResultRecorded(lot=lot, test=test, value=value, unit=unit, record=test, source="l")
+            for test, value, unit in (("titre", 4.0, "g/L"), ("impurity", 0.8, "%"))
+        ]
+        for result in results:
+            result.at.at.FromDatetime(NOON)
+        tested = production_api.RecordTestResultsRequest(results=results, all_or_nothing=True)
+        self.ask(self.production.RecordTestResults, tested, f"results {lot}")
+
+    # -- a study --------------------------------------------------------------------
+
+    def study(self, name: str) -> None:
+        """Requested, and approved by its owners."""
+        shown = exchange_api.ListDatasetsRequest()
+
+        def connected() -> bool:
+            answer = self.ask(self.exchange.ListDatasets, shown)
+            return {one.registered.site for one in answer.datasets if one.connected} >= set(SITES)
+
+        until("every agent is connected", connected, _SECONDS)
+        asked = request(name, NOON)
+        self.ask(self.exchange.RequestStudy, asked, f"request {name}", "eve")
+        for site in SITES:
+            approve = exchange_api.ApproveStudyRequest(study=name, site=site, meaning="You may ask us.")
+            self.ask(self.exchange.ApproveStudy, approve, f"approve {name} {site}", f"owner of {site}")
+
+    # -- the end ----------------------------------------------------------------------
+
+    def closed(self, case: str) -> loops.LoopClosed:
+        """The end of the run of a case, when it has come."""
+        found: list[Any] = []
+
+        def is_closed() -> bool:
+            found[:] = self.ask(self.loops.ListRuns, loops_api.ListRunsRequest(case=case)).runs
+            return bool(found) and all(run.state == loops_api.RUN_STATE_CLOSED for run in found)
+
+        until(f"the run of {case} closes", is_closed, _SECONDS)
+        (run,) = found
+        ended: loops.LoopClosed = run.closed
+        return ended
+
+
+class Told:
+    """The topics of a world as the simulation's rules look at them: `log` is this."""
+
+    def __init__(self, world: World) -> None:
+        bus = KafkaBus(KafkaSettings(bootstrap_servers=world.bootstrap), "told")
+        log = bus.log()
+        topics = [topic.name for topic in contract().topics if "{site}" not in topic.name]
+        ends = {place: end for place, end in log.ends(topics).items() if end}
+        self.records: dict[Partition, list[Record]] = defaultdict(list)
+        reader = bus.reader({place: 0 for place in ends})
+        try:
+            until("every record is read", lambda: self._take(reader, ends), 30, pause=0.0)
+        finally:
+            reader.close()
+
+    def _take(self, reader: Any, ends: dict[Partition, int]) -> bool:
+        for record in reader.take(1000, 0.2):
+            self.records[Partition(record.topic, record.partition)].append(record)
+        return all(
+            self.records[place][-1].offset + 1 >= end for place, end in ends.items() if self.records[place]
+        ) and all(self.records[place] for place in ends)
+
+    @property
+    def log(self) -> Told:
+        return self
+
+    def all(self) -> Iterable[Record]:
+        return [record for place in sorted(self.records) for record in self.records[place]]
+
+    def partitions_of(self, topic: str) -> list[Partition]:
+        return sorted(place for place in self.records if place.topic == topic)
