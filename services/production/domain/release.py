@@ -40,6 +40,11 @@ def withdrawn(held: Release, event: rnd.ParameterSetWithdrawn) -> Release:
     return held if held.over else replace(held, over=f"withdrawn by {event.actor}: {event.reason}")
 
 
+def cancelled(held: Release, actor: str, reason: str) -> Release:
+    """A person ended the run of the loop: nobody waits for the version any more."""
+    return held if held.over else replace(held, over=f"its run was ended by {actor}: {reason}")
+
+
 @dataclass(frozen=True)
 class Calibration:
     """What a plant's lots of a product were off their prediction; keeps the newest PredictionCalibrated."""

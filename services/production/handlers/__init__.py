@@ -48,6 +48,7 @@ TRANSFERS: Events = {
     rnd.ParameterSetWithdrawn: transfers.on_parameter_set_withdrawn,
     rnd.PredictionCalibrated: transfers.on_prediction_calibrated,
     loops.TransferRunOpened: transfers.on_transfer_run_opened,
+    loops.LoopClosed: transfers.on_loop_closed,
     production.TestResultRecorded: transfers.on_test_result_recorded,
     production.InvestigationClosed: transfers.on_investigation_closed,
 }

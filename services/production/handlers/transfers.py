@@ -85,6 +85,16 @@ def on_parameter_set_withdrawn(work: Work, event: Event) -> None:
         _over(work, id, release.withdrawn(work.require(RELEASES, id), told))
 
 
+def on_loop_closed(work: Work, event: Event) -> None:
+    """A person ended the run of a transfer: the plant goes on with nothing of it."""
+    ended = cast(loops.LoopClosed, event.message)
+    by_hand = (loops.RUN_OUTCOME_CANCELLED, loops.RUN_OUTCOME_SUPERSEDED)
+    if ended.loop != "transfer" or ended.outcome not in by_hand or not ended.actor:
+        return
+    id = release_id(ended.set, ended.version, ended.plant)
+    _over(work, id, release.cancelled(work.require(RELEASES, id), ended.actor, ended.reason))
+
+
 def _over(work: Work, id: str, held: Release) -> None:
     work.put(RELEASES, id, held)
     if held.run:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from pharmaloop.loops.v1 import events_pb2 as loops
 from pharmaloop.production.v1 import events_pb2 as events
 from pharmaloop.rnd.v1 import events_pb2 as rnd
 from services.kit.errors import Invalid, Rejected, Unknown
@@ -224,6 +225,29 @@ def test_a_version_that_is_over_ends_and_no_step_follows(how: str, when: str) ->
     assert (ended.transfer, ended.run, ended.version) == (TRANSFER, "run-1", 1)
     assert ended.reason
     assert story.newest().state == "ended"
+
+
+@pytest.mark.parametrize("when", ["before the twin", "proposed", "effective"])
+def test_a_run_that_a_person_ended_ends_the_version(when: str) -> None:
+    story = Story(FakeTwin())
+    story.register()
+    if when == "before the twin":
+        story.give(story.released(), story.opened())
+    else:
+        story.effective() if when == "effective" else story.adapt()
+    story.give(story.closed(loops.RUN_OUTCOME_CANCELLED, actor="head"))
+    story.run_steps()
+    (ended,) = story.out(events.TransferEnded)
+    assert "head" in ended.reason
+    assert story.newest().state == "ended"
+
+
+def test_a_run_that_closed_by_itself_leaves_the_recipe_in_force() -> None:
+    story = Story(FakeTwin())
+    story.register()
+    story.effective()
+    story.give(story.closed(loops.RUN_OUTCOME_CLOSED))
+    assert not story.out(events.TransferEnded)
 
 
 def test_a_refused_version_does_not_end_again(story: Story) -> None:

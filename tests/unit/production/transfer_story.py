@@ -322,6 +322,20 @@ class Story:
     def superseded(self, version: int = 1) -> rnd.ParameterSetSuperseded:
         return rnd.ParameterSetSuperseded(set=SET, version=version, plant=PLANT, by_version=version + 1)
 
+    def closed(self, outcome: loops.RunOutcome, actor: str = "") -> loops.LoopClosed:
+        """The run of version 1 ended, by a person where one is named."""
+        return loops.LoopClosed(
+            run="run-1",
+            case=TRANSFER,
+            outcome=outcome,
+            reason="opened by mistake" if actor else "",
+            actor=actor,
+            loop="transfer",
+            set=SET,
+            version=1,
+            plant=PLANT,
+        )
+
     def adapt(self, version: int = 1) -> None:
         self.give(self.released(version), self.opened(version))
         self.run_steps()
