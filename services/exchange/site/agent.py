@@ -134,7 +134,7 @@ class Agent:
             )
 
     async def _tried(self, session: Session, task: api.WatchTasksResponse) -> None:
-        """One task. An exchange that does not answer asks again over the next watch, and is answered alike."""
+        """One task. An exchange that does not answer asks again over the next watch; it is answered alike."""
         try:
             await self._one(session, task)
         except aio.AioRpcError as error:
