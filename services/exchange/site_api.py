@@ -9,7 +9,7 @@ from pharmaloop.common.v1 import types_pb2 as common
 from pharmaloop.exchange.v1 import service_pb2 as api
 from pharmaloop.exchange.v1 import service_pb2_grpc as api_grpc
 from services.exchange.coordinator.hub import Hub
-from services.exchange.coordinator.room import JOB_OVER, Declined, Room
+from services.exchange.coordinator.room import ACCEPTED, JOB_OVER, Declined, Room
 from services.exchange.domain.aggregation.messages import MaskedVector, Opening, Statement
 from services.exchange.handlers.refusals import refusals
 from services.exchange.views import DATASETS
@@ -46,14 +46,16 @@ class SiteApi(api_grpc.SiteServiceServicer):
             statement=_statement(request.statement),
         )
         outcome = self._said(request.job, lambda room: room.vector(vector))
-        return api.SubmitContributionResponse(receipt=_receipt(request), outcome=outcome)
+        following = await self._next(request.job, vector.site, outcome)
+        return api.SubmitContributionResponse(receipt=_receipt(request), outcome=outcome, next=following)
 
     async def SubmitOpening(
         self, request: api.SubmitOpeningRequest, context: Any
     ) -> api.SubmitOpeningResponse:
         opening = Opening(context=request.context, site=request.site, seed=request.seed)
         outcome = self._said(request.job, lambda room: room.opening(opening))
-        return api.SubmitOpeningResponse(receipt=_receipt(request), outcome=outcome)
+        following = await self._next(request.job, request.site, outcome)
+        return api.SubmitOpeningResponse(receipt=_receipt(request), outcome=outcome, next=following)
 
     async def ConfirmCohort(
         self, request: api.ConfirmCohortRequest, context: Any
@@ -66,6 +68,10 @@ class SiteApi(api_grpc.SiteServiceServicer):
         declined = Declined(request.refusal.reason or "REFUSED", request.refusal.statement)
         outcome = self._said(request.job, lambda room: room.decline(request.site, declined))
         return api.DeclineTaskResponse(receipt=_receipt(request), outcome=outcome)
+
+    async def _next(self, job: str, site: str, outcome: str) -> api.WatchTasksResponse | None:
+        room = self._hub.rooms.get(job)
+        return await room.next(site) if room is not None and outcome == ACCEPTED else None
 
     def _said(self, job: str, take: Callable[[Room], str]) -> str:
         """What became of it; for a job that is over it is ignored."""

@@ -32,9 +32,11 @@ class Hub:
 
     def send(self, site: str, task: _Task) -> None:
         """Give a task to a site; one that is not connected is asked the last one when it comes back."""
-        for room in self.rooms.values():
-            if room.job == _job_of(task):
-                room.ask(site, task)
+        room = self.rooms.get(_job_of(task))
+        if room is not None:
+            room.ask(site, task)
+            if room.hand(site, task):
+                return
         link = self._links.get(site)
         if link is not None:
             link.tasks.put_nowait(task)

@@ -124,15 +124,10 @@ class Agent:
             session = Session(self._site, freeze)
             await self._freeze(session, job)
             while True:
-                await self._one(session, await self._queues[job].get())
+                await self._tried(session, await self._queues[job].get())
         except Refusal as refusal:
             _log.info("refused", job=job, reason=refusal.reason)
             await self._decline(job, refusal)
-        except aio.AioRpcError as error:
-            reason, _ = reason_of(error)
-            _log.warning("not taken", job=job, code=error.code().name, reason=reason)
-            if reason:  # otherwise the exchange is away, and its time-outs tell it of this site
-                await self._decline(job, Refusal(reason, error.details() or reason, "job"))
         except Retryable as error:
             _log.warning("the site's own records do not answer", job=job, error=str(error))
             said = "the site's own records do not answer; the next job asks them again"
@@ -142,6 +137,16 @@ class Agent:
             await self._decline(
                 job, Refusal("SITE_FAULT", "the site's agent failed; its log says why", "job")
             )
+
+    async def _tried(self, session: Session, task: api.WatchTasksResponse) -> None:
+        """One task. An exchange that does not answer asks again over the next watch; it is answered alike."""
+        try:
+            await self._one(session, task)
+        except aio.AioRpcError as error:
+            reason, _ = reason_of(error)
+            _log.warning("not taken", code=error.code().name, reason=reason)
+            if reason:
+                raise Refusal(reason, error.details() or reason, "job") from None
 
     async def _freeze(self, session: Session, job: str) -> None:
         said = api.SubmitCohortRequest(request_id=new_id(), job=job, key=api.SiteKey(site=self._site.name))
@@ -212,4 +217,7 @@ class Agent:
             await self._send(self._stub.DeclineTask, said)
 
     async def _send(self, method: Callable[..., Awaitable[Any]], request: Any) -> None:
-        await method(request, timeout=_CALL_SECONDS, metadata=self._who)
+        """Call; what the answer brings is put before the job's worker like a task of the watch."""
+        answer = await method(request, timeout=_CALL_SECONDS, metadata=self._who)
+        if "next" in answer.DESCRIPTOR.fields_by_name and answer.HasField("next"):
+            self._give(answer.next)

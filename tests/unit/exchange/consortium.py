@@ -16,7 +16,7 @@ from types import SimpleNamespace
 from typing import Any, TypeVar, cast
 
 from google.protobuf.message import Message
-from grpc import aio
+from grpc import StatusCode, aio
 
 from pharmaloop.exchange.v1 import events_pb2 as events
 from pharmaloop.exchange.v1 import service_pb2 as api
@@ -82,9 +82,26 @@ class Line:
             bent = self.bend_said(method, said)
             if bent is None:
                 raise asyncio.CancelledError
-            return await self._consortium.receive(method, self._site, bent)
+            answer = await self._consortium.receive(method, self._site, bent)
+            if "next" in answer.DESCRIPTOR.fields_by_name and answer.HasField("next"):
+                following = self._bent(answer.next)
+                answer.ClearField("next")
+                if following is not None:
+                    answer.next.CopyFrom(following)
+            return answer
 
         return call
+
+    def _bent(self, task: api.WatchTasksResponse) -> api.WatchTasksResponse | None:
+        """A task on its way to the site; a connection that breaks breaks for every call."""
+        try:
+            bent: api.WatchTasksResponse | None = self.bend_task(task.WhichOneof("task") or "", task)
+        except aio.AioRpcError:
+            self.cut.set()
+            raise
+        if bent is not None:
+            self._consortium.traffic.append((f"to {self._site}", bent))
+        return bent
 
     async def RegisterDataset(self, asked: api.RegisterDatasetRequest, **_: Any) -> Any:
         self._consortium.command("RegisterDataset", asked, f"agent/{self._site}")
@@ -93,11 +110,19 @@ class Line:
         self, asked: api.WatchTasksRequest, **_: Any
     ) -> AsyncIterator[api.WatchTasksResponse]:
         watch = self._consortium.hub.watch(self._site)
+        self.cut.clear()
         try:
-            async for task in watch:
-                bent = self.bend_task(task.WhichOneof("task") or "", task)
+            while True:
+                coming = asyncio.ensure_future(anext(watch))
+                broken = asyncio.ensure_future(self.cut.wait())
+                await asyncio.wait({coming, broken}, return_when=asyncio.FIRST_COMPLETED)
+                broken.cancel()
+                if not coming.done():
+                    coming.cancel()
+                    await asyncio.gather(coming, return_exceptions=True)
+                    raise aio.AioRpcError(StatusCode.UNAVAILABLE, aio.Metadata(), aio.Metadata())
+                bent = self._bent(coming.result())
                 if bent is not None:
-                    self._consortium.traffic.append((f"to {self._site}", bent))
                     yield bent
         finally:
             await watch.aclose()  # type: ignore[attr-defined]
