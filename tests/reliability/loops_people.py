@@ -85,7 +85,7 @@ class People:
             channel.close()
 
     def ask(self, call: Any, asked: Message, name: str = "", actor: str = "world") -> Any:
-        """The answer; a refusal is an error of the test. `name` is the request's id where it changes things."""
+        """The answer; a refusal is an error of the test. `name`: the request's id, where it has one."""
         if name:
             asked.request_id = name  # type: ignore[attr-defined]
         end = time.monotonic() + _SECONDS
@@ -136,11 +136,17 @@ class People:
         case = transfer_case(set, PLANT)
         return next((one for one in shown.transfers if one.transfer == case), None)
 
+    def proposed(self, set: str) -> None:
+        """Wait for the twin's advice."""
+        until(
+            f"{set} is proposed",
+            lambda: (one := self.transfer(set)) and one.HasField("proposed"),
+            _SECONDS,
+        )
+
     def sign(self, set: str) -> None:
         """The advice is taken, proven, filed; a lot is made by it and tested."""
-        until(
-            f"{set} is proposed", lambda: (one := self.transfer(set)) and one.HasField("proposed"), _SECONDS
-        )
+        self.proposed(set)
         case = transfer_case(set, PLANT)
         decide = production_api.DecideTransferRequest(
             transfer=case,
@@ -222,9 +228,8 @@ class Told:
     def _take(self, reader: Any, ends: dict[Partition, int]) -> bool:
         for record in reader.take(1000, 0.2):
             self.records[Partition(record.topic, record.partition)].append(record)
-        return all(
-            self.records[place][-1].offset + 1 >= end for place, end in ends.items() if self.records[place]
-        ) and all(self.records[place] for place in ends)
+        read = {place: records[-1].offset + 1 for place, records in self.records.items()}
+        return all(read.get(place, 0) >= end for place, end in ends.items())
 
     @property
     def log(self) -> Told:
