@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -51,14 +51,16 @@ _OPTIONS: list[tuple[str, Any]] = [
 _SECONDS = 90.0
 
 
-def start(folder: Path) -> World:
-    """A world of research, loops, a plant, the exchange and three agents."""
-    world = World(folder, folder / "keys", services=("rnd", "loops"))
+def start(folder: Path, once: Mapping[str, Mapping[str, str]]) -> World:
+    """A world of research, loops, a plant, the exchange and three agents; `once` is in the environment of
+    who is named until it first dies."""
+    world = World(folder, folder / "keys", services=())
     world.start()
-    world.add("production", module=(_CHILD, "plant"))
+    world.parts |= {name: ("all",) for name in ("rnd", "loops", "production", "exchange")}
+    for name in ("rnd", "loops"):
+        world.add(name, once=once.get(name))
+    world.add("production", module=(_CHILD, "plant"), once=once.get("production"))
     world.add("exchange", module=(_CHILD, "exchange"), settings={"pause_seconds": "0.1"})
-    for name in ("production", "exchange"):
-        world.parts[name] = ("all",)
     for site in SITES:
         settings = {"site": site, "exchange": world.address("exchange")}
         world.add("agent", name=f"agent-{site}", module=(_CHILD, "agent"), settings=settings)
