@@ -14,6 +14,7 @@ UPDATES = (
     "a deviation is updated with what is read at once: readings that wait for their lot make fewer updates"
 )
 SEALED = "sealed under a fresh nonce: other bytes each time for the same content"
+NAMED = "named after the line's vessel as it is kept, which is sealed under a fresh nonce"
 SPAN = "a trace id is random"
 COMPLETED = "cause, time and id are those of whichever event completed what it rests on"
 RELEASED = "what may be told depends on what was told before, and so on which answers came first"
@@ -122,6 +123,18 @@ EVENT_FIELDS: dict[tuple[str, str], str] = {
     ("ExposureOpened", "digest_key"): SEALED,
     ("SubjectRecorded", "profile"): SEALED,
     ("ResponseRecorded", "text"): SEALED,
+    ("MoleculeRegistered", "structure"): SEALED,
+    ("ParameterSetDrafted", "content"): SEALED,
+    ("ParameterSetReleased", "payload"): SEALED,
+    ("ParameterSetReleased", "payload_hash"): SEALED,
+    ("LineRegistered", "detail"): SEALED,
+    ("TwinAdapted", "recipe"): SEALED,
+    ("OptimisationProposed", "recipe"): SEALED,
+    ("OptimisationProposed", "proposal"): NAMED,
+    ("OptimisationDecided", "proposal"): NAMED,
+    ("RecipeEffective", "recipe"): SEALED,
+    ("JobAudited", "rounds[].seconds"): WALL,
+    ("ContributionMetered", "compute_seconds"): WALL,
 }
 EVENT_SETS: dict[tuple[str, str], str] = {
     ("ExposureAnnounced", "lots"): ORDER,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -51,14 +51,16 @@ _OPTIONS: list[tuple[str, Any]] = [
 _SECONDS = 90.0
 
 
-def start(folder: Path) -> World:
-    """A world of research, loops, a plant, the exchange and three agents."""
-    world = World(folder, folder / "keys", services=("rnd", "loops"))
+def start(folder: Path, once: Mapping[str, Mapping[str, str]]) -> World:
+    """A world of research, loops, a plant, the exchange and three agents; `once` is in the environment of
+    who is named until it first dies."""
+    world = World(folder, folder / "keys", services=())
     world.start()
-    world.add("production", module=(_CHILD, "plant"))
+    world.parts |= {name: ("all",) for name in ("rnd", "loops", "production", "exchange")}
+    for name in ("rnd", "loops"):
+        world.add(name, once=once.get(name))
+    world.add("production", module=(_CHILD, "plant"), once=once.get("production"))
     world.add("exchange", module=(_CHILD, "exchange"), settings={"pause_seconds": "0.1"})
-    for name in ("production", "exchange"):
-        world.parts[name] = ("all",)
     for site in SITES:
         settings = {"site": site, "exchange": world.address("exchange")}
         world.add("agent", name=f"agent-{site}", module=(_CHILD, "agent"), settings=settings)
@@ -85,7 +87,7 @@ class People:
             channel.close()
 
     def ask(self, call: Any, asked: Message, name: str = "", actor: str = "world") -> Any:
-        """The answer; a refusal is an error of the test. `name` is the request's id where it changes things."""
+        """The answer; a refusal is an error of the test. `name`: the request's id, where it has one."""
         if name:
             asked.request_id = name  # type: ignore[attr-defined]
         end = time.monotonic() + _SECONDS
@@ -136,11 +138,17 @@ class People:
         case = transfer_case(set, PLANT)
         return next((one for one in shown.transfers if one.transfer == case), None)
 
+    def proposed(self, set: str) -> None:
+        """Wait for the twin's advice."""
+        until(
+            f"{set} is proposed",
+            lambda: (one := self.transfer(set)) and one.HasField("proposed"),
+            _SECONDS,
+        )
+
     def sign(self, set: str) -> None:
         """The advice is taken, proven, filed; a lot is made by it and tested."""
-        until(
-            f"{set} is proposed", lambda: (one := self.transfer(set)) and one.HasField("proposed"), _SECONDS
-        )
+        self.proposed(set)
         case = transfer_case(set, PLANT)
         decide = production_api.DecideTransferRequest(
             transfer=case,
@@ -222,9 +230,8 @@ class Told:
     def _take(self, reader: Any, ends: dict[Partition, int]) -> bool:
         for record in reader.take(1000, 0.2):
             self.records[Partition(record.topic, record.partition)].append(record)
-        return all(
-            self.records[place][-1].offset + 1 >= end for place, end in ends.items() if self.records[place]
-        ) and all(self.records[place] for place in ends)
+        read = {place: records[-1].offset + 1 for place, records in self.records.items()}
+        return all(read.get(place, 0) >= end for place, end in ends.items())
 
     @property
     def log(self) -> Told:

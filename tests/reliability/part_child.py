@@ -1,7 +1,8 @@
 """A service of the transfer or the evidence loop as a process that a test kills in the middle of its work.
 
 `python -m tests.reliability.part_child plant|exchange|agent`. The plant's twin
-answers at once, a hospital's cohort is made up; all else is the product's own.
+answers at once, a hospital's cohort is made up, and the lease of a dead
+process's step is over after seconds; all else is the product's own.
 With `PHARMALOOP_TEST_ROUND=2` the exchange or the agent dies, without clean-up,
 in the second round of a job.
 """
@@ -14,6 +15,7 @@ import sys
 from typing import Any
 
 from services.kit.app import main
+from services.kit.runners import step
 
 ROUND = "PHARMALOOP_TEST_ROUND"
 
@@ -64,4 +66,5 @@ def _agent() -> None:
 
 
 if __name__ == "__main__":
+    step._LEASE_SECONDS, step._RENEW_SECONDS = 3.0, 1.0
     {"plant": _plant, "exchange": _exchange, "agent": _agent}[sys.argv.pop(1)]()

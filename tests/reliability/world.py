@@ -230,8 +230,10 @@ class World:
         instance: str = "0",
         module: Iterable[str] = (),
         settings: Mapping[str, str] | None = None,
+        once: Mapping[str, str] | None = None,
     ) -> str:
-        """Start one more process of a service: its own, or what `module` says instead."""
+        """Start one more process of a service: its own, or what `module` says instead. `once` is in its
+        environment until it first dies."""
         name = name or (service if role == "all" else f"{service}-{role}")
         self.ports[name] = self._port(name)
         prefix = f"PHARMALOOP_{service.upper()}_"
@@ -248,7 +250,9 @@ class World:
             "PYTHONPATH": os.pathsep.join(str(ROOT / part) for part in (".", "proto/gen")),
         }
         command = [sys.executable, "-m", *(module or (f"services.{service}.main",)), "--role", role]
-        self._child(name, command, environment).start()
+        child = self._child(name, command, environment)
+        child.once = dict(once or {})
+        child.start()
         return name
 
     def remove(self, name: str) -> None:

@@ -15,10 +15,12 @@ from services.clinical.views import PLANS
 from services.kit.ids import plan_id
 from services.loops.domain.runs import RunView
 from services.loops.views import RUNS as LOOP_RUNS
-from services.production.views import LOTS
+from services.production.views import LOTS, TRANSFERS
 from services.traceability.views import RUNS
 from tests.reliability.sim import business
 from tests.reliability.sim.story import Person, Story
+from tests.reliability.sim.tale import Transfer
+from tests.reliability.sim.transfers import done
 from tests.reliability.sim.world import World
 
 _GONE = ("returned", "corrected")
@@ -29,8 +31,37 @@ def amiss(world: World) -> list[str]:
     runs = list(world.databases["loops"].states(LOOP_RUNS).values())
     found = [wrong for root in world.story.confirmed for wrong in _of_root(world, root, runs)]
     for run in runs:
-        found += _closed(world, run) if run.closed else _silent(world, run)
-    return found
+        if not run.closed:
+            found += _silent(world, run)
+        elif run.loop == "safety":
+            found += _closed(world, run)
+        elif run.loop == "transfer":
+            found += _transferred(world, run)
+    return found + [wrong for transfer in world.tale.transfers for wrong in _released(world, transfer)]
+
+
+def _released(world: World, transfer: Transfer) -> Iterator[str]:
+    """Every release has a run, or an alarm says that it has none."""
+    missing = {lot for lot, _ in _alerts(world, alerting.ALERT_KIND_NO_RUN)}
+    runs = [run for run in world.databases["loops"].states(LOOP_RUNS).values() if run.case == transfer.case]
+    wanted = [one for one in transfer.versions if done(world, f"release {transfer.set} {one.number}")]
+    if len(runs) < len(wanted) and transfer.case not in missing:
+        yield f"{transfer.case} has {len(runs)} runs of {len(wanted)} versions, and no alarm"
+
+
+def _transferred(world: World, run: RunView) -> Iterator[str]:
+    """A closed transfer has an effective recipe, a lot that was made by it, and its outcome."""
+    closed = loops.LoopClosed.FromString(run.closed)
+    if closed.outcome != loops.RUN_OUTCOME_CLOSED:
+        return
+    held = world.databases["production"].states(TRANSFERS).get(run.case)
+    found = held.version(closed.version) if held else None
+    if found is None or not (found.decided and found.validated and found.filing and found.outcome):
+        yield f"run {run.run} closed, and the plant lacks what it closed with"
+    for lot in closed.lots:
+        made = world.databases["production"].states(LOTS).get(lot)
+        if made is None or (made.transfer, made.transfer_version) != (run.case, closed.version):
+            yield f"run {run.run} closed with the lot {lot}, which is not made by its recipe"
 
 
 def _alerts(world: World, kind: alerting.AlertKind) -> Iterator[tuple[str, str]]:

@@ -33,6 +33,7 @@ UNSAID: Mapping[str, str] = {
     "ExposureEntered": "entries travel in bulks now; the event is read from old topics",
     "ResponsesSummarised": "FollowUpSummarised took its place; it is read from old topics",
     "ReturnRecorded": "only the trace itself records returns",
+    "JobEnded": "a job ends without an answer only in a storm",
     "ExposureExtended": "a journal grows while its seal is asked for only in a storm; nothing rests on it",
 }
 
