@@ -45,7 +45,7 @@ def _exchange() -> None:
         _die_in(ask.round)
         return total
 
-    Conductor._attempt = attempted  # type: ignore[method-assign]
+    Conductor._attempt = attempted  # type: ignore[assignment, method-assign]
     main(exchange.SPEC)
 
 
@@ -61,7 +61,7 @@ def _agent() -> None:
         _die_in(task.round)
         return masked
 
-    Session.answer = answered  # type: ignore[method-assign]
+    Session.answer = answered  # type: ignore[assignment, method-assign]
     main(make_spec(lambda app: Hospital(app.site)))
 
 

@@ -61,6 +61,7 @@ def by_lot(lots: int) -> dict[str, Any]:
 BY_PATIENT = {"model": "logistic", "terms": BAND_ALONE, "outcome": {"column": "event"}}
 
 
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize(("count", "inside", "outside"), [(2000, 12, 12), (500, 10, 10), (500, 10, 30)])
 def test_with_errors_by_lot_false_findings_keep_to_five_in_a_hundred(
     count: int, inside: int, outside: int
