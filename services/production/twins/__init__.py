@@ -32,6 +32,7 @@ from services.production.twins.telling import (
     calibration_of,
     estimate_of,
     gap_of,
+    in_full,
     not_accepted,
     points_of,
     predictions_of,
@@ -194,7 +195,7 @@ def _whole(recipe: events.RecipeDetail) -> SetPoints | None:
 
 
 def beyond_line(recipe: events.RecipeDetail, detail: events.LineDetail) -> list[events.TransferRefusal]:
-    """What a recipe asks of a line beyond what it can do now."""
+    """What a recipe asks of a line beyond what it can do now, or beyond where its oxygen was measured."""
     vessel = line_of("the line", detail).vessel
     reasons = vessels.faults(vessel, "target")
     points, wrong = set_points.read(
@@ -203,23 +204,39 @@ def beyond_line(recipe: events.RecipeDetail, detail: events.LineDetail) -> list[
     reasons += wrong
     if points is not None and not reasons:
         reasons += scale_up.limits(vessel, points, "target")
-    return list(map(refusal, reasons))
+        reasons += scale_up.validity(vessel, points, "target")
+    return list(map(in_full, reasons))
 
 
 def beyond_ranges(
     recipe: events.RecipeDetail, rules: Iterable[events.SeverityRule]
 ) -> list[events.TransferRefusal]:
     """Set-points outside the plant's own proven range of a critical parameter, as it is now."""
-    ranges = {rule.tag: rule for rule in rules if rule.critical_parameter}
+    ranges = {_own(rule.tag): rule for rule in rules if rule.critical_parameter}
     refused = []
     for one in recipe.set_points:
-        rule = ranges.get(one.parameter)
-        value = quantities.convert(one.value, one.unit, rule.unit) if rule else None
-        if rule is None or value is None:
+        rule = ranges.get(_own(one.parameter))
+        if rule is None or not (rule.HasField("low") or rule.HasField("high")):
+            continue
+        value = quantities.convert(one.value, one.unit, rule.unit)
+        if value is None:
+            said = (
+                f"the plant's proven range is in {rule.unit or 'no unit'}, which does not convert to {one.unit}; "
+                "correct its unit with SetSeverityRules"
+            )
+            refused.append(events.TransferRefusal(rule="INCONVERTIBLE", field=one.parameter, statement=said))
             continue
         low = rule.low if rule.HasField("low") else -math.inf
         high = rule.high if rule.HasField("high") else math.inf
         if not low <= value <= high:
-            said = f"it is outside the proven acceptable range {low:.6g} to {high:.6g} {rule.unit}"
+            said = (
+                f"it is outside the plant's proven acceptable range {low:.6g} to {high:.6g} {rule.unit}; "
+                "release a set-point within it, or have the plant prove a wider one"
+            )
             refused.append(events.TransferRefusal(rule="OUTSIDE_PAR", field=one.parameter, statement=said))
     return refused
+
+
+def _own(name: str) -> str:
+    """What the twin calls a parameter or tag; its own name where the twin knows none."""
+    return NAMES.get(name, name)
