@@ -221,8 +221,8 @@ def beyond_ranges(
         value = quantities.convert(one.value, one.unit, rule.unit)
         if value is None:
             said = (
-                f"the plant's proven range is in {rule.unit or 'no unit'}, which does not convert to {one.unit}; "
-                "correct its unit with SetSeverityRules"
+                f"the plant's proven range is in {rule.unit or 'no unit'}, which does not convert to "
+                f"{one.unit}; correct its unit with SetSeverityRules"
             )
             refused.append(events.TransferRefusal(rule="INCONVERTIBLE", field=one.parameter, statement=said))
             continue

@@ -66,28 +66,6 @@ def test_no_row_of_the_gap_table_gives_the_gas_flow_away(found: Adapted) -> None
     assert all(value != pytest.approx(flow, rel=1e-3) for value in products)
 
 
-@pytest.mark.parametrize(
-    ("change", "detail", "sealed"),
-    [
-        (lambda said: setattr(said.parameters[2], "set_point", 0.2), {}, ("0.2", "0.11", "0.145")),
-        (lambda said: setattr(said.parameters[0], "set_point", 300.0), {}, ("300", "320")),
-        (lambda said: _crossed(said), {}, ("0.2", "0.1")),
-        (lambda said: _outside_space(said), {}, ("24.85", "298", "EMA-1")),
-        (lambda said: None, {"stirrer_max_per_s": 3.0}, ("180", "191")),
-        (lambda said: None, {"liquid_m3": 1.75, "volume_m3": 1.25}, ("1.75", "1.25")),
-    ],
-)
-def test_a_refusal_tells_nobody_what_travels_sealed(
-    change: Callable[[sets.ParameterSetContent], object], detail: dict[str, float], sealed: tuple[str, ...]
-) -> None:
-    said = content()
-    change(said)
-    reasons = refused(said, Place("line-a", events.LineDetail(**(VESSEL | detail))))
-    told = " ".join(one.statement for one in reasons if one.rule != "OUTSIDE_VALIDITY")
-    assert told
-    assert not [number for number in sealed if number in told], told
-
-
 @pytest.mark.parametrize("tag", ["feed", "feed_rate"])
 def test_a_plants_range_holds_by_whichever_name_the_twin_knows_it(found: Adapted, tag: str) -> None:
     rule = events.SeverityRule(tag=tag, critical_parameter=True, low=0.0, high=1.0, unit="L/h")
@@ -221,6 +199,28 @@ def test_a_set_that_cannot_be_taken_is_refused_by_field_and_rule(
     reasons = refused(said)
     assert (rule, field) in [(one.rule, one.field) for one in reasons]
     assert all(";" in one.statement for one in reasons), "the rule, and the next step"
+
+
+@pytest.mark.parametrize(
+    ("change", "detail", "sealed"),
+    [
+        (lambda said: setattr(said.parameters[2], "set_point", 0.2), {}, ("0.2", "0.11", "0.145")),
+        (lambda said: setattr(said.parameters[0], "set_point", 300.0), {}, ("300", "320")),
+        (_crossed, {}, ("0.2", "0.1")),
+        (_outside_space, {}, ("24.85", "298", "EMA-1")),
+        (lambda said: None, {"stirrer_max_per_s": 3.0}, ("180", "191")),
+        (lambda said: None, {"liquid_m3": 1.75, "volume_m3": 1.25}, ("1.75", "1.25")),
+    ],
+)
+def test_a_refusal_tells_nobody_what_travels_sealed(
+    change: Callable[[sets.ParameterSetContent], object], detail: dict[str, float], sealed: tuple[str, ...]
+) -> None:
+    said = content()
+    change(said)
+    reasons = refused(said, Place("line-a", events.LineDetail(**(VESSEL | detail))))
+    told = " ".join(one.statement for one in reasons if one.rule != "OUTSIDE_VALIDITY")
+    assert told
+    assert not [number for number in sealed if number in told], told
 
 
 def test_every_reason_is_told_at_once() -> None:

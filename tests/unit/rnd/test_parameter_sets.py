@@ -36,7 +36,9 @@ def opened(plant: Plant, told: events.ParameterSetReleased, as_plant: str = "") 
     private = plant.keys.private
     plain = hpke.open_sealed(private, told.payload.ciphertext, info, told.content_hash)
     assert hashlib.sha256(plain).digest() == told.content_hash
-    return ParameterSetContent.FromString(plain)
+    content = ParameterSetContent.FromString(plain)
+    content.ClearField("salt")
+    return content
 
 
 def test_what_is_released_reaches_its_plant_and_nobody_else(research: Research) -> None:
@@ -63,6 +65,19 @@ def test_a_payload_does_not_pass_for_another_version_or_plant(research: Research
     told.version = 2
     with pytest.raises(Invalid, match="NOT_OPENED"):
         opened(plant, told)
+
+
+def test_the_hash_in_the_clear_does_not_let_a_set_point_be_found_by_trying(research: Research) -> None:
+    """A plant that works by the version before knows everything but what `changes` names."""
+    known(research)
+    draft(research, says())
+    (told,) = research.told(events.ParameterSetDrafted)
+    guess = says().SerializeToString(deterministic=True)
+    assert hashlib.sha256(guess).digest() != told.content_hash
+    shown = research.call("GetParameterSet", api.GetParameterSetRequest(set=SET)).content
+    assert shown == says(), "the salt is shown to nobody"
+    with pytest.raises(Rejected, match="UNCHANGED"):
+        draft(research, says(salt=b"chosen"))
 
 
 def test_no_event_and_no_state_holds_what_a_set_says_in_the_clear(research: Research) -> None:
