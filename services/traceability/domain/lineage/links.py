@@ -38,7 +38,9 @@ KINDS = (
     "hypothesis",
     "indication",
 )
-PRODUCT, STUDY = "product", "study"
+PRODUCT = "product"
+#: The type of event that leads from a product to a study of it.
+STUDIED: str = exchange.StudyRequested.DESCRIPTOR.full_name
 
 
 @dataclass(frozen=True)
