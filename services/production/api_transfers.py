@@ -162,7 +162,7 @@ class TransferApi(Api):
         await self.reach(request)
         found = await self.app.store.get(LOTS, request.lot)
         if found is None:
-            raise Unknown("UNKNOWN_LOT", "no such lot in this plant's records", "lot")
+            raise Unknown("UNKNOWN_LOT", "no such lot in this plant's records; start it with StartLot", "lot")
         lot = found.state
         run = await self.app.store.get(RUNS, run_id(lot.lot, lot.equipment))
         if run is None or not len(run.state.samples):

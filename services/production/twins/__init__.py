@@ -228,7 +228,7 @@ def beyond_ranges(
             continue
         low = rule.low if rule.HasField("low") else -math.inf
         high = rule.high if rule.HasField("high") else math.inf
-        if not low <= value <= high:
+        if not Range(low, high).holds(value):
             said = (
                 f"it is outside the plant's proven acceptable range {low:.6g} to {high:.6g} {rule.unit}; "
                 "release a set-point within it, or have the plant prove a wider one"
