@@ -21,7 +21,7 @@ from services.production.domain.twin import adapt as adapting
 from services.production.domain.twin import advise as advising
 from services.production.domain.twin import design_space, quantities, scale_up, set_points, vessels
 from services.production.domain.twin.cqas import CQAS
-from services.production.domain.twin.errors import Refused
+from services.production.domain.twin.errors import Reason, Refused
 from services.production.domain.twin.permitted import Freedom
 from services.production.domain.twin.quantities import Quantity
 from services.production.domain.twin.set_points import UNITS, Range, SetPoints
@@ -38,6 +38,14 @@ from services.production.twins.telling import (
     predictions_of,
     recipe_of,
     refusal,
+)
+
+#: Each number may be, and what follows from them together is none.
+_UNRECKONABLE = Reason(
+    "NOT_SOLVABLE",
+    "target",
+    "the set and the vessels of both scales lead to numbers that nothing can be reckoned with",
+    "correct what is far from the usual, such as the calibration of kLa",
 )
 
 
@@ -86,7 +94,12 @@ def adapt(content: sets.ParameterSetContent, place: Place, seed: int) -> Adapted
     given, reasons = read(content)
     if given is None:
         return Refusals(tuple(map(refusal, reasons)))
-    found = adapting.adapt(given.released, line_of(place.line, place.detail), seed=seed)
+    try:
+        found = adapting.adapt(given.released, line_of(place.line, place.detail), seed=seed)
+    except Refused as error:
+        return Refusals(tuple(map(refusal, error.reasons)))
+    except ArithmeticError:
+        return Refusals((refusal(_UNRECKONABLE),))
     if isinstance(found, adapting.NotAdapted):
         return Refusals(tuple(map(refusal, found.reasons)))
     recipe = recipe_of(found.points, given.named)
@@ -121,7 +134,7 @@ def advise(
     objective = advising.Objective(attribute, raised, acceptance)
     try:
         found = advising.advise(given.released.process, points, freedom, objective, seed=seed)
-    except Refused:
+    except (Refused, ArithmeticError):
         return unchanged
     if isinstance(found, advising.NoAdvice):
         return unchanged

@@ -13,6 +13,8 @@ from pharmaloop.rnd.v1 import events_pb2 as rnd
 from pharmaloop.rnd.v1 import parameter_set_pb2 as sets
 from services.production import twins
 from services.production.domain import calibrating
+from services.production.domain.twin import adapt as adapting
+from services.production.domain.twin.errors import Reason, refuse
 from services.production.twins import Adapted, Place, Refusals
 from tests.unit.production.transfer_story import VESSEL, content, parameter, range_of
 
@@ -221,6 +223,20 @@ def test_a_refusal_tells_nobody_what_travels_sealed(
     told = " ".join(one.statement for one in reasons if one.rule != "OUTSIDE_VALIDITY")
     assert told
     assert not [number for number in sealed if number in told], told
+
+
+def test_what_cannot_be_reckoned_with_is_refused_and_not_tried_for_ever() -> None:
+    """A step that raises is repeated, and its run waits."""
+    far = Place("line-a", events.LineDetail(**(VESSEL | {"kla_calibration": 1e-200})))
+    assert [one.rule for one in refused(content(), far)] == ["NOT_SOLVABLE"]
+
+
+def test_a_model_that_cannot_be_solved_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unsolved(*_: object, **__: object) -> None:
+        refuse([Reason("NOT_SOLVABLE", "recipe", "no step is small enough", "give other inputs")])
+
+    monkeypatch.setattr(adapting, "predict", unsolved)
+    assert [(one.rule, one.field) for one in refused(content())] == [("NOT_SOLVABLE", "recipe")]
 
 
 def test_every_reason_is_told_at_once() -> None:
