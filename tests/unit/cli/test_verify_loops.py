@@ -69,6 +69,10 @@ class Platform:
     hypotheses: list[str] = field(default_factory=lambda: [BAND, GENOTYPE])
     ranked: str = BAND
     types: dict[str, list[str]] = field(default_factory=lambda: dict(TYPES))
+    #: A hop from a thing to another; the first is the target.
+    links: list[tuple[str, str]] = field(
+        default_factory=lambda: [("target", "molecule"), ("molecule", "product"), ("product", "lot")]
+    )
 
     def answers(self) -> dict[str, Callable[[Any], Any]]:
         return {
@@ -149,6 +153,9 @@ class Platform:
         for service, types in self.types.items():
             for name in types:
                 found.hops.add(event=name, type=f"pharmaloop.{service}.v1.{name}", service=service)
+        for hop, (one, other) in zip(found.hops, self.links, strict=False):
+            hop.comes_from.add(kind=one, id=f"{one}-1")
+            hop.leads_to.add(kind=other, id=f"{other}-1")
         return found
 
 
@@ -338,4 +345,13 @@ def test_a_lineage_without_its_beginning_or_end_fails(developed: tuple[Bench, Pl
     assert failures(bench) == [
         f"the lineage of {PRODUCT} lacks TargetRegistered",
         f"the lineage of {PRODUCT} lacks HypothesisUpdated",
+    ]
+
+
+def test_a_lineage_with_a_broken_link_fails(developed: tuple[Bench, Platform]) -> None:
+    bench, platform = developed
+    platform.links.remove(("molecule", "product"))
+    assert failures(bench) == [
+        f"the lineage of {PRODUCT} is broken: MoleculeRegistered comes from product product-1, "
+        "and no event leads to it"
     ]
