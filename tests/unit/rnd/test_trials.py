@@ -61,7 +61,7 @@ def test_trials_are_listed_and_found(research: Research) -> None:
 def test_a_trial_without_a_chance_is_stopped_and_one_with_a_good_one_is_not(research: Research) -> None:
     """By a rule that asks for three in five: both say with which probability of success."""
     known(research)
-    rule = {"least_probability": 0.6, "least_difference": 0.0, "days": 30, "visits": [9, 17, 25, 29]}
+    rule: Any = {"least_probability": 0.6, "least_difference": 0.0, "days": 30, "visits": [9, 17, 25, 29]}
     small = run(research, patients_each=5, replicates=100, alpha=0.001, **rule)
     large = run(research, patients_each=240, replicates=100, **rule)
     assert small.probability_of_success < 0.1
