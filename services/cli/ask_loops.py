@@ -96,8 +96,20 @@ def lineage(session: Session, product: str) -> tuple[dict[str, Any], list[str]]:
     if len(types) < _TYPES or len(services) < _SERVICES:
         failures.append(f"the lineage of {product} has {len(types)} event types of {len(services)} services")
     failures += [f"the lineage of {product} lacks {hop}" for hop in _HOPS if hop not in types]
+    failures += [f"the lineage of {product} is broken: {link}" for link in _broken(answer.hops)]
     document = {"events": len(answer.hops), "types": sorted(types), "services": sorted(services)}
     return document, failures
+
+
+def _broken(hops: Sequence[trace.LineageHop]) -> list[str]:
+    """Events that come from a thing to which no event leads. A target is where a lineage begins."""
+    led = {(thing.kind, thing.id) for hop in hops for thing in hop.leads_to}
+    return [
+        f"{hop.type.rsplit('.', 1)[-1]} comes from {thing.kind} {thing.id}, and no event leads to it"
+        for hop in hops
+        for thing in hop.comes_from
+        if thing.kind != "target" and (thing.kind, thing.id) not in led
+    ]
 
 
 def _runs(session: Session, loop: str) -> Iterator[loops.Run]:

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from pharmaloop.production.v1 import events_pb2 as events
 from pharmaloop.production.v1 import service_pb2 as api
+from pharmaloop.traceability.v1 import events_pb2 as trace
+from pharmaloop.traceability.v1 import service_pb2 as trace_api
 from services.kit.ids import lot_key, parse_lot
+from services.world.actors.campaign import made_from
 from services.world.actors.desk import Desk
 from services.world.ids import moment, short, stamp
 from services.world.platform_api import Refused, check_facts
@@ -146,7 +149,7 @@ class PlantManager:
             await desk.call(desk.platform.production.RecordRecipeFiling, filing)
 
     async def _make(self, transfer: api.Transfer) -> None:
-        """The first lot by the recipe: made, measured, tested."""
+        """The first lot by the recipe: made, measured, tested, packed."""
         desk, production = self._desk, self._desk.platform.production
         lot = self._lot(transfer.version)
         if desk.progress.is_done(f"transfer-lot:{lot}"):
@@ -183,6 +186,7 @@ class PlantManager:
         )
         await desk.call(production.CompleteLot, complete)
         await self._test(lot, points)
+        await self._pack(lot, started)
         desk.progress.finish(f"transfer-lot:{lot}")
         desk.say(f"lot {short(lot)} made by {transfer.set} version {transfer.version} and tested")
 
@@ -206,6 +210,23 @@ class PlantManager:
             )
         answer = await desk.call(desk.platform.production.RecordTestResults, request)
         check_facts(answer.receipt, "RecordTestResults")
+
+    async def _pack(self, lot: str, started: datetime) -> None:
+        """Record what the lot was made from, and the packs that its tablets went into."""
+        desk, parts = self._desk, parse_lot(lot)
+        plant = self._equipment.partition("/")[0]
+        packed = trace.MaterialRecorded(
+            lot=lot_key(parts.owner, parts.scheme, parts.item, f"{parts.lot}-P"),
+            inputs=[trace.MaterialInput(lot=lot)],
+            at=moment(desk.clock.now()),
+            record=f"PK-{parts.lot}",
+            source=f"{plant}/mes",
+        )
+        request = trace_api.RecordMaterialRequest(
+            request_id=desk.request("material", lot), materials=[*made_from(lot, plant, started), packed]
+        )
+        answer = await desk.call(desk.platform.traceability.RecordMaterial, request)
+        check_facts(answer.receipt, "RecordMaterial")
 
     def _lot(self, version: int) -> str:
         parts = self._parts

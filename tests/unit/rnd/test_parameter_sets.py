@@ -41,6 +41,34 @@ def opened(plant: Plant, told: events.ParameterSetReleased, as_plant: str = "") 
     return content
 
 
+@pytest.mark.req("G1a")
+def test_a_release_carries_targets_ranges_specification_trial_and_signatures(research: Research) -> None:
+    plant = Plant("plant-2")
+    known(research, plant)
+    asked = api.VirtualTrialDesign(
+        patients_each=20, days=15, visits=[5, 8], replicates=20, least_probability=0.01
+    )
+    asked.least_difference = -100.0
+    trial = research.call(
+        "RunTrial", api.RunTrialRequest(product=PRODUCT, context_of_use="Is it better?", design=asked, seed=7)
+    ).trial
+    draft(research, says(trial=trial.trial), actor="ada")
+    review(research, actor="ben")
+    release(research, plant.name, actor="cy")
+    (told,) = research.told(events.ParameterSetReleased)
+    said = opened(plant, told)
+    assert said.trial == trial.trial
+    assert [(one.attribute, bool(one.target)) for one in said.targets] == [("titre", True)]
+    assert [(one.attribute, one.limits.low) for one in said.attributes] == [("titre", 1.2)]
+    for one in said.parameters:
+        assert one.normal.low < one.set_point < one.normal.high
+        assert one.proven.HasField("low")
+        assert one.proven.HasField("high")
+    assert (told.reviewer, told.actor) == ("ben", "cy")
+    assert told.meaning
+
+
+@pytest.mark.req("G1b")
 def test_what_is_released_reaches_its_plant_and_nobody_else(research: Research) -> None:
     plant = Plant("plant-2")
     released(research, plant)
