@@ -498,9 +498,9 @@ def test_a_result_and_the_end_of_its_investigation_do_not_miss_each_other(story:
     """Another worker hears that the result stands between what this one reads and its commit."""
     story.effective()
     start(story)
-    tested(story, result("impurity", 0.9))
+    measured(story, result("impurity", 0.9))
     bad = said(result("titre", 2.0, low=2.2), minutes(500))
-    about = {"lot": LOT, "investigation": "i1", "result": bad[0].id}
+    about: dict[str, Any] = {"lot": LOT, "investigation": "i1", "result": bad[0].id}
     closed = events.InvestigationClosed(
         **about, outcome=events.INVESTIGATION_OUTCOME_CONFIRMED, actor="qa", reason="looked"
     )
