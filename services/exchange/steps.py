@@ -36,6 +36,8 @@ _log = get_logger("exchange.jobs")
 _LONGEST_PAUSE_SECONDS = 600.0
 _LOOK_SECONDS = 0.5
 _PUBLISHED_SECONDS = 30.0
+#: Of these a job of fewer sites has more, not less: the next one waits for all.
+_HELPED_BY_ALL = ("SITES_TOO_CLOSE",)
 
 
 @dataclass(frozen=True)
@@ -147,7 +149,12 @@ class Jobs:
         await self._end(study.study, conductor.opened.job, outcome)
         if not outcome.suspended:
             return None
-        if not outcome.records and outcome.sites and len(study.sites) - len(outcome.sites) >= MINIMUM_SITES:
+        if (
+            not outcome.records
+            and outcome.sites
+            and outcome.reason not in _HELPED_BY_ALL
+            and len(study.sites) - len(outcome.sites) >= MINIMUM_SITES
+        ):
             return None  # nothing was opened, and the others may go on at once
         return Again(min(_LONGEST_PAUSE_SECONDS, self._patience.pause_seconds * 2 ** min(number - 1, 10)))
 
@@ -235,5 +242,7 @@ def _after(study: Study) -> tuple[set[str], set[str]]:
     ended = last.end()
     if last.has_opened_sums and ended.reason == "SITE_DROPPED":
         return set(ended.sites), set()
-    refused = set(ended.sites) if not last.has_opened_sums and ended.reason != "SITE_DROPPED" else set()
+    if last.has_opened_sums or ended.reason in ("SITE_DROPPED", *_HELPED_BY_ALL):
+        return set(), set()
+    refused = set(ended.sites)
     return set(), refused if len(study.sites) - len(refused) >= MINIMUM_SITES else set()

@@ -75,6 +75,7 @@ def make_spec(source: MakeSource = _from_clinical) -> ServiceSpec:
             study=lambda study: _seen(app, study),
             identities=lambda: _identities(app),
             now=app.clock.now,
+            queries=settings.queries_per_analyst,
         )
         async with channel(_address(app, settings.exchange, "exchange")) as line:
             dataset = f"{app.site}/{settings.dataset}"
