@@ -20,7 +20,7 @@ from services.exchange.coordinator.hub import Hub
 from services.exchange.coordinator.room import Room
 from services.exchange.domain import insights, models
 from services.exchange.domain.aggregation.context import MINIMUM_SITES
-from services.exchange.domain.studies import Study
+from services.exchange.domain.studies import LOST, Study
 from services.exchange.handlers.runs import EXPIRY_STEP, JOB_STEP
 from services.exchange.views import DATASETS, RUNS, STUDIES
 from services.kit.app import App
@@ -102,7 +102,7 @@ class Jobs:
         job = study.last
         assert job is not None, "a study computes in a job"
         said = "the coordinator was restarted while the job ran; the next job has new keys"
-        await self._end(study.study, job.job, Ending("COORDINATOR_RESTARTED", said))
+        await self._end(study.study, job.job, Ending(LOST, said))
 
     async def _ready(self, study: Study) -> tuple[str, ...]:
         """The sites that the next job may have, after waiting for those that are missing; or none."""

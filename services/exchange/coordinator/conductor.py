@@ -41,6 +41,8 @@ PASSING = frozenset(
         "SUBSET_TOO_SMALL",
         "MODEL_TOO_LARGE",
         "COHORT_ISOLATES_FEW",
+        "BUDGET_SPENT",
+        "JOB_REPEATED",
     }
 )
 

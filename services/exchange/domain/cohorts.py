@@ -49,9 +49,8 @@ def differences(cohort: Cohort, earlier: Sequence[Cohort], limits: Limits) -> li
     members = frozenset(cohort.members)
     sets = {before.job: frozenset(before.members) for before in opened}
     # One job for each cohort is enough: jobs that repeat one would be compared in pairs for nothing.
-    known = {
-        job: held for held, job in {held: job for job, held in sorted(sets.items(), reverse=True)}.items()
-    }
+    distinct = {held: job for job, held in sorted(sets.items(), reverse=True)}
+    known = {job: held for held, job in distinct.items()}
     # Whatever was computed: counts and sums of the columns are part of nearly every model.
     same = {before.job: (frozenset(before.participants), sets[before.job]) for before in opened}
     return [

@@ -156,7 +156,18 @@ class Agent:
             said.quality.extend(quality)
         except Refusal as refusal:
             said.refusals.add(reason=refusal.reason, statement=refusal.description)
-        await self._send(self._stub.SubmitCohort, said)
+        pause = _PAUSE_SECONDS
+        while True:
+            try:
+                return await self._send(self._stub.SubmitCohort, said)
+            except aio.AioRpcError as error:
+                reason, _ = reason_of(error)
+                if reason:
+                    raise Refusal(reason, error.details() or reason, "job") from None
+                # Asked again, a freeze is taken for one that is being answered: nobody else says it anew.
+                _log.warning("not taken", job=job, code=error.code().name)
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
 
     async def _one(self, session: Session, task: api.WatchTasksResponse) -> None:
         match task.WhichOneof("task"):
@@ -195,7 +206,7 @@ class Agent:
                     ),
                 )
             case "confirm":
-                await session.confirm()
+                signature = await session.confirm()
                 await self._send(
                     self._stub.ConfirmCohort,
                     api.ConfirmCohortRequest(
@@ -203,6 +214,7 @@ class Agent:
                         job=task.confirm.job,
                         site=self._site.name,
                         compute_seconds=session.compute_seconds,
+                        signature=signature,
                     ),
                 )
 

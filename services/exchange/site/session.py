@@ -139,6 +139,8 @@ class Session:
             raise Refusal("PARAMETERS_DIFFER", said, "parameters_hash")
         if studies.moment(study.ethics.until, "ethics.until") <= self._site.now():
             raise Refusal("ETHICS_EXPIRED", "the ethics approval no longer holds", "ethics.until")
+        if studies.moment(study.expires, "expires") <= self._site.now():
+            raise Refusal("STUDY_OVER", "the study's time is over", "study")
         refuse(check_profile(_PROFILES[study.profile], self._site.profile))
         return study
 
@@ -237,9 +239,14 @@ class Session:
         self._memory = memory
         return opening
 
-    async def confirm(self) -> None:
-        """Refuses when the cohort is not the frozen one any more: consent was withdrawn, a record changed."""
+    async def confirm(self) -> bytes:
+        """The site's signature that the cohort still stands.
+
+        Refuses when its members are not the frozen ones any more (consent was withdrawn, somebody is new),
+        and when the study is over or no longer approved.
+        """
         frozen = self._is_frozen()
+        await self._agreed()  # the owner may have taken the approval back
         now = await self._site.source.cohort(frozen.study.definition)
         if tuple(sorted(now.members)) != frozen.cohort.members:
             said = (
@@ -247,6 +254,8 @@ class Session:
                 "until the cohort differs by enough patients"
             )
             raise Refusal("COHORT_CHANGED", said, "cohort")
+        identity = self._site.keys.identity
+        return agreement.confirmation(identity, self._task.job, self._site.name, frozen.commitment)
 
     def _is_frozen(self) -> Frozen:
         if self._frozen is None:

@@ -8,13 +8,16 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
+from grpc import StatusCode, aio
 
 from pharmaloop.exchange.v1 import events_pb2 as events
 from pharmaloop.exchange.v1 import service_pb2 as api
+from services.exchange.coordinator.room import Room
 from services.exchange.domain import definitions
 from services.exchange.domain.errors import Refusal
 from services.exchange.site.session import Session
 from services.exchange.site.source import CohortData
+from services.kit.rpc.errors import reason_of
 from tests.unit.exchange.consortium import Consortium, consortium
 from tests.unit.exchange.hospitals import SITES, without
 
@@ -79,7 +82,7 @@ async def test_two_jobs_at_once_over_nearly_the_same_patients_do_not_both_open()
             # Each job is one task of the agent; the second one's cohort is a patient less.
             return cohorts.setdefault(asyncio.current_task(), without(whole, 1) if cohorts else whole)
 
-        hospital.cohort = by_job  # type: ignore[method-assign]
+        hospital.cohort = by_job  # type: ignore[method-assign, assignment]
         for study in ("s1", "s2"):
             found.request(study)
             found.approve(study)
@@ -160,3 +163,102 @@ async def test_a_site_counts_the_queries_of_an_analyst_itself() -> None:
             await hostile.round(1, [])
         with pytest.raises(Refusal, match="BUDGET_SPENT"):
             await Hostile(found, "third").begin()
+
+
+# -- others who speak for a site ------------------------------------------------------
+
+
+async def test_nobody_confirms_a_cohort_for_a_site_whose_patient_withdrew() -> None:
+    """The answer would be released before the site has said that its cohort changed."""
+    async with consortium(SITES) as found:
+        hospital = found.hospitals["hospital-b"]
+        refused: list[str] = []
+
+        def bend(kind: str, task: Any) -> Any:
+            if kind == "round":
+                job = task.round.job
+                asyncio.get_running_loop().create_task(forge(job))
+            if kind == "confirm":
+                hospital.held = without(hospital.held, 1)
+            return task
+
+        async def forge(job: str) -> None:
+            said = api.ConfirmCohortRequest(job=job, site="hospital-b", signature=bytes(64))
+            try:
+                await found.receive("ConfirmCohort", "hospital-c", said)
+            except aio.AioRpcError as error:
+                refused.append(reason_of(error)[0])
+
+        found.lines["hospital-b"].bend_task = bend
+        found.request()
+        found.approve()
+        await found.step()
+        assert set(refused) == {"NOT_SIGNED"}
+        assert [one.reason for one in found.ended()] == ["COHORT_CHANGED"]
+        assert not found.insights()
+
+
+async def test_an_owner_who_takes_the_approval_back_is_heard_without_the_coordinator() -> None:
+    async with consortium(SITES) as found:
+
+        def bend(kind: str, task: Any) -> Any:
+            if kind == "confirm":
+                no = api.RefuseStudyRequest(study="s1", site="hospital-a", reason="no longer")
+                found.command("RefuseStudy", no, "owner of hospital-a")
+            return task
+
+        found.lines["hospital-a"].bend_task = bend
+        found.request()
+        found.approve()
+        await found.step()
+        confirmed = [said for _, said in found.traffic if isinstance(said, api.ConfirmCohortRequest)]
+        assert "hospital-a" not in {one.site for one in confirmed}
+        assert not found.insights()
+        (audited,) = found.service.all(events.JobAudited)
+        assert audited.rounds, "what was opened is on record, though the study is over"
+
+
+# -- what a restart and a lost call cost ----------------------------------------------
+
+
+async def test_a_cohort_that_is_not_taken_once_is_said_again() -> None:
+    async with consortium(SITES) as found:
+        lost: list[str] = []
+
+        def bend(method: str, said: Any) -> Any:
+            if method == "SubmitCohort" and not lost:
+                lost.append(method)
+                raise aio.AioRpcError(StatusCode.UNAVAILABLE, aio.Metadata(), aio.Metadata())
+            return said
+
+        found.lines["hospital-b"].bend_said = bend
+        found.request()
+        found.approve()
+        await found.step()
+        assert lost
+        assert found.study().state == "answered"
+        assert not found.ended()
+
+
+async def test_a_job_that_was_lost_counts_as_a_query() -> None:
+    """The coordinator may have died with the sums in its hands, before they were on record."""
+    async with consortium(SITES) as found:
+        found.request()
+        found.approve()
+        found.command(
+            "OpenJob", events.JobOpened(study="s1", job="lost", participants=SITES), actor="platform"
+        )
+        await found.step()
+        assert [one.reason for one in found.ended()] == ["COORDINATOR_RESTARTED"]
+        assert found.study().queries("hospital-a") == 2
+
+
+async def test_what_is_handed_over_in_the_last_moment_is_not_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The time is over in the same turn of the loop in which the task is handed over."""
+    monkeypatch.setattr("services.exchange.coordinator.room._MOMENT_SECONDS", 0.0)
+    room = Room("s1", "job", SITES, {})
+    task = api.WatchTasksResponse(confirm=api.ConfirmTask(job="job"))
+    waiting = asyncio.ensure_future(room.next("hospital-a"))
+    await asyncio.sleep(0)
+    assert room.hand("hospital-a", task)
+    assert await waiting == task
