@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
+import numpy as np
 import pytest
 from grpc import StatusCode, aio
 
@@ -19,7 +21,7 @@ from services.exchange.site.session import Session
 from services.exchange.site.source import CohortData
 from services.kit.rpc.errors import reason_of
 from tests.unit.exchange.consortium import Consortium, consortium
-from tests.unit.exchange.hospitals import SITES, without
+from tests.unit.exchange.hospitals import SITES, TERMS, without
 
 FOUR = (*SITES, "hospital-d")
 
@@ -262,3 +264,19 @@ async def test_what_is_handed_over_in_the_last_moment_is_not_lost(monkeypatch: p
     await asyncio.sleep(0)
     assert room.hand("hospital-a", task)
     assert await waiting == task
+
+
+# -- what the record tells ------------------------------------------------------------
+
+
+async def test_the_record_of_a_round_does_not_let_its_sum_be_tried_out() -> None:
+    """The first round counts sites: a handful of small numbers, as the counts that are withheld."""
+    async with consortium(SITES) as found:
+        found.request()
+        found.approve()
+        await found.step()
+        (audited,) = found.service.all(events.JobAudited)
+        total = np.full(1 + len(TERMS), 3.0)
+        assert audited.rounds[0].numbers == len(total)
+        assert audited.rounds[0].sum_hash != hashlib.sha256(total.tobytes()).digest()
+        assert len({one.sum_hash for one in audited.rounds}) == len(audited.rounds)
