@@ -34,6 +34,18 @@ from services.kit.work import Step
 _log = get_logger("exchange.jobs")
 #: After a job that ended for the n-th time, wall seconds; doubled with each.
 _LONGEST_PAUSE_SECONDS = 600.0
+_LONGEST_WAIT_SECONDS = 86_400.0
+_WAITS_FOR_PATIENTS = frozenset(
+    {
+        "COHORT_CHANGED",
+        "COHORT_TOO_CLOSE",
+        "COHORT_ISOLATES_FEW",
+        "CELL_TOO_SMALL",
+        "SUBSET_TOO_SMALL",
+        "MODEL_TOO_LARGE",
+        "BUDGET_SPENT",
+    }
+)
 _LOOK_SECONDS = 0.5
 _PUBLISHED_SECONDS = 30.0
 #: Of these a job of fewer sites has more, not less: the next one waits for all.
@@ -156,7 +168,7 @@ class Jobs:
             and len(study.sites) - len(outcome.sites) >= MINIMUM_SITES
         ):
             return None  # nothing was opened, and the others may go on at once
-        return Again(min(_LONGEST_PAUSE_SECONDS, self._patience.pause_seconds * 2 ** min(number - 1, 10)))
+        return Again(pause_after(outcome.reason, number, self._patience.pause_seconds))
 
     async def _compute(self, conductor: Conductor) -> Answer | Ending:
         try:
@@ -232,6 +244,13 @@ class Jobs:
 
     async def _submit(self, method: str, request: Message, request_id: str) -> Decision:
         return await self._app.decider.submit(method, request, request_id=request_id, actor="platform")
+
+
+def pause_after(reason: str, number: int, first: float) -> float:
+    """Wall seconds after the job of this number; up to a day where only other patients help, so that the
+    jobs of a study last for weeks."""
+    longest = _LONGEST_WAIT_SECONDS if reason in _WAITS_FOR_PATIENTS else _LONGEST_PAUSE_SECONDS
+    return float(min(longest, first * 2 ** min(number - 1, 20)))
 
 
 def _after(study: Study) -> tuple[set[str], set[str]]:

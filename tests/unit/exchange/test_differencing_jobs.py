@@ -14,14 +14,19 @@ from grpc import StatusCode, aio
 
 from pharmaloop.exchange.v1 import events_pb2 as events
 from pharmaloop.exchange.v1 import service_pb2 as api
+from pharmaloop.loops.v1 import events_pb2 as loops
 from services.exchange.coordinator.room import Room
 from services.exchange.domain import definitions
 from services.exchange.domain.errors import Refusal
+from services.exchange.domain.studies import MOST_JOBS
 from services.exchange.site.session import Session
 from services.exchange.site.source import CohortData
+from services.exchange.steps import pause_after
+from services.kit.ids import study_case
 from services.kit.rpc.errors import reason_of
 from tests.unit.exchange.consortium import Consortium, consortium
 from tests.unit.exchange.hospitals import SITES, TERMS, without
+from tests.unit.memory_service import Said
 
 FOUR = (*SITES, "hospital-d")
 
@@ -280,3 +285,32 @@ async def test_the_record_of_a_round_does_not_let_its_sum_be_tried_out() -> None
         assert audited.rounds[0].numbers == len(total)
         assert audited.rounds[0].sum_hash != hashlib.sha256(total.tobytes()).digest()
         assert len({one.sum_hash for one in audited.rounds}) == len(audited.rounds)
+
+
+# -- how a study goes on, and how it ends ----------------------------------------------
+
+
+def test_a_study_that_waits_for_patients_has_jobs_left_after_weeks() -> None:
+    waited = sum(pause_after("COHORT_TOO_CLOSE", number, 5.0) for number in range(1, MOST_JOBS))
+    assert waited > 28 * 86_400
+    assert pause_after("SITE_DROPPED", MOST_JOBS, 5.0) == 600.0
+    assert pause_after("COHORT_TOO_CLOSE", 1, 5.0) == 5.0
+
+
+async def test_a_study_whose_run_a_person_ended_computes_nothing() -> None:
+    async with consortium(SITES) as found:
+        found.request()
+        run = found.run_of()
+        closed = loops.LoopClosed(
+            run=run, loop="evidence", study="s1", actor="lead", reason="asked twice", case=study_case("s1")
+        )
+        outcomes = ((loops.RUN_OUTCOME_STOPPED, "requested"), (loops.RUN_OUTCOME_CANCELLED, "stopped"))
+        for seq, (outcome, state) in enumerate(outcomes, 1):
+            closed.outcome = outcome
+            told = Said(closed, f"/svc/loops/{run}", seq, f"closed/{seq}", found.now)
+            found.service.deliver(told)
+            assert found.study().state == state
+        await found.step()
+        assert not found.study().jobs
+        (stopped,) = found.service.all(events.StudyStopped)
+        assert (stopped.actor, stopped.reason) == ("lead", "its run was ended: asked twice")
