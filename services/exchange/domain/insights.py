@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+import hmac
+from collections.abc import Mapping, Sequence
 
 from pharmaloop.common.v1 import types_pb2 as common
 from pharmaloop.exchange.v1 import cohort_pb2 as cohort
@@ -121,6 +122,11 @@ def statement(told: events.InsightPublished) -> str:
     return f"{who}, by {told.exposure}: {size}."
 
 
-def sum_hash(total: bytes) -> bytes:
-    """SHA-256 of a round's sum, for the record."""
-    return hashlib.sha256(total).digest()
+def sum_hash(total: bytes, seeds: Mapping[str, bytes]) -> bytes:
+    """HMAC-SHA256 of a round's sum under the masks that the sites opened for it (by site, 32 bytes each).
+
+    A sum may be a few small counts: a hash of it alone would be tried out by whoever reads the record,
+    those counts included that are withheld. The sites together can still show what was summed.
+    """
+    key = hashlib.sha256(b"".join(seeds[site] for site in sorted(seeds))).digest()
+    return hmac.digest(key, total, "sha256")

@@ -205,7 +205,7 @@ class Agent:
                     ),
                 )
             case "confirm":
-                await session.confirm()
+                signature = await session.confirm()
                 await self._send(
                     self._stub.ConfirmCohort,
                     api.ConfirmCohortRequest(
@@ -213,6 +213,7 @@ class Agent:
                         job=task.confirm.job,
                         site=self._site.name,
                         compute_seconds=session.compute_seconds,
+                        signature=signature,
                     ),
                 )
 

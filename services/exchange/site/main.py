@@ -12,7 +12,7 @@ from pharmaloop.exchange.v1 import service_pb2_grpc as api_grpc
 from services.exchange.domain.disclosure.limits import Profile
 from services.exchange.domain.errors import Refusal
 from services.exchange.site.agent import Agent
-from services.exchange.site.seen import SEEN, SEEN_DATASETS, SEEN_STUDIES, SeenStudy
+from services.exchange.site.seen import SEEN, SEEN_DATASETS, SEEN_STUDIES, SeenStudy, signing_keys
 from services.exchange.site.session import Site
 from services.exchange.site.source import ClinicalSource, CohortSource
 from services.exchange.site.stored import COHORTS, Cohorts, site_keys
@@ -75,6 +75,7 @@ def make_spec(source: MakeSource = _from_clinical) -> ServiceSpec:
             study=lambda study: _seen(app, study),
             identities=lambda: _identities(app),
             now=app.clock.now,
+            queries=settings.queries_per_analyst,
         )
         async with channel(_address(app, settings.exchange, "exchange")) as line:
             dataset = f"{app.site}/{settings.dataset}"
@@ -113,7 +114,7 @@ async def _seen(app: App, study: str) -> SeenStudy:
 async def _identities(app: App) -> Mapping[str, bytes]:
     """The sites' signing keys, as the topic of datasets tells them."""
     page = await app.store.page(SEEN_DATASETS, {}, "_id", False, "", 1000)
-    return {item.state.site: item.state.signing_key for item in page.items}
+    return signing_keys(item.state for item in page.items)
 
 
 SPEC = make_spec()
