@@ -206,13 +206,28 @@ async def test_a_version_whose_run_ends_otherwise_than_closed_is_wrong(
 # -- the plant ------------------------------------------------------------------------------
 
 
-def manager(desk_for: DeskFor) -> PlantManager:
-    def laboratory(lot: str, points: Any) -> dict[str, float]:
+class Vessels:
+    """A plant's vessels whose laboratory finds what the feed made, and whose twin is heard."""
+
+    def __init__(self) -> None:
+        self.heard: list[tuple[str, float, float]] = []
+
+    def ferment(self, lot: str, points: Any) -> tuple[list[float], dict[str, list[float]]]:
+        hours = [0.0, 100.0, 200.0, 300.0, 400.0]
+        return hours, {"Temperature": [points["temperature"]] * len(hours)}
+
+    def test(self, lot: str, points: Any) -> dict[str, float]:
         return {"titre": points["feed"] * 30, "impurity": 0.5}
 
+    def hear(self, lot: str, hour: float, biomass: float) -> str:
+        self.heard.append((lot, hour, biomass))
+        return "off by nothing"
+
+
+def manager(desk_for: DeskFor) -> PlantManager:
     lines = {(PLANT, "fermentation-1"): plant_vessel()}
     desk = desk_for(f"{PLANT}/manager")
-    return PlantManager(desk, "maker-3/gtin/A", f"{PLANT}/fermenter-1", lines, "maker-3/gtin/A/T", laboratory)
+    return PlantManager(desk, "maker-3/gtin/A", f"{PLANT}/fermenter-1", lines, "maker-3/gtin/A/T", Vessels())
 
 
 def transfer(state: int, **fields: Any) -> production.Transfer:
@@ -267,11 +282,14 @@ async def test_a_first_lot_is_made_by_the_recipe_measured_tested_and_packed_once
     for name, value in (("feed", 0.125), ("temperature", 298.4)):
         answer.recipe.add(parameter=name, value=value)
     recorder.answers["GetTransfer"] = lambda request: answer
+    biomass = production.TwinState(name="biomass", unit="g/L", value=12.5)
+    recorder.answers["GetTwin"] = lambda request: production.GetTwinResponse(states=[biomass])
     await for_a_while(manager(desk_for).run())
     (start,) = recorder.of("StartLot")
     assert (start.lot, start.transfer) == ("maker-3/gtin/A/T-T003", f"transfer:{SET}/{PLANT}")
-    (readings,) = recorder.of("RecordReadings")
-    assert set(readings.batches[0].tags[0].values) == {298.4}
+    sent = recorder.of("RecordReadings")
+    assert {value for one in sent for value in one.batches[0].tags[0].values} == {298.4}
+    assert len(recorder.of("GetTwin")) == len(sent), "the twin is asked after each part"
     (tested,) = recorder.of("RecordTestResults")
     assert {one.test: one.value for one in tested.results} == {"titre": 3.75, "impurity": 0.5}
     order = [name for name, _, _ in recorder.sent if name in ("StartLot", "CompleteLot", "RecordTestResults")]
