@@ -15,7 +15,7 @@ from services.kit.ids import lot_key, parse_lot
 from services.world.actors.desk import Desk
 from services.world.ids import moment, stamp
 from services.world.platform_api import check_facts
-from services.world.treatment import TAG, UNIT, CampaignLot
+from services.world.treatment import TAG, TAGS, UNIT, CampaignLot
 
 _SAMPLES, _STEP = 20, timedelta(hours=2)
 _NOISE = 0.1
@@ -47,7 +47,7 @@ class Campaign:
             request_id=self._desk.request("register", equipment),
             equipment=equipment,
             plant=self._plant,
-            tags=[events.Tag(name=TAG, unit=UNIT)],
+            tags=[events.Tag(name=name, unit=unit) for name, unit in TAGS.items()],
         )
         await self._desk.call(self._desk.platform.production.RegisterEquipment, request)
 
