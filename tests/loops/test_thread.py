@@ -108,7 +108,7 @@ def _assert_no_small_count(people: dict[str, Any], patients: int) -> None:
 
 
 def _is_distributed(stack: Stack, lots: list[str]) -> bool:
-    found = [stack.pharmaloop("dossier", lot)[1]["distribution"] for lot in lots]
+    found = (stack.pharmaloop("dossier", lot)[1]["distribution"] for lot in lots)
     return any(section["dispensed"] and section["places"] for section in found)
 
 

@@ -37,6 +37,7 @@ TREATMENT = {
         {"study": WRONG, "name": "no-purpose", "outcome": "", "sign": 0},
     ],
 }
+FIRST_LOT = f"{PRODUCT}/T-T001"
 CLOSED, REFUSED = events.RUN_OUTCOME_CLOSED, events.RUN_OUTCOME_REFUSED
 TYPES = {
     "rnd": ["TargetRegistered", "MoleculeRegistered", "TrialCompleted", "HypothesisUpdated"],
@@ -68,6 +69,8 @@ class Platform:
     )
     hypotheses: list[str] = field(default_factory=lambda: [BAND, GENOTYPE])
     ranked: str = BAND
+    #: What the twin says of the first lot's biomass at its end; the truth is 40 g/L.
+    biomass: float = 40.4
     types: dict[str, list[str]] = field(default_factory=lambda: dict(TYPES))
     #: A hop from a thing to another; the first is the target.
     links: list[tuple[str, str]] = field(
@@ -84,6 +87,7 @@ class Platform:
             "ListHypotheses": self._hypotheses,
             "ListCandidates": self._candidates,
             "GetLineage": self._lineage,
+            "GetTwin": self._twin,
         }
 
     def _runs(self, request: loops.ListRunsRequest) -> loops.ListRunsResponse:
@@ -114,6 +118,12 @@ class Platform:
         found = rnd.GetTransferGapsResponse()
         for gap in self.gaps:
             found.outcomes.add().gaps.add(attribute="titre", gap_before=-0.5, gap=gap)
+        return found
+
+    def _twin(self, request: production.GetTwinRequest) -> production.GetTwinResponse:
+        assert request.lot == FIRST_LOT
+        found = production.GetTwinResponse()
+        found.states.add(name="biomass", value=self.biomass)
         return found
 
     def _sets(self, request: rnd.ListParameterSetsRequest) -> rnd.ListParameterSetsResponse:
@@ -171,6 +181,8 @@ def _ended(found: loops.Run, outcome: int) -> loops.Run:
 def developed(good: Bench) -> tuple[Bench, Platform]:
     """A good platform whose world has a developer, too."""
     good.write_truth([[SITE, "P-1", "a"], [SITE, "P-1", "b"], [SITE, "P-2", "c"]], treatment=TREATMENT)
+    made = {"lot": FIRST_LOT, "hours": [0.0, 400.0], "biomass": [1.0, 40.0]}
+    (good.state / "world" / "first-lots.jsonl").write_text(json.dumps(made) + "\n")
     platform = Platform()
     good.fake.answers |= platform.answers()
     return good, platform
@@ -260,6 +272,15 @@ def test_a_gap_that_does_not_shrink_fails(developed: tuple[Bench, Platform], gap
     bench, platform = developed
     platform.gaps = gaps
     assert failures(bench) == ["the gap of no attribute shrank over the transfers"]
+
+
+def test_a_live_twin_that_is_far_off_fails(developed: tuple[Bench, Platform]) -> None:
+    bench, platform = developed
+    platform.biomass = 44.0
+    (failure,) = failures(bench)
+    assert failure.startswith("the live twin's biomass is off by 10.0 %")
+    platform.biomass = 40.4
+    assert "off the truth: 1.0 %" in bench.run("verify").output
 
 
 # -- the evidence loop ----------------------------------------------------------------------
