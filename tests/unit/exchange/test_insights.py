@@ -6,6 +6,7 @@ import pytest
 
 from pharmaloop.exchange.v1 import cohort_pb2 as cohort
 from pharmaloop.exchange.v1 import events_pb2 as events
+from services.exchange.domain.definitions import exposure_in_words
 from services.exchange.domain.insights import insight
 from services.exchange.domain.stats.protocol import Estimate, Result
 from tests.unit.exchange.hospitals import SITES, definition
@@ -74,3 +75,16 @@ def test_an_exposure_without_an_estimate_says_so() -> None:
     found = told(Result("logistic", (Estimate("exposed", None),), 900, 7, 327))
     assert found.effects[0].estimate.reason == "NOT_ESTIMABLE"
     assert "no estimate" in found.statement
+
+
+def test_other_lots_are_another_exposure() -> None:
+    """Findings of the same words are pooled as one claim."""
+
+    def words(count: int, first: int = 0) -> str:
+        lots = [f"maker/item/granulate/L-{n:02d}" for n in range(first, first + count)]
+        return exposure_in_words(cohort.CohortExposure(kind=cohort.EXPOSURE_KIND_LOTS, lots=lots))
+
+    assert words(1) == "lot maker/item/granulate/L-00"
+    assert words(2) == "one of the lots maker/item/granulate/L-00, maker/item/granulate/L-01"
+    assert words(9).startswith("one of 9 lots (")
+    assert len({words(9, first) for first in range(5)} | {words(2, first) for first in range(5)}) == 10
