@@ -13,6 +13,7 @@ from pharmaloop.exchange.v1 import cohort_pb2 as cohort
 from services.exchange.domain.errors import Malformed
 
 _LONGEST_DAYS = 3650
+_FEW_LOTS = 3
 
 
 def encoded(definition: cohort.CohortDefinition) -> bytes:
@@ -104,10 +105,20 @@ def exposure_in_words(exposure: cohort.CohortExposure) -> str:
     if exposure.kind == cohort.EXPOSURE_KIND_GENOTYPE:
         return f"genotype {exposure.genotype}"
     if exposure.kind == cohort.EXPOSURE_KIND_LOTS:
-        return f"one of {len(exposure.lots)} lots" if len(exposure.lots) > 1 else f"lot {exposure.lots[0]}"
+        return _lots_in_words(sorted(set(exposure.lots)))
     low = f"from {exposure.low:g}" if exposure.HasField("low") else ""
     high = f"below {exposure.high:g}" if exposure.HasField("high") else ""
     return f"{exposure.tag} {' and '.join(filter(None, (low, high)))} {exposure.unit}"
+
+
+def _lots_in_words(lots: list[str]) -> str:
+    """Other lots are other words: findings of the same words are pooled. Many are told by their number and
+    the first 12 hexadecimal digits of the SHA-256 of their names."""
+    if len(lots) == 1:
+        return f"lot {lots[0]}"
+    if len(lots) <= _FEW_LOTS:
+        return f"one of the lots {', '.join(lots)}"
+    return f"one of {len(lots)} lots ({hashlib.sha256('|'.join(lots).encode()).hexdigest()[:12]})"
 
 
 def outcome_in_words(outcome: cohort.CohortOutcome) -> str:

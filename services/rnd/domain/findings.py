@@ -28,6 +28,8 @@ from services.rnd.domain.hypotheses.verdict import RULE, Assessment, judge
 #: Who takes up by the rule.
 PLATFORM = "platform"
 _RATIOS = ("log-odds", "log-rate", "log-hazard")
+#: The effect of the exposure, and the scales on which 0 is no effect of it. A claim is about nothing else.
+_EXPOSED, _SCALES = "exposed", (*_RATIOS, "difference")
 _NOT_CONVERGED = "NOT_CONVERGED"
 _STATES = {
     "supported": events.HYPOTHESIS_STATE_SUPPORTED,
@@ -112,6 +114,8 @@ def waits_for(told: exchange.InsightPublished, product: Product | None) -> str:
     if first is None or not _measured(first):
         why = first.estimate.reason if first is not None else ""
         return f"its first effect has no estimate with an interval{f' ({why})' if why else ''}"
+    if not _of_exposure(first):
+        return f"its first effect is {first.term!r} as {first.scale!r}, which is no effect of the exposure"
     if _NOT_CONVERGED in told.flags:
         return "its fit did not converge"
     return ""
@@ -121,6 +125,10 @@ def _measured(effect: exchange.Effect) -> bool:
     estimate = effect.estimate
     ends = [name for name in ("value", "lower", "upper") if estimate.HasField(name)]
     return len(ends) == 3 and all(math.isfinite(getattr(estimate, name)) for name in ends)
+
+
+def _of_exposure(effect: exchange.Effect) -> bool:
+    return effect.term == _EXPOSED and effect.scale in _SCALES
 
 
 # -- what a finding is about ------------------------------------------------------
@@ -142,9 +150,9 @@ def _hypothesis(id: str, told: exchange.InsightPublished, molecule: str) -> Hypo
 
 
 def _insight(id: str, finding: Finding) -> Insight | None:
-    """The finding as evidence; None where it has no estimate, or one that is none."""
+    """The finding as evidence; None where it has no estimate of the exposure's effect, or a wrong one."""
     told = finding.message()
-    if not told.effects or not _measured(told.effects[0]):
+    if not told.effects or not _measured(told.effects[0]) or not _of_exposure(told.effects[0]):
         return None
     scale, estimate = scale_of(told), told.effects[0].estimate
     try:

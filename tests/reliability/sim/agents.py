@@ -43,6 +43,7 @@ async def run_agent(process: Process, keys: KeyProvider) -> None:
         study=lambda study: _seen(app, study),
         identities=lambda: _identities(app),
         now=app.clock.now,
+        queries=_QUERIES,
     )
     stub = cast(Any, line)
     await Agent(site, stub, stub, f"{app.site}/routine", app.site, _QUERIES).run()

@@ -8,6 +8,7 @@ import pytest
 
 from pharmaloop.exchange.v1 import cohort_pb2 as cohort
 from pharmaloop.exchange.v1 import events_pb2 as events
+from services.exchange.domain.definitions import exposure_in_words
 from services.exchange.domain.insights import insight
 from services.exchange.domain.stats.protocol import Estimate, Result
 from tests.unit.exchange.hospitals import SITES, definition
@@ -84,3 +85,16 @@ def test_a_description_tells_its_tables_and_a_fit_keeps_its_own() -> None:
     assert json.loads(counted.tables) == {"by": ["exposed"], "cells": cells}
     fitted = told(Result("logistic", ESTIMATES, 900, 7, 327, tables={"scaling": {"exposed": [0.4, 0.5]}}))
     assert not fitted.tables
+
+
+def test_other_lots_are_another_exposure() -> None:
+    """Findings of the same words are pooled as one claim."""
+
+    def words(count: int, first: int = 0) -> str:
+        lots = [f"maker/item/granulate/L-{n:02d}" for n in range(first, first + count)]
+        return exposure_in_words(cohort.CohortExposure(kind=cohort.EXPOSURE_KIND_LOTS, lots=lots))
+
+    assert words(1) == "lot maker/item/granulate/L-00"
+    assert words(2) == "one of the lots maker/item/granulate/L-00, maker/item/granulate/L-01"
+    assert words(9).startswith("one of 9 lots (")
+    assert len({words(9, first) for first in range(5)} | {words(2, first) for first in range(5)}) == 10

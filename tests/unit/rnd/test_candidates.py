@@ -109,6 +109,25 @@ def test_a_finding_moves_its_hypothesis_at_once(research: Research, effects: Any
     assert (found.state, found.hypothesis) == (api.FINDING_STATE_TAKEN_UP, told.hypothesis)
 
 
+@pytest.mark.parametrize(
+    ("term", "scale"),
+    [("intercept", "log-odds"), ("odds_ratio", "estimate"), ("female", "log-odds"), ("event", "estimate")],
+)
+def test_what_is_no_effect_of_the_exposure_moves_no_hypothesis(
+    research: Research, term: str, scale: str
+) -> None:
+    """An intercept below 0 is no benefit, and an odds ratio of 0.6 is below 1 and not above 0."""
+    catalogue(research, "warfarin")
+    found = effect(0.6, 0.4, 0.8, scale)
+    found.term = term
+    insight = publish(research, "warfarin", (found,))
+    assert not research.told(events.HypothesisUpdated)
+    assert findings(research)[insight].state == api.FINDING_STATE_WAITING
+    research.call("TakeUpInsight", api.TakeUpInsightRequest(insight=insight))
+    (told,) = research.told(events.HypothesisUpdated)
+    assert (told.state, told.actor != "platform") == (NEEDS_DATA, True)
+
+
 def test_findings_of_one_claim_are_pooled_and_a_later_one_of_a_study_replaces(research: Research) -> None:
     catalogue(research, "warfarin")
     publish(research, "warfarin", (effect(0.5, -0.1, 1.1),), study=1)
