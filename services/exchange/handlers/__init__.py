@@ -13,7 +13,8 @@ EVENTS: Events = {loops.EvidenceRunOpened: runs.on_run_opened}
 
 LISTS: Rows = lists.ROWS_OF
 
-#: The first five are asked by people and sites; the others are submitted by the steps of this service alone.
+#: The first five are asked by people and sites, the last one by the evaluator; the others are submitted
+#: by the steps of this service alone.
 COMMANDS: Mapping[str, Command] = {
     "RegisterDataset": commands.register_dataset,
     "RequestStudy": commands.request_study,
@@ -26,4 +27,6 @@ COMMANDS: Mapping[str, Command] = {
     "AuditJob": commands.audit_job,
     "EndJob": commands.end_job,
     "PublishInsight": commands.publish_insight,
+    "MeterContributions": commands.meter_contributions,
+    "RegisterEvaluator": commands.register_evaluator,
 }

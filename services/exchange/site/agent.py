@@ -194,6 +194,8 @@ class Agent:
                         seed=opening.seed,
                     ),
                 )
+            case "evaluate":
+                await self._evaluate(session, task.evaluate)
             case "confirm":
                 await session.confirm()
                 await self._send(
@@ -205,6 +207,16 @@ class Agent:
                         compute_seconds=session.compute_seconds,
                     ),
                 )
+
+    async def _evaluate(self, session: Session, task: api.EvaluateTask) -> None:
+        said = api.SubmitEvaluationRequest(
+            request_id=f"{task.job}/{'+'.join(task.coalition)}/{task.round}/{self._site.name}",
+            job=task.job,
+            coalition=task.coalition,
+            round=task.round,
+            vector=await session.evaluate(task),
+        )
+        await self._send(self._stub.SubmitEvaluation, said)
 
     async def _decline(self, job: str, refusal: Refusal) -> None:
         said = api.DeclineTaskRequest(

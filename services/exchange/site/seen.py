@@ -12,6 +12,7 @@ from pharmaloop.exchange.v1 import events_pb2 as events
 from services.kit.envelope import Event
 from services.kit.runners.reactor import Row
 from services.kit.store.kinds import Kind
+from services.kit.store.protocol import AsyncStore
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,8 @@ class SeenStudy:
     requested: bytes = b""
     approved: tuple[str, ...] = ()
     over: str = ""
+    #: Sites whose owners agreed that contributions are valued.
+    valuing: tuple[str, ...] = ()
 
     def message(self) -> events.StudyRequested:
         return events.StudyRequested.FromString(self.requested)
@@ -51,7 +54,12 @@ def _requested(seen: SeenStudy | None, event: Event) -> SeenStudy:
 def _approved(seen: SeenStudy | None, event: Event) -> SeenStudy:
     message: Any = event.message
     held = seen or SeenStudy(message.study)
-    return replace(held, approved=tuple(sorted({*held.approved, message.site})))
+    valuing = {*held.valuing, message.site} if message.valuation else held.valuing
+    return replace(
+        held,
+        approved=tuple(sorted({*held.approved, message.site})),
+        valuing=tuple(sorted(valuing)),
+    )
 
 
 def _over(seen: SeenStudy | None, event: Event) -> SeenStudy:
@@ -61,6 +69,12 @@ def _over(seen: SeenStudy | None, event: Event) -> SeenStudy:
 def _dataset(_: SeenDataset | None, event: Event) -> SeenDataset:
     message: Any = event.message
     return SeenDataset(message.site, message.signing_key)
+
+
+async def seen_identities(store: AsyncStore) -> Mapping[str, bytes]:
+    """The sites' signing keys, as the topic of datasets tells them."""
+    page = await store.page(SEEN_DATASETS, {}, "_id", False, "", 1000)
+    return {item.state.site: item.state.signing_key for item in page.items}
 
 
 SEEN: Mapping[type[Message], Row[Any]] = {
