@@ -372,7 +372,7 @@ async def test_of_a_linear_model_it_is_the_share_of_the_squares() -> None:
     x, y = (np.concatenate([one[name] for one in tables.values()]) for name in ("x", "y"))
     for members in (("a",), ("a", "c"), ("a", "b", "c")):
         here = [np.concatenate([tables[site][name] for site in members]) for name in ("x", "y")]
-        slope, intercept = np.polyfit(*here, 1)
+        slope, intercept = np.polyfit(here[0], here[1], 1)
         squares = float(np.sum((y - intercept - slope * x) ** 2))
         expected = max(0.0, 1 - squares / float(np.sum((y - y.mean()) ** 2)))
         assert found.values[frozenset(members)] == pytest.approx(expected, abs=5.1e-5)
