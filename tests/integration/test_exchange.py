@@ -105,7 +105,7 @@ class Consortium:
 async def consortium(
     backbone: str, mongo: str, folder: Path, sites: tuple[str, ...] = SITES, *, evaluator: bool = False
 ) -> AsyncIterator[Consortium]:
-    """The exchange with an agent for each site, and an evaluator where asked, all in this process and each with
+    """The exchange with an agent for each site, and an evaluator where asked, all in this process, each with
     its own database."""
     async with AsyncExitStack() as stack:
         port = free_port()

@@ -1,7 +1,7 @@
 """The evaluator that is connected, and the valuations that are open: asks and sealed vectors pass through.
 
-The coordinator sees who is asked for what, which parameters a fit stands at,
-and rounded values; what sites answer is sealed to the evaluator's key.
+The coordinator sees which sites are asked for which coalition, and rounded
+values. What they are asked is sealed to them, what they answer to the evaluator.
 """
 
 from __future__ import annotations
@@ -109,24 +109,28 @@ class Desk:
 
     async def ask(self, said: api.AskCoalitionRequest) -> list[api.SealedVector]:
         """What the sites sealed in one round of a coalition's fit; Refusal where one does not answer."""
-        found = self._of(said.task.job, said.ticket)
+        found = self._of(said.job, said.ticket)
         if found is None:
-            raise Refusal(JOB_OVER, "no valuation of this job is open", "task.job")
-        coalition = frozenset(said.task.coalition)
+            raise Refusal(JOB_OVER, "no valuation of this job is open", "job")
+        coalition, asks = frozenset(said.coalition), {one.site: one.sealed for one in said.asks}
         if not coalition or not coalition <= set(found.sites):
-            raise Refusal("NOT_AN_OWNER", "a coalition is of sites that answered the job", "task.coalition")
-        sites = found.sites if said.everybody else tuple(sorted(coalition))
-        room = found.room
+            raise Refusal("NOT_AN_OWNER", "a coalition is of sites that answered the job", "coalition")
+        if set(asks) not in (set(coalition), set(found.sites)):
+            raise Refusal("WRONG_SITES", "the coalition is asked, or every site of the job", "asks")
+        sites, room = tuple(sorted(asks)), found.room
         async with found.asking:
-            sealing = room.sealing = Sealing(coalition, said.task.round, sites)
+            sealing = room.sealing = Sealing(coalition, said.round, sites)
             for site in sites:
-                self._hub.send(site, api.WatchTasksResponse(evaluate=said.task))
+                task = api.EvaluateTask(
+                    job=said.job, coalition=sorted(coalition), round=said.round, sealed=asks[site]
+                )
+                self._hub.send(site, api.WatchTasksResponse(evaluate=task))
             await room.until(lambda: room.ends(sites) or not sealing.missing(), self.round_seconds)
             room.sealing = None
         if sealing.missing():
             reason = next((room.declined[one].reason for one in sites if one in room.declined), "")
             said_ = f"{', '.join(sealing.missing())} did not answer the evaluator"
-            raise Refusal(reason or "SITE_DROPPED", said_, "task.coalition")
+            raise Refusal(reason or "SITE_DROPPED", said_, "coalition")
         return [sealing.received[site] for site in sites]
 
     def take(self, said: api.SubmitValuesRequest) -> str:

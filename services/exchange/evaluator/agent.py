@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
@@ -19,8 +19,8 @@ from services.exchange.domain.contribution.shapley import Coalition
 from services.exchange.domain.errors import Refusal
 from services.exchange.domain.stats.protocol import Ask
 from services.exchange.evaluator.valuation import Valuation
-from services.exchange.site.seen import SeenStudy
-from services.exchange.valuing import COORDINATOR, DIGITS, TICKET
+from services.exchange.site.seen import SeenDataset, SeenStudy
+from services.exchange.valuing import ASK, COORDINATOR, DIGITS, TICKET
 from services.kit import hpke
 from services.kit.errors import Invalid
 from services.kit.ids import derived_id, new_id
@@ -35,7 +35,7 @@ _PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.2, 5.0
 
 
 class Evaluator:
-    """The evaluator on one connection. `study` and `identities` read what the topics have told."""
+    """The evaluator on one connection. `study` and `keys` (of sites) read what the topics have told."""
 
     def __init__(
         self,
@@ -43,11 +43,11 @@ class Evaluator:
         private_key: bytes,
         exchange: api_grpc.EvaluatorServiceAsyncStub,
         study: Callable[[str], Awaitable[SeenStudy]],
-        identities: Callable[[], Awaitable[Mapping[str, bytes]]],
+        keys: Callable[[], Awaitable[Mapping[str, SeenDataset]]],
     ) -> None:
         self._name, self._private = name, private_key
         self._public = hpke.public_of(private_key)
-        self._stub, self._study, self._identities = exchange, study, identities
+        self._stub, self._study, self._keys = exchange, study, keys
         self._who = metadata(f"evaluator/{name}")
 
     async def run(self) -> None:
@@ -110,10 +110,12 @@ class Evaluator:
         await asyncio.to_thread(models.load)
         public = study.profile == events.DISCLOSURE_PROFILE_PUBLIC_DATA
         spec, _ = models.specification(study.model, study.specification, public=public)
-        identities = await self._identities()
+        keys = await self._keys()
 
         async def ask(coalition: Coalition, asked: Ask, everybody: bool) -> Mapping[str, bytes]:
-            return await self._asked(task.job, ticket, coalition, asked, everybody, identities)
+            return await self._asked(
+                task.job, ticket, coalition, asked, task.sites if everybody else coalition, keys
+            )
 
         def open_(sealed: bytes, info: bytes, aad: bytes) -> bytes:
             return hpke.open_sealed(self._private, sealed, info, aad)
@@ -126,27 +128,26 @@ class Evaluator:
         ticket: bytes,
         coalition: Coalition,
         asked: Ask,
-        everybody: bool,
-        identities: Mapping[str, bytes],
+        sites: Iterable[str],
+        keys: Mapping[str, SeenDataset],
     ) -> Mapping[str, bytes]:
         """What the sites sealed; Refusal where a signature under it is not its site's."""
         names = sorted(coalition)
         request = api.AskCoalitionRequest(
             request_id=f"{job}/{'+'.join(names)}/{asked.round}",
             ticket=ticket,
-            task=api.EvaluateTask(
-                job=job,
-                coalition=names,
-                round=asked.round,
-                phase=asked.phase,
-                parameters=asked.parameters,
-            ),
-            everybody=everybody,
+            job=job,
+            coalition=names,
+            round=asked.round,
         )
+        plain = api.EvaluationAsk(phase=asked.phase, parameters=asked.parameters).SerializeToString()
+        for site in sorted(sites):
+            aad = valuing.bound(job, coalition, asked.round, site)
+            request.asks.add(site=site, sealed=hpke.seal(_key_of(keys, site).mask_key, plain, ASK, aad))
         answer = await self._stub.AskCoalition(request, timeout=_CALL_SECONDS, metadata=self._who)
         for one in answer.vectors:
             signed = valuing.statement(job, coalition, asked.round, one.site, one.sealed)
-            _check_signature(identities.get(one.site, b""), one, signed)
+            _check_signature(_key_of(keys, one.site).signing_key, one, signed)
         return {one.site: one.sealed for one in answer.vectors}
 
 
@@ -166,6 +167,13 @@ def _agreed(task: api.WatchValuationsResponse, study: events.StudyRequested, see
     )
     if isinstance(found, NotValued):
         raise Refusal(found.reason, found.description, "sites")
+    return found
+
+
+def _key_of(keys: Mapping[str, SeenDataset], site: str) -> SeenDataset:
+    found = keys.get(site)
+    if found is None:
+        raise Refusal("NO_KEY", f"the topic of datasets tells no key of {site!r}", "sites")
     return found
 
 

@@ -6,7 +6,7 @@ from pydantic import Field
 
 from pharmaloop.exchange.v1 import service_pb2_grpc as api_grpc
 from services.exchange.evaluator.agent import Evaluator
-from services.exchange.site.seen import SEEN, SEEN_DATASETS, SEEN_STUDIES, SeenStudy, seen_identities
+from services.exchange.site.seen import SEEN, SEEN_DATASETS, SEEN_STUDIES, SeenStudy, seen_datasets
 from services.kit.app import App, ServiceSpec, main
 from services.kit.errors import Invalid
 from services.kit.rpc.client import channel
@@ -45,7 +45,7 @@ def make_spec() -> ServiceSpec:
 
         async with channel(_address(app)) as line:
             stub = api_grpc.EvaluatorServiceStub(line)
-            await Evaluator(name, key, stub, study, lambda: seen_identities(app.store)).run()
+            await Evaluator(name, key, stub, study, lambda: seen_datasets(app.store)).run()
 
     return ServiceSpec(
         name="evaluator",

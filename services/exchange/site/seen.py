@@ -32,10 +32,11 @@ class SeenStudy:
 
 @dataclass(frozen=True)
 class SeenDataset:
-    """A dataset's site and the key that it signs with."""
+    """A dataset's site, the key that it signs with, and the one to which is sealed what it alone may read."""
 
     site: str
     signing_key: bytes
+    mask_key: bytes = b""
 
 
 SEEN_STUDIES: Kind[SeenStudy] = Kind("seen_study", SeenStudy)
@@ -68,13 +69,18 @@ def _over(seen: SeenStudy | None, event: Event) -> SeenStudy:
 
 def _dataset(_: SeenDataset | None, event: Event) -> SeenDataset:
     message: Any = event.message
-    return SeenDataset(message.site, message.signing_key)
+    return SeenDataset(message.site, message.signing_key, message.mask_key)
 
 
 async def seen_identities(store: AsyncStore) -> Mapping[str, bytes]:
     """The sites' signing keys, as the topic of datasets tells them."""
+    return {site: one.signing_key for site, one in (await seen_datasets(store)).items()}
+
+
+async def seen_datasets(store: AsyncStore) -> Mapping[str, SeenDataset]:
+    """The sites' keys, as the topic of datasets tells them."""
     page = await store.page(SEEN_DATASETS, {}, "_id", False, "", 1000)
-    return {item.state.site: item.state.signing_key for item in page.items}
+    return {item.state.site: item.state for item in page.items}
 
 
 SEEN: Mapping[type[Message], Row[Any]] = {

@@ -238,7 +238,8 @@ class Session:
         seen = await self._site.study(self._task.study)
         study = valuing.check_agreed(seen, own, self._site.evaluator_key)
         spec = explained.specification(frozen.spec)
-        ask = Ask(spec, task.phase, task.round, tuple(task.parameters))
+        asked = valuing.opened_ask(task, own, self._site.keys.sealed)
+        ask = Ask(spec, asked.phase, task.round, tuple(asked.parameters))
         valuing.check_ask(self._answered, task, ask, own, set(self._commitments), study.most_rounds)
         if len(frozen.cohort.members) * len(frozen.table) > _MANY_NUMBERS:
             vector = await asyncio.to_thread(frozen.model.contribute, ask, frozen.table)

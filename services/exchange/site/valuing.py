@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from google.protobuf.message import DecodeError
 
 from pharmaloop.exchange.v1 import events_pb2 as events
 from pharmaloop.exchange.v1 import service_pb2 as api
@@ -13,8 +14,9 @@ from services.exchange.domain.contribution.shapley import MOST_SITES
 from services.exchange.domain.errors import Refusal
 from services.exchange.domain.stats.protocol import Ask, Vector
 from services.exchange.site.seen import SeenStudy
-from services.exchange.valuing import COORDINATOR
+from services.exchange.valuing import ASK, COORDINATOR
 from services.kit import hpke
+from services.kit.errors import Invalid
 
 #: Phase in which a site outside the coalition is asked, once: the fit is measured on its patients, too.
 _MEASURED = "fit"
@@ -50,6 +52,16 @@ def check_agreed(seen: SeenStudy, site: str, pinned: bytes) -> events.StudyReque
     return study
 
 
+def opened_ask(task: api.EvaluateTask, site: str, key: bytes) -> api.EvaluationAsk:
+    """What is asked; `key` is the private half of the site's mask key."""
+    aad = evaluation.bound(task.job, task.coalition, task.round, site)
+    try:
+        return api.EvaluationAsk.FromString(hpke.open_sealed(key, task.sealed, ASK, aad))
+    except (Invalid, DecodeError):
+        said = "the evaluator's ask does not open: it was sealed for another site or round"
+        raise Refusal("NOT_OPENED", said, "sealed") from None
+
+
 def check_ask(
     answered: Answered, task: api.EvaluateTask, ask: Ask, site: str, owners: set[str], most_rounds: int
 ) -> None:
@@ -66,7 +78,7 @@ def check_ask(
         said = "this round of this coalition was answered at other parameters"
         raise Refusal("FIT_SPENT", said, "round")
     if site not in coalition:
-        if task.phase != _MEASURED or answered.measured.get(coalition, task.round) != task.round:
+        if ask.phase != _MEASURED or answered.measured.get(coalition, task.round) != task.round:
             said = "a site outside the coalition is asked once, to measure its fit"
             raise Refusal("NOT_IN_COALITION", said, "coalition")
         answered.measured[coalition] = task.round

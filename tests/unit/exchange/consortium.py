@@ -31,7 +31,7 @@ from services.exchange.evaluator.agent import Evaluator
 from services.exchange.evaluator_api import EvaluatorApi
 from services.exchange.handlers import COMMANDS, EVENTS
 from services.exchange.site.agent import Agent
-from services.exchange.site.seen import SeenStudy
+from services.exchange.site.seen import SeenDataset, SeenStudy
 from services.exchange.site.session import Site
 from services.exchange.site.stored import SiteKeys
 from services.exchange.site_api import SiteApi
@@ -236,7 +236,7 @@ class Consortium:
     def start_evaluator(self, private_key: bytes) -> None:
         """Start the evaluator of contributions."""
         line = cast(Any, EvaluatorLine(self))
-        made = Evaluator("evaluator", private_key, line, self._seen, self._identities)
+        made = Evaluator("evaluator", private_key, line, self._seen, self._keys)
         self.agents["evaluator"] = asyncio.ensure_future(made.run())
 
     async def value(self, study: str = "s1") -> None:
@@ -261,6 +261,10 @@ class Consortium:
     async def _identities(self) -> dict[str, bytes]:
         held = self.service.states(DATASETS).values()
         return {one.site: one.message().signing_key for one in held}
+
+    async def _keys(self) -> dict[str, SeenDataset]:
+        held = [one.message() for one in self.service.states(DATASETS).values()]
+        return {one.site: SeenDataset(one.site, one.signing_key, one.mask_key) for one in held}
 
     # -- people ---------------------------------------------------------------------
 

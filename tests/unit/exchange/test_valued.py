@@ -127,14 +127,26 @@ async def test_no_vector_of_a_site_is_anywhere_unsealed(monkeypatch: pytest.Monk
         vectors.append(vector)
         return seal(task, vector, *more)
 
+    asked: list[float] = []
+    opened = valuing.opened_ask
+
+    def read(task: Any, *more: Any) -> Any:
+        ask = opened(task, *more)
+        if len(task.coalition) == 1:
+            asked.extend(ask.parameters)
+        return ask
+
     monkeypatch.setattr(valuing, "sealed", noted)
+    monkeypatch.setattr(valuing, "opened_ask", read)
     async with consortium(SITES) as found:
         await _with_evaluator(found)
         await found.step()
         await found.value()
         assert all(one.valued for one in _metered(found))
-        # Rounds of one site: nothing but the seal hides them.
+        # Rounds of one site, and the means and estimates it is asked at: nothing but the seal hides them.
+        vectors.append(np.array(asked))
         numbers = {float(number) for vector in vectors for number in vector if number != round(number)}
+        assert len(asked) > 50
         marks = [np.float64(number).tobytes() for number in numbers]
         said = b"".join(one.SerializeToString() for _, one in found.traffic)
         held = b"".join(row.value for row in found.service.database.outbox.values()) + said
@@ -218,7 +230,7 @@ async def test_a_second_evaluator_does_not_take_the_place_of_the_first() -> None
 async def test_a_site_answers_the_evaluator_only_after_the_job(monkeypatch: pytest.MonkeyPatch) -> None:
     async with consortium(SITES) as found:
         await _with_evaluator(found)
-        early = api.EvaluateTask(coalition=["hospital-a"], round=1, phase="presence")
+        early = api.EvaluateTask(coalition=["hospital-a"], round=1)
         reasons: list[str] = []
         begin = Session.begin
 
@@ -261,7 +273,7 @@ def test_a_site_answers_each_round_of_a_coalition_at_one_point() -> None:
     answered, owners = valuing.Answered(), set(SITES)
 
     def ask(coalition: list[str], round_: int, phase: str = "fit", at: float = 0.0) -> str:
-        task = api.EvaluateTask(job="j", coalition=coalition, round=round_, phase=phase, parameters=[at])
+        task = api.EvaluateTask(job="j", coalition=coalition, round=round_)
         try:
             asked = Ask({}, phase, round_, (at,))
             valuing.check_ask(answered, task, asked, "hospital-a", owners, 5)

@@ -152,6 +152,11 @@ def begin(evaluation: Evaluation, coalition: Iterable[str]) -> Evaluation:
     return replace(evaluation, begun=evaluation.begun | {members})
 
 
+def bound(job: str, coalition: Iterable[str], round_: int, site: str) -> bytes:
+    """What a sealed ask belongs to, as a sealed vector does: it opens for this site and round alone."""
+    return _bound(job, frozenset(coalition), round_, site)
+
+
 def sealed(vector: Floats, job: str, coalition: Iterable[str], round_: int, site: str, seal: Seal) -> bytes:
     """A site's statistics of one round of a coalition's fit, for the evaluator alone."""
     plain = np.ascontiguousarray(vector, dtype="<f8").tobytes()
