@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from pydantic import Field
 
 from pharmaloop.exchange.v1 import service_pb2_grpc as api_grpc
+from services.exchange.domain.errors import Refusal
 from services.exchange.evaluator.agent import Evaluator
 from services.exchange.site.seen import SEEN, SEEN_DATASETS, SEEN_STUDIES, SeenStudy, seen_datasets
 from services.kit.app import App, ServiceSpec, main
@@ -13,6 +16,9 @@ from services.kit.rpc.client import channel
 from services.kit.runners.reactor import projector
 from services.kit.sealing import LocalKeys
 from services.kit.settings import ServiceSettings
+
+#: How long a job waits for the topics to have told of its study.
+_SEEN_SECONDS, _LOOK_SECONDS = 5.0, 0.02
 
 
 class EvaluatorSettings(ServiceSettings):
@@ -32,6 +38,21 @@ def _address(app: App) -> str:
     return found
 
 
+async def _study(app: App, id: str) -> SeenStudy:
+    """The study as its topic tells it; waits a little until the topic has told of every approval."""
+    loop = asyncio.get_running_loop()
+    end = loop.time() + _SEEN_SECONDS
+    while True:
+        found = await app.store.get(SEEN_STUDIES, id)
+        seen = found.state if found is not None else SeenStudy(id)
+        if seen.requested and set(seen.approved) >= set(seen.message().sites):
+            return seen
+        if loop.time() > end:
+            said = "the topic of studies does not tell that every owner approved this one"
+            raise Refusal("NOT_APPROVED_HERE", said, "study")
+        await asyncio.sleep(_LOOK_SECONDS)
+
+
 def make_spec() -> ServiceSpec:
     """The evaluator: it serves nothing, and calls the exchange."""
 
@@ -39,13 +60,11 @@ def make_spec() -> ServiceSpec:
         name = app.settings.evaluator
         key = LocalKeys(app.platform.state_dir / "keys").make(f"exchange/{name}/evaluator")
 
-        async def study(id: str) -> SeenStudy:
-            found = await app.store.get(SEEN_STUDIES, id)
-            return found.state if found is not None else SeenStudy(id)
-
         async with channel(_address(app)) as line:
             stub = api_grpc.EvaluatorServiceStub(line)
-            await Evaluator(name, key, stub, study, lambda: seen_datasets(app.store)).run()
+            await Evaluator(
+                name, key, stub, lambda id: _study(app, id), lambda: seen_datasets(app.store)
+            ).run()
 
     return ServiceSpec(
         name="evaluator",

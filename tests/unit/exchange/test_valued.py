@@ -363,6 +363,16 @@ def _fitted(x: Vector, y: Vector) -> Vector:
     return beta
 
 
+async def test_errors_by_row_change_no_value_and_a_site_without_events_brings_no_model() -> None:
+    tables = {site: _columns(data(site)) for site in SITES}
+    tables["hospital-c"]["event"] = np.zeros(300)
+    plain = await _values(tables, "logistic", SPECIFICATION)
+    robust = await _values(tables, "logistic", json.dumps({**json.loads(SPECIFICATION), "errors": "robust"}))
+    assert robust.values == plain.values
+    assert plain.values[frozenset({"hospital-c"})] == 0
+    assert plain.values[frozenset(SITES)] > 0
+
+
 async def test_a_site_whose_patients_tell_nothing_gets_nothing_and_equals_get_the_same() -> None:
     table = _columns(data("hospital-a"))
     nothing = {name: values[:0] for name, values in table.items()}
