@@ -22,9 +22,19 @@ CLINICAL = {"clinical" if number == 0 else f"clinical.{site}": site for number, 
 #: Of each hospital, the process that speaks for it in studies.
 AGENTS = {"agent" if number == 0 else f"agent.{site}": site for number, site in enumerate(HOSPITALS)}
 #: By process: a service's name, or a service's and a site's.
-SERVICES = ("production", "traceability", *CLINICAL, "alerting", "rnd", "loops", "exchange", *AGENTS)
+SERVICES = (
+    "production",
+    "traceability",
+    *CLINICAL,
+    "alerting",
+    "rnd",
+    "loops",
+    "exchange",
+    *AGENTS,
+    "evaluator",
+)
 #: Where a service's program lies, if not in a package of its own name.
-_PROGRAMS = {"agent": "services.exchange.site.main"}
+_PROGRAMS = {"agent": "services.exchange.site.main", "evaluator": "services.exchange.evaluator.main"}
 
 
 def program_of(process: str) -> str:

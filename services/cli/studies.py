@@ -104,6 +104,28 @@ def _print(out: Console, found: dict[str, Any]) -> None:
     out.print(table("Jobs", ["job", "sites", "rounds", "time", "end"], rows))
     if found["insight"]:
         _print_insight(out, found["insight"])
+    if found["contributions"]:
+        _print_contributions(out, found["contributions"])
+
+
+def _print_contributions(out: Console, found: list[dict[str, Any]]) -> None:
+    rows = [
+        [
+            one["site"],
+            f"{one['share']:.1%}" if one["valued"] else f"not valued ({one['not_valued'] or 'not said'})",
+            ", ".join(_quality(measure) for measure in one["quality"]),
+            str(one["rounds"]),
+            f"{one['compute_seconds']:.2f} s",
+        ]
+        for one in found
+    ]
+    out.print(table("Contributions", ["site", "share", "quality", "rounds", "computed"], rows))
+
+
+def _quality(measure: dict[str, Any]) -> str:
+    """A ratio with its counts; one that would tell of few patients has none."""
+    of = int(measure["denominator"])
+    return f"{measure['measure']} {measure['numerator']} of {of}" if of else f"{measure['measure']} withheld"
 
 
 def _print_insight(out: Console, insight: dict[str, Any]) -> None:

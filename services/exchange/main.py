@@ -10,10 +10,13 @@ from pydantic import Field
 from pharmaloop.exchange.v1 import service_pb2_grpc as api_grpc
 from services.exchange.api import ExchangeApi
 from services.exchange.coordinator.conductor import Limits
+from services.exchange.coordinator.desk import Desk
 from services.exchange.coordinator.hub import Hub
+from services.exchange.evaluator_api import EvaluatorApi
 from services.exchange.handlers import COMMANDS, EVENTS, LISTS
 from services.exchange.site_api import SiteApi
 from services.exchange.steps import Jobs, Patience
+from services.exchange.valuations import Valuations
 from services.exchange.views import KINDS
 from services.kit.app import App, ServiceSpec, main
 from services.kit.runners.reactor import Reactor, projector
@@ -30,24 +33,34 @@ class ExchangeSettings(ServiceSettings):
     pause_seconds: float = Field(
         default=5.0, ge=0, description="after a job without an answer; doubled with each"
     )
+    valuation_seconds: float = Field(
+        default=120.0, gt=0, description="for the evaluator to value the contributions of one job"
+    )
 
 
 def make_spec() -> ServiceSpec:
     """The service; agents that are connected are known to the steps and to the servicers alike."""
     hub = Hub()
+    desk = Desk(hub, 20.0)
 
     def servicer(app: App, server: Any) -> None:
         api_grpc.add_ExchangeServiceServicer_to_server(ExchangeApi(app, hub), server)
         api_grpc.add_SiteServiceServicer_to_server(SiteApi(app, hub), server)
+        api_grpc.add_EvaluatorServiceServicer_to_server(EvaluatorApi(app, desk), server)
 
     def steps(app: App) -> Mapping[str, StepFunction]:
         said = app.settings
         limits = Limits(said.freeze_seconds, said.round_seconds)
-        return Jobs(app, hub, limits, Patience(said.join_seconds, said.pause_seconds)).all()
+        desk.round_seconds = said.round_seconds
+        valuations = Valuations(app, desk, said.join_seconds, said.valuation_seconds)
+        return Jobs(app, hub, limits, Patience(said.join_seconds, said.pause_seconds), valuations).all()
 
     return ServiceSpec(
         name="exchange",
-        rpc_names=("pharmaloop.exchange.v1.ExchangeService", "pharmaloop.exchange.v1.SiteService"),
+        rpc_names=tuple(
+            f"pharmaloop.exchange.v1.{name}"
+            for name in ("ExchangeService", "SiteService", "EvaluatorService")
+        ),
         servicer=servicer,
         kinds=KINDS,
         reactors=(Reactor("runs", EVENTS), projector("lists", LISTS)),

@@ -69,6 +69,12 @@ class SiteApi(api_grpc.SiteServiceServicer):
         outcome = self._said(request.job, lambda room: room.decline(request.site, declined))
         return api.DeclineTaskResponse(receipt=_receipt(request), outcome=outcome)
 
+    async def SubmitEvaluation(
+        self, request: api.SubmitEvaluationRequest, context: Any
+    ) -> api.SubmitEvaluationResponse:
+        outcome = self._said(request.job, lambda room: room.sealed(request))
+        return api.SubmitEvaluationResponse(receipt=_receipt(request), outcome=outcome)
+
     async def _next(self, job: str, site: str, outcome: str) -> api.WatchTasksResponse | None:
         room = self._hub.rooms.get(job)
         return await room.next(site) if room is not None and outcome == ACCEPTED else None

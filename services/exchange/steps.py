@@ -20,8 +20,10 @@ from services.exchange.coordinator.hub import Hub
 from services.exchange.coordinator.room import Room
 from services.exchange.domain import insights, models
 from services.exchange.domain.aggregation.context import MINIMUM_SITES
+from services.exchange.domain.contribution import metered
 from services.exchange.domain.studies import LOST, Study
-from services.exchange.handlers.runs import EXPIRY_STEP, JOB_STEP
+from services.exchange.handlers.runs import EXPIRY_STEP, JOB_STEP, VALUATION_STEP
+from services.exchange.valuations import Valuations
 from services.exchange.views import DATASETS, RUNS, STUDIES
 from services.kit.app import App
 from services.kit.errors import Rejected, Retryable
@@ -64,14 +66,20 @@ class Patience:
 class Jobs:
     """The step `job`: opens jobs of a study and computes them, until it rests or has to wait."""
 
-    def __init__(self, app: App, hub: Hub, limits: Limits, patience: Patience) -> None:
-        self._app, self._hub = app, hub
+    def __init__(
+        self, app: App, hub: Hub, limits: Limits, patience: Patience, valuations: Valuations
+    ) -> None:
+        self._app, self._hub, self._valuations = app, hub, valuations
         self._limits, self._patience = limits, patience
         #: Studies whose jobs this process computes now.
         self._busy: set[str] = set()
 
     def all(self) -> Mapping[str, StepFunction]:
-        return {JOB_STEP: self._go_on, EXPIRY_STEP: self._expire}
+        return {
+            JOB_STEP: self._go_on,
+            EXPIRY_STEP: self._expire,
+            VALUATION_STEP: self._valuations.step,
+        }
 
     async def _expire(self, step: Step) -> None:
         expired = events.StudyExpired(study=step.key)
@@ -140,35 +148,38 @@ class Jobs:
         room = Room(study.study, opened.job, tuple(opened.participants), await self._identities(opened))
         self._hub.rooms[opened.job] = room
         conductor = Conductor(self._hub, room, study.message(), opened, self._limits)
+        valued = False
         try:
-            return await self._computed(conductor, study, number)
+            again, valued = await self._computed(conductor, study, number)
+            return again
         except Rejected as refusal:
             # Refused or stopped meanwhile: nothing is released.
             _log.info("job ended by its study", study=study.study, reason=refusal.reason)
             return None
         finally:
-            conductor.over()
+            if not valued:
+                conductor.over()
 
-    async def _computed(self, conductor: Conductor, study: Study, number: int) -> Again | None:
+    async def _computed(self, conductor: Conductor, study: Study, number: int) -> tuple[Again | None, bool]:
+        """Again when the next job has to wait; and whether this one goes on to its valuation."""
         ending = await conductor.freeze()
         await self._tell_cohorts(conductor)
         outcome: Answer | Ending = ending if ending is not None else await self._compute(conductor)
         if outcome.records:
             await self._audit(conductor, outcome)
         if isinstance(outcome, Answer):
-            await self._publish(conductor, study, outcome)
-            return None
+            return None, await self._publish(conductor, study, outcome)
         await self._end(study.study, conductor.opened.job, outcome)
         if not outcome.suspended:
-            return None
+            return None, False
         if (
             not outcome.records
             and outcome.sites
             and outcome.reason not in _HELPED_BY_ALL
             and len(study.sites) - len(outcome.sites) >= MINIMUM_SITES
         ):
-            return None  # nothing was opened, and the others may go on at once
-        return Again(pause_after(outcome.reason, number, self._patience.pause_seconds))
+            return None, False  # nothing was opened, and the others may go on at once
+        return Again(pause_after(outcome.reason, number, self._patience.pause_seconds)), False
 
     async def _compute(self, conductor: Conductor) -> Answer | Ending:
         try:
@@ -207,7 +218,8 @@ class Jobs:
             if loop.time() > end:
                 raise Retryable("the record of the rounds does not reach the log; the answer waits for it")
 
-    async def _publish(self, conductor: Conductor, study: Study, answer: Answer) -> None:
+    async def _publish(self, conductor: Conductor, study: Study, answer: Answer) -> bool:
+        """Release the answer; True where what the sites contributed is valued first, and metered after it."""
         opened, room = conductor.opened, conductor.room
         told = insights.insight(
             derived_id("insight", opened.job), study.message(), opened, conductor.sites, answer.result
@@ -223,8 +235,20 @@ class Jobs:
             )
             for site in conductor.sites
         ]
-        answered = api.AnsweredJob(insight=told, contributions=meters)
-        await self._submit("PublishInsight", answered, f"publish/{opened.job}")
+        consents = [site for site, said in study.approved_by.items() if said.valuation]
+        why = metered.why_not(study.message(), consents, conductor.sites)
+        meters = metered.without_shares(meters, why)
+        answered = api.AnsweredJob(insight=told, contributions=meters, valued_later=not why)
+        if why:
+            await self._submit("PublishInsight", answered, f"publish/{opened.job}")
+            return False
+        self._valuations.keep(conductor)
+        try:
+            await self._submit("PublishInsight", answered, f"publish/{opened.job}")
+        except BaseException:
+            self._valuations.drop(conductor)
+            raise
+        return True
 
     async def _end(self, study: str, job: str, ending: Ending) -> None:
         told = events.JobEnded(

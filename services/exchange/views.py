@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from services.exchange.domain import datasets, studies
+from services.exchange.domain import datasets, evaluators, studies
 from services.kit.store.kinds import Kind
 
 
@@ -25,6 +25,13 @@ class Budget:
 
 
 @dataclass(frozen=True)
+class Meters:
+    """What is metered of an answered job when its valuation is there: ContributionMetered, as bytes."""
+
+    meters: tuple[bytes, ...]
+
+
+@dataclass(frozen=True)
 class StudyRow:
     """A study as lists show it. `at` is when it was requested, platform time, ISO, UTC."""
 
@@ -39,5 +46,9 @@ DATASETS: Kind[datasets.Dataset] = Kind("dataset", datasets.Dataset, ("site",), 
 STUDIES: Kind[studies.Study] = Kind("study", studies.Study, ("actor", "state"), evolve=studies.evolve)
 RUNS: Kind[StudyRun] = Kind("study_run", StudyRun)
 BUDGETS: Kind[Budget] = Kind("budget", Budget)
+METERS: Kind[Meters] = Kind("meters", Meters)
+EVALUATORS: Kind[evaluators.Evaluator] = Kind("evaluator", evaluators.Evaluator)
+#: An exchange has one evaluator.
+EVALUATOR = "evaluator"
 ROWS: Kind[StudyRow] = Kind("study_row", StudyRow, ("at", "state", "sites"))
-KINDS: tuple[Kind[Any], ...] = (DATASETS, STUDIES, RUNS, BUDGETS, ROWS)
+KINDS: tuple[Kind[Any], ...] = (DATASETS, STUDIES, RUNS, BUDGETS, METERS, EVALUATORS, ROWS)

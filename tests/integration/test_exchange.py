@@ -19,9 +19,12 @@ from grpc import aio
 from pharmaloop.exchange.v1 import service_pb2 as api
 from pharmaloop.exchange.v1 import service_pb2_grpc as api_grpc
 from pharmaloop.loops.v1 import events_pb2 as loops
+from services.exchange.evaluator.main import make_spec as make_evaluator
 from services.exchange.main import make_spec
+from services.exchange.site import valuing
 from services.exchange.site.main import make_spec as make_agent
 from services.exchange.site.session import Session
+from services.exchange.views import EVALUATOR, EVALUATORS
 from services.kit.app import App
 from services.kit.contracts import contract
 from services.kit.envelope import Event, to_record
@@ -51,8 +54,9 @@ class Consortium:
     hospitals: dict[str, Hospital]
     agents: dict[str, AsyncExitStack]
 
-    async def request(self, sites: tuple[str, ...] = SITES) -> str:
+    async def request(self, sites: tuple[str, ...] = SITES, valued: bool = False) -> str:
         asked = request(f"study-{uuid.uuid4().hex[:8]}", self.app.clock.now(), sites)
+        asked.valued = valued
         answer = await self.stub.RequestStudy(asked, timeout=10, metadata=ANALYST)
         await self.run_opened(answer.study)
         return str(answer.study)
@@ -75,10 +79,14 @@ class Consortium:
         )
         await asyncio.wrap_future(self.app.producer.publish([to_record(event, topic)]))
 
-    async def approve(self, study: str, sites: tuple[str, ...] = SITES) -> None:
+    async def approve(self, study: str, sites: tuple[str, ...] = SITES, valuation: bool = False) -> None:
         for site in sites:
             asked = api.ApproveStudyRequest(
-                request_id=str(uuid.uuid4()), study=study, site=site, meaning="our data may be asked this"
+                request_id=str(uuid.uuid4()),
+                study=study,
+                site=site,
+                meaning="our data may be asked this",
+                valuation=valuation,
             )
             await self.stub.ApproveStudy(asked, timeout=10, metadata=metadata(f"owner-of-{site}"))
 
@@ -95,9 +103,10 @@ class Consortium:
 
 @asynccontextmanager
 async def consortium(
-    backbone: str, mongo: str, folder: Path, sites: tuple[str, ...] = SITES
+    backbone: str, mongo: str, folder: Path, sites: tuple[str, ...] = SITES, *, evaluator: bool = False
 ) -> AsyncIterator[Consortium]:
-    """The exchange with an agent for each site, all in this process and each with its own database."""
+    """The exchange with an agent for each site, and an evaluator where asked, all in this process, each with
+    its own database."""
     async with AsyncExitStack() as stack:
         port = free_port()
         app, line = await stack.enter_async_context(
@@ -111,6 +120,12 @@ async def consortium(
             await own.enter_async_context(
                 running_service(spec, backbone, mongo, folder, site=site, exchange=address)
             )
+        if evaluator:
+            spec, address = make_evaluator(), f"127.0.0.1:{port}"
+            await stack.enter_async_context(running_service(spec, backbone, mongo, folder, exchange=address))
+            async with asyncio.timeout(30):
+                while await app.store.get(EVALUATORS, EVALUATOR) is None:
+                    await asyncio.sleep(0.02)
         found = Consortium(app, api_grpc.ExchangeServiceStub(line), hospitals, agents)
         await _connected(found, sites)
         yield found
@@ -202,6 +217,35 @@ async def test_no_number_of_one_site_comes_to_a_topic_or_the_coordinators_databa
     marks = [mark for number in numbers for mark in (np.float64(number).tobytes(), repr(number).encode())]
     assert len(marks) > 100
     assert any(study.encode() in place.content for place in places)
+    assert not [place.name for place in places for mark in marks if mark in place.content]
+
+
+async def test_contributions_are_valued_after_the_answer_and_no_sealed_number_is_open_anywhere(
+    backbone: str, mongo: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vectors: list[np.ndarray[Any, np.dtype[np.float64]]] = []
+    seal = valuing.sealed
+
+    def noted(task: Any, vector: Any, *more: Any) -> Any:
+        vectors.append(vector)
+        return seal(task, vector, *more)
+
+    monkeypatch.setattr(valuing, "sealed", noted)
+    async with consortium(backbone, mongo, folder, evaluator=True) as found:
+        study = await found.request(valued=True)
+        await found.approve(study, valuation=True)
+        await found.until(study, api.STUDY_STATE_ANSWERED)
+        async with asyncio.timeout(30):
+            while not (metered := (await found.study(study)).contributions):
+                await asyncio.sleep(0.02)
+        assert sorted(one.site for one in metered) == sorted(SITES)
+        assert [one.not_valued for one in metered] == [""] * 3
+        assert all(one.valued and 0 < one.share < 1 for one in metered)
+        assert sum(one.share for one in metered) == pytest.approx(1.0)
+        places = [*leaks.topics(backbone), *leaks.databases(mongo, {"exchange": found.app})]
+    numbers = {float(number) for vector in vectors for number in vector if number != round(number)}
+    marks = [mark for number in numbers for mark in (np.float64(number).tobytes(), repr(number).encode())]
+    assert len(marks) > 100
     assert not [place.name for place in places for mark in marks if mark in place.content]
 
 

@@ -2,6 +2,7 @@
 
     hub        the agents that watch for tasks; each opened its connection itself
     room       one job in memory: cohorts, masked vectors and openings, as they come
+    desk       the evaluator of contributions: its asks and what sites seal to it pass through
     conductor  freezes, asks round after round, and ends with an answer or a reason
 
 A job lives in one process. Nothing of a round is stored; a masked vector is

@@ -1,4 +1,5 @@
-"""One job in memory: what its sites have said so far. It holds masked vectors, and no site's numbers."""
+"""One job in memory: what its sites have said so far. It holds masked and sealed vectors, and
+no site's numbers."""
 
 from __future__ import annotations
 
@@ -29,6 +30,19 @@ class Declined:
 
 
 @dataclass
+class Sealing:
+    """One round of a coalition's fit: what its sites have sealed to the evaluator so far."""
+
+    coalition: frozenset[str]
+    round: int
+    sites: tuple[str, ...]
+    received: dict[str, api.SealedVector] = field(default_factory=dict)
+
+    def missing(self) -> list[str]:
+        return [site for site in self.sites if site not in self.received]
+
+
+@dataclass
 class Room:
     """What the participants of one job have said. `identities` are their signing keys, as registered."""
 
@@ -41,6 +55,7 @@ class Room:
     confirmed: dict[str, float] = field(default_factory=dict)
     gone: set[str] = field(default_factory=set)
     round: Round | None = None
+    sealing: Sealing | None = None
     stopped: str = ""
     #: What a site was asked last, after it was told whom it computes with: an agent that comes back is
     #: told both again.
@@ -152,6 +167,19 @@ class Room:
             raise Refusal("NOT_FROZEN", f"{site!r} froze no cohort for this job", "site")
         check_confirmation(self.identities, self.job, site, frozen.key.cohort_hash, signature)
         self.confirmed[site] = seconds
+        self._changed.set()
+        return ACCEPTED
+
+    def sealed(self, said: api.SubmitEvaluationRequest) -> str:
+        """A vector that is sealed to the evaluator; of another round it is ignored."""
+        site, now = self._known(said.vector.site), self.sealing
+        if now is None or (now.coalition, now.round) != (frozenset(said.coalition), said.round):
+            return rounds.Receipt.OTHER_ROUND.name
+        if site not in now.sites:
+            raise Refusal("NOT_A_PARTICIPANT", f"{site!r} was not asked in this round", "vector.site")
+        if site in now.received:
+            return DUPLICATE
+        now.received[site] = said.vector
         self._changed.set()
         return ACCEPTED
 

@@ -16,7 +16,8 @@ EVENTS: Events = {
 
 LISTS: Rows = lists.ROWS_OF
 
-#: The first five are asked by people and sites; the others are submitted by the steps of this service alone.
+#: The first five are asked by people and sites, the last one by the evaluator; the others are submitted
+#: by the steps of this service alone.
 COMMANDS: Mapping[str, Command] = {
     "RegisterDataset": commands.register_dataset,
     "RequestStudy": commands.request_study,
@@ -29,4 +30,6 @@ COMMANDS: Mapping[str, Command] = {
     "AuditJob": commands.audit_job,
     "EndJob": commands.end_job,
     "PublishInsight": commands.publish_insight,
+    "MeterContributions": commands.meter_contributions,
+    "RegisterEvaluator": commands.register_evaluator,
 }

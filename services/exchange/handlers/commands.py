@@ -8,11 +8,23 @@ from google.protobuf.message import Message
 
 from pharmaloop.exchange.v1 import events_pb2 as events
 from pharmaloop.exchange.v1 import service_pb2 as api
-from services.exchange.domain import datasets, studies
+from services.exchange.domain import datasets, evaluators, studies
+from services.exchange.domain.evaluators import Evaluator
 from services.exchange.domain.studies import Study
 from services.exchange.handlers.refusals import refusals
-from services.exchange.handlers.runs import EXPIRY_STEP, JOB_STEP
-from services.exchange.views import BUDGETS, DATASETS, RUNS, STUDIES, Budget
+from services.exchange.handlers.runs import EXPIRY_STEP, JOB_STEP, VALUATION_STEP
+from services.exchange.valuing import COORDINATOR
+from services.exchange.views import (
+    BUDGETS,
+    DATASETS,
+    EVALUATOR,
+    EVALUATORS,
+    METERS,
+    RUNS,
+    STUDIES,
+    Budget,
+    Meters,
+)
 from services.kit.ids import check_product, derived_id, study_case
 from services.kit.work import Work
 
@@ -59,6 +71,9 @@ def request_study(work: Work, request: api.RequestStudyRequest) -> api.RequestSt
         actor=work.cause.actor,
         follows=request.follows,
     )
+    evaluator = work.get(EVALUATORS, EVALUATOR) if request.valued else None
+    if evaluator is not None:
+        asked.evaluator, asked.evaluator_key = evaluator.name, evaluator.key
     work.load(DATASETS, request.datasets)
     named = {name: work.get(DATASETS, name) for name in request.datasets}
     mine = _of_analyst(work, work.cause.actor)
@@ -147,12 +162,42 @@ def end_job(work: Work, request: events.JobEnded) -> Message:
 
 @refusals()
 def publish_insight(work: Work, request: api.AnsweredJob) -> Message:
-    """The answer, and with it what each site contributed: a restart in between would lose the latter."""
+    """The answer, and with it what each site contributed: a restart in between would lose the latter.
+
+    What is valued first is kept with the answer, for the step that has it valued.
+    """
     told = request.insight
     _apply(work, told.study, studies.decide_publish(work.get(STUDIES, told.study), told))
+    if request.valued_later:
+        work.put(METERS, told.study, Meters(tuple(one.SerializeToString() for one in request.contributions)))
+        work.due(VALUATION_STEP, told.study, work.now)
+    else:
+        _meter(work, request)
+    return request
+
+
+@refusals()
+def meter_contributions(work: Work, request: api.AnsweredJob) -> Message:
+    """What each site contributed, valued or not, once."""
+    _meter(work, request)
+    for study in {one.study for one in request.contributions}:
+        if work.get(METERS, study) is not None:
+            work.drop(METERS, study)
+    return request
+
+
+def _meter(work: Work, request: api.AnsweredJob) -> None:
     for one in request.contributions:
         _apply(work, one.study, studies.decide_meter(work.get(STUDIES, one.study), one))
-    return request
+
+
+@refusals()
+def register_evaluator(work: Work, request: api.RegisterEvaluatorRequest) -> api.RegisterEvaluatorResponse:
+    held = work.get(EVALUATORS, EVALUATOR)
+    named = evaluators.register(held, Evaluator(request.evaluator, request.key), COORDINATOR)
+    if held is None:
+        work.put(EVALUATORS, EVALUATOR, named)
+    return api.RegisterEvaluatorResponse()
 
 
 def _of_analyst(work: Work, actor: str) -> list[Study]:

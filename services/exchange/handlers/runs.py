@@ -14,6 +14,8 @@ from services.kit.work import Work
 JOB_STEP = "job"
 #: The step that ends a study whose time is over.
 EXPIRY_STEP = "expiry"
+#: The step that has contributions valued, and meters them.
+VALUATION_STEP = "valuation"
 
 
 def on_run_opened(work: Work, event: Event) -> None:

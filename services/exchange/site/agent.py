@@ -204,6 +204,8 @@ class Agent:
                         seed=opening.seed,
                     ),
                 )
+            case "evaluate":
+                await self._evaluate(session, task.evaluate)
             case "confirm":
                 signature = await session.confirm()
                 await self._send(
@@ -216,6 +218,16 @@ class Agent:
                         signature=signature,
                     ),
                 )
+
+    async def _evaluate(self, session: Session, task: api.EvaluateTask) -> None:
+        said = api.SubmitEvaluationRequest(
+            request_id=f"{task.job}/{'+'.join(task.coalition)}/{task.round}/{self._site.name}",
+            job=task.job,
+            coalition=task.coalition,
+            round=task.round,
+            vector=await session.evaluate(task),
+        )
+        await self._send(self._stub.SubmitEvaluation, said)
 
     async def _decline(self, job: str, refusal: Refusal) -> None:
         said = api.DeclineTaskRequest(

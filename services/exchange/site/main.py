@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Literal
 
 from pydantic import Field
@@ -12,7 +12,7 @@ from pharmaloop.exchange.v1 import service_pb2_grpc as api_grpc
 from services.exchange.domain.disclosure.limits import Profile
 from services.exchange.domain.errors import Refusal
 from services.exchange.site.agent import Agent
-from services.exchange.site.seen import SEEN, SEEN_DATASETS, SEEN_STUDIES, SeenStudy, signing_keys
+from services.exchange.site.seen import SEEN, SEEN_DATASETS, SEEN_STUDIES, SeenStudy, seen_identities
 from services.exchange.site.session import Site
 from services.exchange.site.source import ClinicalSource, CohortSource
 from services.exchange.site.stored import COHORTS, Cohorts, site_keys
@@ -41,6 +41,11 @@ class AgentSettings(ServiceSettings):
     )
     exchange: str = Field(default="", description="address of the exchange; PHARMALOOP_ENDPOINTS if empty")
     clinical: str = Field(default="", description="address of the hospital's clinical service; likewise")
+    evaluator_key: str = Field(
+        default="",
+        pattern=r"^([0-9a-f]{64})?$",
+        description="the evaluator's public key in hex, as its owner told it; any if empty",
+    )
 
 
 #: Makes the source of cohorts of a running agent.
@@ -73,9 +78,10 @@ def make_spec(source: MakeSource = _from_clinical) -> ServiceSpec:
             source=source(app),
             kept=Cohorts(app.store),
             study=lambda study: _seen(app, study),
-            identities=lambda: _identities(app),
+            identities=lambda: seen_identities(app.store),
             now=app.clock.now,
             queries=settings.queries_per_analyst,
+            evaluator_key=bytes.fromhex(settings.evaluator_key),
         )
         async with channel(_address(app, settings.exchange, "exchange")) as line:
             dataset = f"{app.site}/{settings.dataset}"
@@ -109,12 +115,6 @@ async def _seen(app: App, study: str) -> SeenStudy:
             said = "the topic of studies tells of no such study that this site's owner approved"
             raise Refusal("NOT_APPROVED_HERE", said, "study")
         await asyncio.sleep(_LOOK_SECONDS)
-
-
-async def _identities(app: App) -> Mapping[str, bytes]:
-    """The sites' signing keys, as the topic of datasets tells them."""
-    page = await app.store.page(SEEN_DATASETS, {}, "_id", False, "", 1000)
-    return signing_keys(item.state for item in page.items)
 
 
 SPEC = make_spec()

@@ -12,6 +12,7 @@ from pharmaloop.exchange.v1 import events_pb2 as events
 from services.kit.envelope import Event
 from services.kit.runners.reactor import Row
 from services.kit.store.kinds import Kind
+from services.kit.store.protocol import AsyncStore
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,8 @@ class SeenStudy:
     requested: bytes = b""
     approved: tuple[str, ...] = ()
     over: str = ""
+    #: Sites whose owners agreed that contributions are valued.
+    valuing: tuple[str, ...] = ()
 
     def message(self) -> events.StudyRequested:
         return events.StudyRequested.FromString(self.requested)
@@ -29,10 +32,11 @@ class SeenStudy:
 
 @dataclass(frozen=True)
 class SeenDataset:
-    """A dataset's site and the key that it signs with."""
+    """A dataset's site, the key that it signs with, and the one to which is sealed what it alone may read."""
 
     site: str
     signing_key: bytes
+    mask_key: bytes = b""
 
 
 SEEN_STUDIES: Kind[SeenStudy] = Kind("seen_study", SeenStudy)
@@ -53,7 +57,12 @@ def _requested(seen: SeenStudy | None, event: Event) -> SeenStudy:
 def _approved(seen: SeenStudy | None, event: Event) -> SeenStudy:
     message: Any = event.message
     held = seen or SeenStudy(message.study)
-    return replace(held, approved=tuple(sorted({*held.approved, message.site})))
+    valuing = {*held.valuing, message.site} if message.valuation else held.valuing
+    return replace(
+        held,
+        approved=tuple(sorted({*held.approved, message.site})),
+        valuing=tuple(sorted(valuing)),
+    )
 
 
 def _over(seen: SeenStudy | None, event: Event) -> SeenStudy:
@@ -67,15 +76,31 @@ def _ended(seen: SeenStudy | None, event: Event) -> SeenStudy:
 
 def _dataset(seen: SeenDataset | None, event: Event) -> SeenDataset:
     message: Any = event.message
-    return seen or SeenDataset(message.site, message.signing_key)
+    return seen or SeenDataset(message.site, message.signing_key, message.mask_key)
 
 
 def signing_keys(datasets: Iterable[SeenDataset]) -> dict[str, bytes]:
     """The key of each site. One that is told two keys has none: nobody here can say which is its own."""
-    told: dict[str, set[bytes]] = {}
+    return {site: one.signing_key for site, one in of_sites(datasets).items()}
+
+
+def of_sites(datasets: Iterable[SeenDataset]) -> dict[str, SeenDataset]:
+    """The keys of each site, of those that are told one of a kind."""
+    told: dict[str, set[SeenDataset]] = {}
     for one in datasets:
-        told.setdefault(one.site, set()).add(one.signing_key)
+        told.setdefault(one.site, set()).add(one)
     return {site: next(iter(keys)) for site, keys in told.items() if len(keys) == 1}
+
+
+async def seen_identities(store: AsyncStore) -> Mapping[str, bytes]:
+    """The sites' signing keys, as the topic of datasets tells them."""
+    return {site: one.signing_key for site, one in (await seen_datasets(store)).items()}
+
+
+async def seen_datasets(store: AsyncStore) -> Mapping[str, SeenDataset]:
+    """The sites' keys, as the topic of datasets tells them."""
+    page = await store.page(SEEN_DATASETS, {}, "_id", False, "", 1000)
+    return of_sites(item.state for item in page.items)
 
 
 SEEN: Mapping[type[Message], Row[Any]] = {

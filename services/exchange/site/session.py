@@ -20,10 +20,12 @@ from services.exchange.domain.aggregation import site as masking
 from services.exchange.domain.aggregation.context import MINIMUM_SITES, Context
 from services.exchange.domain.aggregation.messages import MaskedVector, Opening, SignedSet, Statement
 from services.exchange.domain.cohorts import Cohort
+from services.exchange.domain.contribution import explained
 from services.exchange.domain.disclosure import differencing
 from services.exchange.domain.disclosure.limits import Profile, check_profile, limits_of, refuse
 from services.exchange.domain.errors import Refusal
 from services.exchange.domain.stats.protocol import Ask, Columns, Model, Spec, Vector
+from services.exchange.site import valuing
 from services.exchange.site.seen import SeenStudy
 from services.exchange.site.source import CohortData, CohortSource
 from services.exchange.site.stored import SiteKeys
@@ -58,6 +60,8 @@ class Site:
     identities: Callable[[], Awaitable[Mapping[str, bytes]]]
     now: Callable[[], datetime]
     queries: int = 100
+    #: The evaluator's key as the site was told it by another way; empty where any that a study names will do.
+    evaluator_key: bytes = b""
     #: Two jobs that open at once are compared one after the other.
     opening: asyncio.Lock = field(default_factory=asyncio.Lock, compare=False)
 
@@ -85,6 +89,8 @@ class Session:
         self._commitments: dict[str, bytes] = {}
         self._memory = masking.Memory()
         self._context: Context | None = None
+        self._confirmed = False
+        self._answered = valuing.Answered()
         self.compute_seconds = 0.0
 
     # -- freeze ------------------------------------------------------------------
@@ -255,7 +261,28 @@ class Session:
             )
             raise Refusal("COHORT_CHANGED", said, "cohort")
         identity = self._site.keys.identity
-        return agreement.confirmation(identity, self._task.job, self._site.name, frozen.commitment)
+        signature = agreement.confirmation(identity, self._task.job, self._site.name, frozen.commitment)
+        self._confirmed = True
+        return signature
+
+    # -- valuation -----------------------------------------------------------------
+
+    async def evaluate(self, task: api.EvaluateTask) -> api.SealedVector:
+        """What this site's patients add to one sum of a coalition's fit, for the evaluator alone."""
+        frozen, own = self._is_frozen(), self._site.name
+        if not self._confirmed:
+            raise Refusal("NOT_CONFIRMED", "contributions are valued after the job, not before", "job")
+        seen = await self._site.study(self._task.study)
+        study = valuing.check_agreed(seen, own, self._site.evaluator_key)
+        spec = explained.specification(frozen.spec)
+        asked = valuing.opened_ask(task, own, self._site.keys.sealed)
+        ask = Ask(spec, asked.phase, task.round, tuple(asked.parameters))
+        valuing.check_ask(self._answered, task, ask, own, set(self._commitments), study.most_rounds)
+        if len(frozen.cohort.members) * len(frozen.table) > _MANY_NUMBERS:
+            vector = await asyncio.to_thread(frozen.model.contribute, ask, frozen.table)
+        else:
+            vector = frozen.model.contribute(ask, frozen.table)
+        return valuing.sealed(task, vector, own, self._site.keys.identity, study.evaluator_key)
 
     def _is_frozen(self) -> Frozen:
         if self._frozen is None:

@@ -24,8 +24,9 @@ from services.kit.settings import (
 _log = get_logger("kit.startup")
 #: Read without a settings class: by the log, by tests, by the command line.
 _BARE = ("LOG_LEVEL", "CRASH_AT", "ACTOR")
-#: Who owns no topic: ports of the local stack, the simulated world, test runs, the HTTP edge, sites' agents.
-_TOOLS = ("PORT_", "WORLD_", "TEST_", "PORTAL_", "AGENT_")
+#: Who owns no topic: ports of the local stack, the simulated world, test runs, the HTTP edge, sites' agents,
+#: the evaluator.
+_TOOLS = ("PORT_", "WORLD_", "TEST_", "PORTAL_", "AGENT_", "EVALUATOR_")
 #: What Kubernetes tells every pod of the services beside it.
 _SERVICE_LINK = re.compile(r"_SERVICE_HOST$|_SERVICE_PORT(_|$)|_PORT_\d+_(TCP|UDP|SCTP)(_|$)")
 

@@ -14,7 +14,8 @@ from grpc import StatusCode, aio
 
 from services.exchange.domain.disclosure.limits import Profile
 from services.exchange.site.agent import Agent
-from services.exchange.site.main import _identities, _seen
+from services.exchange.site.main import _seen
+from services.exchange.site.seen import seen_identities
 from services.exchange.site.session import Site
 from services.exchange.site.stored import Cohorts, site_keys
 from services.kit.errors import Rejected
@@ -41,7 +42,7 @@ async def run_agent(process: Process, keys: KeyProvider) -> None:
         source=Hospital(app.site, data(app.site, ROWS)),
         kept=Cohorts(app.store),
         study=lambda study: _seen(app, study),
-        identities=lambda: _identities(app),
+        identities=lambda: seen_identities(app.store),
         now=app.clock.now,
         queries=_QUERIES,
     )

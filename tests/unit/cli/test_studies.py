@@ -60,6 +60,18 @@ def test_a_refusal_names_rule_and_field(bench: Bench, tmp_path: Path) -> None:
     assert "ask datasets of at least 3 sites (TOO_FEW_SITES, field datasets)" in told.output
 
 
+def test_a_study_shows_what_each_site_contributed(bench: Bench) -> None:
+    found = _study()
+    full = events.QualityMeasure(measure="completeness", numerator=290, denominator=300)
+    found.contributions.add(site="a", valued=True, share=0.625, quality=[full], rounds=9)
+    few = events.QualityMeasure(measure="completeness")
+    found.contributions.add(site="b", not_valued="EVALUATOR_AWAY", quality=[few], rounds=9)
+    bench.fake.answers["GetStudy"] = lambda request: api.GetStudyResponse(study=found)
+    told = " ".join(bench.run("study", "s1").output.split())
+    for words in ("62.5%", "completeness 290 of 300", "EVALUATOR_AWAY", "completeness withheld"):
+        assert words in told
+
+
 def test_owners_sign_for_their_site(bench: Bench) -> None:
     bench.fake.answers["ApproveStudy"] = lambda request: api.ApproveStudyResponse()
     bench.fake.answers["RefuseStudy"] = lambda request: api.RefuseStudyResponse()

@@ -10,6 +10,7 @@ import pytest
 from deploy.local.plan import PORT_NAMES, SERVICES, Plan, port_name
 from deploy.local.supervised import Supervisor
 from services.clinical.main import ClinicalSettings
+from services.exchange.evaluator.main import EvaluatorSettings
 from services.exchange.main import ExchangeSettings
 from services.exchange.site.main import AgentSettings
 from services.kit.contracts import contract
@@ -75,6 +76,7 @@ def test_no_process_is_told_a_setting_that_it_does_not_have(tmp_path: Path) -> N
                 "clinical": ClinicalSettings,
                 "agent": AgentSettings,
                 "exchange": ExchangeSettings,
+                "evaluator": EvaluatorSettings,
             }
             owners = {topic.owner for topic in contract().topics}
             check_environment(told, service, own.get(service, ServiceSettings), owners)

@@ -22,17 +22,21 @@ from pharmaloop.exchange.v1 import events_pb2 as events
 from pharmaloop.exchange.v1 import service_pb2 as api
 from pharmaloop.loops.v1 import events_pb2 as loops
 from services.exchange.coordinator.conductor import Limits
+from services.exchange.coordinator.desk import Desk
 from services.exchange.coordinator.hub import Hub
 from services.exchange.domain.cohorts import Cohort
 from services.exchange.domain.disclosure.limits import Profile
 from services.exchange.domain.studies import Study
+from services.exchange.evaluator.agent import Evaluator
+from services.exchange.evaluator_api import EvaluatorApi
 from services.exchange.handlers import COMMANDS, EVENTS
 from services.exchange.site.agent import Agent
-from services.exchange.site.seen import SeenStudy
+from services.exchange.site.seen import SeenDataset, SeenStudy
 from services.exchange.site.session import Site
 from services.exchange.site.stored import SiteKeys
 from services.exchange.site_api import SiteApi
 from services.exchange.steps import Jobs, Patience
+from services.exchange.valuations import Valuations
 from services.exchange.views import DATASETS, RUNS, STUDIES
 from services.kit.errors import Rejected
 from services.kit.ids import study_case
@@ -128,6 +132,29 @@ class Line:
             await watch.aclose()  # type: ignore[attr-defined]
 
 
+class EvaluatorLine:
+    """What the evaluator calls."""
+
+    def __init__(self, consortium: Consortium) -> None:
+        self._consortium = consortium
+
+    def __getattr__(self, method: str) -> Callable[..., Any]:
+        async def call(said: Any, **_: Any) -> Any:
+            return await self._consortium.served(self._consortium.evaluator_api, method, "evaluator", said)
+
+        return call
+
+    async def RegisterEvaluator(self, asked: api.RegisterEvaluatorRequest, **_: Any) -> Any:
+        self._consortium.command("RegisterEvaluator", asked, "evaluator")
+
+    async def WatchValuations(
+        self, asked: api.WatchValuationsRequest, **_: Any
+    ) -> AsyncIterator[api.WatchValuationsResponse]:
+        async for task in self._consortium.desk.watch(asked.evaluator):
+            self._consortium.traffic.append(("to evaluator", task))
+            yield task
+
+
 @dataclass
 class Consortium:
     """The coordinator with its agents."""
@@ -146,7 +173,10 @@ class Consortium:
         self.agents: dict[str, asyncio.Task[None]] = {}
         app: Any = SimpleNamespace(store=self, decider=self, relay=None)
         self._api = SiteApi(app, self.hub)
-        self.jobs = Jobs(app, self.hub, Limits(2.0, 0.5), Patience(0.2, 0.01))
+        self.desk = Desk(self.hub, 0.5)
+        self.evaluator_api = EvaluatorApi(app, self.desk)
+        self.valuations = Valuations(app, self.desk, 0.1, 5.0)
+        self.jobs = Jobs(app, self.hub, Limits(2.0, 0.5), Patience(0.2, 0.01), self.valuations)
 
     # -- what the steps need of a service ---------------------------------------
 
@@ -172,9 +202,16 @@ class Consortium:
     # -- agents -------------------------------------------------------------------
 
     async def receive(self, method: str, site: str, said: Message) -> Any:
-        self.traffic.append((f"from {site}", said))
+        return await self.served(self._api, method, site, said)
+
+    async def served(self, servicer: Any, method: str, who: str, said: Message) -> Any:
+        """A call of a servicer, noted with its answer."""
+        self.traffic.append((f"from {who}", said))
         try:
-            return await getattr(self._api, method)(said, None)
+            answer = await getattr(servicer, method)(said, None)
+            if who == "evaluator":
+                self.traffic.append(("to evaluator", answer))
+            return answer
         except Rejected as refusal:
             # As a call over gRPC fails.
             told = status_of(refusal)
@@ -201,6 +238,16 @@ class Consortium:
         agent = Agent(self.site(site, profile), line, line, f"{site}/routine", site, 100)
         self.agents[site] = asyncio.ensure_future(agent.run())
 
+    def start_evaluator(self, private_key: bytes) -> None:
+        """Start the evaluator of contributions."""
+        line = cast(Any, EvaluatorLine(self))
+        made = Evaluator("evaluator", private_key, line, self._seen, self._keys)
+        self.agents["evaluator"] = asyncio.ensure_future(made.run())
+
+    async def value(self, study: str = "s1") -> None:
+        """What the step runner does after the answer."""
+        await self.jobs.all()["valuation"](Step("valuation", study, ""))
+
     async def kill(self, site: str) -> None:
         """End an agent as a crash does: its connection breaks, and its memory is gone."""
         task = self.agents.pop(site)
@@ -212,11 +259,17 @@ class Consortium:
         held = self.service.states(STUDIES).get(study)
         if held is None:
             return SeenStudy(study)
-        return SeenStudy(study, held.requested, tuple(held.approved_by), held.ended if held.at_rest else "")
+        over = held.ended if held.at_rest else ""
+        valuing = tuple(site for site, said in held.approved_by.items() if said.valuation)
+        return SeenStudy(study, held.requested, tuple(held.approved_by), over, valuing)
 
     async def _identities(self) -> dict[str, bytes]:
         held = self.service.states(DATASETS).values()
         return {one.site: one.message().signing_key for one in held}
+
+    async def _keys(self) -> dict[str, SeenDataset]:
+        held = [one.message() for one in self.service.states(DATASETS).values()]
+        return {one.site: SeenDataset(one.site, one.signing_key, one.mask_key) for one in held}
 
     # -- people ---------------------------------------------------------------------
 
@@ -231,9 +284,13 @@ class Consortium:
         opened = loops.EvidenceRunOpened(run=f"run-{study}", case=study_case(study), study=study)
         self.service.deliver(Said(opened, f"/svc/loops/{study}", 1, str(uuid.uuid4()), self.now))
 
-    def approve(self, study: str = "s1", sites: tuple[str, ...] = ()) -> None:
+    def approve(
+        self, study: str = "s1", sites: tuple[str, ...] = (), valuation: tuple[str, ...] = ()
+    ) -> None:
+        """The owners approve; those of `valuation` agree to it, too."""
         for site in sites or self.sites:
             asked = api.ApproveStudyRequest(study=study, site=site, meaning="our data may be asked")
+            asked.valuation = site in valuation
             self.command("ApproveStudy", asked, f"owner of {site}")
 
     async def step(self, study: str = "s1") -> Again | None:

@@ -1,6 +1,7 @@
 """What each site contributed: its Shapley value in a result, the quality of its data, what it computed.
 
     shapley       exact values over sites, shares that are paid, intervals
+    explained     what a fit is worth, from sums alone
     evaluation    which coalitions are fitted, by whom, and what of it is told
     quality       ratios with numerator and denominator, and their score
     metering      what was used, counted once an event

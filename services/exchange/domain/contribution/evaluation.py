@@ -16,6 +16,7 @@ was valued is answered from memory.
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -36,6 +37,7 @@ Seal = Callable[[bytes, bytes, bytes], bytes]
 Open = Callable[[bytes, bytes, bytes], bytes]
 
 _INFO = b"pharmaloop contribution 1"
+_SIGNED = b"pharmaloop contribution signed 1"
 _FEWEST = 2
 
 
@@ -46,11 +48,13 @@ class Utility(Enum):
     CONCORDANCE = "concordance"
     #: Accuracy less that of always saying the commonest class.
     ACCURACY_OVER_MAJORITY = "accuracy over majority"
+    #: The share of the deviance that is explained (`explained`): what sums alone can tell.
+    EXPLAINED = "explained"
 
     @property
     def nobody(self) -> float:
         """v(nobody): the worth of no model at all."""
-        return 0.0 if self is Utility.ACCURACY_OVER_MAJORITY else 0.5
+        return 0.5 if self in (Utility.AUC, Utility.CONCORDANCE) else 0.0
 
     @property
     def bounds(self) -> tuple[float, float]:
@@ -148,10 +152,20 @@ def begin(evaluation: Evaluation, coalition: Iterable[str]) -> Evaluation:
     return replace(evaluation, begun=evaluation.begun | {members})
 
 
+def bound(job: str, coalition: Iterable[str], round_: int, site: str) -> bytes:
+    """What a sealed ask belongs to, as a sealed vector does: it opens for this site and round alone."""
+    return _bound(job, frozenset(coalition), round_, site)
+
+
 def sealed(vector: Floats, job: str, coalition: Iterable[str], round_: int, site: str, seal: Seal) -> bytes:
     """A site's statistics of one round of a coalition's fit, for the evaluator alone."""
     plain = np.ascontiguousarray(vector, dtype="<f8").tobytes()
     return seal(plain, _INFO, _bound(job, frozenset(coalition), round_, site))
+
+
+def statement(job: str, coalition: Iterable[str], round_: int, site: str, sealed_: bytes) -> bytes:
+    """What a site signs under its sealed statistics: sealing alone does not say who sealed."""
+    return _SIGNED + _bound(job, frozenset(coalition), round_, site) + hashlib.sha256(sealed_).digest()
 
 
 def opened(
@@ -160,19 +174,23 @@ def opened(
     round_: int,
     received: Mapping[str, bytes],
     open_: Open,
+    *,
+    everybody: bool = False,
 ) -> dict[str, Floats]:
-    """The statistics of exactly the coalition's sites in one round of its fit.
+    """The statistics of exactly the coalition's sites in one round of its fit, or of all owners
+    (`everybody`) where its estimate is measured.
 
     Whatever was sealed for another job, coalition, round or site does not open.
     """
     members = _members(evaluation, coalition)
     if members not in evaluation.begun or members in evaluation.values:
         raise Refusal("NOT_BEGUN", f"no fit of {_said(members)} is under way: begin it first", "coalition")
-    if set(received) != members:
-        raise Refusal("WRONG_SITES", f"the fit is of {_said(members)}, not of {_said(received)}", "coalition")
+    asked = frozenset(evaluation.owners) if everybody else members
+    if set(received) != asked:
+        raise Refusal("WRONG_SITES", f"{_said(asked)} were asked, not {_said(received)}", "coalition")
     vectors = {
         site: _vector(open_(received[site], _INFO, _bound(evaluation.job, members, round_, site)), site)
-        for site in sorted(members)
+        for site in sorted(asked)
     }
     if len({len(vector) for vector in vectors.values()}) > 1:
         raise Malformed(

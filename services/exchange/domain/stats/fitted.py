@@ -393,6 +393,15 @@ class Fitted(ABC):
         ridge = spec.fallback_ridge if spec.fallback == "ridge" else 0.0
         return self._from_start(state, memo, spec.fallback, ridge, state.round + 1)
 
+    def measure(self, state: State) -> Ask:
+        """One more look where the climb of this state ended: its log-likelihood, of any rows."""
+        climb = Climb.from_json(state.memo["climb"])
+        point = self.point(self.read(state.spec), state.memo["ask"])
+        if climb.at is None:
+            raise Malformed("NOT_DONE", "the climb has no point yet", "state")
+        last = replace(point, firth=False, beta=climb.at)
+        return Ask(state.spec, FIT, state.round + 1, tuple(last.pack()))
+
     def result(self, state: State) -> Result:
         if state.phase != DONE:
             raise Malformed("NOT_DONE", "this job still asks; go on until it asks nothing more", "state")
