@@ -25,6 +25,7 @@ from services.kit.bus.protocol import Partition
 from services.kit.contracts import contract
 from services.kit.facts import FactLog
 from services.kit.metrics import Metrics
+from services.kit.offload import Offload
 from services.kit.positions import Positions
 from services.kit.relay import Relay
 from services.kit.runners.batch import _ASIDE_SECONDS, BatchRunner, Surroundings
@@ -41,7 +42,7 @@ from tests.reliability.sim.agents import run_agent
 from tests.reliability.sim.clockwork import START, Crash, SimLoop
 from tests.reliability.sim.log import SimBus, SimConsumer
 from tests.reliability.sim.stores import AsyncStore, SyncStore
-from tests.reliability.sim.twin import twin
+from tests.reliability.sim.twin import at_once, twin
 
 if TYPE_CHECKING:
     from tests.reliability.sim.world import World
@@ -106,6 +107,7 @@ def _simulated_parts() -> Iterator[None]:
         for module in (traceability, production):
             stack.enter_context(mock.patch.object(module, "LocalKeys", _keys_in))
         stack.enter_context(mock.patch.object(plant_steps, "Twin", twin))
+        stack.enter_context(mock.patch.object(Offload, "run", at_once))
         yield
 
 
@@ -151,6 +153,7 @@ def connect_outside(spec: ServiceSpec, site: str, clock: Any) -> None:
             contract=contract(),
             store=None,
             bus=SimpleNamespace(log=lambda: None),
+            leaving=[],
         )
     )
 
@@ -232,6 +235,7 @@ class Process:
             "runners": runners,
             "started": START,
             "version": "0",
+            "leaving": [],
         }
         # Of the many things that a service has at hand, those that one in a simulated world asks for.
         return cast(App, SimpleNamespace(**parts))

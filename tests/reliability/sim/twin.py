@@ -5,6 +5,7 @@ Everything around it is the product's own: steps, sealing, what is decided.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from pharmaloop.production.v1 import events_pb2 as events
@@ -28,3 +29,8 @@ def _adapt(content: sets.ParameterSetContent, place: Place, seed: int) -> Adapte
 def twin(*_: Any) -> steps.Twin:
     """What the steps ask of the twin."""
     return _Twin(_adapt, FakeTwin().advise)
+
+
+async def at_once(_: Any, function: Callable[..., Any], *args: Any) -> Any:
+    """What a child process would answer: here, in the world's own time."""
+    return function(*args)
