@@ -23,7 +23,7 @@ _READINGS_BYTES = 2 * 1024 * 1024
 
 
 def _servicer(app: App, server: Any) -> None:
-    # Not the steps' child: who looks at a lot does not wait until advice is worked out.
+    # Not a child of the steps: who looks at a lot does not wait until advice is worked out.
     following = Offload("the live twin")
     app.leaving.append(following.close)
 

@@ -83,10 +83,11 @@ class Steps:
         folded_to: Callable[[], Awaitable[dict[Partition, int]]],
         readings: str,
         twin: Twin | None = None,
-        beside: Beside = asyncio.to_thread,
+        adapting: Beside = asyncio.to_thread,
+        advising: Beside = asyncio.to_thread,
     ) -> None:
         """`folded_to` says where the recorded runs stand, `readings` is the topic that they are made of.
-        The twin is asked `beside` the event loop."""
+        The twin is asked beside the event loop: `adapting` and `advising` run what they are given."""
         self._store = store
         self._payloads = payloads
         self._submit = submit
@@ -94,7 +95,7 @@ class Steps:
         self._folded_to = folded_to
         self._readings = readings
         self._twin = twin or Twin()
-        self._beside = beside
+        self._adapting, self._advising = adapting, advising
 
     def all(self) -> Mapping[str, StepFunction]:
         return {ADAPT_STEP: self.adapt, ADVISE_STEP: self.advise, PROFILE_STEP: self.profile}
@@ -159,7 +160,7 @@ class Steps:
         for line in lines:
             seed = seed_of(told.set, told.version, told.plant)
             place = await self._place(line, told.product)
-            found = await self._beside(self._twin.adapt, content, place, seed)
+            found = await self._adapting(self._twin.adapt, content, place, seed)
             if isinstance(found, Adapted):
                 return line.line, found
             reasons += (_at(line.line, reason, len(lines) > 1) for reason in found.reasons)
@@ -191,7 +192,7 @@ class Steps:
         adapted = attempt.adaptation()
         line = plant.state.line(adapted.line)
         assert line is not None, "a line is never forgotten"
-        advice: Advice = await self._beside(
+        advice: Advice = await self._advising(
             self._twin.advise,
             self._payloads.open(told),
             await self._place(line.message(), told.product),
@@ -271,8 +272,9 @@ def steps(app: App, payloads: Payloads) -> Mapping[str, StepFunction]:
     async def submit(method: str, request: Message, request_id: str) -> object:
         return await app.decider.submit(method, request, request_id=request_id, actor="platform")
 
-    twin = Offload("the twin")
-    app.leaving.append(twin.close)
+    # Two of them: a release is brought to its line in a fraction of a second, advice takes some seconds.
+    adapting, advising = Offload("adapting"), Offload("advising")
+    app.leaving += [adapting.close, advising.close]
     (readings,) = app.contract.names_for([event_type(events.ReadingsRecorded)])
     made = Steps(
         app.store,
@@ -281,6 +283,7 @@ def steps(app: App, payloads: Payloads) -> Mapping[str, StepFunction]:
         app.bus.log(),
         lambda: app.positions.of(HISTORY),
         readings,
-        beside=twin.run,
+        adapting=adapting.run,
+        advising=advising.run,
     )
     return made.all()
