@@ -23,7 +23,7 @@ _HOPS = ("TargetRegistered", "TrialCompleted", "InsightPublished", "HypothesisUp
 
 
 def transfers(session: Session, planted: judge_transfers.Planted, product: str) -> judge_transfers.Seen:
-    """The runs, refusals and gaps of the transfer loop."""
+    """The runs, refusals and gaps of the transfer loop, and what the live twin says of its lots."""
     runs = [
         judge_transfers.Run(
             run.opened_transfer.set,
@@ -49,7 +49,19 @@ def transfers(session: Session, planted: judge_transfers.Planted, product: str) 
         for page in session.pages(session.rnd.ListParameterSets, rnd.ListParameterSetsRequest())
         for version in page.versions
     }
-    return judge_transfers.Seen(runs, refused, gaps, frozenset(drafted))
+    twins = {
+        one.lot: biomass for one in planted.first_lots if (biomass := _biomass(session, one.lot)) is not None
+    }
+    return judge_transfers.Seen(runs, refused, gaps, frozenset(drafted), twins)
+
+
+def _biomass(session: Session, lot: str) -> float | None:
+    """What the live twin says of the end of a lot, g/L; None where there is none."""
+    try:
+        answer = session.call(session.production.GetTwin, production.GetTwinRequest(lot=lot))
+    except Refused:
+        return None
+    return next((float(state.value) for state in answer.states if state.name == "biomass"), None)
 
 
 def studies(
@@ -96,8 +108,20 @@ def lineage(session: Session, product: str) -> tuple[dict[str, Any], list[str]]:
     if len(types) < _TYPES or len(services) < _SERVICES:
         failures.append(f"the lineage of {product} has {len(types)} event types of {len(services)} services")
     failures += [f"the lineage of {product} lacks {hop}" for hop in _HOPS if hop not in types]
+    failures += [f"the lineage of {product} is broken: {link}" for link in _broken(answer.hops)]
     document = {"events": len(answer.hops), "types": sorted(types), "services": sorted(services)}
     return document, failures
+
+
+def _broken(hops: Sequence[trace.LineageHop]) -> list[str]:
+    """Events that come from a thing to which no event leads. A target is where a lineage begins."""
+    led = {(thing.kind, thing.id) for hop in hops for thing in hop.leads_to}
+    return [
+        f"{hop.type.rsplit('.', 1)[-1]} comes from {thing.kind} {thing.id}, and no event leads to it"
+        for hop in hops
+        for thing in hop.comes_from
+        if thing.kind != "target" and (thing.kind, thing.id) not in led
+    ]
 
 
 def _runs(session: Session, loop: str) -> Iterator[loops.Run]:
@@ -160,6 +184,10 @@ def show(out: Console, document: Mapping[str, Any]) -> None:
     if rows:
         columns = ["gap of", *(f"lot {n + 1}" for n in range(max(len(row) for row in rows) - 1))]
         out.print(table("Expected against found, one transfer after the other", columns, rows))
+    twin = moved["twin"]
+    if twin["mean_error"] is not None:
+        each = ", ".join(f"{100 * lot['mean_error']:.1f} %" for lot in twin["lots"])
+        out.print(f"biomass by the live twin, off the truth: {100 * twin['mean_error']:.1f} % (lots: {each})")
     rows = [
         [
             one["name"],

@@ -143,6 +143,25 @@ def _print_insight(out: Console, insight: dict[str, Any]) -> None:
     out.print(table("Estimates", ["term", "scale", "estimate", "95 % interval", "p"], rows))
     if insight["flags"]:
         _say(out, f"flags: {', '.join(insight['flags'])}")
+    if insight["tables"]:
+        _print_tables(out, json.loads(insight["tables"]))
+
+
+def _print_tables(out: Console, tables: dict[str, Any]) -> None:
+    """Curves, bins, cells and moments: rows of their own fields."""
+    parts = {f"curve {one['group']}": one["points"] for one in tables.get("curves", ())}
+    parts |= {name: tables[name] for name in ("cells", "bins", "moments") if name in tables}
+    for title, rows in parts.items():
+        columns = list(rows[0]) if rows else []
+        out.print(table(title, columns, [[_cell(row[name]) for name in columns] for row in rows]))
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, list):
+        return ", ".join(map(_cell, value))
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return "withheld" if value is None else str(value)
 
 
 def _say(out: Console, text: str) -> None:

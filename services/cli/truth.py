@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from importlib import import_module
 from pathlib import Path
@@ -16,6 +16,8 @@ from services.cli.judge import CORRECTED, Fault, Member, Truth
 from services.cli.session import Failure
 
 _WORLD, _FOLDER, _FILE = "world", "truth", "truth.json"
+#: Beside the folder: it is written while the world is played.
+_FIRST_LOTS = "first-lots.jsonl"
 
 
 @dataclass(frozen=True)
@@ -81,9 +83,27 @@ def developments(worlds: Iterable[Planted]) -> Iterator[Development]:
                     misfit_plant=moved["misfit"]["plant"],
                     misfit_rules=tuple(moved["misfit"]["rules"]),
                     mistakes=tuple(moved["mistakes"]),
+                    first_lots=_first_lots(world.folder.parent / _FIRST_LOTS),
                 ),
                 tuple(judge_studies.Planted(**one) for one in held["studies"]),
             )
+
+
+def _first_lots(path: Path) -> tuple[judge_transfers.FirstLot, ...]:
+    """The first lots of transfers, each as it was made last; a line that was cut short is left out."""
+    found: dict[str, judge_transfers.FirstLot] = {}
+    for line in path.read_text().splitlines() if path.exists() else []:
+        try:
+            row = json.loads(line)
+        except ValueError:
+            continue
+        if "biomass" in row:
+            hours, biomass = tuple(row["hours"]), tuple(row["biomass"])
+            found[row["lot"]] = judge_transfers.FirstLot(row["lot"], hours, biomass)
+        else:
+            held = found[row["lot"]]
+            found[held.lot] = replace(held, told={**held.told, row["hour"]: row["told"]})
+    return tuple(found.values())
 
 
 def planted_effects(worlds: Iterable[Planted]) -> dict[str, effects.Planted]:

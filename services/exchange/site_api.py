@@ -60,8 +60,8 @@ class SiteApi(api_grpc.SiteServiceServicer):
     async def ConfirmCohort(
         self, request: api.ConfirmCohortRequest, context: Any
     ) -> api.ConfirmCohortResponse:
-        seconds = request.compute_seconds
-        outcome = self._said(request.job, lambda room: room.confirm(request.site, seconds))
+        seconds, signature = request.compute_seconds, request.signature
+        outcome = self._said(request.job, lambda room: room.confirm(request.site, seconds, signature))
         return api.ConfirmCohortResponse(receipt=_receipt(request), outcome=outcome)
 
     async def DeclineTask(self, request: api.DeclineTaskRequest, context: Any) -> api.DeclineTaskResponse:

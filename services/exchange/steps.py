@@ -21,7 +21,7 @@ from services.exchange.coordinator.room import Room
 from services.exchange.domain import insights, models
 from services.exchange.domain.aggregation.context import MINIMUM_SITES
 from services.exchange.domain.contribution import metered
-from services.exchange.domain.studies import Study
+from services.exchange.domain.studies import LOST, Study
 from services.exchange.handlers.runs import EXPIRY_STEP, JOB_STEP, VALUATION_STEP
 from services.exchange.valuations import Valuations
 from services.exchange.views import DATASETS, RUNS, STUDIES
@@ -36,8 +36,22 @@ from services.kit.work import Step
 _log = get_logger("exchange.jobs")
 #: After a job that ended for the n-th time, wall seconds; doubled with each.
 _LONGEST_PAUSE_SECONDS = 600.0
+_LONGEST_WAIT_SECONDS = 86_400.0
+_WAITS_FOR_PATIENTS = frozenset(
+    {
+        "COHORT_CHANGED",
+        "COHORT_TOO_CLOSE",
+        "COHORT_ISOLATES_FEW",
+        "CELL_TOO_SMALL",
+        "SUBSET_TOO_SMALL",
+        "MODEL_TOO_LARGE",
+        "BUDGET_SPENT",
+    }
+)
 _LOOK_SECONDS = 0.5
 _PUBLISHED_SECONDS = 30.0
+#: Of these a job of fewer sites has more, not less: the next one waits for all.
+_HELPED_BY_ALL = ("SITES_TOO_CLOSE",)
 
 
 @dataclass(frozen=True)
@@ -108,7 +122,7 @@ class Jobs:
         job = study.last
         assert job is not None, "a study computes in a job"
         said = "the coordinator was restarted while the job ran; the next job has new keys"
-        await self._end(study.study, job.job, Ending("COORDINATOR_RESTARTED", said))
+        await self._end(study.study, job.job, Ending(LOST, said))
 
     async def _ready(self, study: Study) -> tuple[str, ...]:
         """The sites that the next job may have, after waiting for those that are missing; or none."""
@@ -158,10 +172,14 @@ class Jobs:
         await self._end(study.study, conductor.opened.job, outcome)
         if not outcome.suspended:
             return None, False
-        if not outcome.records and outcome.sites and len(study.sites) - len(outcome.sites) >= MINIMUM_SITES:
+        if (
+            not outcome.records
+            and outcome.sites
+            and outcome.reason not in _HELPED_BY_ALL
+            and len(study.sites) - len(outcome.sites) >= MINIMUM_SITES
+        ):
             return None, False  # nothing was opened, and the others may go on at once
-        pause = min(_LONGEST_PAUSE_SECONDS, self._patience.pause_seconds * 2 ** min(number - 1, 10))
-        return Again(pause), False
+        return Again(pause_after(outcome.reason, number, self._patience.pause_seconds)), False
 
     async def _compute(self, conductor: Conductor) -> Answer | Ending:
         try:
@@ -252,6 +270,13 @@ class Jobs:
         return await self._app.decider.submit(method, request, request_id=request_id, actor="platform")
 
 
+def pause_after(reason: str, number: int, first: float) -> float:
+    """Wall seconds after the job of this number; up to a day where only other patients help, so that the
+    jobs of a study last for weeks."""
+    longest = _LONGEST_WAIT_SECONDS if reason in _WAITS_FOR_PATIENTS else _LONGEST_PAUSE_SECONDS
+    return float(min(longest, first * 2 ** min(number - 1, 20)))
+
+
 def _after(study: Study) -> tuple[set[str], set[str]]:
     """After the last job: sites that the next one waits for, and those that it goes on without."""
     last = study.last
@@ -260,5 +285,7 @@ def _after(study: Study) -> tuple[set[str], set[str]]:
     ended = last.end()
     if last.has_opened_sums and ended.reason == "SITE_DROPPED":
         return set(ended.sites), set()
-    refused = set(ended.sites) if not last.has_opened_sums and ended.reason != "SITE_DROPPED" else set()
+    if last.has_opened_sums or ended.reason in ("SITE_DROPPED", *_HELPED_BY_ALL):
+        return set(), set()
+    refused = set(ended.sites)
     return set(), refused if len(study.sites) - len(refused) >= MINIMUM_SITES else set()

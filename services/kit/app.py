@@ -144,6 +144,8 @@ class App:
     restored: Restored | None
     ready: bool = False
     loops: list[Runner] = field(default_factory=list)
+    #: Called, the last first, when the service has stopped: ends what it made beside itself.
+    leaving: list[Callable[[], Awaitable[None]]] = field(default_factory=list)
 
     @property
     def watched(self) -> list[Runner]:
@@ -394,6 +396,8 @@ class Running:
             if left:
                 _log.warning("events wait for the next relay", rows=left)
         await _cancel(self._tasks)
+        for leave in reversed(app.leaving):
+            await leave()
         await asyncio.to_thread(app.relay.close)
         await asyncio.to_thread(app.producer.close)
         await asyncio.to_thread(app.readiness.leave, clean)

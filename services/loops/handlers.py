@@ -178,7 +178,7 @@ def cancel_run(work: Work, request: api.CancelRunRequest) -> api.CancelRunRespon
     check_words(request.reason, "reason")
     view = _run(work, request.run, "run")
     if view.state == runs.CLOSED:
-        raise Rejected("RUN_ENDED", "the run has ended already", "run")
+        raise Rejected("RUN_ENDED", "the run has ended already; 'pharmaloop loops' shows how", "run")
     if view.loop == "safety" and _journal(work, view.run).sealed:
         said = "the journal is sealed: its patients are known and followed; the run ends by itself"
         raise Rejected("RUN_SEALED", said, "run")
@@ -214,7 +214,7 @@ def _check_covers(work: Work, other: runs.RunView, view: runs.RunView) -> None:
     if other.run == view.run:
         raise Invalid("SAME_RUN", "a run does not cover itself; name the other one", "superseded_by")
     if runs.was_given_up(other):
-        said = "the run that is to cover this one was given up itself"
+        said = "the run that is to cover this one was given up itself; name another, or none"
         raise Rejected("NOT_COVERED", said, "superseded_by")
     if other.loop != view.loop:
         said = f"the run {other.run} is of the {other.loop} loop, this one of the {view.loop} loop"

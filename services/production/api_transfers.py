@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from hashlib import sha256
 from typing import Any
 
@@ -16,6 +17,7 @@ from services.kit.rpc.api import Api
 from services.production import answers
 from services.production.domain.plant import check_detail, check_line
 from services.production.domain.record import Lot
+from services.production.domain.samples import Samples
 from services.production.domain.transfer import Attempt
 from services.production.handlers.refusals import refusals
 from services.production.payloads import Payloads
@@ -30,14 +32,27 @@ from services.production.views import (
     run_id,
 )
 
+#: Follows a lot through its samples, beside the event loop.
+Follow = Callable[[str, Samples, Basis], Awaitable[api.GetTwinResponse]]
+
+
+def _in_threads() -> Follow:
+    followers = Followers()
+
+    async def follow(lot: str, samples: Samples, basis: Basis) -> api.GetTwinResponse:
+        return await asyncio.to_thread(followers.follow, lot, samples, basis)
+
+    return follow
+
 
 class TransferApi(Api):
     """The RPCs of lines and transfers."""
 
-    def __init__(self, app: App, payloads: Payloads) -> None:
+    def __init__(self, app: App, payloads: Payloads, follow: Follow | None = None) -> None:
+        """Without a `follow`, lots are followed in a thread."""
         super().__init__(app)
         self._payloads = payloads
-        self._followers = Followers()
+        self._follow = follow or _in_threads()
 
     # -- lines -----------------------------------------------------------------
 
@@ -162,7 +177,7 @@ class TransferApi(Api):
         await self.reach(request)
         found = await self.app.store.get(LOTS, request.lot)
         if found is None:
-            raise Unknown("UNKNOWN_LOT", "no such lot in this plant's records", "lot")
+            raise Unknown("UNKNOWN_LOT", "no such lot in this plant's records; start it with StartLot", "lot")
         lot = found.state
         run = await self.app.store.get(RUNS, run_id(lot.lot, lot.equipment))
         if run is None or not len(run.state.samples):
@@ -170,7 +185,7 @@ class TransferApi(Api):
             raise Unknown("NO_RUN", said, "lot")
         basis = await self._basis(lot)
         with refusals():
-            return await asyncio.to_thread(self._followers.follow, lot.lot, run.state.samples, basis)
+            return await self._follow(lot.lot, run.state.samples, basis)
 
     async def _basis(self, lot: Lot) -> Basis:
         found = await self.app.store.get(TRANSFERS, lot.transfer) if lot.transfer else None

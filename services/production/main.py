@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
+from pharmaloop.production.v1 import service_pb2 as api
 from pharmaloop.production.v1 import service_pb2_grpc as api_grpc
 from services.kit.app import App, ServiceSpec, main
+from services.kit.offload import Offload
 from services.kit.runners.reactor import Reactor, projector
 from services.kit.sealing import LocalKeys
 from services.production import handlers
 from services.production.api import ProductionApi
+from services.production.domain.samples import Samples
 from services.production.payloads import Payloads
 from services.production.steps import steps
+from services.production.twins.following import Basis, follow_lot
 from services.production.views import KINDS, PARAMETERS, PRODUCTS, WATCHES
 
 #: A run under watch is written whole, so many batches of it in one transaction cost what one does.
@@ -19,7 +23,15 @@ _READINGS_BYTES = 2 * 1024 * 1024
 
 
 def _servicer(app: App, server: Any) -> None:
-    api_grpc.add_ProductionServiceServicer_to_server(ProductionApi(app, _payloads(app)), server)
+    # Not the steps' child: who looks at a lot does not wait until advice is worked out.
+    following = Offload("the live twin")
+    app.leaving.append(following.close)
+
+    async def follow(lot: str, samples: Samples, basis: Basis) -> api.GetTwinResponse:
+        return await following.run(follow_lot, lot, samples, basis)
+
+    served = ProductionApi(app, _payloads(app), follow)
+    api_grpc.add_ProductionServiceServicer_to_server(served, server)
 
 
 def _payloads(app: App) -> Payloads:

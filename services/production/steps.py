@@ -2,7 +2,7 @@
 
 Each step reads what is held and ends by submitting a command, named after what
 it rests on; the command looks again, so that doing a step twice has one
-effect. The twin runs beside the event loop. No step writes to a plant.
+effect. The twin runs in a child process. No step writes to a plant.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
+from typing import Any
 
 from google.protobuf.message import Message
 
@@ -20,6 +21,7 @@ from services.kit.app import App
 from services.kit.bus.protocol import Log, Partition
 from services.kit.contracts import event_type
 from services.kit.ids import derived_id, transfer_case
+from services.kit.offload import Offload
 from services.kit.runners.step import Again, StepFunction
 from services.kit.store.protocol import AsyncStore
 from services.kit.work import Step
@@ -57,6 +59,10 @@ Advise = Callable[
 ]
 
 
+#: Runs a function beside the event loop.
+Beside = Callable[..., Awaitable[Any]]
+
+
 @dataclass(frozen=True)
 class Twin:
     """What the steps ask of the twin."""
@@ -77,8 +83,10 @@ class Steps:
         folded_to: Callable[[], Awaitable[dict[Partition, int]]],
         readings: str,
         twin: Twin | None = None,
+        beside: Beside = asyncio.to_thread,
     ) -> None:
-        """`folded_to` says where the recorded runs stand, `readings` is the topic that they are made of."""
+        """`folded_to` says where the recorded runs stand, `readings` is the topic that they are made of.
+        The twin is asked `beside` the event loop."""
         self._store = store
         self._payloads = payloads
         self._submit = submit
@@ -86,6 +94,7 @@ class Steps:
         self._folded_to = folded_to
         self._readings = readings
         self._twin = twin or Twin()
+        self._beside = beside
 
     def all(self) -> Mapping[str, StepFunction]:
         return {ADAPT_STEP: self.adapt, ADVISE_STEP: self.advise, PROFILE_STEP: self.profile}
@@ -150,7 +159,7 @@ class Steps:
         for line in lines:
             seed = seed_of(told.set, told.version, told.plant)
             place = await self._place(line, told.product)
-            found = await asyncio.to_thread(self._twin.adapt, content, place, seed)
+            found = await self._beside(self._twin.adapt, content, place, seed)
             if isinstance(found, Adapted):
                 return line.line, found
             reasons += (_at(line.line, reason, len(lines) > 1) for reason in found.reasons)
@@ -182,7 +191,7 @@ class Steps:
         adapted = attempt.adaptation()
         line = plant.state.line(adapted.line)
         assert line is not None, "a line is never forgotten"
-        advice = await asyncio.to_thread(
+        advice: Advice = await self._beside(
             self._twin.advise,
             self._payloads.open(told),
             await self._place(line.message(), told.product),
@@ -262,6 +271,16 @@ def steps(app: App, payloads: Payloads) -> Mapping[str, StepFunction]:
     async def submit(method: str, request: Message, request_id: str) -> object:
         return await app.decider.submit(method, request, request_id=request_id, actor="platform")
 
+    twin = Offload("the twin")
+    app.leaving.append(twin.close)
     (readings,) = app.contract.names_for([event_type(events.ReadingsRecorded)])
-    made = Steps(app.store, payloads, submit, app.bus.log(), lambda: app.positions.of(HISTORY), readings)
+    made = Steps(
+        app.store,
+        payloads,
+        submit,
+        app.bus.log(),
+        lambda: app.positions.of(HISTORY),
+        readings,
+        beside=twin.run,
+    )
     return made.all()

@@ -29,6 +29,7 @@ class ParameterSetsApi(RndBase):
         self, request: api.DraftParameterSetRequest, context: Any
     ) -> api.DraftParameterSetResponse:
         _check_id(request.set)
+        request.content.ClearField("salt")
         held = await self._set(request.set)
         before = await self._content(held.newest.content) if held else None
         check_content(request.content, before)
@@ -146,7 +147,7 @@ class ParameterSetsApi(RndBase):
 
     async def _content(self, sealed: bytes) -> ParameterSetContent:
         plain = await asyncio.to_thread(contents.open_sealed, self.app.sealer, sealed)
-        return ParameterSetContent.FromString(plain)
+        return contents.said(plain)
 
 
 def check_content(content: ParameterSetContent, before: ParameterSetContent | None) -> None:

@@ -1,12 +1,15 @@
 """What a parameter set says, between clear and sealed: under research's own key, and to a plant's.
 
 The hash is of the deterministic serialisation, which is what is sealed: a
-plant hashes what it opens and compares.
+plant hashes what it opens and compares. The hash travels in the clear, and most
+of a content may be known from the version before it: so each content is salted,
+or its set-points could be found by trying.
 """
 
 from __future__ import annotations
 
 import hashlib
+import secrets
 
 from pharmaloop.common.v1 import types_pb2 as common
 from pharmaloop.rnd.v1.parameter_set_pb2 import ParameterSetContent
@@ -15,10 +18,22 @@ from services.kit.sealing import Sealer
 from services.rnd.domain.plants import PlantKey
 
 _PURPOSE = ParameterSetContent.DESCRIPTOR.full_name
+_SALT_BYTES = 32
 
 
 def plain(content: ParameterSetContent) -> bytes:
-    return content.SerializeToString(deterministic=True)
+    """What is sealed: the content with a salt of its own."""
+    salted = ParameterSetContent()
+    salted.CopyFrom(content)
+    salted.salt = secrets.token_bytes(_SALT_BYTES)
+    return salted.SerializeToString(deterministic=True)
+
+
+def said(plain: bytes) -> ParameterSetContent:
+    """The content without its salt."""
+    content = ParameterSetContent.FromString(plain)
+    content.ClearField("salt")
+    return content
 
 
 def hash_of(plain: bytes) -> bytes:

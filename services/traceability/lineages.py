@@ -58,11 +58,19 @@ async def read(store: AsyncStore, id: str, kind: str, most: int) -> api.GetLinea
     if not 0 <= most <= _MOST:
         raise Invalid("OUT_OF_RANGE", f"ask for 1 to {_MOST} events", "most")
 
-    async def find(field: str, names: Sequence[str]) -> list[Hop]:
-        found: list[Hop] = []
+    async def find(field: str, names: Sequence[str], room: int, type: str) -> list[Hop]:
+        found: dict[str, Hop] = {}
+        if type:
+            for name in names:
+                page = await store.page(HOPS, {field: name, "type": type}, "at", False, "", room)
+                found |= {item.id: item.state for item in page.items}
+            return list(found.values())
         for start in range(0, len(names), _TOGETHER):
-            found += [h.state for h in await store.among(HOPS, field, names[start : start + _TOGETHER])]
-        return found
+            some = await store.among(HOPS, field, names[start : start + _TOGETHER], room)
+            found |= {item.id: item.state for item in some}
+            if len(found) >= room:
+                break
+        return list(found.values())
 
     walk = Walk(find, most or _USUAL)
     await walk.whole(starts)
@@ -81,7 +89,7 @@ async def _starts(store: AsyncStore, id: str, kind: str) -> list[str]:
         raise Invalid("UNKNOWN_CODE", f"a kind is one of {', '.join(KINDS)}", "kind")
     named = {
         name
-        for item in await store.where(HOPS, "ids", id)
+        for item in await store.among(HOPS, "ids", [id], _MOST)
         for name in (*item.state.froms, *item.state.tos, *item.state.about)
         if links.id_of(name) == id and kind in ("", links.kind_of(name))
     }

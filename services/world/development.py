@@ -7,9 +7,8 @@ the platform and the hospitals.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine
 from datetime import timedelta
-from random import Random
 from typing import Any
 
 from services.kit.ids import lot_key, parse_lot
@@ -19,6 +18,7 @@ from services.world.actors.desk import Desk
 from services.world.actors.plant_manager import PlantManager
 from services.world.actors.registry import Registry
 from services.world.actors.scientists import Programme, Scientists
+from services.world.first_lots import FirstLots
 from services.world.names import WEAK_PLANT
 from services.world.plans import set_name
 from services.world.recipes import plant_vessel, weak_vessel
@@ -35,6 +35,7 @@ class Development:
         sites: tuple[str, ...],
         transfers: int,
         series: str,
+        first_lots: FirstLots,
     ) -> None:
         plant, product = treatment.plant, treatment.product
         first = treatment.lots[0]
@@ -47,7 +48,7 @@ class Development:
             first.equipment,
             {(plant, "fermentation-1"): plant_vessel(), (WEAK_PLANT, "fermentation-1"): weak_vessel()},
             lot_key(parts.owner, parts.scheme, parts.item, f"{series}T" if series else "T"),
-            _laboratory,
+            first_lots,
         )
         programme = Programme(product, set_name(series), plant, WEAK_PLANT, transfers)
         people = desk("scientist"), desk("reviewer"), desk("head-of-development")
@@ -82,10 +83,3 @@ class Development:
     def wrong(self) -> list[str]:
         """What the platform let pass that it had to refuse."""
         return [*self._scientists.wrong, *self._analyst.wrong]
-
-
-def _laboratory(lot: str, points: Mapping[str, float]) -> Mapping[str, float]:
-    """What the plant's laboratory finds: what the lot truly is."""
-    from services.world.true_plant import results  # noqa: PLC0415 -- the solver, for a few lots alone
-
-    return results(points, Random(f"true/{lot}"))

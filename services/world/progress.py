@@ -42,6 +42,11 @@ class Progress:
         self._counts = raw["counts"]
         self._places = raw["places"]
 
+    @property
+    def folder(self) -> Path:
+        """The world's own folder."""
+        return self._path.parent
+
     def is_done(self, step: str) -> bool:
         return step in self._done
 

@@ -43,7 +43,7 @@ def content(product: str, trial: str, statement: str) -> sets.ParameterSetConten
         )
     found.process.CopyFrom(
         sets.DevelopedProcess(
-            model="pensim-reference",
+            model="pensim-reduced",
             vessel=_PILOT,
             stirrer_per_s=320 / 60,
             gas_m3_per_s=16 / 60_000,

@@ -24,6 +24,7 @@ from services.world.actors.physician import Physician
 from services.world.actors.quality import HeadOfQuality, QualityAssurance
 from services.world.actors.supply import Supply
 from services.world.development import Development
+from services.world.first_lots import FirstLots
 from services.world.platform_api import Platform, Say
 from services.world.progress import Progress
 from services.world.records import Hospital, World
@@ -81,7 +82,7 @@ class Simulation:
         away = {notice.pseudonym for notice in world.notices if notice.read_after is None}
         for hospital in world.hospitals:
             self._staff(hospital, desk, lots, away)
-        self._development = _development(world, desk)
+        self._development = _development(world, desk, progress)
         if self._development:
             self._people += self._development.people()
         self._observer = Observer(desk("observer"), lots, self._still_to_send)
@@ -191,12 +192,14 @@ class Simulation:
         return self._development.missing() if self._development else []
 
 
-def _development(world: World, desk: Callable[[str], Desk]) -> Development | None:
+def _development(world: World, desk: Callable[[str], Desk], progress: Progress) -> Development | None:
     """The developer, where the world has one."""
     size = SIZES[world.size].treatment if world.size in SIZES else None
     if world.treatment is None or size is None:
         return None
-    return Development(desk, world.treatment, world.sites, size.transfers, world.series)
+    return Development(
+        desk, world.treatment, world.sites, size.transfers, world.series, FirstLots(progress.folder)
+    )
 
 
 async def _first_to_end(*work: Coroutine[Any, Any, None]) -> None:

@@ -161,4 +161,6 @@ SMALL = Size(
     visits=1,
     treatment=TreatmentSize(lots=24, people=200),
 )
-SIZES = {"ws": WS, "small": SMALL}
+#: The small world without the developer: the safety loop alone.
+SAFETY = replace(SMALL, name="small-safety", treatment=None)
+SIZES = {size.name: size for size in (WS, SMALL, SAFETY)}

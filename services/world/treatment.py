@@ -12,6 +12,18 @@ from datetime import datetime
 
 #: The process parameter, UCUM unit, and the lower end of the band.
 TAG, UNIT, WARM = "Temperature", "K", 299.0
+#: What the plant's fermenters measure, with UCUM units: the parameter of the studies, and what a live twin
+#: follows a lot by.
+TAGS = {
+    TAG: UNIT,
+    "FeedRate": "L/h",
+    "AerationRate": "L/h",
+    "AgitatorPower": "W",
+    "PH": "[pH]",
+    "DissolvedOxygen": "%",
+    "CarbonDioxide": "mmol/L",
+    "Volume": "L",
+}
 #: A term of the platform's vocabulary: nose bleed.
 BLEEDING = "PL1003"
 #: LOINC: INR in platelet poor plasma by coagulation assay.

@@ -195,6 +195,7 @@ def _said(backbone: str, study: str) -> list[tuple[str, str, str]]:
     return told
 
 
+@pytest.mark.req("G3a")
 async def test_no_number_of_one_site_comes_to_a_topic_or_the_coordinators_database(
     backbone: str, mongo: str, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -88,4 +88,6 @@ async def test_three_people_bring_a_set_to_its_plant(backbone: str, mongo: str, 
     info = f"pharmaloop parameter set v1|{name}|1|{plant}".encode()
     sealed = event.message.payload.ciphertext
     plain = hpke.open_sealed(keys.private, sealed, info, event.message.content_hash)
-    assert ParameterSetContent.FromString(plain) == said
+    received = ParameterSetContent.FromString(plain)
+    received.ClearField("salt")
+    assert received == said

@@ -192,11 +192,14 @@ async def world(backbone: str, mongo: str, tmp_path: Path) -> AsyncIterator[Worl
         yield World(production, made["rnd"][1], made["loops"][1], app)
 
 
+@pytest.mark.req("G1c", "G1d")
 async def test_a_set_goes_to_the_plant_and_its_outcome_comes_back(world: World) -> None:
     await world.register()
     released = await world.release(1, "the process as it was developed")
     adapted = await world.transfer_in(api.TRANSFER_STATE_UNSPECIFIED, 1)
-    print(f"release -> TwinAdapted, seen by gRPC: {time.monotonic() - released:.2f} s")
+    took = time.monotonic() - released
+    print(f"release -> TwinAdapted, seen by gRPC: {took:.2f} s")
+    assert took <= 2
     assert not adapted.transfer.HasField("refused"), adapted.transfer.refused
     gaps = {gap.quantity: gap for gap in adapted.transfer.adapted.gaps}
     assert gaps["kla"].ratio == pytest.approx(1.0)
@@ -206,6 +209,7 @@ async def test_a_set_goes_to_the_plant_and_its_outcome_comes_back(world: World) 
     print(f"release -> OptimisationProposed, seen by gRPC: {time.monotonic() - released:.2f} s")
     (run,) = await world.runs()
     assert proposed.transfer.run == run.run
+    assert (proposed.transfer.proposed.set, proposed.transfer.proposed.version) == (world.set, 1)
     early = {"lot": world.lot("1"), "equipment": world.equipment, "transfer": world.transfer}
     with pytest.raises(RpcError) as refused:
         await world.make("StartLot", **early)
@@ -213,6 +217,15 @@ async def test_a_set_goes_to_the_plant_and_its_outcome_comes_back(world: World) 
 
     signed = {"proposal": proposed.transfer.proposed.proposal, "meaning": "I take responsibility"}
     await world.make("DecideTransfer", transfer=world.transfer, accepted=True, **signed)
+    decided = time.monotonic()
+
+    async def seen_by_research() -> bool:
+        """Whoever released it sees in its run that the plant has decided."""
+        (run,) = await world.runs()
+        return "sign" in [stage.name for stage in run.stages]
+
+    await until(seen_by_research)
+    assert time.monotonic() - decided <= 5
     why = {"transfer": world.transfer, "statement": "three runs in range"}
     await world.make("RecordRecipeValidation", record="VR-1", **why)
     receipt = await world.make("RecordRecipeFiling", category=events.FILING_CATEGORY_NOT_REPORTED, **why)
@@ -287,6 +300,7 @@ async def test_a_set_goes_to_the_plant_and_its_outcome_comes_back(world: World) 
     await until(withdrawn)
 
 
+@pytest.mark.req("G1c")
 async def test_a_set_that_the_line_cannot_do_closes_its_run_with_every_reason(world: World) -> None:
     await world.register()
     weak = events.LineDetail(**(VESSEL | {"stirrer_max_per_s": 3.0, "gas_max_m3_per_s": 0.0005}))

@@ -15,7 +15,9 @@ from deploy.local.plan import SERVICES
 from tests.loops.stack import Stack, running_stack
 
 _WORLD_SECONDS = 400
+#: The first with the developer, whose transfers and studies close the other two loops; the other without.
 WORLD = ("--seed", "7", "--size", "small", "--loops", "2", "--speed", "4")
+SAFETY = ("--seed", "7", "--size", "small-safety", "--loops", "2", "--speed", "4")
 
 
 def _assert_nobody_is_missed(verdict: dict[str, Any], loops: int) -> None:
@@ -32,17 +34,20 @@ def _assert_nobody_is_missed(verdict: dict[str, Any], loops: int) -> None:
 
 def _assert_plans_for_consent_only(stack: Stack) -> None:
     """Every exposed patient has a plan or gave no consent, and the loop says how many."""
-    _, runs = stack.pharmaloop("loops")
-    for run in runs["runs"]:
+    for run in _safety_runs(stack):
         closed = run["closed"]
         assert 0 <= closed["answered"] <= closed["plans"] <= closed["patients"] <= closed["members"]
-    assert sum(run["closed"]["answered"] for run in runs["runs"]) > 0
+    assert sum(run["closed"]["answered"] for run in _safety_runs(stack)) > 0
+
+
+def _safety_runs(stack: Stack) -> list[dict[str, Any]]:
+    _, runs = stack.pharmaloop("loops", "--loop", "safety")
+    return list(runs["runs"])
 
 
 def _assert_promised_times(stack: Stack) -> None:
     """By the wall: ten seconds to every plan; half a minute for all that waits for no person."""
-    _, runs = stack.pharmaloop("loops")
-    for run in runs["runs"]:
+    for run in _safety_runs(stack):
         took = {stage["name"]: stage["seconds"] for stage in run["stages"]}
         assert sum(took[stage] for stage in _TO_PLANS) <= 10
         assert sum(seconds for stage, seconds in took.items() if stage not in _BY_PEOPLE) <= 30
@@ -54,9 +59,8 @@ _BY_PEOPLE = ("evaluate", "notify", "respond", "propose", "approve")
 
 def _assert_closings_cite_their_course(stack: Stack) -> None:
     """What a closed run says names the deviation, its lots, whom it reached, and what came of it."""
-    _, runs = stack.pharmaloop("loops")
     _, capas = stack.pharmaloop("capas")
-    for run in runs["runs"]:
+    for run in _safety_runs(stack):
         closed = run["closed"]
         assert closed["lots"]
         assert closed["patients"] <= closed["members"]
@@ -68,8 +72,7 @@ def _assert_closings_cite_their_course(stack: Stack) -> None:
 
 def _assert_dossiers_tell_the_whole_course(stack: Stack) -> None:
     """From readings to research: the lot of each closed run has every section, and its packs their places."""
-    _, runs = stack.pharmaloop("loops")
-    for run in (run for run in runs["runs"] if not run["opened"]["follows"]):
+    for run in (run for run in _safety_runs(stack) if not run["opened"]["follows"]):
         code, dossier = stack.pharmaloop("dossier", run["opened"]["lot"])
         assert code == 0
         assert dossier["process"]["state"] in ("held", "rejected")  # rejected where a result stood
@@ -109,9 +112,27 @@ def _is_distributed(stack: Stack, lots: list[str]) -> bool:
     return any(section["dispensed"] and section["places"] for section in found)
 
 
-@pytest.mark.req("G2b", "G2c", "G2e")
+def _assert_the_medicine_went_round(stack: Stack, verdict: dict[str, Any]) -> None:
+    """From the molecule to the next hypothesis, in one lineage; a finding is taken up within a minute."""
+    transfer = verdict["transfer"]
+    assert transfer["closed"] == transfer["versions"] > 2
+    assert transfer["drafts_refused"] > 0
+    assert transfer["refused_by_twin"]
+    assert verdict["evidence"]["requests_refused"] > 0
+    lineage = verdict["lineage"]
+    assert len(lineage["types"]) >= 9
+    assert len(lineage["services"]) >= 5
+    _, runs = stack.pharmaloop("loops", "--loop", "evidence")
+    answered = [run for run in runs["runs"] if run["closed"]["outcome"] == "RUN_OUTCOME_CLOSED"]
+    assert answered
+    for run in answered:
+        took = {stage["name"]: stage["seconds"] for stage in run["stages"]}
+        assert took["publish"] + took["take-up"] <= 60
+
+
+@pytest.mark.req("G2b", "G2c", "G2e", "G3c", "A1")
 @pytest.mark.timeout(600)
-def test_planted_faults_find_all_their_patients_and_the_loops_close(tmp_path: Path) -> None:
+def test_planted_faults_find_all_their_patients_and_all_three_loops_close(tmp_path: Path) -> None:
     with running_stack(tmp_path / "s", *WORLD) as stack:
         stack.until_world_is_done(_WORLD_SECONDS)
         code, verdict = stack.pharmaloop("verify")
@@ -121,6 +142,7 @@ def test_planted_faults_find_all_their_patients_and_the_loops_close(tmp_path: Pa
         _assert_promised_times(stack)
         _assert_closings_cite_their_course(stack)
         _assert_dossiers_tell_the_whole_course(stack)
+        _assert_the_medicine_went_round(stack, verdict)
         code, status = stack.pharmaloop("status")
         assert code == 0
         assert {name: service["health"] for name, service in status["services"].items()} == dict.fromkeys(
@@ -153,7 +175,7 @@ class _Killer(threading.Thread):
 
 @pytest.mark.timeout(700)
 def test_every_service_killed_once_in_the_middle_gives_the_same_answer(tmp_path: Path) -> None:
-    with running_stack(tmp_path / "s", *WORLD) as stack:
+    with running_stack(tmp_path / "s", *SAFETY) as stack:
         killer = _Killer(stack)
         killer.start()
         stack.until_world_is_done(_WORLD_SECONDS)

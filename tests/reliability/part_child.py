@@ -13,6 +13,7 @@ import os
 import signal
 import sys
 from typing import Any
+from unittest import mock
 
 from services.kit.app import main
 from services.kit.runners import step
@@ -30,7 +31,7 @@ def _plant() -> None:
     from services.production import steps
     from tests.reliability.sim.twin import twin
 
-    steps.Twin = twin  # type: ignore[assignment,misc]
+    mock.patch.object(steps, "Twin", twin).start()
     main(production.SPEC)
 
 
@@ -45,7 +46,7 @@ def _exchange() -> None:
         _die_in(ask.round)
         return total
 
-    Conductor._attempt = attempted  # type: ignore[assignment, method-assign]
+    mock.patch.object(Conductor, "_attempt", attempted).start()
     main(exchange.SPEC)
 
 
@@ -61,7 +62,7 @@ def _agent() -> None:
         _die_in(task.round)
         return masked
 
-    Session.answer = answered  # type: ignore[assignment, method-assign]
+    mock.patch.object(Session, "answer", answered).start()
     main(make_spec(lambda app: Hospital(app.site)))
 
 

@@ -250,9 +250,10 @@ class World:
             "PYTHONPATH": os.pathsep.join(str(ROOT / part) for part in (".", "proto/gen")),
         }
         command = [sys.executable, "-m", *(module or (f"services.{service}.main",)), "--role", role]
-        child = self._child(name, command, environment)
-        child.once = dict(once or {})
-        child.start()
+        with self._lock:  # or the keeper starts it as well
+            child = self._child(name, command, environment)
+            child.once = dict(once or {})
+            child.start()
         return name
 
     def remove(self, name: str) -> None:

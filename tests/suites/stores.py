@@ -312,6 +312,11 @@ class QuerySuite:
         found = [await stores.waiting.among(THING, *one) for one in asked]
         assert [sorted(item.id for item in items) for items in found] == [["a", "c"], ["a", "b"], ["c"], []]
         assert found[2][0].state == Thing("green")
+        assert [len(await stores.waiting.among(THING, "tags", ["x", "y"], limit)) for limit in (1, 5)] == [
+            1,
+            2,
+        ]
+        assert len(await stores.waiting.among(THING, "_id", ["a", "b", "c"], 2)) == 2
 
     @pytest.mark.parametrize("descending", [False, True])
     @pytest.mark.parametrize("order", ["_id", "size", "at"])

@@ -41,6 +41,8 @@ PASSING = frozenset(
         "SUBSET_TOO_SMALL",
         "MODEL_TOO_LARGE",
         "COHORT_ISOLATES_FEW",
+        "BUDGET_SPENT",
+        "JOB_REPEATED",
     }
 )
 
@@ -270,12 +272,13 @@ class Conductor:
             raise Ended(Ending("SITE_DROPPED", said, tuple(gone)))
 
     def _note(self, ask: Ask, attempt: int, total: Vector, seconds: float) -> None:
+        seeds = {site: opening.seed for site, opening in self._now().openings.items()}
         record = events.RoundRecord(
             round=ask.round,
             attempt=attempt,
             participants=self._sites,
             asked_hash=bytes.fromhex(ask.digest()),
-            sum_hash=insights.sum_hash(total.tobytes()),
+            sum_hash=insights.sum_hash(total.tobytes(), seeds),
             numbers=len(total),
             seconds=seconds,
         )

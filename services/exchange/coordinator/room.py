@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pharmaloop.exchange.v1 import service_pb2 as api
 from services.exchange.domain.aggregation import coordinator as rounds
 from services.exchange.domain.aggregation.coordinator import Round
-from services.exchange.domain.aggregation.keys import Certificate, check_certificate
+from services.exchange.domain.aggregation.keys import Certificate, check_certificate, check_confirmation
 from services.exchange.domain.aggregation.messages import MaskedVector, Opening
 from services.exchange.domain.errors import Refusal
 
@@ -108,7 +108,8 @@ class Room:
             async with asyncio.timeout(_MOMENT_SECONDS):
                 return await waiting
         except TimeoutError:
-            return None
+            # What was handed over in the last moment would be asked by nobody else.
+            return waiting.result() if waiting.done() and not waiting.cancelled() else None
         finally:
             if self._waiting.get(site) is waiting:
                 del self._waiting[site]
@@ -159,9 +160,13 @@ class Room:
         self.round, receipt = rounds.accept(self.round, said)
         return self._took(receipt)
 
-    def confirm(self, site: str, seconds: float) -> str:
-        """The site's cohort is still the frozen one."""
-        self.confirmed[self._known(site)] = seconds
+    def confirm(self, site: str, seconds: float, signature: bytes) -> str:
+        """The site's cohort is still the frozen one, as the site itself signs."""
+        frozen = self.cohorts.get(self._known(site))
+        if frozen is None or frozen.refusals:
+            raise Refusal("NOT_FROZEN", f"{site!r} froze no cohort for this job", "site")
+        check_confirmation(self.identities, self.job, site, frozen.key.cohort_hash, signature)
+        self.confirmed[site] = seconds
         self._changed.set()
         return ACCEPTED
 

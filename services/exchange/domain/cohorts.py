@@ -7,13 +7,15 @@ from dataclasses import dataclass, replace
 
 from services.exchange.domain.disclosure import cells, differencing
 from services.exchange.domain.disclosure.limits import Breach, Limits
+from services.exchange.domain.errors import Refusal
 from services.exchange.domain.stats.protocol import Spec, Vector
 
 
 @dataclass(frozen=True)
 class Cohort:
     """The cohort of a job at this site. `members` are digests that only the site can make; `opened` says
-    whether the site has opened a mask over them."""
+    whether the site has opened a mask over them, and then `participants` are those that were summed.
+    `analyst` asked the study."""
 
     job: str
     study: str
@@ -21,6 +23,7 @@ class Cohort:
     parameters: bytes
     members: tuple[bytes, ...]
     opened: bool = False
+    analyst: str = ""
 
 
 def breaches(
@@ -31,19 +34,46 @@ def breaches(
     `earlier` are the site's cohorts, `table` the columns of numbers, `spec` the
     canonical specification of the model.
     """
-    opened = [before for before in earlier if before.opened]
-    known = {before.job: frozenset(before.members) for before in opened}
-    # Whatever was computed: counts and sums of the columns are part of nearly every model.
-    same = {before.job: (frozenset(before.participants), known[before.job]) for before in opened}
-    members = frozenset(cohort.members)
     used = {name: values for name, values in table.items() if name in _columns(spec)}
     return [
         *cells.check_subset(len(cohort.members), limits),
         *_check_model(_parameters(spec), len(cohort.members), limits),
         *cells.check_design(used, limits),
+        *differences(cohort, earlier, limits),
+    ]
+
+
+def differences(cohort: Cohort, earlier: Sequence[Cohort], limits: Limits) -> list[Breach]:
+    """The rules for which a sum over the cohort and its participants may not stand beside earlier ones."""
+    opened = [before for before in earlier if before.opened]
+    members = frozenset(cohort.members)
+    sets = {before.job: frozenset(before.members) for before in opened}
+    # One job for each cohort is enough: jobs that repeat one would be compared in pairs for nothing.
+    distinct = {held: job for job, held in sorted(sets.items(), reverse=True)}
+    known = {job: held for held, job in distinct.items()}
+    # Whatever was computed: counts and sums of the columns are part of nearly every model.
+    same = {before.job: (frozenset(before.participants), sets[before.job]) for before in opened}
+    return [
         *differencing.check_cohort(members, known, limits),
         *differencing.check_participants(cohort.participants, members, same, limits),
     ]
+
+
+def check_repeats(job: str, analyst: str, earlier: Sequence[Cohort], queries: int) -> None:
+    """Refusal for a job that sums were opened in before, and for one beyond the analyst's queries.
+
+    A job that could be frozen anew would begin with no memory of what it opened, and its cohort would
+    take the place of the one that was stored.
+    """
+    opened = [before for before in earlier if before.opened]
+    if any(before.job == job for before in opened):
+        said = "this site has opened masks in this job already: open a new job"
+        raise Refusal("JOB_REPEATED", said, "job")
+    if sum(before.analyst == analyst for before in opened) >= queries:
+        said = (
+            f"the {queries} queries that one analyst may put to this site are spent; its owner may grant more"
+        )
+        raise Refusal("BUDGET_SPENT", said, "study")
 
 
 def _check_model(parameters: int, patients: int, limits: Limits) -> list[Breach]:

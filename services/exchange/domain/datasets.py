@@ -28,8 +28,13 @@ class Dataset:
         return events.DatasetRegistered.FromString(self.registered)
 
 
-def decide_register(held: Dataset | None, asked: events.DatasetRegistered) -> list[Message]:
-    """Register a dataset, or say anew what it offers; the site and its signing key stay."""
+def decide_register(
+    held: Dataset | None, asked: events.DatasetRegistered, of_site: Iterable[Dataset] = ()
+) -> list[Message]:
+    """Register a dataset, or say anew what it offers; the site and its signing key stay.
+
+    `of_site` are all datasets of the site: it signs with one key, whatever it offers.
+    """
     if not _ID.fullmatch(asked.dataset) or not asked.dataset.startswith(f"{asked.site}/"):
         said = f"a dataset is called after its site, {asked.site or 'site'}/name, in small letters and digits"
         raise Malformed("BAD_NAME", said, "dataset")
@@ -41,12 +46,13 @@ def decide_register(held: Dataset | None, asked: events.DatasetRegistered) -> li
     if not 0 < asked.queries_per_analyst <= _MOST_QUERIES:
         said = f"one analyst may put 1 to {_MOST_QUERIES} queries"
         raise Malformed("OUT_OF_RANGE", said, "queries_per_analyst")
+    known = [*of_site, *([held] if held else [])]
+    if any(one.message().signing_key != asked.signing_key for one in known):
+        said = "the site's signing key is on record and is not exchanged; register with that key"
+        raise Refusal("KEY_ON_RECORD", said, "signing_key")
     if held is None:
         return [asked]
     before = held.message()
-    if before.signing_key != asked.signing_key:
-        said = "the site's signing key is on record and is not exchanged; register another dataset"
-        raise Refusal("KEY_ON_RECORD", said, "signing_key")
     before.actor = asked.actor
     return [] if before == asked else [asked]
 

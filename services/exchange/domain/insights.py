@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+import hmac
+from collections.abc import Mapping, Sequence
 
 from pharmaloop.common.v1 import types_pb2 as common
 from pharmaloop.exchange.v1 import cohort_pb2 as cohort
 from pharmaloop.exchange.v1 import events_pb2 as events
 from services.exchange.domain import bands, definitions
-from services.exchange.domain.stats.protocol import Estimate, Result
+from services.exchange.domain.stats.protocol import Estimate, Result, canonical
 
 SCALES = {
     "linear": "difference",
@@ -23,6 +24,9 @@ _DESCRIBED = {
     bands.TOO_FEW: f"it is only described, for the lots are fewer than {bands.FEWEST_LOTS} inside or outside",
     bands.NOT_COUNTED: "it is only described, for the lots were not counted (clusters.exposure)",
 }
+#: Models whose answer is no list of estimates, and what is told of it.
+_DESCRIPTIONS = ("counts", "moments", "histogram", "quantiles", "kaplan_meier")
+_TOLD = ("by", "cells", "moments", "bins", "curves")
 #: A count of patients from 1 to one less is not told.
 SMALLEST_COUNT = 10
 
@@ -58,9 +62,17 @@ def insight(
         parameters_hash=job.parameters_hash,
         rounds=result.rounds,
         lots=inside or 0,
+        tables=_tables(result),
     )
     told.statement = statement(told)
     return told
+
+
+def _tables(result: Result) -> str:
+    """What a description found, its small cells joined or withheld already; what a fit keeps for itself is
+    not told."""
+    told = {name: result.tables[name] for name in _TOLD if name in result.tables}
+    return canonical(told) if told and result.model in _DESCRIPTIONS else ""
 
 
 def _bare(one: Estimate) -> Estimate:
@@ -110,6 +122,11 @@ def statement(told: events.InsightPublished) -> str:
     return f"{who}, by {told.exposure}: {size}."
 
 
-def sum_hash(total: bytes) -> bytes:
-    """SHA-256 of a round's sum, for the record."""
-    return hashlib.sha256(total).digest()
+def sum_hash(total: bytes, seeds: Mapping[str, bytes]) -> bytes:
+    """HMAC-SHA256 of a round's sum under the masks that the sites opened for it (by site, 32 bytes each).
+
+    A sum may be a few small counts: a hash of it alone would be tried out by whoever reads the record,
+    those counts included that are withheld. The sites together can still show what was summed.
+    """
+    key = hashlib.sha256(b"".join(seeds[site] for site in sorted(seeds))).digest()
+    return hmac.digest(key, total, "sha256")

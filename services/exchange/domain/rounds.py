@@ -15,6 +15,7 @@ import numpy as np
 from services.exchange.domain.aggregation.context import Context, cohort_hash, packed, parameters_hash
 from services.exchange.domain.aggregation.layout import FRACTION_BITS, Part
 from services.exchange.domain.aggregation.layout import Layout as Words
+from services.exchange.domain.errors import Malformed
 from services.exchange.domain.stats.protocol import Ask, Layout, Vector
 from services.exchange.domain.stats.protocol import Part as Numbers
 
@@ -36,6 +37,9 @@ def words(layout: Layout, sites: int) -> Words:
 def _part(part: Numbers, sites: int) -> Part:
     # A hair of room, as the layout of the statistics leaves it, for sums are rounded.
     bound = float(part.bounds.max()) * (1 + 1e-9) + 1e-9
+    if not math.isfinite(bound):
+        said = f"{part.name} has no finite bound at these parameters: nothing is masked"
+        raise Malformed("NO_BOUND", said, "parameters")
     room = WIDTH - _SPARE_BITS - math.ceil(math.log2(bound * sites))
     return Part(part.name, part.size, bound, max(0, min(FRACTION_BITS[WIDTH], room)))
 

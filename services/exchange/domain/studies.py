@@ -40,6 +40,8 @@ StudyState: TypeAlias = Literal[
 USUAL_ROUNDS, MOST_ROUNDS = 60, 500
 #: A study that could not be answered in so many jobs ends with the last.
 MOST_JOBS = 50
+#: Why a job ended that nobody computes any more.
+LOST = "COORDINATOR_RESTARTED"
 
 
 @dataclass(frozen=True)
@@ -60,8 +62,14 @@ class Job:
 
     @property
     def has_opened_sums(self) -> bool:
-        """Was any sum opened? That is a query of the budget, answered or not."""
+        """Is any sum on record as opened?"""
         return bool(self.audited and events.JobAudited.FromString(self.audited).rounds)
+
+    @property
+    def counts(self) -> bool:
+        """Is it a query of the budget? Of a job that was lost nobody knows what it opened: it is."""
+        lost = bool(self.ended) and self.end().reason == LOST
+        return self.is_open or self.has_opened_sums or lost
 
     def end(self) -> events.JobEnded:
         return events.JobEnded.FromString(self.ended)
@@ -102,7 +110,7 @@ class Study:
 
     def queries(self, site: str) -> int:
         """How many of its jobs count in the budget of the site's dataset."""
-        return sum(site in job.participants for job in self.jobs if job.is_open or job.has_opened_sums)
+        return sum(site in job.participants for job in self.jobs if job.counts)
 
 
 def moment(stamp: Timestamp, field: str) -> datetime:
@@ -288,11 +296,11 @@ def decide_freeze(held: Study | None, asked: events.CohortFrozen) -> list[Messag
 
 
 def decide_audit(held: Study | None, asked: events.JobAudited) -> list[Message]:
-    """The job's rounds go on record, once."""
-    job = _open_job(held, asked.job)
-    if job.audited:
-        return []
-    return [asked]
+    """The job's rounds go on record, once; also of a study that was ended while it computed."""
+    job = held.last if held is not None and held.at_rest else _open_job(held, asked.job)
+    if job is None or job.job != asked.job:
+        raise Refusal("JOB_OVER", "the job is over, or was never opened", "job")
+    return [] if job.audited else [asked]
 
 
 def decide_end(held: Study | None, asked: events.JobEnded) -> list[Message]:

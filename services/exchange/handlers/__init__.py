@@ -9,7 +9,10 @@ from services.exchange.handlers import commands, lists, runs
 from services.kit.runners.decider import Command
 from services.kit.runners.reactor import Events, Rows
 
-EVENTS: Events = {loops.EvidenceRunOpened: runs.on_run_opened}
+EVENTS: Events = {
+    loops.EvidenceRunOpened: runs.on_run_opened,
+    loops.LoopClosed: runs.on_loop_closed,
+}
 
 LISTS: Rows = lists.ROWS_OF
 

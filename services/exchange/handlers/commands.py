@@ -42,7 +42,8 @@ def register_dataset(work: Work, request: api.RegisterDatasetRequest) -> api.Reg
         mask_key=request.mask_key,
         actor=work.cause.actor,
     )
-    for event in datasets.decide_register(work.get(DATASETS, request.dataset), asked):
+    of_site = work.where(DATASETS, "site", request.site).values()
+    for event in datasets.decide_register(work.get(DATASETS, request.dataset), asked, of_site):
         work.apply(DATASETS, request.dataset, event)
     return api.RegisterDatasetResponse()
 

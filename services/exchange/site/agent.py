@@ -21,6 +21,7 @@ from services.kit.rpc.client import metadata
 from services.kit.rpc.errors import reason_of
 
 _log = get_logger("exchange.agent")
+_AGAIN_SECONDS = 1.0
 _CALL_SECONDS = 20.0
 #: A watch is begun anew after so long.
 _WATCH_SECONDS = 3600.0
@@ -143,10 +144,7 @@ class Agent:
         try:
             await self._one(session, task)
         except aio.AioRpcError as error:
-            reason, _ = reason_of(error)
-            _log.warning("not taken", code=error.code().name, reason=reason)
-            if reason:
-                raise Refusal(reason, error.details() or reason, "job") from None
+            _refused(error)
 
     async def _freeze(self, session: Session, job: str) -> None:
         said = api.SubmitCohortRequest(request_id=new_id(), job=job, key=api.SiteKey(site=self._site.name))
@@ -156,7 +154,19 @@ class Agent:
             said.quality.extend(quality)
         except Refusal as refusal:
             said.refusals.add(reason=refusal.reason, statement=refusal.description)
-        await self._send(self._stub.SubmitCohort, said)
+        # Asked again over the next watch, it would be taken for a freeze that is being answered: so what got
+        # lost on the way is sent again here, until the job is over.
+        while not await self._arrived(self._stub.SubmitCohort, said):
+            await asyncio.sleep(_AGAIN_SECONDS)
+
+    async def _arrived(self, method: Callable[..., Awaitable[Any]], request: Any) -> bool:
+        """Was the call answered? Raises Refusal for what the exchange refuses."""
+        try:
+            await self._send(method, request)
+        except aio.AioRpcError as error:
+            _refused(error)
+            return False
+        return True
 
     async def _one(self, session: Session, task: api.WatchTasksResponse) -> None:
         match task.WhichOneof("task"):
@@ -197,7 +207,7 @@ class Agent:
             case "evaluate":
                 await self._evaluate(session, task.evaluate)
             case "confirm":
-                await session.confirm()
+                signature = await session.confirm()
                 await self._send(
                     self._stub.ConfirmCohort,
                     api.ConfirmCohortRequest(
@@ -205,6 +215,7 @@ class Agent:
                         job=task.confirm.job,
                         site=self._site.name,
                         compute_seconds=session.compute_seconds,
+                        signature=signature,
                     ),
                 )
 
@@ -233,3 +244,11 @@ class Agent:
         answer = await method(request, timeout=_CALL_SECONDS, metadata=self._who)
         if "next" in answer.DESCRIPTOR.fields_by_name and answer.HasField("next"):
             self._give(answer.next)
+
+
+def _refused(error: aio.AioRpcError) -> None:
+    """Raises Refusal for what the exchange refuses; an exchange that is away refuses nothing."""
+    reason, _ = reason_of(error)
+    _log.warning("not taken", code=error.code().name, reason=reason)
+    if reason:
+        raise Refusal(reason, error.details() or reason, "job") from None

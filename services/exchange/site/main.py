@@ -81,6 +81,7 @@ def make_spec(source: MakeSource = _from_clinical) -> ServiceSpec:
             identities=lambda: seen_identities(app.store),
             now=app.clock.now,
             evaluator_key=bytes.fromhex(settings.evaluator_key),
+            queries=settings.queries_per_analyst,
         )
         async with channel(_address(app, settings.exchange, "exchange")) as line:
             dataset = f"{app.site}/{settings.dataset}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -49,6 +49,8 @@ def _study(event: Event) -> str:
 
 def _requested(seen: SeenStudy | None, event: Event) -> SeenStudy:
     held = seen or SeenStudy(_study(event))
+    if held.requested:
+        return held  # what an owner approved is not exchanged under the approval
     return replace(held, requested=event.message.SerializeToString(deterministic=True))
 
 
@@ -67,20 +69,37 @@ def _over(seen: SeenStudy | None, event: Event) -> SeenStudy:
     return replace(seen or SeenStudy(_study(event)), over=type(event.message).__name__)
 
 
-def _dataset(_: SeenDataset | None, event: Event) -> SeenDataset:
+def _ended(seen: SeenStudy | None, event: Event) -> SeenStudy:
     message: Any = event.message
-    return SeenDataset(message.site, message.signing_key, message.mask_key)
+    return (seen or SeenStudy(_study(event))) if message.suspended else _over(seen, event)
+
+
+def _dataset(seen: SeenDataset | None, event: Event) -> SeenDataset:
+    message: Any = event.message
+    return seen or SeenDataset(message.site, message.signing_key, message.mask_key)
+
+
+def signing_keys(datasets: Iterable[SeenDataset]) -> dict[str, bytes]:
+    """The key of each site. One that is told two keys has none: nobody here can say which is its own."""
+    told: dict[str, set[bytes]] = {}
+    for one in datasets:
+        told.setdefault(one.site, set()).add(one.signing_key)
+    return {site: next(iter(keys)) for site, keys in told.items() if len(keys) == 1}
 
 
 async def seen_identities(store: AsyncStore) -> Mapping[str, bytes]:
     """The sites' signing keys, as the topic of datasets tells them."""
-    return {site: one.signing_key for site, one in (await seen_datasets(store)).items()}
+    page = await store.page(SEEN_DATASETS, {}, "_id", False, "", 1000)
+    return signing_keys(item.state for item in page.items)
 
 
 async def seen_datasets(store: AsyncStore) -> Mapping[str, SeenDataset]:
-    """The sites' keys, as the topic of datasets tells them."""
+    """The sites' keys, as the topic of datasets tells them; of a site that is told two keys of a kind none."""
     page = await store.page(SEEN_DATASETS, {}, "_id", False, "", 1000)
-    return {item.state.site: item.state for item in page.items}
+    told: dict[str, set[SeenDataset]] = {}
+    for item in page.items:
+        told.setdefault(item.state.site, set()).add(item.state)
+    return {site: next(iter(keys)) for site, keys in told.items() if len(keys) == 1}
 
 
 SEEN: Mapping[type[Message], Row[Any]] = {
@@ -90,5 +109,6 @@ SEEN: Mapping[type[Message], Row[Any]] = {
     events.StudyStopped: Row(SEEN_STUDIES, _study, _over),
     events.StudyExpired: Row(SEEN_STUDIES, _study, _over),
     events.InsightPublished: Row(SEEN_STUDIES, _study, _over),
+    events.JobEnded: Row(SEEN_STUDIES, _study, _ended),
     events.DatasetRegistered: Row(SEEN_DATASETS, lambda event: str(event.message.dataset), _dataset),  # type: ignore[attr-defined]
 }

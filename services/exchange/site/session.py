@@ -6,7 +6,7 @@ import asyncio
 import secrets
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Protocol
 
@@ -48,7 +48,8 @@ class Kept(Protocol):
 
 @dataclass(frozen=True)
 class Site:
-    """What a site brings to every job. `study` and `identities` read what the topics have told."""
+    """What a site brings to every job. `study` and `identities` read what the topics have told; `queries`
+    are those that one analyst may put to it."""
 
     name: str
     keys: SiteKeys
@@ -58,8 +59,11 @@ class Site:
     study: Callable[[str], Awaitable[SeenStudy]]
     identities: Callable[[], Awaitable[Mapping[str, bytes]]]
     now: Callable[[], datetime]
+    queries: int = 100
     #: The evaluator's key as the site was told it by another way; empty where any that a study names will do.
     evaluator_key: bytes = b""
+    #: Two jobs that open at once are compared one after the other.
+    opening: asyncio.Lock = field(default_factory=asyncio.Lock, compare=False)
 
 
 @dataclass(frozen=True)
@@ -94,19 +98,22 @@ class Session:
     async def freeze(self) -> tuple[api.SiteKey, tuple[events.QualityMeasure, ...]]:
         """Freeze the cohort; Refusal names the first rule, and the sentences of all that are broken."""
         study = await self._agreed()
+        earlier = await self._site.kept.opened()
+        cohorts.check_repeats(self._task.job, study.actor, earlier, self._site.queries)
         await asyncio.to_thread(models.load)
         data = await self._site.source.cohort(study.definition)
         spec, _ = models.specification(study.model, study.specification, public=self._public(study))
         cohort = Cohort(
             self._task.job,
             study.study,
-            tuple(self._task.participants),
+            tuple(sorted(self._task.participants)),
             self._task.parameters_hash,
             tuple(sorted(data.members)),
+            analyst=study.actor,
         )
         _check_columns(data)
         limits = limits_of(_PROFILES[study.profile])
-        refuse(cohorts.breaches(cohort, await self._site.kept.opened(), data.columns, spec, limits))
+        refuse(await asyncio.to_thread(cohorts.breaches, cohort, earlier, data.columns, spec, limits))
         name = differencing.commitment(self._site.keys.cohort, self._task.job, frozenset(cohort.members))
         model = models.model(study.model)
         self._frozen = Frozen(study, spec, model, _table(data), cohort, name)
@@ -138,6 +145,8 @@ class Session:
             raise Refusal("PARAMETERS_DIFFER", said, "parameters_hash")
         if studies.moment(study.ethics.until, "ethics.until") <= self._site.now():
             raise Refusal("ETHICS_EXPIRED", "the ethics approval no longer holds", "ethics.until")
+        if studies.moment(study.expires, "expires") <= self._site.now():
+            raise Refusal("STUDY_OVER", "the study's time is over", "study")
         refuse(check_profile(_PROFILES[study.profile], self._site.profile))
         return study
 
@@ -172,6 +181,7 @@ class Session:
             raise Refusal("TOO_MANY_ROUNDS", said, "round")
         if not set(task.participants) <= set(self._commitments):
             raise Refusal("NOT_A_PARTICIPANT", "the round names a site that froze no cohort", "participants")
+        await self._check_participants(frozen, tuple(sorted(task.participants)))
         ask = Ask(frozen.spec, task.phase, task.round, tuple(task.parameters))
         if len(frozen.cohort.members) * len(frozen.table) > _MANY_NUMBERS:
             vector, context = await asyncio.to_thread(self._computed, frozen, ask, task)
@@ -182,6 +192,22 @@ class Session:
         self.compute_seconds += time.thread_time() - began
         self._context = context
         return masked
+
+    async def _check_participants(self, frozen: Frozen, named: tuple[str, ...]) -> None:
+        """Refuses what the sums over these sites would show beside those over others."""
+        if named == frozen.cohort.participants:
+            return
+        if frozen.cohort.opened:
+            said = (
+                "sums of this job were opened over other sites, and the difference would show those that "
+                "left or came: go on with the same sites, or open a new job"
+            )
+            raise Refusal("PARTICIPANTS_CHANGED", said, "participants")
+        await self._check_differences(frozen, replace(frozen.cohort, participants=named))
+
+    async def _check_differences(self, frozen: Frozen, cohort: Cohort) -> None:
+        limits = limits_of(_PROFILES[frozen.study.profile])
+        refuse(cohorts.differences(cohort, await self._site.kept.opened(), limits))
 
     def _computed(self, frozen: Frozen, ask: Ask, task: api.RoundTask) -> tuple[Vector, Context]:
         began = time.thread_time()
@@ -210,15 +236,23 @@ class Session:
         signed = SignedSet(self._context, statements)
         memory, opening = masking.opening(self._memory, session, signed)
         if not frozen.cohort.opened:
-            kept = replace(frozen.cohort, opened=True)
-            await self._site.kept.keep(kept)
+            kept = replace(frozen.cohort, opened=True, participants=self._context.participants)
+            async with self._site.opening:
+                # Another job may have opened since the cohort was frozen.
+                await self._check_differences(frozen, kept)
+                await self._site.kept.keep(kept)
             self._frozen = replace(frozen, cohort=kept)
         self._memory = memory
         return opening
 
-    async def confirm(self) -> None:
-        """Refuses when the cohort is not the frozen one any more: consent was withdrawn, a record changed."""
+    async def confirm(self) -> bytes:
+        """The site's signature that the cohort still stands.
+
+        Refuses when its members are not the frozen ones any more (consent was withdrawn, somebody is new),
+        and when the study is over or no longer approved.
+        """
         frozen = self._is_frozen()
+        await self._agreed()  # the owner may have taken the approval back
         now = await self._site.source.cohort(frozen.study.definition)
         if tuple(sorted(now.members)) != frozen.cohort.members:
             said = (
@@ -227,6 +261,8 @@ class Session:
             )
             raise Refusal("COHORT_CHANGED", said, "cohort")
         self._confirmed = True
+        identity = self._site.keys.identity
+        return agreement.confirmation(identity, self._task.job, self._site.name, frozen.commitment)
 
     # -- valuation -----------------------------------------------------------------
 

@@ -202,11 +202,14 @@ class AsyncMemoryStore:
     async def where(self, kind: Kind[S], field: str, value: Any) -> list[Stored[S]]:
         return self.database.matching(kind, field, value)
 
-    async def among(self, kind: Kind[S], field: str, values: Collection[Any]) -> list[Stored[S]]:
+    async def among(
+        self, kind: Kind[S], field: str, values: Collection[Any], limit: int = 0
+    ) -> list[Stored[S]]:
         if field == "_id":
-            return [item for id in dict.fromkeys(values) if (item := await self.get(kind, id))]
-        found = [item for value in values for item in self.database.matching(kind, field, value)]
-        return list({item.id: item for item in found}.values())
+            found = [item for id in dict.fromkeys(values) if (item := await self.get(kind, id))]
+        else:
+            found = [item for value in values for item in self.database.matching(kind, field, value)]
+        return list({item.id: item for item in found}.values())[: limit or None]
 
     def _filtered(self, kind: Kind[Any], filters: Mapping[str, Any]) -> list[Stored[Any]]:
         stored = [kind.from_doc(deepcopy(doc)) for doc in self.database.of(kind).values()]

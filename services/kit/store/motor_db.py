@@ -136,9 +136,11 @@ class MotorStore:
         return [kind.from_doc(doc) for doc in docs]
 
     @_retryable
-    async def among(self, kind: Kind[S], field: str, values: Collection[Any]) -> list[Stored[S]]:
+    async def among(
+        self, kind: Kind[S], field: str, values: Collection[Any], limit: int = 0
+    ) -> list[Stored[S]]:
         path = "_id" if field == "_id" else f"s.{field}"
-        docs = await self._of(kind).find({path: {"$in": list(values)}}).to_list(None)
+        docs = await self._of(kind).find({path: {"$in": list(values)}}).limit(limit).to_list(None)
         return [kind.from_doc(doc) for doc in docs]
 
     @_retryable

@@ -102,8 +102,11 @@ class AsyncStore(Protocol):
     async def where(self, kind: Kind[S], field: str, value: Any) -> list[Stored[S]]:
         """Every state whose field holds the value."""
 
-    async def among(self, kind: Kind[S], field: str, values: Collection[Any]) -> list[Stored[S]]:
-        """Every state whose field (or id, as `_id`) holds one of the values, once, by one query."""
+    async def among(
+        self, kind: Kind[S], field: str, values: Collection[Any], limit: int = 0
+    ) -> list[Stored[S]]:
+        """Every state whose field (or id, as `_id`) holds one of the values, once, by one query; with a
+        limit, any so many of them."""
 
     async def page(
         self,

@@ -60,10 +60,11 @@ class Case:
     withdrawn: tuple[Withdrawal, ...] = ()
 
 
-_HOUR, _DAYS_30, _DAYS_60 = timedelta(hours=1), timedelta(days=30), timedelta(days=60)
+_HOUR, _HOURS_6 = timedelta(hours=1), timedelta(hours=6)
+_DAYS_30, _DAYS_60 = timedelta(days=30), timedelta(days=60)
 RULES: tuple[StageRule[Run], ...] = (
     StageRule("adapt", lambda r: r.adapted, _HOUR, "the plant's twin to fit the parameters to a line"),
-    StageRule("advise", lambda r: r.proposed, _HOUR, "the plant's twin to propose set-points"),
+    StageRule("advise", lambda r: r.proposed, _HOURS_6, "the plant's twin to propose set-points"),
     StageRule("sign", lambda r: r.decided, timedelta(hours=72), "a person to decide on the proposal"),
     StageRule(
         "validate",
@@ -74,9 +75,7 @@ RULES: tuple[StageRule[Run], ...] = (
     StageRule(
         "produce", lambda r: bool(r.lot), _DAYS_60, "a first lot that is made by the recipe and tested"
     ),
-    StageRule(
-        "learn", lambda r: r.lot in r.calibrated, timedelta(hours=6), "research to take the lot's outcome"
-    ),
+    StageRule("learn", lambda r: r.lot in r.calibrated, _HOURS_6, "research to take the lot's outcome"),
 )
 
 

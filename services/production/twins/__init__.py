@@ -21,7 +21,7 @@ from services.production.domain.twin import adapt as adapting
 from services.production.domain.twin import advise as advising
 from services.production.domain.twin import design_space, quantities, scale_up, set_points, vessels
 from services.production.domain.twin.cqas import CQAS
-from services.production.domain.twin.errors import Refused
+from services.production.domain.twin.errors import Reason, Refused
 from services.production.domain.twin.permitted import Freedom
 from services.production.domain.twin.quantities import Quantity
 from services.production.domain.twin.set_points import UNITS, Range, SetPoints
@@ -32,11 +32,20 @@ from services.production.twins.telling import (
     calibration_of,
     estimate_of,
     gap_of,
+    in_full,
     not_accepted,
     points_of,
     predictions_of,
     recipe_of,
     refusal,
+)
+
+#: Each number may be, and what follows from them together is none.
+_UNRECKONABLE = Reason(
+    "NOT_SOLVABLE",
+    "target",
+    "the set and the vessels of both scales lead to numbers that nothing can be reckoned with",
+    "correct what is far from the usual, such as the calibration of kLa",
 )
 
 
@@ -85,7 +94,12 @@ def adapt(content: sets.ParameterSetContent, place: Place, seed: int) -> Adapted
     given, reasons = read(content)
     if given is None:
         return Refusals(tuple(map(refusal, reasons)))
-    found = adapting.adapt(given.released, line_of(place.line, place.detail), seed=seed)
+    try:
+        found = adapting.adapt(given.released, line_of(place.line, place.detail), seed=seed)
+    except Refused as error:
+        return Refusals(tuple(map(refusal, error.reasons)))
+    except ArithmeticError:
+        return Refusals((refusal(_UNRECKONABLE),))
     if isinstance(found, adapting.NotAdapted):
         return Refusals(tuple(map(refusal, found.reasons)))
     recipe = recipe_of(found.points, given.named)
@@ -120,7 +134,7 @@ def advise(
     objective = advising.Objective(attribute, raised, acceptance)
     try:
         found = advising.advise(given.released.process, points, freedom, objective, seed=seed)
-    except Refused:
+    except (Refused, ArithmeticError):
         return unchanged
     if isinstance(found, advising.NoAdvice):
         return unchanged
@@ -194,7 +208,7 @@ def _whole(recipe: events.RecipeDetail) -> SetPoints | None:
 
 
 def beyond_line(recipe: events.RecipeDetail, detail: events.LineDetail) -> list[events.TransferRefusal]:
-    """What a recipe asks of a line beyond what it can do now."""
+    """What a recipe asks of a line beyond what it can do now, or beyond where its oxygen was measured."""
     vessel = line_of("the line", detail).vessel
     reasons = vessels.faults(vessel, "target")
     points, wrong = set_points.read(
@@ -203,23 +217,39 @@ def beyond_line(recipe: events.RecipeDetail, detail: events.LineDetail) -> list[
     reasons += wrong
     if points is not None and not reasons:
         reasons += scale_up.limits(vessel, points, "target")
-    return list(map(refusal, reasons))
+        reasons += scale_up.validity(vessel, points, "target")
+    return list(map(in_full, reasons))
 
 
 def beyond_ranges(
     recipe: events.RecipeDetail, rules: Iterable[events.SeverityRule]
 ) -> list[events.TransferRefusal]:
     """Set-points outside the plant's own proven range of a critical parameter, as it is now."""
-    ranges = {rule.tag: rule for rule in rules if rule.critical_parameter}
+    ranges = {_own(rule.tag): rule for rule in rules if rule.critical_parameter}
     refused = []
     for one in recipe.set_points:
-        rule = ranges.get(one.parameter)
-        value = quantities.convert(one.value, one.unit, rule.unit) if rule else None
-        if rule is None or value is None:
+        rule = ranges.get(_own(one.parameter))
+        if rule is None or not (rule.HasField("low") or rule.HasField("high")):
+            continue
+        value = quantities.convert(one.value, one.unit, rule.unit)
+        if value is None:
+            said = (
+                f"the plant's proven range is in {rule.unit or 'no unit'}, which does not convert to "
+                f"{one.unit}; correct its unit with SetSeverityRules"
+            )
+            refused.append(events.TransferRefusal(rule="INCONVERTIBLE", field=one.parameter, statement=said))
             continue
         low = rule.low if rule.HasField("low") else -math.inf
         high = rule.high if rule.HasField("high") else math.inf
-        if not low <= value <= high:
-            said = f"it is outside the proven acceptable range {low:.6g} to {high:.6g} {rule.unit}"
+        if not Range(low, high).holds(value):
+            said = (
+                f"it is outside the plant's proven acceptable range {low:.6g} to {high:.6g} {rule.unit}; "
+                "release a set-point within it, or have the plant prove a wider one"
+            )
             refused.append(events.TransferRefusal(rule="OUTSIDE_PAR", field=one.parameter, statement=said))
     return refused
+
+
+def _own(name: str) -> str:
+    """What the twin calls a parameter or tag; its own name where the twin knows none."""
+    return NAMES.get(name, name)

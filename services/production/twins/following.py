@@ -93,6 +93,14 @@ class Followers:
         return _told(lot, followed)
 
 
+_FOLLOWERS = Followers()
+
+
+def follow_lot(lot: str, samples: Samples, basis: Basis) -> api.GetTwinResponse:
+    """Follow by the process' own followers: what a child process is asked."""
+    return _FOLLOWERS.follow(lot, samples, basis)
+
+
 def _goes_on(held: Followed, samples: Samples, basis: Basis) -> bool:
     return held.basis == basis and sampled.shared(held.samples, samples) == len(held.samples)
 

@@ -17,12 +17,31 @@ from services.production.domain.twin.predict import Interval
 from services.production.domain.twin.set_points import UNITS, SetPoints
 from services.production.twins.reading import NAMES, Read
 
-#: Rows of the gap table are told; set-points are not, they travel sealed.
-TOLD = frozenset(QUANTITIES)
+#: Rows of the gap table are told; set-points are not, they travel sealed. Nor is the gas per volume: times
+#: the volume, which is told, it is the gas flow that is set.
+TOLD = frozenset(QUANTITIES) - {"gas_per_volume"}
+#: Reasons whose sentence holds what a set or a line seals (set-points, ranges, sizes), in words that do not.
+_WORDS = {
+    "OUTSIDE_PAR": "the set-point is outside its proven acceptable range",
+    "OUTSIDE_DESIGN_SPACE": "the set-points are outside the approved design space",
+    "OUTSIDE_LINE_LIMIT": "what is asked is beyond what the line can do",
+    "OUTSIDE_MODEL": "the set-point is outside what the model was made for",
+    "CONTRADICTION": "the set-point is not the one that the process was developed with",
+    "LOW_ABOVE_HIGH": "the low end of the range is above its high end",
+    "DOES_NOT_FIT": "it is larger than what it must fit into",
+}
 Calibrations = Mapping[str, rnd.AttributeCalibration]
 
 
 def refusal(reason: Reason) -> events.TransferRefusal:
+    """As everybody may read it: without numbers of what travels sealed."""
+    words = _WORDS.get(reason.code)
+    said = f"{words}; {reason.next_step}" if words else reason.statement
+    return events.TransferRefusal(rule=reason.code, field=reason.field, statement=said)
+
+
+def in_full(reason: Reason) -> events.TransferRefusal:
+    """With its numbers, for the plant's own people alone."""
     return events.TransferRefusal(rule=reason.code, field=reason.field, statement=reason.statement)
 
 

@@ -23,7 +23,8 @@ _NO_TARGET = "unknown"
 
 @dataclass(frozen=True)
 class TrialEvidence:
-    """A virtual trial as evidence for a molecule: its event's id, moment (ISO, UTC), and how it did."""
+    """A virtual trial as evidence for a molecule: its event's id, moment (ISO, UTC), how it did, and
+    the hash of its design (hex; empty for one of before it was kept)."""
 
     molecule: str
     trial: str
@@ -31,6 +32,7 @@ class TrialEvidence:
     at: str
     score: float
     go: bool
+    design: str = ""
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,8 @@ def of_trial(completed: events.TrialCompleted, event: str, at: str) -> TrialEvid
     is left of it."""
     go, probability = completed.verdict == events.TRIAL_VERDICT_GO, completed.probability_of_success
     score = probability if go else 1.0 - probability
-    return TrialEvidence(completed.molecule, completed.trial, event, at, score, go)
+    design = completed.design_hash.hex()
+    return TrialEvidence(completed.molecule, completed.trial, event, at, score, go, design)
 
 
 def decide_rank(
@@ -80,7 +83,7 @@ def decide_rank(
         return []
     known = {one.candidate for one in candidates}
     about = [one for one in beliefs.values() if one.hypothesis.candidate in known]
-    pieces = [_piece(one) for one in trials]
+    pieces = [_piece(one) for one in _latest(trials)]
     insights = [insight for one in about for insight in one.insights]
     moments = [piece.at for piece in pieces] + [one.at for one in insights]
     ranking = rank(
@@ -106,6 +109,15 @@ def _candidates(indication: str, products: Iterable[Product]) -> list[Candidate]
         Candidate(molecule, molecule, target or _NO_TARGET, indication)
         for molecule, target in sorted(targets.items())
     ]
+
+
+def _latest(trials: Iterable[TrialEvidence]) -> list[TrialEvidence]:
+    """Of a molecule's trials of one design the latest: the same simulation with another seed, or asked in
+    other words, is no new evidence."""
+    found: dict[tuple[str, str], TrialEvidence] = {}
+    for one in sorted(trials, key=lambda one: (one.at, one.event)):
+        found[one.molecule, one.design or one.trial] = one
+    return list(found.values())
 
 
 def _piece(one: TrialEvidence) -> Piece:

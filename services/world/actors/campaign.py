@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from random import Random
 
 from pharmaloop.production.v1 import events_pb2 as events
@@ -15,7 +15,7 @@ from services.kit.ids import lot_key, parse_lot
 from services.world.actors.desk import Desk
 from services.world.ids import moment, stamp
 from services.world.platform_api import check_facts
-from services.world.treatment import TAG, UNIT, CampaignLot
+from services.world.treatment import TAG, TAGS, UNIT, CampaignLot
 
 _SAMPLES, _STEP = 20, timedelta(hours=2)
 _NOISE = 0.1
@@ -47,7 +47,7 @@ class Campaign:
             request_id=self._desk.request("register", equipment),
             equipment=equipment,
             plant=self._plant,
-            tags=[events.Tag(name=TAG, unit=UNIT)],
+            tags=[events.Tag(name=name, unit=unit) for name, unit in TAGS.items()],
         )
         await self._desk.call(self._desk.platform.production.RegisterEquipment, request)
 
@@ -76,25 +76,29 @@ class Campaign:
         desk.progress.finish(f"campaign:{lot.lot}")
 
     async def _record_material(self, lot: CampaignLot) -> None:
-        """What the lot was made from: a lot of glucose of its own."""
-        parts = parse_lot(lot.lot)
-        raw = lot_key(parts.owner, "item", "glucose", f"R-{parts.lot}")
-        source, received = f"{self._plant}/mes", lot.started - timedelta(days=3)
         request = trace_api.RecordMaterialRequest(
             request_id=self._desk.request("material", lot.lot),
-            materials=[
-                trace.MaterialRecorded(lot=raw, at=moment(received), record=f"IN-{parts.lot}", source=source),
-                trace.MaterialRecorded(
-                    lot=lot.lot,
-                    inputs=[trace.MaterialInput(lot=raw)],
-                    at=moment(lot.started),
-                    record=f"MB-{parts.lot}",
-                    source=source,
-                ),
-            ],
+            materials=made_from(lot.lot, self._plant, lot.started),
         )
         answer = await self._desk.call(self._desk.platform.traceability.RecordMaterial, request)
         check_facts(answer.receipt, "RecordMaterial")
+
+
+def made_from(lot: str, plant: str, started: datetime) -> list[trace.MaterialRecorded]:
+    """What a lot of the medicine was made from: a lot of glucose of its own, received three days before."""
+    parts = parse_lot(lot)
+    raw = lot_key(parts.owner, "item", "glucose", f"R-{parts.lot}")
+    received, source = moment(started - timedelta(days=3)), f"{plant}/mes"
+    return [
+        trace.MaterialRecorded(lot=raw, at=received, record=f"IN-{parts.lot}", source=source),
+        trace.MaterialRecorded(
+            lot=lot,
+            inputs=[trace.MaterialInput(lot=raw)],
+            at=moment(started),
+            record=f"MB-{parts.lot}",
+            source=source,
+        ),
+    ]
 
 
 def _readings(lot: CampaignLot) -> events.ReadingsRecorded:

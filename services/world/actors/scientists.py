@@ -12,6 +12,7 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from pharmaloop.loops.v1 import events_pb2 as events
 from pharmaloop.loops.v1 import service_pb2 as loops
 from pharmaloop.rnd.v1 import events_pb2 as rnd
 from pharmaloop.rnd.v1 import parameter_set_pb2 as sets
@@ -200,6 +201,14 @@ class Scientists:
             answer = await desk.call(desk.platform.loops.ListRuns, request)
             for run in answer.runs:
                 if run.opened_transfer.version == version and run.state == loops.RUN_STATE_CLOSED:
-                    desk.say(f"transfer of version {version} closed after {run.seconds:.1f} s")
+                    self._ended(version, run)
                     return
             await asyncio.sleep(LOOK_SECONDS)
+
+    def _ended(self, version: int, run: loops.Run) -> None:
+        """Every version fits its plant: a run that ended otherwise than closed is a fault of the platform."""
+        if run.closed.outcome == events.RUN_OUTCOME_CLOSED:
+            self._head.say(f"transfer of version {version} closed after {run.seconds:.1f} s")
+        else:
+            how = events.RunOutcome.Name(run.closed.outcome).removeprefix("RUN_OUTCOME_").lower()
+            self.wrong.append(f"the transfer of version {version} ended {how}, and had to be closed")

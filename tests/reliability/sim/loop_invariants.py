@@ -208,7 +208,7 @@ def _version_true(
         return
     now = (closed.get(found.run, OPEN), found.state)
     if version.fate == "cancelled":
-        wanted = [("cancelled", version.at)]
+        wanted = [("cancelled", "ended")]  # the plant goes on with nothing of it
     elif version.fate == "overtaken":
         wanted = [("withdrawn", "ended"), ("closed", "ended")]
     else:

@@ -104,7 +104,9 @@ class _Scheduler:
             self._rest(phase)
         world.weather.calm = False
         world.step("a storm breaks out")
-        for _ in range(rng.choice((150, 400, 900))):
+        others = sum(label.partition("/")[0] in OF_STUDIES for label in self.labels)
+        # The processes of studies share the steps: the others shall have as many as without them.
+        for _ in range(rng.choice((150, 400, 900)) * len(self.labels) // (len(self.labels) - others)):
             self._act()
             self._revive()
         world.weather.calm = True

@@ -167,12 +167,16 @@ class AsyncStore:
         await self._ask()
         return [i for i in self.database.all(kind.name) if kind.matches(i.state, field, value)]
 
-    async def among(self, kind: Kind[S], field: str, values: Collection[Any]) -> list[Stored[S]]:
+    async def among(
+        self, kind: Kind[S], field: str, values: Collection[Any], limit: int = 0
+    ) -> list[Stored[S]]:
         await self._ask()
         every, wanted = self.database.all(kind.name), set(values)
         if field == "_id":
-            return [item for item in every if item.id in wanted]
-        return [i for i in every if any(kind.matches(i.state, field, value) for value in wanted)]
+            found = [item for item in every if item.id in wanted]
+        else:
+            found = [i for i in every if any(kind.matches(i.state, field, value) for value in wanted)]
+        return found[: limit or None]
 
     async def page(
         self,

@@ -164,6 +164,7 @@ class Consortium:
     hub: Hub = field(default_factory=Hub)
     traffic: list[tuple[str, Message]] = field(default_factory=list)
     now: datetime = NOW
+    queries: int = 100
 
     def __post_init__(self) -> None:
         self.service = MemoryService("exchange", Reactor("runs", EVENTS), COMMANDS)
@@ -217,9 +218,9 @@ class Consortium:
             trailing = aio.Metadata(*told.trailing_metadata)
             raise aio.AioRpcError(told.code, aio.Metadata(), trailing, told.details) from None
 
-    def start(self, site: str, profile: Profile = Profile.PROTECTED) -> None:
-        """Start the agent of a site, with nothing in its memory."""
-        made = Site(
+    def site(self, site: str, profile: Profile = Profile.PROTECTED) -> Site:
+        """What an agent of the site brings to its jobs."""
+        return Site(
             name=site,
             keys=_keys(site),
             profile=profile,
@@ -228,9 +229,13 @@ class Consortium:
             study=self._seen,
             identities=self._identities,
             now=lambda: self.now,
+            queries=self.queries,
         )
+
+    def start(self, site: str, profile: Profile = Profile.PROTECTED) -> None:
+        """Start the agent of a site, with nothing in its memory."""
         line = cast(Any, self.lines[site])
-        agent = Agent(made, line, line, f"{site}/routine", site, 100)
+        agent = Agent(self.site(site, profile), line, line, f"{site}/routine", site, 100)
         self.agents[site] = asyncio.ensure_future(agent.run())
 
     def start_evaluator(self, private_key: bytes) -> None:

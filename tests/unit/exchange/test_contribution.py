@@ -50,6 +50,7 @@ def test_the_airport_game(costs: tuple[int, ...], expected: tuple[int, ...]) -> 
     assert tuple(shapley.exact(tuple(cost), values).values()) == expected
 
 
+@pytest.mark.req("H3")
 @given(games())
 def test_the_values_sum_to_what_all_together_are_worth(
     drawn: tuple[tuple[str, ...], dict[Coalition, float]],
@@ -59,6 +60,7 @@ def test_the_values_sum_to_what_all_together_are_worth(
     assert total == Fraction(values[frozenset(sites)]) - Fraction(values[NOBODY])
 
 
+@pytest.mark.req("H3")
 @given(games(), st.floats(-1, 1))
 def test_one_who_changes_nothing_has_no_value_and_one_who_adds_alike_has_that(
     drawn: tuple[tuple[str, ...], dict[Coalition, float]], adds: float
@@ -79,6 +81,7 @@ def test_names_do_not_matter(drawn: tuple[tuple[str, ...], dict[Coalition, float
     assert all(again[other[site]] == found[site] for site in sites)
 
 
+@pytest.mark.req("H3")
 @given(st.dictionaries(st.integers(0, 4), st.floats(-1, 1), min_size=5), st.floats(0, 1))
 def test_two_sites_that_can_stand_for_each_other_get_the_same(
     by_size: dict[int, float], extra: float

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from pharmaloop.exchange.v1 import cohort_pb2 as cohort
@@ -74,3 +76,11 @@ def test_an_exposure_without_an_estimate_says_so() -> None:
     found = told(Result("logistic", (Estimate("exposed", None),), 900, 7, 327))
     assert found.effects[0].estimate.reason == "NOT_ESTIMABLE"
     assert "no estimate" in found.statement
+
+
+def test_a_description_tells_its_tables_and_a_fit_keeps_its_own() -> None:
+    cells = [{"levels": ["0"], "count": 40}, {"levels": ["1"], "count": None}]
+    counted = told(Result("counts", (), 900, 3, tables={"by": ["exposed"], "cells": cells}))
+    assert json.loads(counted.tables) == {"by": ["exposed"], "cells": cells}
+    fitted = told(Result("logistic", ESTIMATES, 900, 7, 327, tables={"scaling": {"exposed": [0.4, 0.5]}}))
+    assert not fitted.tables

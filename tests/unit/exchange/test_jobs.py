@@ -30,6 +30,7 @@ def _told(insight: events.InsightPublished) -> np.ndarray[Any, np.dtype[np.float
     return np.array([effects[name] for name in ("intercept", *TERMS)])
 
 
+@pytest.mark.req("G3a")
 async def test_the_answer_is_that_of_all_rows_in_one_place() -> None:
     async with consortium(SITES) as found:
         _asked(found)
@@ -39,6 +40,20 @@ async def test_the_answer_is_that_of_all_rows_in_one_place() -> None:
         assert _told(insight) == pytest.approx(beta, abs=1e-10)
         assert found.study().state == "answered"
         assert not found.hub.rooms
+        assert insight.epsilon == 0, "no noise was added, and the answer says so"
+        held = [found.hospitals[site].held for site in SITES]
+        assert abs(_auc(held, _told(insight)) - _auc(held, beta)) <= 0.01
+
+
+def _auc(held: list[CohortData], beta: np.ndarray[Any, np.dtype[np.float64]]) -> float:
+    """How often a patient with the event is given a higher risk than one without, over all sites."""
+    columns = {name: np.concatenate([one.columns[name] for one in held]) for name in (*TERMS, "event")}
+    scores = beta[0] + np.column_stack([columns[name] for name in TERMS]) @ beta[1:]
+    cases, others = scores[columns["event"] == 1], scores[columns["event"] == 0]
+    pairs = np.subtract.outer(cases, others)
+    found = float(((pairs > 0) + 0.5 * (pairs == 0)).mean())
+    assert found > 0.5
+    return found
 
 
 # -- sites that do not do their part ------------------------------------------------
@@ -57,6 +72,7 @@ def _lose(found: Consortium, site: str, round_: int) -> None:
     line.bend_said = bend
 
 
+@pytest.mark.req("G3a")
 async def test_a_site_that_drops_out_before_any_sum_costs_a_new_attempt() -> None:
     async with consortium(FOUR) as found:
         _lose(found, "hospital-d", 1)
@@ -341,6 +357,7 @@ async def test_what_the_sums_do_not_carry_ends_the_study(change: Any, reason: st
 # -- nothing leaks --------------------------------------------------------------------------
 
 
+@pytest.mark.req("G3a")
 async def test_no_unmasked_number_of_a_site_leaves_it(capsys: pytest.CaptureFixture[str]) -> None:
     async with consortium(SITES) as found:
         vectors: dict[str, list[Any]] = {site: [] for site in SITES}

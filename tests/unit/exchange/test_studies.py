@@ -143,6 +143,11 @@ def test_public_data_may_be_asked_without_thresholds() -> None:
         ({"signing_key": b"short"}, "BAD_KEY", "signing_key"),
         ({"queries_per_analyst": 0}, "OUT_OF_RANGE", "queries_per_analyst"),
         ({"signing_key": bytes(32)}, "KEY_ON_RECORD", "signing_key"),
+        (
+            {"dataset": "hospital-a/second", "signing_key": bytes(32)},
+            "KEY_ON_RECORD",
+            "signing_key",
+        ),
     ],
 )
 def test_a_dataset_that_lacks_something_is_refused(changes: dict[str, Any], reason: str, field: str) -> None:

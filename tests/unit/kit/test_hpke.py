@@ -68,6 +68,7 @@ def test_a_partner_with_any_library_of_the_standard_opens_what_we_seal(
     assert len(sealed) == len(plain) + hpke.OVERHEAD_BYTES
 
 
+@pytest.mark.req("G1b")
 def test_of_a_hundred_third_readers_none_opens() -> None:
     sealed = hpke.seal(ANN.public, b"the recipe", INFO, AAD)
     refused = 0

@@ -13,6 +13,8 @@ from pharmaloop.rnd.v1 import events_pb2 as rnd
 from pharmaloop.rnd.v1 import parameter_set_pb2 as sets
 from services.production import twins
 from services.production.domain import calibrating
+from services.production.domain.twin import adapt as adapting
+from services.production.domain.twin.errors import Reason, refuse
 from services.production.twins import Adapted, Place, Refusals
 from tests.unit.production.transfer_story import VESSEL, content, parameter, range_of
 
@@ -57,6 +59,32 @@ def test_a_set_keeps_its_criterion_and_its_own_names_and_units(found: Adapted) -
 def test_set_points_are_in_no_part_that_travels_open(found: Adapted) -> None:
     told = {gap.quantity for gap in found.gaps}
     assert not told & {"agitation", "aeration", "feed", "temperature", "ph"}
+
+
+def test_no_row_of_the_gap_table_gives_the_gas_flow_away(found: Adapted) -> None:
+    told = {gap.quantity: gap.target for gap in found.gaps}
+    flow = point(found.recipe, "aeration").value  # L/min
+    products = [1000 * told["volume"] * value for value in told.values()]
+    assert all(value != pytest.approx(flow, rel=1e-3) for value in products)
+
+
+@pytest.mark.parametrize("tag", ["feed", "feed_rate"])
+def test_a_plants_range_holds_by_whichever_name_the_twin_knows_it(found: Adapted, tag: str) -> None:
+    rule = events.SeverityRule(tag=tag, critical_parameter=True, low=0.0, high=1.0, unit="L/h")
+    assert [one.rule for one in twins.beyond_ranges(found.recipe, [rule])] == ["OUTSIDE_PAR"]
+
+
+def test_a_plants_range_in_a_unit_that_does_not_convert_is_refused(found: Adapted) -> None:
+    rule = events.SeverityRule(tag="feed_rate", critical_parameter=True, low=0.0, high=9.0, unit="W")
+    (reason,) = twins.beyond_ranges(found.recipe, [rule])
+    assert (reason.rule, reason.field) == ("INCONVERTIBLE", "feed_rate")
+    assert "SetSeverityRules" in reason.statement
+
+
+def test_a_line_that_left_the_range_of_the_correlation_is_not_signed_for(found: Adapted) -> None:
+    wider = events.LineDetail(**(VESSEL | {"liquid_m3": 2.7, "volume_m3": 3.0}))
+    rules = {one.rule for one in twins.beyond_line(found.recipe, wider)}
+    assert "OUTSIDE_VALIDITY" in rules
 
 
 @pytest.mark.parametrize(
@@ -173,6 +201,42 @@ def test_a_set_that_cannot_be_taken_is_refused_by_field_and_rule(
     reasons = refused(said)
     assert (rule, field) in [(one.rule, one.field) for one in reasons]
     assert all(";" in one.statement for one in reasons), "the rule, and the next step"
+
+
+@pytest.mark.parametrize(
+    ("change", "detail", "sealed"),
+    [
+        (lambda said: setattr(said.parameters[2], "set_point", 0.2), {}, ("0.2", "0.11", "0.145")),
+        (lambda said: setattr(said.parameters[0], "set_point", 300.0), {}, ("300", "320")),
+        (_crossed, {}, ("0.2", "0.1")),
+        (_outside_space, {}, ("24.85", "298", "EMA-1")),
+        (lambda said: None, {"stirrer_max_per_s": 3.0}, ("180", "191")),
+        (lambda said: None, {"liquid_m3": 1.75, "volume_m3": 1.25}, ("1.75", "1.25")),
+    ],
+)
+def test_a_refusal_tells_nobody_what_travels_sealed(
+    change: Callable[[sets.ParameterSetContent], object], detail: dict[str, float], sealed: tuple[str, ...]
+) -> None:
+    said = content()
+    change(said)
+    reasons = refused(said, Place("line-a", events.LineDetail(**(VESSEL | detail))))
+    told = " ".join(one.statement for one in reasons if one.rule != "OUTSIDE_VALIDITY")
+    assert told
+    assert not [number for number in sealed if number in told], told
+
+
+def test_what_cannot_be_reckoned_with_is_refused_and_not_tried_for_ever() -> None:
+    """A step that raises is repeated, and its run waits."""
+    far = Place("line-a", events.LineDetail(**(VESSEL | {"kla_calibration": 1e-200})))
+    assert [one.rule for one in refused(content(), far)] == ["NOT_SOLVABLE"]
+
+
+def test_a_model_that_cannot_be_solved_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unsolved(*_: object, **__: object) -> None:
+        refuse([Reason("NOT_SOLVABLE", "recipe", "no step is small enough", "give other inputs")])
+
+    monkeypatch.setattr(adapting, "predict", unsolved)
+    assert [(one.rule, one.field) for one in refused(content())] == [("NOT_SOLVABLE", "recipe")]
 
 
 def test_every_reason_is_told_at_once() -> None:

@@ -157,6 +157,31 @@ def test_a_virtual_trial_is_evidence_too(research: Research) -> None:
     assert (piece.source, piece.score) == ("virtual-trial", trial.probability_of_success)
 
 
+def test_the_same_simulation_again_is_no_new_evidence(research: Research) -> None:
+    """With another seed, or asked in other words; another design is."""
+    catalogue(research, "ALPHA")
+
+    def run(seed: int, use: str = "go on?", patients: int = 20) -> None:
+        asked = api.RunTrialRequest(
+            product=product("ALPHA"),
+            context_of_use=use,
+            seed=seed,
+            design=api.VirtualTrialDesign(patients_each=patients, replicates=20),
+        )
+        research.call("RunTrial", asked)
+
+    def pieces() -> int:
+        (ranked,) = ranking(research).rankings
+        return len(ranked.ranked.candidates[0].evidence)
+
+    run(1)
+    run(2)
+    run(3, use="or stop?")
+    assert pieces() == 1
+    run(1, patients=21)
+    assert pieces() == 2
+
+
 @pytest.mark.parametrize(
     ("about", "effects", "more", "reason"),
     [

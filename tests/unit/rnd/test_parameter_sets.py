@@ -36,9 +36,39 @@ def opened(plant: Plant, told: events.ParameterSetReleased, as_plant: str = "") 
     private = plant.keys.private
     plain = hpke.open_sealed(private, told.payload.ciphertext, info, told.content_hash)
     assert hashlib.sha256(plain).digest() == told.content_hash
-    return ParameterSetContent.FromString(plain)
+    content = ParameterSetContent.FromString(plain)
+    content.ClearField("salt")
+    return content
 
 
+@pytest.mark.req("G1a")
+def test_a_release_carries_targets_ranges_specification_trial_and_signatures(research: Research) -> None:
+    plant = Plant("plant-2")
+    known(research, plant)
+    asked = api.VirtualTrialDesign(
+        patients_each=20, days=15, visits=[5, 8], replicates=20, least_probability=0.01
+    )
+    asked.least_difference = -100.0
+    trial = research.call(
+        "RunTrial", api.RunTrialRequest(product=PRODUCT, context_of_use="Is it better?", design=asked, seed=7)
+    ).trial
+    draft(research, says(trial=trial.trial), actor="ada")
+    review(research, actor="ben")
+    release(research, plant.name, actor="cy")
+    (told,) = research.told(events.ParameterSetReleased)
+    said = opened(plant, told)
+    assert said.trial == trial.trial
+    assert [(one.attribute, bool(one.target)) for one in said.targets] == [("titre", True)]
+    assert [(one.attribute, one.limits.low) for one in said.attributes] == [("titre", 1.2)]
+    for one in said.parameters:
+        assert one.normal.low < one.set_point < one.normal.high
+        assert one.proven.HasField("low")
+        assert one.proven.HasField("high")
+    assert (told.reviewer, told.actor) == ("ben", "cy")
+    assert told.meaning
+
+
+@pytest.mark.req("G1b")
 def test_what_is_released_reaches_its_plant_and_nobody_else(research: Research) -> None:
     plant = Plant("plant-2")
     released(research, plant)
@@ -63,6 +93,19 @@ def test_a_payload_does_not_pass_for_another_version_or_plant(research: Research
     told.version = 2
     with pytest.raises(Invalid, match="NOT_OPENED"):
         opened(plant, told)
+
+
+def test_the_hash_in_the_clear_does_not_let_a_set_point_be_found_by_trying(research: Research) -> None:
+    """A plant that works by the version before knows everything but what `changes` names."""
+    known(research)
+    draft(research, says())
+    (told,) = research.told(events.ParameterSetDrafted)
+    guess = says().SerializeToString(deterministic=True)
+    assert hashlib.sha256(guess).digest() != told.content_hash
+    shown = research.call("GetParameterSet", api.GetParameterSetRequest(set=SET)).content
+    assert shown == says(), "the salt is shown to nobody"
+    with pytest.raises(Rejected, match="UNCHANGED"):
+        draft(research, says(salt=b"chosen"))
 
 
 def test_no_event_and_no_state_holds_what_a_set_says_in_the_clear(research: Research) -> None:

@@ -57,7 +57,7 @@ class Life(RuleBasedStateMachine):
     def draft(self, who: str) -> None:
         version = len(self.drafter) + 1
         asked = events.ParameterSetDrafted(
-            set="s", version=version, product="o/i/p", actor=who, content_hash=bytes([version])
+            set="s", version=version, product="o/i/p", actor=who, changes=["statement"]
         )
         self.does(lambda: life.decide_draft(self.held, asked), True)
         self.drafter[version] = who

@@ -57,6 +57,22 @@ def test_trials_are_listed_and_found(research: Research) -> None:
         research.call("GetTrial", api.GetTrialRequest(trial="x"))
 
 
+@pytest.mark.req("D5")
+def test_a_trial_without_a_chance_is_stopped_and_one_with_a_good_one_is_not(research: Research) -> None:
+    """By a rule that asks for three in five: both say with which probability of success."""
+    known(research)
+    rule: Any = {"least_probability": 0.6, "least_difference": 0.0, "days": 30, "visits": [9, 17, 25, 29]}
+    small = run(research, patients_each=5, replicates=100, alpha=0.001, **rule)
+    large = run(research, patients_each=240, replicates=100, **rule)
+    assert small.probability_of_success < 0.1
+    assert small.verdict == events.TRIAL_VERDICT_NO_GO
+    assert large.probability_of_success > 0.6
+    assert large.verdict == events.TRIAL_VERDICT_GO
+    with pytest.raises(Rejected, match="TRIAL_NO_GO"):
+        draft(research, says(trial=small.trial))
+    draft(research, says(trial=large.trial))
+
+
 def test_a_set_names_a_trial_that_says_go(research: Research) -> None:
     known(research)
     go, no_go = run(research, **SURE), run(research, **NEVER)

@@ -133,6 +133,31 @@ def test_more_than_was_asked_for_is_said() -> None:
     assert (len(answer.hops), answer.truncated) == (5, True)
 
 
+@pytest.mark.parametrize("id", [PRODUCT, LOT])
+def test_of_a_product_of_many_lots_the_thread_to_the_hypothesis_is_found_first(id: str) -> None:
+    lots = [production.LotStarted(lot=f"{PRODUCT}/M{number}", product=PRODUCT) for number in range(300)]
+    answer = Trace([*lots, *story()]).read(id, most=100)
+    assert {"TargetRegistered", "StudyRequested", "HypothesisUpdated"} <= set(types(answer))
+    assert answer.truncated == (id == PRODUCT)
+
+
+def test_a_walk_reads_no_more_than_it_may_tell(monkeypatch: pytest.MonkeyPatch) -> None:
+    lots = [production.LotStarted(lot=f"{PRODUCT}/M{number}", product=PRODUCT) for number in range(300)]
+    read: list[int] = []
+    among = AsyncMemoryStore.among
+
+    async def counted(self: AsyncMemoryStore, *args: Any, **named: Any) -> list[Any]:
+        found = await among(self, *args, **named)
+        read.append(len(found))
+        return found
+
+    trace = Trace([*lots, *story()])
+    monkeypatch.setattr(lineages, "_MOST", 50)
+    monkeypatch.setattr(AsyncMemoryStore, "among", counted)
+    assert trace.read(PRODUCT, most=20).truncated
+    assert max(read) <= 50
+
+
 @pytest.mark.parametrize(
     ("given", "error", "field"),
     [

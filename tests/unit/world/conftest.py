@@ -63,5 +63,8 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
         "laboratory",
         "blood",
         "notices",
+        "scientists",
+        "plant_manager",
+        "analyst",
     ):
         monkeypatch.setattr(f"services.world.actors.{module}.LOOK_SECONDS", 0.001)

@@ -11,8 +11,10 @@ import pytest
 from google.protobuf.message import Message
 
 from pharmaloop.clinical.v1 import service_pb2 as clinical
+from pharmaloop.exchange.v1 import service_pb2 as exchange
 from pharmaloop.loops.v1 import service_pb2 as loops
 from pharmaloop.production.v1 import service_pb2 as production
+from pharmaloop.rnd.v1 import service_pb2 as rnd
 from pharmaloop.traceability.v1 import service_pb2 as traceability
 from services.kit.clock import PlatformClock
 
@@ -38,6 +40,7 @@ class Recorder:
 
     def __init__(self) -> None:
         self.production = self.traceability = self.clinical = self.loops = _Stub()
+        self.rnd = self.exchange = self.production
         self.sent: list[tuple[str, str, Message]] = []
         self.answers: dict[str, Callable[[Any], Any]] = {}
 
@@ -66,7 +69,7 @@ class Recorder:
 
 def _empty(method: str) -> Any:
     """The empty answer of a method, whichever service it belongs to."""
-    for package in (production, traceability, clinical, loops):
+    for package in (production, traceability, clinical, loops, rnd, exchange):
         if found := getattr(package, f"{method}Response", None):
             return found()
     raise AssertionError(method)

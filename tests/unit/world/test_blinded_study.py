@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from typing import Any, cast
 
 import pytest
@@ -14,7 +15,9 @@ from google.protobuf.message import Message
 
 from pharmaloop.clinical.v1 import service_pb2 as api
 from pharmaloop.clinical.v1.service_pb2 import DESCRIPTOR
+from pharmaloop.exchange.v1 import cohort_pb2 as cohort
 from pharmaloop.traceability.v1 import events_pb2 as trace_events
+from services.kit.errors import Rejected
 from services.kit.ids import in_kit, parse_lot, product_of
 from services.world.actors.desk import Desk
 from services.world.actors.hospital import HospitalClerk
@@ -117,7 +120,8 @@ def test_recalls_find_everybody_and_no_answer_or_topic_tells_the_arm(
     assert not [found for record in records if (found := told_in(record, names))]
     answers = dict(_answers(hospital, runs, kits_of(world)))
     queries = [m.name for m in DESCRIPTOR.services_by_name["ClinicalService"].methods]
-    assert {name for name in queries if name.startswith(("List", "Get"))} == answers.keys()
+    # A cohort is refused: see below.
+    assert {name for name in queries if name.startswith(("List", "Get"))} == {*answers, "GetCohort"}
     assert not {name: found for name, text in answers.items() if (found := told_in(text, names))}
     for name in ("ListPlans", "ListNotices", "ListExposures", "GetEvidence", "GetLotSummary"):
         assert b"maker-1/kit/study-1" in answers[name]
@@ -160,6 +164,37 @@ def _answers(
                 request.page_size = 1000  # type: ignore[attr-defined]
         shown = [hospital.ask(method, request).SerializeToString() for request in requests]
         yield method, b"".join(shown)
+
+
+def test_a_study_of_kits_gets_no_cohort_and_one_of_what_is_inside_gets_nobody(
+    recalled: tuple[BlindedHospital, dict[str, str]], world: World
+) -> None:
+    """Rows by lot would tell the arms apart; of the lots inside, the hospital's own records name none."""
+    hospital, _ = recalled
+    kits = {product_of(kit) for kit in kits_of(world)}
+    inside = {product_of(lot) for lot in frozenset.union(*kits_of(world).values())}
+    assert len(kits) == 1
+    for product in kits:
+        with pytest.raises(Rejected) as refused:
+            hospital.ask("GetCohort", api.GetCohortRequest(definition=cohort_of(product)))
+        assert (refused.value.reason, refused.value.field) == ("BLINDED", "definition.product")
+    for product in inside:
+        found = hospital.ask("GetCohort", api.GetCohortRequest(definition=cohort_of(product)))
+        assert (len(found.members), found.eligible, found.without_consent, found.incomplete) == (0, 0, 0, 0)
+
+
+def cohort_of(product: str) -> cohort.CohortDefinition:
+    """Who bled within four weeks of the product, by the temperature that its lots were made at."""
+    found = cohort.CohortDefinition(definition="arms", version=1, product=product)
+    getattr(found, "from").FromDatetime(ANCHOR - timedelta(days=3650))
+    found.until.FromDatetime(ANCHOR)
+    found.exposure.CopyFrom(
+        cohort.CohortExposure(kind=cohort.EXPOSURE_KIND_PARAMETER_BAND, tag="DryerTemp", low=60.0, unit="Cel")
+    )
+    found.outcome.CopyFrom(
+        cohort.CohortOutcome(kind=cohort.OUTCOME_KIND_ADVERSE_EVENT, terms=["PL1003"], days=28)
+    )
+    return found
 
 
 def test_a_kit_tells_its_site_no_comparison_of_arms(

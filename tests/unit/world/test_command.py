@@ -9,6 +9,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from services.cli.main import cli
+from services.world.platform_api import NEEDED
 
 
 def run(*arguments: str, state: Path | None = None, endpoints: str = "{}") -> Result:
@@ -39,12 +40,23 @@ def test_json_is_one_document_wherever_it_is_asked_for(tmp_path: Path, place: in
 def test_a_platform_that_is_not_told_is_a_plain_sentence(tmp_path: Path) -> None:
     result = run("world", "incident", "drift", state=tmp_path)
     assert result.exit_code == 2
-    assert "does not say where production, traceability, clinical, loops listens" in result.output
+    assert (
+        "does not say where production, traceability, clinical, loops, rnd, exchange listens" in result.output
+    )
+    assert not list(tmp_path.glob("world/**/*.parquet"))
+
+
+def test_a_platform_without_research_and_exchange_is_no_platform_for_an_incident(tmp_path: Path) -> None:
+    names = ("production", "traceability", "clinical", "loops")
+    endpoints = json.dumps(dict.fromkeys(names, "127.0.0.1:1"))
+    result = run("world", "incident", "drift", state=tmp_path, endpoints=endpoints)
+    assert result.exit_code == 2
+    assert "PHARMALOOP_ENDPOINTS does not say where rnd, exchange listens" in result.output
     assert not list(tmp_path.glob("world/**/*.parquet"))
 
 
 def test_the_industry_needs_every_hospital(tmp_path: Path) -> None:
-    names = ("production", "traceability", "clinical", "loops", "clinical.hospital-b")
+    names = (*NEEDED, "clinical.hospital-b")
     result = run("world", "replay", state=tmp_path, endpoints=json.dumps(dict.fromkeys(names, "127.0.0.1:1")))
     assert result.exit_code == 2
     assert "where clinical.hospital-c listens" in result.output

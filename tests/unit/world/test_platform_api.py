@@ -18,7 +18,7 @@ from pharmaloop.production.v1 import service_pb2_grpc as production_grpc
 from services.kit.errors import Rejected
 from services.kit.metrics import Metrics
 from services.kit.rpc.errors import status_of
-from services.world.platform_api import Platform, Refused
+from services.world.platform_api import NEEDED, Platform, Refused
 
 
 class Flaky(production_grpc.ProductionServiceServicer):
@@ -58,8 +58,7 @@ async def flaky() -> AsyncIterator[tuple[Flaky, Platform, list[str]]]:
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     address = f"127.0.0.1:{port}"
-    names = ("production", "traceability", "clinical", "loops")
-    platform = Platform({name: address for name in names}, Metrics("world"), lines.append)
+    platform = Platform(dict.fromkeys(NEEDED, address), Metrics("world"), lines.append)
     yield servicer, platform, lines
     await platform.close()
     await server.stop(None)
@@ -103,7 +102,7 @@ async def test_a_hospitals_process_is_called_where_it_has_an_address_of_its_own(
         clinical_grpc.add_ClinicalServiceServicer_to_server(hospital, server)
         addresses.append(f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}")
         await server.start()
-    endpoints = dict.fromkeys(("production", "traceability", "clinical", "loops"), addresses[0])
+    endpoints = dict.fromkeys(NEEDED, addresses[0])
     platform = Platform(
         {**endpoints, "clinical.hospital-b": addresses[1]}, Metrics("world"), lambda text: None
     )

@@ -10,13 +10,23 @@ import pytest
 
 from pharmaloop.production.v1 import events_pb2 as events
 from pharmaloop.production.v1 import service_pb2 as production
+from services.world.dryer_runs import sample_counts
 from services.world.platform_api import Platform
 from services.world.progress import Progress
 from services.world.records import World
 from services.world.simulation import Options, Simulation
+from services.world.sizes import SAFETY
+from services.world.worldgen import generate
+from services.world.worldgen.cdisc import Pilot
 from tests.unit.world.support import ANCHOR, CLOCK, Recorder
 
 TAGS = ("DryerTemp", "JacketTemperature", "DryerPressure", "AgitatorPower")
+
+
+@pytest.fixture(scope="module")
+def world(pilot: Pilot) -> World:
+    """The small world without the developer, who waits for what such a platform never does."""
+    return generate(7, ANCHOR, pilot, sample_counts(), SAFETY)
 
 
 @pytest.fixture
@@ -32,7 +42,7 @@ def simulation(
             lot=production.Lot(lot=request.lot, state=production.LOT_STATE_COMPLETED)
         ),
     }
-    progress = Progress(tmp_path, 7, "small", ANCHOR)
+    progress = Progress(tmp_path, 7, SAFETY.name, ANCHOR)
     options = Options(speed=1000.0)
     return Simulation(world, cast(Platform, recorder), CLOCK, progress, lambda text: None, options)
 
@@ -100,7 +110,7 @@ async def test_a_lot_is_tested_before_it_is_released(
 
 
 async def test_the_time_limit_says_what_is_missing(world: World, recorder: Recorder, tmp_path: Path) -> None:
-    progress = Progress(tmp_path, 7, "small", ANCHOR)
+    progress = Progress(tmp_path, 7, SAFETY.name, ANCHOR)
     options = Options(limit_minutes=0.02)
     simulation = Simulation(world, cast(Platform, recorder), CLOCK, progress, lambda text: None, options)
 

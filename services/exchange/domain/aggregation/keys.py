@@ -115,6 +115,20 @@ def check_certificate(certificate: Certificate, job: str, identities: Mapping[st
         )
 
 
+def confirmation(identity: bytes, job: str, site: str, cohort: bytes) -> bytes:
+    """The site's signature that its cohort (the hash it froze, 32 bytes) still stands."""
+    return Ed25519PrivateKey.from_private_bytes(identity).sign(_confirmed(job, site, cohort))
+
+
+def check_confirmation(
+    identities: Mapping[str, bytes], job: str, site: str, cohort: bytes, signature: bytes
+) -> None:
+    """Refuse a confirmation that the site did not sign: a withdrawal would be passed over."""
+    if not verified(identities, site, signature, _confirmed(job, site, cohort)):
+        said = f"{site!r} did not sign that its cohort still stands: only the site itself confirms it"
+        raise Refusal("NOT_SIGNED", said, "signature")
+
+
 def verified(identities: Mapping[str, bytes], site: str, signature: bytes, signed: bytes) -> bool:
     """Whether the site's identity signed the bytes; Absent when the site is not known."""
     if site not in identities:
@@ -126,6 +140,10 @@ def verified(identities: Mapping[str, bytes], site: str, signature: bytes, signe
     except (InvalidSignature, ValueError):
         return False
     return True
+
+
+def _confirmed(job: str, site: str, cohort: bytes) -> bytes:
+    return packed(b"pharmaloop secure aggregation 1: confirm", job.encode(), site.encode(), cohort)
 
 
 def _certified(job: str, site: str, key: bytes) -> bytes:

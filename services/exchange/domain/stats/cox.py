@@ -223,6 +223,10 @@ class CoxGrid(_Cox):
         known = {"grid": times, "deaths": [int(count) for count in counted]}
         return Learnt(int(deaths.sum()), own, known=known)
 
+    def takes(self, spec: Regression, own: tuple[float, ...]) -> bool:
+        """Agreed times, joined at most: others would tell when a patient died."""
+        return bool(own) and set(own) <= set(spec.own.grid) and list(own) == sorted(set(own))
+
     def fit_parts(self, spec: Regression, point: Point) -> list[Part]:
         reach = point.frame.reach(spec.terms, False)
         eta = min(float(np.abs(point.beta) @ reach), spec.own.risk_at_most)

@@ -194,10 +194,18 @@ class Fitted(ABC):
         """The point of a fit's parameters. Raises Malformed where they are not one."""
         frame, rest = Frame.unpack(flat, len(spec.terms))
         size = self.width(spec, frame)
-        own = int(rest[1]) if len(rest) > 1 else -1
-        if own < 0 or len(rest) != 2 + own + size or not np.all(np.isfinite(rest)):
+        own = len(rest) - 2 - size
+        if own < 0 or rest[1] != own or not np.all(np.isfinite(rest)):
             raise Malformed("WRONG_PARAMETERS", "the point of the fit is incomplete", "parameters")
-        return Point(frame, rest[0] == 1.0, rest[2 : 2 + own], np.array(rest[2 + own :]))
+        point = Point(frame, rest[0] == 1.0, rest[2 : 2 + own], np.array(rest[2 + own :]))
+        if not self.takes(spec, point.own):
+            said = f"the numbers that {self.name} itself is asked with are none that it agreed to"
+            raise Malformed("WRONG_PARAMETERS", said, "parameters")
+        return point
+
+    def takes(self, spec: Regression, own: tuple[float, ...]) -> bool:
+        """Are the family's own numbers of a point such as the specification allows?"""
+        return not own
 
     def layout(self, ask: Ask) -> Layout:
         spec = self.read(ask.spec)

@@ -220,6 +220,9 @@ class Linear(Glm):
         shift = spec.own.middle + spec.own.half * mean if spec.intercept else 0.0
         return Learnt(own=(shift, math.sqrt(variance) * spec.own.half))
 
+    def takes(self, spec: Regression, own: tuple[float, ...]) -> bool:
+        return len(own) == 2 and own[1] > 0
+
     def bounds(self, spec: Regression, point: Point, eta: float) -> tuple[float, float, float]:
         shift, stretch = point.own
         far = max(abs(spec.own.low - shift), abs(spec.own.high - shift)) / stretch + eta

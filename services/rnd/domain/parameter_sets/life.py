@@ -24,7 +24,7 @@ def decide_draft(held: ParameterSet | None, asked: events.ParameterSetDrafted) -
             said = f"the set is of product {held.product!r}; draft that, or name another set"
             raise Refusal("WRONG_PRODUCT", said, "content.product")
         newest = held.newest
-        if newest.content_hash == asked.content_hash and not newest.withdrawn:
+        if not asked.changes and not newest.withdrawn:
             said = f"version {newest.version} says the same; change something, or go on with that version"
             raise Refusal("UNCHANGED", said, "content")
     return [asked]

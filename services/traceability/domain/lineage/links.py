@@ -38,7 +38,9 @@ KINDS = (
     "hypothesis",
     "indication",
 )
-PRODUCT, STUDY = "product", "study"
+PRODUCT = "product"
+#: The type of event that leads from a product to a study of it.
+STUDIED: str = exchange.StudyRequested.DESCRIPTOR.full_name
 
 
 @dataclass(frozen=True)
@@ -128,6 +130,7 @@ JOINS: dict[type[Message], Joins] = {
     rnd.TrialCompleted: _from("molecule", "product", to="trial"),
     rnd.ParameterSetDrafted: _from("product", "trial", to="set"),
     rnd.ParameterSetReviewed: _about("set"),
+    rnd.ParameterSetReleased: _about("set"),
     rnd.ParameterSetWithdrawn: _about("set"),
     rnd.ReviewRequested: _about("set"),
     loops.TransferRunOpened: lambda m: Link(thing("set", m.set), thing("transfer", m.case)),

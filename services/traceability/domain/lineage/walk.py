@@ -2,19 +2,21 @@
 
 Up from the thing to where it comes from, and down to what it leads to. What
 is found out about a product is of each of its lots: from the products above,
-the walk goes down through their studies as well. The walk asks for events by
-the things that they join, level by level, and stops at a bound, for a molecule
-may lead to everything that a platform holds.
+the walk goes down through their studies as well, and does so before it goes
+down to a product's many lots. The walk asks for events by the things that they
+join, level by level, never for many more than it may keep, and stops at a
+bound, for a molecule may lead to everything that a platform holds.
 """
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 
-from services.traceability.domain.lineage.links import PRODUCT, STUDY, Hop, kind_of
+from services.traceability.domain.lineage.links import PRODUCT, STUDIED, Hop, kind_of
 
-#: The events whose `froms`, `tos` or `about` (the field is named) have one of the things.
-Find = Callable[[str, Sequence[str]], Awaitable[list[Hop]]]
+#: The events whose `froms`, `tos` or `about` (the field is named) have one of the things, each once: so many
+#: at least where there are more, and of one type where it is named.
+Find = Callable[[str, Sequence[str], int, str], Awaitable[list[Hop]]]
 _ABOVE, _BELOW, _ABOUT = "tos", "froms", "about"
 
 
@@ -29,17 +31,16 @@ class Walk:
     async def whole(self, starts: Sequence[str]) -> None:
         """Up and down from the things."""
         above = await self._go(starts, up=True)
-        await self._go(starts, up=False)
         products = sorted(name for name in above if kind_of(name) == PRODUCT)
-        await self._go(products, up=False, first=STUDY)
+        await self._go(products, up=False, first=STUDIED)
+        await self._go(starts, up=False)
 
     async def _go(self, starts: Sequence[str], *, up: bool, first: str = "") -> set[str]:
-        """Level by level; with `first`, the first step goes to things of that kind alone."""
-        seen, level = set(starts), list(starts)
+        """Level by level; with `first`, the first step is by events of that type alone."""
+        seen, level, room = set(starts), list(starts), self._most + 1
         while level and not self.truncated:
-            found = await self._find(_ABOVE if up else _BELOW, level)
-            about = await self._find(_ABOUT, level)
-            following = [hop for hop in found if not first or any(kind_of(t) == first for t in hop.tos)]
+            following = await self._find(_ABOVE if up else _BELOW, level, room, first)
+            about = await self._find(_ABOUT, level, room, "")
             self._keep([*following, *about])
             reached = {name for hop in following for name in (hop.froms if up else hop.tos)}
             level, first = sorted(reached - seen), ""

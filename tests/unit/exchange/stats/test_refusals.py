@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from services.exchange.domain.errors import Malformed, Unfit
+from services.exchange.domain.rounds import words
 from services.exchange.domain.stats.models import MODELS, model_of
 from services.exchange.domain.stats.protocol import Ask, State
 from tests.unit.exchange.stats import rossi
@@ -182,6 +183,34 @@ def test_what_is_sent_back_must_have_the_layout_of_the_ask() -> None:
         Ask.from_json({"spec": {}, "phase": "fit"})
     with pytest.raises(Malformed, match="NOT_A_STATE"):
         State.from_json({"spec": {}})
+
+
+@pytest.mark.parametrize(
+    ("model", "spec", "point"),
+    [
+        ("logistic", rossi.logistic(), [0.0, 0.0, 1e300]),
+        ("linear", rossi.linear(), [0.0, 2.0, 0.0, 0.0]),
+        ("linear", rossi.linear(), [0.0, 0.0]),
+        ("logistic", rossi.logistic(), [0.0, float("nan")]),
+        ("logistic", rossi.logistic(), [0.0, 1.0, 5.0]),
+        ("cox_grid", rossi.cox_grid(grid=[26.0, 52.0]), [0.0, 3.0, 25.0, 26.0, 52.0]),
+        ("cox_grid", rossi.cox_grid(grid=[26.0, 52.0]), [0.0, 2.0, 52.0, 26.0]),
+    ],
+    ids=["no bound", "divided by 0", "no scale", "NaN", "too many", "a time not agreed", "times in disorder"],
+)
+def test_what_a_coordinator_may_not_ask_is_a_refusal_that_names_the_rule(
+    model: str, spec: dict[str, Any], point: list[float]
+) -> None:
+    found: Any = MODELS[model]
+    agreed = found.start(spec).spec
+    terms = len(found.read(agreed).terms)
+    width = terms + found.read(agreed).intercept
+    far = 1e300 if 1e300 in point else 0.0
+    own = [value for value in point if value != 1e300]
+    frame = [1.0] * terms + [0.0] * terms + [1e-10] * terms
+    ask = Ask(agreed, "fit", 3, (*frame, *own, *[far] * width))
+    with np.errstate(over="ignore"), pytest.raises(Malformed, match=r"WRONG_PARAMETERS|NO_BOUND"):
+        words(found.layout(ask), 3)
 
 
 def _counts() -> dict[str, Any]:

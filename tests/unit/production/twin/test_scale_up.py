@@ -88,6 +88,39 @@ def test_equal_power_per_volume_of_similar_vessels_is_the_closed_form() -> None:
     assert speed == pytest.approx(POINTS.agitation * 0.5 ** (2 / 3), rel=1e-12)
 
 
+@pytest.mark.req("G1c")
+def test_two_litres_become_two_thousand_as_by_hand() -> None:
+    """Similar vessels, ten times as long: equal power per volume and equal kLa by the published formulas."""
+    sizes = (0.002, 2.0)
+    vessels = [
+        replace(
+            TARGET,
+            volume_m3=liquid * 1.5,
+            liquid_m3=liquid,
+            diameter_m=0.13 * length,
+            impeller_diameter_m=0.0434 * length,
+            blade_width_m=0.00868 * length,
+            min_speed_rpm=0.0,
+            max_speed_rpm=1500.0,
+            max_gas_l_min=10_000.0,
+            max_feed_l_h=100.0,
+        )
+        for liquid, length in zip(sizes, (1.0, 10.0), strict=True)
+    ]
+    bench = replace(POINTS, agitation=750.0, aeration=1.0)
+    small, large = vessels
+    by_power = scale_up(small, large, bench, Criterion.POWER_PER_VOLUME).set_points
+    assert by_power.agitation == pytest.approx(750.0 * 10 ** (-2 / 3), rel=0.01)
+    assert by_power.aeration == pytest.approx(1.0 * 100, rel=0.01)  # gas velocity goes by the cross-section
+    by_kla = scale_up(small, large, bench, Criterion.KLA).set_points
+    transferred = []
+    for vessel, points in ((small, bench), (large, by_kla)):
+        power = gassed(vessel, points.agitation, points.aeration) / vessel.liquid_m3
+        velocity = points.aeration / 60_000 / (math.pi / 4 * vessel.diameter_m**2)
+        transferred.append(0.002 * power**0.7 * velocity**0.2)
+    assert transferred[1] == pytest.approx(transferred[0], rel=0.01)
+
+
 @pytest.mark.parametrize(
     ("criterion", "quantity"),
     [
