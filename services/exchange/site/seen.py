@@ -94,7 +94,7 @@ async def seen_identities(store: AsyncStore) -> Mapping[str, bytes]:
 
 
 async def seen_datasets(store: AsyncStore) -> Mapping[str, SeenDataset]:
-    """The sites' keys, as the topic of datasets tells them; of a site that is told two keys of a kind none."""
+    """The sites' keys, as the topic of datasets tells them; of a site with two of a kind none."""
     page = await store.page(SEEN_DATASETS, {}, "_id", False, "", 1000)
     told: dict[str, set[SeenDataset]] = {}
     for item in page.items:
