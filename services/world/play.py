@@ -70,7 +70,7 @@ async def play_world(
     options: Options,
     say: Say,
 ) -> list[str]:
-    """Play a world whose truth is written."""
+    """Play a world whose truth is written; answers what is missing, or wrong."""
     runs = sum(len(line.lots) for line in world.lines)
     people = sum(len(hospital.bodies) for hospital in world.hospitals)
     say(
@@ -79,12 +79,14 @@ async def play_world(
     )
     platform = Platform(endpoints, metrics, say)
     began = clock.wall()
+    simulation = Simulation(world, platform, clock, progress, say, options)
     try:
-        missing = await Simulation(world, platform, clock, progress, say, options).run()
+        missing = await simulation.run()
     finally:
         await platform.close()
     for line in missing:
-        say(f"not done after {options.limit_minutes:g} minutes: {line}")
+        why = "wrong" if simulation.over else f"not done after {options.limit_minutes:g} minutes"
+        say(f"{why}: {line}")
     if not missing:
         minutes = (clock.wall() - began).total_seconds() / 60
         say(f"everything was replayed, judged and closed; it took {minutes:.1f} minutes")

@@ -86,6 +86,8 @@ class Simulation:
         if self._development:
             self._people += self._development.people()
         self._observer = Observer(desk("observer"), lots, self._still_to_send)
+        #: Everything was played to its end.
+        self.over = False
         self._busy: dict[str, None] = {"waiting for the services": None}
         self._begun = asyncio.Event()
 
@@ -100,7 +102,8 @@ class Simulation:
         self._people += [blood.run, post.run]
 
     async def run(self) -> list[str]:
-        """Play the world; answers what is missing when the time limit ended it, else nothing."""
+        """Play the world; answers what is missing when the time limit ended it, else what the platform let
+        pass that it had to refuse: nothing, when all is well."""
         people = [self._qa.run, *(lab.run for lab in self._labs), *self._people]
         if not self._options.manual:
             people += [self._head.run, self._physician.run]
@@ -113,6 +116,7 @@ class Simulation:
                 )
         except TimeoutError:
             return self._observer.missing
+        self.over = True
         return self._development.wrong() if self._development else []
 
     async def _play(self) -> None:
