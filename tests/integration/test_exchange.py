@@ -220,6 +220,7 @@ async def test_no_number_of_one_site_comes_to_a_topic_or_the_coordinators_databa
     assert not [place.name for place in places for mark in marks if mark in place.content]
 
 
+@pytest.mark.req("H3")
 async def test_contributions_are_valued_after_the_answer_and_no_sealed_number_is_open_anywhere(
     backbone: str, mongo: str, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
