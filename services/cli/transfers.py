@@ -94,6 +94,9 @@ def transfer(session: Session, transfer: str) -> None:
             rows = [_gap(one) for one in item["adapted"]["gaps"]]
             columns = ["quantity", "unit", "source", "target", "ratio", "validated"]
             out.print(table(f"Gap table, line {item['adapted']['line']}", columns, rows))
+            if item["adapted"]["not_modelled"]:
+                names = ", ".join(item["adapted"]["not_modelled"])
+                out.print(f"not modelled, carried over as is: {names}")
             told = (item["proposed"] or item["adapted"])["predictions"]
             columns = ["attribute", "unit", "source", "target", "calibrated by", "specification"]
             out.print(table("Predictions", columns, [_prediction(one) for one in told]))

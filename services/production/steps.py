@@ -135,6 +135,7 @@ class Steps:
             recipe=self._payloads.keep(fitted.recipe, told.plant),
             content_hash=told.content_hash,
             model=fitted.model,
+            not_modelled=fitted.not_modelled,
         )
         await self._submit("AdaptTransfer", adapted, f"adapt/{step.key}/{held.run}")
 

@@ -64,6 +64,8 @@ def _said(event: Message) -> str:
     match event:
         case events.TwinAdapted():
             said = f"adapted to line {event.line} by {event.model}"
+            if event.not_modelled:
+                said += f"; not modelled, carried over as is: {', '.join(event.not_modelled)}"
         case events.TransferRefused():
             said = "; ".join(reason.statement for reason in event.reasons)
         case events.OptimisationProposed() if not event.moved:

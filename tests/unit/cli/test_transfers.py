@@ -28,7 +28,9 @@ def a_transfer(state: int) -> production.Transfer:
         version=2,
         plant="plant-1",
         state=production.TransferState.Name(state),
-        adapted=events.TwinAdapted(line="line-a", gaps=[gap], predictions=[expected]),
+        adapted=events.TwinAdapted(
+            line="line-a", gaps=[gap], predictions=[expected], not_modelled=["head_pressure"]
+        ),
         proposed=events.OptimisationProposed(proposal="p-1", moved=["agitation"], predictions=[expected]),
     )
 
@@ -52,7 +54,7 @@ def test_a_transfer_is_shown_with_gaps_predictions_set_points_and_history(bench:
     answer.history.add(event="TwinAdapted", version=2, actor="platform", statement="adapted to line line-a")
     bench.fake.answers["GetTransfer"] = lambda request: answer
     told = bench.run("transfer", CASE).output
-    for expected in ("1 to 50 (outside)", "3.3 (2.3 to 4.3)", "-0.5", "210.9", "250", "TwinAdapted"):
+    for expected in ("1 to 50 (outside)", "3.3 (2.3 to 4.3)", "-0.5", "as is: head_pressure", "210.9", "250"):
         assert expected in told, told
     assert bench.json("transfer", CASE)["proposed"][0]["value"] == 250.0
 

@@ -26,6 +26,7 @@ from tests.unit.production.transfer_story import (
     Story,
     content,
     measured,
+    parameter,
     result,
     start,
 )
@@ -41,9 +42,10 @@ def story() -> Story:
 
 
 def test_a_release_is_adapted_and_advised_by_the_real_twin_when_its_run_is_opened() -> None:
-    story = Story()
+    story, set = Story(), content()
+    set.parameters.append(parameter("head_pressure", 0.5, 0.4, 0.6, "bar"))
     story.register()
-    story.give(story.released())
+    story.give(story.released(said=set))
     story.run_steps()
     assert not story.out(events.TwinAdapted), "the trigger alone moves nothing"
     story.give(story.opened())
@@ -53,6 +55,11 @@ def test_a_release_is_adapted_and_advised_by_the_real_twin_when_its_run_is_opene
     assert (adapted.transfer, adapted.run, adapted.product) == (TRANSFER, "run-1", PRODUCT)
     assert {gap.quantity for gap in adapted.gaps} >= {"kla", "power_per_volume", "tip_speed", "volume"}
     assert [one.attribute for one in adapted.predictions] == ["titre", "impurity"]
+    assert list(adapted.not_modelled) == ["head_pressure"]
+    story.project()
+    told = story.call("GetTransfer", transfer=TRANSFER)
+    assert "not modelled, carried over as is: head_pressure" in told.history[0].statement
+    assert {one.parameter: one.value for one in told.adapted}["head_pressure"] == 0.5
     for one in adapted.predictions:
         assert one.target.lower < one.target.value < one.target.upper
     (proposed,) = story.out(events.OptimisationProposed)
