@@ -37,7 +37,8 @@ _USABLE = ("effective", "concluded")
 @dataclass(frozen=True)
 class Attempt:
     """One version of the set at the plant. Each field of bytes keeps the event of that name as it was, of
-    proposals the latest one; empty before it happened."""
+    proposals the latest one; empty before it happened. `withheld` names what was said not to count for the
+    outcome: lot, rule and result."""
 
     version: int
     run: str
@@ -50,6 +51,7 @@ class Attempt:
     filing: bytes = b""
     outcome: bytes = b""
     ended: bytes = b""
+    withheld: tuple[str, ...] = ()
 
     def adaptation(self) -> events.TwinAdapted:
         return events.TwinAdapted.FromString(self.adapted)
@@ -183,6 +185,14 @@ def decide_conclude(held: Transfer | None, asked: events.TransferOutcomeRecorded
     return [asked]
 
 
+def decide_withhold(held: Transfer | None, asked: events.TransferOutcomeWithheld) -> list[Message]:
+    """Say once of a lot, or a result of it, that it does not count for the outcome that is waited for."""
+    found = held.version(asked.version) if held else None
+    if found is None or found.state != "effective" or _withheld(asked) in found.withheld:
+        return []
+    return [asked]
+
+
 def usable(held: Transfer | None, product: str) -> int:
     """Version of the effective recipe that a lot of the product may be made by; Refusal where none is."""
     known = _known(held)
@@ -196,6 +206,10 @@ def usable(held: Transfer | None, product: str) -> int:
         said = f"its recipe is for {made!r}, the lot is of {product!r}; name the transfer of that product"
         raise Refusal("WRONG_PRODUCT", said, "transfer")
     return found.version
+
+
+def _withheld(told: events.TransferOutcomeWithheld) -> str:
+    return "|".join((told.lot, told.rule, told.result))
 
 
 def _known(held: Transfer | None) -> Transfer:
@@ -276,6 +290,8 @@ _CHANGES: dict[type[Message], tuple[TransferState | None, str]] = {
 
 
 def _after(held: Attempt, event: Message) -> Attempt:
+    if isinstance(event, events.TransferOutcomeWithheld):
+        return replace(held, withheld=(*held.withheld, _withheld(event)))
     state, field = _CHANGES[type(event)]
     kept = {field: event.SerializeToString(deterministic=True)} if field else {}
     return replace(held, state=state or held.state, **kept)  # type: ignore[arg-type]

@@ -15,6 +15,7 @@ from pharmaloop.rnd.v1 import events_pb2 as rnd
 from services.kit.envelope import Event
 from services.kit.errors import Retryable
 from services.kit.ids import transfer_case
+from services.kit.units import conversion
 from services.kit.work import Work, moment_text
 from services.production import twins
 from services.production.domain import outcome, plant, release
@@ -23,6 +24,7 @@ from services.production.domain.outcome import Results
 from services.production.domain.record import Lot
 from services.production.domain.release import Calibration, Release
 from services.production.domain.transfer import Transfer
+from services.production.domain.twin import quantities
 from services.production.handlers.refusals import refusals
 from services.production.views import (
     ADAPT_STEP,
@@ -147,21 +149,33 @@ def on_investigation_closed(work: Work, event: Event) -> None:
 def _conclude(work: Work, lot: Lot, results: Results) -> None:
     held = work.get(TRANSFERS, lot.transfer)
     found = held.version(lot.transfer_version) if held else None
-    outcomes = outcome.compared(found, lot, results) if found else []
-    if found is None or not outcomes:
+    if found is None:
         return
-    adapted = found.adaptation()
-    told = events.TransferOutcomeRecorded(
-        transfer=lot.transfer,
-        run=found.run,
-        set=adapted.set,
-        version=found.version,
-        plant=adapted.plant,
-        product=adapted.product,
-        lot=lot.lot,
-        outcomes=outcomes,
-    )
-    _apply(work, lot.transfer, found.run, transfers.decide_conclude(held, told))
+    for withheld in outcome.inconvertible(found, lot, results, _convert):
+        withheld.transfer, withheld.run, withheld.version = lot.transfer, found.run, found.version
+        told = transfers.decide_withhold(work.get(TRANSFERS, lot.transfer), withheld)
+        _apply(work, lot.transfer, found.run, told)
+    outcomes = outcome.compared(found, lot, results, _convert)
+    if outcomes:
+        adapted = found.adaptation()
+        recorded = events.TransferOutcomeRecorded(
+            transfer=lot.transfer,
+            run=found.run,
+            set=adapted.set,
+            version=found.version,
+            plant=adapted.plant,
+            product=adapted.product,
+            lot=lot.lot,
+            outcomes=outcomes,
+        )
+        decided = transfers.decide_conclude(work.get(TRANSFERS, lot.transfer), recorded)
+        _apply(work, lot.transfer, found.run, decided)
+
+
+def _convert(value: float, unit: str, to: str) -> float | None:
+    """By the platform's units, then by those that a vessel's sheet has; None where both do not convert."""
+    by = conversion(unit, to)
+    return by(value) if by else quantities.convert(value, unit, to)
 
 
 # -- what the steps found ----------------------------------------------------

@@ -10,6 +10,7 @@ import pytest
 from pharmaloop.loops.v1 import events_pb2 as loops
 from pharmaloop.production.v1 import events_pb2 as events
 from pharmaloop.rnd.v1 import events_pb2 as rnd
+from services.kit.envelope import Event
 from services.kit.errors import Invalid, Rejected, Unknown
 from services.production.views import LOTS, TRANSFERS
 from tests.unit.production.memory import minutes, said
@@ -486,43 +487,85 @@ def test_results_of_other_lots_say_nothing_of_a_transfer(story: Story) -> None:
     assert not story.out(events.TransferOutcomeRecorded)
 
 
-def test_a_result_in_another_unit_is_not_compared(story: Story) -> None:
+@pytest.mark.parametrize(("unit", "value"), [("mg/L", 4100.0), ("mg/mL", 4.1), ("kg/m3", 4.1), ("g/L", 4.1)])
+def test_a_result_in_a_unit_that_converts_is_compared_in_the_predictions(
+    story: Story, unit: str, value: float
+) -> None:
     story.effective()
     start(story)
-    measured(story, result("titre", 4100, unit="mg/L"), result("impurity", 0.9))
+    measured(story, result("titre", value, unit=unit), result("impurity", 0.009, unit="1"))
+    (told,) = story.out(events.TransferOutcomeRecorded)
+    assert [(one.unit, one.actual) for one in told.outcomes] == [("g/L", 4.1), ("%", pytest.approx(0.9))]
+    assert not story.out(events.TransferOutcomeWithheld)
+
+
+def test_a_result_in_a_unit_that_does_not_convert_is_said_not_to_count_once(story: Story) -> None:
+    story.effective()
+    start(story)
+    measured(
+        story, result("titre", 9.0, unit="[iU]/mL"), result("impurity", 0.9), result("assay", 1, unit="W")
+    )
+    (told,) = story.out(events.TransferOutcomeWithheld)
+    assert (told.lot, told.version, told.rule, told.field) == (LOT, 1, "INCONVERTIBLE", "results.titre.unit")
+    assert "does not convert to g/L" in told.statement
+    assert "; record the result in" in told.statement
+    story.project()
+    shown = story.call("GetTransfer", transfer=TRANSFER)
+    assert (shown.history[-1].event, LOT in shown.history[-1].statement) == ("TransferOutcomeWithheld", True)
     assert not story.out(events.TransferOutcomeRecorded)
+    measured(story, result("titre", 4.1))
+    assert len(story.out(events.TransferOutcomeRecorded)) == 1
 
 
-@pytest.mark.parametrize(
-    ("outcome", "expected"),
-    [
-        (events.INVESTIGATION_OUTCOME_CONFIRMED, 2.0),
-        (events.INVESTIGATION_OUTCOME_LABORATORY_ERROR, None),
-    ],
-)
-def test_a_result_out_of_specification_counts_when_it_stands(
-    story: Story, outcome: Any, expected: float | None
+def disposed(
+    story: Story, bad: tuple[Event, str], outcome: events.InvestigationOutcome, test: str = "titre"
 ) -> None:
+    """The laboratory investigates a result, and a person says what was found."""
+    about: dict[str, Any] = {"lot": LOT, "investigation": f"of {bad[0].id}", "result": bad[0].id}
+    opened = events.LaboratoryInvestigationOpened(**about, test=test)
+    story.memory.apply(LOTS, LOT, opened)
+    assert not story.out(events.TransferOutcomeRecorded)
+    closed = events.InvestigationClosed(**about, outcome=outcome, actor="qa", reason="looked")
+    story.memory.apply(LOTS, LOT, closed)
+    story.give(closed)
+
+
+def found(story: Story) -> list[float]:
+    return [one.actual for told in story.out(events.TransferOutcomeRecorded) for one in told.outcomes]
+
+
+def test_a_result_out_of_specification_counts_when_it_stands(story: Story) -> None:
     story.effective()
     start(story)
     measured(story, result("impurity", 0.9))
     bad = said(result("titre", 2.0, low=2.2), minutes(500))
     story.memory.give(TRANSFER_EVENTS, [bad])
-    opened = events.LaboratoryInvestigationOpened(lot=LOT, investigation="i1", result=bad[0].id, test="titre")
-    story.memory.apply(LOTS, LOT, opened)
-    assert not story.out(events.TransferOutcomeRecorded)
-    closed = events.InvestigationClosed(
-        lot=LOT, investigation="i1", result=bad[0].id, outcome=outcome, actor="qa", reason="looked"
-    )
-    story.memory.apply(LOTS, LOT, closed)
-    story.give(closed)
-    told = [one.actual for one in story.out(events.TransferOutcomeRecorded) for one in one.outcomes]
-    if expected is None:
-        assert not told
-        measured(story, result("titre", 3.9, low=2.2))
-        told = [one.actual for one in story.out(events.TransferOutcomeRecorded) for one in one.outcomes]
-        expected = 3.9
-    assert told == [expected, 0.9]
+    disposed(story, bad, events.INVESTIGATION_OUTCOME_CONFIRMED)
+    assert found(story) == [2.0, 0.9]
+
+
+def test_nothing_is_concluded_while_a_result_out_of_specification_is_not_explained(story: Story) -> None:
+    """A first result was within specification, the next one is not: the retest is what counts."""
+    story.effective()
+    start(story)
+    bad = said(result("titre", 2.0, minute=510, low=2.2), minutes(510))
+    story.memory.give(TRANSFER_EVENTS, [bad])
+    measured(story, result("titre", 4.1), result("impurity", 0.9))
+    assert not found(story), "it is open, though the laboratory has not opened its investigation yet"
+    disposed(story, bad, events.INVESTIGATION_OUTCOME_LABORATORY_ERROR)
+    assert not found(story), "what was tested before it is not the retest"
+    measured(story, result("titre", 3.9, minute=520, low=2.2))
+    assert found(story) == [3.9, 0.9]
+
+
+def test_an_investigation_of_what_nobody_predicted_is_waited_for_too(story: Story) -> None:
+    story.effective()
+    start(story)
+    bad = said(result("assay", 80.0, low=95.0), minutes(500))
+    story.memory.give(TRANSFER_EVENTS, [bad])
+    measured(story, result("titre", 4.1), result("impurity", 0.9))
+    disposed(story, bad, events.INVESTIGATION_OUTCOME_LABORATORY_ERROR, "assay")
+    assert found(story) == [4.1, 0.9]
 
 
 def test_a_result_and_the_end_of_its_investigation_do_not_miss_each_other(story: Story) -> None:

@@ -372,9 +372,11 @@ class Story:
         return [event.message for event in self.memory.out(cls)]
 
 
-def result(test: str, value: float, lot: str = LOT, **changes: Any) -> events.TestResultRecorded:
+def result(
+    test: str, value: float, lot: str = LOT, minute: float = 500, **changes: Any
+) -> events.TestResultRecorded:
     at = common.Moment()
-    at.at.FromDatetime(minutes(500))
+    at.at.FromDatetime(minutes(minute))
     unit = {"titre": "g/L", "impurity": "%"}.get(test, "1")
     told: dict[str, Any] = {
         "test": test,
