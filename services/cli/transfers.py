@@ -31,7 +31,7 @@ def _state(item: dict[str, Any]) -> str:
 
 def _next(item: dict[str, Any]) -> str:
     """What the transfer waits for, or why it went no further."""
-    state = _state(item)
+    state, working = _state(item), item["working_version"]
     if state == "proposed":
         said = f"sign {item['proposed']['proposal']}"
     elif state == "in change control":
@@ -43,6 +43,8 @@ def _next(item: dict[str, Any]) -> str:
         said = item["ended"]["reason"]
     else:
         said = {"adapted": "the twin's advice", "effective": "a first lot"}.get(state, "-")
+    if working and working != item["version"]:
+        said = f"{said} (lots are made by version {working})"
     return said
 
 

@@ -8,8 +8,11 @@ proposes set-points; a person accepts them, or keeps the adapted ones, and
 either way opens change control. The recipe is effective in the commit that
 records the later of its validation and its filing assessment: from then on
 lots may be made by it. The first lot that is tested concludes it. A version
-that was taken back, or that a later one took the place of, has ended: no lot
-is started by it any more. Nothing here writes to a plant's control.
+that was taken back has ended: no lot is started by it any more. One that a
+later version took the place of has, too, but where lots are made by it already
+the plant goes on with it until the later one is effective. What lots of an
+ended version are found to be is recorded all the same, of the version that
+made them. Nothing here writes to a plant's control.
 """
 
 from __future__ import annotations
@@ -87,6 +90,11 @@ class Transfer:
     def newest(self) -> Attempt:
         return self.versions[-1]
 
+    @property
+    def working(self) -> Attempt | None:
+        """The version by whose recipe lots may be started."""
+        return next((held for held in reversed(self.versions) if held.state in _USABLE), None)
+
 
 T = TypeVar("T", bound=Transfer)
 
@@ -151,22 +159,24 @@ def decide_sign(
 
 def decide_validate(held: Transfer | None, asked: events.RecipeValidated) -> list[Message]:
     """Record the validation of a recipe that was decided on; with its filing assessment it is effective."""
+    held = _known(held)
     found = _in_change_control(held, "validated")
     if found.validated:
         raise _again("validation")
     check_validation(asked)
     asked.run = found.run
-    return [asked, *([_effective(asked.transfer, found)] if found.filing else [])]
+    return [asked, *(_effective(held, found) if found.filing else [])]
 
 
 def decide_assess_filing(held: Transfer | None, asked: events.RecipeFilingAssessed) -> list[Message]:
     """Record whether a recipe must be filed; with its validation it is effective."""
+    held = _known(held)
     found = _in_change_control(held, "assessed for filing")
     if found.filing:
         raise _again("filing assessment")
     check_filing(asked)
     asked.run = found.run
-    return [asked, *([_effective(asked.transfer, found)] if found.validated else [])]
+    return [asked, *(_effective(held, found) if found.validated else [])]
 
 
 def decide_end(held: Transfer | None, asked: events.TransferEnded) -> list[Message]:
@@ -177,10 +187,18 @@ def decide_end(held: Transfer | None, asked: events.TransferEnded) -> list[Messa
     return [asked]
 
 
-def decide_conclude(held: Transfer | None, asked: events.TransferOutcomeRecorded) -> list[Message]:
-    """Record the outcome of a version that is effective, once."""
+def decide_supersede(held: Transfer | None, asked: events.TransferEnded) -> list[Message]:
+    """A later version was released. What lots are made by goes on until the later one is effective."""
     found = held.version(asked.version) if held else None
-    if found is None or found.state != "effective":
+    if found is not None and found.state in _USABLE:
+        return []
+    return decide_end(held, asked)
+
+
+def decide_conclude(held: Transfer | None, asked: events.TransferOutcomeRecorded) -> list[Message]:
+    """Record the outcome of a version's first lot, once; also where the version has ended meanwhile."""
+    found = held.version(asked.version) if held else None
+    if found is None or not _awaits_outcome(found):
         return []
     return [asked]
 
@@ -188,7 +206,7 @@ def decide_conclude(held: Transfer | None, asked: events.TransferOutcomeRecorded
 def decide_withhold(held: Transfer | None, asked: events.TransferOutcomeWithheld) -> list[Message]:
     """Say once of a lot, or a result of it, that it does not count for the outcome that is waited for."""
     found = held.version(asked.version) if held else None
-    if found is None or found.state != "effective" or _withheld(asked) in found.withheld:
+    if found is None or not _awaits_outcome(found) or _withheld(asked) in found.withheld:
         return []
     return [asked]
 
@@ -196,7 +214,7 @@ def decide_withhold(held: Transfer | None, asked: events.TransferOutcomeWithheld
 def usable(held: Transfer | None, product: str) -> int:
     """Version of the effective recipe that a lot of the product may be made by; Refusal where none is."""
     known = _known(held)
-    found = next((one for one in reversed(known.versions) if one.state in _USABLE), None)
+    found = known.working
     if found is None:
         now = known.newest
         said = f"version {now.version} is {_words(now.state)}; a lot may be started when it is effective"
@@ -218,8 +236,13 @@ def _known(held: Transfer | None) -> Transfer:
     return held
 
 
-def _in_change_control(held: Transfer | None, to: str) -> Attempt:
-    found = _known(held).newest
+def _awaits_outcome(held: Attempt) -> bool:
+    """Nothing is found of it yet. Who asks has a lot that was made by it: it has been effective."""
+    return held.state == "effective" or (held.state == "ended" and not held.outcome)
+
+
+def _in_change_control(held: Transfer, to: str) -> Attempt:
+    found = held.newest
     if found.state != "in_change_control":
         raise _illegal(found, to)
     return found
@@ -239,18 +262,24 @@ def _again(what: str) -> Refusal:
     return Refusal("ALREADY_RECORDED", f"the {what} is on record; it is not changed", "transfer")
 
 
-def _effective(transfer: str, held: Attempt) -> events.RecipeEffective:
-    adapted = held.adaptation()
-    return events.RecipeEffective(
-        transfer=transfer,
-        run=held.run,
+def _effective(held: Transfer, now: Attempt) -> list[Message]:
+    """The version is effective; the one by which lots were made until now has ended."""
+    adapted, before = now.adaptation(), held.working
+    effective = events.RecipeEffective(
+        transfer=held.transfer,
+        run=now.run,
         set=adapted.set,
-        version=held.version,
+        version=now.version,
         plant=adapted.plant,
         line=adapted.line,
         product=adapted.product,
-        recipe=held.recipe(),
+        recipe=now.recipe(),
     )
+    if before is None:
+        return [effective]
+    said = f"version {now.version} took its place, and is effective"
+    ended = events.TransferEnded(transfer=held.transfer, run=before.run, version=before.version, reason=said)
+    return [effective, ended]
 
 
 # -- the fold -------------------------------------------------------------
@@ -293,5 +322,7 @@ def _after(held: Attempt, event: Message) -> Attempt:
     if isinstance(event, events.TransferOutcomeWithheld):
         return replace(held, withheld=(*held.withheld, _withheld(event)))
     state, field = _CHANGES[type(event)]
+    if held.state == "ended":
+        state = None
     kept = {field: event.SerializeToString(deterministic=True)} if field else {}
     return replace(held, state=state or held.state, **kept)  # type: ignore[arg-type]

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC
 from hashlib import sha256
-from typing import cast
+from typing import TypeAlias, cast
 
 from google.protobuf.message import Message
 
@@ -42,10 +43,14 @@ from services.production.views import (
     release_id,
 )
 
+#: What the end of a version is, by why it comes.
+End: TypeAlias = Callable[[Transfer | None, events.TransferEnded], list[Message]]
 
-def _apply(work: Work, transfer: str, run: str, decided: list[Message]) -> None:
-    """The events of a transfer belong to its case, and to the run that brought them."""
+
+def _apply(work: Work, transfer: str, decided: list[Message]) -> None:
+    """The events of a transfer belong to its case, and each to the run of its version."""
     for event in decided:
+        run = cast(events.TwinAdapted, event).run
         work.apply(TRANSFERS, transfer, event, case=transfer, run=run)
 
 
@@ -68,7 +73,7 @@ def on_transfer_run_opened(work: Work, event: Event) -> None:
     held = release.opened(held, opened.run)
     work.put(RELEASES, id, held)
     if held.over:
-        _end(work, held)
+        _end(work, held, transfers.decide_end)
     else:
         work.due(ADAPT_STEP, id, work.now)
 
@@ -76,7 +81,7 @@ def on_transfer_run_opened(work: Work, event: Event) -> None:
 def on_parameter_set_superseded(work: Work, event: Event) -> None:
     told = cast(rnd.ParameterSetSuperseded, event.message)
     id = release_id(told.set, told.version, told.plant)
-    _over(work, id, release.superseded(work.require(RELEASES, id), told))
+    _over(work, id, release.superseded(work.require(RELEASES, id), told), transfers.decide_supersede)
 
 
 def on_parameter_set_withdrawn(work: Work, event: Event) -> None:
@@ -97,19 +102,19 @@ def on_loop_closed(work: Work, event: Event) -> None:
     _over(work, id, release.cancelled(work.require(RELEASES, id), ended.actor, ended.reason))
 
 
-def _over(work: Work, id: str, held: Release) -> None:
+def _over(work: Work, id: str, held: Release, decide: End = transfers.decide_end) -> None:
     work.put(RELEASES, id, held)
     if held.run:
-        _end(work, held)
+        _end(work, held, decide)
         work.not_due(ADAPT_STEP, id)
         work.not_due(ADVISE_STEP, id)
 
 
-def _end(work: Work, held: Release) -> None:
+def _end(work: Work, held: Release, decide: End) -> None:
     told = held.message()
     transfer = transfer_case(told.set, told.plant)
     ended = events.TransferEnded(transfer=transfer, run=held.run, version=told.version, reason=held.over)
-    _apply(work, transfer, held.run, transfers.decide_end(work.get(TRANSFERS, transfer), ended))
+    _apply(work, transfer, decide(work.get(TRANSFERS, transfer), ended))
 
 
 def on_prediction_calibrated(work: Work, event: Event) -> None:
@@ -154,7 +159,7 @@ def _conclude(work: Work, lot: Lot, results: Results) -> None:
     for withheld in outcome.inconvertible(found, lot, results, _convert):
         withheld.transfer, withheld.run, withheld.version = lot.transfer, found.run, found.version
         told = transfers.decide_withhold(work.get(TRANSFERS, lot.transfer), withheld)
-        _apply(work, lot.transfer, found.run, told)
+        _apply(work, lot.transfer, told)
     outcomes = outcome.compared(found, lot, results, _convert)
     if outcomes:
         adapted = found.adaptation()
@@ -169,7 +174,7 @@ def _conclude(work: Work, lot: Lot, results: Results) -> None:
             outcomes=outcomes,
         )
         decided = transfers.decide_conclude(work.get(TRANSFERS, lot.transfer), recorded)
-        _apply(work, lot.transfer, found.run, decided)
+        _apply(work, lot.transfer, decided)
 
 
 def _convert(value: float, unit: str, to: str) -> float | None:
@@ -192,7 +197,7 @@ def adapt_transfer(work: Work, found: events.TwinAdapted) -> events.TwinAdapted:
     """The set fits a line: told, and advice is due, also where it was told before and advice got lost."""
     if _stands(work, found.set, found.version, found.plant):
         decided = transfers.decide_adapt(work.get(TRANSFERS, found.transfer), found)
-        _apply(work, found.transfer, found.run, decided)
+        _apply(work, found.transfer, decided)
         held = work.get(TRANSFERS, found.transfer)
         attempt = held.version(found.version) if held else None
         if attempt is not None and attempt.state == "adapted":
@@ -204,7 +209,7 @@ def refuse_transfer(work: Work, found: events.TransferRefused) -> events.Transfe
     """The set does not fit: told, with every reason."""
     if _stands(work, found.set, found.version, found.plant):
         decided = transfers.decide_adapt(work.get(TRANSFERS, found.transfer), found)
-        _apply(work, found.transfer, found.run, decided)
+        _apply(work, found.transfer, decided)
     return found
 
 
@@ -212,7 +217,7 @@ def propose_optimisation(work: Work, found: events.OptimisationProposed) -> even
     """The twin's advice, put before people."""
     if _stands(work, found.set, found.version, found.plant):
         decided = transfers.decide_propose(work.get(TRANSFERS, found.transfer), found)
-        _apply(work, found.transfer, found.run, decided)
+        _apply(work, found.transfer, decided)
     return found
 
 
@@ -266,7 +271,7 @@ def decide_transfer(work: Work, opened: api.OpenedDecision) -> api.DecideTransfe
     )
     transfers.decide_sign(held, signed)
     decided = transfers.decide_sign(held, signed, _broken(work, held, opened))
-    _apply(work, asked.transfer, signed.run, decided)
+    _apply(work, asked.transfer, decided)
     return api.DecideTransferResponse()
 
 
@@ -296,7 +301,7 @@ def record_recipe_validation(
         actor=work.cause.actor,
     )
     decided = transfers.decide_validate(work.get(TRANSFERS, request.transfer), asked)
-    _apply(work, request.transfer, asked.run, decided)
+    _apply(work, request.transfer, decided)
     return api.RecordRecipeValidationResponse()
 
 
@@ -312,5 +317,5 @@ def record_recipe_filing(
         actor=work.cause.actor,
     )
     decided = transfers.decide_assess_filing(work.get(TRANSFERS, request.transfer), asked)
-    _apply(work, request.transfer, asked.run, decided)
+    _apply(work, request.transfer, decided)
     return api.RecordRecipeFilingResponse()

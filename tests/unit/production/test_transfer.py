@@ -208,8 +208,13 @@ def test_advice_that_got_lost_is_worked_out_when_the_step_before_it_runs_again(s
 # -- what ends a version -----------------------------------------------------------
 
 
-@pytest.mark.parametrize("how", ["withdrawn", "superseded"])
-@pytest.mark.parametrize("when", ["before its run", "before the twin", "adapted", "proposed", "effective"])
+_WHEN = ["before its run", "before the twin", "adapted", "proposed", "in change control"]
+
+
+@pytest.mark.parametrize(
+    ("how", "when"),
+    [("withdrawn", "effective"), *((how, when) for how in ("withdrawn", "superseded") for when in _WHEN)],
+)
 def test_a_version_that_is_over_ends_and_no_step_follows(how: str, when: str) -> None:
     story = Story(FakeTwin())
     over = getattr(story, how)()
@@ -225,6 +230,9 @@ def test_a_version_that_is_over_ends_and_no_step_follows(how: str, when: str) ->
         story.give(over)
     else:
         story.effective() if when == "effective" else story.adapt()
+        if when == "in change control":
+            story.decide()
+            story.validate()
         story.give(over)
     said_before = len(story.memory.out())
     story.run_steps()
@@ -269,12 +277,61 @@ def test_the_withdrawal_of_a_draft_concerns_no_plant(story: Story) -> None:
     assert not story.memory.out()
 
 
-def test_a_later_version_takes_the_place_of_an_earlier_one(story: Story) -> None:
-    story.effective()
+def later(story: Story) -> None:
+    """A second version is released, and comes as far as a proposal."""
     story.give(story.superseded(), story.released(2), story.opened(2))
     story.run_steps()
-    held = story.memory.states(TRANSFERS)[TRANSFER]
-    assert [(one.version, one.state) for one in held.versions] == [(1, "ended"), (2, "proposed")]
+
+
+def states(story: Story) -> list[tuple[int, str]]:
+    return [(one.version, one.state) for one in story.memory.states(TRANSFERS)[TRANSFER].versions]
+
+
+def test_a_working_recipe_goes_on_until_the_later_version_is_effective(story: Story) -> None:
+    story.effective()
+    later(story)
+    assert states(story) == [(1, "effective"), (2, "proposed")]
+    assert not story.out(events.TransferEnded)
+    start(story)
+    story.project()
+    shown = story.call("GetTransfer", transfer=TRANSFER).transfer
+    assert (shown.version, shown.working_version) == (2, 1)
+    story.decide()
+    story.validate()
+    assert states(story) == [(1, "effective"), (2, "in_change_control")]
+    story.file()
+    assert states(story) == [(1, "ended"), (2, "effective")]
+    (ended,) = story.out(events.TransferEnded)
+    assert (ended.version, ended.run, story.memory.out(events.TransferEnded)[0].run) == (1, "run-1", "run-1")
+    assert "version 2 took its place" in ended.reason
+    start(story, f"{PRODUCT}/L-2")
+    lots = story.memory.states(LOTS)
+    assert [lots[lot].transfer_version for lot in (LOT, f"{PRODUCT}/L-2")] == [1, 2]
+
+
+@pytest.mark.parametrize("how", ["withdrawn", "refused"])
+def test_where_the_later_version_comes_to_nothing_the_earlier_one_goes_on(how: str) -> None:
+    twin = FakeTwin()
+    story = Story(twin)
+    story.effective()
+    if how == "refused":
+        twin.refusals = (events.TransferRefusal(rule="OUTSIDE_PAR", field="feed", statement="too much"),)
+    later(story)
+    if how == "withdrawn":
+        story.give(story.withdrawn(2))
+    assert states(story) == [(1, "effective"), (2, "ended" if how == "withdrawn" else "refused")]
+    start(story)
+    story.project()
+    assert story.call("GetTransfer", transfer=TRANSFER).transfer.working_version == 1
+
+
+def test_what_goes_on_beside_a_later_version_may_still_be_taken_back(story: Story) -> None:
+    story.effective()
+    later(story)
+    story.give(story.withdrawn())
+    assert states(story) == [(1, "ended"), (2, "proposed")]
+    (ended,) = story.out(events.TransferEnded)
+    assert ended.reason == "withdrawn by rnd: wrong"
     with pytest.raises(Rejected, match="RECIPE_NOT_EFFECTIVE"):
         start(story)
 
@@ -590,14 +647,30 @@ def test_a_result_and_the_end_of_its_investigation_do_not_miss_each_other(story:
     assert [one.actual for one in told.outcomes] == [2.0, 0.9]
 
 
-def test_a_lot_of_an_ended_version_says_nothing_of_the_next(story: Story) -> None:
+def test_what_a_lot_of_an_ended_version_is_found_to_be_is_of_the_version_that_made_it(story: Story) -> None:
     story.effective()
     start(story)
-    story.give(story.superseded(), story.released(2), story.opened(2))
-    story.run_steps()
+    later(story)
     story.decide()
     story.validate()
     story.file()
+    assert states(story) == [(1, "ended"), (2, "effective")]
     measured(story, result("titre", 4.1), result("impurity", 0.9))
-    assert not story.out(events.TransferOutcomeRecorded)
-    assert story.newest().state == "effective"
+    (told,) = story.out(events.TransferOutcomeRecorded)
+    assert (told.version, told.run, told.lot) == (1, "run-1", LOT)
+    assert states(story) == [(1, "ended"), (2, "effective")], "it says nothing of the next"
+    start(story, f"{PRODUCT}/L-2")
+    measured(story, result("titre", 4.2, f"{PRODUCT}/L-2"), result("impurity", 0.9, f"{PRODUCT}/L-2"))
+    assert [one.version for one in story.out(events.TransferOutcomeRecorded)] == [1, 2]
+    assert states(story) == [(1, "ended"), (2, "concluded")]
+
+
+def test_what_a_lot_of_a_withdrawn_version_is_found_to_be_is_recorded_once(story: Story) -> None:
+    story.effective()
+    start(story)
+    start(story, f"{PRODUCT}/L-2")
+    story.give(story.withdrawn())
+    for lot in (LOT, f"{PRODUCT}/L-2"):
+        measured(story, result("titre", 4.1, lot), result("impurity", 0.9, lot))
+    assert [one.lot for one in story.out(events.TransferOutcomeRecorded)] == [LOT]
+    assert states(story) == [(1, "ended")]
