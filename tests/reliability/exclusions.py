@@ -129,6 +129,7 @@ EVENT_FIELDS: dict[tuple[str, str], str] = {
     ("ParameterSetReleased", "payload_hash"): SEALED,
     ("LineRegistered", "detail"): SEALED,
     ("TwinAdapted", "recipe"): SEALED,
+    ("TwinAdapted", "line_version"): NAMED,
     ("OptimisationProposed", "recipe"): SEALED,
     ("OptimisationProposed", "proposal"): NAMED,
     ("OptimisationDecided", "proposal"): NAMED,

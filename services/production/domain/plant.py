@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from hashlib import sha256
 
 from google.protobuf.message import Message
 
@@ -61,6 +62,12 @@ class Plant:
         """Its lines that make the product."""
         lines = [held.message() for held in self.lines]
         return [line for line in lines if product in line.products]
+
+
+def line_version(line: events.LineRegistered) -> bytes:
+    """What stands for a line as a set is adapted to it: its equipment and its vessel, which stays sealed as
+    it is while nothing of it changes."""
+    return sha256(line.equipment.encode() + b"\0" + line.detail.ciphertext).digest()
 
 
 def check_line(plant: str, line: str, equipment: str, products: list[str]) -> None:

@@ -3,6 +3,8 @@
     opened -> adapted -> proposed -> in change control -> effective -> concluded
          \\-> refused                                                      (ended from each but refused)
 
+    adapted, proposed, in change control -> adapted, or refused, when the line has changed
+
 The twin adapts a version to a line, or refuses it with every reason. It
 proposes set-points; a person accepts them, or keeps the adapted ones, and
 either way opens change control. The recipe is effective in the commit that
@@ -35,6 +37,8 @@ TransferState: TypeAlias = Literal[
 ]
 #: A lot may be started by a recipe that is in one of these.
 _USABLE = ("effective", "concluded")
+#: A recipe that is in one of these goes with its line: it is adapted again when that changes.
+_OPEN = ("adapted", "proposed", "in_change_control")
 
 
 @dataclass(frozen=True)
@@ -108,11 +112,36 @@ def parts_of(transfer: str) -> tuple[str, str]:
 # -- decisions ------------------------------------------------------------
 
 
-def decide_adapt(held: Transfer | None, asked: events.TwinAdapted | events.TransferRefused) -> list[Message]:
-    """Take what the twin found, once for a version, and not after a later version was taken."""
-    if held is not None and held.newest.version >= asked.version:
+def decide_adapt(
+    held: Transfer | None, asked: events.TwinAdapted | events.TransferRefused, line_now: bytes
+) -> list[Message]:
+    """Take what the twin found: once for a version, again where the line that it was adapted to has changed
+    (`line_now` is its version now), and not after a later version was taken."""
+    if held is None or held.newest.version < asked.version:
+        return [asked]
+    found = held.newest
+    if found.version != asked.version or not is_outdated(found, line_now):
         return []
+    if isinstance(asked, events.TwinAdapted) and asked.line_version == found.adaptation().line_version:
+        return []  # by what the line was before
     return [asked]
+
+
+def is_outdated(held: Attempt, line_now: bytes) -> bool:
+    """Was it adapted to a line that has changed, before it became effective?"""
+    if held.state not in _OPEN:
+        return False
+    return held.adaptation().line_version not in (b"", line_now)  # empty: by a build that did not note it
+
+
+def check_line(held: Attempt, line_now: bytes) -> None:
+    """Refusal where the line has changed since the version was adapted to it."""
+    if is_outdated(held, line_now):
+        said = (
+            f"line {held.adaptation().line} changed after version {held.version} was adapted to it; the twin "
+            f"adapts it again: look at it with GetTransfer, and decide on the proposal that comes of it"
+        )
+        raise Refusal("LINE_CHANGED", said, "transfer")
 
 
 def decide_propose(held: Transfer | None, asked: events.OptimisationProposed) -> list[Message]:
@@ -319,6 +348,8 @@ _CHANGES: dict[type[Message], tuple[TransferState | None, str]] = {
 
 
 def _after(held: Attempt, event: Message) -> Attempt:
+    if isinstance(event, events.TwinAdapted):
+        held = Attempt(held.version, held.run)  # what was made of an earlier adaptation is void
     if isinstance(event, events.TransferOutcomeWithheld):
         return replace(held, withheld=(*held.withheld, _withheld(event)))
     state, field = _CHANGES[type(event)]

@@ -196,8 +196,8 @@ def _stands(work: Work, set: str, version: int, plant: str) -> bool:
 def adapt_transfer(work: Work, found: events.TwinAdapted) -> events.TwinAdapted:
     """The set fits a line: told, and advice is due, also where it was told before and advice got lost."""
     if _stands(work, found.set, found.version, found.plant):
-        decided = transfers.decide_adapt(work.get(TRANSFERS, found.transfer), found)
-        _apply(work, found.transfer, decided)
+        held = work.get(TRANSFERS, found.transfer)
+        _apply(work, found.transfer, transfers.decide_adapt(held, found, _line_now(work, held)))
         held = work.get(TRANSFERS, found.transfer)
         attempt = held.version(found.version) if held else None
         if attempt is not None and attempt.state == "adapted":
@@ -208,9 +208,21 @@ def adapt_transfer(work: Work, found: events.TwinAdapted) -> events.TwinAdapted:
 def refuse_transfer(work: Work, found: events.TransferRefused) -> events.TransferRefused:
     """The set does not fit: told, with every reason."""
     if _stands(work, found.set, found.version, found.plant):
-        decided = transfers.decide_adapt(work.get(TRANSFERS, found.transfer), found)
-        _apply(work, found.transfer, decided)
+        held = work.get(TRANSFERS, found.transfer)
+        _apply(work, found.transfer, transfers.decide_adapt(held, found, _line_now(work, held)))
     return found
+
+
+def _line_now(work: Work, held: Transfer | None) -> bytes:
+    """What stands for the line that the newest version was adapted to, as it is now; empty where that line
+    does not make the product any more, or nothing was adapted."""
+    if held is None or not held.newest.adapted:
+        return b""
+    adapted = held.newest.adaptation()
+    known = work.get(PLANTS, adapted.plant)
+    line = known.line(adapted.line) if known else None
+    told = line.message() if line else events.LineRegistered()
+    return plant.line_version(told) if adapted.product in told.products else b""
 
 
 def propose_optimisation(work: Work, found: events.OptimisationProposed) -> events.OptimisationProposed:
@@ -233,7 +245,7 @@ def profile_lot(work: Work, found: events.LotProfiled) -> events.LotProfiled:
 
 @refusals()
 def register_line(work: Work, asked: api.SealedLine) -> api.RegisterLineResponse:
-    """A line that changed has new advice worked out where nobody has decided on the old one."""
+    """What is not effective yet is adapted anew when its line has changed."""
     line = asked.line
     decided = plant.decide_register(
         work.get(PLANTS, line.plant), line, asked.key, work.get(EQUIPMENT, line.equipment)
@@ -241,20 +253,22 @@ def register_line(work: Work, asked: api.SealedLine) -> api.RegisterLineResponse
     for event in decided:
         work.apply(PLANTS, line.plant, event)
     if any(isinstance(event, events.LineRegistered) for event in decided):
-        _advise_anew(work, line.plant, line.line)
+        _adapt_anew(work, line.plant)
     return api.RegisterLineResponse()
 
 
-def _advise_anew(work: Work, plant: str, line: str) -> None:
-    standing = {id: held for id, held in work.where(RELEASES, "plant", plant).items() if not held.over}
+def _adapt_anew(work: Work, plant: str) -> None:
+    """Also what was not adapted before: the twin may be at it, by the line as it was."""
+    releases = work.where(RELEASES, "plant", plant).items()
+    standing = {id: held for id, held in releases if held.run and not held.over}
     told = {id: held.message() for id, held in standing.items()}
     cases = {id: transfer_case(one.set, one.plant) for id, one in told.items()}
     work.load(TRANSFERS, cases.values())
     for id, case in cases.items():
         held = work.get(TRANSFERS, case)
         found = held.version(told[id].version) if held else None
-        if found and found.state in ("adapted", "proposed") and found.adaptation().line == line:
-            work.due(ADVISE_STEP, id, work.now)
+        if found is None or transfers.is_outdated(found, _line_now(work, held)):
+            work.due(ADAPT_STEP, id, work.now)
 
 
 @refusals()
@@ -270,9 +284,15 @@ def decide_transfer(work: Work, opened: api.OpenedDecision) -> api.DecideTransfe
         meaning=asked.meaning,
     )
     transfers.decide_sign(held, signed)
+    _check_line(work, held)
     decided = transfers.decide_sign(held, signed, _broken(work, held, opened))
     _apply(work, asked.transfer, decided)
     return api.DecideTransferResponse()
+
+
+def _check_line(work: Work, held: Transfer | None) -> None:
+    assert held is not None, "decided on before"
+    transfers.check_line(held.newest, _line_now(work, held))
 
 
 def _broken(work: Work, held: Transfer | None, opened: api.OpenedDecision) -> list[events.TransferRefusal]:
@@ -300,7 +320,9 @@ def record_recipe_validation(
         statement=request.statement,
         actor=work.cause.actor,
     )
-    decided = transfers.decide_validate(work.get(TRANSFERS, request.transfer), asked)
+    held = work.get(TRANSFERS, request.transfer)
+    decided = transfers.decide_validate(held, asked)
+    _check_line(work, held)
     _apply(work, request.transfer, decided)
     return api.RecordRecipeValidationResponse()
 
@@ -316,6 +338,8 @@ def record_recipe_filing(
         statement=request.statement,
         actor=work.cause.actor,
     )
-    decided = transfers.decide_assess_filing(work.get(TRANSFERS, request.transfer), asked)
+    held = work.get(TRANSFERS, request.transfer)
+    decided = transfers.decide_assess_filing(held, asked)
+    _check_line(work, held)
     _apply(work, request.transfer, decided)
     return api.RecordRecipeFilingResponse()

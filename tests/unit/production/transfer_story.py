@@ -340,6 +340,15 @@ class Story:
         self.give(self.released(version), self.opened(version))
         self.run_steps()
 
+    def later(self) -> None:
+        """A second version is released, and comes as far as a proposal."""
+        self.give(self.superseded(), self.released(2), self.opened(2))
+        self.run_steps()
+
+    def states(self) -> list[tuple[int, str]]:
+        """Where each version stands."""
+        return [(one.version, one.state) for one in self.memory.states(TRANSFERS)[TRANSFER].versions]
+
     def newest(self) -> Any:
         return self.memory.states(TRANSFERS)[TRANSFER].newest
 
