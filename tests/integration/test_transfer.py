@@ -226,9 +226,13 @@ async def test_a_set_goes_to_the_plant_and_its_outcome_comes_back(world: World) 
 
     await until(seen_by_research)
     assert time.monotonic() - decided <= 5
-    why = {"transfer": world.transfer, "statement": "three runs in range"}
+    why = {"transfer": world.transfer, "version": 1, "statement": "three runs in range"}
     await world.make("RecordRecipeValidation", record="VR-1", **why)
-    receipt = await world.make("RecordRecipeFiling", category=events.FILING_CATEGORY_NOT_REPORTED, **why)
+    filing = {"category": events.FILING_CATEGORY_NOT_REPORTED, **why}
+    with pytest.raises(RpcError) as alone:
+        await world.make("RecordRecipeFiling", **filing)
+    assert reason_of(alone.value)[0] == "SAME_SIGNER"
+    receipt = await world.ask(api, "RecordRecipeFiling", "regulatory", **filing)
     effective = await world.make(
         "GetTransfer", transfer=world.transfer, min_position=receipt.receipt.positions
     )

@@ -7,9 +7,10 @@
 
 The twin adapts a version to a line, or refuses it with every reason. It
 proposes set-points; a person accepts them, or keeps the adapted ones, and
-either way opens change control. The recipe is effective in the commit that
-records the later of its validation and its filing assessment: from then on
-lots may be made by it. The first lot that is tested concludes it. A version
+either way opens change control. Whoever signed the version at research does not
+decide on it for the plant, and whoever recorded its validation does not assess
+its filing. The recipe is effective in the commit that records the later of the
+two: from then on lots may be made by it. The first lot that is tested concludes it. A version
 that was taken back has ended: no lot is started by it any more. One that a
 later version took the place of has, too, but where lots are made by it already
 the plant goes on with it until the later one is effective. What lots of an
@@ -19,7 +20,7 @@ made them. Nothing here writes to a plant's control.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias, TypeVar
 from urllib.parse import unquote
@@ -29,7 +30,7 @@ from google.protobuf.message import Message
 from pharmaloop.common.v1 import types_pb2 as common
 from pharmaloop.production.v1 import events_pb2 as events
 from services.production.domain.change_control import check_filing, check_validation
-from services.production.domain.errors import Absent, Refusal
+from services.production.domain.errors import Absent, Malformed, Refusal
 from services.production.domain.record import given
 
 TransferState: TypeAlias = Literal[
@@ -158,11 +159,12 @@ def decide_sign(
     held: Transfer | None,
     asked: events.OptimisationDecided,
     broken: Iterable[events.TransferRefusal] = (),
+    research: Collection[str] = (),
 ) -> list[Message]:
     """A person accepts the latest proposal, or keeps the adapted recipe.
 
     `broken` says what speaks against the recipe that would stand, by the ranges and limits as they are
-    now: advice may be older than they are.
+    now: advice may be older than they are. `research` are those who signed the version there.
     """
     found = _known(held).newest
     if not found.proposed or found.state == "ended":
@@ -178,21 +180,25 @@ def decide_sign(
     given(asked.meaning, "meaning", "say what the signature means")
     if not asked.accepted:
         given(asked.reason, "reason", "say why the proposal is refused")
+    if asked.actor in research:
+        raise _same_signer(asked.actor, "signed the version at research", "decides on it for the plant")
     reasons = [f"{reason.field}: {reason.statement}" for reason in broken]
     if reasons:
         said = f"a range was narrowed since the proposal was made: {'; '.join(reasons)}"
         raise Refusal("RANGE_NARROWED", f"{said}; ask research for a version that fits", "proposal")
-    asked.run = found.run
+    asked.run, asked.version = found.run, found.version
     return [asked]
 
 
 def decide_validate(held: Transfer | None, asked: events.RecipeValidated) -> list[Message]:
     """Record the validation of a recipe that was decided on; with its filing assessment it is effective."""
     held = _known(held)
-    found = _in_change_control(held, "validated")
+    found = _in_change_control(held, asked.version, "validated")
     if found.validated:
         raise _again("validation")
     check_validation(asked)
+    if asked.actor == events.RecipeFilingAssessed.FromString(found.filing).actor:
+        raise _same_signer(asked.actor, "assessed the filing of the recipe", "records its validation")
     asked.run = found.run
     return [asked, *(_effective(held, found) if found.filing else [])]
 
@@ -200,10 +206,12 @@ def decide_validate(held: Transfer | None, asked: events.RecipeValidated) -> lis
 def decide_assess_filing(held: Transfer | None, asked: events.RecipeFilingAssessed) -> list[Message]:
     """Record whether a recipe must be filed; with its validation it is effective."""
     held = _known(held)
-    found = _in_change_control(held, "assessed for filing")
+    found = _in_change_control(held, asked.version, "assessed for filing")
     if found.filing:
         raise _again("filing assessment")
     check_filing(asked)
+    if asked.actor == events.RecipeValidated.FromString(found.validated).actor:
+        raise _same_signer(asked.actor, "recorded the validation of the recipe", "assesses its filing")
     asked.run = found.run
     return [asked, *(_effective(held, found) if found.validated else [])]
 
@@ -270,8 +278,14 @@ def _awaits_outcome(held: Attempt) -> bool:
     return held.state == "effective" or (held.state == "ended" and not held.outcome)
 
 
-def _in_change_control(held: Transfer, to: str) -> Attempt:
+def _in_change_control(held: Transfer, version: int, to: str) -> Attempt:
     found = held.newest
+    if not version:
+        said = f"name the version whose recipe it is; the newest is {found.version}"
+        raise Malformed("REQUIRED", said, "version")
+    if version != found.version:
+        said = f"version {version} is not the newest one, which is {found.version}"
+        raise Refusal("OUTDATED_VERSION", f"{said}; look at that with GetTransfer", "version")
     if found.state != "in_change_control":
         raise _illegal(found, to)
     return found
@@ -285,6 +299,10 @@ def _illegal(held: Attempt, to: str) -> Refusal:
     needs = "proposed" if to == "decided" else "in change control"
     said = f"version {held.version} is {_words(held.state)} and cannot be {to}; it must be {needs}"
     return Refusal("ILLEGAL_TRANSITION", said, "transfer")
+
+
+def _same_signer(actor: str, did: str, does: str) -> Refusal:
+    return Refusal("SAME_SIGNER", f"{actor} {did}; another person {does}", "actor")
 
 
 def _again(what: str) -> Refusal:
@@ -324,7 +342,7 @@ def changed(held: T, event: Message) -> T:
     known: Any = event
     match event:
         case events.OptimisationDecided() | events.RecipeValidated() | events.RecipeFilingAssessed():
-            number = held.newest.version
+            number = known.version or held.newest.version  # 0: by a build that did not name it
         case _:
             number = known.version
     before = held.version(number) or Attempt(number, known.run)

@@ -283,11 +283,22 @@ def decide_transfer(work: Work, opened: api.OpenedDecision) -> api.DecideTransfe
         actor=work.cause.actor,
         meaning=asked.meaning,
     )
-    transfers.decide_sign(held, signed)
+    research = _research(work, held)
+    transfers.decide_sign(held, signed, research=research)
     _check_line(work, held)
-    decided = transfers.decide_sign(held, signed, _broken(work, held, opened))
+    decided = transfers.decide_sign(held, signed, _broken(work, held, opened), research)
     _apply(work, asked.transfer, decided)
     return api.DecideTransferResponse()
+
+
+def _research(work: Work, held: Transfer | None) -> tuple[str, ...]:
+    """Who reviewed and released the newest version."""
+    if held is None:
+        return ()
+    set, plant = transfers.parts_of(held.transfer)
+    found = work.get(RELEASES, release_id(set, held.newest.version, plant))
+    told = found.message() if found else rnd.ParameterSetReleased()
+    return tuple(filter(None, (told.reviewer, told.actor)))
 
 
 def _check_line(work: Work, held: Transfer | None) -> None:
@@ -319,6 +330,7 @@ def record_recipe_validation(
         record=request.record,
         statement=request.statement,
         actor=work.cause.actor,
+        version=request.version,
     )
     held = work.get(TRANSFERS, request.transfer)
     decided = transfers.decide_validate(held, asked)
@@ -337,6 +349,7 @@ def record_recipe_filing(
         reference=request.reference,
         statement=request.statement,
         actor=work.cause.actor,
+        version=request.version,
     )
     held = work.get(TRANSFERS, request.transfer)
     decided = transfers.decide_assess_filing(held, asked)

@@ -80,11 +80,25 @@ def test_a_person_signs_validates_and_files(bench: Bench) -> None:
     first, second = bench.fake.of("DecideTransfer")
     assert (first.accepted, first.proposal, first.meaning) == (True, "p-1", "I take responsibility")
     assert (second.accepted, second.reason) == (False, "we know the line")
-    assert bench.run("validate-recipe", CASE, "--record", "V-1", "--statement", "shown").exit_code == 0
-    filing = ["file-recipe", CASE, "--category", "notification", "--reference", "N-7", "--statement", "y"]
+    validation = ["validate-recipe", CASE, "--version", "2", "--record", "V-1", "--statement", "shown"]
+    assert bench.run(*validation).exit_code == 0
+    assert [one.version for one in bench.fake.of("RecordRecipeValidation")] == [2]
+    filing = [
+        "file-recipe",
+        CASE,
+        "--version",
+        "2",
+        "--category",
+        "notification",
+        "--reference",
+        "N-7",
+        "--statement",
+        "y",
+    ]
     assert bench.run(*filing).exit_code == 0
     (filed,) = bench.fake.of("RecordRecipeFiling")
     assert (filed.category, filed.reference) == (events.FILING_CATEGORY_NOTIFICATION, "N-7")
+    assert filed.version == 2
 
 
 def test_nobody_signs_without_saying_which_way(bench: Bench) -> None:

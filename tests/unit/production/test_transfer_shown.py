@@ -108,7 +108,7 @@ def test_a_transfer_is_shown_with_its_set_points_and_history(story: Story) -> No
         ("OptimisationProposed", "platform"),
         ("OptimisationDecided", "qa"),
         ("RecipeValidated", "qa"),
-        ("RecipeFilingAssessed", "qa"),
+        ("RecipeFilingAssessed", "regulatory"),
         ("RecipeEffective", "platform"),
         ("TransferOutcomeRecorded", "platform"),
     ]

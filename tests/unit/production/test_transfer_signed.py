@@ -226,6 +226,8 @@ def test_a_proven_range_that_the_plant_narrowed_refuses_what_is_outside_of_it(st
         ("file", {"category": 0}, "category"),
         ("file", {"statement": ""}, "statement"),
         ("file", {"category": events.FILING_CATEGORY_NOTIFICATION}, "reference"),
+        ("validate", {"version": 0}, "version"),
+        ("file", {"version": 0}, "version"),
     ],
 )
 def test_change_control_wants_to_know_where_and_why(
@@ -237,3 +239,51 @@ def test_change_control_wants_to_know_where_and_why(
     with pytest.raises(Invalid) as refused:
         getattr(story, method)(**changes)
     assert refused.value.field == field
+
+
+@pytest.mark.parametrize("first", ["validate", "file"])
+def test_validation_and_filing_are_signed_by_two_people(story: Story, first: str) -> None:
+    story.register()
+    story.adapt()
+    story.decide()
+    second = "file" if first == "validate" else "validate"
+    getattr(story, first)(who="qa")
+    with pytest.raises(Rejected, match="SAME_SIGNER") as refused:
+        getattr(story, second)(who="qa")
+    assert refused.value.field == "actor"
+    assert refused.value.description.startswith("qa ")
+    assert "; another person" in refused.value.description
+    assert not story.out(events.RecipeEffective)
+    getattr(story, second)(who="another")
+    assert len(story.out(events.RecipeEffective)) == 1
+
+
+@pytest.mark.parametrize("who", ["head of development", "reviewer"])
+def test_who_signed_a_version_at_research_does_not_decide_on_it_for_the_plant(story: Story, who: str) -> None:
+    story.register()
+    story.adapt()
+    for accepted in (True, False):
+        with pytest.raises(Rejected, match="SAME_SIGNER") as refused:
+            story.decide(accepted, who=who)
+        assert (refused.value.field, who in refused.value.description) == ("actor", True)
+    assert not story.out(events.OptimisationDecided)
+    story.decide(who="plant manager")
+    assert [(one.actor, one.version) for one in story.out(events.OptimisationDecided)] == [
+        ("plant manager", 1)
+    ]
+
+
+@pytest.mark.parametrize("what", ["validate", "file"])
+def test_what_is_signed_of_a_version_that_a_later_one_came_after_is_refused(story: Story, what: str) -> None:
+    """Who looked at the first version has not seen what the second one says."""
+    story.register()
+    story.adapt()
+    story.decide()
+    story.later()
+    story.decide()
+    with pytest.raises(Rejected, match="OUTDATED_VERSION") as refused:
+        getattr(story, what)(version=1)
+    assert (refused.value.field, "which is 2" in refused.value.description) == ("version", True)
+    getattr(story, what)(version=2)
+    signed = [*story.out(events.RecipeValidated), *story.out(events.RecipeFilingAssessed)]
+    assert [one.version for one in signed] == [2]
