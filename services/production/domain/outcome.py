@@ -5,7 +5,9 @@ of it found that it stands. While one of the lot is out of specification and not
 explained, nothing is concluded. Where it was an error of the laboratory the
 retest counts: what was tested before it does not. Of several that count, the
 one tested last does (then the one with the later id), so that the order in which
-they arrive makes no difference while the outcome is not recorded.
+they arrive makes no difference while the outcome is not recorded. A lot that is
+made on other equipment than that of the line which the set was adapted to says
+nothing of the prediction.
 """
 
 from __future__ import annotations
@@ -54,8 +56,9 @@ def taken(held: Results, result: events.TestResultRecorded, id: str, at: str) ->
 
 def compared(held: Attempt, lot: Lot, results: Results, convert: Convert) -> list[events.AttributeOutcome]:
     """Expected and found of every predicted attribute, in the unit of the prediction; nothing while one of
-    them lacks a result, or while a result of the lot that is out of specification is not explained."""
-    if _unexplained(lot, results):
+    them lacks a result, or while a result of the lot that is out of specification is not explained, and of a
+    lot of another line."""
+    if _elsewhere(held, lot) or _unexplained(lot, results):
         return []
     outcomes = []
     for expected in held.predictions():
@@ -74,10 +77,20 @@ def compared(held: Attempt, lot: Lot, results: Results, convert: Convert) -> lis
     return outcomes
 
 
-def inconvertible(
+def withheld(
     held: Attempt, lot: Lot, results: Results, convert: Convert
 ) -> list[events.TransferOutcomeWithheld]:
-    """Results of predicted attributes in a unit that does not convert to the prediction's."""
+    """What does not count for good: the lot, where it is made on another line; else results of predicted
+    attributes in a unit that does not convert to the prediction's."""
+    if _elsewhere(held, lot):
+        adapted = held.adaptation()
+        said = (
+            f"it is made on {lot.equipment}, and the set was adapted to line {adapted.line}, which is "
+            f"{adapted.equipment}; make a lot there, or release a version for the other line"
+        )
+        told = events.TransferOutcomeWithheld(lot=lot.lot, rule="OTHER_LINE", field="lot.equipment")
+        told.statement = said
+        return [told]
     units = {one.attribute: one.unit for one in held.predictions()}
     return [
         events.TransferOutcomeWithheld(
@@ -93,6 +106,11 @@ def inconvertible(
         for one in results.tested
         if one.test in units and convert(one.value, one.unit, units[one.test]) is None
     ]
+
+
+def _elsewhere(held: Attempt, lot: Lot) -> bool:
+    equipment = held.adaptation().equipment  # empty: by a build that did not note it
+    return bool(equipment) and lot.equipment != equipment
 
 
 def _unexplained(lot: Lot, results: Results) -> bool:

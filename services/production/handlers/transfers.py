@@ -156,7 +156,7 @@ def _conclude(work: Work, lot: Lot, results: Results) -> None:
     found = held.version(lot.transfer_version) if held else None
     if found is None:
         return
-    for withheld in outcome.inconvertible(found, lot, results, _convert):
+    for withheld in outcome.withheld(found, lot, results, _convert):
         withheld.transfer, withheld.run, withheld.version = lot.transfer, found.run, found.version
         told = transfers.decide_withhold(work.get(TRANSFERS, lot.transfer), withheld)
         _apply(work, lot.transfer, told)

@@ -214,3 +214,25 @@ def test_what_a_lot_of_a_withdrawn_version_is_found_to_be_is_recorded_once(story
         measured(story, result("titre", 4.1, lot), result("impurity", 0.9, lot))
     assert [one.lot for one in story.out(events.TransferOutcomeRecorded)] == [LOT]
     assert story.states() == [(1, "ended")]
+
+
+def test_a_lot_of_another_line_does_not_count_and_that_is_said_once(story: Story) -> None:
+    story.effective()
+    other = f"{PLANT}/fermenter-2"
+    tags = [events.Tag(name="DO", unit="%")]
+    story.call("RegisterEquipment", equipment=other, plant=PLANT, tags=tags)
+    story.call("StartLot", lot=LOT, product=PRODUCT, equipment=other, transfer=TRANSFER)
+    measured(story, result("titre", 4.1), result("impurity", 0.9), result("assay", 99.0))
+    assert not story.out(events.TransferOutcomeRecorded)
+    (told,) = story.out(events.TransferOutcomeWithheld)
+    assert (told.lot, told.run, told.version) == (LOT, "run-1", 1)
+    assert (told.rule, told.field, told.result) == ("OTHER_LINE", "lot.equipment", "")
+    assert (other in told.statement, EQUIPMENT in told.statement) == (True, True)
+    story.project()
+    shown = story.call("GetTransfer", transfer=TRANSFER)
+    assert shown.history[-1].event == "TransferOutcomeWithheld"
+    assert "; make a lot there" in shown.history[-1].statement
+    second = f"{PRODUCT}/L-2"
+    start(story, second)
+    measured(story, result("titre", 4.1, second), result("impurity", 0.9, second))
+    assert [one.lot for one in story.out(events.TransferOutcomeRecorded)] == [second]
