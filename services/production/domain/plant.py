@@ -85,17 +85,19 @@ def check_detail(detail: events.LineDetail) -> None:
     for name in _POSITIVE:
         value = getattr(detail, name)
         if not math.isfinite(value) or value <= 0:
-            raise Malformed("OUT_OF_RANGE", f"{name} must be above 0, not {value:g}", f"detail.{name}")
+            said = f"{name} must be above 0, not {value:g}; give it as it was measured"
+            raise Malformed("OUT_OF_RANGE", said, f"detail.{name}")
     least = detail.stirrer_min_per_s
     if not math.isfinite(least) or least < 0:
-        said = f"stirrer_min_per_s must be 0 or above, not {least:g}"
+        said = f"stirrer_min_per_s must be 0 or above, not {least:g}; give it as it was measured"
         raise Malformed("OUT_OF_RANGE", said, "detail.stirrer_min_per_s")
     if detail.impellers < 1:
-        raise Malformed("OUT_OF_RANGE", "say how many impellers are on the shaft", "detail.impellers")
+        said = f"impellers must be 1 or more, not {detail.impellers}; say how many are on the shaft"
+        raise Malformed("OUT_OF_RANGE", said, "detail.impellers")
     for less, more in _FITS:
         one, other = getattr(detail, less), getattr(detail, more)
         if one > other:
-            said = f"{less} of {one:g} is greater than {more} of {other:g}"
+            said = f"{less} of {one:g} is greater than {more} of {other:g}; correct the one or the other"
             raise Malformed("OUT_OF_RANGE", said, f"detail.{less}")
 
 

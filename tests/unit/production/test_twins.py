@@ -16,6 +16,8 @@ from services.production.domain import calibrating
 from services.production.domain.twin import adapt as adapting
 from services.production.domain.twin.errors import Reason, refuse
 from services.production.twins import Adapted, Place, Refusals
+from services.production.twins.reading import read
+from services.production.twins.telling import recipe_of
 from tests.unit.production.transfer_story import VESSEL, content, parameter, range_of
 
 PLACE = Place("line-a", events.LineDetail(**VESSEL))
@@ -115,8 +117,10 @@ def test_a_critical_parameter_that_no_scale_changes_is_carried_over_and_said(fou
     carried = point(other.recipe, "head_pressure")
     assert (carried.value, carried.unit) == (0.5, "bar")
     assert other.predictions == found.predictions
-    advice = twins.advise(said, PLACE, other.recipe, other.predictions, SEED)
-    assert point(advice.recipe, "head_pressure") == carried
+    given, _ = read(said)
+    assert given is not None
+    moved = recipe_of(given.released.points.with_({"feed": 0.13}), given)
+    assert point(moved, "head_pressure") == carried, "advice carries it over, too"
     rule = events.SeverityRule(tag="head_pressure", critical_parameter=True, low=0.0, high=0.3, unit="bar")
     assert [one.rule for one in twins.beyond_ranges(other.recipe, [rule])] == ["OUTSIDE_PAR"]
 
@@ -243,8 +247,28 @@ def _process(**changes: object) -> Callable[[sets.ParameterSetContent], None]:
     return change
 
 
-def _vessel(said: sets.ParameterSetContent) -> None:
-    said.process.vessel.impeller_diameter_m = 0.0
+def _vessel(**changes: float) -> Callable[[sets.ParameterSetContent], None]:
+    def change(said: sets.ParameterSetContent) -> None:
+        for name, value in changes.items():
+            setattr(said.process.vessel, name, value)
+
+    return change
+
+
+def _no_vessel(said: sets.ParameterSetContent) -> None:
+    said.process.ClearField("vessel")
+
+
+def _slow(said: sets.ParameterSetContent) -> None:
+    """Stirred with less power than van 't Riet measured."""
+    said.parameters[0].CopyFrom(parameter("agitation", 150.0, 100.0, 380.0, "/min"))
+    said.process.stirrer_per_s = 150 / 60
+
+
+def _together(said: sets.ParameterSetContent) -> None:
+    """Each set-point is in its proven range; together they are outside of what was approved."""
+    bound = sets.LinearBound(coefficients={"agitation": 1.0, "aeration": 10.0}, most=470.0)
+    said.design_space.CopyFrom(sets.DesignSpace(approval="EMA-1", bounds=[bound]))
 
 
 @pytest.mark.parametrize(
@@ -264,7 +288,15 @@ def _vessel(said: sets.ParameterSetContent) -> None:
         (_no_attribute, "NOTHING_PREDICTED", "attributes"),
         (_space, "UNKNOWN", "design_space.bounds[0].coefficients"),
         (_outside_space, "OUTSIDE_DESIGN_SPACE", "set_points.temperature"),
-        (_vessel, "NOT_POSITIVE", "source.impeller_diameter"),
+        (_together, "OUTSIDE_DESIGN_SPACE", "set_points.aeration"),
+        (_slow, "OUTSIDE_VALIDITY", "source.power_per_volume"),
+        (_slow, "OUTSIDE_VALIDITY", "target.power_per_volume"),
+        (_vessel(impeller_diameter_m=0.0), "NOT_POSITIVE", "source.impeller_diameter"),
+        (_vessel(liquid_m3=0.0), "NOT_POSITIVE", "source.liquid_volume"),
+        (_vessel(blade_width_m=-0.1), "NOT_POSITIVE", "source.blade_width"),
+        (_vessel(power_number=math.nan), "NOT_A_NUMBER", "source.power_number"),
+        (_vessel(liquid_m3=0.2), "DOES_NOT_FIT", "source.liquid_volume"),
+        (_vessel(liquid_m3=0.001), "OUTSIDE_VALIDITY", "source.liquid_volume"),
         (_twice, "DUPLICATE", "parameters[4].parameter"),
         (_carried(0.7, 0.4, 0.6, "bar"), "OUTSIDE_PAR", "parameters[4].set_point"),
         (_carried(0.5, 0.6, 0.4, "bar"), "LOW_ABOVE_HIGH", "parameters[4].proven.low"),
@@ -317,6 +349,20 @@ def test_a_model_that_cannot_be_solved_is_refused(monkeypatch: pytest.MonkeyPatc
 
     monkeypatch.setattr(adapting, "predict", unsolved)
     assert [(one.rule, one.field) for one in refused(content())] == [("NOT_SOLVABLE", "recipe")]
+
+
+def test_a_set_without_its_vessel_is_told_every_size_that_is_missing() -> None:
+    said = content()
+    _no_vessel(said)
+    missing = {one.field for one in refused(said) if one.rule == "NOT_POSITIVE"}
+    sizes = {"volume", "liquid_volume", "tank_diameter", "impeller_diameter", "blade_width", "power_number"}
+    assert missing >= {f"source.{size}" for size in sizes}
+
+
+def test_a_line_that_is_larger_than_the_correlation_was_measured_in_is_refused() -> None:
+    large = events.LineDetail(**(VESSEL | {"liquid_m3": 2.7, "volume_m3": 3.0}))
+    reasons = refused(content(), Place("line-a", large))
+    assert ("OUTSIDE_VALIDITY", "target.liquid_volume") in [(one.rule, one.field) for one in reasons]
 
 
 def test_every_reason_is_told_at_once() -> None:
