@@ -226,6 +226,7 @@ class Steps:
             gain=advice.gain,
             predictions=advice.predictions,
             recipe=self._payloads.keep(advice.recipe, told.plant),
+            line_version=adapted.line_version,
         )
         await self._submit("ProposeOptimisation", proposed, f"propose/{proposal}")
 

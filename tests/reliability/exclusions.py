@@ -132,6 +132,7 @@ EVENT_FIELDS: dict[tuple[str, str], str] = {
     ("TwinAdapted", "line_version"): NAMED,
     ("OptimisationProposed", "recipe"): SEALED,
     ("OptimisationProposed", "proposal"): NAMED,
+    ("OptimisationProposed", "line_version"): NAMED,
     ("OptimisationDecided", "proposal"): NAMED,
     ("RecipeEffective", "recipe"): SEALED,
     ("JobAudited", "rounds[].seconds"): WALL,

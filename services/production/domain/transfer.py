@@ -146,9 +146,12 @@ def check_line(held: Attempt, line_now: bytes) -> None:
 
 
 def decide_propose(held: Transfer | None, asked: events.OptimisationProposed) -> list[Message]:
-    """Put a proposal before people; a later one takes its place until one is decided."""
+    """Put a proposal before people; a later one takes its place until one is decided. Advice on an earlier
+    adaptation, to the line as it was before, comes to nothing."""
     found = held.version(asked.version) if held else None
     if found is None or found.state not in ("adapted", "proposed"):
+        return []
+    if found.adaptation().line_version != asked.line_version:
         return []
     if found.proposed and found.proposal().proposal == asked.proposal:
         return []

@@ -200,6 +200,22 @@ def test_a_line_that_changes_while_the_twin_is_at_it_is_looked_at_again() -> Non
     assert len({one.line_version for one in plant.out(events.TwinAdapted)}) == 2
 
 
+def test_advice_on_the_line_as_it_was_is_not_put_before_people(story: Story) -> None:
+    """The twin takes some seconds for it: the line may have changed, and the set been adapted again."""
+    story.register()
+    story.adapt()
+    (old,) = story.out(events.OptimisationProposed)
+    story.register(stirrer_max_per_s=5.5)
+    story.run_steps(rounds=1)
+    assert story.newest().state == "adapted"
+    story.memory.ask("ProposeOptimisation", old, actor="platform")
+    assert not story.newest().proposed
+    story.run_steps()
+    first, second = story.out(events.OptimisationProposed)
+    assert story.newest().proposal().proposal == second.proposal != first.proposal
+    assert second.line_version == story.newest().adaptation().line_version
+
+
 def test_a_proven_range_that_the_plant_narrowed_refuses_what_is_outside_of_it(story: Story) -> None:
     story.register()
     story.adapt()
