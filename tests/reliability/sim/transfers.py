@@ -27,7 +27,10 @@ if TYPE_CHECKING:
 
 _PATHS = ("concluded", "kept", "off", "overtaken")
 #: How people's calls are refused when research took a version back at the same moment.
-_LATE = ("ILLEGAL_TRANSITION", "NOT_LATEST_PROPOSAL", "ALREADY_RECORDED", "RECIPE_NOT_EFFECTIVE")
+_LATE = (
+    *("ILLEGAL_TRANSITION", "NOT_LATEST_PROPOSAL", "ALREADY_RECORDED"),
+    *("RECIPE_NOT_EFFECTIVE", "OUTDATED_VERSION"),
+)
 
 
 def _late(transfer: Transfer) -> tuple[str, ...]:
@@ -176,22 +179,24 @@ def _at_plant(world: World, transfer: Transfer, version: Version) -> Iterator[In
         late = _late(transfer)
         yield Input(f"decide {name}", "production", "DecideTransfer", decide, 1, actor="manager", late=late)
     if found.state == "in_change_control" and newest.version == version.number:
-        yield from _change_control(name, transfer)
+        yield from _change_control(name, transfer, version.number)
     if found.state == "effective":
         yield _started(transfer, version)
     yield from _made(world, transfer, version)
 
 
-def _change_control(name: str, transfer: Transfer) -> Iterator[Input]:
+def _change_control(name: str, transfer: Transfer, version: int) -> Iterator[Input]:
+    """By two people."""
     late = _late(transfer)
+    of: dict[str, Any] = {"transfer": transfer.case, "version": version}
     validation = production_api.RecordRecipeValidationRequest(
-        transfer=transfer.case, record="VR-1", statement="three runs in range"
+        **of, record="VR-1", statement="three runs in range"
     )
     yield Input(f"prove {name}", "production", "RecordRecipeValidation", validation, 1, actor="qa", late=late)
     filing = production_api.RecordRecipeFilingRequest(
-        transfer=transfer.case, category=production.FILING_CATEGORY_NOT_REPORTED, statement="inside the space"
+        **of, category=production.FILING_CATEGORY_NOT_REPORTED, statement="inside the space"
     )
-    yield Input(f"register {name}", "production", "RecordRecipeFiling", filing, 1, actor="qa", late=late)
+    yield Input(f"register {name}", "production", "RecordRecipeFiling", filing, 1, actor="ra", late=late)
 
 
 def _started(transfer: Transfer, version: Version) -> Input:
