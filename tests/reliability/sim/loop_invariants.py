@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cache
 from itertools import pairwise
+from math import inf
 from typing import Any
 
 from google.protobuf.message import Message
@@ -15,6 +16,7 @@ from pharmaloop.loops.v1 import events_pb2 as loops
 from pharmaloop.production.v1 import events_pb2 as production
 from pharmaloop.rnd.v1 import events_pb2 as rnd
 from services.exchange.domain.aggregation.context import MINIMUM_SITES
+from services.exchange.views import METERS
 from services.kit.contracts import contract
 from services.kit.envelope import Event, from_record
 from services.kit.ids import loop_of, study_case, transfer_case
@@ -30,7 +32,7 @@ from tests.reliability.sim.process import STUDY_SITES
 from tests.reliability.sim.tale import BROTH, PLANT, Transfer, Version
 from tests.reliability.sim.transfers import attempt, done
 from tests.reliability.sim.world import World
-from tests.unit.exchange.hospitals import data
+from tests.unit.exchange.hospitals import TERMS, data, pooled
 
 Opened = loops.TransferRunOpened | loops.EvidenceRunOpened
 #: How the run of a version ends by its fate, and in which state the plant then holds it. Where nobody
@@ -282,13 +284,120 @@ def answers_on_record(world: World) -> Iterator[str]:
                 if len(message.sites) < MINIMUM_SITES:
                     yield f"the answer of {message.study} is of {list(message.sites)}"
                 answered[message.study] = message
-    metered: dict[str, list[str]] = defaultdict(list)
-    for message in _of(told, exchange.ContributionMetered):
-        metered[message.study].append(message.site)
+    metered = _metered(told)
     for name in sorted(answered.keys() | metered.keys()):
         sites = sorted(answered[name].sites) if name in answered else []
-        if sorted(metered[name]) != sites:
-            yield f"{name} was answered by {sites}, metered are {sorted(metered[name])}"
+        found = sorted(one.site for one in metered[name])
+        if found != sites:
+            yield f"{name} was answered by {sites}, metered are {found}"
+
+
+def _metered(told: Iterable[Event]) -> dict[str, list[exchange.ContributionMetered]]:
+    """What was metered of each study."""
+    found: dict[str, list[exchange.ContributionMetered]] = defaultdict(list)
+    for message in _of(told, exchange.ContributionMetered):
+        found[message.study].append(message)
+    return found
+
+
+def one_end(world: World) -> Iterator[str]:
+    """A study ends once, answered, refused, stopped, expired or failed, and no job is opened of it after."""
+    ends: dict[str, str] = {}
+    for event in _distinct(world):
+        message: Any = event.message
+        study = getattr(message, "study", "")
+        if study in ends and type(message) in (*_STUDY_ENDS, exchange.JobOpened):
+            yield f"{study} ended with {ends[study]}, and then came {type(message).__name__}"
+        is_end = type(message) in _STUDY_ENDS
+        if is_end or (isinstance(message, exchange.JobEnded) and not message.suspended):
+            ends.setdefault(study, type(message).__name__)
+
+
+_STUDY_ENDS = (
+    *(exchange.StudyRefused, exchange.StudyStopped, exchange.StudyExpired),
+    exchange.InsightPublished,
+)
+
+
+def answers_of_all_rows(rows: int) -> Callable[[World], Iterator[str]]:
+    """A published number is that of all rows in one place, of hospitals with so many rows."""
+
+    def rule(world: World) -> Iterator[str]:
+        for answer in _of(_distinct(world), exchange.InsightPublished):
+            found = {one.term: (one.estimate.value, one.standard_error) for one in answer.effects}
+            for term, *numbers in _pooled(rows):
+                apart = zip(found.get(term, ()), numbers, strict=True) if term in found else [(inf, 0.0)]
+                if any(abs(one - other) > _DIGITS for one, other in apart):
+                    yield f"{answer.study}: {term} is {found.get(term)}, of all rows {numbers}"
+
+    return rule
+
+
+#: How far a number that is computed over sites may be from that of all rows.
+_DIGITS = 1e-9
+
+
+@cache
+def _pooled(rows: int) -> tuple[tuple[str, float, float], ...]:
+    beta, errors = pooled([data(site, rows) for site in STUDY_SITES])
+    return tuple(zip(("intercept", *TERMS), beta.tolist(), errors.tolist(), strict=True))
+
+
+#: Why contributions are not valued that everybody agreed to value, where something went wrong meanwhile.
+_UNVALUED = {
+    *("EVALUATOR_AWAY", "EVALUATOR_TOO_SLOW", "NOT_APPROVED_HERE"),
+    *("COORDINATOR_RESTARTED", "SITE_RESTARTED", "SITE_DROPPED"),
+}
+
+
+def valued_as_agreed(world: World) -> Iterator[str]:
+    """Contributions are valued only where that was asked and every owner agreed. All sites of a study or
+    none are; their shares sum to 1."""
+    told = _distinct(world)
+    asked = {message.study: message.valued for message in _of(told, exchange.StudyRequested)}
+    agreed = {(m.study, m.site) for m in _of(told, exchange.StudyApproved) if m.valuation}
+    for study, metered in _metered(told).items():
+        why = {one.not_valued for one in metered}
+        wanted = _UNVALUED | {""}
+        if not asked.get(study):
+            wanted = {"NOT_ASKED"}
+        elif any((study, one.site) not in agreed for one in metered):
+            wanted = {"NOT_ALL_CONSENT"}
+        if len(why) > 1 or not why <= wanted:
+            yield f"{study}: not valued for {sorted(why)}, it may be {sorted(wanted)}"
+        if {one.valued for one in metered} != {why == {""}}:
+            yield f"{study}: valued are {[one.site for one in metered if one.valued]}, and {sorted(why)}"
+    for study, shares in _shares(told).items():
+        if abs(sum(shares) - 1) > _DIGITS:
+            yield f"{study}: the shares {shares} do not sum to 1"
+
+
+def valued_alike(undisturbed: World, world: World) -> Iterator[str]:
+    """Where nothing went wrong, what everybody agreed to value is valued; where something did, if at all,
+    then with the same shares."""
+    peaceful, shares = (_shares(_distinct(one)) for one in (undisturbed, world))
+    for study, metered in _metered(_distinct(undisturbed)).items():
+        why = {one.not_valued for one in metered} - {"NOT_ASKED", "NOT_ALL_CONSENT", ""}
+        if why:
+            yield f"{study}: nothing went wrong, and it is not valued for {sorted(why)}"
+    for study in sorted(peaceful.keys() & shares.keys()):
+        if peaceful[study] != shares[study]:
+            yield f"{study}: the shares are {shares[study]}, undisturbed {peaceful[study]}"
+
+
+def _shares(told: Iterable[Event]) -> dict[str, tuple[float, ...]]:
+    """The shares of each study that is valued, in the order of its sites."""
+    return {
+        study: tuple(one.share for one in sorted(metered, key=lambda one: one.site))
+        for study, metered in _metered(told).items()
+        if all(one.valued for one in metered)
+    }
+
+
+def metered_at_last(world: World) -> Iterator[str]:
+    """What was to be metered when it is valued is metered."""
+    if left := world.databases["exchange"].states(METERS):
+        yield f"never metered: {sorted(left)}"
 
 
 @cache
@@ -320,5 +429,9 @@ LOOP_RULES: Mapping[str, Callable[[World], Iterator[str]]] = {
     "transfers as in truth": transfers_true,
     "studies as in truth": studies_true,
     "answers are on record": answers_on_record,
+    "a study ends once": one_end,
+    "an answer is that of all rows": answers_of_all_rows(ROWS),
+    "contributions are valued as agreed": valued_as_agreed,
+    "what is valued later is metered": metered_at_last,
     "nothing of members": nothing_of_members,
 }
