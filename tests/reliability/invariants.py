@@ -19,8 +19,6 @@ from tests.reliability.specs import AGGREGATES, SITE, runners
 from tests.reliability.workload import Acknowledged
 
 Databases = Mapping[str, Mapping[str, list[Doc]]]
-#: Who sent every command of the workload.
-ACTOR = "qa"
 _COPIES = {name for name, topic in contract().names((SITE,)) if topic.copies}
 
 
@@ -79,7 +77,7 @@ def acknowledged_have_effect(facts: Facts) -> Iterator[str]:
         for topic, number, offset in done.positions:
             if facts.ends.get(Partition(topic, number), 0) <= offset:
                 yield f"{what}: the log ends before {topic}/{number}/{offset}"
-        if done.event_ids and derived_id("request", ACTOR, done.method, done.request_id) not in answers:
+        if done.event_ids and derived_id("request", done.actor, done.method, done.request_id) not in answers:
             yield f"{what}: its answer is not stored"
 
 
