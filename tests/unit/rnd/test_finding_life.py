@@ -114,7 +114,8 @@ class Findings(RuleBasedStateMachine):
 
     @invariant()
     def a_finding_is_decided_once(self) -> None:
-        told = [*self.research.told(events.HypothesisUpdated), *self.research.told(events.InsightDeclined)]
+        kinds: tuple[Any, ...] = (events.HypothesisUpdated, events.InsightDeclined)
+        told = [one for kind in kinds for one in self.research.told(kind)]
         decided = [one for one, state in self.state.items() if state != "waiting"]
         assert Counter(one.insight for one in told) == Counter(decided)
 
