@@ -30,9 +30,11 @@ def _die_in(round_: int, variable: str = ROUND) -> None:
 def _plant() -> None:
     from services.production import main as production
     from services.production import steps
-    from tests.reliability.sim.twin import twin
+    from tests.reliability import dying_twin
+    from tests.unit.production.transfer_story import FakeTwin
 
-    mock.patch.object(steps, "Twin", twin).start()
+    made = steps.Twin(dying_twin.adapt, FakeTwin().advise)
+    mock.patch.object(steps, "Twin", return_value=made).start()
     main(production.SPEC)
 
 
