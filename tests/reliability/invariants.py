@@ -181,7 +181,11 @@ def positions_are_true(facts: Facts) -> Iterator[str]:
 
 
 def studies_hold(facts: Facts) -> Iterator[str]:
-    """Each study ends once; what it tells is that of all rows; what is metered is so once, and as agreed."""
+    """Each study ends once, or waits; what it tells is that of all rows; what is metered is so once, and as
+    agreed."""
+    for doc in facts.databases.get("exchange", {}).get("study", ()):
+        if doc["s"]["state"] == "computing":
+            yield f"{doc['_id']} is in a job that nobody computes"
     told: dict[str, Event] = {}
     for event in facts.events:
         if event.topic not in _COPIES:

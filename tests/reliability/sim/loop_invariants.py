@@ -14,7 +14,7 @@ from pharmaloop.exchange.v1 import events_pb2 as exchange
 from pharmaloop.loops.v1 import events_pb2 as loops
 from pharmaloop.production.v1 import events_pb2 as production
 from pharmaloop.rnd.v1 import events_pb2 as rnd
-from services.exchange.views import METERS
+from services.exchange.views import METERS, STUDIES
 from services.kit.contracts import contract
 from services.kit.envelope import Event, from_record
 from services.kit.ids import loop_of, study_case, transfer_case
@@ -280,10 +280,16 @@ def valued_alike(undisturbed: World, world: World) -> Iterator[str]:
             yield f"{study}: the shares are {shares[study]}, undisturbed {peaceful[study]}"
 
 
-def metered_at_last(world: World) -> Iterator[str]:
-    """What was to be metered when it is valued is metered."""
-    if left := world.databases["exchange"].states(METERS):
+def nothing_left(world: World) -> Iterator[str]:
+    """No job is open that nobody computes; what was to be metered when it is valued is metered."""
+    kept = world.databases["exchange"]
+    if left := kept.states(METERS):
         yield f"never metered: {sorted(left)}"
+    yield from (
+        f"{id} is in a job that nobody computes"
+        for id, study in kept.states(STUDIES).items()
+        if study.state == "computing"
+    )
 
 
 @cache
@@ -315,6 +321,6 @@ LOOP_RULES: Mapping[str, Callable[[World], Iterator[str]]] = {
     "transfers as in truth": transfers_true,
     "studies as in truth": studies_true,
     **STUDY_RULES,
-    "what is valued later is metered": metered_at_last,
+    "no job is left": nothing_left,
     "nothing of members": nothing_of_members,
 }
