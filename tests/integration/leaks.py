@@ -2,8 +2,8 @@
 
 A marker is looked for as it is, and as base64 and hex would carry it. Where it
 may be follows from its zone: what is of a site stays in the site's topics and
-database; what the trace needs (pseudonyms, orders) may also be in the trace's
-own; what is sealed may be nowhere.
+databases, those of its agent among them; what the trace needs (pseudonyms,
+orders) may also be in the trace's own; what is sealed may be nowhere.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from services.kit.app import App
 from services.kit.contracts import Topic, contract
 
 SITE = "hospital-a"
+SITES = (SITE, "hospital-b", "hospital-c")
 Zone = Literal["nowhere", "site", "trace", "shared"]
 _MAY_BE_IN: dict[Zone, tuple[Zone, ...]] = {
     "nowhere": (),
@@ -28,7 +29,7 @@ _MAY_BE_IN: dict[Zone, tuple[Zone, ...]] = {
     "trace": ("site", "trace"),
     "shared": ("site", "trace", "shared"),
 }
-_ZONES: dict[str, Zone] = {"clinical": "site", "traceability": "trace"}
+_ZONES: dict[str, Zone] = {"clinical": "site", "agent": "site", "traceability": "trace"}
 
 
 class Place(NamedTuple):
@@ -106,20 +107,29 @@ def topics(kafka: str) -> Iterator[Place]:
 
 
 def _zone_of_topic(name: str) -> Zone:
-    entry: Topic | None = dict(contract().names((SITE,))).get(name.removesuffix(".dlq"))
+    entry: Topic | None = dict(contract().names(SITES)).get(name.removesuffix(".dlq"))
     if entry is None or entry.scope == "shared":
         return "shared"
     return "site" if entry.scope == "site" else _ZONES.get(entry.owner, "shared")
 
 
 def databases(mongo: str, apps: dict[str, App]) -> Iterator[Place]:
-    """Every document of every service's database, as its bytes are stored."""
+    """Every document of every service's database, as its bytes are stored. Of a service that each site has
+    its own of, the name is with the site behind a dot."""
     with MongoClient[RawBSONDocument](mongo, document_class=RawBSONDocument) as client:
         for service, app in apps.items():
             database = client[app.settings.database]
             for name in database.list_collection_names():
                 content = b"".join(document.raw for document in database[name].find())
-                yield Place(f"database of {service}: {name}", _ZONES.get(service, "shared"), content)
+                zone = _ZONES.get(service.partition(".")[0], "shared")
+                yield Place(f"database of {service}: {name}", zone, content)
+
+
+def as_of(site: str, places: Iterable[Place]) -> Iterator[Place]:
+    """The places as one site's markers have them: what is another site's is outside of it."""
+    for place in places:
+        others = any(other in place.name for other in SITES if other != site)
+        yield place._replace(zone="shared") if others else place
 
 
 def files(folder: Path) -> Iterator[Place]:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import io
 import json
-import logging
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, suppress
@@ -23,7 +22,6 @@ from typing import Any
 
 import grpc
 import pytest
-import structlog
 from confluent_kafka.admin import AdminClient
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -155,19 +153,6 @@ def own_kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     with running(engine, folder / "kafka.log", grace=1.0):
         migrate(KafkaSettings(bootstrap_servers=engine.bootstrap), (SITE,))
         yield engine.bootstrap
-
-
-@pytest.fixture
-def log() -> Iterator[io.StringIO]:
-    """What every process of the platform writes to its log."""
-    lines, before = io.StringIO(), structlog.get_config()
-    structlog.configure(logger_factory=structlog.PrintLoggerFactory(lines))
-    handler = logging.StreamHandler(lines)
-    handler.setLevel(logging.INFO)
-    logging.getLogger().addHandler(handler)
-    yield lines
-    logging.getLogger().removeHandler(handler)
-    structlog.configure(**before)
 
 
 @pytest.fixture

@@ -18,6 +18,8 @@ NAMED = "named after the line's vessel as it is kept, which is sealed under a fr
 SPAN = "a trace id is random"
 COMPLETED = "cause, time and id are those of whichever event completed what it rests on"
 RELEASED = "what may be told depends on what was told before, and so on which answers came first"
+JOBS = "of a job, or named after one: how many a study takes depends on who died; how it ends is compared"
+LIVED = "contributions are valued only where nobody died meanwhile; what they then are is an invariant"
 ORDER = "lists the same in the order of arrival: compared as a set"
 
 #: Collections that are not compared at all; a name that ends with * stands for all that begin so.
@@ -25,6 +27,11 @@ COLLECTIONS: dict[str, str] = {
     "*._*": "the kit's own bookkeeping (watermarks, versions seen, outbox, leases, steps): "
     "it says how far a process is, not what is true; the invariants check it",
     "*.system.*": "MongoDB's own",
+    "exchange.budget": JOBS,
+    "agent.*.cohort": JOBS,
+    "rnd.finding": JOBS,
+    "rnd.finding_row": JOBS,
+    "traceability.lineage_hop": "a row for every event, by its id: events are compared where they live",
 }
 
 #: (service.collection, field path) of states; a path ends at any depth, `[]` stands for list elements.
@@ -61,7 +68,15 @@ FIELDS: dict[tuple[str, str], str] = {
     ("production.evidence", "version"): ROUNDS,
     ("production.evidence", "sealed"): ROUNDS,
     ("production.capa_row", "at"): COMPLETED,
+    ("exchange.study", "jobs"): JOBS,
+    ("exchange.study", "insight"): JOBS,
+    ("exchange.study", "contributions"): JOBS,
+    ("rnd.hypothesis", "insights"): JOBS,
+    ("rnd.hypothesis", "updated.insight"): JOBS,
+    ("rnd.hypothesis_row", "insights"): JOBS,
+    ("rnd.hypothesis_row", "updated.insight"): JOBS,
     ("loops.journal", "version"): ROUNDS,
+    ("loops.run", "closed.insight"): JOBS,
     ("loops.run", "began"): WALL,
     ("loops.run", "seconds"): WALL,
     ("loops.run", "stages[].seconds"): WALL,
@@ -82,6 +97,7 @@ VERSIONS: dict[str, str] = {
     "clinical.exposure": ROUNDS,
     "production.lot": UPDATES,
     "clinical.evidence": RELEASED,
+    "exchange.study": JOBS,
 }
 
 #: Sources on the topics whose number of events depends on what arrived together: their distinct events
@@ -92,6 +108,8 @@ SOURCES: dict[str, str] = {
     "/svc/clinical/exposure": ROUNDS,
     "/svc/clinical/evidence": RELEASED,
     "/svc/loops/cases": ROUNDS,
+    "/svc/exchange/study": JOBS,
+    "/svc/rnd/hypothesis": JOBS,
 }
 #: Sources whose events are compared without their number, for some of them are left out.
 RENUMBERED: dict[str, str] = {"/svc/production/lot": UPDATES}
@@ -109,8 +127,12 @@ TYPES: dict[str, str] = {
     "ExposureExtended": "the answer to a seal that was asked for too early",
     "DeviationUpdated": "none where the run was known at once; the newest is compared in its lot",
     "DeadlineSet": "a stage that is over at once sets none",
+    "JobOpened": JOBS,
+    "CohortFrozen": JOBS,
+    "JobAudited": JOBS,
+    "JobEnded": JOBS,
 }
-#: (message type, field path) of events.
+#: (message type, field path) of events; the whole name of the type where two share the short one.
 EVENT_FIELDS: dict[tuple[str, str], str] = {
     ("StageCompleted", "began"): WALL,
     ("StageCompleted", "ended"): WALL,
@@ -135,8 +157,15 @@ EVENT_FIELDS: dict[tuple[str, str], str] = {
     ("OptimisationProposed", "line_version"): NAMED,
     ("OptimisationDecided", "proposal"): NAMED,
     ("RecipeEffective", "recipe"): SEALED,
-    ("JobAudited", "rounds[].seconds"): WALL,
+    ("pharmaloop.exchange.v1.InsightPublished", "insight"): JOBS,
+    ("pharmaloop.exchange.v1.InsightPublished", "job"): JOBS,
+    ("ContributionMetered", "job"): JOBS,
     ("ContributionMetered", "compute_seconds"): WALL,
+    ("ContributionMetered", "share"): LIVED,
+    ("ContributionMetered", "valued"): LIVED,
+    ("ContributionMetered", "not_valued"): LIVED,
+    ("HypothesisUpdated", "insight"): JOBS,
+    ("LoopClosed", "insight"): JOBS,
 }
 EVENT_SETS: dict[tuple[str, str], str] = {
     ("ExposureAnnounced", "lots"): ORDER,

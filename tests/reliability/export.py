@@ -24,6 +24,7 @@ from pharmaloop.alerting.v1 import events_pb2 as alerting
 from pharmaloop.clinical.v1 import events_pb2 as clinical
 from pharmaloop.loops.v1 import events_pb2 as loops
 from pharmaloop.production.v1 import events_pb2 as production
+from pharmaloop.rnd.v1 import events_pb2 as rnd
 from services.kit.envelope import Event
 from tests.reliability import exclusions as without
 from tests.reliability.specs import AGGREGATES
@@ -54,6 +55,8 @@ _MESSAGES: dict[tuple[str, str], type[Message]] = {
     ("clinical.evidence", "latest"): clinical.EvidenceReleased,
     ("clinical.exposure", "noticed"): clinical.NoticesSummarised,
     ("alerting.alert", "raised"): alerting.AlertRaised,
+    ("rnd.hypothesis", "updated"): rnd.HypothesisUpdated,
+    ("rnd.hypothesis_row", "updated"): rnd.HypothesisUpdated,
     ("loops.run", "opened"): loops.SafetyRunOpened,
     ("loops.run", "closed"): loops.LoopClosed,
 }
@@ -223,7 +226,7 @@ def _event_line(
     name = _name(event)
     plain = _Plain(
         {},
-        {path for of, path in without.EVENT_FIELDS if of == name},
+        {path for of, path in without.EVENT_FIELDS if of in (name, event.type)},
         {path for of, path in without.EVENT_SETS if of == name},
         tidy,
     )

@@ -14,13 +14,13 @@ from services.kit.bus.protocol import Partition
 from services.kit.contracts import contract
 from services.kit.envelope import Event
 from services.kit.ids import derived_id
+from tests.reliability import study_rules
 from tests.reliability.export import Doc
 from tests.reliability.specs import AGGREGATES, SITE, runners
 from tests.reliability.workload import Acknowledged
+from tests.unit.exchange.hospitals import ROWS
 
 Databases = Mapping[str, Mapping[str, list[Doc]]]
-#: Who sent every command of the workload.
-ACTOR = "qa"
 _COPIES = {name for name, topic in contract().names((SITE,)) if topic.copies}
 
 
@@ -46,6 +46,7 @@ def broken(facts: Facts) -> list[str]:
         watermarks_stand_at_the_ends,
         outbox_is_empty,
         positions_are_true,
+        studies_hold,
     )
     return [sentence for rule in rules for sentence in rule(facts)]
 
@@ -79,7 +80,7 @@ def acknowledged_have_effect(facts: Facts) -> Iterator[str]:
         for topic, number, offset in done.positions:
             if facts.ends.get(Partition(topic, number), 0) <= offset:
                 yield f"{what}: the log ends before {topic}/{number}/{offset}"
-        if done.event_ids and derived_id("request", ACTOR, done.method, done.request_id) not in answers:
+        if done.event_ids and derived_id("request", done.actor, done.method, done.request_id) not in answers:
             yield f"{what}: its answer is not stored"
 
 
@@ -115,13 +116,14 @@ def numbers_are_unique(facts: Facts) -> Iterator[str]:
 
 
 def order_is_kept(facts: Facts) -> Iterator[str]:
-    """No older version appears for the first time after a newer one of its aggregate, on any topic."""
-    newest: dict[tuple[str, str, str], int] = defaultdict(int)
-    seen: set[tuple[str, str, str, int]] = set()
+    """No older version appears for the first time after a newer one of its aggregate, in any partition: on
+    the topic of cases, events of one aggregate are of several cases."""
+    newest: dict[tuple[str, int, str, str], int] = defaultdict(int)
+    seen: set[tuple[str, int, str, str, int]] = set()
     for event in sorted(facts.events, key=lambda event: (event.topic, event.partition, event.offset)):
         if event.seq is None:
             continue
-        place = (event.topic, event.source, event.subject)
+        place = (event.topic, event.partition, event.source, event.subject)
         if (*place, event.seq) not in seen and event.seq < newest[place]:
             yield f"{place}: version {event.seq} came first after version {newest[place]}"
         seen.add((*place, event.seq))
@@ -176,3 +178,17 @@ def positions_are_true(facts: Facts) -> Iterator[str]:
             place = (doc["topic_at"], doc["partition"], doc["offset"])
             if at.get(place) != doc["_id"]:
                 yield f"{service}: event {doc['_id']} does not stand at {place}"
+
+
+def studies_hold(facts: Facts) -> Iterator[str]:
+    """Each study ends once, or waits; what it tells is that of all rows; what is metered is so once, and as
+    agreed."""
+    for doc in facts.databases.get("exchange", {}).get("study", ()):
+        if doc["s"]["state"] == "computing":
+            yield f"{doc['_id']} is in a job that nobody computes"
+    told: dict[str, Event] = {}
+    for event in facts.events:
+        if event.topic not in _COPIES:
+            told.setdefault(event.id, event)
+    for name, rule in study_rules.rules(ROWS).items():
+        yield from (f"{name}: {said}" for said in rule(list(told.values())))

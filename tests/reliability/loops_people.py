@@ -5,12 +5,14 @@ from __future__ import annotations
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import grpc
 from google.protobuf.message import Message
 
+from pharmaloop.exchange.v1 import events_pb2 as exchange_events
 from pharmaloop.exchange.v1 import service_pb2 as exchange_api
 from pharmaloop.exchange.v1 import service_pb2_grpc as exchange_grpc
 from pharmaloop.loops.v1 import events_pb2 as loops
@@ -24,19 +26,19 @@ from pharmaloop.rnd.v1 import service_pb2 as rnd_api
 from pharmaloop.rnd.v1 import service_pb2_grpc as rnd_grpc
 from services.kit.bus.kafka import KafkaBus
 from services.kit.bus.protocol import Partition, Record
+from services.kit.clock import load_clock
 from services.kit.contracts import contract
 from services.kit.ids import product_key, transfer_case
 from services.kit.rpc.client import metadata
 from services.kit.rpc.errors import reason_of
 from services.kit.settings import KafkaSettings
-from tests.reliability.world import NOON, Late, World, until
+from tests.reliability.world import NOON, PART, SPEED, Late, World, until
 from tests.unit.exchange.hospitals import PRODUCT, SITES, request
 from tests.unit.production.transfer_story import VESSEL
 from tests.unit.rnd.penicillin import limits, says
 
 PLANT, LINE, FERMENTER = "plant-2", "line-a", "plant-2/fermenter-1"
 BROTH = product_key("maker", "item", "BROTH")
-_CHILD = "tests.reliability.part_child"
 _AGAIN = {
     grpc.StatusCode.UNAVAILABLE,
     grpc.StatusCode.DEADLINE_EXCEEDED,
@@ -52,18 +54,15 @@ _SECONDS = 90.0
 
 
 def start(folder: Path, once: Mapping[str, Mapping[str, str]]) -> World:
-    """A world of research, loops, a plant, the exchange and three agents; `once` is in the environment of
-    who is named until it first dies."""
+    """A world of research, loops, a plant and the exchange with those that connect to it; `once` is in the
+    environment of who is named until it first dies."""
     world = World(folder, folder / "keys", services=())
     world.start()
-    world.parts |= {name: ("all",) for name in ("rnd", "loops", "production", "exchange")}
+    world.parts |= {name: ("all",) for name in ("rnd", "loops", "production")}
     for name in ("rnd", "loops"):
         world.add(name, once=once.get(name))
-    world.add("production", module=(_CHILD, "plant"), once=once.get("production"))
-    world.add("exchange", module=(_CHILD, "exchange"), settings={"pause_seconds": "0.1"})
-    for site in SITES:
-        settings = {"site": site, "exchange": world.address("exchange")}
-        world.add("agent", name=f"agent-{site}", module=(_CHILD, "agent"), settings=settings)
+    world.add("production", module=(PART, "plant"), once=once.get("production"))
+    world.add_consortium()
     world.wait_serving()
     return world
 
@@ -184,8 +183,11 @@ class People:
 
     # -- a study --------------------------------------------------------------------
 
-    def study(self, name: str) -> None:
-        """Requested, and approved by its owners."""
+    def study(
+        self, name: str, owners: Iterable[str] = SITES, *, valued: bool = False, seconds: float = 0.0
+    ) -> None:
+        """Requested, and approved by these owners, who agree to its valuation where it is `valued`. Its time
+        is over after so many seconds of the wall, of years where none are given."""
         shown = exchange_api.ListDatasetsRequest()
 
         def connected() -> bool:
@@ -194,10 +196,29 @@ class People:
 
         until("every agent is connected", connected, _SECONDS)
         asked = request(name, NOON)
+        asked.valued = valued
+        if seconds:
+            asked.expires.FromDatetime(
+                load_clock(self.world.state).now() + timedelta(seconds=seconds * SPEED)
+            )
         self.ask(self.exchange.RequestStudy, asked, f"request {name}", "eve")
-        for site in SITES:
-            approve = exchange_api.ApproveStudyRequest(study=name, site=site, meaning="You may ask us.")
+        for site in owners:
+            approve = exchange_api.ApproveStudyRequest(
+                study=name, site=site, meaning="You may ask us.", valuation=valued
+            )
             self.ask(self.exchange.ApproveStudy, approve, f"approve {name} {site}", f"owner of {site}")
+
+    def metered(self, name: str) -> list[exchange_events.ContributionMetered]:
+        """What the sites contributed, when that has been metered."""
+        found: list[Any] = []
+
+        def is_metered() -> bool:
+            shown = self.ask(self.exchange.GetStudy, exchange_api.GetStudyRequest(study=name))
+            found[:] = shown.study.contributions
+            return len(found) >= len(SITES)
+
+        until(f"the contributions to {name} are metered", is_metered, _SECONDS)
+        return found
 
     # -- the end ----------------------------------------------------------------------
 

@@ -18,7 +18,7 @@ from services.kit.ids import new_id
 from services.kit.rpc.client import metadata
 from services.kit.settings import KafkaSettings
 from services.traceability.protocol import FOLD
-from tests.reliability.specs import SITE, handled, runners
+from tests.reliability.specs import SITE, SPECS, handled, runners
 from tests.reliability.stand import Stand
 
 pytestmark = pytest.mark.faults
@@ -76,8 +76,14 @@ def expected(thrown: list[Outgoing]) -> Counter[tuple[str, bytes, str]]:
         for runner, read in topics.items():
             handles = runner == LOOP or type_name not in known or type_name in handled(runner)
             if record.topic in read and handles:
-                found[record.topic, record.key, runner] += 1
+                found[record.topic, record.key, _named(runner)] += 1
     return found
+
+
+def _named(runner: str) -> str:
+    """The runner as its letters name it: those of all agents have one name."""
+    service, _, name = runner.rpartition(".")
+    return f"{SPECS[service].name}.{name}"
 
 
 def buried(letters: list[Record]) -> Counter[tuple[str, bytes, str]]:

@@ -28,7 +28,7 @@ def views() -> Iterator[tuple[str, str, tuple[str, ...]]]:
     for service, spec in SPECS.items():
         for reactor in spec.reactors:
             if reactor.views:
-                yield service, f"{service}.{reactor.name}", tuple(kind.name for kind in reactor.views)
+                yield service, f"{spec.name}.{reactor.name}", tuple(kind.name for kind in reactor.views)
 
 
 def rebuild_every_view(world: World) -> None:

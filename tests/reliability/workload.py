@@ -1,4 +1,4 @@
-"""What a plant, its pharmacies and a hospital do in one case, from raw lot to closed loop; always the same.
+"""What a plant, its pharmacies, hospitals and an analyst do in one case, to closed loops; always the same.
 
 The caller sends everything until it is acknowledged, with the same request id,
 and keeps a journal of what was. Names and times follow from the case's number
@@ -27,11 +27,13 @@ from pharmaloop.clinical.v1 import events_pb2 as clinical_events
 from pharmaloop.clinical.v1 import service_pb2 as clinical
 from pharmaloop.clinical.v1 import service_pb2_grpc as clinical_grpc
 from pharmaloop.common.v1 import types_pb2 as common
+from pharmaloop.exchange.v1 import service_pb2_grpc as exchange_grpc
 from pharmaloop.loops.v1 import service_pb2 as loops
 from pharmaloop.loops.v1 import service_pb2_grpc as loops_grpc
 from pharmaloop.production.v1 import events_pb2 as events
 from pharmaloop.production.v1 import service_pb2 as production
 from pharmaloop.production.v1 import service_pb2_grpc as production_grpc
+from pharmaloop.rnd.v1 import service_pb2_grpc as rnd_grpc
 from pharmaloop.traceability.v1 import events_pb2 as traceability_events
 from pharmaloop.traceability.v1 import service_pb2 as traceability
 from pharmaloop.traceability.v1 import service_pb2_grpc as traceability_grpc
@@ -39,6 +41,7 @@ from services.kit.ids import derived_id, dispense_id
 from services.kit.rpc.client import metadata
 from services.kit.rpc.errors import reason_of
 from tests.reliability.specs import SITE
+from tests.reliability.workload_studies import Study, furnish_studies
 from tests.reliability.world import Late, World, until
 
 PRODUCT, DRYER, TAG, FAULT = "maker/item/granulate", "plant-1/dryer-1", "JacketTemperature", 40.0
@@ -55,6 +58,8 @@ UNITS = {
     "DryerTemperatureSP": "Cel",
     "DryerTemp": "Cel",
 }
+#: Who sends every command, where nobody else is named.
+ACTOR = "qa"
 FAULTY, GOOD = "39", [str(number) for number in range(1, 11)]
 CONSENTING, OTHERS = 5, 1
 _AGAIN = {
@@ -121,6 +126,7 @@ class Acknowledged:
     facts: int = 0
     positions: tuple[tuple[str, int, int], ...] = ()
     expects: tuple[tuple[str, str, str], ...] = ()
+    actor: str = ACTOR
 
 
 @dataclass
@@ -140,25 +146,29 @@ class Caller:
         self.times = times
         self._channels = {
             name: grpc.insecure_channel(world.address(name), options=_OPTIONS)
-            for name in ("production", "traceability", "clinical", "alerting", "loops")
+            for name in ("production", "traceability", "clinical", "alerting", "loops", "rnd", "exchange")
         }
         self.production = production_grpc.ProductionServiceStub(self._channels["production"])
         self.traceability = traceability_grpc.TraceabilityServiceStub(self._channels["traceability"])
         self.clinical = clinical_grpc.ClinicalServiceStub(self._channels["clinical"])
         self.alerting = alerting_grpc.AlertingServiceStub(self._channels["alerting"])
         self.loops = loops_grpc.LoopsServiceStub(self._channels["loops"])
+        self.rnd = rnd_grpc.RndServiceStub(self._channels["rnd"])
+        self.exchange = exchange_grpc.ExchangeServiceStub(self._channels["exchange"])
 
     def close(self) -> None:
         for channel in self._channels.values():
             channel.close()
 
-    def ask(self, call: Callable[..., Any], request: Message, seconds: float = _CALL_SECONDS) -> Any:
+    def ask(
+        self, call: Callable[..., Any], request: Message, seconds: float = _CALL_SECONDS, actor: str = ACTOR
+    ) -> Any:
         """Ask until there is an answer; a refusal is an error of the test."""
         end = time.monotonic() + _CASE_SECONDS
         while True:
             self.journal.calls += 1
             try:
-                return call(request, timeout=seconds, metadata=metadata("qa"))
+                return call(request, timeout=seconds, metadata=metadata(actor))
             except grpc.RpcError as error:
                 code = error.code()
                 if code not in _AGAIN:
@@ -169,38 +179,47 @@ class Caller:
                     raise Late(f"{type(request).__name__} was not answered: {code.name}") from error
             time.sleep(0.1)
 
-    def do(self, call: Callable[..., Any], request: Any, expects: Iterable[tuple[str, str, str]] = ()) -> Any:
+    def do(
+        self,
+        call: Callable[..., Any],
+        request: Any,
+        expects: Iterable[tuple[str, str, str]] = (),
+        actor: str = ACTOR,
+    ) -> Any:
         """A command or a batch of facts: until it is acknowledged, and then written down."""
         method = type(request).__name__.removesuffix("Request")
         for _ in range(self.times):
             # Training takes its time, and would begin anew with every try.
-            answer = self.ask(call, request, _TRAINING_SECONDS if method == "TrainModel" else _CALL_SECONDS)
+            patience = _TRAINING_SECONDS if method == "TrainModel" else _CALL_SECONDS
+            answer = self.ask(call, request, patience, actor)
         receipt = answer.receipt
         places = tuple((p.topic, p.partition, p.offset) for p in receipt.positions.positions)
         if isinstance(receipt, common.FactReceipt):
             assert not receipt.refused, receipt
             made = Acknowledged(
-                method, request.request_id, (), receipt.accepted, places, expects=tuple(expects)
+                method, request.request_id, (), receipt.accepted, places, tuple(expects), actor
             )
         else:
             made = Acknowledged(
-                method, request.request_id, tuple(receipt.event_ids), positions=places, expects=tuple(expects)
+                method, request.request_id, tuple(receipt.event_ids), 0, places, tuple(expects), actor
             )
         self.journal.acknowledged.append(made)
         return answer
 
 
 class Case:
-    """One case: a faulty lot, its packs, its patients, and four lots that are good."""
+    """One case: a faulty lot, its packs, its patients, four lots that are good, and a study beside."""
 
     def __init__(self, number: int) -> None:
         self.number = number
         self.lot = f"{PRODUCT}/R{number}"
         self.packs = [f"maker/gtin/09506000134352/P{number}{side}" for side in "ab"]
         self.patients = [f"c{number}-p{n}" for n in range(CONSENTING + OTHERS)]
+        self.study = Study(f"study-{number}")
 
     def play(self, caller: Caller) -> None:
-        """From the first fact to the closed loop."""
+        """From the first fact to the closed loops."""
+        self.study.ask(caller)
         self._facts(caller)
         self._good_lots(caller)
         self._faulty_lot(caller)
@@ -210,6 +229,7 @@ class Case:
         self._approve(caller, run)
         until("the loop closes", lambda: self._closed(caller), _CASE_SECONDS)
         self._acknowledge_alerts(caller)
+        self.study.wait(caller)
 
     def _id(self, name: str) -> str:
         return f"case-{self.number}/{name}"
@@ -462,3 +482,4 @@ def furnish(caller: Caller) -> None:
         ),
         [("production", "model", PRODUCT)],
     )
+    furnish_studies(caller)

@@ -39,12 +39,16 @@ from services.kit.testing.engines import (
 )
 from tests.reliability.proxy import Proxy
 from tests.reliability.small_disk import SmallDisk
-from tests.reliability.specs import SITE, SPECS
+from tests.reliability.specs import AGENTS, SITE, SPECS
 
 ROOT = Path(__file__).resolve().parents[2]
 #: Platform time runs a thousand times slower than the wall: decisions of one test fall into one minute,
 #: so that their moments can be compared with those of another run; deadlines lie beyond the test.
 SPEED, NOON = 0.001, datetime(2026, 3, 2, 12, 0, 1, tzinfo=UTC)
+#: The services that a world starts with.
+SERVICES = tuple(name for name in SPECS if name not in (*AGENTS, "evaluator"))
+#: A service as a test's own process (`part_child`).
+PART = "tests.reliability.part_child"
 _UP_SECONDS = 120.0
 _RESTART_SECONDS = 0.3
 #: Ports that worlds of this process have been given: two of them start at the same time.
@@ -127,14 +131,14 @@ class Child:
 
 class World:
     """Engines, proxies and services; `parts` gives the processes of a service by role, `services` those
-    that it starts with."""
+    that it starts with. Where the exchange is one of them, its agents and the evaluator come with it."""
 
     def __init__(
         self,
         folder: Path,
         keys: Path,
         parts: Mapping[str, tuple[str, ...]] | None = None,
-        services: Iterable[str] = tuple(SPECS),
+        services: Iterable[str] = SERVICES,
     ) -> None:
         self.folder = folder
         self.state = folder / "state"
@@ -171,9 +175,11 @@ class World:
         self.database: MongoClient[dict[str, Any]] = MongoClient(
             HOST, self.mongod.port, directConnection=True, serverSelectionTimeoutMS=20_000
         )
-        for name, roles in self.parts.items():
-            for role in roles:
+        for name, roles in list(self.parts.items()):
+            for role in roles if name != "exchange" else ():
                 self.add(name, role)
+        if "exchange" in self.parts:
+            self.add_consortium()
         self._keeper.start()
         self.wait_serving()
 
@@ -255,6 +261,15 @@ class World:
             child.once = dict(once or {})
             child.start()
         return name
+
+    def add_consortium(self) -> None:
+        """The exchange, an agent for each site, whose cohorts are made up, and the evaluator."""
+        self.parts |= {name: ("all",) for name in ("exchange", "evaluator", *AGENTS)}
+        self.add("exchange", module=(PART, "exchange"), settings={"pause_seconds": "0.1"})
+        to = {"exchange": self.address("exchange")}
+        self.add("evaluator", module=(PART, "evaluator"), settings=to)
+        for name, site in AGENTS.items():
+            self.add("agent", name=name, module=(PART, "agent"), settings={"site": site, **to})
 
     def remove(self, name: str) -> None:
         """Stop a process for good, as an operator would."""

@@ -1,6 +1,6 @@
-"""The agents of three sites: the product's own, on connections that end inside the simulated world.
+"""The agents of three sites and the evaluator: the product's own, on connections inside the simulated world.
 
-An agent's calls are tasks of the exchange's process and its own process alike:
+Their calls are tasks of the exchange's process and their own process alike:
 they wait while either does not turn, and break when either dies.
 """
 
@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING, Any, cast
 from grpc import StatusCode, aio
 
 from services.exchange.domain.disclosure.limits import Profile
+from services.exchange.evaluator import main as evaluating
+from services.exchange.evaluator.agent import Evaluator
 from services.exchange.site.agent import Agent
 from services.exchange.site.main import _seen
-from services.exchange.site.seen import seen_identities
+from services.exchange.site.seen import seen_datasets, seen_identities
 from services.exchange.site.session import Site
 from services.exchange.site.stored import Cohorts, site_keys
 from services.kit.errors import Rejected
@@ -30,11 +32,12 @@ if TYPE_CHECKING:
 #: Queries that an analyst may put to a dataset: more than any storm makes jobs.
 _QUERIES = 1000
 ROWS = 120
+EVALUATOR = "evaluator"
 
 
 async def run_agent(process: Process, keys: KeyProvider) -> None:
     """The agent of a process's site, until its process dies."""
-    app, line = process.app, Line(process)
+    app, line = process.app, Line(process, f"agent/{process.app.site}")
     site = Site(
         name=app.site,
         keys=site_keys(keys, app.site),
@@ -50,15 +53,25 @@ async def run_agent(process: Process, keys: KeyProvider) -> None:
     await Agent(site, stub, stub, f"{app.site}/routine", app.site, _QUERIES).run()
 
 
+async def run_evaluator(process: Process, keys: KeyProvider) -> None:
+    """The evaluator of contributions, until its process dies."""
+    app, name = process.app, EVALUATOR
+    stub = cast(Any, Line(process, f"evaluator/{name}"))
+    key = keys.make(f"exchange/{name}/evaluator")
+    await Evaluator(
+        name, key, stub, lambda study: evaluating._study(app, study), lambda: seen_datasets(app.store)
+    ).run()
+
+
 def _broken(code: StatusCode, words: str) -> aio.AioRpcError:
     return aio.AioRpcError(code, aio.Metadata(), aio.Metadata(), words)
 
 
 class Line:
-    """What an agent calls: the RPCs of whichever process of the exchange lives."""
+    """What an agent or the evaluator calls: the RPCs of whichever process of the exchange lives."""
 
-    def __init__(self, process: Process) -> None:
-        self._process = process
+    def __init__(self, process: Process, actor: str) -> None:
+        self._process, self._actor = process, actor
 
     def __getattr__(self, method: str) -> Callable[..., Any]:
         async def call(request: Any, *, timeout: float, metadata: Any) -> Any:
@@ -74,10 +87,16 @@ class Line:
 
         return call
 
-    async def WatchTasks(self, request: Any, *, timeout: float, metadata: Any) -> AsyncIterator[Any]:
+    def WatchTasks(self, request: Any, *, timeout: float, metadata: Any) -> AsyncIterator[Any]:
+        return self._watch("WatchTasks", request, timeout)
+
+    def WatchValuations(self, request: Any, *, timeout: float, metadata: Any) -> AsyncIterator[Any]:
+        return self._watch("WatchValuations", request, timeout)
+
+    async def _watch(self, method: str, request: Any, timeout: float) -> AsyncIterator[Any]:
         exchange = self._exchange()
         told: asyncio.Queue[Any] = asyncio.Queue()
-        task = exchange.run(self._watched(exchange, request, told))
+        task = exchange.run(self._watched(exchange, method, request, told))
         task.add_done_callback(lambda done: self._end(told, done))
         self._process.watches = task
         try:
@@ -96,39 +115,39 @@ class Line:
         return found
 
     async def _served(self, exchange: Process, method: str, request: Any) -> Any:
-        bind(Caller(f"agent/{self._process.app.site}", method, "00-" + "1" * 32 + "-" + "2" * 16 + "-01"))
+        bind(Caller(self._actor, method, "00-" + "1" * 32 + "-" + "2" * 16 + "-01"))
         return await exchange.methods[method](request, None)
 
-    async def _watched(self, exchange: Process, request: Any, told: asyncio.Queue[Any]) -> None:
-        tasks = exchange.methods["WatchTasks"](request, None)
+    async def _watched(self, exchange: Process, method: str, request: Any, told: asyncio.Queue[Any]) -> None:
+        tasks = exchange.methods[method](request, None)
         try:
             async for task in tasks:
-                self._at_agent(told.put_nowait, task)
+                self._at_caller(told.put_nowait, task)
         finally:
             await tasks.aclose()
 
-    def _at_agent(self, what: Callable[..., Any], *given: Any) -> None:
-        """In the agent's own event loop, if it lives."""
+    def _at_caller(self, what: Callable[..., Any], *given: Any) -> None:
+        """In the caller's own event loop, if it lives."""
         if not self._process.loop.is_closed():
             self._process.loop.call_soon(what, *given)
 
     def _end(self, told: asyncio.Queue[Any], done: asyncio.Task[None]) -> None:
         if not done.cancelled():
             done.exception()
-        self._at_agent(told.put_nowait, None)
+        self._at_caller(told.put_nowait, None)
 
     def _tell(self, answer: asyncio.Future[Any], done: asyncio.Task[Any]) -> None:
         error = None if done.cancelled() else done.exception()
         if done.cancelled():
-            self._at_agent(_fail, answer, _broken(StatusCode.UNAVAILABLE, "the connection broke"))
+            self._at_caller(_fail, answer, _broken(StatusCode.UNAVAILABLE, "the connection broke"))
         elif isinstance(error, Rejected):
             said = status_of(error)
             trailing = aio.Metadata(*said.trailing_metadata)
-            self._at_agent(_fail, answer, aio.AioRpcError(said.code, aio.Metadata(), trailing, said.details))
+            self._at_caller(_fail, answer, aio.AioRpcError(said.code, aio.Metadata(), trailing, said.details))
         elif error is not None:
-            self._at_agent(_fail, answer, _broken(StatusCode.UNAVAILABLE, repr(error)))
+            self._at_caller(_fail, answer, _broken(StatusCode.UNAVAILABLE, repr(error)))
         else:
-            self._at_agent(_answer, answer, done.result())
+            self._at_caller(_answer, answer, done.result())
 
 
 def _answer(answer: asyncio.Future[Any], result: Any) -> None:

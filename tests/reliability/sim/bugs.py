@@ -15,6 +15,8 @@ from unittest import mock
 from pharmaloop.clinical.v1 import events_pb2 as clinical
 from pharmaloop.rnd.v1 import events_pb2 as rnd
 from services.clinical.domain import lots
+from services.exchange import valuations
+from services.exchange.domain import studies
 from services.kit.bus.protocol import Partition, Position, Record
 from services.kit.envelope import Event
 from services.kit.errors import Poison
@@ -146,6 +148,19 @@ def _later_version_ignored() -> Any:
     return mock.patch.dict(production.TRANSFERS, {rnd.ParameterSetSuperseded: lambda work, event: None})
 
 
+def _never_over(held: Any, now: Any) -> list[Any]:
+    """Nobody looks at the time that a study may take."""
+    return []
+
+
+_metered = valuations._metered
+
+
+def _all_but_one(*given: Any) -> list[Any]:
+    """What the last site contributed is left out."""
+    return _metered(*given)[:-1]
+
+
 def _patched(target: Any, name: str, by: Any) -> Bugs:
     return Bugs((lambda: mock.patch.object(target, name, by),))
 
@@ -162,4 +177,6 @@ PLANTED: Mapping[str, Bugs] = {
     "the machine skips its guard": _patched(Loop, "step", _seen_by_nobody),
     "the loops ignore a withdrawal": _patched(transfer, "_on_withdrawal", _ignored),
     "the plant ignores that a later version came": Bugs((_later_version_ignored,)),
+    "a study's time is never over": _patched(studies, "decide_expire", _never_over),
+    "a contribution that was valued is not metered": _patched(valuations, "_metered", _all_but_one),
 }

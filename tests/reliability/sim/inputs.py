@@ -457,8 +457,9 @@ def _signatures(world: World) -> Iterator[Input]:
 
 
 def _unattributed_explained(world: World) -> Iterator[Input]:
-    """Of a dispense that nobody ever learns the patient of, a person says so."""
-    lost = {given.id for given in world.story.given if given.told == "nobody"}
+    """Of a dispense that nobody ever learns the patient of, a person says so; it may come back meanwhile,
+    and then there is nothing to explain."""
+    lost = {given.id: given.became for given in world.story.given if given.told == "nobody"}
     runs = world.databases["traceability"].states(EXPOSURE_RUNS)
     for entry in world.databases["traceability"].states(ENTRIES).values():
         if entry.open and not entry.explained and entry.dispense in lost and not runs[entry.run].over:
@@ -466,7 +467,10 @@ def _unattributed_explained(world: World) -> Iterator[Input]:
                 run=entry.run, dispense=entry.dispense, reason="sold over the counter", meaning="I asked"
             )
             label = f"explain {entry.run} {entry.dispense}"
-            yield Input(label, "traceability", "ExplainUnattributed", request, 1, actor="pharmacist")
+            late = ("NOT_UNATTRIBUTED",) if lost[entry.dispense] in ("returned", "corrected") else ()
+            yield Input(
+                label, "traceability", "ExplainUnattributed", request, 1, actor="pharmacist", late=late
+            )
 
 
 def _differences_explained(world: World, site: str) -> Iterator[Input]:

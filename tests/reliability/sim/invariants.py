@@ -32,7 +32,7 @@ from services.traceability.domain.entries import MEMBER
 from services.traceability.views import DISPENSES, ENTRIES, EXPOSURES, NODES, RUNS
 from tests.reliability.sim import business
 from tests.reliability.sim.inputs import Input
-from tests.reliability.sim.loop_invariants import LOOP_RULES
+from tests.reliability.sim.loop_invariants import LOOP_RULES, valued_alike
 from tests.reliability.sim.process import SITES, SPECS
 from tests.reliability.sim.replay import Replay, folded
 from tests.reliability.sim.world import World
@@ -49,6 +49,7 @@ def check(world: World, undisturbed: World) -> list[Violation]:
     """Everything that is wrong in the world."""
     found = [Violation(name, detail) for name, rule in RULES.items() for detail in rule(world)]
     found += [Violation("I2 as undisturbed", detail) for detail in _differences(undisturbed, world)]
+    found += [Violation("valued as undisturbed", detail) for detail in valued_alike(undisturbed, world)]
     return found
 
 

@@ -14,7 +14,7 @@ from pharmaloop.exchange.v1 import events_pb2 as exchange
 from pharmaloop.loops.v1 import events_pb2 as loops
 from pharmaloop.production.v1 import events_pb2 as production
 from pharmaloop.rnd.v1 import events_pb2 as rnd
-from services.exchange.domain.aggregation.context import MINIMUM_SITES
+from services.exchange.views import METERS, STUDIES
 from services.kit.contracts import contract
 from services.kit.envelope import Event, from_record
 from services.kit.ids import loop_of, study_case, transfer_case
@@ -23,6 +23,7 @@ from services.loops.domain.runs import outcome_word
 from services.loops.handlers import CASE_TOPIC
 from services.production.domain.transfer import Transfer as Held
 from services.production.views import CALIBRATIONS, LOTS, RELEASES, TRANSFERS, calibration_id, release_id
+from tests.reliability import study_rules
 from tests.reliability.sim import business
 from tests.reliability.sim.agents import ROWS
 from tests.reliability.sim.loop_model import OPEN, study_end, transfer_ends
@@ -30,6 +31,7 @@ from tests.reliability.sim.process import STUDY_SITES
 from tests.reliability.sim.tale import BROTH, PLANT, Transfer, Version
 from tests.reliability.sim.transfers import attempt, done
 from tests.reliability.sim.world import World
+from tests.reliability.study_rules import StudyRule, of
 from tests.unit.exchange.hospitals import data
 
 Opened = loops.TransferRunOpened | loops.EvidenceRunOpened
@@ -56,7 +58,7 @@ _STUDIES: Mapping[str, set[str]] = {
 }
 
 
-def _distinct(world: World) -> list[Event]:
+def distinct(world: World) -> list[Event]:
     """Every event once, where it came first, dead letters and copies left out; a topic's in its order."""
     found: dict[str, Event] = {}
     for record in world.log.all():
@@ -79,22 +81,18 @@ def _heard(world: World) -> dict[str, list[Message]]:
     return heard
 
 
-def _of(events: Iterable[Event], *classes: type[Message]) -> list[Any]:
-    return [event.message for event in events if isinstance(event.message, classes)]
-
-
 # -- runs ---------------------------------------------------------------------------
 
 
 def one_run(world: World) -> Iterator[str]:
     """Every release to a plant, and every study that is requested, has exactly one run."""
-    told = _distinct(world)
+    told = distinct(world)
     wanted = {
-        *((transfer_case(m.set, m.plant), m.version) for m in _of(told, rnd.ParameterSetReleased)),
-        *((study_case(m.study), 0) for m in _of(told, exchange.StudyRequested)),
+        *((transfer_case(m.set, m.plant), m.version) for m in of(told, rnd.ParameterSetReleased)),
+        *((study_case(m.study), 0) for m in of(told, exchange.StudyRequested)),
     }
     opened: dict[tuple[str, int], set[str]] = defaultdict(set)
-    for message in _of(told, loops.TransferRunOpened, loops.EvidenceRunOpened):
+    for message in of(told, loops.TransferRunOpened, loops.EvidenceRunOpened):
         opened[message.case, getattr(message, "version", 0)].add(message.run)
     for trigger in sorted(wanted | opened.keys()):
         if len(opened.get(trigger, ())) != 1 or trigger not in wanted:
@@ -103,12 +101,12 @@ def one_run(world: World) -> Iterator[str]:
 
 def ended_rightly(world: World) -> Iterator[str]:
     """Every run ends once, as what its case heard says, or is open."""
-    told, heard = _distinct(world), _heard(world)
+    told, heard = distinct(world), _heard(world)
     ends: dict[str, list[str]] = defaultdict(list)
-    for closed in _of(told, loops.LoopClosed):
+    for closed in of(told, loops.LoopClosed):
         ends[closed.run].append(outcome_word(closed))
-    versions = {m.run: m.version for m in _of(told, loops.TransferRunOpened)}
-    for opened in _of(told, loops.TransferRunOpened, loops.EvidenceRunOpened):
+    versions = {m.run: m.version for m in of(told, loops.TransferRunOpened)}
+    for opened in of(told, loops.TransferRunOpened, loops.EvidenceRunOpened):
         if isinstance(opened, loops.TransferRunOpened):
             mine = {run: v for run, v in versions.items() if _case_of(told, run) == opened.case}
             wanted = transfer_ends(heard[opened.case], mine).get(opened.version, "never released")
@@ -120,13 +118,13 @@ def ended_rightly(world: World) -> Iterator[str]:
 
 
 def _case_of(told: list[Event], run: str) -> str:
-    return next(str(m.case) for m in _of(told, loops.TransferRunOpened) if m.run == run)
+    return next(str(m.case) for m in of(told, loops.TransferRunOpened) if m.run == run)
 
 
 def told_once(world: World) -> Iterator[str]:
     """Nothing is told of a run twice."""
     ids: dict[tuple[str, str, str], set[str]] = defaultdict(set)
-    for event in _distinct(world):
+    for event in distinct(world):
         if event.source == "/svc/loops/cases" and loop_of(event.case) != "safety":
             ids[event.run, event.type, str(getattr(event.message, "stage", ""))].add(event.id)
     yield from (f"{what} is told by {sorted(found)}" for what, found in ids.items() if len(found) > 1)
@@ -134,12 +132,12 @@ def told_once(world: World) -> Iterator[str]:
 
 def stages_sum(world: World) -> Iterator[str]:
     """The stages of a run follow one another without a gap, in order; a closed run has had them all."""
-    told = _distinct(world)
+    told = distinct(world)
     done: dict[str, list[loops.StageCompleted]] = defaultdict(list)
-    for message in _of(told, loops.StageCompleted):
+    for message in of(told, loops.StageCompleted):
         done[message.run].append(message)
-    closed = {m.run: outcome_word(m) for m in _of(told, loops.LoopClosed)}
-    for opened in _of(told, loops.TransferRunOpened, loops.EvidenceRunOpened):
+    closed = {m.run: outcome_word(m) for m in of(told, loops.LoopClosed)}
+    for opened in of(told, loops.TransferRunOpened, loops.EvidenceRunOpened):
         stages, names = done[opened.run], stages_of(loop_of(opened.case))
         if tuple(stage.stage for stage in stages) != names[: len(stages)]:
             yield f"{opened.run} went through {[stage.stage for stage in stages]}"
@@ -157,7 +155,7 @@ def stages_sum(world: World) -> Iterator[str]:
 def over_is_over(world: World) -> Iterator[str]:
     """No version becomes effective, and no lot is started by it, after the plant knew that it is over."""
     cells = world.databases["production"].cells
-    for told in _of(_distinct(world), rnd.ParameterSetReleased):
+    for told in of(distinct(world), rnd.ParameterSetReleased):
         known = cells[RELEASES.name].get(release_id(told.set, told.version, told.plant), [])
         over = next((cell.since for cell in known if cell.state is not None and cell.state.over), None)
         if over is None:
@@ -209,7 +207,7 @@ def _at_plant(world: World, case: str, version: int) -> str:
 
 def transfers_true(world: World) -> Iterator[str]:
     """What became of every version is what the tale says; research learnt of every tested lot, once."""
-    closed = {m.run: outcome_word(m) for m in _of(_distinct(world), loops.LoopClosed)}
+    closed = {m.run: outcome_word(m) for m in of(distinct(world), loops.LoopClosed)}
     for transfer in world.tale.transfers:
         for version in transfer.versions:
             yield from _version_true(world, transfer, version, closed)
@@ -251,9 +249,9 @@ def _version_true(
 
 
 def _learnt(world: World) -> Iterator[str]:
-    told = _distinct(world)
-    outcomes = [m.lot for m in _of(told, production.TransferOutcomeRecorded)]
-    learnt = [m for m in _of(told, rnd.PredictionCalibrated)]
+    told = distinct(world)
+    outcomes = [m.lot for m in of(told, production.TransferOutcomeRecorded)]
+    learnt = [m for m in of(told, rnd.PredictionCalibrated)]
     if sorted(outcomes) != sorted({m.lot for m in learnt}) or len(learnt) != len(outcomes):
         yield f"outcomes of {sorted(outcomes)}, calibrated by {sorted(m.lot for m in learnt)}"
     if learnt:
@@ -269,50 +267,53 @@ def _learnt(world: World) -> Iterator[str]:
 
 def studies_true(world: World) -> Iterator[str]:
     """What became of every study is what the tale says."""
-    told = _distinct(world)
-    closed = {m.study: outcome_word(m) for m in _of(told, loops.LoopClosed) if m.study}
+    told = distinct(world)
+    closed = {m.study: outcome_word(m) for m in of(told, loops.LoopClosed) if m.study}
     for study in world.tale.studies:
         found = closed.get(study.study, OPEN)
         if found not in _STUDIES[study.fate]:
             yield f"{study.study} was {study.fate}, and its run is {found}"
     decided: dict[str, list[str]] = defaultdict(list)
-    for message in _of(told, rnd.HypothesisUpdated, rnd.InsightDeclined):
+    for message in of(told, rnd.HypothesisUpdated, rnd.InsightDeclined):
         decided[message.insight].append(type(message).__name__)
-    for insight in _of(told, exchange.InsightPublished):
+    for insight in of(told, exchange.InsightPublished):
         if len(decided[insight.insight]) != 1:
             yield f"research decided {decided[insight.insight]} on the answer of {insight.study}"
 
 
-def answers_on_record(world: World) -> Iterator[str]:
-    """An answer comes after the record of its rounds; one of a study; of three sites or more; and what
-    every one of them contributed is metered once."""
-    told = _distinct(world)
-    audited: set[str] = set()
-    answered: dict[str, Any] = {}
-    for event in told:
-        message: Any = event.message
-        match message:
-            case exchange.JobOpened() if len(message.participants) < MINIMUM_SITES:
-                yield f"a job of {message.study} has the sites {list(message.participants)}"
-            case exchange.JobAudited():
-                audited.add(message.job)
-                if any(len(one.participants) < MINIMUM_SITES for one in message.rounds):
-                    yield f"a sum of {message.study} was opened over less than {MINIMUM_SITES} sites"
-            case exchange.InsightPublished():
-                if message.job not in audited:
-                    yield f"the answer of {message.study} came before the record of its rounds"
-                if message.study in answered:
-                    yield f"{message.study} was answered twice"
-                if len(message.sites) < MINIMUM_SITES:
-                    yield f"the answer of {message.study} is of {list(message.sites)}"
-                answered[message.study] = message
-    metered: dict[str, list[str]] = defaultdict(list)
-    for message in _of(told, exchange.ContributionMetered):
-        metered[message.study].append(message.site)
-    for name in sorted(answered.keys() | metered.keys()):
-        sites = sorted(answered[name].sites) if name in answered else []
-        if sorted(metered[name]) != sites:
-            yield f"{name} was answered by {sites}, metered are {sorted(metered[name])}"
+def _of_studies(rule: StudyRule) -> Callable[[World], Iterator[str]]:
+    """A rule of what topics tell of studies, of a world."""
+    return lambda world: rule(distinct(world))
+
+
+STUDY_RULES: Mapping[str, Callable[[World], Iterator[str]]] = {
+    name: _of_studies(rule) for name, rule in study_rules.rules(ROWS).items()
+}
+
+
+def valued_alike(undisturbed: World, world: World) -> Iterator[str]:
+    """Where nothing went wrong, what everybody agreed to value is valued; where something did, if at all,
+    then with the same shares."""
+    peaceful, shares = (study_rules.shares_of(distinct(one)) for one in (undisturbed, world))
+    for study, metered in study_rules.metered_of(distinct(undisturbed)).items():
+        why = {one.not_valued for one in metered} - {"NOT_ASKED", "NOT_ALL_CONSENT", ""}
+        if why:
+            yield f"{study}: nothing went wrong, and it is not valued for {sorted(why)}"
+    for study in sorted(peaceful.keys() & shares.keys()):
+        if peaceful[study] != shares[study]:
+            yield f"{study}: the shares are {shares[study]}, undisturbed {peaceful[study]}"
+
+
+def nothing_left(world: World) -> Iterator[str]:
+    """No job is open that nobody computes; what was to be metered when it is valued is metered."""
+    kept = world.databases["exchange"]
+    if left := kept.states(METERS):
+        yield f"never metered: {sorted(left)}"
+    yield from (
+        f"{id} is in a job that nobody computes"
+        for id, study in kept.states(STUDIES).items()
+        if study.state == "computing"
+    )
 
 
 @cache
@@ -328,7 +329,7 @@ def _secrets() -> tuple[bytes, ...]:
 
 def nothing_of_members(world: World) -> Iterator[str]:
     """No event of a study carries a member's digest or a column."""
-    for event in _distinct(world):
+    for event in distinct(world):
         if loop_of(event.case) == "evidence" or event.topic.startswith("pharmaloop.exchange."):
             text = event.message.SerializeToString()
             if any(secret in text for secret in _secrets()):
@@ -343,6 +344,7 @@ LOOP_RULES: Mapping[str, Callable[[World], Iterator[str]]] = {
     "what is over is over": over_is_over,
     "transfers as in truth": transfers_true,
     "studies as in truth": studies_true,
-    "answers are on record": answers_on_record,
+    **STUDY_RULES,
+    "no job is left": nothing_left,
     "nothing of members": nothing_of_members,
 }

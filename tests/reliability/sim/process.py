@@ -19,6 +19,7 @@ from unittest import mock
 from services.alerting import main as alerting
 from services.clinical import main as clinical
 from services.exchange import main as exchange
+from services.exchange.evaluator import main as evaluator
 from services.exchange.site import main as agent
 from services.kit.app import App, ServiceSpec
 from services.kit.bus.protocol import Partition
@@ -38,7 +39,7 @@ from services.production import main as production
 from services.production import steps as plant_steps
 from services.rnd import main as rnd
 from services.traceability import main as traceability
-from tests.reliability.sim.agents import run_agent
+from tests.reliability.sim.agents import run_agent, run_evaluator
 from tests.reliability.sim.clockwork import START, Crash, SimLoop
 from tests.reliability.sim.log import SimBus, SimConsumer
 from tests.reliability.sim.stores import AsyncStore, SyncStore
@@ -59,10 +60,11 @@ SPECS: Mapping[str, Callable[[], ServiceSpec]] = {
     "loops": lambda: loops.SPEC,
     **{f"clinical.{site}": clinical.make_spec for site in SITES},
     "exchange": exchange.make_spec,
+    "evaluator": evaluator.make_spec,
     **{f"agent.{site}": agent.make_spec for site in STUDY_SITES},
 }
 #: Those that only a world with studies has; of each there is one process.
-OF_STUDIES = ("exchange", *(f"agent.{site}" for site in STUDY_SITES))
+OF_STUDIES = ("exchange", "evaluator", *(f"agent.{site}" for site in STUDY_SITES))
 
 
 #: How long the exchange waits for its sites, wall seconds, as its settings say where nothing is set.
@@ -168,7 +170,7 @@ class Process:
         self.label = f"{name}/{instance}"
         self.dead = False
         self.paused_until = 0.0
-        #: The exchange's task by which an agent watches for tasks.
+        #: The exchange's task by which an agent, or the evaluator, watches for tasks.
         self.watches: asyncio.Task[None] | None = None
         #: Die at this named point, when it is passed so many times more.
         self.crash_at: tuple[str, int] | None = None
@@ -250,8 +252,9 @@ class Process:
             consumer = app.bus.consumer(f"{self.name}/{runner.name}", str(self.instance))
             self.consumers[runner] = consumer  # type: ignore[assignment]
             consumer.subscribe(runner.topics, runner._start_at, runner._lost)
-        if app.spec.name == "agent":
-            self.run(run_agent(self, Keys()))
+        connected = {"agent": run_agent, "evaluator": run_evaluator}.get(app.spec.name)
+        if connected is not None:
+            self.run(connected(self, Keys()))
         if app.spec.on_start:
             self.run(self._on_start(app.spec.on_start))
 

@@ -58,6 +58,7 @@ FOLDS: Mapping[str, tuple[Kind[Any], ...]] = {
     "loops": (LOOP_RUNS,),
     **{f"clinical.{site}": _CLINICAL for site in SITES},
     "exchange": (STUDY_RUNS, ROWS),
+    "evaluator": (SEEN_STUDIES, SEEN_DATASETS),
     **{f"agent.{site}": (SEEN_STUDIES, SEEN_DATASETS) for site in STUDY_SITES},
 }
 _NO_RUN = 3

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from pharmaloop.exchange.v1 import service_pb2 as exchange_api
 from pharmaloop.rnd.v1 import service_pb2 as rnd_api
-from services.exchange.views import DATASETS, STUDIES
+from services.exchange.views import DATASETS, EVALUATOR, EVALUATORS, STUDIES
 from services.rnd.views import FINDINGS, PRODUCTS
 from tests.reliability.sim.clockwork import START
 from tests.reliability.sim.inputs import Input
@@ -36,9 +36,10 @@ def told(tale: Tale) -> Iterator[Input]:
 
 
 def _offered(world: World) -> bool:
-    """Have all three sites registered their datasets?"""
-    offered = {one.site for one in world.databases["exchange"].states(DATASETS).values()}
-    return offered >= set(STUDY_SITES)
+    """Have all three sites registered their datasets, and the evaluator itself?"""
+    exchange = world.databases["exchange"]
+    offered = {one.site for one in exchange.states(DATASETS).values()}
+    return offered >= set(STUDY_SITES) and EVALUATOR in exchange.states(EVALUATORS)
 
 
 def _request(study: Study) -> exchange_api.RequestStudyRequest:
@@ -46,6 +47,7 @@ def _request(study: Study) -> exchange_api.RequestStudyRequest:
     asked.definition.product = study.product
     asked.definition.exposure.lots[:] = [f"{study.product}/L-01"]
     asked.expires.FromDatetime(START + EXPIRES)
+    asked.valued = bool(study.valuing)
     return asked
 
 
@@ -65,7 +67,9 @@ def _owners(world: World, study: Study) -> Iterator[Input]:
         yield Input(f"refuse {study.study}", "exchange", "RefuseStudy", refuse, 1, actor=f"owner of {first}")
         return
     for site in others if study.fate in ("stopped", "expired") else STUDY_SITES:
-        approve = exchange_api.ApproveStudyRequest(study=study.study, site=site, meaning="You may ask us.")
+        approve = exchange_api.ApproveStudyRequest(
+            study=study.study, site=site, meaning="You may ask us.", valuation=study.agrees(site)
+        )
         late = _OVER if study.fate in ("stopped", "halted") else ()
         label = f"approve {study.study} {site}"
         yield Input(label, "exchange", "ApproveStudy", approve, 1, actor=f"owner of {site}", late=late)

@@ -12,7 +12,7 @@ from random import Random
 from typing import Literal, TypeAlias
 
 from services.kit.ids import product_key, transfer_case
-from tests.reliability.sim.process import OF_STUDIES
+from tests.reliability.sim.process import OF_STUDIES, STUDY_SITES
 
 PLANT, LINE, FERMENTER = "plant-2", "line-a", "plant-2/fermenter-1"
 #: What the sets are of, and the two products of studies: research knows the first of these alone.
@@ -44,6 +44,9 @@ _STUDY_FATES: tuple[StudyFate, ...] = (
     *("answered", "answered", "answered", "declined", "contested"),
     *("refused", "stopped", "halted", "expired"),
 )
+#: Whose contributions an evaluator may value: "all" owners agree to it, "some" do not; "": nobody is asked.
+Valuing: TypeAlias = Literal["", "some", "all"]
+_VALUINGS: tuple[Valuing, ...] = ("", "some", "all", "all")
 
 
 @dataclass(frozen=True)
@@ -76,6 +79,11 @@ class Study:
 
     study: str
     fate: StudyFate
+    valuing: Valuing
+
+    def agrees(self, site: str) -> bool:
+        """Does the owner of the site agree that its contribution is valued?"""
+        return self.valuing == "all" or (self.valuing == "some" and site != STUDY_SITES[-1])
 
     @property
     def product(self) -> str:
@@ -110,8 +118,10 @@ def tell(seed: int) -> Tale:
     """The tale of a seed."""
     rng = Random(f"loops/{seed}")
     transfers = tuple(_transfer(rng, number) for number in range(rng.randint(0, 2)))
-    studies = tuple(Study(f"study-{n}", rng.choice(_STUDY_FATES)) for n in range(rng.randint(0, 2)))
-    return Tale(transfers, studies)
+    fates = [rng.choice(_STUDY_FATES) for _ in range(rng.randint(0, 2))]
+    valuings = Random(f"valued/{seed}").choices(_VALUINGS, k=len(fates))
+    studies = (Study(f"study-{n}", *drawn) for n, drawn in enumerate(zip(fates, valuings, strict=True)))
+    return Tale(transfers, tuple(studies))
 
 
 def _transfer(rng: Random, number: int) -> Transfer:

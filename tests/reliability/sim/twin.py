@@ -19,7 +19,8 @@ UNFIT = "No line fits."
 _Twin = steps.Twin
 
 
-def _adapt(content: sets.ParameterSetContent, place: Place, seed: int) -> Adapted | Refusals:
+def adapt(content: sets.ParameterSetContent, place: Place, seed: int) -> Adapted | Refusals:
+    """What the twin says of a set: it fits, or a reason that people can read."""
     if content.statement.startswith(UNFIT):
         said = "the vessel cannot stir so fast; release another set-point"
         return Refusals((events.TransferRefusal(rule="STIRRER", field="agitation", statement=said),))
@@ -28,7 +29,7 @@ def _adapt(content: sets.ParameterSetContent, place: Place, seed: int) -> Adapte
 
 def twin(*_: Any) -> steps.Twin:
     """What the steps ask of the twin."""
-    return _Twin(_adapt, FakeTwin().advise)
+    return _Twin(adapt, FakeTwin().advise)
 
 
 async def at_once(_: Any, function: Callable[..., Any], *args: Any) -> Any:

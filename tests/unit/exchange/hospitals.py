@@ -17,6 +17,8 @@ from services.exchange.site.source import CohortData
 SITES = ("hospital-a", "hospital-b", "hospital-c")
 PRODUCT = "maker/gtin/06901234500547"
 TERMS = ("exposed", "sex", "age_40", "age_65")
+#: Patients of a hospital, where nothing else is said.
+ROWS = 300
 SPECIFICATION = json.dumps(
     {
         "outcome": {"column": "event"},
@@ -25,7 +27,7 @@ SPECIFICATION = json.dumps(
 )
 
 
-def data(site: str, rows: int = 300, seed: int = 7) -> CohortData:
+def data(site: str, rows: int = ROWS, seed: int = 7) -> CohortData:
     """A hospital's cohort: an outcome that the exposure makes likelier."""
     draw = np.random.default_rng([seed, int.from_bytes(hashlib.sha256(site.encode()).digest()[:4])])
     columns: dict[str, Vector] = {name: (draw.random(rows) < 0.4).astype(float) for name in TERMS}
