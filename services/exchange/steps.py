@@ -138,7 +138,8 @@ class Jobs:
 
     async def _job(self, study: Study, participants: tuple[str, ...]) -> Again | None:
         """Open and compute one job; Again when the next one has to wait."""
-        await asyncio.to_thread(models.load)
+        asked_for = study.message()
+        await asyncio.to_thread(models.load, asked_for.epsilon, asked_for.delta)
         number = len(study.jobs) + 1
         asked = events.JobOpened(
             study=study.study, job=derived_id("job", study.study, str(number)), participants=participants
@@ -147,7 +148,7 @@ class Jobs:
         opened = events.JobOpened.FromString(decision.message)
         room = Room(study.study, opened.job, tuple(opened.participants), await self._identities(opened))
         self._hub.rooms[opened.job] = room
-        conductor = Conductor(self._hub, room, study.message(), opened, self._limits)
+        conductor = Conductor(self._hub, room, asked_for, opened, self._limits)
         valued = False
         try:
             again, valued = await self._computed(conductor, study, number)

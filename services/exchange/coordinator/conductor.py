@@ -162,6 +162,8 @@ class Conductor:
             self.study.model,
             self.study.specification,
             public=self.study.profile == events.DISCLOSURE_PROFILE_PUBLIC_DATA,
+            epsilon=self.study.epsilon,
+            delta=self.study.delta,
         )
         state = self._model.start(said[0])
         keys = [self.room.cohorts[site].key for site in self._sites]

@@ -196,13 +196,15 @@ def _fill(asked: events.StudyRequested) -> None:
     """Check model and specification, and write out what follows from the request."""
     asked.profile = asked.profile or events.DISCLOSURE_PROFILE_PROTECTED
     public = asked.profile == events.DISCLOSURE_PROFILE_PUBLIC_DATA
-    _, asked.specification = models.specification(asked.model, asked.specification, public=public)
+    _, asked.specification = models.specification(
+        asked.model, asked.specification, public=public, epsilon=asked.epsilon, delta=asked.delta
+    )
     asked.most_rounds = asked.most_rounds or USUAL_ROUNDS
     if not 0 < asked.most_rounds <= MOST_ROUNDS:
         raise Malformed("OUT_OF_RANGE", f"a job has 1 to {MOST_ROUNDS} rounds", "most_rounds")
-    if asked.epsilon or asked.delta:
-        said = "noise for differential privacy is not offered for this model; leave epsilon and delta out"
-        raise Malformed("NOT_OFFERED", said, "epsilon")
+    if asked.valued and asked.epsilon:
+        said = "a contribution is valued by exact sums, which noise is asked against: leave valued out"
+        raise Malformed("NOT_OFFERED", said, "valued")
     asked.definition_hash = definitions.digest(asked.definition)
     asked.product = asked.definition.product
 

@@ -16,12 +16,13 @@ from pharmaloop.exchange.v1 import events_pb2 as events
 from pharmaloop.exchange.v1 import service_pb2 as api
 from services.exchange.domain import cohorts, definitions, models, rounds, studies
 from services.exchange.domain.aggregation import keys as agreement
+from services.exchange.domain.aggregation import masks
 from services.exchange.domain.aggregation import site as masking
 from services.exchange.domain.aggregation.context import MINIMUM_SITES, Context
 from services.exchange.domain.aggregation.messages import MaskedVector, Opening, SignedSet, Statement
 from services.exchange.domain.cohorts import Cohort
 from services.exchange.domain.contribution import explained
-from services.exchange.domain.disclosure import differencing
+from services.exchange.domain.disclosure import differencing, noise
 from services.exchange.domain.disclosure.limits import Profile, check_profile, limits_of, refuse
 from services.exchange.domain.errors import Refusal
 from services.exchange.domain.stats.protocol import Ask, Columns, Model, Spec, Vector
@@ -89,6 +90,9 @@ class Session:
         self._commitments: dict[str, bytes] = {}
         self._memory = masking.Memory()
         self._context: Context | None = None
+        #: Phase of the last round whose mask was opened; empty before.
+        self._phase = ""
+        self._asked_phase = ""
         self._confirmed = False
         self._answered = valuing.Answered()
         self.compute_seconds = 0.0
@@ -100,9 +104,15 @@ class Session:
         study = await self._agreed()
         earlier = await self._site.kept.opened()
         cohorts.check_repeats(self._task.job, study.actor, earlier, self._site.queries)
-        await asyncio.to_thread(models.load)
+        await asyncio.to_thread(models.load, study.epsilon, study.delta)
         data = await self._site.source.cohort(study.definition)
-        spec, _ = models.specification(study.model, study.specification, public=self._public(study))
+        spec, _ = models.specification(
+            study.model,
+            study.specification,
+            public=self._public(study),
+            epsilon=study.epsilon,
+            delta=study.delta,
+        )
         cohort = Cohort(
             self._task.job,
             study.study,
@@ -124,7 +134,9 @@ class Session:
             signature=certificate.signature,
             cohort_hash=name,
         )
-        return key, data.quality
+        # Exact counts beside a noised answer would take the noise away.
+        quality = [events.QualityMeasure(measure=one.measure) for one in data.quality]
+        return key, tuple(quality) if study.epsilon else data.quality
 
     async def _agreed(self) -> events.StudyRequested:
         """The study, if it is the one that this site's owner approved, as the topic tells it."""
@@ -182,6 +194,8 @@ class Session:
         if not set(task.participants) <= set(self._commitments):
             raise Refusal("NOT_A_PARTICIPANT", "the round names a site that froze no cohort", "participants")
         await self._check_participants(frozen, tuple(sorted(task.participants)))
+        if (task.round, task.attempt) != (self._memory.round, self._memory.attempt):
+            rounds.check_course(frozen.model, frozen.spec, self._phase, task.phase)
         ask = Ask(frozen.spec, task.phase, task.round, tuple(task.parameters))
         if len(frozen.cohort.members) * len(frozen.table) > _MANY_NUMBERS:
             vector, context = await asyncio.to_thread(self._computed, frozen, ask, task)
@@ -190,7 +204,7 @@ class Session:
         began = time.thread_time()
         self._memory, masked = masking.mask(self._memory, session, context, vector)
         self.compute_seconds += time.thread_time() - began
-        self._context = context
+        self._context, self._asked_phase = context, task.phase
         return masked
 
     async def _check_participants(self, frozen: Frozen, named: tuple[str, ...]) -> None:
@@ -221,9 +235,21 @@ class Session:
             ask,
             layout,
         )
-        vector = frozen.model.contribute(ask, frozen.table)
+        vector = self._noised(frozen, ask, context, frozen.model.contribute(ask, frozen.table))
         self.compute_seconds += time.thread_time() - began
         return vector, context
+
+    def _noised(self, frozen: Frozen, ask: Ask, context: Context, vector: Vector) -> Vector:
+        """The vector with this site's share of the noise, where the study asks for some.
+
+        Its key comes from the job's secret, 32 bytes of the operating system, and the context: one attempt
+        that is asked twice is answered alike, and no two attempts have the same noise.
+        """
+        scale = frozen.model.noise(ask)
+        if scale is None:
+            return vector
+        key = masks.derived(self._keys.own, b"noise", context.encoded())
+        return noise.gaussian(vector, noise.share(scale, len(context.participants)), key)
 
     async def open(self, task: api.OpenTask) -> Opening:
         """The seed of the own mask, for the one set that all participants signed."""
@@ -242,7 +268,7 @@ class Session:
                 await self._check_differences(frozen, kept)
                 await self._site.kept.keep(kept)
             self._frozen = replace(frozen, cohort=kept)
-        self._memory = memory
+        self._memory, self._phase = memory, self._asked_phase
         return opening
 
     async def confirm(self) -> bytes:
