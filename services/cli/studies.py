@@ -36,11 +36,19 @@ def datasets(session: Session, site: str) -> None:
                 item["registered"]["title"],
                 "yes" if item["connected"] else "no",
                 f"{item['queries_left']} of {item['registered']['queries_per_analyst']}",
+                str(item["rounds_left"]),
+                f"{item['epsilon_left']:g}",
                 ", ".join(item["registered"]["products"]) or "any",
             ]
             for item in found
         ]
-        out.print(table("Datasets", ["dataset", "title", "connected", "queries left", "products"], rows))
+        out.print(
+            table(
+                "Datasets",
+                ["dataset", "title", "connected", "queries left", "rounds left", "epsilon left", "products"],
+                rows,
+            )
+        )
 
     session.show({"datasets": found}, people)
 

@@ -45,7 +45,9 @@ _WAITS_FOR_PATIENTS = frozenset(
         "CELL_TOO_SMALL",
         "SUBSET_TOO_SMALL",
         "MODEL_TOO_LARGE",
-        "BUDGET_SPENT",
+        "QUERIES_SPENT",
+        "ROUNDS_SPENT",
+        "EPSILON_SPENT",
     }
 )
 _LOOK_SECONDS = 0.5

@@ -41,7 +41,9 @@ PASSING = frozenset(
         "SUBSET_TOO_SMALL",
         "MODEL_TOO_LARGE",
         "COHORT_ISOLATES_FEW",
-        "BUDGET_SPENT",
+        "QUERIES_SPENT",
+        "ROUNDS_SPENT",
+        "EPSILON_SPENT",
         "JOB_REPEATED",
     }
 )

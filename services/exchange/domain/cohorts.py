@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from services.exchange.domain.disclosure import cells, differencing
+from services.exchange.domain.disclosure import budget, cells, differencing
+from services.exchange.domain.disclosure.budget import Query, Spent
 from services.exchange.domain.disclosure.limits import Breach, Limits
 from services.exchange.domain.errors import Refusal
 from services.exchange.domain.stats.protocol import Spec, Vector
@@ -15,7 +16,8 @@ from services.exchange.domain.stats.protocol import Spec, Vector
 class Cohort:
     """The cohort of a job at this site. `members` are digests that only the site can make; `opened` says
     whether the site has opened a mask over them, and then `participants` are those that were summed.
-    `analyst` asked the study."""
+    `analyst` asked the study of `dataset`; `rounds` are those the job opened or holds, `epsilon` is what its
+    noise costs, 0 without."""
 
     job: str
     study: str
@@ -24,6 +26,9 @@ class Cohort:
     members: tuple[bytes, ...]
     opened: bool = False
     analyst: str = ""
+    dataset: str = ""
+    rounds: int = 0
+    epsilon: float = 0.0
 
 
 def breaches(
@@ -59,21 +64,26 @@ def differences(cohort: Cohort, earlier: Sequence[Cohort], limits: Limits) -> li
     ]
 
 
-def check_repeats(job: str, analyst: str, earlier: Sequence[Cohort], queries: int) -> None:
-    """Refusal for a job that sums were opened in before, and for one beyond the analyst's queries.
+def check_repeats(job: str, earlier: Sequence[Cohort]) -> None:
+    """Refusal for a job that sums were opened in before.
 
     A job that could be frozen anew would begin with no memory of what it opened, and its cohort would
     take the place of the one that was stored.
     """
-    opened = [before for before in earlier if before.opened]
-    if any(before.job == job for before in opened):
+    if any(before.job == job and before.opened for before in earlier):
         said = "this site has opened masks in this job already: open a new job"
         raise Refusal("JOB_REPEATED", said, "job")
-    if sum(before.analyst == analyst for before in opened) >= queries:
-        said = (
-            f"the {queries} queries that one analyst may put to this site are spent; its owner may grant more"
-        )
-        raise Refusal("BUDGET_SPENT", said, "study")
+
+
+def spent(cohort: Cohort, earlier: Sequence[Cohort]) -> Spent:
+    """What the cohort's analyst has asked of its dataset in other jobs, by the cohorts that were opened."""
+    return budget.spent(
+        Query(before.rounds, before.epsilon)
+        for before in earlier
+        if before.opened
+        and before.job != cohort.job
+        and (before.analyst, before.dataset) == (cohort.analyst, cohort.dataset)
+    )
 
 
 def _check_model(parameters: int, patients: int, limits: Limits) -> list[Breach]:

@@ -22,7 +22,8 @@ from services.exchange.domain.aggregation.context import MINIMUM_SITES, Context
 from services.exchange.domain.aggregation.messages import MaskedVector, Opening, SignedSet, Statement
 from services.exchange.domain.cohorts import Cohort
 from services.exchange.domain.contribution import explained
-from services.exchange.domain.disclosure import differencing, noise
+from services.exchange.domain.disclosure import budget, differencing, noise
+from services.exchange.domain.disclosure.budget import Grant
 from services.exchange.domain.disclosure.limits import Profile, check_profile, limits_of, refuse
 from services.exchange.domain.errors import Refusal
 from services.exchange.domain.stats.protocol import Ask, Columns, Model, Spec, Vector
@@ -49,8 +50,8 @@ class Kept(Protocol):
 
 @dataclass(frozen=True)
 class Site:
-    """What a site brings to every job. `study` and `identities` read what the topics have told; `queries`
-    are those that one analyst may put to it."""
+    """What a site brings to every job. `study` and `identities` read what the topics have told; `dataset` is
+    what it offers, and `grant` what one analyst may ask of it."""
 
     name: str
     keys: SiteKeys
@@ -60,7 +61,8 @@ class Site:
     study: Callable[[str], Awaitable[SeenStudy]]
     identities: Callable[[], Awaitable[Mapping[str, bytes]]]
     now: Callable[[], datetime]
-    queries: int = 100
+    dataset: str
+    grant: Grant
     #: The evaluator's key as the site was told it by another way; empty where any that a study names will do.
     evaluator_key: bytes = b""
     #: Two jobs that open at once are compared one after the other.
@@ -93,6 +95,8 @@ class Session:
         #: Phase of the last round whose mask was opened; empty before.
         self._phase = ""
         self._asked_phase = ""
+        #: Rounds whose mask was opened.
+        self._openings = 0
         self._confirmed = False
         self._answered = valuing.Answered()
         self.compute_seconds = 0.0
@@ -103,7 +107,7 @@ class Session:
         """Freeze the cohort; Refusal names the first rule, and the sentences of all that are broken."""
         study = await self._agreed()
         earlier = await self._site.kept.opened()
-        cohorts.check_repeats(self._task.job, study.actor, earlier, self._site.queries)
+        cohorts.check_repeats(self._task.job, earlier)
         await asyncio.to_thread(models.load, study.epsilon, study.delta)
         data = await self._site.source.cohort(study.definition)
         spec, _ = models.specification(
@@ -120,7 +124,10 @@ class Session:
             self._task.parameters_hash,
             tuple(sorted(data.members)),
             analyst=study.actor,
+            dataset=self._site.dataset,
+            epsilon=study.epsilon,
         )
+        self._check_budget(cohort, earlier)
         _check_columns(data)
         limits = limits_of(_PROFILES[study.profile])
         refuse(await asyncio.to_thread(cohorts.breaches, cohort, earlier, data.columns, spec, limits))
@@ -217,11 +224,17 @@ class Session:
                 "left or came: go on with the same sites, or open a new job"
             )
             raise Refusal("PARTICIPANTS_CHANGED", said, "participants")
-        await self._check_differences(frozen, replace(frozen.cohort, participants=named))
+        earlier = await self._site.kept.opened()
+        self._check_differences(frozen, replace(frozen.cohort, participants=named), earlier)
 
-    async def _check_differences(self, frozen: Frozen, cohort: Cohort) -> None:
+    def _check_differences(self, frozen: Frozen, cohort: Cohort, earlier: list[Cohort]) -> None:
         limits = limits_of(_PROFILES[frozen.study.profile])
-        refuse(cohorts.differences(cohort, await self._site.kept.opened(), limits))
+        refuse(cohorts.differences(cohort, earlier, limits))
+
+    def _check_budget(self, cohort: Cohort, earlier: list[Cohort]) -> None:
+        """The site counts for itself what the analyst asked of its dataset."""
+        used = cohorts.spent(cohort, earlier)
+        refuse(budget.check_query(self._site.grant, used, cohort.dataset, cohort.epsilon))
 
     def _computed(self, frozen: Frozen, ask: Ask, task: api.RoundTask) -> tuple[Vector, Context]:
         began = time.thread_time()
@@ -261,15 +274,39 @@ class Session:
         }
         signed = SignedSet(self._context, statements)
         memory, opening = masking.opening(self._memory, session, signed)
-        if not frozen.cohort.opened:
-            kept = replace(frozen.cohort, opened=True, participants=self._context.participants)
-            async with self._site.opening:
-                # Another job may have opened since the cohort was frozen.
-                await self._check_differences(frozen, kept)
-                await self._site.kept.keep(kept)
-            self._frozen = replace(frozen, cohort=kept)
+        if not self._memory.opened:  # asked again, it is the same opening
+            await self._keep(frozen, self._context)
         self._memory, self._phase = memory, self._asked_phase
         return opening
+
+    async def _keep(self, frozen: Frozen, context: Context) -> None:
+        """Store what is opened before it is: the cohort with the first mask, and rounds of the budget."""
+        before = frozen.cohort
+        if self._openings < before.rounds:
+            self._openings += 1
+            return
+        kept = replace(before, opened=True, participants=context.participants)
+        async with self._site.opening:
+            earlier = await self._site.kept.opened()
+            if not before.opened:
+                # Another job may have opened since the cohort was frozen.
+                self._check_budget(kept, earlier)
+                self._check_differences(frozen, kept, earlier)
+            grant, others = self._site.grant, cohorts.spent(kept, earlier)
+            used = replace(others, rounds=others.rounds + self._openings)
+            refuse(budget.check_round(grant, used, kept.dataset))
+            kept = replace(kept, rounds=budget.held(grant, others, self._openings + 1))
+            await self._site.kept.keep(kept)
+        self._openings += 1
+        self._frozen = replace(frozen, cohort=kept)
+
+    async def _settle(self, frozen: Frozen) -> None:
+        """The rounds that the job held and did not take are the analyst's again."""
+        kept = replace(frozen.cohort, rounds=self._openings)
+        if frozen.cohort.opened and kept != frozen.cohort:
+            async with self._site.opening:
+                await self._site.kept.keep(kept)
+            self._frozen = replace(frozen, cohort=kept)
 
     async def confirm(self) -> bytes:
         """The site's signature that the cohort still stands.
@@ -286,6 +323,7 @@ class Session:
                 "until the cohort differs by enough patients"
             )
             raise Refusal("COHORT_CHANGED", said, "cohort")
+        await self._settle(frozen)
         identity = self._site.keys.identity
         signature = agreement.confirmation(identity, self._task.job, self._site.name, frozen.commitment)
         self._confirmed = True
