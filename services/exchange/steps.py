@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from google.protobuf.message import Message
 
@@ -41,6 +41,7 @@ _WAITS_FOR_PATIENTS = frozenset(
     {
         "COHORT_CHANGED",
         "COHORT_TOO_CLOSE",
+        "VALUES_TOO_CLOSE",
         "COHORT_ISOLATES_FEW",
         "CELL_TOO_SMALL",
         "SUBSET_TOO_SMALL",
@@ -171,7 +172,11 @@ class Jobs:
         if outcome.records:
             await self._audit(conductor, outcome)
         if isinstance(outcome, Answer):
-            return None, await self._publish(conductor, study, outcome)
+            # After the record, which may take its time, and right before the release.
+            late = await conductor.confirm()
+            if late is None:
+                return None, await self._publish(conductor, study, outcome)
+            outcome = replace(late, records=outcome.records)
         await self._end(study.study, conductor.opened.job, outcome)
         if not outcome.suspended:
             return None, False
@@ -233,7 +238,7 @@ class Jobs:
                 job=opened.job,
                 site=site,
                 quality=room.cohorts[site].quality,
-                compute_seconds=answer.seconds.get(site, 0.0),
+                compute_seconds=room.confirmed.get(site, 0.0),
                 rounds=sum(site in record.participants for record in answer.records),
             )
             for site in conductor.sites

@@ -18,11 +18,11 @@ from services.exchange.domain import cohorts, definitions, models, rounds, studi
 from services.exchange.domain.aggregation import keys as agreement
 from services.exchange.domain.aggregation import masks
 from services.exchange.domain.aggregation import site as masking
-from services.exchange.domain.aggregation.context import MINIMUM_SITES, Context
+from services.exchange.domain.aggregation.context import Context
 from services.exchange.domain.aggregation.messages import MaskedVector, Opening, SignedSet, Statement
 from services.exchange.domain.cohorts import Cohort
 from services.exchange.domain.contribution import explained
-from services.exchange.domain.disclosure import budget, differencing, noise
+from services.exchange.domain.disclosure import budget, cells, differencing, noise
 from services.exchange.domain.disclosure.budget import Grant
 from services.exchange.domain.disclosure.limits import Profile, check_profile, limits_of, refuse
 from services.exchange.domain.errors import Refusal
@@ -129,11 +129,15 @@ class Session:
         )
         self._check_budget(cohort, earlier)
         _check_columns(data)
+        table = _table(data)
+        cohort = await asyncio.to_thread(
+            cohorts.with_values, cohort, data.members, table, spec, self._site.keys.cohort
+        )
         limits = limits_of(_PROFILES[study.profile])
         refuse(await asyncio.to_thread(cohorts.breaches, cohort, earlier, data.columns, spec, limits))
         name = differencing.commitment(self._site.keys.cohort, self._task.job, frozenset(cohort.members))
         model = models.model(study.model)
-        self._frozen = Frozen(study, spec, model, _table(data), cohort, name)
+        self._frozen = Frozen(study, spec, model, table, cohort, name)
         certificate = agreement.certify(self._keys, self._site.keys.identity)
         key = api.SiteKey(
             site=self._site.name,
@@ -155,8 +159,12 @@ class Session:
         if seen.over:
             raise Refusal("STUDY_OVER", "the study is over", "study")
         study, named = seen.message(), set(task.participants)
-        if own not in named or len(named) < MINIMUM_SITES or not named <= set(seen.approved):
-            said = f"a job has at least {MINIMUM_SITES} sites whose owners approved, and this one among them"
+        if own not in study.sites or self._site.dataset not in study.datasets:
+            said = f"the study asks other datasets than {self._site.dataset}, which this site answers for"
+            raise Refusal("NOT_ASKED", said, "datasets")
+        refuse(cells.check_sites(len(named), limits_of(_PROFILES[study.profile])))
+        if own not in named or not named <= set(seen.approved):
+            said = "a job is of sites whose owners approved, and this one is among them"
             raise Refusal("TOO_FEW_SITES", said, "participants")
         hashed = definitions.parameters_hash(study.definition, study.model, study.specification)
         if hashed != task.parameters_hash:
@@ -311,16 +319,16 @@ class Session:
     async def confirm(self) -> bytes:
         """The site's signature that the cohort still stands.
 
-        Refuses when its members are not the frozen ones any more (consent was withdrawn, somebody is new),
-        and when the study is over or no longer approved.
+        Refuses when one of the frozen members is none any more, as after a withdrawal of consent, and when
+        the study is over or no longer approved. Somebody new is for the next job.
         """
         frozen = self._is_frozen()
         await self._agreed()  # the owner may have taken the approval back
         now = await self._site.source.cohort(frozen.study.definition)
-        if tuple(sorted(now.members)) != frozen.cohort.members:
+        if not set(frozen.cohort.members) <= set(now.members):
             said = (
-                "the cohort changed while the job ran; its answer is not released, and the next job waits "
-                "until the cohort differs by enough patients"
+                "somebody left the cohort while the job ran; its answer is not released, and the next job "
+                "waits until the cohort differs by enough patients"
             )
             raise Refusal("COHORT_CHANGED", said, "cohort")
         await self._settle(frozen)
