@@ -113,7 +113,7 @@ def check_participants(
 
 
 def value_tokens(key: bytes, column: str, members: Sequence[bytes], values: NDArray[Any]) -> bytes:
-    """Of each member's value in a column a digest under the site's key, `TOKEN_BYTES` each, in their order."""
+    """Of each member's value in a column a digest under the site's key, `TOKEN_BYTES` each, in order."""
     told = b"cohort value|" + len(column.encode()).to_bytes(8, "big") + column.encode()
     found = values.astype(str).tolist() if values.dtype.kind in "OU" else values.astype(float).tolist()
     return b"".join(
