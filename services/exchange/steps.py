@@ -293,7 +293,15 @@ def _after(study: Study) -> tuple[set[str], set[str]]:
     ended = last.end()
     if last.has_opened_sums and ended.reason == "SITE_DROPPED":
         return set(ended.sites), set()
-    if last.has_opened_sums or ended.reason in ("SITE_DROPPED", *_HELPED_BY_ALL):
+    if last.has_opened_sums or ended.reason in _HELPED_BY_ALL:
         return set(), set()
-    refused = set(ended.sites)
+    # Who was silent once may be back; who was silent twice is left out, connected or not.
+    refused = _silent(study) if ended.reason == "SITE_DROPPED" else set(ended.sites)
     return set(), refused if len(study.sites) - len(refused) >= MINIMUM_SITES else set()
+
+
+def _silent(study: Study) -> set[str]:
+    """The sites for whose silence both of the last two jobs ended."""
+    ends = [job.end() for job in study.jobs[-2:] if job.ended]
+    named = [set(end.sites) if end.reason == "SITE_DROPPED" else set() for end in ends]
+    return set.intersection(*named) if len(named) > 1 else set()

@@ -102,6 +102,18 @@ async def test_a_site_whose_vectors_are_invalid_is_left_out_like_one_that_is_awa
         assert not found.ended()
 
 
+async def test_a_site_that_is_connected_and_never_freezes_is_left_out_after_two_jobs() -> None:
+    async with consortium(FOUR) as found:
+        found.jobs._limits = Limits(0.2, 0.5)
+        found.lines["hospital-d"].bend_task = lambda kind, task: None if kind == "freeze" else task
+        await _answered(found)
+        assert [(one.reason, list(one.sites)) for one in found.ended()] == [
+            ("SITE_DROPPED", ["hospital-d"])
+        ] * 2
+        (insight,) = found.insights()
+        assert list(insight.sites) == list(SITES)
+
+
 async def test_a_refusal_after_sums_were_opened_suspends_where_three_others_are_left() -> None:
     """The same sums over the others would show the numbers of the one that refused."""
     async with consortium(FOUR) as found:
