@@ -227,7 +227,12 @@ async def test_a_noised_table_comes_with_its_epsilon_and_takes_it_from_the_budge
     backbone: str, mongo: str, folder: Path
 ) -> None:
     by = [{"column": name, "levels": ["0", "1"]} for name in ("exposed", "event")]
-    noised = {"model": "counts", "specification": json.dumps({"by": by}), "epsilon": 2.0, "delta": 1e-6}
+    noised: dict[str, Any] = {
+        "model": "counts",
+        "specification": json.dumps({"by": by}),
+        "epsilon": 2.0,
+        "delta": 1e-6,
+    }
     async with consortium(backbone, mongo, folder) as found:
         before = await _left(found)
         study = await found.request(**noised)

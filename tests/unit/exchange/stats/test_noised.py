@@ -12,6 +12,7 @@ from services.exchange.domain.disclosure import accounting, noise
 from services.exchange.domain.errors import Malformed
 from services.exchange.domain.stats.describe import Counts, Histogram, Moments
 from services.exchange.domain.stats.protocol import Ask, Model, Result, Vector
+from services.exchange.domain.stats.survival import KaplanMeier
 
 EPSILON, DELTA = 1.0, 1e-6
 NOISE = {"epsilon": EPSILON, "delta": DELTA}
@@ -25,6 +26,11 @@ SPECS: dict[str, tuple[Model, dict[str, Any], float]] = {
         1.0,
     ),
     "histogram": (Histogram(), {"column": "age", "low": 20, "high": 80, "width": 10}, 1.0),
+    "kaplan_meier": (
+        KaplanMeier(),
+        {"time": "time", "event": "event", "grid": [10, 20, 30, 40, 50, 60]},
+        1.0,
+    ),
     "moments": (
         Moments(),
         {"columns": [{"column": "age", "low": 20, "high": 80}, {"column": "event", "low": 0, "high": 1}]},
@@ -39,6 +45,7 @@ def table(rows: int, seed: int) -> dict[str, Any]:
         "group": draw.integers(0, 3, rows).astype(float),
         "event": (draw.random(rows) < 0.3).astype(float),
         "age": draw.normal(50, 12, rows),
+        "time": draw.uniform(0, 60, rows),
     }
 
 
@@ -88,9 +95,9 @@ def test_the_noise_in_the_sum_of_all_sites_but_one_is_what_the_accountant_asks_f
 @pytest.mark.parametrize(
     "patient",
     [
-        {"group": 2.0, "event": 1.0, "age": 1e9},
-        {"group": 0.0, "event": 0.0, "age": -1e9},
-        {"group": 1.0, "event": 1.0, "age": 80.0},
+        {"group": 2.0, "event": 1.0, "age": 1e9, "time": 5.0},
+        {"group": 0.0, "event": 0.0, "age": -1e9, "time": 1e9},
+        {"group": 1.0, "event": 1.0, "age": 80.0, "time": 60.0},
     ],
     ids=["far above", "far below", "on the edge"],
 )
@@ -156,9 +163,45 @@ def test_bins_are_told_with_their_noise_and_none_is_joined() -> None:
     assert result.n == pytest.approx(300, abs=80)
 
 
-@pytest.mark.parametrize("model", ["cox", "logistic", "quantiles", "kaplan_meier", "mantel_haenszel"])
+def test_the_interval_of_a_curve_has_the_noise_in_it() -> None:
+    tables = [table(400, seed) for seed in range(3)]
+    asked = {name: value for name, value in spec("kaplan_meier").items() if name != "noise"}
+    model, state = KaplanMeier(), KaplanMeier().start(asked)
+    while (ask := model.ask(state)) is not None:
+        state = model.take(state, np.sum([model.contribute(ask, one) for one in tables], axis=0))
+    exact = model.result(state).tables["curves"][0]["points"][:4]
+    found = [play("kaplan_meier", tables, seed)[0].tables["curves"][0]["points"][:4] for seed in range(200)]
+    off = np.array(
+        [
+            [one["survival"] - true["survival"] for one, true in zip(points, exact, strict=True)]
+            for points in found
+        ]
+    )
+    told = np.median([[one["standard_error"] for one in points] for points in found], axis=0)
+    of_sample = np.array([one["standard_error"] for one in exact])
+    assert np.std(off, axis=0) == pytest.approx(np.sqrt(told**2 - of_sample**2), rel=0.2)
+    assert np.abs(off.mean(axis=0)).max() < 0.003
+    inside = [
+        one["lower"] <= true["survival"] <= one["upper"]
+        for points in found
+        for one, true in zip(points, exact, strict=True)
+    ]
+    assert np.mean(inside) > 0.95
+
+
+def test_a_curve_ends_where_few_are_left_under_the_noise() -> None:
+    result, _ = play("kaplan_meier", [table(60, seed) for seed in range(3)], 1)
+    (curve,) = result.tables["curves"]
+    assert 0 < len(curve["points"]) < 6
+    assert "NOISE_TOO_LARGE:all" in result.flags
+    nothing, _ = play("kaplan_meier", [table(2, seed) for seed in range(3)], 1)
+    assert nothing.tables["curves"] == [{"group": "all", "points": []}]
+    assert nothing.estimate("median:all").value is None
+
+
+@pytest.mark.parametrize("model", ["cox", "logistic", "quantiles", "log_rank", "mantel_haenszel"])
 def test_a_model_that_takes_no_noise_says_which_do(model: str) -> None:
-    with pytest.raises(Malformed, match="counts, moments, histogram") as refusal:
+    with pytest.raises(Malformed, match="counts, moments, histogram, kaplan_meier") as refusal:
         models.specification(model, "{}", public=False, epsilon=1.0, delta=1e-6)
     assert (refusal.value.reason, refusal.value.field) == ("NOT_OFFERED", "epsilon")
     assert model in refusal.value.description
