@@ -177,7 +177,7 @@ def _goes_on(world: World, told: rnd.ParameterSetReleased, state: str) -> bool:
 
 
 def _taken_back(world: World, told: rnd.ParameterSetReleased) -> bool:
-    withdrawn = _of(_distinct(world), rnd.ParameterSetWithdrawn)
+    withdrawn = of(distinct(world), rnd.ParameterSetWithdrawn)
     return (told.set, told.version) in {(one.set, one.version) for one in withdrawn}
 
 
@@ -233,6 +233,10 @@ def _version_true(
     elif version.at == "effective" and version.fate == "superseded":
         followed = _followed(world, transfer.case, version.number)
         wanted = [("superseded", "ended" if followed else "effective")]
+    elif version.fate == "refused":
+        # The loop may hear of the next version's release before it hears of the plant's refusal.
+        late = done(world, f"release {transfer.set} {version.number + 1}")
+        wanted = [_BY_FATE["refused"], *([("superseded", "refused")] if late else [])]
     else:
         wanted = [_BY_FATE[version.fate]]
     if now not in wanted:
