@@ -16,6 +16,7 @@ from services.exchange.coordinator.conductor import Limits
 from services.exchange.coordinator.room import Declined
 from services.exchange.domain import cohorts, models
 from services.exchange.domain.cohorts import Cohort
+from services.exchange.domain.disclosure.differencing import TOKEN_BYTES
 from services.exchange.domain.disclosure.limits import PROTECTED
 from services.exchange.domain.stats.protocol import Vector
 from services.exchange.site.source import CohortData
@@ -281,7 +282,7 @@ async def test_what_a_site_keeps_of_values_does_not_tell_them() -> None:
         (kept,) = found.kept["hospital-a"].cohorts.values()
         tokens = dict(kept.values)
         assert set(tokens) == {"event", *TERMS}
-        each = {tokens["event"][at : at + 8] for at in range(0, len(tokens["event"]), 8)}
+        each = {tokens["event"][at : at + TOKEN_BYTES] for at in range(0, 300 * TOKEN_BYTES, TOKEN_BYTES)}
         assert len(each) == 300, "patients with the same value have other tokens"
 
 

@@ -26,8 +26,8 @@ from numpy.typing import NDArray
 from services.exchange.domain.disclosure.limits import Breach, Limits
 
 Cohort = frozenset[bytes]
-#: Bytes of a member's value in a column: two values have the same by chance once in 2^64.
-TOKEN_BYTES = 8
+#: Bytes of a member's value in a column: two values have the same by chance once in 2^32.
+TOKEN_BYTES = 4
 Values = Sequence[tuple[str, bytes]]
 
 
