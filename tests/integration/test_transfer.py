@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import struct
 import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -32,6 +33,7 @@ from services.loops.main import SPEC as LOOPS
 from services.production.main import SPEC as PRODUCTION
 from services.production.views import PROFILES
 from services.rnd.main import SPEC as RND
+from tests.integration import leaks
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
 PILOT: dict[str, Any] = {
@@ -323,7 +325,9 @@ async def test_a_set_goes_to_the_plant_and_its_outcome_comes_back(world: World) 
 
 
 @pytest.mark.req("G1c")
-async def test_a_set_that_the_line_cannot_do_closes_its_run_with_every_reason(world: World) -> None:
+async def test_a_set_that_the_line_cannot_do_closes_its_run_with_every_reason(
+    world: World, backbone: str
+) -> None:
     await world.register()
     await world.register_line(stirrer_max_per_s=3.0, gas_max_m3_per_s=0.0005)
     await world.release(1, "the process as it was developed")
@@ -338,3 +342,8 @@ async def test_a_set_that_the_line_cannot_do_closes_its_run_with_every_reason(wo
         return [run.closed.outcome for run in await world.runs()] == [loops.RUN_OUTCOME_REFUSED]
 
     await until(closed)
+    places = await asyncio.to_thread(lambda: list(leaks.topics(backbone)))
+    assert any(world.transfer.encode() in place.content for place in places)
+    for name in ("tank_diameter_m", "impeller_diameter_m", "blade_width_m"):
+        dimension = struct.pack("<d", VESSEL[name])
+        assert not [place.name for place in places if dimension in place.content], f"{name} is told openly"
