@@ -43,7 +43,8 @@ def decide_review(held: ParameterSet | None, asked: events.ParameterSetReviewed)
 def decide_release(
     held: ParameterSet | None, releases: Sequence[events.ParameterSetReleased]
 ) -> list[Message]:
-    """One release for each plant; the version by which a plant worked before is over with it.
+    """One release for each plant; a version that the plant had before is superseded with it: the plant goes
+    on by that until the later one is effective there.
 
     `releases` are of one version and by one person; each gets its reviewer here.
     """
