@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from pharmaloop.loops.v1 import service_pb2 as loops_api
+from pharmaloop.loops.v1.events_pb2 import LoopClosed
 from pharmaloop.production.v1 import events_pb2 as production
 from pharmaloop.production.v1 import service_pb2 as production_api
 from pharmaloop.rnd.v1 import parameter_set_pb2 as sets
@@ -124,9 +125,15 @@ def _is_wanted(world: World, transfer: Transfer, version: Version) -> bool:
         case "superseded":
             return _state(world, transfer, before.number) in (before.at, "ended")
         case "refused":
-            return _state(world, transfer, before.number) == "refused"
+            return _is_closed(world, transfer, before.number)  # else the later one may overtake it
         case _:
             return done(world, f"withdraw {transfer.set} {before.number}")
+
+
+def _is_closed(world: World, transfer: Transfer, number: int) -> bool:
+    """Does research see that the run of the version has ended?"""
+    runs = [run for run in world.databases["loops"].states(RUNS).values() if run.case == transfer.case]
+    return any(run.closed and LoopClosed.FromString(run.closed).version == number for run in runs)
 
 
 def _content(version: Version) -> sets.ParameterSetContent:
