@@ -212,7 +212,7 @@ def _version_true(
     else:
         wanted = [_BY_FATE[version.fate]]
     if version.fate == "refused" and version != transfer.versions[-1]:
-        # The later release, which answers the plant's refusal, may be heard before it: they are on two topics.
+        # The later release, which answers the refusal, may be heard before it: they are on two topics.
         wanted.append(("superseded", "refused"))
     if now not in wanted:
         yield f"{name} was {version.fate}, and is {now}"
