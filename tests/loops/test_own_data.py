@@ -7,6 +7,7 @@ semicolons, local times); the run to doubt is a seventeenth with a lasting step 
 from __future__ import annotations
 
 import csv
+import re
 import time
 from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
@@ -15,7 +16,6 @@ from typing import Any
 
 import pytest
 
-from deploy.local.plan import SERVICES
 from services.world.plant import DryerRun, read_runs
 from tests.loops.stack import Stack, running_stack
 
@@ -118,11 +118,15 @@ def until(ask: Callable[[], Any], what: str, seconds: float = 60) -> Any:
     return found
 
 
+def started_by_the_page() -> str:
+    """The processes that the page starts for a drill: the platform without its simulated world."""
+    (command,) = re.findall(r"make up ONLY=([\w.,-]+)", DOC.read_text(encoding="utf-8"))
+    return str(command)
+
+
 @pytest.mark.timeout(400)
 def test_own_files_become_a_recall_drill(tmp_path: Path, folder: Path) -> None:
-    only = ",".join(("kafka", "mongod", "migrate", *SERVICES))
-    assert f"ONLY={only}`" in DOC.read_text(encoding="utf-8"), "as the page says"
-    with running_stack(tmp_path / "state", "--only", only) as stack:
+    with running_stack(tmp_path / "state", "--only", started_by_the_page()) as stack:
         for noun in ("materials", "patients", "dispenses"):
             fed(stack, folder, noun, noun)
         fed(stack, folder, "dispenses", "dispenses", "--as", "hospital")
