@@ -239,6 +239,9 @@ def _version_true(
         wanted = [_BY_FATE["refused"], *([("superseded", "refused")] if late else [])]
     else:
         wanted = [_BY_FATE[version.fate]]
+    if version.fate == "refused" and version != transfer.versions[-1]:
+        # The later release, which answers the refusal, may be heard before it: they are on two topics.
+        wanted.append(("superseded", "refused"))
     if now not in wanted:
         yield f"{name} was {version.fate}, and is {now}"
     lot = world.databases["production"].states(LOTS).get(transfer.lot(version.number))
