@@ -233,15 +233,8 @@ def _version_true(
     elif version.at == "effective" and version.fate == "superseded":
         followed = _followed(world, transfer.case, version.number)
         wanted = [("superseded", "ended" if followed else "effective")]
-    elif version.fate == "refused":
-        # The loop may hear of the next version's release before it hears of the plant's refusal.
-        late = done(world, f"release {transfer.set} {version.number + 1}")
-        wanted = [_BY_FATE["refused"], *([("superseded", "refused")] if late else [])]
     else:
         wanted = [_BY_FATE[version.fate]]
-    if version.fate == "refused" and version != transfer.versions[-1]:
-        # The later release, which answers the refusal, may be heard before it: they are on two topics.
-        wanted.append(("superseded", "refused"))
     if now not in wanted:
         yield f"{name} was {version.fate}, and is {now}"
     lot = world.databases["production"].states(LOTS).get(transfer.lot(version.number))
