@@ -12,7 +12,7 @@ import pytest
 from pharmaloop.common.v1 import operations_pb2 as operations
 from pharmaloop.common.v1 import operations_pb2_grpc as operations_grpc
 from services.kit.bus.kafka import KafkaBus
-from services.kit.bus.protocol import Headers, Outgoing, Record
+from services.kit.bus.protocol import Headers, Outgoing, Producer, Record
 from services.kit.contracts import contract
 from services.kit.ids import new_id
 from services.kit.rpc.client import metadata
@@ -25,6 +25,8 @@ pytestmark = pytest.mark.faults
 
 CASE_TOPIC, LOOP = "pharmaloop.loops.case.v1", "loops.cases"
 _HUGE = 900_000
+#: So many bad records are thrown in at once, and then so many good ones come again.
+_AT_ONCE, _BETWEEN = 39, 400
 
 
 def headers(type_name: str, **changes: bytes) -> Headers:
@@ -107,6 +109,16 @@ def give_up(stand: Stand, service: str, runner: str) -> int:
         return int(stub.DiscardDeadLetters(request, timeout=30, metadata=metadata("qa")).letters)
 
 
+def throw_in(stand: Stand, producer: Producer, thrown: list[Outgoing]) -> None:
+    """A few topics' at a time, and between them good records again: who reads every topic would rightly take
+    so much of it at once for a bad deploy, and stop."""
+    good = [Outgoing(r.topic, r.key or b"", r.value, r.headers) for r in stand.observers[1].records()]
+    for first in range(0, len(thrown), _AT_ONCE):
+        producer.publish(thrown[first : first + _AT_ONCE]).result(60)
+        producer.publish(good[-_BETWEEN:]).result(60)
+        stand.observers[1].wait_for_rest()
+
+
 @pytest.mark.timeout(600)
 def test_bytes_of_every_kind_on_every_topic(stand: Stand) -> None:
     """Each is a dead letter of each reader. A recall list is not sealed while a record that may belong to
@@ -121,8 +133,9 @@ def test_bytes_of_every_kind_on_every_topic(stand: Stand) -> None:
     ]
     producer = KafkaBus(KafkaSettings(bootstrap_servers=stand.rough.bootstrap), "vandal").producer()
     with stand.judged():
-        producer.publish(thrown).result(60)
-        stand.observers[1].wait_for_rest()
+        stand.case().play(stand.caller)
+        stand.compare()
+        throw_in(stand, producer, thrown)
         letters = stand.observers[1].look().letters
         lacking = Counter(runner for _, _, runner in (expected(thrown) - buried(letters)).elements())
         assert not lacking, f"letters lack of {dict(lacking)}"
