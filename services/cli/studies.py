@@ -36,11 +36,19 @@ def datasets(session: Session, site: str) -> None:
                 item["registered"]["title"],
                 "yes" if item["connected"] else "no",
                 f"{item['queries_left']} of {item['registered']['queries_per_analyst']}",
+                str(item["rounds_left"]),
+                f"{item['epsilon_left']:g}",
                 ", ".join(item["registered"]["products"]) or "any",
             ]
             for item in found
         ]
-        out.print(table("Datasets", ["dataset", "title", "connected", "queries left", "products"], rows))
+        out.print(
+            table(
+                "Datasets",
+                ["dataset", "title", "connected", "queries left", "rounds left", "epsilon left", "products"],
+                rows,
+            )
+        )
 
     session.show({"datasets": found}, people)
 
@@ -143,8 +151,21 @@ def _print_insight(out: Console, insight: dict[str, Any]) -> None:
     out.print(table("Estimates", ["term", "scale", "estimate", "95 % interval", "p"], rows))
     if insight["flags"]:
         _say(out, f"flags: {', '.join(insight['flags'])}")
-    if insight["tables"]:
-        _print_tables(out, json.loads(insight["tables"]))
+    tables = json.loads(insight["tables"]) if insight["tables"] else {}
+    if insight["epsilon"]:
+        _say(out, _noise(insight["epsilon"], tables.get("noise", {})))
+    _print_tables(out, tables)
+
+
+def _noise(epsilon: float, noise: dict[str, Any]) -> str:
+    """What a patient's presence may show by, and the noise that hides the rest."""
+    told = f"differential privacy: epsilon {epsilon:g}"
+    if noise:
+        told += (
+            f", delta {noise['delta']:g} (accountant {noise['accountant']}, one step); standard deviation "
+            f"of the noise in every sum: {noise['standard_deviation']:.4g}"
+        )
+    return told
 
 
 def _print_tables(out: Console, tables: dict[str, Any]) -> None:

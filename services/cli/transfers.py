@@ -31,7 +31,7 @@ def _state(item: dict[str, Any]) -> str:
 
 def _next(item: dict[str, Any]) -> str:
     """What the transfer waits for, or why it went no further."""
-    state = _state(item)
+    state, working = _state(item), item["working_version"]
     if state == "proposed":
         said = f"sign {item['proposed']['proposal']}"
     elif state == "in change control":
@@ -43,6 +43,8 @@ def _next(item: dict[str, Any]) -> str:
         said = item["ended"]["reason"]
     else:
         said = {"adapted": "the twin's advice", "effective": "a first lot"}.get(state, "-")
+    if working and working != item["version"]:
+        said = f"{said} (lots are made by version {working})"
     return said
 
 
@@ -94,6 +96,9 @@ def transfer(session: Session, transfer: str) -> None:
             rows = [_gap(one) for one in item["adapted"]["gaps"]]
             columns = ["quantity", "unit", "source", "target", "ratio", "validated"]
             out.print(table(f"Gap table, line {item['adapted']['line']}", columns, rows))
+            if item["adapted"]["not_modelled"]:
+                names = ", ".join(item["adapted"]["not_modelled"])
+                out.print(f"not modelled, carried over as is: {names}")
             told = (item["proposed"] or item["adapted"])["predictions"]
             columns = ["attribute", "unit", "source", "target", "calibrated by", "specification"]
             out.print(table("Predictions", columns, [_prediction(one) for one in told]))
@@ -204,13 +209,14 @@ def sign_transfer(
 
 @click.command(name="validate-recipe")
 @click.argument("transfer", metavar="CASE")
+@click.option("--version", type=int, required=True, help="Version of the set, which must be the newest.")
 @click.option("--record", required=True, help="Where the validation is on record.")
 @click.option("--statement", required=True, help="What was shown.")
 @click.pass_obj
-def validate_recipe(session: Session, transfer: str, record: str, statement: str) -> None:
-    """Record that the recipe of the transfer CASE is validated."""
+def validate_recipe(session: Session, transfer: str, version: int, record: str, statement: str) -> None:
+    """Record that the recipe of the transfer CASE is validated. Another person assesses its filing."""
     request = api.RecordRecipeValidationRequest(
-        request_id=new_id(), transfer=transfer, record=record, statement=statement
+        request_id=new_id(), transfer=transfer, version=version, record=record, statement=statement
     )
     answer = session.call(session.production.RecordRecipeValidation, request)
     session.show(
@@ -221,15 +227,19 @@ def validate_recipe(session: Session, transfer: str, record: str, statement: str
 
 @click.command(name="file-recipe")
 @click.argument("transfer", metavar="CASE")
+@click.option("--version", type=int, required=True, help="Version of the set, which must be the newest.")
 @click.option("--category", type=click.Choice(list(CATEGORIES)), required=True, help="What the change needs.")
 @click.option("--reference", default="", help="The authority's approval, or the notification.")
 @click.option("--statement", required=True, help="Why.")
 @click.pass_obj
-def file_recipe(session: Session, transfer: str, category: str, reference: str, statement: str) -> None:
-    """Record whether the recipe of the transfer CASE must be filed."""
+def file_recipe(
+    session: Session, transfer: str, version: int, category: str, reference: str, statement: str
+) -> None:
+    """Record whether the recipe of the transfer CASE must be filed. Another person records its validation."""
     request = api.RecordRecipeFilingRequest(
         request_id=new_id(),
         transfer=transfer,
+        version=version,
         category=CATEGORIES[category],
         reference=reference,
         statement=statement,

@@ -12,7 +12,9 @@ from pharmaloop.exchange.v1 import service_pb2 as api
 from pharmaloop.exchange.v1 import service_pb2_grpc as api_grpc
 from services.exchange.coordinator.hub import Hub
 from services.exchange.domain import models
-from services.exchange.domain.studies import Job, Study, queries_left
+from services.exchange.domain.datasets import Dataset
+from services.exchange.domain.disclosure import budget
+from services.exchange.domain.studies import Job, Study, budget_breaches, spent
 from services.exchange.views import DATASETS, ROWS, RUNS, STUDIES
 from services.kit.app import App
 from services.kit.errors import Unknown
@@ -48,15 +50,18 @@ class ExchangeApi(Api, api_grpc.ExchangeServiceServicer):
         await self.reach(request)
         page = await self.page(request, DATASETS, {"site": request.site})
         mine = [found.state for found in await self.app.store.where(STUDIES, "actor", caller().actor)]
-        datasets = [
-            api.Dataset(
-                registered=item.state.message(),
-                connected=bool(self._hub.connected([item.state.site])),
-                queries_left=queries_left(item.state, mine),
-            )
-            for item in page.items
-        ]
+        datasets = [self._shown(item.state, mine) for item in page.items]
         return api.ListDatasetsResponse(datasets=datasets, next_page_token=page.token)
+
+    def _shown(self, dataset: Dataset, mine: list[Study]) -> api.Dataset:
+        left = budget.left(dataset.grant, spent(dataset, mine))
+        return api.Dataset(
+            registered=dataset.message(),
+            connected=bool(self._hub.connected([dataset.site])),
+            queries_left=left.queries,
+            rounds_left=left.rounds,
+            epsilon_left=left.epsilon,
+        )
 
     async def RequestStudy(self, request: api.RequestStudyRequest, context: Any) -> api.RequestStudyResponse:
         await asyncio.to_thread(models.load)  # the request's specification is read by them
@@ -102,18 +107,28 @@ class ExchangeApi(Api, api_grpc.ExchangeServiceServicer):
         if row is not None and row.state.at:
             shown.at.CopyFrom(timestamp(datetime.fromisoformat(row.state.at)))
         if not shown.statement:
-            shown.statement = self._waits_for(study.state)
+            shown.statement = await self._waits_for(study.state)
         return shown
 
-    def _waits_for(self, study: Study) -> str:
+    async def _waits_for(self, study: Study) -> str:
         """What a study that goes on waits for."""
         if study.state == "requested":
             missing = sorted(set(study.sites) - set(study.approved_by))
             return f"waits for the owners of {', '.join(missing)}"
         if study.state in ("approved", "suspended"):
+            if said := await self._overspent(study):
+                return said
             missing = sorted(set(study.sites) - self._hub.connected(study.sites))
             return f"waits for the agents of {', '.join(missing)}" if missing else "waits for its next job"
         return ""
+
+    async def _overspent(self, study: Study) -> str:
+        """Which budget is spent, so that no job is opened; empty where one may be."""
+        mine = [found.state for found in await self.app.store.where(STUDIES, "actor", study.actor)]
+        held = await self.app.store.among(DATASETS, "_id", study.datasets)
+        epsilon = study.message().epsilon
+        breaches = (one for item in held for one in budget_breaches(item.state, mine, epsilon))
+        return next((f"{one.description} [{one.reason}]" for one in breaches), "")
 
 
 def shown_study(study: Study) -> api.Study:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from google.protobuf.message import Message
 
@@ -41,11 +41,14 @@ _WAITS_FOR_PATIENTS = frozenset(
     {
         "COHORT_CHANGED",
         "COHORT_TOO_CLOSE",
+        "VALUES_TOO_CLOSE",
         "COHORT_ISOLATES_FEW",
         "CELL_TOO_SMALL",
         "SUBSET_TOO_SMALL",
         "MODEL_TOO_LARGE",
-        "BUDGET_SPENT",
+        "QUERIES_SPENT",
+        "ROUNDS_SPENT",
+        "EPSILON_SPENT",
     }
 )
 _LOOK_SECONDS = 0.5
@@ -138,7 +141,8 @@ class Jobs:
 
     async def _job(self, study: Study, participants: tuple[str, ...]) -> Again | None:
         """Open and compute one job; Again when the next one has to wait."""
-        await asyncio.to_thread(models.load)
+        asked_for = study.message()
+        await asyncio.to_thread(models.load, asked_for.epsilon, asked_for.delta)
         number = len(study.jobs) + 1
         asked = events.JobOpened(
             study=study.study, job=derived_id("job", study.study, str(number)), participants=participants
@@ -147,7 +151,7 @@ class Jobs:
         opened = events.JobOpened.FromString(decision.message)
         room = Room(study.study, opened.job, tuple(opened.participants), await self._identities(opened))
         self._hub.rooms[opened.job] = room
-        conductor = Conductor(self._hub, room, study.message(), opened, self._limits)
+        conductor = Conductor(self._hub, room, asked_for, opened, self._limits)
         valued = False
         try:
             again, valued = await self._computed(conductor, study, number)
@@ -168,7 +172,11 @@ class Jobs:
         if outcome.records:
             await self._audit(conductor, outcome)
         if isinstance(outcome, Answer):
-            return None, await self._publish(conductor, study, outcome)
+            # After the record, which may take its time, and right before the release.
+            late = await conductor.confirm()
+            if late is None:
+                return None, await self._publish(conductor, study, outcome)
+            outcome = replace(late, records=outcome.records)
         await self._end(study.study, conductor.opened.job, outcome)
         if not outcome.suspended:
             return None, False
@@ -230,7 +238,7 @@ class Jobs:
                 job=opened.job,
                 site=site,
                 quality=room.cohorts[site].quality,
-                compute_seconds=answer.seconds.get(site, 0.0),
+                compute_seconds=room.confirmed.get(site, 0.0),
                 rounds=sum(site in record.participants for record in answer.records),
             )
             for site in conductor.sites
@@ -285,7 +293,15 @@ def _after(study: Study) -> tuple[set[str], set[str]]:
     ended = last.end()
     if last.has_opened_sums and ended.reason == "SITE_DROPPED":
         return set(ended.sites), set()
-    if last.has_opened_sums or ended.reason in ("SITE_DROPPED", *_HELPED_BY_ALL):
+    if last.has_opened_sums or ended.reason in _HELPED_BY_ALL:
         return set(), set()
-    refused = set(ended.sites)
+    # Who was silent once may be back; who was silent twice is left out, connected or not.
+    refused = _silent(study) if ended.reason == "SITE_DROPPED" else set(ended.sites)
     return set(), refused if len(study.sites) - len(refused) >= MINIMUM_SITES else set()
+
+
+def _silent(study: Study) -> set[str]:
+    """The sites for whose silence both of the last two jobs ended."""
+    ends = [job.end() for job in study.jobs[-2:] if job.ended]
+    named = [set(end.sites) if end.reason == "SITE_DROPPED" else set() for end in ends]
+    return set.intersection(*named) if len(named) > 1 else set()

@@ -142,6 +142,7 @@ def transfer(row: TransferRow) -> api.Transfer:
         plant=plant,
         state=TRANSFER_STATES[row.state],
         at=timestamp(datetime.fromisoformat(row.at)),
+        working_version=row.working.version if row.working else 0,
     )
     for field in ("adapted", "refused", "proposed", "decided", "validated", "filing", "outcome", "ended"):
         kept = getattr(newest, field)

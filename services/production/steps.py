@@ -27,8 +27,10 @@ from services.kit.store.protocol import AsyncStore
 from services.kit.work import Step
 from services.production import twins
 from services.production.domain import profile
+from services.production.domain.plant import line_version
 from services.production.domain.release import Release
 from services.production.domain.samples import Run
+from services.production.domain.transfer import is_outdated
 from services.production.payloads import NOT_OURS, NotOurs, Payloads
 from services.production.twins import Adapted, Advice, Place, Refusals
 from services.production.views import (
@@ -109,7 +111,11 @@ class Steps:
             return
         told = held.message()
         transfer = transfer_case(told.set, told.plant)
-        found = await self._fitted(held)
+        plant = await self._store.get(PLANTS, told.plant)
+        lines = plant.state.making(told.product) if plant else []
+        # What is found rests on these: of other ones it is another request.
+        basis = sha256(b"".join(map(line_version, lines))).hexdigest()
+        found = await self._fitted(held, lines)
         if isinstance(found, Refusals):
             refused = events.TransferRefused(
                 transfer=transfer,
@@ -119,7 +125,7 @@ class Steps:
                 plant=told.plant,
                 reasons=found.reasons,
             )
-            await self._submit("RefuseTransfer", refused, f"refuse/{step.key}/{held.run}")
+            await self._submit("RefuseTransfer", refused, f"refuse/{step.key}/{held.run}/{basis}")
             return
         line, fitted = found
         adapted = events.TwinAdapted(
@@ -128,22 +134,27 @@ class Steps:
             set=told.set,
             version=told.version,
             plant=told.plant,
-            line=line,
+            line=line.line,
             product=told.product,
             gaps=fitted.gaps,
             predictions=fitted.predictions,
             recipe=self._payloads.keep(fitted.recipe, told.plant),
             content_hash=told.content_hash,
             model=fitted.model,
+            not_modelled=fitted.not_modelled,
+            line_version=line_version(line),
+            equipment=line.equipment,
         )
-        await self._submit("AdaptTransfer", adapted, f"adapt/{step.key}/{held.run}")
+        await self._submit("AdaptTransfer", adapted, f"adapt/{step.key}/{held.run}/{basis}")
 
     async def _standing(self, key: str) -> Release | None:
         """The release, unless it is over."""
         found = await self._store.get(RELEASES, key)
         return None if found is None or found.state.over else found.state
 
-    async def _fitted(self, held: Release) -> tuple[str, Adapted] | Refusals:
+    async def _fitted(
+        self, held: Release, lines: list[events.LineRegistered]
+    ) -> tuple[events.LineRegistered, Adapted] | Refusals:
         """The line and what the twin made of the set there; or what speaks against every line."""
         told = held.message()
         try:
@@ -151,8 +162,6 @@ class Steps:
         except NotOurs as error:
             said = f"the payload is not for this plant, or was altered: {error}; release it again"
             return Refusals((events.TransferRefusal(rule=NOT_OURS, field="payload", statement=said),))
-        plant = await self._store.get(PLANTS, told.plant)
-        lines = plant.state.making(told.product) if plant else []
         if not lines:
             said = f"no line of {told.plant} makes {told.product}; register one with RegisterLine"
             return Refusals((events.TransferRefusal(rule="NO_LINE", field="plant", statement=said),))
@@ -162,7 +171,7 @@ class Steps:
             place = await self._place(line, told.product)
             found = await self._adapting(self._twin.adapt, content, place, seed)
             if isinstance(found, Adapted):
-                return line.line, found
+                return line, found
             reasons += (_at(line.line, reason, len(lines) > 1) for reason in found.reasons)
         return Refusals(tuple(reasons))
 
@@ -192,6 +201,8 @@ class Steps:
         adapted = attempt.adaptation()
         line = plant.state.line(adapted.line)
         assert line is not None, "a line is never forgotten"
+        if is_outdated(attempt, line_version(line.message())):
+            return  # it is adapted again, and advised then
         advice: Advice = await self._advising(
             self._twin.advise,
             self._payloads.open(told),
@@ -200,8 +211,7 @@ class Steps:
             list(adapted.predictions),
             seed_of(told.set, told.version, told.plant),
         )
-        vessel = sha256(line.message().detail.ciphertext).hexdigest()
-        proposal = derived_id("proposal", transfer, str(told.version), vessel)
+        proposal = derived_id("proposal", transfer, str(told.version), adapted.line_version.hex())
         proposed = events.OptimisationProposed(
             transfer=transfer,
             run=held.run,
@@ -216,6 +226,7 @@ class Steps:
             gain=advice.gain,
             predictions=advice.predictions,
             recipe=self._payloads.keep(advice.recipe, told.plant),
+            line_version=adapted.line_version,
         )
         await self._submit("ProposeOptimisation", proposed, f"propose/{proposal}")
 

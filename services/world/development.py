@@ -44,6 +44,7 @@ class Development:
         parts = parse_lot(first.lot)
         self._manager = PlantManager(
             desk(f"{plant}/manager"),
+            desk(f"{plant}/regulatory-affairs"),
             product,
             first.equipment,
             {(plant, "fermentation-1"): plant_vessel(), (WEAK_PLANT, "fermentation-1"): weak_vessel()},

@@ -166,10 +166,10 @@ class People:
             accepted=True,
             meaning="I take responsibility.",
         )
-        why = {"transfer": case.transfer, "statement": "as the bench has it"}
+        why = {"transfer": case.transfer, "version": 1, "statement": "as the bench has it"}
         await self.ask(production, "RecordRecipeValidation", "qa", record="V", **why)
         category = events.FILING_CATEGORY_NOT_REPORTED
-        await self.ask(production, "RecordRecipeFiling", "qa", category=category, **why)
+        await self.ask(production, "RecordRecipeFiling", "ra", category=category, **why)
         now = datetime.now(UTC)
         await self.ask(
             production,

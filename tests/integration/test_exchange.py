@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -54,9 +55,10 @@ class Consortium:
     hospitals: dict[str, Hospital]
     agents: dict[str, AsyncExitStack]
 
-    async def request(self, sites: tuple[str, ...] = SITES, valued: bool = False) -> str:
+    async def request(self, sites: tuple[str, ...] = SITES, **changes: Any) -> str:
         asked = request(f"study-{uuid.uuid4().hex[:8]}", self.app.clock.now(), sites)
-        asked.valued = valued
+        for name, value in changes.items():
+            setattr(asked, name, value)
         answer = await self.stub.RequestStudy(asked, timeout=10, metadata=ANALYST)
         await self.run_opened(answer.study)
         return str(answer.study)
@@ -218,6 +220,47 @@ async def test_no_number_of_one_site_comes_to_a_topic_or_the_coordinators_databa
     assert len(marks) > 100
     assert any(study.encode() in place.content for place in places)
     assert not [place.name for place in places for mark in marks if mark in place.content]
+
+
+@pytest.mark.req("G3a")
+async def test_a_noised_table_comes_with_its_epsilon_and_takes_it_from_the_budget(
+    backbone: str, mongo: str, folder: Path
+) -> None:
+    by = [{"column": name, "levels": ["0", "1"]} for name in ("exposed", "event")]
+    noised: dict[str, Any] = {
+        "model": "counts",
+        "specification": json.dumps({"by": by}),
+        "epsilon": 2.0,
+        "delta": 1e-6,
+    }
+    async with consortium(backbone, mongo, folder) as found:
+        before = await _left(found)
+        study = await found.request(**noised)
+        await found.approve(study)
+        insight = (await found.until(study, api.STUDY_STATE_ANSWERED)).insight
+        after = await _left(found)
+        with pytest.raises(aio.AioRpcError) as refused:
+            await found.request(**{**noised, "epsilon": 3.5})
+    told = json.loads(insight.tables)
+    held = [hospital.held.columns for hospital in found.hospitals.values()]
+    for cell in told["cells"]:
+        exposed, event = map(float, cell["levels"])
+        exact = sum(int(((one["exposed"] == exposed) & (one["event"] == event)).sum()) for one in held)
+        assert 0 < abs(cell["count"] - exact) < 6 * told["noise"]["standard_deviation"]
+    assert (insight.epsilon, told["noise"]["epsilon"], told["noise"]["accountant"]) == (2.0, 2.0, "PLD")
+    assert insight.rounds == 1
+    for site in SITES:
+        queries, rounds, epsilon = (one - other for one, other in zip(before[site], after[site], strict=True))
+        assert (queries, rounds, epsilon) == (1, 1, 2.0)
+    assert reason_of(refused.value) == ("EPSILON_SPENT", "epsilon")
+
+
+async def _left(found: Consortium) -> dict[str, tuple[int, int, float]]:
+    """What is left of the analyst's budget, by site."""
+    answer = await found.stub.ListDatasets(api.ListDatasetsRequest(), timeout=10, metadata=ANALYST)
+    return {
+        one.registered.site: (one.queries_left, one.rounds_left, one.epsilon_left) for one in answer.datasets
+    }
 
 
 @pytest.mark.req("H3")

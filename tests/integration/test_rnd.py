@@ -26,6 +26,7 @@ from services.kit.rpc.errors import reason_of
 from services.kit.settings import KafkaSettings
 from services.kit.testing.service import running_service
 from services.rnd.main import SPEC
+from tests.integration import leaks
 from tests.suites.backbone import Backbone, new_name
 from tests.unit.rnd.penicillin import says
 
@@ -57,8 +58,9 @@ async def test_three_people_bring_a_set_to_its_plant(backbone: str, mongo: str, 
     others = Backbone(KafkaBus(KafkaSettings(bootstrap_servers=backbone), "others"))
     name, plant, keys = new_name("set"), new_name("plant"), hpke.generate()
     product = f"maker-1/item/{new_name('product')}"
-    said = says(product=product)
-    async with running_service(SPEC, backbone, mongo, tmp_path) as (_, channel):
+    secret = f"only the plant reads {uuid.uuid4()}"
+    said = says(product=product, statement=secret)
+    async with running_service(SPEC, backbone, mongo, tmp_path) as (app, channel):
         research = Research(channel)
         heard = await others.listen(SETS_TOPIC, name)
         stands = await others.say(PLANT_TOPIC, key_of(plant, keys))
@@ -79,6 +81,9 @@ async def test_three_people_bring_a_set_to_its_plant(backbone: str, mongo: str, 
         asked = api.GetParameterSetRequest(set=name, min_position=answer.receipt.positions)
         shown = await research.call("GetParameterSet", asked)
         records = await heard(3)
+        places = [*leaks.topics(backbone), *leaks.databases(mongo, {"rnd": app})]
+    assert any(name.encode() in place.content for place in places)
+    assert leaks.found([leaks.Marker("statement", secret, "nowhere")], places) == set()
     assert shown.version.state == api.PARAMETER_SET_STATE_RELEASED
     assert shown.content == said
     assert [(one.plant, one.actor) for one in shown.version.releases] == [(plant, "cy")]

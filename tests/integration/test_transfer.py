@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import struct
 import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -32,6 +33,7 @@ from services.loops.main import SPEC as LOOPS
 from services.production.main import SPEC as PRODUCTION
 from services.production.views import PROFILES
 from services.rnd.main import SPEC as RND
+from tests.integration import leaks
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
 PILOT: dict[str, Any] = {
@@ -127,16 +129,19 @@ class World:
     async def register(self) -> None:
         tags = [events.Tag(name=tag, unit=unit) for tag, (unit, _) in TAGS.items()]
         await self.make("RegisterEquipment", equipment=self.equipment, plant=self.plant, tags=tags)
+        await self.register_line()
+        mark = self.product.rpartition("/")[2]
+        await self.ask(rnd_api, "RegisterProduct", product=self.product, name=mark, indication="infections")
+
+    async def register_line(self, **changes: float) -> None:
         await self.make(
             "RegisterLine",
             plant=self.plant,
             line="line-a",
             equipment=self.equipment,
             products=[self.product],
-            detail=events.LineDetail(**VESSEL),
+            detail=events.LineDetail(**(VESSEL | changes)),
         )
-        mark = self.product.rpartition("/")[2]
-        await self.ask(rnd_api, "RegisterProduct", product=self.product, name=mark, indication="infections")
 
     async def release(self, version: int, statement: str) -> float:
         """Three people bring a version to the plant; when it was released (monotonic)."""
@@ -226,9 +231,13 @@ async def test_a_set_goes_to_the_plant_and_its_outcome_comes_back(world: World) 
 
     await until(seen_by_research)
     assert time.monotonic() - decided <= 5
-    why = {"transfer": world.transfer, "statement": "three runs in range"}
+    why = {"transfer": world.transfer, "version": 1, "statement": "three runs in range"}
     await world.make("RecordRecipeValidation", record="VR-1", **why)
-    receipt = await world.make("RecordRecipeFiling", category=events.FILING_CATEGORY_NOT_REPORTED, **why)
+    filing = {"category": events.FILING_CATEGORY_NOT_REPORTED, **why}
+    with pytest.raises(RpcError) as alone:
+        await world.make("RecordRecipeFiling", **filing)
+    assert reason_of(alone.value)[0] == "SAME_SIGNER"
+    receipt = await world.ask(api, "RecordRecipeFiling", "regulatory", **filing)
     effective = await world.make(
         "GetTransfer", transfer=world.transfer, min_position=receipt.receipt.positions
     )
@@ -273,19 +282,34 @@ async def test_a_set_goes_to_the_plant_and_its_outcome_comes_back(world: World) 
     assert [stage.name for stage in run.stages] == ["adapt", "advise", "sign", "validate", "produce", "learn"]
     print("stages:", {stage.name: round(stage.seconds, 2) for stage in run.stages})
 
-    # What the lot was off, the next prediction at the plant has learnt; the version before has ended.
+    # What the lot was off, the next prediction at the plant has learnt; the version before goes on.
     await world.release(2, "the same process, written anew")
     second = await world.transfer_in(api.TRANSFER_STATE_PROPOSED, 2)
     calibrated = {one.attribute: one.calibrated_by for one in second.transfer.adapted.predictions}
     assert calibrated["titre"] < 0 < calibrated["impurity"]
-    assert [(one.version, one.event) for one in second.history if one.event == "TransferEnded"] == [
-        (1, "TransferEnded")
-    ]
+    assert second.transfer.working_version == 1
+    await world.make("StartLot", **(early | {"lot": world.lot("2")}))
+
+    # The line changes: what was adapted to it is void, and is adapted again.
+    old = second.transfer.proposed.proposal
+    await world.register_line(stirrer_max_per_s=5.5)
+    with pytest.raises(RpcError) as changed:
+        await world.make(
+            "DecideTransfer", transfer=world.transfer, accepted=True, **signed | {"proposal": old}
+        )
+    assert reason_of(changed.value)[0] in ("LINE_CHANGED", "NOT_LATEST_PROPOSAL")
+
+    async def advised_anew() -> bool:
+        shown = await world.make("GetTransfer", transfer=world.transfer)
+        return shown.transfer.proposed.proposal not in ("", old)
+
+    await until(advised_anew)
     await world.ask(
         rnd_api, "WithdrawParameterSet", "cleo", set=world.set, version=2, reason="a number is wrong"
     )
     ended = await world.transfer_in(api.TRANSFER_STATE_ENDED, 2)
     assert "a number is wrong" in ended.transfer.ended.reason
+    assert ended.transfer.working_version == 1
     signed["proposal"] = second.transfer.proposed.proposal
     with pytest.raises(RpcError) as late:
         await world.make("DecideTransfer", transfer=world.transfer, accepted=True, **signed)
@@ -301,17 +325,11 @@ async def test_a_set_goes_to_the_plant_and_its_outcome_comes_back(world: World) 
 
 
 @pytest.mark.req("G1c")
-async def test_a_set_that_the_line_cannot_do_closes_its_run_with_every_reason(world: World) -> None:
+async def test_a_set_that_the_line_cannot_do_closes_its_run_with_every_reason(
+    world: World, backbone: str
+) -> None:
     await world.register()
-    weak = events.LineDetail(**(VESSEL | {"stirrer_max_per_s": 3.0, "gas_max_m3_per_s": 0.0005}))
-    await world.make(
-        "RegisterLine",
-        plant=world.plant,
-        line="line-a",
-        equipment=world.equipment,
-        products=[world.product],
-        detail=weak,
-    )
+    await world.register_line(stirrer_max_per_s=3.0, gas_max_m3_per_s=0.0005)
     await world.release(1, "the process as it was developed")
     refused = await world.transfer_in(api.TRANSFER_STATE_REFUSED, 1)
     fields = {(one.rule, one.field) for one in refused.transfer.refused.reasons}
@@ -324,3 +342,8 @@ async def test_a_set_that_the_line_cannot_do_closes_its_run_with_every_reason(wo
         return [run.closed.outcome for run in await world.runs()] == [loops.RUN_OUTCOME_REFUSED]
 
     await until(closed)
+    places = await asyncio.to_thread(lambda: list(leaks.topics(backbone)))
+    assert any(world.transfer.encode() in place.content for place in places)
+    for name in ("tank_diameter_m", "impeller_diameter_m", "blade_width_m"):
+        dimension = struct.pack("<d", VESSEL[name])
+        assert not [place.name for place in places if dimension in place.content], f"{name} is told openly"

@@ -158,13 +158,16 @@ class People:
         )
         self.ask(self.production.DecideTransfer, decide, f"decide {set}", "manager")
         proven = production_api.RecordRecipeValidationRequest(
-            transfer=case, record="VR-1", statement="in range"
+            transfer=case, version=1, record="VR-1", statement="in range"
         )
         self.ask(self.production.RecordRecipeValidation, proven, f"prove {set}", "qa")
         filing = production_api.RecordRecipeFilingRequest(
-            transfer=case, category=production.FILING_CATEGORY_NOT_REPORTED, statement="inside the space"
+            transfer=case,
+            version=1,
+            category=production.FILING_CATEGORY_NOT_REPORTED,
+            statement="inside the space",
         )
-        self.ask(self.production.RecordRecipeFiling, filing, f"file {set}", "qa")
+        self.ask(self.production.RecordRecipeFiling, filing, f"file {set}", "ra")
         lot = f"{BROTH}/{set}"
         made = production_api.StartLotRequest(lot=lot, product=BROTH, equipment=FERMENTER, transfer=case)
         made.at.FromDatetime(NOON)

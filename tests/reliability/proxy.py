@@ -183,7 +183,7 @@ class Proxy:
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             engine = await asyncio.open_connection(HOST, self.target)
-        except OSError:
+        except (OSError, asyncio.CancelledError):
             writer.transport.abort()
             return
         link = _Link(self, (reader, writer), engine)
@@ -215,7 +215,9 @@ class Proxy:
 
     async def _end(self) -> None:
         await self._down()
+        await asyncio.sleep(0)  # who was let in last has a task then
         tasks = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.sleep(0)  # what was closed lets go of its socket

@@ -1,13 +1,16 @@
 """Computes one job: the sites freeze their cohorts, answer round after round, and confirm.
 
 What ends a job early is a reason with a sentence. A participant that drops out
-before any sum was opened costs a new attempt without it, if three are left;
-later the job is suspended until the site is back: the same sums over the
-others would show, by their difference, the numbers of the one that left.
+or refuses before any sum was opened costs a new attempt without it, if three
+are left; later the job is suspended until the site is back: the same sums over
+the others would show, by their difference, the numbers of the one that left.
+One site's refusal, whatever it is, does not end a study that three others can
+answer.
 """
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -33,7 +36,9 @@ PASSING = frozenset(
         "COORDINATOR_RESTARTED",
         "COHORT_CHANGED",
         "COHORT_TOO_CLOSE",
+        "VALUES_TOO_CLOSE",
         "SITES_TOO_CLOSE",
+        "TOTAL_IS_NOISE",
         "COHORT_UNAVAILABLE",
         "SITE_UNAVAILABLE",
         "NOT_APPROVED_HERE",
@@ -41,10 +46,16 @@ PASSING = frozenset(
         "SUBSET_TOO_SMALL",
         "MODEL_TOO_LARGE",
         "COHORT_ISOLATES_FEW",
-        "BUDGET_SPENT",
+        "QUERIES_SPENT",
+        "ROUNDS_SPENT",
+        "EPSILON_SPENT",
         "JOB_REPEATED",
     }
 )
+
+
+#: How often words that have grown old are asked for again.
+_CONFIRMATIONS = 4
 
 
 @dataclass(frozen=True)
@@ -53,6 +64,8 @@ class Limits:
 
     freeze_seconds: float = 60.0
     round_seconds: float = 20.0
+    #: How old a site's word that its cohort still stands may be when the answer is released.
+    fresh_seconds: float = 5.0
 
 
 @dataclass(frozen=True)
@@ -61,7 +74,6 @@ class Answer:
 
     result: Result
     records: tuple[events.RoundRecord, ...]
-    seconds: dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -72,10 +84,12 @@ class Ending:
     statement: str
     sites: tuple[str, ...] = ()
     records: tuple[events.RoundRecord, ...] = ()
+    #: Are three sites left that the reason does not name?
+    others: bool = False
 
     @property
     def suspended(self) -> bool:
-        return self.reason in PASSING
+        return self.reason in PASSING or self.others
 
 
 class Ended(Exception):
@@ -132,7 +146,7 @@ class Conductor:
         if refusing:
             first = room.cohorts[refusing[0]].refusals[0]
             told = f"{', '.join(refusing)}: {first.statement}"
-            return Ending(first.reason, told, tuple(refusing))
+            return Ending(first.reason, told, tuple(refusing), others=self._others(refusing))
         silent = [site for site in self._sites if site not in room.cohorts]
         if silent:
             said = f"{', '.join(silent)} froze no cohort in time; the next job waits for {_all(silent)}"
@@ -140,16 +154,32 @@ class Conductor:
         return None
 
     async def compute(self) -> Answer | Ending:
-        """The rounds, and the confirmation of every cohort."""
+        """The rounds. What they found is released when they are on record, and every cohort is confirmed."""
         try:
             result = await self._rounds()
-            await self._confirm()
         except Ended as ended:
             return replace(ended.ending, records=self.records)
         except Refusal as refusal:
             # The sums do not carry what was asked, or a rule of the masks was broken.
             return Ending(refusal.reason, refusal.description, (), self.records)
-        return Answer(result, self.records, dict(self.room.confirmed))
+        return Answer(result, self.records)
+
+    async def confirm(self) -> Ending | None:
+        """Every site signs that its cohort still stands; None when all have.
+
+        A word that has grown old while others were waited for is asked for again: whoever withdraws up to
+        `fresh_seconds` before the release is not in the answer.
+        """
+        try:
+            for _ in range(_CONFIRMATIONS):
+                old = [site for site in self._sites if self._is_old(site)]
+                if not old:
+                    return None
+                await self._confirmed(old)
+        except Ended as ended:
+            return ended.ending
+        said = "the sites did not confirm their cohorts within one another's time; the next job follows"
+        return Ending("SITE_DROPPED", said, self._sites)
 
     def over(self) -> None:
         """Let the participants forget the job."""
@@ -162,6 +192,8 @@ class Conductor:
             self.study.model,
             self.study.specification,
             public=self.study.profile == events.DISCLOSURE_PROFILE_PUBLIC_DATA,
+            epsilon=self.study.epsilon,
+            delta=self.study.delta,
         )
         state = self._model.start(said[0])
         keys = [self.room.cohorts[site].key for site in self._sites]
@@ -174,16 +206,21 @@ class Conductor:
             state = self._model.take(state, await self._round(ask))
         return self._model.result(state)
 
-    async def _confirm(self) -> None:
+    def _is_old(self, site: str) -> bool:
+        at = self.room.confirmed_at.get(site)
+        return at is None or asyncio.get_running_loop().time() - at > self.limits.fresh_seconds
+
+    async def _confirmed(self, sites: Sequence[str]) -> None:
         room = self.room
-        for site in self._sites:
+        for site in sites:
+            room.confirmed_at.pop(site, None)
             self._ask(site, _Task(confirm=api.ConfirmTask(job=room.job)))
         await room.until(
-            lambda: room.ends(self._sites) or all(site in room.confirmed for site in self._sites),
+            lambda: room.ends(self._sites) or all(site in room.confirmed_at for site in sites),
             self.limits.freeze_seconds,
         )
         self._check_declined()
-        silent = [site for site in self._sites if site not in room.confirmed]
+        silent = [site for site in sites if site not in room.confirmed_at]
         if silent:
             said = f"{', '.join(silent)} did not confirm that the cohort is still the frozen one"
             raise Ended(Ending("SITE_DROPPED", said, tuple(silent)))
@@ -208,13 +245,9 @@ class Conductor:
         now = room.round = aggregation.Round(context)
         for site in self._sites:
             self._ask(site, _Task(round=_round_task(room.job, attempt, self._sites, ask)))
-        # Without a site the others may go on only as long as no sum was opened: later it is waited for.
-        hopeless = room.ends if self._records else room.lacks
-        await room.until(
-            lambda: hopeless(self._sites) or not self._now().missing_vectors(), self.limits.round_seconds
-        )
+        await room.until(self._has_vectors, self.limits.round_seconds)
         now = self._now()
-        if now.missing_vectors():
+        if now.missing_vectors() or room.ends(self._sites):
             self._drop(now)
             return None
         signed = aggregation.signed_set(now)
@@ -234,14 +267,25 @@ class Conductor:
         assert self.room.round is not None, "set before anything is asked"
         return self.room.round
 
-    def _drop(self, now: aggregation.Round) -> None:
-        """Go on without the sites that did not answer, if that tells nothing of them."""
-        self._check_declined()
-        missing = set(now.missing_vectors())
+    def _has_vectors(self) -> bool:
+        """Is there nobody whose vector is worth waiting for?
+
+        Without a site the others may go on as long as no sum was opened: later it is waited for.
+        """
+        room, missing = self.room, set(self._now().missing_vectors())
         if self._records:
+            return not missing or room.ends(self._sites)
+        return bool(room.stopped) or not missing - room.gone - room.declined.keys()
+
+    def _drop(self, now: aggregation.Round) -> None:
+        """Go on without the sites that did not answer, or refused, if that tells nothing of them."""
+        missing = set(now.missing_vectors()) | (self.room.declined.keys() & set(self._sites))
+        if self._records or self.room.stopped:
+            self._check_declined()
             raise self._dropped(sorted(missing))
         remaining = tuple(site for site in self._sites if site not in missing)
         if len(remaining) < MINIMUM_SITES:
+            self._check_declined()
             said = (
                 f"{', '.join(sorted(missing))} dropped out and {len(remaining)} sites are left; a sum needs "
                 f"{MINIMUM_SITES}: the next job waits for more"
@@ -262,7 +306,12 @@ class Conductor:
         declined = [site for site in self._sites if site in self.room.declined]
         if declined:
             first = self.room.declined[declined[0]]
-            raise Ended(Ending(first.reason, f"{declined[0]}: {first.statement}", tuple(declined)))
+            told = f"{declined[0]}: {first.statement}"
+            raise Ended(Ending(first.reason, told, tuple(declined), others=self._others(declined)))
+
+    def _others(self, sites: Sequence[str]) -> bool:
+        """Are enough left without these?"""
+        return len(self._sites) - len(sites) >= MINIMUM_SITES
 
     def _check_going(self) -> None:
         self._check_declined()

@@ -52,7 +52,9 @@ class Room:
     identities: Mapping[str, bytes]
     cohorts: dict[str, api.SubmitCohortRequest] = field(default_factory=dict)
     declined: dict[str, Declined] = field(default_factory=dict)
+    #: Seconds that a site computed, as it told when it confirmed its cohort; and when that was, loop time.
     confirmed: dict[str, float] = field(default_factory=dict)
+    confirmed_at: dict[str, float] = field(default_factory=dict)
     gone: set[str] = field(default_factory=set)
     round: Round | None = None
     sealing: Sealing | None = None
@@ -167,6 +169,7 @@ class Room:
             raise Refusal("NOT_FROZEN", f"{site!r} froze no cohort for this job", "site")
         check_confirmation(self.identities, self.job, site, frozen.key.cohort_hash, signature)
         self.confirmed[site] = seconds
+        self.confirmed_at[site] = asyncio.get_running_loop().time()
         self._changed.set()
         return ACCEPTED
 

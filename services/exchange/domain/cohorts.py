@@ -5,17 +5,23 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from services.exchange.domain.disclosure import cells, differencing
+import numpy as np
+
+from services.exchange.domain.disclosure import budget, cells, differencing
+from services.exchange.domain.disclosure.budget import Query, Spent
 from services.exchange.domain.disclosure.limits import Breach, Limits
 from services.exchange.domain.errors import Refusal
-from services.exchange.domain.stats.protocol import Spec, Vector
+from services.exchange.domain.insights import EXPOSED
+from services.exchange.domain.stats.protocol import Columns, Spec, Vector
 
 
 @dataclass(frozen=True)
 class Cohort:
     """The cohort of a job at this site. `members` are digests that only the site can make; `opened` says
     whether the site has opened a mask over them, and then `participants` are those that were summed.
-    `analyst` asked the study."""
+    `analyst` asked the study of `dataset`; `rounds` are those the job opened or holds, `epsilon` is what its
+    noise costs, 0 without. `values` are the columns that the job uses, each with a token of every member's
+    value, in the order of `members`, by `differencing.value_tokens`."""
 
     job: str
     study: str
@@ -24,6 +30,20 @@ class Cohort:
     members: tuple[bytes, ...]
     opened: bool = False
     analyst: str = ""
+    dataset: str = ""
+    rounds: int = 0
+    epsilon: float = 0.0
+    values: tuple[tuple[str, bytes], ...] = ()
+
+
+def with_values(cohort: Cohort, members: Sequence[bytes], table: Columns, spec: Spec, key: bytes) -> Cohort:
+    """The cohort with tokens of what the job uses; `table` has its rows in the order of `members`."""
+    order = sorted(range(len(members)), key=members.__getitem__)
+    used = sorted(_columns(spec) & set(table))
+    tokens = [
+        (name, differencing.value_tokens(key, name, cohort.members, table[name][order])) for name in used
+    ]
+    return replace(cohort, values=tuple(tokens))
 
 
 def breaches(
@@ -39,6 +59,8 @@ def breaches(
         *cells.check_subset(len(cohort.members), limits),
         *_check_model(_parameters(spec), len(cohort.members), limits),
         *cells.check_design(used, limits),
+        *_check_levels(spec, len(cohort.members), limits),
+        *_check_crossed(used, spec, limits),
         *differences(cohort, earlier, limits),
     ]
 
@@ -56,24 +78,78 @@ def differences(cohort: Cohort, earlier: Sequence[Cohort], limits: Limits) -> li
     return [
         *differencing.check_cohort(members, known, limits),
         *differencing.check_participants(cohort.participants, members, same, limits),
+        *differencing.check_values(
+            cohort.values,
+            {before.job: before.values for before in opened if before.members == cohort.members},
+            limits,
+        ),
     ]
 
 
-def check_repeats(job: str, analyst: str, earlier: Sequence[Cohort], queries: int) -> None:
-    """Refusal for a job that sums were opened in before, and for one beyond the analyst's queries.
+def check_repeats(job: str, earlier: Sequence[Cohort]) -> None:
+    """Refusal for a job that sums were opened in before.
 
     A job that could be frozen anew would begin with no memory of what it opened, and its cohort would
     take the place of the one that was stored.
     """
-    opened = [before for before in earlier if before.opened]
-    if any(before.job == job for before in opened):
+    if any(before.job == job and before.opened for before in earlier):
         said = "this site has opened masks in this job already: open a new job"
         raise Refusal("JOB_REPEATED", said, "job")
-    if sum(before.analyst == analyst for before in opened) >= queries:
-        said = (
-            f"the {queries} queries that one analyst may put to this site are spent; its owner may grant more"
-        )
-        raise Refusal("BUDGET_SPENT", said, "study")
+
+
+def spent(cohort: Cohort, earlier: Sequence[Cohort]) -> Spent:
+    """What the cohort's analyst has asked of its dataset in other jobs, by the cohorts that were opened."""
+    return budget.spent(
+        Query(before.rounds, before.epsilon)
+        for before in earlier
+        if before.opened
+        and before.job != cohort.job
+        and (before.analyst, before.dataset) == (cohort.analyst, cohort.dataset)
+    )
+
+
+def _check_crossed(used: Mapping[str, Vector], spec: Spec, limits: Limits) -> list[Breach]:
+    """Enough patients in each cell of a binary exposure and a binary outcome: each row and each column may
+    have them, and the exposed with the outcome be one."""
+    exposure, outcome = (used.get(name) for name in _exposure_and_outcome(spec))
+    if exposure is None or outcome is None or not (_is_binary(exposure) and _is_binary(outcome)):
+        return []
+    counts = {
+        f"exposed={exposed}, outcome={found}": int(((exposure == exposed) & (outcome == found)).sum())
+        for exposed in (0, 1)
+        for found in (0, 1)
+    }
+    return cells.check_cells(counts, limits, "model")
+
+
+def _exposure_and_outcome(spec: Spec) -> tuple[str, str]:
+    """The columns of exposure and outcome; empty where the model has none."""
+    said = spec.get("exposure")
+    terms = {str(one.get("column")) for one in spec.get("terms") or []}
+    exposure = said if isinstance(said, str) else EXPOSED if EXPOSED in terms else ""
+    outcome = spec.get("outcome", spec.get("event", ""))
+    return exposure, outcome if isinstance(outcome, str) else str(outcome.get("column", ""))
+
+
+def _is_binary(column: Vector) -> bool:
+    return bool(np.isin(column, (0.0, 1.0)).all())
+
+
+def _check_levels(spec: Spec, patients: int, limits: Limits) -> list[Breach]:
+    """Every factor of the specification has few enough levels."""
+    factors = [
+        one
+        for field in ("terms", "by", "strata")
+        for one in spec.get(field) or []
+        if isinstance(one, Mapping) and one.get("levels")
+    ]
+    groups = spec.get("groups")
+    factors += [groups] if isinstance(groups, Mapping) else []
+    return [
+        breach
+        for one in factors
+        for breach in cells.check_levels(one["levels"], patients, limits, str(one["column"]))
+    ]
 
 
 def _check_model(parameters: int, patients: int, limits: Limits) -> list[Breach]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -9,11 +10,13 @@ from dataclasses import dataclass
 from google.protobuf.message import Message
 
 from pharmaloop.exchange.v1 import events_pb2 as events
+from services.exchange.domain.disclosure import budget
+from services.exchange.domain.disclosure.budget import Grant
 from services.exchange.domain.errors import Malformed, Refusal
 
 _ID = re.compile(r"[a-z0-9][a-z0-9-]*/[a-z0-9][a-z0-9-]*")
 _KEY_BYTES = 32
-_MOST_QUERIES = 100_000
+_MOST_QUERIES, _MOST_ROUNDS, _MOST_EPSILON = 100_000, 10_000_000, 1_000.0
 
 
 @dataclass(frozen=True)
@@ -26,6 +29,16 @@ class Dataset:
 
     def message(self) -> events.DatasetRegistered:
         return events.DatasetRegistered.FromString(self.registered)
+
+    @property
+    def grant(self) -> Grant:
+        """What its owner grants one analyst."""
+        said = self.message()
+        return Grant(
+            said.queries_per_analyst,
+            said.rounds_per_analyst if said.HasField("rounds_per_analyst") else budget.USUAL_ROUNDS,
+            said.epsilon_per_analyst if said.HasField("epsilon_per_analyst") else budget.USUAL_EPSILON,
+        )
 
 
 def decide_register(
@@ -46,6 +59,7 @@ def decide_register(
     if not 0 < asked.queries_per_analyst <= _MOST_QUERIES:
         said = f"one analyst may put 1 to {_MOST_QUERIES} queries"
         raise Malformed("OUT_OF_RANGE", said, "queries_per_analyst")
+    _check_grant(asked)
     known = [*of_site, *([held] if held else [])]
     if any(one.message().signing_key != asked.signing_key for one in known):
         said = "the site's signing key is on record and is not exchanged; register with that key"
@@ -55,6 +69,16 @@ def decide_register(
     before = held.message()
     before.actor = asked.actor
     return [] if before == asked else [asked]
+
+
+def _check_grant(asked: events.DatasetRegistered) -> None:
+    if asked.HasField("rounds_per_analyst") and not 0 < asked.rounds_per_analyst <= _MOST_ROUNDS:
+        said = f"one analyst may ask for 1 to {_MOST_ROUNDS} rounds"
+        raise Malformed("OUT_OF_RANGE", said, "rounds_per_analyst")
+    epsilon = asked.epsilon_per_analyst
+    if not (math.isfinite(epsilon) and 0 <= epsilon <= _MOST_EPSILON):
+        said = f"one analyst may spend an epsilon from 0 (no study with noise) to {_MOST_EPSILON:g}"
+        raise Malformed("OUT_OF_RANGE", said, "epsilon_per_analyst")
 
 
 def evolve(held: Dataset | None, event: Message) -> Dataset:

@@ -26,7 +26,7 @@ _DESCRIBED = {
 }
 #: Models whose answer is no list of estimates, and what is told of it.
 _DESCRIPTIONS = ("counts", "moments", "histogram", "quantiles", "kaplan_meier")
-_TOLD = ("by", "cells", "moments", "bins", "curves")
+_TOLD = ("by", "cells", "moments", "bins", "curves", "noise")
 #: A count of patients from 1 to one less is not told.
 SMALLEST_COUNT = 10
 
@@ -64,8 +64,19 @@ def insight(
         lots=inside or 0,
         tables=_tables(result),
     )
-    told.statement = statement(told)
+    told.statement = statement(told) + _noise_in_words(result)
     return told
+
+
+def _noise_in_words(result: Result) -> str:
+    """What noise is in the numbers, and what it costs a patient; empty where there is none."""
+    noise = result.tables.get("noise")
+    if noise is None:
+        return ""
+    return (
+        f" Every sum has noise of standard deviation {noise['standard_deviation']:.3g} for differential "
+        f"privacy: epsilon {noise['epsilon']:g}, delta {noise['delta']:g} ({noise['accountant']})."
+    )
 
 
 def _tables(result: Result) -> str:

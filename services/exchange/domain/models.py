@@ -9,6 +9,7 @@ from functools import cache
 from importlib import import_module
 from typing import Any
 
+from services.exchange.domain.disclosure import accounting
 from services.exchange.domain.errors import Malformed
 from services.exchange.domain.stats.protocol import Model, Spec, canonical
 from services.exchange.domain.stats.reading import PUBLIC
@@ -24,9 +25,12 @@ def _all() -> Mapping[str, Model]:
     return found
 
 
-def load() -> None:
-    """Load the models, which takes a moment: done beside an event loop, before they are asked for in it."""
+def load(epsilon: float = 0.0, delta: float = 0.0) -> None:
+    """Load the models, and find the noise of a study that asks for some. Each takes a moment: done beside an
+    event loop, before they are asked for in it."""
     _all()
+    if epsilon:
+        accounting.calibrated(epsilon, delta)
 
 
 def model(name: str) -> Model:
@@ -37,11 +41,16 @@ def model(name: str) -> Model:
     return _all()[name]
 
 
-def specification(name: str, text: str, *, public: bool) -> tuple[Spec, str]:
+def specification(
+    name: str, text: str, *, public: bool, epsilon: float = 0.0, delta: float = 0.0
+) -> tuple[Spec, str]:
     """The canonical specification and its text, from what an analyst wrote.
 
-    Raises Malformed for what is no JSON or breaks a rule of the model, and where
-    it protects patients less than the platform does, unless the data are `public`.
+    A study's epsilon and delta become the `noise` of its specification, so that
+    the hash of what is computed binds them. Raises Malformed for what is no JSON
+    or breaks a rule of the model, where it protects patients less than the
+    platform does, unless the data are `public`, and where noise is asked of a
+    model that takes none.
     """
     try:
         said: Any = json.loads(text)
@@ -49,10 +58,30 @@ def specification(name: str, text: str, *, public: bool) -> tuple[Spec, str]:
         raise Malformed("NOT_JSON", f"the specification is no JSON ({error})", "specification") from error
     if not isinstance(said, dict):
         raise Malformed("NOT_A_MAPPING", "the specification is a JSON object", "specification")
-    found = model(name).start({"model": name, **(PUBLIC if public else {}), **said}).spec
+    noise = _noise(name, said.pop("noise", None), epsilon, delta)
+    found = model(name).start({"model": name, **(PUBLIC if public else {}), **said, **noise}).spec
     if not public:
         _check_protection(found)
     return found, canonical(dict(found))
+
+
+def _noise(name: str, written: Any, epsilon: float, delta: float) -> dict[str, Any]:
+    """The noise of a specification: that of the study."""
+    asked = {"epsilon": float(epsilon), "delta": float(delta)} if epsilon or delta else None
+    if written is not None and written != asked:
+        said = "the noise is asked for by the epsilon and delta of the study; leave it out here"
+        raise Malformed("NOISE_DIFFERS", said, "specification.noise")
+    if asked is None:
+        return {}
+    if not model(name).takes_noise:
+        offered = ", ".join(one.name for one in _all().values() if one.takes_noise)
+        said = (
+            f"noise for differential privacy is offered for {offered}, which take one round of sums with a "
+            f"bounded part of each patient; {name} is computed exactly or not at all: leave epsilon and "
+            "delta out, or ask for one of those"
+        )
+        raise Malformed("NOT_OFFERED", said, "epsilon")
+    return {"noise": asked}
 
 
 def _check_protection(spec: Spec) -> None:

@@ -15,8 +15,8 @@ import numpy as np
 from services.exchange.domain.aggregation.context import Context, cohort_hash, packed, parameters_hash
 from services.exchange.domain.aggregation.layout import FRACTION_BITS, Part
 from services.exchange.domain.aggregation.layout import Layout as Words
-from services.exchange.domain.errors import Malformed
-from services.exchange.domain.stats.protocol import Ask, Layout, Vector
+from services.exchange.domain.errors import Malformed, Refusal
+from services.exchange.domain.stats.protocol import Ask, Layout, Model, Spec, Vector
 from services.exchange.domain.stats.protocol import Part as Numbers
 
 #: Sums of a regression need more digits than 64 bits hold beside the bound of a million rows.
@@ -76,3 +76,19 @@ def context(
         cohort=cohort_hash(named),
         layout=words(layout, len(sites)),
     )
+
+
+def check_course(model: Model, spec: Spec, opened: str, asked: str) -> None:
+    """Refuses a phase out of its turn; `opened` is that of the last opened round, empty before the first.
+
+    Each phase of a job comes once, but for the steps of a fit: what a site has
+    answered under noise it does not answer again, and sums that are asked for
+    once tell less than sums at any number of points.
+    """
+    course = ("", *model.course(spec))
+    if asked == opened == model.repeats and asked:
+        return
+    following = course[course.index(opened) + 1 :][:1]
+    if (asked,) != following:
+        said = f"after {opened or 'the freeze'} comes {following[0] if following else 'nothing'}, not {asked}"
+        raise Refusal("PHASE_OUT_OF_TURN", said, "phase")

@@ -23,6 +23,9 @@ from pharmaloop.exchange.v1 import events_pb2 as events
 from services.exchange.domain import definitions, models
 from services.exchange.domain.aggregation.context import MINIMUM_SITES
 from services.exchange.domain.datasets import Dataset, check_offers
+from services.exchange.domain.disclosure import budget
+from services.exchange.domain.disclosure.budget import Query, Spent
+from services.exchange.domain.disclosure.limits import Breach, refuse
 from services.exchange.domain.errors import Absent, Malformed, Refusal
 
 StudyState: TypeAlias = Literal[
@@ -63,7 +66,12 @@ class Job:
     @property
     def has_opened_sums(self) -> bool:
         """Is any sum on record as opened?"""
-        return bool(self.audited and events.JobAudited.FromString(self.audited).rounds)
+        return self.rounds > 0
+
+    @property
+    def rounds(self) -> int:
+        """How many rounds are on record."""
+        return len(events.JobAudited.FromString(self.audited).rounds) if self.audited else 0
 
     @property
     def counts(self) -> bool:
@@ -108,9 +116,14 @@ class Study:
     def last(self) -> Job | None:
         return self.jobs[-1] if self.jobs else None
 
-    def queries(self, site: str) -> int:
-        """How many of its jobs count in the budget of the site's dataset."""
-        return sum(site in job.participants for job in self.jobs if job.counts)
+    def queries(self, site: str) -> list[Query]:
+        """Its jobs as they count in the budget of the site's dataset.
+
+        Of a job that is open, or was lost, nobody knows the rounds: it holds all that it may take.
+        """
+        asked = self.message()
+        counted = [job for job in self.jobs if job.counts and site in job.participants]
+        return [Query(job.rounds if job.audited else asked.most_rounds, asked.epsilon) for job in counted]
 
 
 def moment(stamp: Timestamp, field: str) -> datetime:
@@ -129,11 +142,12 @@ def decide_request(
     held: Study | None,
     asked: events.StudyRequested,
     datasets: Mapping[str, Dataset | None],
-    left: Callable[[str], int],
+    breaches: Callable[[str, float], list[Breach]],
     followed: Study | None,
     now: datetime,
 ) -> list[Message]:
-    """Request a study. `datasets` are those it names, `left` what is left of the analyst's budget for one."""
+    """Request a study. `datasets` are those it names; `breaches` is what one job with an epsilon would break
+    of the analyst's budget for one of them."""
     if held is not None:
         raise Refusal("STUDY_EXISTS", "a study of this id is on record; give another id, or none", "study")
     for field, said in (("question", "say what is asked"), ("purpose", "say what the answer is for")):
@@ -146,10 +160,7 @@ def decide_request(
             check_offers(found, asked.definition.product, asked.definition.covariates)
     _check_ethics(asked, now)
     _fill(asked)
-    spent = [name for name in asked.datasets if left(name) < 1]
-    if spent:
-        said = f"the budget for {', '.join(spent)} is spent; its owner may grant more queries"
-        raise Refusal("BUDGET_SPENT", said, "datasets")
+    refuse(one for name in asked.datasets for one in breaches(name, asked.epsilon))
     if asked.follows and (followed is None or followed.state != "answered"):
         said = "a study follows up one that was answered; leave it out for a first one"
         raise Absent("UNKNOWN_STUDY", said, "follows")
@@ -196,13 +207,15 @@ def _fill(asked: events.StudyRequested) -> None:
     """Check model and specification, and write out what follows from the request."""
     asked.profile = asked.profile or events.DISCLOSURE_PROFILE_PROTECTED
     public = asked.profile == events.DISCLOSURE_PROFILE_PUBLIC_DATA
-    _, asked.specification = models.specification(asked.model, asked.specification, public=public)
+    _, asked.specification = models.specification(
+        asked.model, asked.specification, public=public, epsilon=asked.epsilon, delta=asked.delta
+    )
     asked.most_rounds = asked.most_rounds or USUAL_ROUNDS
     if not 0 < asked.most_rounds <= MOST_ROUNDS:
         raise Malformed("OUT_OF_RANGE", f"a job has 1 to {MOST_ROUNDS} rounds", "most_rounds")
-    if asked.epsilon or asked.delta:
-        said = "noise for differential privacy is not offered for this model; leave epsilon and delta out"
-        raise Malformed("NOT_OFFERED", said, "epsilon")
+    if asked.valued and asked.epsilon:
+        said = "a contribution is valued by exact sums, which noise is asked against: leave valued out"
+        raise Malformed("NOT_OFFERED", said, "valued")
     asked.definition_hash = definitions.digest(asked.definition)
     asked.product = asked.definition.product
 
@@ -266,7 +279,10 @@ def _check_site(study: Study, site: str) -> None:
 
 
 def decide_open(
-    held: Study | None, asked: events.JobOpened, left: Callable[[str], int], now: datetime
+    held: Study | None,
+    asked: events.JobOpened,
+    breaches: Callable[[str, float], list[Breach]],
+    now: datetime,
 ) -> list[Message]:
     """Open the next job, of three approved sites or more."""
     study = _going(held)
@@ -279,10 +295,8 @@ def decide_open(
         raise Refusal("TOO_MANY_JOBS", f"{MOST_JOBS} jobs did not answer it; stop the study", "study")
     if len(asked.participants) < MINIMUM_SITES or not set(asked.participants) <= set(study.sites):
         raise Malformed("TOO_FEW_SITES", f"a job has at least {MINIMUM_SITES} of its sites", "participants")
-    spent = [name for name in study.datasets if left(name) < 1]
-    if spent:
-        raise Refusal("BUDGET_SPENT", f"the budget for {', '.join(spent)} is spent", "study")
     wanted = study.message()
+    refuse(one for name in study.datasets for one in breaches(name, wanted.epsilon))
     asked.participants[:] = sorted(asked.participants)
     asked.number = len(study.jobs) + 1
     asked.parameters_hash = definitions.parameters_hash(wanted.definition, wanted.model, wanted.specification)
@@ -392,7 +406,12 @@ def _why(event: Message) -> str:
 # -- budget ------------------------------------------------------------------
 
 
-def queries_left(dataset: Dataset, studies: Iterable[Study]) -> int:
-    """What is left of an analyst's budget for a dataset; `studies` are all of the analyst's."""
-    used = sum(study.queries(dataset.site) for study in studies if dataset.dataset in study.datasets)
-    return max(0, dataset.message().queries_per_analyst - used)
+def spent(dataset: Dataset, studies: Iterable[Study]) -> Spent:
+    """What an analyst has asked of a dataset; `studies` are all of the analyst's."""
+    named = (study for study in studies if dataset.dataset in study.datasets)
+    return budget.spent(one for study in named for one in study.queries(dataset.site))
+
+
+def budget_breaches(dataset: Dataset, studies: Iterable[Study], epsilon: float) -> list[Breach]:
+    """What one job more, with this epsilon, would break of the analyst's budget for a dataset."""
+    return budget.check_query(dataset.grant, spent(dataset, studies), dataset.dataset, epsilon)

@@ -9,6 +9,7 @@ from google.protobuf.message import Message
 from pharmaloop.exchange.v1 import events_pb2 as events
 from pharmaloop.exchange.v1 import service_pb2 as api
 from services.exchange.domain import datasets, evaluators, studies
+from services.exchange.domain.disclosure.limits import Breach
 from services.exchange.domain.evaluators import Evaluator
 from services.exchange.domain.studies import Study
 from services.exchange.handlers.refusals import refusals
@@ -42,6 +43,10 @@ def register_dataset(work: Work, request: api.RegisterDatasetRequest) -> api.Reg
         mask_key=request.mask_key,
         actor=work.cause.actor,
     )
+    if request.HasField("rounds_per_analyst"):
+        asked.rounds_per_analyst = request.rounds_per_analyst
+    if request.HasField("epsilon_per_analyst"):
+        asked.epsilon_per_analyst = request.epsilon_per_analyst
     of_site = work.where(DATASETS, "site", request.site).values()
     for event in datasets.decide_register(work.get(DATASETS, request.dataset), asked, of_site):
         work.apply(DATASETS, request.dataset, event)
@@ -81,7 +86,7 @@ def request_study(work: Work, request: api.RequestStudyRequest) -> api.RequestSt
         work.get(STUDIES, study),
         asked,
         named,
-        lambda name: _left(work, name, mine),
+        lambda name, epsilon: _breaches(work, name, mine, epsilon),
         work.get(STUDIES, request.follows) if request.follows else None,
         work.now,
     )
@@ -135,7 +140,9 @@ def open_job(work: Work, request: events.JobOpened) -> Message:
     held = work.get(STUDIES, request.study)
     actor = held.actor if held else ""
     mine = _of_analyst(work, actor)
-    decided = studies.decide_open(held, request, lambda name: _left(work, name, mine), work.now)
+    decided = studies.decide_open(
+        held, request, lambda name, epsilon: _breaches(work, name, mine, epsilon), work.now
+    )
     before = work.get(BUDGETS, actor)
     work.put(BUDGETS, actor, Budget(before.jobs + 1 if before else 1))
     _apply(work, request.study, decided)
@@ -204,9 +211,9 @@ def _of_analyst(work: Work, actor: str) -> list[Study]:
     return list(work.where(STUDIES, "actor", actor).values())
 
 
-def _left(work: Work, name: str, mine: Iterable[Study]) -> int:
+def _breaches(work: Work, name: str, mine: Iterable[Study], epsilon: float) -> list[Breach]:
     held = work.get(DATASETS, name)
-    return studies.queries_left(held, mine) if held else 0
+    return studies.budget_breaches(held, mine, epsilon) if held else []
 
 
 def _apply(work: Work, study: str, decided: Iterable[Message]) -> None:

@@ -37,19 +37,19 @@ class Agent:
         site: Site,
         exchange: api_grpc.ExchangeServiceAsyncStub,
         sites: api_grpc.SiteServiceAsyncStub,
-        dataset: str,
         title: str,
-        queries: int,
     ) -> None:
         self._site = site
         self._exchange, self._stub = exchange, sites
         self._who = metadata(f"agent/{site.name}")
         self._offer = api.RegisterDatasetRequest(
-            dataset=dataset,
+            dataset=site.dataset,
             site=site.name,
             title=title,
             covariates=[cohort.Covariate.Name(number) for number in cohort.Covariate.values()[1:]],
-            queries_per_analyst=queries,
+            queries_per_analyst=site.grant.queries,
+            rounds_per_analyst=site.grant.rounds,
+            epsilon_per_analyst=site.grant.epsilon,
             signing_key=site.keys.signing_key,
             mask_key=site.keys.mask_key,
         )

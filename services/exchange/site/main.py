@@ -9,6 +9,7 @@ from typing import Literal
 from pydantic import Field
 
 from pharmaloop.exchange.v1 import service_pb2_grpc as api_grpc
+from services.exchange.domain.disclosure.budget import USUAL_EPSILON, USUAL_ROUNDS, Grant
 from services.exchange.domain.disclosure.limits import Profile
 from services.exchange.domain.errors import Refusal
 from services.exchange.site.agent import Agent
@@ -36,6 +37,12 @@ class AgentSettings(ServiceSettings):
         default="routine", pattern=r"^[a-z0-9][a-z0-9-]*$", description="name of its dataset"
     )
     queries_per_analyst: int = Field(default=100, gt=0, description="queries that one analyst may put to it")
+    rounds_per_analyst: int = Field(
+        default=USUAL_ROUNDS, gt=0, description="rounds that one analyst may ask of it, over all jobs"
+    )
+    epsilon_per_analyst: float = Field(
+        default=USUAL_EPSILON, ge=0, description="epsilon that one analyst may spend on it, over all jobs"
+    )
     profile: Literal["protected", "public-data"] = Field(
         default="protected", description="public-data only for data that everybody has"
     )
@@ -80,18 +87,18 @@ def make_spec(source: MakeSource = _from_clinical) -> ServiceSpec:
             study=lambda study: _seen(app, study),
             identities=lambda: seen_identities(app.store),
             now=app.clock.now,
-            queries=settings.queries_per_analyst,
+            dataset=f"{app.site}/{settings.dataset}",
+            grant=Grant(
+                settings.queries_per_analyst, settings.rounds_per_analyst, settings.epsilon_per_analyst
+            ),
             evaluator_key=bytes.fromhex(settings.evaluator_key),
         )
         async with channel(_address(app, settings.exchange, "exchange")) as line:
-            dataset = f"{app.site}/{settings.dataset}"
             await Agent(
                 site,
                 api_grpc.ExchangeServiceStub(line),
                 api_grpc.SiteServiceStub(line),
-                dataset,
                 settings.site_name,
-                settings.queries_per_analyst,
             ).run()
 
     return ServiceSpec(

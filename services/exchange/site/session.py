@@ -16,12 +16,14 @@ from pharmaloop.exchange.v1 import events_pb2 as events
 from pharmaloop.exchange.v1 import service_pb2 as api
 from services.exchange.domain import cohorts, definitions, models, rounds, studies
 from services.exchange.domain.aggregation import keys as agreement
+from services.exchange.domain.aggregation import masks
 from services.exchange.domain.aggregation import site as masking
-from services.exchange.domain.aggregation.context import MINIMUM_SITES, Context
+from services.exchange.domain.aggregation.context import Context
 from services.exchange.domain.aggregation.messages import MaskedVector, Opening, SignedSet, Statement
 from services.exchange.domain.cohorts import Cohort
 from services.exchange.domain.contribution import explained
-from services.exchange.domain.disclosure import differencing
+from services.exchange.domain.disclosure import budget, cells, differencing, noise
+from services.exchange.domain.disclosure.budget import Grant
 from services.exchange.domain.disclosure.limits import Profile, check_profile, limits_of, refuse
 from services.exchange.domain.errors import Refusal
 from services.exchange.domain.stats.protocol import Ask, Columns, Model, Spec, Vector
@@ -48,8 +50,8 @@ class Kept(Protocol):
 
 @dataclass(frozen=True)
 class Site:
-    """What a site brings to every job. `study` and `identities` read what the topics have told; `queries`
-    are those that one analyst may put to it."""
+    """What a site brings to every job. `study` and `identities` read what the topics have told; `dataset` is
+    what it offers, and `grant` what one analyst may ask of it."""
 
     name: str
     keys: SiteKeys
@@ -59,7 +61,8 @@ class Site:
     study: Callable[[str], Awaitable[SeenStudy]]
     identities: Callable[[], Awaitable[Mapping[str, bytes]]]
     now: Callable[[], datetime]
-    queries: int = 100
+    dataset: str
+    grant: Grant
     #: The evaluator's key as the site was told it by another way; empty where any that a study names will do.
     evaluator_key: bytes = b""
     #: Two jobs that open at once are compared one after the other.
@@ -89,6 +92,11 @@ class Session:
         self._commitments: dict[str, bytes] = {}
         self._memory = masking.Memory()
         self._context: Context | None = None
+        #: Phase of the last round whose mask was opened; empty before.
+        self._phase = ""
+        self._asked_phase = ""
+        #: Rounds whose mask was opened.
+        self._openings = 0
         self._confirmed = False
         self._answered = valuing.Answered()
         self.compute_seconds = 0.0
@@ -99,10 +107,16 @@ class Session:
         """Freeze the cohort; Refusal names the first rule, and the sentences of all that are broken."""
         study = await self._agreed()
         earlier = await self._site.kept.opened()
-        cohorts.check_repeats(self._task.job, study.actor, earlier, self._site.queries)
-        await asyncio.to_thread(models.load)
+        cohorts.check_repeats(self._task.job, earlier)
+        await asyncio.to_thread(models.load, study.epsilon, study.delta)
         data = await self._site.source.cohort(study.definition)
-        spec, _ = models.specification(study.model, study.specification, public=self._public(study))
+        spec, _ = models.specification(
+            study.model,
+            study.specification,
+            public=self._public(study),
+            epsilon=study.epsilon,
+            delta=study.delta,
+        )
         cohort = Cohort(
             self._task.job,
             study.study,
@@ -110,13 +124,20 @@ class Session:
             self._task.parameters_hash,
             tuple(sorted(data.members)),
             analyst=study.actor,
+            dataset=self._site.dataset,
+            epsilon=study.epsilon,
         )
+        self._check_budget(cohort, earlier)
         _check_columns(data)
+        table = _table(data)
+        cohort = await asyncio.to_thread(
+            cohorts.with_values, cohort, data.members, table, spec, self._site.keys.cohort
+        )
         limits = limits_of(_PROFILES[study.profile])
         refuse(await asyncio.to_thread(cohorts.breaches, cohort, earlier, data.columns, spec, limits))
         name = differencing.commitment(self._site.keys.cohort, self._task.job, frozenset(cohort.members))
         model = models.model(study.model)
-        self._frozen = Frozen(study, spec, model, _table(data), cohort, name)
+        self._frozen = Frozen(study, spec, model, table, cohort, name)
         certificate = agreement.certify(self._keys, self._site.keys.identity)
         key = api.SiteKey(
             site=self._site.name,
@@ -124,7 +145,9 @@ class Session:
             signature=certificate.signature,
             cohort_hash=name,
         )
-        return key, data.quality
+        # Exact counts beside a noised answer would take the noise away.
+        quality = [events.QualityMeasure(measure=one.measure) for one in data.quality]
+        return key, tuple(quality) if study.epsilon else data.quality
 
     async def _agreed(self) -> events.StudyRequested:
         """The study, if it is the one that this site's owner approved, as the topic tells it."""
@@ -136,8 +159,12 @@ class Session:
         if seen.over:
             raise Refusal("STUDY_OVER", "the study is over", "study")
         study, named = seen.message(), set(task.participants)
-        if own not in named or len(named) < MINIMUM_SITES or not named <= set(seen.approved):
-            said = f"a job has at least {MINIMUM_SITES} sites whose owners approved, and this one among them"
+        if own not in study.sites or self._site.dataset not in study.datasets:
+            said = f"the study asks other datasets than {self._site.dataset}, which this site answers for"
+            raise Refusal("NOT_ASKED", said, "datasets")
+        refuse(cells.check_sites(len(named), limits_of(_PROFILES[study.profile])))
+        if own not in named or not named <= set(seen.approved):
+            said = "a job is of sites whose owners approved, and this one is among them"
             raise Refusal("TOO_FEW_SITES", said, "participants")
         hashed = definitions.parameters_hash(study.definition, study.model, study.specification)
         if hashed != task.parameters_hash:
@@ -182,6 +209,8 @@ class Session:
         if not set(task.participants) <= set(self._commitments):
             raise Refusal("NOT_A_PARTICIPANT", "the round names a site that froze no cohort", "participants")
         await self._check_participants(frozen, tuple(sorted(task.participants)))
+        if (task.round, task.attempt) != (self._memory.round, self._memory.attempt):
+            rounds.check_course(frozen.model, frozen.spec, self._phase, task.phase)
         ask = Ask(frozen.spec, task.phase, task.round, tuple(task.parameters))
         if len(frozen.cohort.members) * len(frozen.table) > _MANY_NUMBERS:
             vector, context = await asyncio.to_thread(self._computed, frozen, ask, task)
@@ -190,7 +219,7 @@ class Session:
         began = time.thread_time()
         self._memory, masked = masking.mask(self._memory, session, context, vector)
         self.compute_seconds += time.thread_time() - began
-        self._context = context
+        self._context, self._asked_phase = context, task.phase
         return masked
 
     async def _check_participants(self, frozen: Frozen, named: tuple[str, ...]) -> None:
@@ -203,11 +232,17 @@ class Session:
                 "left or came: go on with the same sites, or open a new job"
             )
             raise Refusal("PARTICIPANTS_CHANGED", said, "participants")
-        await self._check_differences(frozen, replace(frozen.cohort, participants=named))
+        earlier = await self._site.kept.opened()
+        self._check_differences(frozen, replace(frozen.cohort, participants=named), earlier)
 
-    async def _check_differences(self, frozen: Frozen, cohort: Cohort) -> None:
+    def _check_differences(self, frozen: Frozen, cohort: Cohort, earlier: list[Cohort]) -> None:
         limits = limits_of(_PROFILES[frozen.study.profile])
-        refuse(cohorts.differences(cohort, await self._site.kept.opened(), limits))
+        refuse(cohorts.differences(cohort, earlier, limits))
+
+    def _check_budget(self, cohort: Cohort, earlier: list[Cohort]) -> None:
+        """The site counts for itself what the analyst asked of its dataset."""
+        used = cohorts.spent(cohort, earlier)
+        refuse(budget.check_query(self._site.grant, used, cohort.dataset, cohort.epsilon))
 
     def _computed(self, frozen: Frozen, ask: Ask, task: api.RoundTask) -> tuple[Vector, Context]:
         began = time.thread_time()
@@ -221,9 +256,21 @@ class Session:
             ask,
             layout,
         )
-        vector = frozen.model.contribute(ask, frozen.table)
+        vector = self._noised(frozen, ask, context, frozen.model.contribute(ask, frozen.table))
         self.compute_seconds += time.thread_time() - began
         return vector, context
+
+    def _noised(self, frozen: Frozen, ask: Ask, context: Context, vector: Vector) -> Vector:
+        """The vector with this site's share of the noise, where the study asks for some.
+
+        Its key comes from the job's secret, 32 bytes of the operating system, and the context: one attempt
+        that is asked twice is answered alike, and no two attempts have the same noise.
+        """
+        scale = frozen.model.noise(ask)
+        if scale is None:
+            return vector
+        key = masks.derived(self._keys.own, b"noise", context.encoded())
+        return noise.gaussian(vector, noise.share(scale, len(context.participants)), key)
 
     async def open(self, task: api.OpenTask) -> Opening:
         """The seed of the own mask, for the one set that all participants signed."""
@@ -235,31 +282,56 @@ class Session:
         }
         signed = SignedSet(self._context, statements)
         memory, opening = masking.opening(self._memory, session, signed)
-        if not frozen.cohort.opened:
-            kept = replace(frozen.cohort, opened=True, participants=self._context.participants)
-            async with self._site.opening:
+        if not self._memory.opened:  # asked again, it is the same opening
+            await self._keep(frozen, self._context)
+        self._memory, self._phase = memory, self._asked_phase
+        return opening
+
+    async def _keep(self, frozen: Frozen, context: Context) -> None:
+        """Store what is opened before it is: the cohort with the first mask, and rounds of the budget."""
+        before = frozen.cohort
+        if self._openings < before.rounds:
+            self._openings += 1
+            return
+        kept = replace(before, opened=True, participants=context.participants)
+        async with self._site.opening:
+            earlier = await self._site.kept.opened()
+            if not before.opened:
                 # Another job may have opened since the cohort was frozen.
-                await self._check_differences(frozen, kept)
+                self._check_budget(kept, earlier)
+                self._check_differences(frozen, kept, earlier)
+            grant, others = self._site.grant, cohorts.spent(kept, earlier)
+            used = replace(others, rounds=others.rounds + self._openings)
+            refuse(budget.check_round(grant, used, kept.dataset))
+            kept = replace(kept, rounds=budget.held(grant, others, self._openings + 1))
+            await self._site.kept.keep(kept)
+        self._openings += 1
+        self._frozen = replace(frozen, cohort=kept)
+
+    async def _settle(self, frozen: Frozen) -> None:
+        """The rounds that the job held and did not take are the analyst's again."""
+        kept = replace(frozen.cohort, rounds=self._openings)
+        if frozen.cohort.opened and kept != frozen.cohort:
+            async with self._site.opening:
                 await self._site.kept.keep(kept)
             self._frozen = replace(frozen, cohort=kept)
-        self._memory = memory
-        return opening
 
     async def confirm(self) -> bytes:
         """The site's signature that the cohort still stands.
 
-        Refuses when its members are not the frozen ones any more (consent was withdrawn, somebody is new),
-        and when the study is over or no longer approved.
+        Refuses when one of the frozen members is none any more, as after a withdrawal of consent, and when
+        the study is over or no longer approved. Somebody new is for the next job.
         """
         frozen = self._is_frozen()
         await self._agreed()  # the owner may have taken the approval back
         now = await self._site.source.cohort(frozen.study.definition)
-        if tuple(sorted(now.members)) != frozen.cohort.members:
+        if not set(frozen.cohort.members) <= set(now.members):
             said = (
-                "the cohort changed while the job ran; its answer is not released, and the next job waits "
-                "until the cohort differs by enough patients"
+                "somebody left the cohort while the job ran; its answer is not released, and the next job "
+                "waits until the cohort differs by enough patients"
             )
             raise Refusal("COHORT_CHANGED", said, "cohort")
+        await self._settle(frozen)
         identity = self._site.keys.identity
         signature = agreement.confirmation(identity, self._task.job, self._site.name, frozen.commitment)
         self._confirmed = True

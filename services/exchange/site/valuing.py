@@ -38,6 +38,9 @@ def check_agreed(seen: SeenStudy, site: str, pinned: bytes) -> events.StudyReque
     """
     study = seen.message()
     without = sorted(set(study.sites) - set(seen.valuing))
+    if study.epsilon:
+        said = "the study asks for noise, and a contribution is valued by exact sums"
+        raise Refusal("NOT_OFFERED", said, "valued")
     if not study.valued or without or not study.evaluator_key:
         said = f"not valued: {', '.join(without) or 'the study'} did not agree to it"
         raise Refusal("NOT_ALL_CONSENT", said, "valuation")

@@ -44,7 +44,8 @@ def check(result: events.TestResultRecorded, unit: str | None) -> None:
         if not math.isfinite(getattr(result, field)):
             raise Malformed("NOT_FINITE", f"the {field} must be a finite number", field)
     if result.HasField("low") and result.HasField("high") and result.low > result.high:
-        said = f"the specification's lower limit {result.low:g} lies above the upper one {result.high:g}"
+        said = f"the specification's lower limit {result.low:g} lies above the upper one {result.high:g}; "
+        said += "exchange or correct them"
         raise Malformed("OUT_OF_RANGE", said, "low")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from hashlib import sha256
 
 from google.protobuf.message import Message
 
@@ -63,6 +64,12 @@ class Plant:
         return [line for line in lines if product in line.products]
 
 
+def line_version(line: events.LineRegistered) -> bytes:
+    """What stands for a line as a set is adapted to it: its equipment and its vessel, which stays sealed as
+    it is while nothing of it changes."""
+    return sha256(line.equipment.encode() + b"\0" + line.detail.ciphertext).digest()
+
+
 def check_line(plant: str, line: str, equipment: str, products: list[str]) -> None:
     """Malformed names what was left out; the products are checked for form by the caller."""
     for field, name in (("plant", plant), ("line", line), ("equipment", equipment)):
@@ -78,17 +85,19 @@ def check_detail(detail: events.LineDetail) -> None:
     for name in _POSITIVE:
         value = getattr(detail, name)
         if not math.isfinite(value) or value <= 0:
-            raise Malformed("OUT_OF_RANGE", f"{name} must be above 0, not {value:g}", f"detail.{name}")
+            said = f"{name} must be above 0, not {value:g}; give it as it was measured"
+            raise Malformed("OUT_OF_RANGE", said, f"detail.{name}")
     least = detail.stirrer_min_per_s
     if not math.isfinite(least) or least < 0:
-        said = f"stirrer_min_per_s must be 0 or above, not {least:g}"
+        said = f"stirrer_min_per_s must be 0 or above, not {least:g}; give it as it was measured"
         raise Malformed("OUT_OF_RANGE", said, "detail.stirrer_min_per_s")
     if detail.impellers < 1:
-        raise Malformed("OUT_OF_RANGE", "say how many impellers are on the shaft", "detail.impellers")
+        said = f"impellers must be 1 or more, not {detail.impellers}; say how many are on the shaft"
+        raise Malformed("OUT_OF_RANGE", said, "detail.impellers")
     for less, more in _FITS:
         one, other = getattr(detail, less), getattr(detail, more)
         if one > other:
-            said = f"{less} of {one:g} is greater than {more} of {other:g}"
+            said = f"{less} of {one:g} is greater than {more} of {other:g}; correct the one or the other"
             raise Malformed("OUT_OF_RANGE", said, f"detail.{less}")
 
 

@@ -37,7 +37,8 @@ def superseded(held: Release, event: rnd.ParameterSetSuperseded) -> Release:
 
 
 def withdrawn(held: Release, event: rnd.ParameterSetWithdrawn) -> Release:
-    return held if held.over else replace(held, over=f"withdrawn by {event.actor}: {event.reason}")
+    """Said also of one that is over: a version that was superseded may still be worked by."""
+    return replace(held, over=f"withdrawn by {event.actor}: {event.reason}")
 
 
 def cancelled(held: Release, actor: str, reason: str) -> Release:

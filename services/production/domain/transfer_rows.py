@@ -63,7 +63,7 @@ def _said(event: Message) -> str:
     """What the event says, in a sentence."""
     match event:
         case events.TwinAdapted():
-            said = f"adapted to line {event.line} by {event.model}"
+            said = _adapted(event)
         case events.TransferRefused():
             said = "; ".join(reason.statement for reason in event.reasons)
         case events.OptimisationProposed() if not event.moved:
@@ -80,11 +80,20 @@ def _said(event: Message) -> str:
             said = "lots may be made by the recipe"
         case events.TransferOutcomeRecorded():
             said = f"lot {event.lot} is tested"
+        case events.TransferOutcomeWithheld():
+            said = f"lot {event.lot}: {event.statement}"
         case events.TransferEnded():
             said = event.reason
         case _:
             raise TypeError(f"no row of transfers folds {type(event).__name__}")
     return said
+
+
+def _adapted(event: events.TwinAdapted) -> str:
+    said = f"adapted to line {event.line} by {event.model}"
+    if not event.not_modelled:
+        return said
+    return f"{said}; not modelled, carried over as is: {', '.join(event.not_modelled)}"
 
 
 def registered(event: events.LineRegistered) -> LineRow:

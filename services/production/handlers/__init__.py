@@ -82,6 +82,7 @@ LISTS: Rows = {
     production.RecipeFilingAssessed: lists.TRANSFERRED,
     production.RecipeEffective: lists.TRANSFERRED,
     production.TransferOutcomeRecorded: lists.TRANSFERRED,
+    production.TransferOutcomeWithheld: lists.TRANSFERRED,
     production.TransferEnded: lists.TRANSFERRED,
     production.LineRegistered: lists.REGISTERED,
 }

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC
 from hashlib import sha256
-from typing import cast
+from typing import TypeAlias, cast
 
 from google.protobuf.message import Message
 
@@ -15,6 +16,7 @@ from pharmaloop.rnd.v1 import events_pb2 as rnd
 from services.kit.envelope import Event
 from services.kit.errors import Retryable
 from services.kit.ids import transfer_case
+from services.kit.units import conversion
 from services.kit.work import Work, moment_text
 from services.production import twins
 from services.production.domain import outcome, plant, release
@@ -23,6 +25,7 @@ from services.production.domain.outcome import Results
 from services.production.domain.record import Lot
 from services.production.domain.release import Calibration, Release
 from services.production.domain.transfer import Transfer
+from services.production.domain.twin import quantities
 from services.production.handlers.refusals import refusals
 from services.production.views import (
     ADAPT_STEP,
@@ -40,10 +43,14 @@ from services.production.views import (
     release_id,
 )
 
+#: What the end of a version is, by why it comes.
+End: TypeAlias = Callable[[Transfer | None, events.TransferEnded], list[Message]]
 
-def _apply(work: Work, transfer: str, run: str, decided: list[Message]) -> None:
-    """The events of a transfer belong to its case, and to the run that brought them."""
+
+def _apply(work: Work, transfer: str, decided: list[Message]) -> None:
+    """The events of a transfer belong to its case, and each to the run of its version."""
     for event in decided:
+        run = cast(events.TwinAdapted, event).run
         work.apply(TRANSFERS, transfer, event, case=transfer, run=run)
 
 
@@ -66,7 +73,7 @@ def on_transfer_run_opened(work: Work, event: Event) -> None:
     held = release.opened(held, opened.run)
     work.put(RELEASES, id, held)
     if held.over:
-        _end(work, held)
+        _end(work, held, transfers.decide_end)
     else:
         work.due(ADAPT_STEP, id, work.now)
 
@@ -74,7 +81,7 @@ def on_transfer_run_opened(work: Work, event: Event) -> None:
 def on_parameter_set_superseded(work: Work, event: Event) -> None:
     told = cast(rnd.ParameterSetSuperseded, event.message)
     id = release_id(told.set, told.version, told.plant)
-    _over(work, id, release.superseded(work.require(RELEASES, id), told))
+    _over(work, id, release.superseded(work.require(RELEASES, id), told), transfers.decide_supersede)
 
 
 def on_parameter_set_withdrawn(work: Work, event: Event) -> None:
@@ -95,19 +102,19 @@ def on_loop_closed(work: Work, event: Event) -> None:
     _over(work, id, release.cancelled(work.require(RELEASES, id), ended.actor, ended.reason))
 
 
-def _over(work: Work, id: str, held: Release) -> None:
+def _over(work: Work, id: str, held: Release, decide: End = transfers.decide_end) -> None:
     work.put(RELEASES, id, held)
     if held.run:
-        _end(work, held)
+        _end(work, held, decide)
         work.not_due(ADAPT_STEP, id)
         work.not_due(ADVISE_STEP, id)
 
 
-def _end(work: Work, held: Release) -> None:
+def _end(work: Work, held: Release, decide: End) -> None:
     told = held.message()
     transfer = transfer_case(told.set, told.plant)
     ended = events.TransferEnded(transfer=transfer, run=held.run, version=told.version, reason=held.over)
-    _apply(work, transfer, held.run, transfers.decide_end(work.get(TRANSFERS, transfer), ended))
+    _apply(work, transfer, decide(work.get(TRANSFERS, transfer), ended))
 
 
 def on_prediction_calibrated(work: Work, event: Event) -> None:
@@ -147,21 +154,33 @@ def on_investigation_closed(work: Work, event: Event) -> None:
 def _conclude(work: Work, lot: Lot, results: Results) -> None:
     held = work.get(TRANSFERS, lot.transfer)
     found = held.version(lot.transfer_version) if held else None
-    outcomes = outcome.compared(found, lot, results) if found else []
-    if found is None or not outcomes:
+    if found is None:
         return
-    adapted = found.adaptation()
-    told = events.TransferOutcomeRecorded(
-        transfer=lot.transfer,
-        run=found.run,
-        set=adapted.set,
-        version=found.version,
-        plant=adapted.plant,
-        product=adapted.product,
-        lot=lot.lot,
-        outcomes=outcomes,
-    )
-    _apply(work, lot.transfer, found.run, transfers.decide_conclude(held, told))
+    for withheld in outcome.withheld(found, lot, results, _convert):
+        withheld.transfer, withheld.run, withheld.version = lot.transfer, found.run, found.version
+        told = transfers.decide_withhold(work.get(TRANSFERS, lot.transfer), withheld)
+        _apply(work, lot.transfer, told)
+    outcomes = outcome.compared(found, lot, results, _convert)
+    if outcomes:
+        adapted = found.adaptation()
+        recorded = events.TransferOutcomeRecorded(
+            transfer=lot.transfer,
+            run=found.run,
+            set=adapted.set,
+            version=found.version,
+            plant=adapted.plant,
+            product=adapted.product,
+            lot=lot.lot,
+            outcomes=outcomes,
+        )
+        decided = transfers.decide_conclude(work.get(TRANSFERS, lot.transfer), recorded)
+        _apply(work, lot.transfer, decided)
+
+
+def _convert(value: float, unit: str, to: str) -> float | None:
+    """By the platform's units, then by those that a vessel's sheet has; None where both do not convert."""
+    by = conversion(unit, to)
+    return by(value) if by else quantities.convert(value, unit, to)
 
 
 # -- what the steps found ----------------------------------------------------
@@ -177,8 +196,8 @@ def _stands(work: Work, set: str, version: int, plant: str) -> bool:
 def adapt_transfer(work: Work, found: events.TwinAdapted) -> events.TwinAdapted:
     """The set fits a line: told, and advice is due, also where it was told before and advice got lost."""
     if _stands(work, found.set, found.version, found.plant):
-        decided = transfers.decide_adapt(work.get(TRANSFERS, found.transfer), found)
-        _apply(work, found.transfer, found.run, decided)
+        held = work.get(TRANSFERS, found.transfer)
+        _apply(work, found.transfer, transfers.decide_adapt(held, found, _line_now(work, held)))
         held = work.get(TRANSFERS, found.transfer)
         attempt = held.version(found.version) if held else None
         if attempt is not None and attempt.state == "adapted":
@@ -189,16 +208,28 @@ def adapt_transfer(work: Work, found: events.TwinAdapted) -> events.TwinAdapted:
 def refuse_transfer(work: Work, found: events.TransferRefused) -> events.TransferRefused:
     """The set does not fit: told, with every reason."""
     if _stands(work, found.set, found.version, found.plant):
-        decided = transfers.decide_adapt(work.get(TRANSFERS, found.transfer), found)
-        _apply(work, found.transfer, found.run, decided)
+        held = work.get(TRANSFERS, found.transfer)
+        _apply(work, found.transfer, transfers.decide_adapt(held, found, _line_now(work, held)))
     return found
+
+
+def _line_now(work: Work, held: Transfer | None) -> bytes:
+    """What stands for the line that the newest version was adapted to, as it is now; empty where that line
+    does not make the product any more, or nothing was adapted."""
+    if held is None or not held.newest.adapted:
+        return b""
+    adapted = held.newest.adaptation()
+    known = work.get(PLANTS, adapted.plant)
+    line = known.line(adapted.line) if known else None
+    told = line.message() if line else events.LineRegistered()
+    return plant.line_version(told) if adapted.product in told.products else b""
 
 
 def propose_optimisation(work: Work, found: events.OptimisationProposed) -> events.OptimisationProposed:
     """The twin's advice, put before people."""
     if _stands(work, found.set, found.version, found.plant):
         decided = transfers.decide_propose(work.get(TRANSFERS, found.transfer), found)
-        _apply(work, found.transfer, found.run, decided)
+        _apply(work, found.transfer, decided)
     return found
 
 
@@ -214,7 +245,7 @@ def profile_lot(work: Work, found: events.LotProfiled) -> events.LotProfiled:
 
 @refusals()
 def register_line(work: Work, asked: api.SealedLine) -> api.RegisterLineResponse:
-    """A line that changed has new advice worked out where nobody has decided on the old one."""
+    """What is not effective yet is adapted anew when its line has changed."""
     line = asked.line
     decided = plant.decide_register(
         work.get(PLANTS, line.plant), line, asked.key, work.get(EQUIPMENT, line.equipment)
@@ -222,20 +253,22 @@ def register_line(work: Work, asked: api.SealedLine) -> api.RegisterLineResponse
     for event in decided:
         work.apply(PLANTS, line.plant, event)
     if any(isinstance(event, events.LineRegistered) for event in decided):
-        _advise_anew(work, line.plant, line.line)
+        _adapt_anew(work, line.plant)
     return api.RegisterLineResponse()
 
 
-def _advise_anew(work: Work, plant: str, line: str) -> None:
-    standing = {id: held for id, held in work.where(RELEASES, "plant", plant).items() if not held.over}
+def _adapt_anew(work: Work, plant: str) -> None:
+    """Also what was not adapted before: the twin may be at it, by the line as it was."""
+    releases = work.where(RELEASES, "plant", plant).items()
+    standing = {id: held for id, held in releases if held.run and not held.over}
     told = {id: held.message() for id, held in standing.items()}
     cases = {id: transfer_case(one.set, one.plant) for id, one in told.items()}
     work.load(TRANSFERS, cases.values())
     for id, case in cases.items():
         held = work.get(TRANSFERS, case)
         found = held.version(told[id].version) if held else None
-        if found and found.state in ("adapted", "proposed") and found.adaptation().line == line:
-            work.due(ADVISE_STEP, id, work.now)
+        if found is None or transfers.is_outdated(found, _line_now(work, held)):
+            work.due(ADAPT_STEP, id, work.now)
 
 
 @refusals()
@@ -250,10 +283,27 @@ def decide_transfer(work: Work, opened: api.OpenedDecision) -> api.DecideTransfe
         actor=work.cause.actor,
         meaning=asked.meaning,
     )
-    transfers.decide_sign(held, signed)
-    decided = transfers.decide_sign(held, signed, _broken(work, held, opened))
-    _apply(work, asked.transfer, signed.run, decided)
+    research = _research(work, held)
+    transfers.decide_sign(held, signed, research=research)
+    _check_line(work, held)
+    decided = transfers.decide_sign(held, signed, _broken(work, held, opened), research)
+    _apply(work, asked.transfer, decided)
     return api.DecideTransferResponse()
+
+
+def _research(work: Work, held: Transfer | None) -> tuple[str, ...]:
+    """Who reviewed and released the newest version."""
+    if held is None:
+        return ()
+    set, plant = transfers.parts_of(held.transfer)
+    found = work.get(RELEASES, release_id(set, held.newest.version, plant))
+    told = found.message() if found else rnd.ParameterSetReleased()
+    return tuple(filter(None, (told.reviewer, told.actor)))
+
+
+def _check_line(work: Work, held: Transfer | None) -> None:
+    assert held is not None, "decided on before"
+    transfers.check_line(held.newest, _line_now(work, held))
 
 
 def _broken(work: Work, held: Transfer | None, opened: api.OpenedDecision) -> list[events.TransferRefusal]:
@@ -280,9 +330,12 @@ def record_recipe_validation(
         record=request.record,
         statement=request.statement,
         actor=work.cause.actor,
+        version=request.version,
     )
-    decided = transfers.decide_validate(work.get(TRANSFERS, request.transfer), asked)
-    _apply(work, request.transfer, asked.run, decided)
+    held = work.get(TRANSFERS, request.transfer)
+    decided = transfers.decide_validate(held, asked)
+    _check_line(work, held)
+    _apply(work, request.transfer, decided)
     return api.RecordRecipeValidationResponse()
 
 
@@ -296,7 +349,10 @@ def record_recipe_filing(
         reference=request.reference,
         statement=request.statement,
         actor=work.cause.actor,
+        version=request.version,
     )
-    decided = transfers.decide_assess_filing(work.get(TRANSFERS, request.transfer), asked)
-    _apply(work, request.transfer, asked.run, decided)
+    held = work.get(TRANSFERS, request.transfer)
+    decided = transfers.decide_assess_filing(held, asked)
+    _check_line(work, held)
+    _apply(work, request.transfer, decided)
     return api.RecordRecipeFilingResponse()

@@ -22,10 +22,11 @@ from services.production.domain.twin import advise as advising
 from services.production.domain.twin import design_space, quantities, scale_up, set_points, vessels
 from services.production.domain.twin.cqas import CQAS
 from services.production.domain.twin.errors import Reason, Refused
+from services.production.domain.twin.names import own_name, twin_name
 from services.production.domain.twin.permitted import Freedom
 from services.production.domain.twin.quantities import Quantity
 from services.production.domain.twin.set_points import UNITS, Range, SetPoints
-from services.production.twins.reading import NAMES, Read, line_of, read
+from services.production.twins.reading import Read, line_of, read
 from services.production.twins.telling import (
     TOLD,
     Calibrations,
@@ -69,12 +70,14 @@ class Refusals:
 
 @dataclass(frozen=True)
 class Adapted:
-    """A set at a line."""
+    """A set at a line. `not_modelled` names the critical parameters that the model does not know: the recipe
+    has them as the set has."""
 
     recipe: events.RecipeDetail
     gaps: tuple[events.TransferGap, ...]
     predictions: tuple[events.AttributePrediction, ...]
     model: str
+    not_modelled: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -102,13 +105,14 @@ def adapt(content: sets.ParameterSetContent, place: Place, seed: int) -> Adapted
         return Refusals((refusal(_UNRECKONABLE),))
     if isinstance(found, adapting.NotAdapted):
         return Refusals(tuple(map(refusal, found.reasons)))
-    recipe = recipe_of(found.points, given.named)
+    recipe = recipe_of(found.points, given)
     predictions = predictions_of(given, found.source, found.target, place.calibrations)
     refused = [*beyond_ranges(recipe, place.rules), *not_accepted(predictions)]
     if refused:
         return Refusals(tuple(refused))
     gaps = tuple(gap_of(gap) for gap in found.gaps if gap.quantity in TOLD)
-    return Adapted(recipe, gaps, predictions, given.model)
+    not_modelled = tuple(one.parameter for one in given.carried)
+    return Adapted(recipe, gaps, predictions, given.model, not_modelled)
 
 
 def advise(
@@ -149,7 +153,7 @@ def advise(
         attribute=attribute,
         gain=estimate_of(found.gain, CQAS[attribute], unit),
         predictions=predictions,
-        recipe=recipe_of(found.points, given.named),
+        recipe=recipe_of(found.points, given),
     )
 
 
@@ -177,7 +181,7 @@ def _of_rules(rules: Iterable[events.SeverityRule]) -> dict[str, Range]:
     """Proven ranges of critical parameters that are called like the twin's, in its units."""
     ranges = {}
     for rule in rules:
-        name = NAMES.get(rule.tag)
+        name = twin_name(rule.tag)
         if name is None or not rule.critical_parameter:
             continue
         low, high = (
@@ -225,10 +229,10 @@ def beyond_ranges(
     recipe: events.RecipeDetail, rules: Iterable[events.SeverityRule]
 ) -> list[events.TransferRefusal]:
     """Set-points outside the plant's own proven range of a critical parameter, as it is now."""
-    ranges = {_own(rule.tag): rule for rule in rules if rule.critical_parameter}
+    ranges = {own_name(rule.tag): rule for rule in rules if rule.critical_parameter}
     refused = []
     for one in recipe.set_points:
-        rule = ranges.get(_own(one.parameter))
+        rule = ranges.get(own_name(one.parameter))
         if rule is None or not (rule.HasField("low") or rule.HasField("high")):
             continue
         value = quantities.convert(one.value, one.unit, rule.unit)
@@ -248,8 +252,3 @@ def beyond_ranges(
             )
             refused.append(events.TransferRefusal(rule="OUTSIDE_PAR", field=one.parameter, statement=said))
     return refused
-
-
-def _own(name: str) -> str:
-    """What the twin calls a parameter or tag; its own name where the twin knows none."""
-    return NAMES.get(name, name)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from pharmaloop.production.v1 import events_pb2 as events
 from pharmaloop.rnd.v1 import parameter_set_pb2 as sets
@@ -12,7 +12,8 @@ from services.production.domain.twin import adapt as adapting
 from services.production.domain.twin import quantities, reference, set_points
 from services.production.domain.twin.cqas import CQAS
 from services.production.domain.twin.design_space import DesignSpace, Inequality
-from services.production.domain.twin.errors import Reason
+from services.production.domain.twin.errors import Reason, number, within
+from services.production.domain.twin.names import twin_name
 from services.production.domain.twin.quantities import Quantity
 from services.production.domain.twin.scale_up import Criterion
 from services.production.domain.twin.set_points import UNITS, Range, SetPoints
@@ -20,18 +21,6 @@ from services.production.domain.twin.vessels import Vessel
 
 #: Of the twin's models, as it is told with their names.
 VERSION = "1"
-#: What the twin calls a parameter, by what a set may call it.
-NAMES = {
-    "agitation": "agitation",
-    "stirrer_speed": "agitation",
-    "aeration": "aeration",
-    "gas_flow": "aeration",
-    "feed": "feed",
-    "feed_rate": "feed",
-    "temperature": "temperature",
-    "ph": "ph",
-    "pH": "ph",
-}
 #: The model holds these; a set that does not name them means the model's own.
 _HELD = {"temperature": 298.0, "ph": 5.0}
 _CRITERIA = {
@@ -39,15 +28,19 @@ _CRITERIA = {
     sets.SCALE_UP_CRITERION_POWER_PER_VOLUME: Criterion.POWER_PER_VOLUME,
     sets.SCALE_UP_CRITERION_TIP_SPEED: Criterion.TIP_SPEED,
 }
+#: A bound counts as kept within this share of its size: what rounding does in a sum.
+_SLACK = 1e-9
 _PER_MINUTE, _LITRES_A_MINUTE = 60.0, 60_000.0  # of one in a second; of one m3 in a second
 
 
 @dataclass(frozen=True)
 class Read:
-    """A set in the twin's terms. `named` holds the set's own name and unit of each parameter."""
+    """A set in the twin's terms. `named` holds the set's own name and unit of each parameter, `carried` the
+    set-points that the model does not know: they stay as they are at every scale."""
 
     released: adapting.Released
     named: Mapping[str, tuple[str, str]]
+    carried: tuple[events.SetPoint, ...]
     attributes: tuple[sets.QualityAttribute, ...]
     model: str
 
@@ -61,71 +54,108 @@ def read(content: sets.ParameterSetContent) -> tuple[Read | None, list[Reason]]:
         rule = "it is not said what stays the same between the scales"
         step = "name kLa, power per volume or tip speed"
         reasons.append(Reason("NO_CRITERION", "process.criterion", rule, step))
-    points, ranges, named, wrong = _parameters(content)
+    found, wrong = _parameters(content)
     reasons += wrong
-    space, wrong = _space(content.design_space, named)
+    space, wrong = _space(content.design_space, found)
     reasons += wrong + _attribute_faults(content.attributes)
-    if reasons or points is None or process is None or criterion is None:
+    if reasons or found.points is None or process is None or criterion is None:
         return None, reasons
     released = adapting.Released(
         process=process,
         source=vessel_of("development", developed.vessel),
-        points=points,
+        points=found.points,
         criterion=criterion,
-        ranges=ranges,
+        ranges=found.ranges,
         space=space,
     )
     known = tuple(one for one in content.attributes if one.attribute in CQAS)
-    return Read(released, named, known, f"{developed.model}/{VERSION}"), []
+    return Read(released, found.named, tuple(found.carried), known, f"{developed.model}/{VERSION}"), []
 
 
-def _parameters(
-    content: sets.ParameterSetContent,
-) -> tuple[SetPoints | None, dict[str, Range], dict[str, tuple[str, str]], list[Reason]]:
-    """Set-points and proven ranges in the twin's units, and the set's own names of them."""
+@dataclass
+class _Parameters:
+    """Set-points and proven ranges in the twin's units, the set's own names and units of them, and what is
+    carried over; `points` is None where they are not whole."""
+
+    points: SetPoints | None = None
+    ranges: dict[str, Range] = field(default_factory=dict)
+    named: dict[str, tuple[str, str]] = field(default_factory=dict)
+    carried: list[events.SetPoint] = field(default_factory=list)
+
+
+def _parameters(content: sets.ParameterSetContent) -> tuple[_Parameters, list[Reason]]:
     developed = content.process
     given = {
         "agitation": Quantity(developed.stirrer_per_s * _PER_MINUTE, UNITS["agitation"]),
         "aeration": Quantity(developed.gas_m3_per_s * _LITRES_A_MINUTE, UNITS["aeration"]),
         **{name: Quantity(value, UNITS[name]) for name, value in _HELD.items()},
     }
-    ranges: dict[str, Range] = {}
-    named: dict[str, tuple[str, str]] = {}
+    found = _Parameters()
     reasons: list[Reason] = []
     for index, parameter in enumerate(content.parameters):
-        name = NAMES.get(parameter.parameter)
+        path = f"parameters[{index}]"
+        name = twin_name(parameter.parameter)
         if name is None:
-            continue  # a parameter that the model does not know changes nothing that it reckons
-        field = f"parameters[{index}]"
+            point, wrong = _carried(parameter, path)
+            reasons += wrong
+            found.carried.append(point)
+            continue
+        if name in found.named:
+            rule = f"{parameter.parameter!r} and {found.named[name][0]!r} are one parameter, the {name}"
+            reasons.append(Reason("DUPLICATE", f"{path}.parameter", rule, "keep one of them"))
+            continue
         unit = parameter.normal.unit or parameter.proven.unit or UNITS[name]  # the set-point's
-        named[name] = (parameter.parameter, unit)
-        value, wrong = quantities.take({name: Quantity(parameter.set_point, unit)}, name, UNITS[name], field)
-        reasons += wrong or _contradicts(name, value, given.get(name), field)
+        found.named[name] = (parameter.parameter, unit)
+        value, wrong = quantities.take({name: Quantity(parameter.set_point, unit)}, name, UNITS[name], path)
+        reasons += wrong or _contradicts(name, value, given.get(name), path)
         given[name] = Quantity(value, UNITS[name])
-        proven, wrong = _range(parameter.proven, UNITS[name], f"{field}.proven")
+        proven, wrong = _range(parameter.proven, UNITS[name], f"{path}.proven")
         reasons += wrong
         if proven is not None:
-            ranges[name] = proven
-    points, wrong = set_points.read(given, "parameters") if not reasons else (None, [])
-    return points, ranges, named, reasons + wrong
+            found.ranges[name] = proven
+    found.points, wrong = set_points.read(given, "parameters") if not reasons else (None, [])
+    return found, reasons + wrong
 
 
-def _contradicts(name: str, value: float, before: Quantity | None, field: str) -> list[Reason]:
+def _carried(parameter: sets.ProcessParameter, path: str) -> tuple[events.SetPoint, list[Reason]]:
+    """A critical parameter that the model does not know. It stays as it is where what it measures does not
+    change with the scale, and is refused where it may."""
+    unit = parameter.normal.unit or parameter.proven.unit
+    point = events.SetPoint(parameter=parameter.parameter, value=parameter.set_point, unit=unit)
+    if unit not in quantities.SCALE_FREE:
+        rule = (
+            f"the twin has no name for {parameter.parameter!r}, and what is in {unit or 'no unit'} "
+            f"may change with the scale"
+        )
+        step = f"call it by one that the twin knows ({', '.join(UNITS)}), or take it out of the set"
+        return point, [Reason("NOT_MODELLED", f"{path}.parameter", rule, step)]
+    wrong = number(f"{path}.set_point", parameter.set_point)
+    proven, faults = _range(parameter.proven, unit, f"{path}.proven")
+    wrong += faults
+    if proven is not None and not wrong:
+        step = "choose a value within the proven acceptable range"
+        wrong = set_points.range_faults(proven, unit, f"{path}.proven") or within(
+            f"{path}.set_point", point.value, proven.low, proven.high, unit, code="OUTSIDE_PAR", step=step
+        )
+    return point, wrong
+
+
+def _contradicts(name: str, value: float, before: Quantity | None, path: str) -> list[Reason]:
     """Stirring and gas stand in the process, too: they must be the same there."""
     if before is None or name in _HELD or math.isclose(value, before.value, rel_tol=1e-6):
         return []
     rule = f"{name} is {value:.6g} {UNITS[name]} here, and {before.value:.6g} in the process"
-    return [Reason("CONTRADICTION", f"{field}.set_point", rule, "correct the one or the other")]
+    return [Reason("CONTRADICTION", f"{path}.set_point", rule, "correct the one or the other")]
 
 
-def _range(given: sets.Range, unit: str, field: str) -> tuple[Range | None, list[Reason]]:
+def _range(given: sets.Range, unit: str, path: str) -> tuple[Range | None, list[Reason]]:
     """A range in the twin's unit; None where neither end is given. An end that is left out is open."""
     ends = []
     for side, open_end in (("low", -math.inf), ("high", math.inf)):
         if not given.HasField(side):
             ends.append(open_end)
             continue
-        value, wrong = quantities.take({side: Quantity(getattr(given, side), given.unit)}, side, unit, field)
+        value, wrong = quantities.take({side: Quantity(getattr(given, side), given.unit)}, side, unit, path)
         if wrong:
             return None, wrong
         ends.append(value)
@@ -134,32 +164,40 @@ def _range(given: sets.Range, unit: str, field: str) -> tuple[Range | None, list
     return Range(*ends), []
 
 
-def _space(
-    given: sets.DesignSpace, named: Mapping[str, tuple[str, str]]
-) -> tuple[DesignSpace | None, list[Reason]]:
-    """The approved space in the twin's units; one that is not approved yet is none."""
+def _space(given: sets.DesignSpace, found: _Parameters) -> tuple[DesignSpace | None, list[Reason]]:
+    """The approved space in the twin's units; one that is not approved yet is none. What is carried over
+    takes its share of a bound, and a bound on nothing else is looked at here: no scale changes it."""
     if not given.approval or not given.bounds:
         return None, []
+    fixed = {one.parameter: one.value for one in found.carried}
     rules, reasons = [], []
     for index, bound in enumerate(given.bounds):
+        path = f"design_space.bounds[{index}].coefficients"
         weights: dict[str, float] = {}
         most = bound.most
         for parameter, weight in sorted(bound.coefficients.items()):
-            name = NAMES.get(parameter)
-            if name is None or name not in named:
+            if parameter in fixed:
+                most -= weight * fixed[parameter]
+                continue
+            name = twin_name(parameter)
+            if name is None or name not in found.named:
                 rule = f"{parameter!r} is no parameter of the set that the twin knows"
-                field = f"design_space.bounds[{index}].coefficients"
-                reasons.append(Reason("UNKNOWN", field, rule, "name parameters of the set"))
+                reasons.append(Reason("UNKNOWN", path, rule, "name parameters of the set"))
                 continue
             # own = slope * ours + zero: a bound on the set's unit becomes one on the twin's.
-            zero = quantities.convert(0.0, UNITS[name], named[name][1])
-            one = quantities.convert(1.0, UNITS[name], named[name][1])
+            zero = quantities.convert(0.0, UNITS[name], found.named[name][1])
+            one = quantities.convert(1.0, UNITS[name], found.named[name][1])
             assert zero is not None, "the set-point was converted before"
             assert one is not None, "the set-point was converted before"
             weights[name] = weight * (one - zero)
             most -= weight * zero
-        rules.append(Inequality(weights, most))
-    return DesignSpace(given.approval, tuple(rules)), reasons
+        if weights:
+            rules.append(Inequality(weights, most))
+        elif bound.coefficients and not most + _SLACK * abs(bound.most) >= 0:
+            rule = f"{', '.join(sorted(bound.coefficients))} are outside the design space"
+            step = "choose set-points within the design space"
+            reasons.append(Reason("OUTSIDE_DESIGN_SPACE", path, rule, step))
+    return DesignSpace(given.approval, tuple(rules)) if rules else None, reasons
 
 
 def _attribute_faults(attributes: Iterable[sets.QualityAttribute]) -> list[Reason]:

@@ -13,9 +13,10 @@ from services.production.domain.twin import quantities
 from services.production.domain.twin.cqas import CQAS
 from services.production.domain.twin.errors import Reason
 from services.production.domain.twin.gaps import QUANTITIES, Gap
+from services.production.domain.twin.names import twin_name
 from services.production.domain.twin.predict import Interval
 from services.production.domain.twin.set_points import UNITS, SetPoints
-from services.production.twins.reading import NAMES, Read
+from services.production.twins.reading import Read
 
 #: Rows of the gap table are told; set-points are not, they travel sealed. Nor is the gas per volume: times
 #: the volume, which is told, it is the gas flow that is set.
@@ -60,13 +61,15 @@ def gap_of(gap: Gap) -> events.TransferGap:
     return told
 
 
-def recipe_of(points: SetPoints, named: Mapping[str, tuple[str, str]]) -> events.RecipeDetail:
-    """Set-points under the set's own names and in its units; those it does not name, under the twin's."""
+def recipe_of(points: SetPoints, read: Read) -> events.RecipeDetail:
+    """Set-points under the set's own names and in its units; those it does not name, under the twin's; and
+    those that the twin does not know, as they are."""
     told = events.RecipeDetail()
     for name, value in points.named().items():
-        parameter, unit = named.get(name, (name, UNITS[name]))
+        parameter, unit = read.named.get(name, (name, UNITS[name]))
         own = quantities.convert(value, UNITS[name], unit)
         told.set_points.add(parameter=parameter, value=value if own is None else own, unit=unit)
+    told.set_points.extend(read.carried)
     return told
 
 
@@ -74,7 +77,7 @@ def points_of(recipe: events.RecipeDetail) -> dict[str, float]:
     """Set-points of a recipe by the twin's names, in its units; what it does not know is left out."""
     found = {}
     for one in recipe.set_points:
-        name = NAMES.get(one.parameter)
+        name = twin_name(one.parameter)
         value = quantities.convert(one.value, one.unit, UNITS[name]) if name else None
         if name is not None and value is not None:
             found[name] = value

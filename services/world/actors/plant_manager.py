@@ -1,6 +1,8 @@
 """The developer's plant: registers its lines, signs transfers, and makes a first lot of each.
 
-It sees what the platform shows it, never what a lot will truly be: that it
+Its regulatory affairs assess filings: whoever records a validation does not.
+
+The plant sees what the platform shows it, never what a lot will truly be: that it
 learns from its own laboratory, as every plant does.
 """
 
@@ -49,18 +51,21 @@ class Fermenters(Protocol):
 
 
 class PlantManager:
-    """`lines` by plant and line: the vessels. `pattern` is a lot key whose number is replaced."""
+    """`lines` by plant and line: the vessels. `pattern` is a lot key whose number is replaced.
+    `regulatory` is the desk of regulatory affairs."""
 
     def __init__(
         self,
         desk: Desk,
+        regulatory: Desk,
         product: str,
         equipment: str,
         lines: Mapping[tuple[str, str], events.LineDetail],
         pattern: str,
         fermenters: Fermenters,
     ) -> None:
-        self._desk, self._product, self._equipment = desk, product, equipment
+        self._desk, self._regulatory = desk, regulatory
+        self._product, self._equipment = product, equipment
         self._lines, self._fermenters = lines, fermenters
         self._parts = parse_lot(pattern)
         self._seen: dict[tuple[str, int, int], object] = {}
@@ -145,24 +150,26 @@ class PlantManager:
 
     async def _control(self, transfer: api.Transfer) -> None:
         """Record what change control still lacks."""
-        desk, name = self._desk, transfer.transfer
+        desk, regulatory, name = self._desk, self._regulatory, transfer.transfer
         version = str(transfer.version)
         if not transfer.HasField("validated"):
             validation = api.RecordRecipeValidationRequest(
                 request_id=desk.request("validate", name, version),
                 transfer=name,
+                version=transfer.version,
                 record=f"PPQ-{transfer.version:03d}",
                 statement="Three engineering runs at the new set-points met every acceptance criterion.",
             )
             await desk.call(desk.platform.production.RecordRecipeValidation, validation)
         if not transfer.HasField("filing"):
             filing = api.RecordRecipeFilingRequest(
-                request_id=desk.request("file", name, version),
+                request_id=regulatory.request("file", name, version),
                 transfer=name,
+                version=transfer.version,
                 category=events.FILING_CATEGORY_NOT_REPORTED,
                 statement="The set-points lie inside the ranges that are filed.",
             )
-            await desk.call(desk.platform.production.RecordRecipeFiling, filing)
+            await regulatory.call(regulatory.platform.production.RecordRecipeFiling, filing)
 
     async def _make(self, transfer: api.Transfer) -> None:
         """The first lot by the recipe: made, measured, tested, packed."""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from grpc import StatusCode, aio
 
+from services.exchange.domain.disclosure.budget import Grant
 from services.exchange.domain.disclosure.limits import Profile
 from services.exchange.evaluator import main as evaluating
 from services.exchange.evaluator.agent import Evaluator
@@ -47,10 +48,11 @@ async def run_agent(process: Process, keys: KeyProvider) -> None:
         study=lambda study: _seen(app, study),
         identities=lambda: seen_identities(app.store),
         now=app.clock.now,
-        queries=_QUERIES,
+        dataset=f"{app.site}/routine",
+        grant=Grant(_QUERIES, 100 * _QUERIES),
     )
     stub = cast(Any, line)
-    await Agent(site, stub, stub, f"{app.site}/routine", app.site, _QUERIES).run()
+    await Agent(site, stub, stub, app.site).run()
 
 
 async def run_evaluator(process: Process, keys: KeyProvider) -> None:

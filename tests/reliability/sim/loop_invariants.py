@@ -164,8 +164,29 @@ def over_is_over(world: World) -> Iterator[str]:
         effective = _since(cells[TRANSFERS.name].get(case, []), told.version, "effective")
         if effective is not None and effective > over:
             yield f"{case} version {told.version} became effective after the plant knew that it is over"
-        if (state := _at_plant(world, case, told.version)) not in ("refused", "ended"):
+        state = _at_plant(world, case, told.version)
+        if state not in ("refused", "ended") and not _goes_on(world, told, state):
             yield f"{case} version {told.version} is over, and the plant holds it as {state!r}"
+
+
+def _goes_on(world: World, told: rnd.ParameterSetReleased, state: str) -> bool:
+    """A version by which lots are made goes on until a later one is effective, unless it is taken back."""
+    if state not in ("effective", "concluded") or _taken_back(world, told):
+        return False
+    return not _followed(world, transfer_case(told.set, told.plant), told.version)
+
+
+def _taken_back(world: World, told: rnd.ParameterSetReleased) -> bool:
+    withdrawn = of(distinct(world), rnd.ParameterSetWithdrawn)
+    return (told.set, told.version) in {(one.set, one.version) for one in withdrawn}
+
+
+def _followed(world: World, case: str, version: int) -> bool:
+    """Did a later version become effective?"""
+    cells = world.databases["production"].cells[TRANSFERS.name].get(case, [])
+    held = world.databases["production"].states(TRANSFERS).get(case)
+    later = [one.version for one in held.versions if one.version > version] if held else []
+    return any(_since(cells, number, "effective") is not None for number in later)
 
 
 def _since(cells: Iterable[Any], version: int, state: str) -> int | None:
@@ -209,11 +230,11 @@ def _version_true(
         wanted = [("cancelled", "ended")]  # the plant goes on with nothing of it
     elif version.fate == "overtaken":
         wanted = [("withdrawn", "ended"), ("closed", "ended")]
+    elif version.at == "effective" and version.fate == "superseded":
+        followed = _followed(world, transfer.case, version.number)
+        wanted = [("superseded", "ended" if followed else "effective")]
     else:
         wanted = [_BY_FATE[version.fate]]
-    if version.fate == "refused" and version != transfer.versions[-1]:
-        # The later release, which answers the refusal, may be heard before it: they are on two topics.
-        wanted.append(("superseded", "refused"))
     if now not in wanted:
         yield f"{name} was {version.fate}, and is {now}"
     lot = world.databases["production"].states(LOTS).get(transfer.lot(version.number))

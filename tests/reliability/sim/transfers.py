@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from pharmaloop.loops.v1 import service_pb2 as loops_api
+from pharmaloop.loops.v1.events_pb2 import LoopClosed
 from pharmaloop.production.v1 import events_pb2 as production
 from pharmaloop.production.v1 import service_pb2 as production_api
 from pharmaloop.rnd.v1 import parameter_set_pb2 as sets
@@ -27,7 +28,10 @@ if TYPE_CHECKING:
 
 _PATHS = ("concluded", "kept", "off", "overtaken")
 #: How people's calls are refused when research took a version back at the same moment.
-_LATE = ("ILLEGAL_TRANSITION", "NOT_LATEST_PROPOSAL", "ALREADY_RECORDED", "RECIPE_NOT_EFFECTIVE")
+_LATE = (
+    *("ILLEGAL_TRANSITION", "NOT_LATEST_PROPOSAL", "ALREADY_RECORDED"),
+    *("RECIPE_NOT_EFFECTIVE", "OUTDATED_VERSION"),
+)
 
 
 def _late(transfer: Transfer) -> tuple[str, ...]:
@@ -121,9 +125,15 @@ def _is_wanted(world: World, transfer: Transfer, version: Version) -> bool:
         case "superseded":
             return _state(world, transfer, before.number) in (before.at, "ended")
         case "refused":
-            return _state(world, transfer, before.number) == "refused"
+            return _is_closed(world, transfer, before.number)  # else the later one may overtake it
         case _:
             return done(world, f"withdraw {transfer.set} {before.number}")
+
+
+def _is_closed(world: World, transfer: Transfer, number: int) -> bool:
+    """Does research see that the run of the version has ended?"""
+    runs = [run for run in world.databases["loops"].states(RUNS).values() if run.case == transfer.case]
+    return any(run.closed and LoopClosed.FromString(run.closed).version == number for run in runs)
 
 
 def _content(version: Version) -> sets.ParameterSetContent:
@@ -176,22 +186,24 @@ def _at_plant(world: World, transfer: Transfer, version: Version) -> Iterator[In
         late = _late(transfer)
         yield Input(f"decide {name}", "production", "DecideTransfer", decide, 1, actor="manager", late=late)
     if found.state == "in_change_control" and newest.version == version.number:
-        yield from _change_control(name, transfer)
+        yield from _change_control(name, transfer, version.number)
     if found.state == "effective":
         yield _started(transfer, version)
     yield from _made(world, transfer, version)
 
 
-def _change_control(name: str, transfer: Transfer) -> Iterator[Input]:
+def _change_control(name: str, transfer: Transfer, version: int) -> Iterator[Input]:
+    """By two people."""
     late = _late(transfer)
+    of: dict[str, Any] = {"transfer": transfer.case, "version": version}
     validation = production_api.RecordRecipeValidationRequest(
-        transfer=transfer.case, record="VR-1", statement="three runs in range"
+        **of, record="VR-1", statement="three runs in range"
     )
     yield Input(f"prove {name}", "production", "RecordRecipeValidation", validation, 1, actor="qa", late=late)
     filing = production_api.RecordRecipeFilingRequest(
-        transfer=transfer.case, category=production.FILING_CATEGORY_NOT_REPORTED, statement="inside the space"
+        **of, category=production.FILING_CATEGORY_NOT_REPORTED, statement="inside the space"
     )
-    yield Input(f"register {name}", "production", "RecordRecipeFiling", filing, 1, actor="qa", late=late)
+    yield Input(f"register {name}", "production", "RecordRecipeFiling", filing, 1, actor="ra", late=late)
 
 
 def _started(transfer: Transfer, version: Version) -> Input:

@@ -103,6 +103,19 @@ def test_a_study_shows_why_it_waits_brackets_and_all(bench: Bench) -> None:
     assert bench.fake.of("ListStudies")[-1].state == api.STUDY_STATE_SUSPENDED
 
 
+def test_a_noised_answer_shows_what_it_costs_a_patient_and_the_noise_in_it(bench: Bench) -> None:
+    found = _study()
+    cell = {"levels": ["1"], "count": -1.5, "standard_error": 5.17, "count_lower": 0.0, "count_upper": 8.6}
+    noise = {"epsilon": 1.0, "delta": 1e-6, "accountant": "PLD", "standard_deviation": 5.174}
+    tables = json.dumps({"by": ["exposed"], "cells": [cell], "noise": noise})
+    found.insight.CopyFrom(events.InsightPublished(statement="counted", epsilon=1.0, tables=tables))
+    bench.fake.answers["GetStudy"] = lambda request: api.GetStudyResponse(study=found)
+    told = " ".join(bench.run("study", "s1").output.split())
+    assert "differential privacy: epsilon 1, delta 1e-06 (accountant PLD, one step)" in told
+    assert "standard deviation of the noise in every sum: 5.174" in told
+    assert "-1.5" in told, "a count that noise took below nothing is told as it was seen"
+
+
 def test_datasets_show_what_is_left_of_the_budget(bench: Bench) -> None:
     offered = events.DatasetRegistered(dataset="a/x", site="a", title="A", queries_per_analyst=9)
     one = api.Dataset(registered=offered, connected=True, queries_left=4)

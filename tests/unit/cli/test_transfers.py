@@ -28,7 +28,9 @@ def a_transfer(state: int) -> production.Transfer:
         version=2,
         plant="plant-1",
         state=production.TransferState.Name(state),
-        adapted=events.TwinAdapted(line="line-a", gaps=[gap], predictions=[expected]),
+        adapted=events.TwinAdapted(
+            line="line-a", gaps=[gap], predictions=[expected], not_modelled=["head_pressure"]
+        ),
         proposed=events.OptimisationProposed(proposal="p-1", moved=["agitation"], predictions=[expected]),
     )
 
@@ -52,7 +54,7 @@ def test_a_transfer_is_shown_with_gaps_predictions_set_points_and_history(bench:
     answer.history.add(event="TwinAdapted", version=2, actor="platform", statement="adapted to line line-a")
     bench.fake.answers["GetTransfer"] = lambda request: answer
     told = bench.run("transfer", CASE).output
-    for expected in ("1 to 50 (outside)", "3.3 (2.3 to 4.3)", "-0.5", "210.9", "250", "TwinAdapted"):
+    for expected in ("1 to 50 (outside)", "3.3 (2.3 to 4.3)", "-0.5", "as is: head_pressure", "210.9", "250"):
         assert expected in told, told
     assert bench.json("transfer", CASE)["proposed"][0]["value"] == 250.0
 
@@ -78,11 +80,25 @@ def test_a_person_signs_validates_and_files(bench: Bench) -> None:
     first, second = bench.fake.of("DecideTransfer")
     assert (first.accepted, first.proposal, first.meaning) == (True, "p-1", "I take responsibility")
     assert (second.accepted, second.reason) == (False, "we know the line")
-    assert bench.run("validate-recipe", CASE, "--record", "V-1", "--statement", "shown").exit_code == 0
-    filing = ["file-recipe", CASE, "--category", "notification", "--reference", "N-7", "--statement", "y"]
+    validation = ["validate-recipe", CASE, "--version", "2", "--record", "V-1", "--statement", "shown"]
+    assert bench.run(*validation).exit_code == 0
+    assert [one.version for one in bench.fake.of("RecordRecipeValidation")] == [2]
+    filing = [
+        "file-recipe",
+        CASE,
+        "--version",
+        "2",
+        "--category",
+        "notification",
+        "--reference",
+        "N-7",
+        "--statement",
+        "y",
+    ]
     assert bench.run(*filing).exit_code == 0
     (filed,) = bench.fake.of("RecordRecipeFiling")
     assert (filed.category, filed.reference) == (events.FILING_CATEGORY_NOTIFICATION, "N-7")
+    assert filed.version == 2
 
 
 def test_nobody_signs_without_saying_which_way(bench: Bench) -> None:

@@ -25,6 +25,7 @@ from services.exchange.coordinator.conductor import Limits
 from services.exchange.coordinator.desk import Desk
 from services.exchange.coordinator.hub import Hub
 from services.exchange.domain.cohorts import Cohort
+from services.exchange.domain.disclosure.budget import Grant
 from services.exchange.domain.disclosure.limits import Profile
 from services.exchange.domain.studies import Study
 from services.exchange.evaluator.agent import Evaluator
@@ -51,6 +52,8 @@ from tests.unit.memory_service import MemoryService, Said
 
 S = TypeVar("S")
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
+#: What each owner grants one analyst.
+GRANT = Grant(queries=100)
 #: Bends a message on its way: what it answers is sent; None drops it.
 Bend = Callable[[str, Any], Any]
 
@@ -164,7 +167,7 @@ class Consortium:
     hub: Hub = field(default_factory=Hub)
     traffic: list[tuple[str, Message]] = field(default_factory=list)
     now: datetime = NOW
-    queries: int = 100
+    grant: Grant = GRANT
 
     def __post_init__(self) -> None:
         self.service = MemoryService("exchange", Reactor("runs", EVENTS), COMMANDS)
@@ -172,6 +175,7 @@ class Consortium:
         self.kept = {site: KeptInMemory() for site in self.sites}
         self.agents: dict[str, asyncio.Task[None]] = {}
         app: Any = SimpleNamespace(store=self, decider=self, relay=None)
+        self.app = app
         self._api = SiteApi(app, self.hub)
         self.desk = Desk(self.hub, 0.5)
         self.evaluator_api = EvaluatorApi(app, self.desk)
@@ -187,7 +191,8 @@ class Consortium:
     async def among(self, kind: Kind[S], field: str, values: Iterable[Any]) -> list[Stored[S]]:
         wanted = set(values)
         found = self.service.states(kind).items()
-        return [Stored(id, 1, one) for id, one in found if getattr(one, field) in wanted]
+        named = ((id, one, id if field == "_id" else getattr(one, field)) for id, one in found)
+        return [Stored(id, 1, one) for id, one, name in named if name in wanted]
 
     async def where(self, kind: Kind[S], field: str, value: Any) -> list[Stored[S]]:
         return await self.among(kind, field, [value])
@@ -229,13 +234,14 @@ class Consortium:
             study=self._seen,
             identities=self._identities,
             now=lambda: self.now,
-            queries=self.queries,
+            dataset=f"{site}/routine",
+            grant=self.grant,
         )
 
     def start(self, site: str, profile: Profile = Profile.PROTECTED) -> None:
         """Start the agent of a site, with nothing in its memory."""
         line = cast(Any, self.lines[site])
-        agent = Agent(self.site(site, profile), line, line, f"{site}/routine", site, 100)
+        agent = Agent(self.site(site, profile), line, line, site)
         self.agents[site] = asyncio.ensure_future(agent.run())
 
     def start_evaluator(self, private_key: bytes) -> None:
@@ -247,6 +253,12 @@ class Consortium:
     async def value(self, study: str = "s1") -> None:
         """What the step runner does after the answer."""
         await self.jobs.all()["valuation"](Step("valuation", study, ""))
+
+    async def connected(self) -> None:
+        """Wait until every site's agent watches."""
+        async with asyncio.timeout(5):
+            while self.hub.connected(self.sites) < set(self.sites):
+                await asyncio.sleep(0.001)
 
     async def kill(self, site: str) -> None:
         """End an agent as a crash does: its connection breaks, and its memory is gone."""
@@ -273,11 +285,13 @@ class Consortium:
 
     # -- people ---------------------------------------------------------------------
 
-    def request(self, study: str = "s1", sites: tuple[str, ...] = (), **changes: Any) -> None:
+    def request(
+        self, study: str = "s1", sites: tuple[str, ...] = (), actor: str = "analyst", **changes: Any
+    ) -> None:
         asked = request(study, self.now, sites or self.sites)
         for name, value in changes.items():
             setattr(asked, name, value)
-        self.command("RequestStudy", asked, "analyst")
+        self.command("RequestStudy", asked, actor)
         self.run_opened(study)
 
     def run_opened(self, study: str) -> None:
@@ -318,9 +332,7 @@ async def consortium(
     made = Consortium(sites, hospitals or {site: Hospital(site) for site in sites})
     for site in sites:
         made.start(site)
-    async with asyncio.timeout(5):
-        while made.hub.connected(sites) < set(sites):
-            await asyncio.sleep(0.001)
+    await made.connected()
     try:
         yield made
     finally:

@@ -17,6 +17,7 @@ from pharmaloop.exchange.v1 import service_pb2 as api
 from pharmaloop.loops.v1 import events_pb2 as loops
 from services.exchange.coordinator.room import Room
 from services.exchange.domain import definitions
+from services.exchange.domain.disclosure.budget import Grant
 from services.exchange.domain.errors import Refusal
 from services.exchange.domain.studies import MOST_JOBS
 from services.exchange.site.session import Session
@@ -163,12 +164,12 @@ async def test_a_job_that_opened_sums_is_not_frozen_again() -> None:
 
 async def test_a_site_counts_the_queries_of_an_analyst_itself() -> None:
     async with _asked() as found:
-        found.queries = 2
+        found.grant = Grant(queries=2)
         for job in ("first", "second"):
             hostile = Hostile(found, job)
             await hostile.begin()
             await hostile.round(1, [])
-        with pytest.raises(Refusal, match="BUDGET_SPENT"):
+        with pytest.raises(Refusal, match="QUERIES_SPENT"):
             await Hostile(found, "third").begin()
 
 
@@ -257,7 +258,7 @@ async def test_a_job_that_was_lost_counts_as_a_query() -> None:
         )
         await found.step()
         assert [one.reason for one in found.ended()] == ["COORDINATOR_RESTARTED"]
-        assert found.study().queries("hospital-a") == 2
+        assert len(found.study().queries("hospital-a")) == 2
 
 
 async def test_what_is_handed_over_in_the_last_moment_is_not_lost(monkeypatch: pytest.MonkeyPatch) -> None:

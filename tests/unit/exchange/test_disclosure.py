@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -81,35 +83,10 @@ def test_a_binary_column_has_three_patients_of_each_value() -> None:
     assert [one.description.split("'")[1] for one in breaches] == ["rare=1", "rarely not=0"]
 
 
-def test_a_level_that_one_site_has_alone_is_dropped() -> None:
-    here = {"intercept": np.ones(9), "age": np.arange(9.0), "level": np.array([1.0] * 4 + [0.0] * 5)}
-    there = {**here, "level": np.zeros(9)}
-    few = {**here, "level": np.array([1.0] * 2 + [0.0] * 7)}
-    flags = [
-        cells.contributions({k: v for k, v in one.items() if k != "intercept"}, PROTECTED)
-        for one in (here, there, few)
-    ]
-    assert [one.tolist() for one in flags] == [[1, 1], [1, 0], [1, 0]]
-    stays, breaches = cells.kept(("age", "level"), np.sum(flags, axis=0), PROTECTED)
-    assert stays == ("age",)
-    assert rules(breaches) == [("minimum contributors 3", "TOO_FEW_CONTRIBUTORS")]
-    assert "'level'" in breaches[0].description
-
-
 def test_two_sites_are_too_few() -> None:
     assert rules(cells.check_sites(2, PROTECTED)) == [("minimum sites 3", "TOO_FEW_SITES")]
     assert rules(cells.check_sites(2, PUBLIC_DATA)) == [("minimum sites 3", "TOO_FEW_SITES")]
     assert cells.check_sites(3, PROTECTED) == []
-
-
-@given(st.dictionaries(st.text(max_size=3), st.integers(0, 30), max_size=8))
-def test_no_published_table_and_its_total_give_a_small_cell_away(counts: dict[str, int]) -> None:
-    told = cells.suppressed(counts, 10)
-    hidden = [name for name, count in told.items() if count is None]
-    assert all(told[name] is None for name, count in counts.items() if 0 < count < 10)
-    assert all(told[name] in {None, count} for name, count in counts.items())
-    others = [name for name, count in counts.items() if count and name not in hidden]
-    assert len(hidden) != 1 or not others, "one hidden cell is the total less the others"
 
 
 def test_a_wider_profile_needs_the_owner() -> None:
@@ -232,33 +209,44 @@ def test_a_commitment_fixes_the_cohort_and_names_nobody() -> None:
 
 # --- budget ----------------------------------------------------------------------------------------
 
-FEW = limits.Limits(queries=2, rounds=5)
+GRANT = budget.Grant(queries=2, rounds=40, epsilon=1.0)
 
 
-def test_queries_are_counted_once_a_job_and_by_analyst_and_dataset() -> None:
-    ledger = budget.Ledger()
-    for job, round_ in (("job-1", 1), ("job-1", 2), ("job-1", 2), ("job-2", 1)):
-        assert budget.check_query(ledger, "ann", "cohort", job, FEW) == []
-        ledger = budget.spend(ledger, "ann", "cohort", job, round_)
-    assert ledger.of("ann", "cohort").rounds == {"job-1": 2, "job-2": 1}
-    refused = budget.check_query(ledger, "ann", "cohort", "job-3", FEW)
-    assert rules(refused) == [("queries 2", "QUERIES_SPENT")]
-    assert budget.check_query(ledger, "ann", "cohort", "job-1", FEW) == [], "a job goes on"
-    assert budget.check_query(ledger, "bob", "cohort", "job-3", FEW) == []
-    assert budget.check_query(ledger, "ann", "another", "job-3", FEW) == []
+def reasons(used: budget.Spent, epsilon: float = 0.0) -> list[str]:
+    return [one.reason for one in budget.check_query(GRANT, used, "a/routine", epsilon)]
 
 
-def test_a_job_has_so_many_rounds() -> None:
-    assert budget.check_round(budget.Ledger(), "ann", "cohort", "job-1", 5, FEW) == []
-    refused = budget.check_round(budget.Ledger(), "ann", "cohort", "job-1", 6, FEW)
-    assert rules(refused) == [("rounds 5", "ROUNDS_SPENT")]
+def test_queries_rounds_and_epsilon_add_up_over_the_jobs_of_an_analyst() -> None:
+    used = budget.spent([budget.Query(7), budget.Query(16, 0.4), budget.Query(1, 0.35)])
+    assert used == budget.Spent(3, 24, 0.75)
+    assert budget.left(GRANT, used) == budget.Spent(0, 16, 0.25)
+    assert budget.left(GRANT, budget.Spent(9, 99, 9.0)) == budget.Spent(0, 0, 0.0)
 
 
-def test_epsilon_adds_up_over_jobs() -> None:
-    ledger = budget.spend(budget.Ledger(), "ann", "cohort", "job-1", 1, epsilon=0.6)
-    ledger = budget.spend(ledger, "ann", "cohort", "job-1", 2, epsilon=0.7)
-    assert ledger.of("ann", "cohort").total_epsilon == pytest.approx(0.7)
-    assert budget.check_epsilon(ledger, "ann", "cohort", "job-2", 0.3, most=1.0) == []
-    refused = budget.check_epsilon(ledger, "ann", "cohort", "job-2", 0.31, most=1.0)
-    assert rules(refused) == [("epsilon 1", "EPSILON_SPENT")]
-    assert budget.check_epsilon(ledger, "ann", "cohort", "job-1", 0.9, most=1.0) == []
+@pytest.mark.parametrize(
+    ("used", "epsilon", "expected"),
+    [
+        (budget.Spent(), 0.0, []),
+        (budget.Spent(1, 39, 0.0), 1.0, []),
+        (budget.Spent(2, 8, 0.0), 0.0, ["QUERIES_SPENT"]),
+        (budget.Spent(1, 40, 0.0), 0.0, ["ROUNDS_SPENT"]),
+        (budget.Spent(1, 8, 0.7), 0.31, ["EPSILON_SPENT"]),
+        (budget.Spent(1, 8, 0.7), 0.3, []),
+        (budget.Spent(1, 8, 1.0), 0.0, []),
+        (budget.Spent(2, 40, 1.0), 0.1, ["QUERIES_SPENT", "ROUNDS_SPENT", "EPSILON_SPENT"]),
+    ],
+)
+def test_what_is_spent_is_refused_by_its_name(
+    used: budget.Spent, epsilon: float, expected: list[str]
+) -> None:
+    assert reasons(used, epsilon) == expected
+
+
+def test_a_grant_in_tenths_is_spent_exactly() -> None:
+    used = budget.spent([budget.Query(1, 0.1)] * 9)
+    assert reasons(replace(used, queries=0), 0.1) == []
+
+
+def test_a_job_holds_rounds_ahead_and_never_more_than_there_are() -> None:
+    assert [budget.held(GRANT, budget.Spent(), round_) for round_ in (1, 16, 17, 33)] == [16, 16, 32, 40]
+    assert budget.held(GRANT, budget.Spent(rounds=30), 1) == 10

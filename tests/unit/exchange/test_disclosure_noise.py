@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
 
 from services.exchange.domain.disclosure import accounting, noise
 from services.exchange.domain.errors import Malformed
@@ -107,21 +108,52 @@ def test_bad_numbers_are_refused_by_name(arguments: tuple[float, float, int, flo
         assert refusal.value.field == field
 
 
+def test_the_least_noise_within_epsilon_is_that_of_the_closed_form() -> None:
+    for epsilon, delta in ((1.0, 1e-6), (0.5, 1e-5), (3.0, 1e-9)):
+        cost = accounting.calibrated(epsilon, delta)
+        assert cost.epsilon <= epsilon
+        assert _gaussian_delta(epsilon, cost.sigma) == pytest.approx(delta, rel=1e-3)
+        assert accounting.pld_epsilon(1.0, cost.sigma * 0.999, 1, delta).epsilon > epsilon
+    assert accounting.calibrated(1.0, 1e-6).accountant == "PLD"
+    for epsilon, delta, field in ((0.0, 1e-6, "epsilon"), (1.0, 0.0, "delta")):
+        with pytest.raises(Malformed) as refusal:
+            accounting.calibrated(epsilon, delta)
+        assert refusal.value.field == field
+
+
+def _key(number: int) -> bytes:
+    return number.to_bytes(32, "big")
+
+
 def test_the_shares_of_the_sites_make_the_noise_without_the_one_that_talks() -> None:
-    sites, scale = 4, 3.0
+    sites, scale = 4, np.full(50_000, 3.0)
     each = noise.share(scale, sites)
-    shares = [noise.gaussian(np.zeros(50_000), each, np.random.default_rng(seed)) for seed in range(sites)]
-    assert np.std(sum(shares[1:])) == pytest.approx(scale, rel=0.02)
+    shares = [noise.gaussian(np.zeros(50_000), each, _key(site)) for site in range(sites)]
+    assert np.std(sum(shares[1:])) == pytest.approx(3.0, rel=0.02)
     with pytest.raises(Malformed, match="NO_NOISE_LEFT"):
         noise.share(scale, 3, colluding=3)
-    with pytest.raises(Malformed, match="NO_SCALE"):
-        noise.gaussian(np.zeros(3), 0.0, np.random.default_rng(1))
+    for bad in (np.zeros(3), np.array([1.0, -1.0]), np.array([np.inf])):
+        with pytest.raises(Malformed, match="NO_SCALE"):
+            noise.gaussian(np.zeros(len(bad)), bad, _key(1))
 
 
-@given(st.lists(st.lists(st.floats(-1e6, 1e6), min_size=3, max_size=3), min_size=1, max_size=5))
-def test_clipping_bounds_what_one_patient_changes(rows: list[list[float]]) -> None:
-    before = np.array(rows)
-    after = noise.clipped(before, 2.0)
-    assert (np.linalg.norm(after, axis=1) <= 2.0 + 1e-9).all()
-    short = np.linalg.norm(before, axis=1) <= 2.0
-    assert (after[short] == before[short]).all()
+def test_noise_is_normal_and_of_its_key_alone() -> None:
+    drawn = noise.gaussian(np.zeros(100_001), np.ones(100_001), _key(5))
+    assert stats.kstest(drawn, "norm").pvalue > 1e-3
+    assert abs(np.corrcoef(drawn[:50_000], drawn[50_000:100_000])[0, 1]) < 0.02
+    assert (drawn == noise.gaussian(np.zeros(100_001), np.ones(100_001), _key(5))).all()
+    assert not (drawn == noise.gaussian(np.zeros(100_001), np.ones(100_001), _key(6))).any()
+
+
+def test_the_last_bits_of_a_noised_number_do_not_give_it_away() -> None:
+    """Of any two counts the same sums can come: all lie on one grid, whatever was added to."""
+    scale = np.full(1000, 3.0)
+    for exact in (0.0, 17.0, 0.1):
+        noised = noise.gaussian(np.full(1000, exact), scale, _key(2))
+        assert (noised * 2.0**19 == np.rint(noised * 2.0**19)).all()
+
+
+def test_a_number_without_noise_stays_as_it_is() -> None:
+    noised = noise.gaussian(np.array([3.0, 0.1]), np.array([1.0, 0.0]), _key(3))
+    assert noised[1] == 0.1
+    assert noised[0] != 3.0

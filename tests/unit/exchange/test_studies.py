@@ -142,6 +142,9 @@ def test_public_data_may_be_asked_without_thresholds() -> None:
         ({"title": ""}, "REQUIRED", "title"),
         ({"signing_key": b"short"}, "BAD_KEY", "signing_key"),
         ({"queries_per_analyst": 0}, "OUT_OF_RANGE", "queries_per_analyst"),
+        ({"rounds_per_analyst": 0}, "OUT_OF_RANGE", "rounds_per_analyst"),
+        ({"epsilon_per_analyst": -1.0}, "OUT_OF_RANGE", "epsilon_per_analyst"),
+        ({"epsilon_per_analyst": float("nan")}, "OUT_OF_RANGE", "epsilon_per_analyst"),
         ({"signing_key": bytes(32)}, "KEY_ON_RECORD", "signing_key"),
         (
             {"dataset": "hospital-a/second", "signing_key": bytes(32)},
@@ -180,7 +183,7 @@ def test_a_spent_budget_refuses_the_next_study_of_the_analyst_alone() -> None:
     for site in SITES:
         made.command("ApproveStudy", api.ApproveStudyRequest(study="s1", site=site, meaning="yes"), NOW, site)
     made.command("OpenJob", events.JobOpened(study="s1", job="j1", participants=SITES), NOW)
-    assert refused(made, "RequestStudy", request("s2", NOW)) == ("BUDGET_SPENT", "datasets")
+    assert refused(made, "RequestStudy", request("s2", NOW)) == ("QUERIES_SPENT", "datasets")
     made.command("RequestStudy", request("s3", NOW), NOW, "another analyst")
     made.command("EndJob", events.JobEnded(study="s1", job="j1", reason="TOO_FEW_SITES", suspended=True), NOW)
     made.command("RequestStudy", request("s2", NOW), NOW, "analyst")
@@ -279,7 +282,7 @@ class Studies(RuleBasedStateMachine):
             if study.at_rest:
                 assert self.ended.setdefault(id, study.state) == study.state, "what is over stays as it ended"
         for site in SITES:
-            used = sum(study.queries(site) for study in found.values())
+            used = sum(len(study.queries(site)) for study in found.values())
             assert used <= 2, "the budget of the analyst is kept to"
 
     @invariant()

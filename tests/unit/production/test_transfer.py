@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 
 from pharmaloop.loops.v1 import events_pb2 as loops
 from pharmaloop.production.v1 import events_pb2 as events
 from pharmaloop.rnd.v1 import events_pb2 as rnd
-from services.kit.errors import Invalid, Rejected, Unknown
+from services.kit.errors import Rejected
 from services.production.views import LOTS, TRANSFERS
-from tests.unit.production.memory import minutes, said
 from tests.unit.production.transfer_story import (
-    EQUIPMENT,
     LINE,
     LOT,
     PLANT,
@@ -25,8 +22,7 @@ from tests.unit.production.transfer_story import (
     FakeTwin,
     Story,
     content,
-    measured,
-    result,
+    parameter,
     start,
 )
 
@@ -41,9 +37,10 @@ def story() -> Story:
 
 
 def test_a_release_is_adapted_and_advised_by_the_real_twin_when_its_run_is_opened() -> None:
-    story = Story()
+    story, set = Story(), content()
+    set.parameters.append(parameter("head_pressure", 0.5, 0.4, 0.6, "bar"))
     story.register()
-    story.give(story.released())
+    story.give(story.released(said=set))
     story.run_steps()
     assert not story.out(events.TwinAdapted), "the trigger alone moves nothing"
     story.give(story.opened())
@@ -53,6 +50,11 @@ def test_a_release_is_adapted_and_advised_by_the_real_twin_when_its_run_is_opene
     assert (adapted.transfer, adapted.run, adapted.product) == (TRANSFER, "run-1", PRODUCT)
     assert {gap.quantity for gap in adapted.gaps} >= {"kla", "power_per_volume", "tip_speed", "volume"}
     assert [one.attribute for one in adapted.predictions] == ["titre", "impurity"]
+    assert list(adapted.not_modelled) == ["head_pressure"]
+    story.project()
+    told = story.call("GetTransfer", transfer=TRANSFER)
+    assert "not modelled, carried over as is: head_pressure" in told.history[0].statement
+    assert {one.parameter: one.value for one in told.adapted}["head_pressure"] == 0.5
     for one in adapted.predictions:
         assert one.target.lower < one.target.value < one.target.upper
     (proposed,) = story.out(events.OptimisationProposed)
@@ -200,8 +202,13 @@ def test_advice_that_got_lost_is_worked_out_when_the_step_before_it_runs_again(s
 # -- what ends a version -----------------------------------------------------------
 
 
-@pytest.mark.parametrize("how", ["withdrawn", "superseded"])
-@pytest.mark.parametrize("when", ["before its run", "before the twin", "adapted", "proposed", "effective"])
+_WHEN = ["before its run", "before the twin", "adapted", "proposed", "in change control"]
+
+
+@pytest.mark.parametrize(
+    ("how", "when"),
+    [("withdrawn", "effective"), *((how, when) for how in ("withdrawn", "superseded") for when in _WHEN)],
+)
 def test_a_version_that_is_over_ends_and_no_step_follows(how: str, when: str) -> None:
     story = Story(FakeTwin())
     over = getattr(story, how)()
@@ -217,6 +224,9 @@ def test_a_version_that_is_over_ends_and_no_step_follows(how: str, when: str) ->
         story.give(over)
     else:
         story.effective() if when == "effective" else story.adapt()
+        if when == "in change control":
+            story.decide()
+            story.validate()
         story.give(over)
     said_before = len(story.memory.out())
     story.run_steps()
@@ -261,12 +271,51 @@ def test_the_withdrawal_of_a_draft_concerns_no_plant(story: Story) -> None:
     assert not story.memory.out()
 
 
-def test_a_later_version_takes_the_place_of_an_earlier_one(story: Story) -> None:
+def test_a_working_recipe_goes_on_until_the_later_version_is_effective(story: Story) -> None:
     story.effective()
-    story.give(story.superseded(), story.released(2), story.opened(2))
-    story.run_steps()
-    held = story.memory.states(TRANSFERS)[TRANSFER]
-    assert [(one.version, one.state) for one in held.versions] == [(1, "ended"), (2, "proposed")]
+    story.later()
+    assert story.states() == [(1, "effective"), (2, "proposed")]
+    assert not story.out(events.TransferEnded)
+    start(story)
+    story.project()
+    shown = story.call("GetTransfer", transfer=TRANSFER).transfer
+    assert (shown.version, shown.working_version) == (2, 1)
+    story.decide()
+    story.validate()
+    assert story.states() == [(1, "effective"), (2, "in_change_control")]
+    story.file()
+    assert story.states() == [(1, "ended"), (2, "effective")]
+    (ended,) = story.out(events.TransferEnded)
+    assert (ended.version, ended.run, story.memory.out(events.TransferEnded)[0].run) == (1, "run-1", "run-1")
+    assert "version 2 took its place" in ended.reason
+    start(story, f"{PRODUCT}/L-2")
+    lots = story.memory.states(LOTS)
+    assert [lots[lot].transfer_version for lot in (LOT, f"{PRODUCT}/L-2")] == [1, 2]
+
+
+@pytest.mark.parametrize("how", ["withdrawn", "refused"])
+def test_where_the_later_version_comes_to_nothing_the_earlier_one_goes_on(how: str) -> None:
+    twin = FakeTwin()
+    story = Story(twin)
+    story.effective()
+    if how == "refused":
+        twin.refusals = (events.TransferRefusal(rule="OUTSIDE_PAR", field="feed", statement="too much"),)
+    story.later()
+    if how == "withdrawn":
+        story.give(story.withdrawn(2))
+    assert story.states() == [(1, "effective"), (2, "ended" if how == "withdrawn" else "refused")]
+    start(story)
+    story.project()
+    assert story.call("GetTransfer", transfer=TRANSFER).transfer.working_version == 1
+
+
+def test_what_goes_on_beside_a_later_version_may_still_be_taken_back(story: Story) -> None:
+    story.effective()
+    story.later()
+    story.give(story.withdrawn())
+    assert story.states() == [(1, "ended"), (2, "proposed")]
+    (ended,) = story.out(events.TransferEnded)
+    assert ended.reason == "withdrawn by rnd: wrong"
     with pytest.raises(Rejected, match="RECIPE_NOT_EFFECTIVE"):
         start(story)
 
@@ -298,256 +347,3 @@ def test_however_the_topics_interleave_the_later_version_stands(steps: str) -> N
         story.run_steps()
         held = story.memory.states(TRANSFERS)[TRANSFER]
         assert [(one.version, one.state) for one in held.versions] == [(1, "ended"), (2, "proposed")], order
-
-
-# -- what people decide --------------------------------------------------------------
-
-
-def test_the_accepted_proposal_becomes_the_recipe_when_it_is_validated_and_filed(story: Story) -> None:
-    story.register()
-    story.adapt()
-    story.decide()
-    story.file(category=events.FILING_CATEGORY_PRIOR_APPROVAL, reference="EMA-77")
-    assert not story.out(events.RecipeEffective)
-    story.validate()
-    (effective,) = story.out(events.RecipeEffective)
-    opened = story.payloads.kept(effective.recipe, events.RecipeDetail)
-    assert {one.parameter: one.value for one in opened.set_points}["agitation"] == 270
-    assert (effective.product, effective.line, effective.version) == (PRODUCT, LINE, 1)
-
-
-def test_a_refused_proposal_leaves_the_adapted_recipe_to_change_control(story: Story) -> None:
-    story.register()
-    story.adapt()
-    story.decide(accepted=False, reason="we know this line")
-    story.validate()
-    story.file()
-    (decided,) = story.out(events.OptimisationDecided)
-    assert (decided.accepted, decided.reason, decided.actor) == (False, "we know this line", "qa")
-    (effective,) = story.out(events.RecipeEffective)
-    opened = story.payloads.kept(effective.recipe, events.RecipeDetail)
-    assert {one.parameter: one.value for one in opened.set_points}["agitation"] == 250
-
-
-@pytest.mark.parametrize(
-    ("changes", "reason", "field"),
-    [
-        ({"accepted": False, "reason": " "}, "REQUIRED", "reason"),
-        ({"meaning": ""}, "REQUIRED", "meaning"),
-        ({"proposal": "another"}, "NOT_LATEST_PROPOSAL", "proposal"),
-    ],
-)
-def test_a_decision_that_says_too_little_is_refused(
-    story: Story, changes: dict[str, Any], reason: str, field: str
-) -> None:
-    story.register()
-    story.adapt()
-    with pytest.raises(Rejected) as refused:
-        story.decide(**changes)
-    assert (refused.value.reason, refused.value.field) == (reason, field)
-    assert not story.out(events.OptimisationDecided)
-
-
-def test_nobody_decides_twice_and_nothing_is_decided_that_is_not_there(story: Story) -> None:
-    with pytest.raises(Unknown, match="UNKNOWN_TRANSFER"):
-        story.call("DecideTransfer", transfer=TRANSFER, proposal="p", meaning="m", accepted=True)
-    with pytest.raises(Unknown, match="UNKNOWN_TRANSFER"):
-        story.validate()
-    story.register()
-    story.adapt()
-    with pytest.raises(Rejected, match="ILLEGAL_TRANSITION"):
-        story.validate()
-    with pytest.raises(Rejected, match="ILLEGAL_TRANSITION"):
-        story.file()
-    story.decide()
-    with pytest.raises(Rejected, match="ILLEGAL_TRANSITION"):
-        story.decide()
-    story.validate()
-    with pytest.raises(Rejected, match="ALREADY_RECORDED"):
-        story.validate()
-
-
-def test_a_line_that_can_do_less_by_now_refuses_what_it_was_advised(story: Story) -> None:
-    """The old proposal was made for another vessel: the new one is the latest, and does not fit either."""
-    story.register()
-    story.adapt()
-    old = story.newest().proposal().proposal
-    story.register(stirrer_max_per_s=4.0)  # 240 a minute; 270 are proposed
-    with pytest.raises(Rejected, match="RANGE_NARROWED") as refused:
-        story.decide(proposal=old)
-    assert "max_speed" in refused.value.description
-    story.run_steps()
-    with pytest.raises(Rejected, match="NOT_LATEST_PROPOSAL"):
-        story.decide(proposal=old)
-    story.register()
-    story.run_steps()
-    story.decide()
-    assert story.newest().accepted
-
-
-def test_a_proven_range_that_the_plant_narrowed_refuses_what_is_outside_of_it(story: Story) -> None:
-    story.register()
-    story.adapt()
-    rule = events.SeverityRule(
-        tag="agitation",
-        severity=events.SEVERITY_MAJOR,
-        critical_parameter=True,
-        low=100,
-        high=260,
-        unit="/min",
-    )
-    story.call("SetSeverityRules", product=PRODUCT, rules=[rule])
-    with pytest.raises(Rejected, match="RANGE_NARROWED"):
-        story.decide()
-    story.decide(accepted=False, reason="the range was narrowed")
-    assert not story.newest().accepted
-
-
-@pytest.mark.parametrize(
-    ("method", "changes", "field"),
-    [
-        ("validate", {"record": ""}, "record"),
-        ("validate", {"statement": " "}, "statement"),
-        ("file", {"category": 0}, "category"),
-        ("file", {"statement": ""}, "statement"),
-        ("file", {"category": events.FILING_CATEGORY_NOTIFICATION}, "reference"),
-    ],
-)
-def test_change_control_wants_to_know_where_and_why(
-    story: Story, method: str, changes: dict[str, Any], field: str
-) -> None:
-    story.register()
-    story.adapt()
-    story.decide()
-    with pytest.raises(Invalid) as refused:
-        getattr(story, method)(**changes)
-    assert refused.value.field == field
-
-
-# -- lots and outcomes -------------------------------------------------------------
-
-
-def test_a_lot_is_started_by_an_effective_recipe_of_its_product_alone(story: Story) -> None:
-    story.register()
-    with pytest.raises(Unknown, match="UNKNOWN_TRANSFER"):
-        start(story)
-    story.adapt()
-    with pytest.raises(Rejected, match="RECIPE_NOT_EFFECTIVE"):
-        start(story)
-    story.decide()
-    story.validate()
-    story.file()
-    other = "maker/item/OTHER"
-    with pytest.raises(Rejected, match="WRONG_PRODUCT"):
-        story.call("StartLot", lot=f"{other}/1", equipment=EQUIPMENT, transfer=TRANSFER)
-    start(story)
-    held = story.memory.states(LOTS)[LOT]
-    assert (held.transfer, held.transfer_version) == (TRANSFER, 1)
-    assert story.call("GetLot", lot=LOT).lot.transfer == TRANSFER
-    start(story, f"{PRODUCT}/old", transfer="")
-    assert story.memory.states(LOTS)[f"{PRODUCT}/old"].transfer == ""
-
-
-def test_the_outcome_is_told_when_every_predicted_attribute_is_tested(story: Story) -> None:
-    story.effective()
-    start(story)
-    measured(story, result("titre", 4.1), result("assay", 99.0))
-    assert not story.out(events.TransferOutcomeRecorded)
-    measured(story, result("impurity", 0.9))
-    (told,) = story.out(events.TransferOutcomeRecorded)
-    assert (told.lot, told.run, told.version, told.plant) == (LOT, "run-1", 1, PLANT)
-    found = {one.attribute: (one.predicted.value, one.actual) for one in told.outcomes}
-    assert found == {"titre": (pytest.approx(4.3), 4.1), "impurity": (pytest.approx(0.7), 0.9)}
-    assert story.newest().state == "concluded"
-
-
-def test_one_outcome_is_told_of_a_transfer_and_lots_go_on(story: Story) -> None:
-    story.effective()
-    second = f"{PRODUCT}/L-2"
-    start(story)
-    start(story, second)
-    for lot in (second, LOT):
-        measured(story, result("titre", 4.1, lot), result("impurity", 0.9, lot))
-    assert [told.lot for told in story.out(events.TransferOutcomeRecorded)] == [second]
-    start(story, f"{PRODUCT}/L-3")
-
-
-def test_results_of_other_lots_say_nothing_of_a_transfer(story: Story) -> None:
-    story.effective()
-    start(story, transfer="")
-    measured(story, result("titre", 4.1), result("impurity", 0.9))
-    assert not story.out(events.TransferOutcomeRecorded)
-
-
-def test_a_result_in_another_unit_is_not_compared(story: Story) -> None:
-    story.effective()
-    start(story)
-    measured(story, result("titre", 4100, unit="mg/L"), result("impurity", 0.9))
-    assert not story.out(events.TransferOutcomeRecorded)
-
-
-@pytest.mark.parametrize(
-    ("outcome", "expected"),
-    [
-        (events.INVESTIGATION_OUTCOME_CONFIRMED, 2.0),
-        (events.INVESTIGATION_OUTCOME_LABORATORY_ERROR, None),
-    ],
-)
-def test_a_result_out_of_specification_counts_when_it_stands(
-    story: Story, outcome: Any, expected: float | None
-) -> None:
-    story.effective()
-    start(story)
-    measured(story, result("impurity", 0.9))
-    bad = said(result("titre", 2.0, low=2.2), minutes(500))
-    story.memory.give(TRANSFER_EVENTS, [bad])
-    opened = events.LaboratoryInvestigationOpened(lot=LOT, investigation="i1", result=bad[0].id, test="titre")
-    story.memory.apply(LOTS, LOT, opened)
-    assert not story.out(events.TransferOutcomeRecorded)
-    closed = events.InvestigationClosed(
-        lot=LOT, investigation="i1", result=bad[0].id, outcome=outcome, actor="qa", reason="looked"
-    )
-    story.memory.apply(LOTS, LOT, closed)
-    story.give(closed)
-    told = [one.actual for one in story.out(events.TransferOutcomeRecorded) for one in one.outcomes]
-    if expected is None:
-        assert not told
-        measured(story, result("titre", 3.9, low=2.2))
-        told = [one.actual for one in story.out(events.TransferOutcomeRecorded) for one in one.outcomes]
-        expected = 3.9
-    assert told == [expected, 0.9]
-
-
-def test_a_result_and_the_end_of_its_investigation_do_not_miss_each_other(story: Story) -> None:
-    """Another worker hears that the result stands between what this one reads and its commit."""
-    story.effective()
-    start(story)
-    measured(story, result("impurity", 0.9))
-    bad = said(result("titre", 2.0, low=2.2), minutes(500))
-    about: dict[str, Any] = {"lot": LOT, "investigation": "i1", "result": bad[0].id}
-    closed = events.InvestigationClosed(
-        **about, outcome=events.INVESTIGATION_OUTCOME_CONFIRMED, actor="qa", reason="looked"
-    )
-
-    def meanwhile() -> None:
-        story.memory.apply(LOTS, LOT, events.LaboratoryInvestigationOpened(**about, test="titre"))
-        story.memory.apply(LOTS, LOT, closed)
-        story.memory.give(TRANSFER_EVENTS, [said(closed, minutes(501), seq=9, subject="i1")], 1)
-
-    story.memory.store.interrupt = meanwhile
-    story.memory.give(TRANSFER_EVENTS, [bad])
-    (told,) = story.out(events.TransferOutcomeRecorded)
-    assert [one.actual for one in told.outcomes] == [2.0, 0.9]
-
-
-def test_a_lot_of_an_ended_version_says_nothing_of_the_next(story: Story) -> None:
-    story.effective()
-    start(story)
-    story.give(story.superseded(), story.released(2), story.opened(2))
-    story.run_steps()
-    story.decide()
-    story.validate()
-    story.file()
-    measured(story, result("titre", 4.1), result("impurity", 0.9))
-    assert not story.out(events.TransferOutcomeRecorded)
-    assert story.newest().state == "effective"

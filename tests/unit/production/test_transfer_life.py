@@ -21,6 +21,11 @@ ACTIONS = st.one_of(
         st.just(0),
     ),
 )
+#: What is said anew of a version whose line has changed.
+_AGAIN = {
+    *("TwinAdapted", "OptimisationProposed", "OptimisationDecided"),
+    *("RecipeValidated", "RecipeFilingAssessed"),
+}
 
 
 class Model:
@@ -42,10 +47,20 @@ class Model:
         if version in self.opened:
             self.state[version] = "ended"
 
+    def supersede(self, version: int) -> None:
+        if self.state.get(version) not in ("effective", "concluded"):
+            self.end(version)
+
     def steps(self) -> None:
         for version in sorted(self.opened - self.over):
             if self.newest < version:
                 self.state[version] = "proposed"
+
+    def line(self) -> None:
+        """What is not effective yet is adapted and advised anew; what was signed of it is void."""
+        if self.newest not in self.over and self.state.get(self.newest) == "in_change_control":
+            self.state[self.newest] = "proposed"
+            self.recorded.pop(self.newest, None)
 
     def decide(self) -> bool:
         return self._move("proposed", "in_change_control")
@@ -56,7 +71,8 @@ class Model:
             return False
         known.add(what)
         if len(known) == 2:
-            self.state[newest] = "effective"
+            before = {v: "ended" for v, state in self.state.items() if state in ("effective", "concluded")}
+            self.state |= before | {newest: "effective"}
         return True
 
     def start(self) -> bool:
@@ -99,7 +115,7 @@ class Life:
         elif action in ("withdraw", "supersede") and version in model.released:
             story.give(story.withdrawn(version) if action == "withdraw" else story.superseded(version))
             model.over.add(version)
-            model.end(version)
+            model.end(version) if action == "withdraw" else model.supersede(version)
         elif action == "steps":
             story.run_steps()
             model.steps()
@@ -107,6 +123,7 @@ class Life:
             self._slower = not self._slower
             story.register(stirrer_max_per_s=5.0 if self._slower else 5.8)
             story.run_steps()
+            model.line()
             model.steps()
         else:
             self._of_people(action)
@@ -149,11 +166,14 @@ class Life:
             if event.source.endswith("/transfer"):
                 seen.setdefault(event.run, []).append(type(event.message).__name__)
         for told in seen.values():
-            once = [name for name in told if name != "OptimisationProposed"]
+            once = [name for name in told if name not in _AGAIN]
             assert len(once) == len(set(once))
-            assert "TransferEnded" not in told[:-1]
+            if "TransferEnded" in told:
+                after = told[told.index("TransferEnded") + 1 :]
+                assert after == (["TransferOutcomeRecorded"] if after else []), "of a lot that it made"
             if "RecipeEffective" in told:
-                before = told[: told.index("RecipeEffective")]
+                last = max(at for at, name in enumerate(told) if name == "TwinAdapted")
+                before = told[last : told.index("RecipeEffective")]
                 assert {"OptimisationDecided", "RecipeValidated", "RecipeFilingAssessed"} <= set(before)
         assert not self.story.out(events.TransferRefused)
 

@@ -77,6 +77,7 @@ def test_a_line_that_cannot_be_is_refused(
     with pytest.raises(Rejected) as refused:
         story.call("RegisterLine", detail=detail, **asked)
     assert (refused.value.reason, refused.value.field) == (reason, field)
+    assert reason != "OUT_OF_RANGE" or "; " in refused.value.description, "the rule, and the next step"
     assert len(story.out(events.LineRegistered)) == 1
 
 
@@ -108,7 +109,7 @@ def test_a_transfer_is_shown_with_its_set_points_and_history(story: Story) -> No
         ("OptimisationProposed", "platform"),
         ("OptimisationDecided", "qa"),
         ("RecipeValidated", "qa"),
-        ("RecipeFilingAssessed", "qa"),
+        ("RecipeFilingAssessed", "regulatory"),
         ("RecipeEffective", "platform"),
         ("TransferOutcomeRecorded", "platform"),
     ]

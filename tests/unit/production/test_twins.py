@@ -16,6 +16,8 @@ from services.production.domain import calibrating
 from services.production.domain.twin import adapt as adapting
 from services.production.domain.twin.errors import Reason, refuse
 from services.production.twins import Adapted, Place, Refusals
+from services.production.twins.reading import read
+from services.production.twins.telling import recipe_of
 from tests.unit.production.transfer_story import VESSEL, content, parameter, range_of
 
 PLACE = Place("line-a", events.LineDetail(**VESSEL))
@@ -68,7 +70,7 @@ def test_no_row_of_the_gap_table_gives_the_gas_flow_away(found: Adapted) -> None
     assert all(value != pytest.approx(flow, rel=1e-3) for value in products)
 
 
-@pytest.mark.parametrize("tag", ["feed", "feed_rate"])
+@pytest.mark.parametrize("tag", ["feed", "feed_rate", "FeedRate"])
 def test_a_plants_range_holds_by_whichever_name_the_twin_knows_it(found: Adapted, tag: str) -> None:
     rule = events.SeverityRule(tag=tag, critical_parameter=True, low=0.0, high=1.0, unit="L/h")
     assert [one.rule for one in twins.beyond_ranges(found.recipe, [rule])] == ["OUTSIDE_PAR"]
@@ -85,6 +87,64 @@ def test_a_line_that_left_the_range_of_the_correlation_is_not_signed_for(found: 
     wider = events.LineDetail(**(VESSEL | {"liquid_m3": 2.7, "volume_m3": 3.0}))
     rules = {one.rule for one in twins.beyond_line(found.recipe, wider)}
     assert "OUTSIDE_VALIDITY" in rules
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("AgitatorSpeed", "AerationRate", "FeedRate", "Temperature"),
+        ("Stirrer speed", "Gas flow", "Feed", "TEMPERATURE"),
+    ],
+)
+def test_a_set_may_call_its_parameters_as_the_plants_tags_are_called(
+    found: Adapted, names: tuple[str, ...]
+) -> None:
+    said = content()
+    for one, name in zip(said.parameters, names, strict=True):
+        one.parameter = name
+    said.parameters.append(parameter("PH", 5.0, 4.8, 5.2, "[pH]"))
+    other = adapted(said)
+    assert [one.parameter for one in other.recipe.set_points] == [*names, "PH"]
+    assert [one.value for one in other.recipe.set_points] == [one.value for one in found.recipe.set_points]
+    assert not other.not_modelled
+
+
+def test_a_critical_parameter_that_no_scale_changes_is_carried_over_and_said(found: Adapted) -> None:
+    said = content()
+    said.parameters.append(parameter("head_pressure", 0.5, 0.4, 0.6, "bar"))
+    other = adapted(said)
+    assert other.not_modelled == ("head_pressure",)
+    carried = point(other.recipe, "head_pressure")
+    assert (carried.value, carried.unit) == (0.5, "bar")
+    assert other.predictions == found.predictions
+    given, _ = read(said)
+    assert given is not None
+    moved = recipe_of(given.released.points.with_({"feed": 0.13}), given)
+    assert point(moved, "head_pressure") == carried, "advice carries it over, too"
+    rule = events.SeverityRule(tag="head_pressure", critical_parameter=True, low=0.0, high=0.3, unit="bar")
+    assert [one.rule for one in twins.beyond_ranges(other.recipe, [rule])] == ["OUTSIDE_PAR"]
+
+
+@pytest.mark.parametrize("unit", ["L/h", "W", "/min", "m3", "kg", "{count}", ""])
+def test_a_critical_parameter_that_may_change_with_the_scale_is_not_left_out_silently(unit: str) -> None:
+    said = content()
+    said.parameters.append(parameter("antifoam", 0.5, 0.4, 0.6, unit))
+    (reason,) = refused(said)
+    assert (reason.rule, reason.field) == ("NOT_MODELLED", "parameters[4].parameter")
+    assert "'antifoam'" in reason.statement
+    assert "call it by one that the twin knows" in reason.statement
+
+
+@pytest.mark.parametrize(("most", "rules"), [(25.4, []), (25.3, ["OUTSIDE_DESIGN_SPACE"])])
+def test_what_is_carried_over_takes_its_share_of_the_design_space(most: float, rules: list[str]) -> None:
+    said = content()
+    said.parameters.append(parameter("head_pressure", 0.5, 0.4, 0.6, "bar"))
+    bound = sets.LinearBound(coefficients={"temperature": 1.0, "head_pressure": 1.0}, most=most)
+    said.design_space.CopyFrom(sets.DesignSpace(approval="EMA-1", bounds=[bound]))
+    if not rules:
+        adapted(said)
+    else:
+        assert [one.rule for one in refused(said)] == rules
 
 
 @pytest.mark.parametrize(
@@ -142,6 +202,24 @@ def _crossed(said: sets.ParameterSetContent) -> None:
     said.parameters[2].proven.CopyFrom(range_of(0.2, 0.1, "L/h"))
 
 
+def _carried(value: float, low: float, high: float, unit: str) -> Callable[[sets.ParameterSetContent], None]:
+    def change(said: sets.ParameterSetContent) -> None:
+        said.parameters.append(parameter("head_pressure", value, low, high, "bar"))
+        said.parameters[4].proven.unit = unit
+
+    return change
+
+
+def _twice(said: sets.ParameterSetContent) -> None:
+    said.parameters.append(parameter("FeedRate", 0.126, 0.110, 0.145, "L/h"))
+
+
+def _fixed_space(said: sets.ParameterSetContent) -> None:
+    _carried(0.5, 0.4, 0.6, "bar")(said)
+    bound = sets.LinearBound(coefficients={"head_pressure": 1.0}, most=0.45)
+    said.design_space.CopyFrom(sets.DesignSpace(approval="EMA-1", bounds=[bound]))
+
+
 def _attribute_unit(said: sets.ParameterSetContent) -> None:
     said.attributes[0].limits.unit = "h"
 
@@ -169,8 +247,28 @@ def _process(**changes: object) -> Callable[[sets.ParameterSetContent], None]:
     return change
 
 
-def _vessel(said: sets.ParameterSetContent) -> None:
-    said.process.vessel.impeller_diameter_m = 0.0
+def _vessel(**changes: float) -> Callable[[sets.ParameterSetContent], None]:
+    def change(said: sets.ParameterSetContent) -> None:
+        for name, value in changes.items():
+            setattr(said.process.vessel, name, value)
+
+    return change
+
+
+def _no_vessel(said: sets.ParameterSetContent) -> None:
+    said.process.ClearField("vessel")
+
+
+def _slow(said: sets.ParameterSetContent) -> None:
+    """Stirred with less power than van 't Riet measured."""
+    said.parameters[0].CopyFrom(parameter("agitation", 150.0, 100.0, 380.0, "/min"))
+    said.process.stirrer_per_s = 150 / 60
+
+
+def _together(said: sets.ParameterSetContent) -> None:
+    """Each set-point is in its proven range; together they are outside of what was approved."""
+    bound = sets.LinearBound(coefficients={"agitation": 1.0, "aeration": 10.0}, most=470.0)
+    said.design_space.CopyFrom(sets.DesignSpace(approval="EMA-1", bounds=[bound]))
 
 
 @pytest.mark.parametrize(
@@ -190,7 +288,21 @@ def _vessel(said: sets.ParameterSetContent) -> None:
         (_no_attribute, "NOTHING_PREDICTED", "attributes"),
         (_space, "UNKNOWN", "design_space.bounds[0].coefficients"),
         (_outside_space, "OUTSIDE_DESIGN_SPACE", "set_points.temperature"),
-        (_vessel, "NOT_POSITIVE", "source.impeller_diameter"),
+        (_together, "OUTSIDE_DESIGN_SPACE", "set_points.aeration"),
+        (_slow, "OUTSIDE_VALIDITY", "source.power_per_volume"),
+        (_slow, "OUTSIDE_VALIDITY", "target.power_per_volume"),
+        (_vessel(impeller_diameter_m=0.0), "NOT_POSITIVE", "source.impeller_diameter"),
+        (_vessel(liquid_m3=0.0), "NOT_POSITIVE", "source.liquid_volume"),
+        (_vessel(blade_width_m=-0.1), "NOT_POSITIVE", "source.blade_width"),
+        (_vessel(power_number=math.nan), "NOT_A_NUMBER", "source.power_number"),
+        (_vessel(liquid_m3=0.2), "DOES_NOT_FIT", "source.liquid_volume"),
+        (_vessel(liquid_m3=0.001), "OUTSIDE_VALIDITY", "source.liquid_volume"),
+        (_twice, "DUPLICATE", "parameters[4].parameter"),
+        (_carried(0.7, 0.4, 0.6, "bar"), "OUTSIDE_PAR", "parameters[4].set_point"),
+        (_carried(0.5, 0.6, 0.4, "bar"), "LOW_ABOVE_HIGH", "parameters[4].proven.low"),
+        (_carried(0.5, 0.4, 0.6, "W"), "INCONVERTIBLE", "parameters[4].proven"),
+        (_carried(math.nan, 0.4, 0.6, "bar"), "NOT_A_NUMBER", "parameters[4].set_point"),
+        (_fixed_space, "OUTSIDE_DESIGN_SPACE", "design_space.bounds[0].coefficients"),
     ],
 )
 def test_a_set_that_cannot_be_taken_is_refused_by_field_and_rule(
@@ -237,6 +349,20 @@ def test_a_model_that_cannot_be_solved_is_refused(monkeypatch: pytest.MonkeyPatc
 
     monkeypatch.setattr(adapting, "predict", unsolved)
     assert [(one.rule, one.field) for one in refused(content())] == [("NOT_SOLVABLE", "recipe")]
+
+
+def test_a_set_without_its_vessel_is_told_every_size_that_is_missing() -> None:
+    said = content()
+    _no_vessel(said)
+    missing = {one.field for one in refused(said) if one.rule == "NOT_POSITIVE"}
+    sizes = {"volume", "liquid_volume", "tank_diameter", "impeller_diameter", "blade_width", "power_number"}
+    assert missing >= {f"source.{size}" for size in sizes}
+
+
+def test_a_line_that_is_larger_than_the_correlation_was_measured_in_is_refused() -> None:
+    large = events.LineDetail(**(VESSEL | {"liquid_m3": 2.7, "volume_m3": 3.0}))
+    reasons = refused(content(), Place("line-a", large))
+    assert ("OUTSIDE_VALIDITY", "target.liquid_volume") in [(one.rule, one.field) for one in reasons]
 
 
 def test_every_reason_is_told_at_once() -> None:

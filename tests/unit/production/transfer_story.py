@@ -214,6 +214,7 @@ class Story:
         app: Any = SimpleNamespace(store=self.store, decider=SimpleNamespace(submit=self._submit))
         self.api = ProductionApi(app, self.payloads)
         self._seq = 0
+        self._who = "qa"
 
     # -- the service around ---------------------------------------------------
 
@@ -227,7 +228,7 @@ class Story:
         self, method: str, request: Message, *, request_id: str, actor: str = "qa", **_rest: object
     ) -> Decision:
         if request_id not in self._answers:
-            who = "qa" if actor == "anonymous" else actor
+            who = self._who if actor == "anonymous" else actor
             answer = self.memory.ask(method, request, self.clock.now(), actor=who)
             self._answers[request_id] = Decision(answer.SerializeToString(), (), (), False)
         return self._answers[request_id]
@@ -259,8 +260,9 @@ class Story:
 
         asyncio.run(run())
 
-    def call(self, method: str, **asked: Any) -> Any:
-        """One RPC."""
+    def call(self, method: str, who: str = "qa", **asked: Any) -> Any:
+        """One RPC of a person."""
+        self._who = who
         request: Any = getattr(api, f"{method}Request")(**asked)
         if "request_id" in request.DESCRIPTOR.fields_by_name and not request.request_id:
             self._seq += 1
@@ -304,6 +306,7 @@ class Story:
             payload=common.Sealed(key_id=key.key_id, ciphertext=sealed),
             content_hash=content_hash,
             actor="head of development",
+            reviewer="reviewer",
         )
         told.payload_hash = self.hash_of(told)
         return told
@@ -340,25 +343,40 @@ class Story:
         self.give(self.released(version), self.opened(version))
         self.run_steps()
 
+    def later(self) -> None:
+        """A second version is released, and comes as far as a proposal."""
+        self.give(self.superseded(), self.released(2), self.opened(2))
+        self.run_steps()
+
+    def states(self) -> list[tuple[int, str]]:
+        """Where each version stands."""
+        return [(one.version, one.state) for one in self.memory.states(TRANSFERS)[TRANSFER].versions]
+
     def newest(self) -> Any:
         return self.memory.states(TRANSFERS)[TRANSFER].newest
 
     def decide(self, accepted: bool = True, **changes: Any) -> None:
-        said = {"meaning": "I take responsibility", "reason": "as proposed", "accepted": accepted} | changes
+        said: dict[str, Any] = {"meaning": "I take responsibility", "reason": "as proposed"}
+        said |= {"accepted": accepted} | changes
         proposal = said.pop("proposal", "") or self.newest().proposal().proposal
         self.call("DecideTransfer", transfer=TRANSFER, proposal=proposal, **said)
 
     def validate(self, **changes: Any) -> None:
-        asked = {"transfer": TRANSFER, "record": "VR-1", "statement": "three runs in range"} | changes
-        self.call("RecordRecipeValidation", **asked)
+        asked = {"record": "VR-1", "statement": "three runs in range"} | changes
+        self.call("RecordRecipeValidation", **self._recipe() | asked)
 
     def file(self, **changes: Any) -> None:
         asked = {
-            "transfer": TRANSFER,
+            "who": "regulatory",
             "category": events.FILING_CATEGORY_NOT_REPORTED,
             "statement": "inside the design space",
         } | changes
-        self.call("RecordRecipeFiling", **asked)
+        self.call("RecordRecipeFiling", **self._recipe() | asked)
+
+    def _recipe(self) -> dict[str, Any]:
+        """The recipe of the newest version."""
+        known = TRANSFER in self.memory.states(TRANSFERS)
+        return {"transfer": TRANSFER, "version": self.newest().version if known else 1}
 
     def effective(self) -> None:
         """From nothing to an effective recipe."""
@@ -372,9 +390,11 @@ class Story:
         return [event.message for event in self.memory.out(cls)]
 
 
-def result(test: str, value: float, lot: str = LOT, **changes: Any) -> events.TestResultRecorded:
+def result(
+    test: str, value: float, lot: str = LOT, minute: float = 500, **changes: Any
+) -> events.TestResultRecorded:
     at = common.Moment()
-    at.at.FromDatetime(minutes(500))
+    at.at.FromDatetime(minutes(minute))
     unit = {"titre": "g/L", "impurity": "%"}.get(test, "1")
     told: dict[str, Any] = {
         "test": test,

@@ -217,6 +217,21 @@ def test_every_plant_hears_of_a_withdrawal(research: Research) -> None:
     assert [(one.version, one.plant) for one in research.told(events.ParameterSetWithdrawn)][-1] == (2, "")
 
 
+def test_a_plant_hears_of_a_withdrawal_when_a_later_version_is_on_its_way_to_it(research: Research) -> None:
+    """It works by the earlier one until the later one is effective."""
+    released(research, Plant("plant-2"))
+    draft(research, says(statement="Another."))
+    review(research, 2)
+    release(research, "plant-2", version=2)
+    withdraw(research)
+    assert [(one.version, one.plant) for one in research.told(events.ParameterSetWithdrawn)] == [
+        (1, "plant-2")
+    ]
+    assert research.call("GetParameterSet", api.GetParameterSetRequest(set=SET, version=1)).version.state == (
+        api.PARAMETER_SET_STATE_WITHDRAWN
+    )
+
+
 def test_the_difference_of_two_versions_is_by_path(research: Research) -> None:
     known(research)
     draft(research, says())

@@ -88,7 +88,7 @@ class Life(RuleBasedStateMachine):
 
     @rule(version=versions)
     def withdraw(self, version: int) -> None:
-        allowed = self.is_free(version) and version not in self.over
+        allowed = self.is_free(version)
         if self.does(lambda: [*life.decide_withdraw(self.held, version, "cy", "r")], allowed):
             self.withdrawn.add(version)
             self.at = {plant: held for plant, held in self.at.items() if held != version}

@@ -226,8 +226,10 @@ class Vessels:
 
 def manager(desk_for: DeskFor) -> PlantManager:
     lines = {(PLANT, "fermentation-1"): plant_vessel()}
-    desk = desk_for(f"{PLANT}/manager")
-    return PlantManager(desk, "maker-3/gtin/A", f"{PLANT}/fermenter-1", lines, "maker-3/gtin/A/T", Vessels())
+    desks = desk_for(f"{PLANT}/manager"), desk_for(f"{PLANT}/regulatory-affairs")
+    return PlantManager(
+        *desks, "maker-3/gtin/A", f"{PLANT}/fermenter-1", lines, "maker-3/gtin/A/T", Vessels()
+    )
 
 
 def transfer(state: int, **fields: Any) -> production.Transfer:
@@ -272,6 +274,20 @@ async def test_a_manager_records_what_change_control_lacks(
     await for_a_while(manager(desk_for).run())
     assert recorder.of("RecordRecipeFiling")
     assert not recorder.of("RecordRecipeValidation")
+
+
+async def test_validation_and_filing_are_signed_by_two_people_for_the_version(
+    desk_for: DeskFor, recorder: Recorder, quick: None
+) -> None:
+    shows(recorder, transfer(production.TRANSFER_STATE_IN_CHANGE_CONTROL))
+    await for_a_while(manager(desk_for).run())
+    signed = {(name, actor) for name, actor, _ in recorder.sent if name.startswith("RecordRecipe")}
+    assert signed == {
+        ("RecordRecipeValidation", f"{PLANT}/manager"),
+        ("RecordRecipeFiling", f"{PLANT}/regulatory-affairs"),
+    }
+    asked = [*recorder.of("RecordRecipeValidation"), *recorder.of("RecordRecipeFiling")]
+    assert {request.version for request in asked} == {3}
 
 
 async def test_a_first_lot_is_made_by_the_recipe_measured_tested_and_packed_once(

@@ -68,7 +68,7 @@ async def make(desk: Desk, folder: Path) -> list[str]:
     desk = replace(desk, say=said.append)
     lines = {(PLANT, LINE): plant_vessel()}
     pattern = lot_key("maker", "item", "P", "T")
-    manager = PlantManager(desk, "maker/item/P", EQUIPMENT, lines, pattern, FirstLots(folder))
+    manager = PlantManager(desk, desk, "maker/item/P", EQUIPMENT, lines, pattern, FirstLots(folder))
     await manager.register()
     working = asyncio.create_task(manager.run())
     async with asyncio.timeout(60):

@@ -5,6 +5,7 @@
     rho_epsilon       zCDP -> (epsilon, delta)    Canonne, Kamath, Steinke 2020, proposition 12
     renyi_epsilon     steps of a sampled Gaussian Mironov, Talwar, Zhang 2019
     pld_epsilon       the same, tighter           privacy loss distribution, by FFT
+    calibrated        the sigma that costs no more than (epsilon, delta) in one step, by bisection
 
 A step takes each patient with probability q and adds Gaussian noise of `sigma`
 times the sensitivity; datasets are neighbours when one has a patient more.
@@ -19,6 +20,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -105,6 +107,44 @@ def pld_epsilon(sampling: float, sigma: float, steps: int, delta: float) -> Cost
     return Cost(epsilon, delta, "PLD", sampling, sigma, steps)
 
 
+@lru_cache(maxsize=64)
+def calibrated(epsilon: float, delta: float) -> Cost:
+    """One Gaussian sum of every patient: the least sigma, to 1e-5 of itself, whose cost is within epsilon.
+
+    The cost is the accountant's (`pld_epsilon`), which never understates it; the
+    closed form of Balle and Wang (ICML 2018) only says where the search begins.
+    """
+    _positive(epsilon=epsilon)
+    _check_delta(delta)
+    low = _closed_form(epsilon, delta)
+    high = low * 1.001
+    while (cost := pld_epsilon(1.0, high, 1, delta)).epsilon > epsilon:
+        low, high = high, high * 1.1
+    while high > low * (1 + 1e-5):
+        middle = math.sqrt(low * high)
+        tried = pld_epsilon(1.0, middle, 1, delta)
+        if tried.epsilon <= epsilon:
+            high, cost = middle, tried
+        else:
+            low = middle
+    return cost
+
+
+def _closed_form(epsilon: float, delta: float) -> float:
+    """A sigma just too small: that of one Gaussian sum at which the closed form gives delta or more."""
+
+    def delta_at(sigma: float) -> float:
+        half, shift = 1 / (2 * sigma), epsilon * sigma
+        above = math.erfc((shift - half) / math.sqrt(2)) / 2
+        return above - math.exp(epsilon) * math.erfc((shift + half) / math.sqrt(2)) / 2
+
+    low, high = 1e-2, 1e6
+    while high > low * (1 + 1e-7):
+        middle = math.sqrt(low * high)
+        low, high = (middle, high) if delta_at(middle) > delta else (low, middle)
+    return low
+
+
 def _coarser(points: float) -> float:
     """By how much the grid is made coarser, so that these points fit: a power of two."""
     return 2.0 ** max(0, math.ceil(math.log2(max(points, 1) / _LONGEST_GRID)))
@@ -123,6 +163,8 @@ class _Losses:
 def _one_way(sampling: float, sigma: float, steps: int, delta: float, less: bool) -> float:
     step = _STEP * _coarser(np.diff(_ends(sampling, sigma, steps))[0] / _STEP)
     one = _single(sampling, sigma, steps, step, less)
+    if steps == 1:
+        return _smallest_epsilon(one, delta)
     low, high = _range(one, steps)
     coarser = _coarser(high - low)
     if coarser > 1:

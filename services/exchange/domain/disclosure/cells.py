@@ -1,4 +1,4 @@
-"""Smallest cells, subsets, models and levels, and who stands behind a coefficient."""
+"""Smallest cells, subsets, models and levels."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def check_design(columns: Mapping[str, Floats], limits: Limits) -> list[Breach]:
     """A model's columns and outcome at a site: each value of a binary one has enough patients.
 
     A column of one value alone is let pass: whether a level that a site has no
-    patient of is kept is decided over all sites, by `contributions` and `kept`.
+    patient of is kept is decided over all sites, by the first round of a job.
     """
     counts: dict[str, int] = {}
     for name, column in columns.items():
@@ -118,52 +118,3 @@ def check_sites(sites: int, limits: Limits) -> list[Breach]:
             "participants",
         )
     ]
-
-
-def contributions(columns: Mapping[str, Floats], limits: Limits) -> Floats:
-    """For each column 1 if this site has enough patients behind its coefficient, else 0.
-
-    Behind a coefficient stand the patients whose value differs from the
-    commonest one. The sites sum these under masks in a round of their own,
-    before any gradient.
-    """
-    flags = []
-    for column in columns.values():
-        commonest = int(np.unique(column, return_counts=True)[1].max(initial=0))
-        flags.append(float(len(column) - commonest >= max(limits.minimum_cell, 1)))
-    return np.array(flags)
-
-
-def kept(names: Sequence[str], contributors: Floats, limits: Limits) -> tuple[tuple[str, ...], list[Breach]]:
-    """The columns with enough sites behind them, and a breach for each that must be dropped.
-
-    `contributors` is the sum of `contributions` over sites. The numbers of a
-    coefficient that one site alone has patients of are that site's own numbers,
-    whatever masks they travelled under.
-    """
-    least = limits.minimum_contributors
-    stays = tuple(name for name, sites in zip(names, contributors, strict=True) if round(sites) >= least)
-    breaches = [
-        Breach(
-            f"minimum contributors {least}",
-            "TOO_FEW_CONTRIBUTORS",
-            f"{name!r} has patients at fewer than {least} sites: drop it or join it with another level",
-            "model",
-        )
-        for name in names
-        if name not in stays
-    ]
-    return stays, breaches
-
-
-def suppressed(counts: Mapping[str, int], least: int) -> dict[str, int | None]:
-    """Counts to publish beside their total: None for those from 1 to `least` - 1.
-
-    Where one cell alone would be hidden, the total gives it away, so the next
-    smallest is hidden with it.
-    """
-    hidden = {name for name, count in counts.items() if 0 < count < least}
-    others = sorted((count, name) for name, count in counts.items() if count > 0 and name not in hidden)
-    if len(hidden) == 1 and others:
-        hidden.add(others[0][1])
-    return {name: None if name in hidden else count for name, count in counts.items()}

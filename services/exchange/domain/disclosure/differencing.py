@@ -6,13 +6,19 @@ with each two of them: the men, the women, and all patients but one are three
 cohorts that differ widely, and two of them with the third leave one patient.
 Combinations of more than two earlier cohorts are not searched; the budget of
 queries bounds them.
+
+So it is with what a job knows of its members: over one cohort, two totals differ
+by those whose value was corrected in between, or is another under a definition
+that is nearly the same. Of each column the site keeps a short digest a member,
+and a few that differ are refused like a few members.
 """
 
 from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +26,9 @@ from numpy.typing import NDArray
 from services.exchange.domain.disclosure.limits import Breach, Limits
 
 Cohort = frozenset[bytes]
+#: Bytes of a member's value in a column: two values have the same by chance once in 2^32.
+TOKEN_BYTES = 4
+Values = Sequence[tuple[str, bytes]]
 
 
 def member_digest(key: bytes, pseudonym: str) -> bytes:
@@ -101,6 +110,41 @@ def check_participants(
         for job, (others, members) in sorted(earlier.items())
         if members == cohort and 0 < len(sites ^ others) < limits.site_difference
     ]
+
+
+def value_tokens(key: bytes, column: str, members: Sequence[bytes], values: NDArray[Any]) -> bytes:
+    """Of each member's value in a column a digest under the site's key, `TOKEN_BYTES` each, in order."""
+    told = b"cohort value|" + len(column.encode()).to_bytes(8, "big") + column.encode()
+    found = values.astype(str).tolist() if values.dtype.kind in "OU" else values.astype(float).tolist()
+    return b"".join(
+        hmac.digest(key, told + member + repr(value).encode(), hashlib.sha256)[:TOKEN_BYTES]
+        for member, value in zip(members, found, strict=True)
+    )
+
+
+def check_values(values: Values, earlier: Mapping[str, Values], limits: Limits) -> list[Breach]:
+    """Breaches where a column that both use has other values of a few members than in an earlier job.
+
+    `earlier` holds, by job answered before over the same members, its columns.
+    """
+    least, new = limits.minimum_difference, dict(values)
+    breaches = []
+    for job, before in sorted(earlier.items()):
+        shared = [(new[name], old) for name, old in before if name in new]
+        changed = np.zeros(len(shared[0][0]) // TOKEN_BYTES if shared else 0, dtype=bool)
+        for one, other in shared:
+            changed |= (_tokens(one) != _tokens(other)).any(axis=1)
+        if 0 < np.count_nonzero(changed) < least:
+            said = (
+                f"over the patients of job {job!r}, what is asked is other for fewer than {least} of them: "
+                "ask as that job did, or wait for new patients"
+            )
+            breaches.append(Breach(f"minimum difference {least}", "VALUES_TOO_CLOSE", said, "cohort"))
+    return breaches
+
+
+def _tokens(column: bytes) -> NDArray[np.uint8]:
+    return np.frombuffer(column, dtype=np.uint8).reshape(-1, TOKEN_BYTES)
 
 
 def _pair_that_isolates(cohort: Cohort, earlier: Mapping[str, Cohort], least: int) -> tuple[str, str] | None:

@@ -38,11 +38,8 @@ class Limits:
     most_levels           levels of a factor (nfilter.levels.max)
     level_share           levels per patient (nfilter.levels.density)
     minimum_sites         sites in a job
-    minimum_contributors  sites with patients behind a coefficient
     site_difference       sites by which a job differs from earlier ones over an equal cohort, unless none
     minimum_difference    patients by which a cohort differs from earlier ones, unless it is equal
-    queries               jobs of one analyst on one dataset
-    rounds                rounds of one job
     """
 
     minimum_cell: int = 3
@@ -52,16 +49,13 @@ class Limits:
     most_levels: int = 40
     level_share: float = 0.33
     minimum_sites: int = 3
-    minimum_contributors: int = 3
     site_difference: int = 3
     minimum_difference: int = 10
-    queries: int = 100
-    rounds: int = 60
 
 
 PROTECTED = Limits()
 
-#: Sites and contributors stay: they are about the protocol, and reference jobs keep to them.
+#: The sites of a job stay: they are about the protocol, and reference jobs keep to them.
 PUBLIC_DATA = Limits(
     minimum_cell=1,
     minimum_subset=1,
@@ -69,11 +63,8 @@ PUBLIC_DATA = Limits(
     longest_text=10_000,
     most_levels=10_000,
     level_share=1.0,
-    minimum_contributors=1,
     site_difference=1,
     minimum_difference=1,
-    queries=1_000_000,
-    rounds=1_000_000,
 )
 
 

@@ -62,6 +62,11 @@ def within(table: Columns, measured: Measured) -> Vector:
     return found
 
 
+def clipped(table: Columns, measured: Measured) -> Vector:
+    """The numbers of a column, each moved to the nearer end of the agreed range where it is beyond."""
+    return np.clip(numbers(table, measured.column), measured.low, measured.high)
+
+
 def zero_one(table: Columns, column: str) -> Vector:
     """A column of 0 and 1. Raises Unfit for anything else."""
     found = numbers(table, column)

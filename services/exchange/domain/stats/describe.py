@@ -2,6 +2,10 @@
 
 No extreme is ever told: values beyond the agreed range are counted as below or
 above it, and a quantile needs the agreed number of people on either side.
+
+Counts, histograms and moments take noise. Then small cells are told as they are,
+for it is the noise that hides who is in them; of a count the interval is that of
+the noise, of a mean that of the noise and of the sample.
 """
 
 from __future__ import annotations
@@ -17,6 +21,7 @@ from services.exchange.domain.errors import Malformed, Unfit
 from services.exchange.domain.stats import columns, grid
 from services.exchange.domain.stats.inference import wald
 from services.exchange.domain.stats.newton import square, triangle
+from services.exchange.domain.stats.noised import Noised, whole
 from services.exchange.domain.stats.protocol import Columns, Estimate, Part, Result, Vector, part
 from services.exchange.domain.stats.reading import Fields, Levels, Measured, levels, measured
 from services.exchange.domain.stats.summed import Job, Summed, Sums, enough
@@ -34,6 +39,7 @@ class Counts(Summed):
     """
 
     name = "counts"
+    takes_noise = True
 
     def read_own(self, fields: Fields) -> tuple[Levels, ...]:
         inner = fields.list_of("by")
@@ -51,9 +57,34 @@ class Counts(Summed):
         return [part("counts", shape, job.rules.rows_at_most), part("cell_sites", shape, 1.0)]
 
     def sums(self, job: Job, phase: str, parameters: Sequence[float], table: Columns) -> Sums:
+        counts = self._counts(job, table)
+        return {"counts": counts, "cell_sites": (counts > 0).astype(float)}
+
+    def _counts(self, job: Job, table: Columns) -> Vector:
         counts = np.zeros(self._shape(job))
         np.add.at(counts, tuple(columns.places(table, one) for one in job.own), 1.0)
-        return {"counts": counts, "cell_sites": (counts > 0).astype(float)}
+        return counts
+
+    def sensitivity(self, job: Job) -> float:
+        return 1.0  # a patient is in one cell
+
+    def noised_parts(self, job: Job) -> list[Part]:
+        return [part("counts", self._shape(job), job.rules.rows_at_most)]
+
+    def noised_sums(self, job: Job, table: Columns) -> Sums:
+        return {"counts": self._counts(job, table)}
+
+    def noised_result(self, job: Job, totals: Mapping[str, Vector], found: Noised) -> Result:
+        counts = totals["counts"]
+        cells = [
+            {"levels": self._names(job, place), **found.count(float(counts[place]), job.level)}
+            for place in np.ndindex(*counts.shape)
+        ]
+        tables = {"by": [one.column for one in job.own], "cells": cells}
+        return Result(self.name, (), whole(counts.sum()), 0, tables=tables)
+
+    def _names(self, job: Job, place: tuple[int, ...]) -> list[str]:
+        return [one.levels[at] for one, at in zip(job.own, place, strict=True)]
 
     def conclude(self, job: Job, totals: Mapping[str, Vector], rounds: int) -> Result:
         rules = job.rules
@@ -76,8 +107,8 @@ class Counts(Summed):
                     hidden.flat[int(np.argmin(others))] = True
         cells = []
         for place in np.ndindex(*counts.shape):
-            names = [one.levels[at] for one, at in zip(job.own, place, strict=True)]
-            cells.append({"levels": names, "count": None if hidden[place] else int(counts[place])})
+            count = None if hidden[place] else int(counts[place])
+            cells.append({"levels": self._names(job, place), "count": count})
         by = [one.column for one in job.own]
         return Result(self.name, (), n, rounds, flags=flags, tables={"by": by, "cells": cells})
 
@@ -88,9 +119,14 @@ class Moments(Summed):
     Two phases, so that no digits are lost: the means first, then the powers of
     the distances from them. Variance and covariance are divided by n - 1;
     skewness is m3 / m2^1.5 and kurtosis m4 / m2^2 - 3, m divided by n.
+
+    With noise values beyond the range count as its nearer end, in one phase, and mean
+    and variance alone are told: u from -1 to 1 and u^2 of each column, and the rows,
+    so that a patient changes k columns by at most the root of 1 + 2 k.
     """
 
     name = "moments"
+    takes_noise = True
     phases = ("means", "powers")
 
     def read_own(self, fields: Fields) -> tuple[Measured, ...]:
@@ -159,6 +195,58 @@ class Moments(Summed):
         tables = {"moments": rows, "covariance": covariance.tolist(), "ddof": 1}
         return Result(self.name, estimates, n, rounds, tables=tables)
 
+    def sensitivity(self, job: Job) -> float:
+        return math.sqrt(1 + 2 * len(job.own))
+
+    def noised_parts(self, job: Job) -> list[Part]:
+        most, count = job.rules.rows_at_most, len(job.own)
+        return [part("rows", 1, most), part("sum", count, most), part("square", count, most)]
+
+    def noised_sums(self, job: Job, table: Columns) -> Sums:
+        u = np.column_stack([(columns.clipped(table, one) - one.middle) / one.half for one in job.own])
+        return {"rows": np.array([float(len(u))]), "sum": u.sum(axis=0), "square": (u**2).sum(axis=0)}
+
+    def noised_result(self, job: Job, totals: Mapping[str, Vector], found: Noised) -> Result:
+        n, noise = float(totals["rows"][0]), found.deviation
+        moments = [
+            _noised_moment(one, n, float(total), float(square), noise)
+            for one, total, square in zip(job.own, totals["sum"], totals["square"], strict=True)
+        ]
+        estimates = tuple(
+            wald(one["column"], one["mean"], error, job.level)
+            if one["mean"] is not None
+            else Estimate(one["column"], None)
+            for one, error in moments
+        )
+        flags = tuple(f"NOISE_TOO_LARGE:{one['column']}" for one, _ in moments if one["variance"] is None)
+        tables = {"moments": [one for one, _ in moments]}
+        return Result(self.name, estimates, whole(n), 0, flags=flags, tables=tables)
+
+
+def _noised_moment(
+    column: Measured, n: float, total: float, square: float, noise: float
+) -> tuple[dict[str, Any], float]:
+    """Mean and variance of one column from noised sums of u and u^2, and the standard error of the mean.
+
+    The error is of the sample and, to the first order, of the noise in both the sum and
+    the rows. None where the rows are not five times the noise, and no variance where noise
+    has made it negative; the error is then that of the widest spread the range allows.
+    """
+    told: dict[str, Any] = {"column": column.column, "mean": None}
+    told |= {"standard_deviation": None, "variance": None}
+    if n < max(5 * noise, 2):
+        return told, math.nan
+    mean = min(1.0, max(-1.0, total / n))
+    variance = (square / n - mean**2) * n / (n - 1)
+    if variance > 0:
+        told |= {
+            "variance": variance * column.half**2,
+            "standard_deviation": math.sqrt(variance) * column.half,
+        }
+    spread = variance if variance > 0 else 1 - mean**2
+    told["mean"] = column.middle + column.half * mean
+    return told, column.half * math.sqrt(spread / n + noise**2 * (1 + mean**2) / n**2)
+
 
 @dataclass(frozen=True)
 class Bins:
@@ -177,6 +265,7 @@ class Histogram(Summed):
     """
 
     name = "histogram"
+    takes_noise = True
 
     def read_own(self, fields: Fields) -> Bins:
         column = fields.text("column")
@@ -192,10 +281,30 @@ class Histogram(Summed):
         return [part("bins", len(job.own.edges) + 1, job.rules.rows_at_most)]
 
     def sums(self, job: Job, phase: str, parameters: Sequence[float], table: Columns) -> Sums:
+        return {"bins": self._bins(job, table)}
+
+    def _bins(self, job: Job, table: Columns) -> Vector:
         values, edges = columns.numbers(table, job.own.column), np.array(job.own.edges)
         where = np.searchsorted(edges, values, side="right")
         where[values == edges[-1]] = len(edges) - 1
-        return {"bins": np.bincount(where, minlength=len(edges) + 1).astype(float)}
+        return np.bincount(where, minlength=len(edges) + 1).astype(float)
+
+    def sensitivity(self, job: Job) -> float:
+        return 1.0  # a patient is in one bin
+
+    def noised_parts(self, job: Job) -> list[Part]:
+        return self.parts(job, "")
+
+    def noised_sums(self, job: Job, table: Columns) -> Sums:
+        return {"bins": self._bins(job, table)}
+
+    def noised_result(self, job: Job, totals: Mapping[str, Vector], found: Noised) -> Result:
+        counts, edges = totals["bins"], (None, *job.own.edges, None)
+        bins = [
+            {"lower": edges[at], "upper": edges[at + 1], **found.count(float(count), job.level)}
+            for at, count in enumerate(counts)
+        ]
+        return Result(self.name, (), whole(counts.sum()), 0, tables={"bins": bins})
 
     def told(self, job: Job, totals: Mapping[str, Vector]) -> tuple[int, list[dict[str, Any]], list[str]]:
         """Rows, bins {lower, upper, count} from the lowest, and flags; an end that is open is None."""
@@ -223,6 +332,7 @@ class Quantiles(Histogram):
     """
 
     name = "quantiles"
+    takes_noise = False
 
     def read_own(self, fields: Fields) -> Bins:
         bins = super().read_own(fields)

@@ -103,6 +103,9 @@ class Fitted(ABC):
     default_fallback = "ridge"
     #: How standard errors may be had.
     errors: tuple[str, ...] = ("model",)
+    #: A fit asks at points that follow from the sums before: noise in one would be in all that follow.
+    takes_noise = False
+    repeats = FIT
 
     # What a family says -------------------------------------------------------------------------
 
@@ -228,6 +231,13 @@ class Fitted(ABC):
         """The point at which scores are asked, and the clusters that are summed over sites."""
         end = len(flat) - len(found.shared)
         return self.point(spec, flat[: max(end, 0)]), found.summed(flat[max(end, 0) :])
+
+    def course(self, spec: Spec) -> tuple[str, ...]:
+        scored = (SCORES,) if self.read(spec).clusters is not None else ()
+        return (PRESENCE, MOMENTS, FIT, *scored)
+
+    def noise(self, ask: Ask) -> Vector | None:
+        return None
 
     # The site -----------------------------------------------------------------------------------
 

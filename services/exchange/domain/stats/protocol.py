@@ -261,6 +261,20 @@ class Model(Protocol):
     @property
     def name(self) -> str: ...
 
+    @property
+    def takes_noise(self) -> bool:
+        """May a study of it ask for noise (`noise` of its specification)?"""
+
+    @property
+    def repeats(self) -> str:
+        """The phase that may be asked again and again; empty where none is."""
+
+    def course(self, spec: Spec) -> tuple[str, ...]:
+        """The phases of a job, in their order. A job may end after any."""
+
+    def noise(self, ask: Ask) -> Vector | None:
+        """The least standard deviation of the noise in each number of the sum; None where there is none."""
+
     def start(self, spec: Spec) -> State:
         """The coordinator's first state; its spec is the canonical one, all defaults written out."""
 

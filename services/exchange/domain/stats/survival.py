@@ -11,6 +11,10 @@ each time are sums over sites, and everything else follows from them:
 
 Without a grid the log-rank test is stratified by site: each site gives away its
 own sums of O, E and V, no times.
+
+Curves take noise, for a patient is in one cell of time, group and ending. To the
+variance of log S comes that of the noise in all deaths and censored rows, to the
+first order. The log-rank test takes none: its statistic is no chi-square then.
 """
 
 from __future__ import annotations
@@ -26,6 +30,7 @@ from services.exchange.domain.errors import Unfit
 from services.exchange.domain.stats import columns, grid
 from services.exchange.domain.stats.inference import chi_square, quantile
 from services.exchange.domain.stats.newton import invert, square, triangle
+from services.exchange.domain.stats.noised import Noised, whole
 from services.exchange.domain.stats.protocol import Columns, Estimate, Part, Result, Vector, part
 from services.exchange.domain.stats.reading import Fields, Levels, levels
 from services.exchange.domain.stats.summed import Job, Summed, Sums, enough
@@ -92,9 +97,13 @@ class LifeTable:
 
 
 class KaplanMeier(_Survival):
-    """One curve for all, or one for each group, and the median times."""
+    """One curve for all, or one for each group, and the median times.
+
+    With noise a curve ends where those at risk are not five times the noise in their number.
+    """
 
     name = "kaplan_meier"
+    takes_noise = True
 
     def read_own(self, fields: Fields) -> Grouped:
         groups = fields.inner("groups")
@@ -121,6 +130,27 @@ class KaplanMeier(_Survival):
         events = int(life.deaths.sum())
         tables = {"curves": curves}
         return Result(self.name, tuple(medians), n, rounds, events, flags=life.flags, tables=tables)
+
+    def sensitivity(self, job: Job) -> float:
+        return 1.0  # a patient is in one cell, of deaths or of censored rows
+
+    def noised_parts(self, job: Job) -> list[Part]:
+        return self.life_parts(job)
+
+    def noised_sums(self, job: Job, table: Columns) -> Sums:
+        return self.life_sums(job, table)
+
+    def noised_result(self, job: Job, totals: Mapping[str, Vector], found: Noised) -> Result:
+        deaths, censored, times = totals["deaths"], totals["censored"], job.own.grid
+        curves, medians, flags = [], [], []
+        for at, name in enumerate(job.own.names):
+            points = noised_curve(times, deaths[:, at], censored[:, at], found.deviation, job.level)
+            curves.append({"group": name, "points": points})
+            lower, value, upper = (_half(points, which) for which in ("lower", "survival", "upper"))
+            medians.append(Estimate(f"median:{name}", value, lower=lower, upper=upper))
+            flags += [f"NOISE_TOO_LARGE:{name}"] * (len(points) < len(times))
+        n, events = whole(float((deaths + censored).sum())), whole(float(deaths.sum()))
+        return Result(self.name, tuple(medians), n, 0, events, flags=tuple(flags), tables={"curves": curves})
 
 
 def curve(
@@ -150,6 +180,45 @@ def curve(
             point["lower"] = float(survival ** math.exp(width))
             point["upper"] = float(survival ** math.exp(-width))
         points.append(point)
+    return points
+
+
+def noised_curve(
+    times: Sequence[float], deaths: Vector, censored: Vector, noise: float, level: float
+) -> list[dict[str, float | int | None]]:
+    """The curve of noised counts, as far as those at risk are five times the noise in their number.
+
+    With a = d / (n (n - d)) of each time, log S up to t changes with a count of time j by the
+    sum of a up to the earlier of j and t, and with deaths by 1 / (n - d) less where j is up to t.
+    """
+    z = quantile(level)
+    held = np.cumsum((deaths + censored)[::-1])[::-1]
+    of_noise = noise * np.sqrt(2 * np.arange(len(held), 0, -1))
+    until = int(np.argmin(np.append(held > 5 * of_noise, False)))
+    held = held[:until]
+    died = np.clip(deaths[:until], 0.0, 0.99 * held)
+    logs = np.cumsum(np.log1p(-died / held))
+    greenwood = np.cumsum(died / (held * (held - died)))
+    points: list[dict[str, float | int | None]] = []
+    for at in range(until):
+        # Greenwood's sum is the sum of a; later counts are in every number at risk up to now.
+        reach = greenwood[np.minimum(np.arange(len(deaths)), at)]
+        of_deaths = reach.copy()
+        of_deaths[: at + 1] -= 1 / (held - died)[: at + 1]
+        error = math.sqrt(greenwood[at] + noise**2 * float((reach**2 + of_deaths**2).sum()))
+        survival = math.exp(logs[at])
+        width = z * error / -logs[at] if survival < 1 else math.inf
+        points.append(
+            {
+                "time": float(times[at]),
+                "at_risk": float(held[at]),
+                "deaths": float(deaths[at]),
+                "survival": survival,
+                "standard_error": survival * error,
+                "lower": math.exp(logs[at] * math.exp(width)) if width < 700 else 0.0,
+                "upper": math.exp(logs[at] * math.exp(-width)),
+            }
+        )
     return points
 
 

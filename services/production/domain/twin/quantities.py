@@ -39,6 +39,17 @@ _KINDS: tuple[dict[str, float], ...] = (
 )
 #: Temperatures have zeros of their own: kelvin = value * factor + zero.
 _TEMPERATURES = {"K": (1.0, 0.0), "Cel": (1.0, 273.15), "[degF]": (5 / 9, 459.67 * 5 / 9)}
+#: Units of what is the same at every scale: temperature, acidity, share, concentration, conductivity,
+#: pressure, time. A flow, a power, a speed, a size or a count is not; nor is what stands in no list.
+SCALE_FREE = frozenset(
+    (
+        *("K", "Cel", "[degF]", "[pH]", "1", "%", "[ppm]"),
+        *("g/L", "mg/L", "ug/L", "kg/m3", "g/mL", "mg/mL", "g/kg", "mg/kg", "mol/L", "mmol/L", "umol/L"),
+        *("S/m", "mS/cm", "uS/cm", "osm/kg", "mosm/kg"),
+        *("Pa", "kPa", "mbar", "bar"),
+        *("s", "min", "h", "d"),
+    )
+)
 #: Rates that are written per minute and per second as well as per hour; "/min" above is a speed of rotation.
 _RATES = {"/h": 1.0, "1/h": 1.0, "/min": 60.0, "1/min": 60.0, "/s": 3600.0, "1/s": 3600.0}
 

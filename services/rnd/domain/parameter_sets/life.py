@@ -43,7 +43,8 @@ def decide_review(held: ParameterSet | None, asked: events.ParameterSetReviewed)
 def decide_release(
     held: ParameterSet | None, releases: Sequence[events.ParameterSetReleased]
 ) -> list[Message]:
-    """One release for each plant; the version by which a plant worked before is over with it.
+    """One release for each plant; a version that the plant had before is superseded with it: the plant goes
+    on by that until the later one is effective there.
 
     `releases` are of one version and by one person; each gets its reviewer here.
     """
@@ -86,11 +87,12 @@ def _check_plant(found: Version, plant: str, latest: int, field: str) -> None:
 def decide_withdraw(
     held: ParameterSet | None, version: int, actor: str, reason: str
 ) -> list[events.ParameterSetWithdrawn]:
-    """Every plant that works by the version hears of it; one that was never released is withdrawn once."""
-    found = _in(held, version, ("draft", "reviewed", "released"), "withdrawn")
+    """Every plant that ever had the version hears of it: one to which a later version went may work by it
+    until that is effective there. A version that was never released is withdrawn once."""
+    found = _in(held, version, ("draft", "reviewed", "released", "superseded"), "withdrawn")
     assert held is not None, "refused before"
     named(reason, "reason")
-    plants = [one.plant for one in found.standing] or [""]
+    plants = [one.plant for one in found.releases] or [""]
     return [
         events.ParameterSetWithdrawn(set=held.set, version=version, plant=plant, actor=actor, reason=reason)
         for plant in plants

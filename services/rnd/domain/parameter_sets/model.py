@@ -1,10 +1,11 @@
 """A parameter set with its versions, and how its events change it.
 
     draft -> reviewed -> released -> superseded (at every plant)
-      any of the first three -> withdrawn
+      any of them -> withdrawn
 
-A release is to one plant. A version is released while a plant works by it,
-and superseded when a later version took its place at each.
+A release is to one plant. A version is released until a later one was
+released to each of its plants; these go on by it until the later one is
+effective there, so that it may still be withdrawn.
 """
 
 from __future__ import annotations
