@@ -286,6 +286,7 @@ def steps(app: App, payloads: Payloads) -> Mapping[str, StepFunction]:
     # Two of them: a release is brought to its line in a fraction of a second, advice takes some seconds.
     adapting, advising = Offload("adapting"), Offload("advising")
     app.leaving += [adapting.close, advising.close]
+    adapting.begin(twins.load)
     (readings,) = app.contract.names_for([event_type(events.ReadingsRecorded)])
     made = Steps(
         app.store,

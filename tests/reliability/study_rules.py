@@ -118,7 +118,7 @@ def _pooled(rows: int) -> tuple[tuple[str, float, float], ...]:
 #: Why contributions are not valued that everybody agreed to value, where something went wrong meanwhile.
 _UNVALUED = {
     *("EVALUATOR_AWAY", "EVALUATOR_TOO_SLOW", "NOT_APPROVED_HERE"),
-    *("COORDINATOR_RESTARTED", "SITE_RESTARTED", "SITE_DROPPED"),
+    *("COORDINATOR_RESTARTED", "SITE_RESTARTED", "SITE_DROPPED", "SITE_UNAVAILABLE"),
 }
 
 

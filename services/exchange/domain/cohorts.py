@@ -67,22 +67,20 @@ def breaches(
 
 def differences(cohort: Cohort, earlier: Sequence[Cohort], limits: Limits) -> list[Breach]:
     """The rules for which a sum over the cohort and its participants may not stand beside earlier ones."""
-    opened = [before for before in earlier if before.opened]
+    opened = sorted((before for before in earlier if before.opened), key=lambda one: one.job, reverse=True)
     members = frozenset(cohort.members)
-    sets = {before.job: frozenset(before.members) for before in opened}
     # One job for each cohort is enough: jobs that repeat one would be compared in pairs for nothing.
-    distinct = {held: job for job, held in sorted(sets.items(), reverse=True)}
-    known = {job: held for held, job in distinct.items()}
+    distinct = {before.members: before.job for before in opened}
+    known = {job: frozenset(held) for held, job in distinct.items()}
     # Whatever was computed: counts and sums of the columns are part of nearly every model.
-    same = {before.job: (frozenset(before.participants), sets[before.job]) for before in opened}
+    same = {
+        before.job: (frozenset(before.participants), known[distinct[before.members]]) for before in opened
+    }
+    told = {before.values: before.job for before in opened if before.members == cohort.members}
     return [
         *differencing.check_cohort(members, known, limits),
         *differencing.check_participants(cohort.participants, members, same, limits),
-        *differencing.check_values(
-            cohort.values,
-            {before.job: before.values for before in opened if before.members == cohort.members},
-            limits,
-        ),
+        *differencing.check_values(cohort.values, {job: values for values, job in told.items()}, limits),
     ]
 
 

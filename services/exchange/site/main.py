@@ -103,7 +103,7 @@ def make_spec(source: MakeSource = _from_clinical) -> ServiceSpec:
 
     return ServiceSpec(
         name="agent",
-        kinds=(COHORTS, SEEN_STUDIES, SEEN_DATASETS),
+        kinds=(*COHORTS, SEEN_STUDIES, SEEN_DATASETS),
         reactors=(projector("seen", SEEN),),
         settings=AgentSettings,
         background=run,

@@ -14,6 +14,7 @@ that was killed.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import pickle
 import subprocess
@@ -77,8 +78,7 @@ class Offload:
         finally:
             self._asked -= 1
             if not self._asked and not self._closed:
-                loop = asyncio.get_running_loop()
-                self._timer = loop.call_later(self._idle_seconds, self._thread.submit, self._end)
+                self._end_when_idle()
         done, value, told = pickle.loads(answer)
         if done:
             result: T = value
@@ -87,6 +87,16 @@ class Offload:
         error: BaseException = kind.__new__(kind, *said)
         error.__dict__.update(state)
         raise error from InChild(told)
+
+    def begin(self, load: Callable[[], None]) -> None:
+        """Start the child now and have it call `load`; the first call need not wait for what that imports."""
+
+        def beginning() -> None:
+            with contextlib.suppress(Retryable):  # the first call starts another
+                self._ask(pickle.dumps((load, (), {})))
+
+        self._thread.submit(beginning)
+        self._end_when_idle()
 
     async def close(self) -> None:
         """End the child, in the middle of its work if need be, and take no more calls."""
@@ -100,6 +110,10 @@ class Offload:
             child.kill()
         self._thread.submit(self._end)
         await asyncio.to_thread(self._thread.shutdown)
+
+    def _end_when_idle(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._timer = loop.call_later(self._idle_seconds, self._thread.submit, self._end)
 
     # -- in the thread ------------------------------------------------------------
 

@@ -92,6 +92,11 @@ class Advice:
     recipe: events.RecipeDetail
 
 
+def load() -> None:
+    """Import what adapting needs and a waiting service does not hold."""
+    from scipy import integrate, special  # noqa: F401, PLC0415 -- imported for whom comes next
+
+
 def adapt(content: sets.ParameterSetContent, place: Place, seed: int) -> Adapted | Refusals:
     """Bring a set to a line. The same set, place and seed give the same answer."""
     given, reasons = read(content)

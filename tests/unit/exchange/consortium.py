@@ -24,7 +24,6 @@ from pharmaloop.loops.v1 import events_pb2 as loops
 from services.exchange.coordinator.conductor import Limits
 from services.exchange.coordinator.desk import Desk
 from services.exchange.coordinator.hub import Hub
-from services.exchange.domain.cohorts import Cohort
 from services.exchange.domain.disclosure.budget import Grant
 from services.exchange.domain.disclosure.limits import Profile
 from services.exchange.domain.studies import Study
@@ -34,7 +33,7 @@ from services.exchange.handlers import COMMANDS, EVENTS
 from services.exchange.site.agent import Agent
 from services.exchange.site.seen import SeenDataset, SeenStudy
 from services.exchange.site.session import Site
-from services.exchange.site.stored import SiteKeys
+from services.exchange.site.stored import Cohorts, SiteKeys
 from services.exchange.site_api import SiteApi
 from services.exchange.steps import Jobs, Patience
 from services.exchange.valuations import Valuations
@@ -46,6 +45,7 @@ from services.kit.runners.decider import Decision
 from services.kit.runners.reactor import Reactor
 from services.kit.runners.step import Again
 from services.kit.store.kinds import Kind, Stored
+from services.kit.store.memory import AsyncMemoryStore, MemoryDatabase
 from services.kit.work import Step
 from tests.unit.exchange.hospitals import Hospital, request
 from tests.unit.memory_service import MemoryService, Said
@@ -60,19 +60,6 @@ Bend = Callable[[str, Any], Any]
 
 def _keys(site: str) -> SiteKeys:
     return SiteKeys(*((f"{site}-{name}".encode() + bytes(32))[:32] for name in ("identity", "sealed", "c")))
-
-
-class KeptInMemory:
-    """The cohorts that a site has opened masks over."""
-
-    def __init__(self) -> None:
-        self.cohorts: dict[str, Cohort] = {}
-
-    async def opened(self) -> list[Cohort]:
-        return list(self.cohorts.values())
-
-    async def keep(self, cohort: Cohort) -> None:
-        self.cohorts[cohort.job] = cohort
 
 
 class Line:
@@ -172,7 +159,7 @@ class Consortium:
     def __post_init__(self) -> None:
         self.service = MemoryService("exchange", Reactor("runs", EVENTS), COMMANDS)
         self.lines = {site: Line(self, site) for site in self.sites}
-        self.kept = {site: KeptInMemory() for site in self.sites}
+        self.kept = {site: Cohorts(AsyncMemoryStore(MemoryDatabase())) for site in self.sites}
         self.agents: dict[str, asyncio.Task[None]] = {}
         app: Any = SimpleNamespace(store=self, decider=self, relay=None)
         self.app = app

@@ -143,7 +143,7 @@ async def test_rounds_that_a_job_held_and_did_not_take_are_given_back() -> None:
         await _answered(found, "s1")
         (audited,) = found.service.all(events.JobAudited)
         for site in SITES:
-            (kept,) = found.kept[site].cohorts.values()
+            (kept,) = await found.kept[site].opened()
             assert kept.rounds == len(audited.rounds) < 16
             assert (kept.analyst, kept.dataset, kept.epsilon) == ("analyst", f"{site}/routine", 0.0)
 

@@ -279,7 +279,7 @@ async def test_a_few_corrected_values_of_the_same_patients_wait_like_a_few_patie
 async def test_what_a_site_keeps_of_values_does_not_tell_them() -> None:
     async with consortium(SITES) as found:
         await _answered(found)
-        (kept,) = found.kept["hospital-a"].cohorts.values()
+        (kept,) = await found.kept["hospital-a"].opened()
         tokens = dict(kept.values)
         assert set(tokens) == {"event", *TERMS}
         each = {tokens["event"][at : at + TOKEN_BYTES] for at in range(0, 300 * TOKEN_BYTES, TOKEN_BYTES)}

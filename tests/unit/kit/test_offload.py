@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 import subprocess
@@ -115,6 +116,20 @@ async def test_an_idle_child_ends_and_another_is_made_when_it_is_needed() -> Non
     assert child.pid is None
     assert await child.run(os.getpid) != first
     await child.close()
+
+
+async def test_a_child_that_was_begun_answers_the_first_call_and_ends_when_none_comes() -> None:
+    child = Offload("a test", idle_seconds=0.3)
+    child.begin(gc.disable)
+    assert not await child.run(gc.isenabled), "it is the child that was begun"
+    await child.close()
+    idle = Offload("a test", idle_seconds=0.3)
+    idle.begin(gc.disable)
+    async with asyncio.timeout(20):
+        while (pid := idle.pid) is None:
+            await asyncio.sleep(0.001)
+    await ended(pid)
+    await idle.close()
 
 
 async def test_it_ends_with_its_service_in_the_middle_of_a_call(tmp_path: Path) -> None:

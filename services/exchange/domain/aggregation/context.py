@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -66,16 +67,7 @@ class Context:
 
     def encoded(self) -> bytes:
         """All of it as bytes: what keys are derived from and what is signed."""
-        return packed(
-            _PURPOSE,
-            self.job.encode(),
-            self.round.to_bytes(8, "big"),
-            self.attempt.to_bytes(8, "big"),
-            packed(*(site.encode() for site in self.participants)),
-            self.parameters,
-            self.cohort,
-            self.layout.digest(),
-        )
+        return _encoded(self)
 
     def digest(self) -> bytes:
         """SHA-256 of `encoded`."""
@@ -89,6 +81,21 @@ class Context:
     def after_dropout(self, remaining: tuple[str, ...], cohort: bytes) -> Context:
         """The next attempt, of the sites that are left; `cohort` is the hash of theirs."""
         return replace(self, attempt=self.attempt + 1, participants=tuple(sorted(remaining)), cohort=cohort)
+
+
+# Every key and signature of a round is of it.
+@lru_cache(maxsize=8)
+def _encoded(context: Context) -> bytes:
+    return packed(
+        _PURPOSE,
+        context.job.encode(),
+        context.round.to_bytes(8, "big"),
+        context.attempt.to_bytes(8, "big"),
+        packed(*(site.encode() for site in context.participants)),
+        context.parameters,
+        context.cohort,
+        context.layout.digest(),
+    )
 
 
 def parameters_hash(specification: bytes, values: NDArray[np.float64]) -> bytes:

@@ -231,9 +231,9 @@ def _each(values: tuple[T, ...], length: int) -> tuple[T, ...]:
 def integers(words: Words) -> list[int]:
     """Words as Python integers, signed."""
     if words.shape[1] == 1:
-        return [int(word) for word in words[:, 0].astype(np.int64)]
-    highs = words[:, 1].astype(np.int64)
-    return [(int(high) << _LIMB) + int(low) for low, high in zip(words[:, 0], highs, strict=True)]
+        return [int(word) for word in words[:, 0].astype(np.int64).tolist()]
+    highs = words[:, 1].astype(np.int64).tolist()
+    return [(high << _LIMB) + low for low, high in zip(words[:, 0].tolist(), highs, strict=True)]
 
 
 def add(one: Words, other: Words) -> Words:

@@ -39,17 +39,20 @@ def rows(table: Columns, at_most: int) -> int:
 
 def numbers(table: Columns, column: str) -> Vector:
     """The numbers of a column. Raises Unfit for one that is missing or not a number."""
-    values = _column(table, column)
-    if values.dtype == bool:
-        values = values.astype(float)
-    try:
-        found = np.asarray(values, dtype=float)
-    except (TypeError, ValueError) as error:
-        raise Unfit("NOT_NUMBERS", f"{column} holds what is not a number", column) from error
+    found = values(table, column)
     if not np.all(np.isfinite(found)):
         said = f"{column} has missing or infinite values; leave such rows out or fill them by an agreed rule"
         raise Unfit("MISSING_VALUE", said, column)
     return found
+
+
+def values(table: Columns, column: str) -> Vector:
+    """The numbers of a column, NaN and infinities among them. Raises Unfit for what is not a number."""
+    held = _column(table, column)
+    try:
+        return np.asarray(held, dtype=float)
+    except (TypeError, ValueError) as error:
+        raise Unfit("NOT_NUMBERS", f"{column} holds what is not a number", column) from error
 
 
 def within(table: Columns, measured: Measured) -> Vector:

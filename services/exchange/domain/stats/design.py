@@ -86,13 +86,23 @@ def matrix(found: Sequence[Term], table: Columns, n: int) -> Vector:
     known: dict[str, columns.Index] = {}
     for at, term in enumerate(found):
         if isinstance(term.source, Measured):
-            held[:, at] = columns.within(table, term.source)
+            held[:, at] = columns.values(table, term.source.column)
         else:
             column = term.source.column
             if column not in known:
                 known[column] = columns.places(table, term.source)
             held[:, at] = known[column] == term.place
+    _check_ranges(found, held, table)
     return held
+
+
+def _check_ranges(found: Sequence[Term], held: Vector, table: Columns) -> None:
+    """All columns at once, in every round; one by one, for the name, where something does not fit."""
+    low, high = np.array([(term.low, term.high) for term in found]).T
+    if not (np.all(held >= low) and np.all(held <= high)):
+        for term in found:
+            if isinstance(term.source, Measured):
+                columns.within(table, term.source)
 
 
 @dataclass(frozen=True, eq=False)

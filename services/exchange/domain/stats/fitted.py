@@ -158,7 +158,7 @@ class Fitted(ABC):
     def read(self, said: Spec) -> Regression:
         """Raises Malformed for a specification that breaks a rule."""
         try:
-            text = json.dumps(said, sort_keys=True, allow_nan=False)
+            text = _text(said)
         except (TypeError, ValueError):
             return self.read_anew(said)  # which says what is wrong with it
         return _read(self, text)
@@ -211,21 +211,27 @@ class Fitted(ABC):
         return not own
 
     def layout(self, ask: Ask) -> Layout:
-        spec = self.read(ask.spec)
-        if ask.phase == PRESENCE:
+        try:
+            text = _text(ask.spec)
+        except (TypeError, ValueError):
+            return self.layout_anew(self.read_anew(ask.spec), ask.phase, ask.parameters)
+        return _layout(self, text, ask.phase, ask.parameters)
+
+    def layout_anew(self, spec: Regression, phase: str, parameters: tuple[float, ...]) -> Layout:
+        if phase == PRESENCE:
             return Layout((*design.presence_parts(spec.terms), *clusters.presence_parts(spec.clusters)))
-        if ask.phase == MOMENTS:
-            kept = [term for term, flag in zip(spec.terms, _kept(ask.parameters, spec), strict=True) if flag]
+        if phase == MOMENTS:
+            kept = [term for term, flag in zip(spec.terms, _kept(parameters, spec), strict=True) if flag]
             most = spec.rules.rows_at_most
             return Layout((*design.moment_parts(kept, most), *self.own_moment_parts(spec)))
-        if ask.phase == FIT:
-            point = self.point(spec, ask.parameters)
+        if phase == FIT:
+            point = self.point(spec, parameters)
             return Layout((*self.fit_parts(spec, point), part("overflow", 1, 1.0)))
-        if ask.phase == SCORES and spec.clusters is not None:
-            point, summed = self._scoring(spec, spec.clusters, ask.parameters)
+        if phase == SCORES and spec.clusters is not None:
+            point, summed = self._scoring(spec, spec.clusters, parameters)
             reach = point.frame.reach(spec.terms, spec.intercept) * self.residual_bound(spec, point)
             return Layout(tuple(clusters.parts(summed, reach, spec.rules.rows_at_most)))
-        raise Malformed("NO_SUCH_PHASE", f"{self.name} has no phase {ask.phase}", "phase")
+        raise Malformed("NO_SUCH_PHASE", f"{self.name} has no phase {phase}", "phase")
 
     def _scoring(self, spec: Regression, found: Clusters, flat: Sequence[float]) -> tuple[Point, Clusters]:
         """The point at which scores are asked, and the clusters that are summed over sites."""
@@ -514,7 +520,17 @@ def _kept(parameters: Sequence[float], spec: Regression) -> tuple[bool, ...]:
     return tuple(value == 1.0 for value in parameters)
 
 
-# A specification is read in every round, several times, and is the same in all of them.
+def _text(spec: Spec) -> str:
+    return json.dumps(spec, sort_keys=True, allow_nan=False)
+
+
+# A specification is read in every round, several times, and is the same in all of them; a layout, too, is
+# asked for by the round and by what is computed in it.
 @lru_cache(maxsize=32)
 def _read(model: Fitted, text: str) -> Regression:
     return model.read_anew(json.loads(text))
+
+
+@lru_cache(maxsize=8)
+def _layout(model: Fitted, text: str, phase: str, parameters: tuple[float, ...]) -> Layout:
+    return model.layout_anew(_read(model, text), phase, parameters)

@@ -23,9 +23,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from services.exchange.domain.stats.protocol import Vector
 
@@ -165,11 +167,16 @@ def _fell(value: float, best: float) -> bool:
 
 def triangle(matrix: Vector) -> Vector:
     """The upper triangle of a symmetric matrix, row by row."""
-    return np.asarray(matrix[np.triu_indices(len(matrix))])
+    return np.asarray(matrix[_upper(len(matrix))])
 
 
 def square(upper: Vector, size: int) -> Vector:
     """The symmetric matrix of an upper triangle."""
     matrix = np.zeros((size, size))
-    matrix[np.triu_indices(size)] = upper
+    matrix[_upper(size)] = upper
     return np.asarray(matrix + np.triu(matrix, 1).T)
+
+
+@lru_cache(maxsize=16)
+def _upper(size: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    return np.triu_indices(size)
