@@ -1,6 +1,6 @@
 """The coordinator's part of a job: which agents are connected, what they said, and the rounds.
 
-    hub        the agents that watch for tasks; each opened its connection itself
+    hub        the standing calls of agents; each opened its own
     room       one job in memory: cohorts, masked vectors and openings, as they come
     desk       the evaluator of contributions: its asks and what sites seal to it pass through
     conductor  freezes, asks round after round, and ends with an answer or a reason

@@ -25,7 +25,7 @@ from services.exchange.domain.aggregation.context import MINIMUM_SITES
 from services.exchange.domain.errors import Refusal
 from services.exchange.domain.stats.protocol import Ask, Model, Result, Vector
 
-_Task = api.WatchTasksResponse
+_Task = api.WorkResponse
 #: Reasons after which another job may do better; all others end the study.
 PASSING = frozenset(
     {

@@ -124,7 +124,7 @@ class Desk:
                 task = api.EvaluateTask(
                     job=said.job, coalition=sorted(coalition), round=said.round, sealed=asks[site]
                 )
-                self._hub.send(site, api.WatchTasksResponse(evaluate=task))
+                self._hub.send(site, api.WorkResponse(evaluate=task))
             await room.until(lambda: room.ends(sites) or not sealing.missing(), self.round_seconds)
             room.sealing = None
         if sealing.missing():

@@ -9,18 +9,18 @@ from dataclasses import dataclass, field
 from pharmaloop.exchange.v1 import service_pb2 as api
 from services.exchange.coordinator.room import Room
 
-_Task = api.WatchTasksResponse
+_Task = api.WorkResponse
 
 
 @dataclass
 class _Link:
-    """One watching agent; None in its queue ends its call."""
+    """The standing call of an agent; None in its queue ends it."""
 
     tasks: asyncio.Queue[_Task | None] = field(default_factory=asyncio.Queue)
 
 
 class Hub:
-    """Gives tasks to agents. A site's newest watcher is the one that counts."""
+    """Gives tasks to agents. A site's newest call is the one that counts."""
 
     def __init__(self) -> None:
         self._links: dict[str, _Link] = {}
@@ -35,8 +35,14 @@ class Hub:
         room = self.rooms.get(_job_of(task))
         if room is not None:
             room.ask(site, task)
-            if room.hand(site, task):
-                return
+        self._tell(site, task)
+
+    def refuse(self, site: str, job: str, reason: str, statement: str) -> None:
+        """Tell a site that what it said was refused; it is told once."""
+        told = api.TaskRefusal(reason=reason, statement=statement)
+        self._tell(site, _Task(refused=api.Refused(job=job, refusal=told)))
+
+    def _tell(self, site: str, task: _Task) -> None:
         link = self._links.get(site)
         if link is not None:
             link.tasks.put_nowait(task)

@@ -14,8 +14,6 @@ from services.exchange.domain.aggregation.keys import Certificate, check_certifi
 from services.exchange.domain.aggregation.messages import MaskedVector, Opening
 from services.exchange.domain.errors import Refusal
 
-#: How long a site's call waits for what the site is asked next.
-_MOMENT_SECONDS = 0.5
 ACCEPTED, DUPLICATE = "ACCEPTED", "DUPLICATE"
 #: What became of what came for a job that is over, or that nobody computes here.
 JOB_OVER = "JOB_OVER"
@@ -61,9 +59,8 @@ class Room:
     stopped: str = ""
     #: What a site was asked last, after it was told whom it computes with: an agent that comes back is
     #: told both again.
-    asked: dict[str, tuple[api.WatchTasksResponse, ...]] = field(default_factory=dict)
+    asked: dict[str, tuple[api.WorkResponse, ...]] = field(default_factory=dict)
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
-    _waiting: dict[str, asyncio.Future[api.WatchTasksResponse]] = field(default_factory=dict)
 
     async def until(self, done: Callable[[], bool], seconds: float) -> bool:
         """Wait until it is done, or the time is over; answers whether it is."""
@@ -95,36 +92,13 @@ class Room:
             self.gone.add(site)
             self._changed.set()
 
-    def ask(self, site: str, task: api.WatchTasksResponse) -> None:
+    def ask(self, site: str, task: api.WorkResponse) -> None:
         """Note what a site is asked."""
         before = self.asked.get(site, ())
         begun = tuple(one for one in before if one.WhichOneof("task") == "begin")
         self.asked[site] = (*begun, task)
 
-    async def next(self, site: str) -> api.WatchTasksResponse | None:
-        """What the site is asked next, if that is known within a moment: then the answer to its own call
-        brings it, and not its watch, which saves half of a round's messages."""
-        waiting: asyncio.Future[api.WatchTasksResponse] = asyncio.get_running_loop().create_future()
-        self._waiting[site] = waiting
-        try:
-            async with asyncio.timeout(_MOMENT_SECONDS):
-                return await waiting
-        except TimeoutError:
-            # What was handed over in the last moment would be asked by nobody else.
-            return waiting.result() if waiting.done() and not waiting.cancelled() else None
-        finally:
-            if self._waiting.get(site) is waiting:
-                del self._waiting[site]
-
-    def hand(self, site: str, task: api.WatchTasksResponse) -> bool:
-        """Give a task to a call of the site that waits for it; False when there is none."""
-        waiting = self._waiting.pop(site, None)
-        if waiting is None or waiting.done():
-            return False
-        waiting.set_result(task)
-        return True
-
-    def back(self, site: str) -> tuple[api.WatchTasksResponse, ...]:
+    def back(self, site: str) -> tuple[api.WorkResponse, ...]:
         """The site is connected again: what it is asked."""
         self.gone.discard(site)
         return self.asked.get(site, ())

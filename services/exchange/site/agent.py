@@ -1,10 +1,10 @@
-"""The agent: watches for tasks over a connection that it opened itself, and answers each job in its order."""
+"""The agent: hears its tasks in a call that it opened itself, and answers each job in its order."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 from grpc import StatusCode, aio
@@ -12,6 +12,7 @@ from grpc import StatusCode, aio
 from pharmaloop.exchange.v1 import cohort_pb2 as cohort
 from pharmaloop.exchange.v1 import service_pb2 as api
 from pharmaloop.exchange.v1 import service_pb2_grpc as api_grpc
+from services.exchange.domain.aggregation.messages import MaskedVector, Opening
 from services.exchange.domain.errors import Refusal
 from services.exchange.site.session import Session, Site
 from services.kit.errors import Retryable
@@ -23,8 +24,8 @@ from services.kit.rpc.errors import reason_of
 _log = get_logger("exchange.agent")
 _AGAIN_SECONDS = 1.0
 _CALL_SECONDS = 20.0
-#: A watch is begun anew after so long.
-_WATCH_SECONDS = 3600.0
+#: The standing call is begun anew after so long.
+_CALL_OPEN_SECONDS = 3600.0
 _PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.2, 5.0
 _JOBS_AT_ONCE = 8
 
@@ -53,18 +54,20 @@ class Agent:
             signing_key=site.keys.signing_key,
             mask_key=site.keys.mask_key,
         )
-        self._queues: dict[str, asyncio.Queue[api.WatchTasksResponse]] = {}
+        #: What is said in the standing call; a queue of its own for each call.
+        self._saying: asyncio.Queue[api.WorkRequest] = asyncio.Queue()
+        self._queues: dict[str, asyncio.Queue[api.WorkResponse]] = {}
         self._working: dict[str, asyncio.Task[None]] = {}
 
     async def run(self) -> None:
-        """Register and watch, again and again, until cancelled."""
+        """Register and work, again and again, until cancelled."""
         pause = _PAUSE_SECONDS
         try:
             while True:
                 try:
                     await self._register()
                     pause = _PAUSE_SECONDS
-                    await self._watch()
+                    await self._work()
                 except aio.AioRpcError as error:
                     if error.code() != StatusCode.DEADLINE_EXCEEDED:
                         _log.warning("the exchange does not answer", code=error.code().name)
@@ -82,12 +85,15 @@ class Agent:
         offer.request_id = derived_id("offer", offer.SerializeToString(deterministic=True).hex())
         await self._exchange.RegisterDataset(offer, timeout=_CALL_SECONDS, metadata=self._who)
 
-    async def _watch(self) -> None:
-        request = api.WatchTasksRequest(site=self._site.name)
-        async for task in self._stub.WatchTasks(request, timeout=_WATCH_SECONDS, metadata=self._who):
+    async def _work(self) -> None:
+        """One standing call: tasks come, answers of rounds go."""
+        saying: asyncio.Queue[api.WorkRequest] = asyncio.Queue()
+        self._saying = saying
+        saying.put_nowait(api.WorkRequest(hello=api.Hello(site=self._site.name)))
+        async for task in self._stub.Work(_each(saying), timeout=_CALL_OPEN_SECONDS, metadata=self._who):
             self._give(task)
 
-    def _give(self, task: api.WatchTasksResponse) -> None:
+    def _give(self, task: api.WorkResponse) -> None:
         """Put a task before the job's worker."""
         name = task.WhichOneof("task") or ""
         job = getattr(getattr(task, name), "job", "") if name else ""
@@ -101,10 +107,10 @@ class Agent:
                 self._queues[job].put_nowait(task)
         elif name == "freeze" and len(self._queues) < _JOBS_AT_ONCE:
             self._queues[job] = asyncio.Queue()
-            self._working[job] = asyncio.ensure_future(self._work(job, task.freeze))
+            self._working[job] = asyncio.ensure_future(self._do(job, task.freeze))
         elif name == "freeze":
             self._spawn_decline(job, Refusal("SITE_BUSY", "the site computes other jobs; later", "job"))
-        elif name:
+        elif name and name != "refused":
             said = "this site's agent was restarted, and the keys of the job went with it"
             self._spawn_decline(job, Refusal("SITE_RESTARTED", said, "job"))
 
@@ -119,7 +125,7 @@ class Agent:
         if working is not None:
             working.cancel()
 
-    async def _work(self, job: str, freeze: api.FreezeTask) -> None:
+    async def _do(self, job: str, freeze: api.FreezeTask) -> None:
         """The tasks of one job, one after the other. A refusal ends the job here."""
         try:
             session = Session(self._site, freeze)
@@ -139,8 +145,8 @@ class Agent:
                 job, Refusal("SITE_FAULT", "the site's agent failed; its log says why", "job")
             )
 
-    async def _tried(self, session: Session, task: api.WatchTasksResponse) -> None:
-        """One task. An exchange that does not answer asks again over the next watch; it is answered alike."""
+    async def _tried(self, session: Session, task: api.WorkResponse) -> None:
+        """One task. An exchange that does not answer asks again in the next call; it is answered alike."""
         try:
             await self._one(session, task)
         except aio.AioRpcError as error:
@@ -154,7 +160,7 @@ class Agent:
             said.quality.extend(quality)
         except Refusal as refusal:
             said.refusals.add(reason=refusal.reason, statement=refusal.description)
-        # Asked again over the next watch, it would be taken for a freeze that is being answered: so what got
+        # Asked again in the next call, it would be taken for a freeze that is being answered: so what got
         # lost on the way is sent again here, until the job is over.
         while not await self._arrived(self._stub.SubmitCohort, said):
             await asyncio.sleep(_AGAIN_SECONDS)
@@ -168,42 +174,17 @@ class Agent:
             return False
         return True
 
-    async def _one(self, session: Session, task: api.WatchTasksResponse) -> None:
+    async def _one(self, session: Session, task: api.WorkResponse) -> None:
         match task.WhichOneof("task"):
             case "begin":
                 await session.begin(task.begin)
             case "round":
-                masked = await session.answer(task.round)
-                statement = masked.statement
-                await self._send(
-                    self._stub.SubmitContribution,
-                    api.SubmitContributionRequest(
-                        request_id=f"{masked.job}/{masked.round}/{masked.attempt}/{masked.site}",
-                        job=masked.job,
-                        round=masked.round,
-                        attempt=masked.attempt,
-                        context=masked.context,
-                        words=masked.words,
-                        statement=api.RoundStatement(
-                            site=statement.site,
-                            vector=statement.vector,
-                            seed=statement.seed,
-                            signature=statement.signature,
-                        ),
-                    ),
-                )
+                self._say(vector=_vector(await session.answer(task.round)))
             case "open":
-                opening = await session.open(task.open)
-                await self._send(
-                    self._stub.SubmitOpening,
-                    api.SubmitOpeningRequest(
-                        request_id=f"{task.open.job}/{task.open.round}/{task.open.attempt}/{opening.site}",
-                        job=task.open.job,
-                        site=opening.site,
-                        context=opening.context,
-                        seed=opening.seed,
-                    ),
-                )
+                self._say(opening=_opening(task.open.job, await session.open(task.open)))
+            case "refused":
+                told = task.refused.refusal
+                raise Refusal(told.reason, told.statement, "job")
             case "evaluate":
                 await self._evaluate(session, task.evaluate)
             case "confirm":
@@ -240,10 +221,34 @@ class Agent:
             await self._send(self._stub.DeclineTask, said)
 
     async def _send(self, method: Callable[..., Awaitable[Any]], request: Any) -> None:
-        """Call; what the answer brings is put before the job's worker like a task of the watch."""
-        answer = await method(request, timeout=_CALL_SECONDS, metadata=self._who)
-        if "next" in answer.DESCRIPTOR.fields_by_name and answer.HasField("next"):
-            self._give(answer.next)
+        await method(request, timeout=_CALL_SECONDS, metadata=self._who)
+
+    def _say(self, **said: Any) -> None:
+        """Answer in the standing call. If it has ended meanwhile, the next one asks again."""
+        self._saying.put_nowait(api.WorkRequest(**said))
+
+
+async def _each(saying: asyncio.Queue[api.WorkRequest]) -> AsyncIterator[api.WorkRequest]:
+    while True:
+        yield await saying.get()
+
+
+def _vector(masked: MaskedVector) -> api.RoundVector:
+    stated = masked.statement
+    return api.RoundVector(
+        job=masked.job,
+        round=masked.round,
+        attempt=masked.attempt,
+        context=masked.context,
+        words=masked.words,
+        statement=api.RoundStatement(
+            site=stated.site, vector=stated.vector, seed=stated.seed, signature=stated.signature
+        ),
+    )
+
+
+def _opening(job: str, opening: Opening) -> api.RoundOpening:
+    return api.RoundOpening(job=job, site=opening.site, context=opening.context, seed=opening.seed)
 
 
 def _refused(error: aio.AioRpcError) -> None:

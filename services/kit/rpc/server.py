@@ -77,14 +77,18 @@ class Gate(aio.ServerInterceptor):
             return grpc.unary_stream_rpc_method_handler(
                 self._stream(cast(Any, handler.unary_stream), method), **codec
             )
+        if handler.stream_stream:
+            return grpc.stream_stream_rpc_method_handler(
+                self._stream(cast(Any, handler.stream_stream), method), **codec
+            )
         return handler
 
     def _unary(self, inner: Callable[..., Awaitable[Any]], method: str) -> Callable[..., Awaitable[Any]]:
         async def call(request: Message, context: aio.ServicerContext[Any, Any]) -> Any:
             started = time.perf_counter()
             try:
-                self._enter(request, context, method)
-                answer = await inner(request, context)
+                self._enter(context)
+                answer = await inner(self._checked(request), context)
             except asyncio.CancelledError:
                 self._measure(method, "CANCELLED", started)
                 raise
@@ -99,11 +103,14 @@ class Gate(aio.ServerInterceptor):
     def _stream(
         self, inner: Callable[..., AsyncIterator[Any]], method: str
     ) -> Callable[..., AsyncIterator[Any]]:
-        async def call(request: Message, context: aio.ServicerContext[Any, Any]) -> AsyncIterator[Any]:
+        async def call(
+            request: Message | AsyncIterator[Message], context: aio.ServicerContext[Any, Any]
+        ) -> AsyncIterator[Any]:
             started = time.perf_counter()
             try:
-                self._enter(request, context, method)
-                async for item in inner(request, context):
+                self._enter(context)
+                checked = self._checked(request) if isinstance(request, Message) else self._each(request)
+                async for item in inner(checked, context):
                     yield item
             except asyncio.CancelledError:
                 self._measure(method, "CANCELLED", started)
@@ -114,7 +121,7 @@ class Gate(aio.ServerInterceptor):
 
         return call
 
-    def _enter(self, request: Message, context: aio.ServicerContext[Any, Any], method: str) -> None:
+    def _enter(self, context: aio.ServicerContext[Any, Any]) -> None:
         metadata = {key: str(value) for key, value in context.invocation_metadata() or ()}
         call_id = metadata.get("x-request-id") or new_id()
         actor = self._actor_of(metadata)
@@ -124,6 +131,12 @@ class Gate(aio.ServerInterceptor):
         structlog.contextvars.bind_contextvars(call=call_id, actor=actor)
         if seconds is None:
             raise Invalid("DEADLINE_REQUIRED", "give every call a deadline (timeout=...)", "deadline")
+
+    async def _each(self, requests: AsyncIterator[Message]) -> AsyncIterator[Message]:
+        async for request in requests:
+            yield self._checked(request)
+
+    def _checked(self, request: Message) -> Message:
         size = request.ByteSize()
         if size > self._limit:
             raise Invalid(
@@ -135,6 +148,7 @@ class Gate(aio.ServerInterceptor):
             raise Invalid(
                 "REQUIRED", "give every request an id of its own; the same id has one effect", "request_id"
             )
+        return request
 
     async def _refuse(
         self, context: aio.ServicerContext[Any, Any], method: str, started: float, error: Exception

@@ -89,8 +89,21 @@ class Line:
 
         return call
 
-    def WatchTasks(self, request: Any, *, timeout: float, metadata: Any) -> AsyncIterator[Any]:
-        return self._watch("WatchTasks", request, timeout)
+    async def Work(self, said: AsyncIterator[Any], *, timeout: float, metadata: Any) -> AsyncIterator[Any]:
+        exchange = self._exchange()
+        heard: asyncio.Queue[Any] = asyncio.Queue()
+        saying = self._process.run(self._say(exchange, said, heard))
+        try:
+            async for task in self._watch("Work", _each(heard), timeout):
+                yield task
+        finally:
+            saying.cancel()
+
+    async def _say(self, exchange: Process, said: AsyncIterator[Any], heard: asyncio.Queue[Any]) -> None:
+        """What is said comes to the exchange in its own event loop, if it lives."""
+        async for one in said:
+            if not exchange.loop.is_closed():
+                exchange.loop.call_soon(heard.put_nowait, one)
 
     def WatchValuations(self, request: Any, *, timeout: float, metadata: Any) -> AsyncIterator[Any]:
         return self._watch("WatchValuations", request, timeout)
@@ -150,6 +163,11 @@ class Line:
             self._at_caller(_fail, answer, _broken(StatusCode.UNAVAILABLE, repr(error)))
         else:
             self._at_caller(_answer, answer, done.result())
+
+
+async def _each(heard: asyncio.Queue[Any]) -> AsyncIterator[Any]:
+    while True:
+        yield await heard.get()
 
 
 def _answer(answer: asyncio.Future[Any], result: Any) -> None:

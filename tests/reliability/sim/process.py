@@ -110,6 +110,7 @@ def _simulated_parts() -> Iterator[None]:
             stack.enter_context(mock.patch.object(module, "LocalKeys", _keys_in))
         stack.enter_context(mock.patch.object(plant_steps, "Twin", twin))
         stack.enter_context(mock.patch.object(Offload, "run", at_once))
+        stack.enter_context(mock.patch.object(Offload, "begin"))
         yield
 
 
@@ -129,7 +130,8 @@ class _Server:
         pass
 
     def add_registered_method_handlers(self, service: str, handlers: Mapping[str, Any]) -> None:
-        self.methods |= {name: made.unary_unary or made.unary_stream for name, made in handlers.items()}
+        for name, made in handlers.items():
+            self.methods[name] = made.unary_unary or made.unary_stream or made.stream_stream
 
 
 def methods_of(app: Any) -> Mapping[str, Callable[..., Any]]:

@@ -76,20 +76,14 @@ class Line:
             bent = self.bend_said(method, said)
             if bent is None:
                 raise asyncio.CancelledError
-            answer = await self._consortium.receive(method, self._site, bent)
-            if "next" in answer.DESCRIPTOR.fields_by_name and answer.HasField("next"):
-                following = self._bent(answer.next)
-                answer.ClearField("next")
-                if following is not None:
-                    answer.next.CopyFrom(following)
-            return answer
+            return await self._consortium.receive(method, self._site, bent)
 
         return call
 
-    def _bent(self, task: api.WatchTasksResponse) -> api.WatchTasksResponse | None:
+    def _bent(self, task: api.WorkResponse) -> api.WorkResponse | None:
         """A task on its way to the site; a connection that breaks breaks for every call."""
         try:
-            bent: api.WatchTasksResponse | None = self.bend_task(task.WhichOneof("task") or "", task)
+            bent: api.WorkResponse | None = self.bend_task(task.WhichOneof("task") or "", task)
         except aio.AioRpcError:
             self.cut.set()
             raise
@@ -100,26 +94,34 @@ class Line:
     async def RegisterDataset(self, asked: api.RegisterDatasetRequest, **_: Any) -> Any:
         self._consortium.command("RegisterDataset", asked, f"agent/{self._site}")
 
-    async def WatchTasks(
-        self, asked: api.WatchTasksRequest, **_: Any
-    ) -> AsyncIterator[api.WatchTasksResponse]:
-        watch = self._consortium.hub.watch(self._site)
+    async def Work(self, said: AsyncIterator[api.WorkRequest], **_: Any) -> AsyncIterator[api.WorkResponse]:
+        call = aiter(self._consortium.call(self._said(said)))
         self.cut.clear()
+        broken = asyncio.ensure_future(self.cut.wait())
+        coming: asyncio.Future[api.WorkResponse] = broken  # type: ignore[assignment]
         try:
             while True:
-                coming = asyncio.ensure_future(anext(watch))
-                broken = asyncio.ensure_future(self.cut.wait())
+                coming = asyncio.ensure_future(anext(call))
                 await asyncio.wait({coming, broken}, return_when=asyncio.FIRST_COMPLETED)
-                broken.cancel()
                 if not coming.done():
-                    coming.cancel()
-                    await asyncio.gather(coming, return_exceptions=True)
                     raise aio.AioRpcError(StatusCode.UNAVAILABLE, aio.Metadata(), aio.Metadata())
                 bent = self._bent(coming.result())
                 if bent is not None:
                     yield bent
         finally:
-            await watch.aclose()  # type: ignore[attr-defined]
+            broken.cancel()
+            coming.cancel()
+            await asyncio.gather(coming, return_exceptions=True)
+            await call.aclose()  # type: ignore[attr-defined]
+
+    async def _said(self, said: AsyncIterator[api.WorkRequest]) -> AsyncIterator[api.WorkRequest]:
+        """What the site says of rounds, on its way to the exchange."""
+        async for one in said:
+            name = one.WhichOneof("said") or ""
+            bent = self.bend_said(name, getattr(one, name))
+            if bent is not None:
+                self._consortium.traffic.append((f"from {self._site}", bent))
+                yield api.WorkRequest(**{name: bent})
 
 
 class EvaluatorLine:
@@ -163,7 +165,7 @@ class Consortium:
         self.agents: dict[str, asyncio.Task[None]] = {}
         app: Any = SimpleNamespace(store=self, decider=self, relay=None)
         self.app = app
-        self._api = SiteApi(app, self.hub)
+        self.api = SiteApi(app, self.hub)
         self.desk = Desk(self.hub, 0.5)
         self.evaluator_api = EvaluatorApi(app, self.desk)
         self.valuations = Valuations(app, self.desk, 0.1, 5.0)
@@ -194,7 +196,11 @@ class Consortium:
     # -- agents -------------------------------------------------------------------
 
     async def receive(self, method: str, site: str, said: Message) -> Any:
-        return await self.served(self._api, method, site, said)
+        return await self.served(self.api, method, site, said)
+
+    def call(self, said: AsyncIterator[api.WorkRequest]) -> AsyncIterator[api.WorkResponse]:
+        """A site's standing call."""
+        return self.api.Work(said, None)
 
     async def served(self, servicer: Any, method: str, who: str, said: Message) -> Any:
         """A call of a servicer, noted with its answer."""

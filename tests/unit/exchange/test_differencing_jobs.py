@@ -15,7 +15,6 @@ from grpc import StatusCode, aio
 from pharmaloop.exchange.v1 import events_pb2 as events
 from pharmaloop.exchange.v1 import service_pb2 as api
 from pharmaloop.loops.v1 import events_pb2 as loops
-from services.exchange.coordinator.room import Room
 from services.exchange.domain import definitions
 from services.exchange.domain.disclosure.budget import Grant
 from services.exchange.domain.errors import Refusal
@@ -36,7 +35,7 @@ def _lose(found: Consortium, site: str) -> None:
     """The site's first vector is lost, and its connection with it."""
 
     def bend(method: str, said: Any) -> Any:
-        if method != "SubmitContribution":
+        if method != "vector":
             return said
         asyncio.get_running_loop().create_task(found.kill(site))
         return None
@@ -259,17 +258,6 @@ async def test_a_job_that_was_lost_counts_as_a_query() -> None:
         await found.step()
         assert [one.reason for one in found.ended()] == ["COORDINATOR_RESTARTED"]
         assert len(found.study().queries("hospital-a")) == 2
-
-
-async def test_what_is_handed_over_in_the_last_moment_is_not_lost(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The time is over in the same turn of the loop in which the task is handed over."""
-    monkeypatch.setattr("services.exchange.coordinator.room._MOMENT_SECONDS", 0.0)
-    room = Room("s1", "job", SITES, {})
-    task = api.WatchTasksResponse(confirm=api.ConfirmTask(job="job"))
-    waiting = asyncio.ensure_future(room.next("hospital-a"))
-    await asyncio.sleep(0)
-    assert room.hand("hospital-a", task)
-    assert await waiting == task
 
 
 # -- what the record tells ------------------------------------------------------------

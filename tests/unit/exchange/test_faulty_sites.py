@@ -73,7 +73,7 @@ async def test_a_site_that_refuses_the_first_round_costs_an_attempt_and_not_the_
     async with consortium(FOUR) as found:
 
         def bend(method: str, said: Any) -> Any:
-            if method != "SubmitContribution":
+            if method != "vector":
                 return said
             found.hub.rooms[said.job].decline("hospital-d", Declined(reason, "no"))
             return None
@@ -91,7 +91,7 @@ async def test_a_site_whose_vectors_are_invalid_is_left_out_like_one_that_is_awa
     async with consortium(FOUR) as found:
 
         def bend(method: str, said: Any) -> Any:
-            if method == "SubmitContribution":
+            if method == "vector":
                 said.words = said.words[:-1]
             # What the exchange refuses is not passed on by an agent that does not keep to the protocol.
             return None if method == "DeclineTask" else said
