@@ -306,7 +306,7 @@ async def test_no_row_and_no_sites_number_is_found_outside_of_its_site(
     # Only the agent keeps who was in: so that a cohort less one patient is known again.
     (member, *_) = await on.hospitals[SITES[0]].members()
     holding = {place.name for place in found if member in place.content}
-    assert holding == {f"database of agent.{SITES[0]}: cohort"}
+    assert holding == {f"database of agent.{SITES[0]}: cohort_members"}
 
 
 def _of(vectors: list[Vector]) -> list[bytes]:

@@ -26,7 +26,7 @@ from services.exchange.domain.disclosure import budget, cells, differencing, noi
 from services.exchange.domain.disclosure.budget import Grant
 from services.exchange.domain.disclosure.limits import Profile, check_profile, limits_of, refuse
 from services.exchange.domain.errors import Refusal
-from services.exchange.domain.stats.protocol import Ask, Columns, Model, Spec, Vector
+from services.exchange.domain.stats.protocol import Ask, Columns, Fixed, Model, Spec, Vector
 from services.exchange.site import valuing
 from services.exchange.site.seen import SeenStudy
 from services.exchange.site.source import CohortData, CohortSource
@@ -36,6 +36,8 @@ _PROFILES = {
     events.DISCLOSURE_PROFILE_PROTECTED: Profile.PROTECTED,
     events.DISCLOSURE_PROFILE_PUBLIC_DATA: Profile.PUBLIC_DATA,
 }
+#: Seconds between looks at a topic that does not tell yet what a job rests on.
+_PAUSES = (0.02, 0.05, 0.1, 0.2, 0.4, 0.8)
 #: Numbers of a table from which on a round is computed beside the event loop.
 _MANY_NUMBERS = 200_000
 
@@ -152,7 +154,7 @@ class Session:
     async def _agreed(self) -> events.StudyRequested:
         """The study, if it is the one that this site's owner approved, as the topic tells it."""
         task, own = self._task, self._site.name
-        seen = await self._site.study(task.study)
+        seen = await self._told()
         if own not in seen.approved or not seen.requested:
             said = "the owner of this site has approved no such study; ApproveStudy does"
             raise Refusal("NOT_APPROVED_HERE", said, "study")
@@ -176,6 +178,16 @@ class Session:
             raise Refusal("STUDY_OVER", "the study's time is over", "study")
         refuse(check_profile(_PROFILES[study.profile], self._site.profile))
         return study
+
+    async def _told(self) -> SeenStudy:
+        """What the topic tells of the study. The job may come faster than the last approval."""
+        wanted = {*self._task.participants, self._site.name}
+        for pause in _PAUSES:
+            seen = await self._site.study(self._task.study)
+            if seen.over or (seen.requested and wanted <= set(seen.approved)):
+                return seen
+            await asyncio.sleep(pause)
+        return await self._site.study(self._task.study)
 
     def _public(self, study: events.StudyRequested) -> bool:
         return _PROFILES[study.profile] is Profile.PUBLIC_DATA
@@ -380,7 +392,5 @@ def _check_columns(data: CohortData) -> None:
 
 
 def _table(data: CohortData) -> Columns:
-    table: dict[str, np.ndarray[tuple[int, ...], np.dtype[np.generic]]] = dict(data.columns)
-    if data.lots:
-        table["lot"] = np.array(data.lots)
-    return table
+    lots = {"lot": np.array(data.lots)} if data.lots else {}
+    return Fixed({**data.columns, **lots})

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -163,6 +163,7 @@ class Consortium:
         self.lines = {site: Line(self, site) for site in self.sites}
         self.kept = {site: Cohorts(AsyncMemoryStore(MemoryDatabase())) for site in self.sites}
         self.agents: dict[str, asyncio.Task[None]] = {}
+        self._see: Callable[[str], Awaitable[SeenStudy]] = self.seen
         app: Any = SimpleNamespace(store=self, decider=self, relay=None)
         self.app = app
         self.api = SiteApi(app, self.hub)
@@ -224,7 +225,7 @@ class Consortium:
             profile=profile,
             source=self.hospitals[site],
             kept=self.kept[site],
-            study=self._seen,
+            study=self._looked,
             identities=self._identities,
             now=lambda: self.now,
             dataset=f"{site}/routine",
@@ -240,7 +241,7 @@ class Consortium:
     def start_evaluator(self, private_key: bytes) -> None:
         """Start the evaluator of contributions."""
         line = cast(Any, EvaluatorLine(self))
-        made = Evaluator("evaluator", private_key, line, self._seen, self._keys)
+        made = Evaluator("evaluator", private_key, line, self.seen, self._keys)
         self.agents["evaluator"] = asyncio.ensure_future(made.run())
 
     async def value(self, study: str = "s1") -> None:
@@ -260,7 +261,15 @@ class Consortium:
         await asyncio.gather(task, return_exceptions=True)
         await asyncio.sleep(0)
 
-    async def _seen(self, study: str) -> SeenStudy:
+    def agents_see(self, see: Callable[[str], Awaitable[SeenStudy]]) -> None:
+        """What the agents' own views of a study tell from now on."""
+        self._see = see
+
+    async def _looked(self, study: str) -> SeenStudy:
+        return await self._see(study)
+
+    async def seen(self, study: str) -> SeenStudy:
+        """What the topic tells of a study."""
         held = self.service.states(STUDIES).get(study)
         if held is None:
             return SeenStudy(study)

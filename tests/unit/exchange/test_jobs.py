@@ -11,6 +11,7 @@ from grpc import StatusCode, aio
 
 from pharmaloop.exchange.v1 import events_pb2 as events
 from pharmaloop.exchange.v1 import service_pb2 as api
+from services.exchange.site.seen import SeenStudy
 from services.exchange.site.session import Session
 from services.exchange.site.source import CohortData
 from services.kit.errors import Retryable
@@ -223,6 +224,37 @@ async def test_a_coordinator_that_was_restarted_ends_what_nobody_computes() -> N
         await found.step()
         assert [one.reason for one in found.ended()] == ["COORDINATOR_RESTARTED"]
         assert found.study().state == "answered"
+
+
+@pytest.mark.parametrize("looks", [1, 3], ids=["at once", "later"])
+async def test_a_job_that_comes_faster_than_the_approvals_waits_for_them(looks: int) -> None:
+    async with consortium(SITES) as found:
+        _asked(found)
+        seen, looked = found.seen, [0]
+
+        async def late(study: str) -> SeenStudy:
+            looked[0] += 1
+            told = await seen(study)
+            return told if looked[0] > looks else SeenStudy(study, told.requested, told.approved[:1])
+
+        found.agents_see(late)
+        await found.step()
+        assert looked[0] > looks
+        assert found.study().state == "answered"
+        assert not found.ended()
+
+
+async def test_a_site_whose_topic_tells_of_no_approval_computes_nothing() -> None:
+    async with consortium(SITES) as found:
+        _asked(found)
+
+        async def never(study: str) -> SeenStudy:
+            return SeenStudy(study, (await found.seen(study)).requested)
+
+        found.agents_see(never)
+        assert await found.step() is not None
+        assert [(one.reason, one.suspended) for one in found.ended()] == [("NOT_APPROVED_HERE", True)]
+        assert not found.insights()
 
 
 async def test_a_study_that_is_stopped_while_it_computes_releases_nothing() -> None:

@@ -19,6 +19,8 @@ from pharmaloop.alerting.v1 import service_pb2 as alerting
 from pharmaloop.alerting.v1 import service_pb2_grpc as alerting_grpc
 from pharmaloop.common.v1 import service_pb2 as common
 from pharmaloop.common.v1 import service_pb2_grpc as common_grpc
+from pharmaloop.exchange.v1 import service_pb2 as exchange
+from pharmaloop.exchange.v1 import service_pb2_grpc as exchange_grpc
 from pharmaloop.loops.v1 import service_pb2 as loops
 from pharmaloop.loops.v1 import service_pb2_grpc as loops_grpc
 from services.kit.bus.protocol import Partition
@@ -97,6 +99,17 @@ class Loops(loops_grpc.LoopsServiceServicer):
             yield loops.WatchRunsResponse(run=loops.Run(run=str(n)))
 
 
+class Sites(exchange_grpc.SiteServiceServicer):
+    """Answers every message of a call with a task that bears its job."""
+
+    async def Work(
+        self, said: AsyncIterator[exchange.WorkRequest], context: Any
+    ) -> AsyncIterator[exchange.WorkResponse]:
+        assert caller().actor == "agent/a"
+        async for one in said:
+            yield exchange.WorkResponse(over=exchange.OverTask(job=one.opening.job))
+
+
 class Server:
     """A server on a free port, with a channel to it."""
 
@@ -106,6 +119,7 @@ class Server:
         self.alerting, self.loops = Alerting(), Loops()
         alerting_grpc.add_AlertingServiceServicer_to_server(self.alerting, self.rpc.server)
         loops_grpc.add_LoopsServiceServicer_to_server(self.loops, self.rpc.server)
+        exchange_grpc.add_SiteServiceServicer_to_server(Sites(), self.rpc.server)  # type: ignore[abstract]
 
     async def start(self) -> None:
         self.port = await self.rpc.start(["pharmaloop.alerting.v1.AlertingService"])
@@ -272,6 +286,22 @@ async def test_a_stream_has_the_same_gate(server: Server) -> None:
     error = await refused(runs(timeout=5))
     assert error.code() == grpc.StatusCode.INTERNAL
     assert SECRET not in (error.details() or "")
+
+
+async def test_a_call_of_both_sides_has_the_same_gate_for_each_message(server: Server) -> None:
+    stub = exchange_grpc.SiteServiceStub(server.channel)
+
+    async def said(*sizes: int) -> AsyncIterator[exchange.WorkRequest]:
+        for n, size in enumerate(sizes):
+            yield exchange.WorkRequest(opening=exchange.RoundOpening(job=str(n), seed=bytes(size)))
+
+    async def told(*sizes: int, **call: Any) -> list[str]:
+        return [task.over.job async for task in stub.Work(said(*sizes), metadata=metadata("agent/a"), **call)]
+
+    assert await told(1, 1, 1, timeout=5) == ["0", "1", "2"]
+    assert reason_of(await refused(told(1)))[0] == "DEADLINE_REQUIRED"
+    error = await refused(told(1, 10_100, timeout=5))
+    assert reason_of(error)[0] == "REQUEST_TOO_LARGE"
 
 
 async def test_a_blocking_client_reads_the_reason_too(server: Server) -> None:

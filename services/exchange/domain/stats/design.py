@@ -24,7 +24,7 @@ import numpy as np
 
 from services.exchange.domain.errors import Malformed, Unfit
 from services.exchange.domain.stats import columns
-from services.exchange.domain.stats.protocol import Columns, Part, Vector, part
+from services.exchange.domain.stats.protocol import Columns, Fixed, Part, Vector, part
 from services.exchange.domain.stats.reading import Fields, Levels, Measured, Protection, measured
 
 #: Divisor of the variance that scales the columns: n - DDOF.
@@ -80,6 +80,12 @@ def _expanded(fields: Fields) -> list[Term]:
 
 def matrix(found: Sequence[Term], table: Columns, n: int) -> Vector:
     """The terms of each row in their own units, shape (n, terms). Raises Unfit for what does not fit."""
+    if isinstance(table, Fixed):
+        return table.once(("matrix", *found), lambda: _matrix(found, table, n))
+    return _matrix(found, table, n)
+
+
+def _matrix(found: Sequence[Term], table: Columns, n: int) -> Vector:
     held = np.zeros((n, len(found)), order="F")
     if n == 0:
         return held
@@ -97,7 +103,7 @@ def matrix(found: Sequence[Term], table: Columns, n: int) -> Vector:
 
 
 def _check_ranges(found: Sequence[Term], held: Vector, table: Columns) -> None:
-    """All columns at once, in every round; one by one, for the name, where something does not fit."""
+    """All columns at once; one by one, for the name, where something does not fit."""
     low, high = np.array([(term.low, term.high) for term in found]).T
     if not (np.all(held >= low) and np.all(held <= high)):
         for term in found:

@@ -19,9 +19,9 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,9 +29,25 @@ from numpy.typing import NDArray
 from services.exchange.domain.errors import Malformed, Unfit
 
 Vector = NDArray[np.float64]
+T = TypeVar("T")
 
 #: What a site holds: equally long columns by name.
 Columns = Mapping[str, NDArray[Any]]
+
+
+class Fixed(dict[str, NDArray[Any]]):
+    """The columns of a job, which stay as they are: what rests on them alone is made once, not each round."""
+
+    def __init__(self, columns: Columns) -> None:
+        super().__init__(columns)
+        self._made: dict[Hashable, Any] = {}
+
+    def once(self, what: Hashable, make: Callable[[], T]) -> T:
+        if what not in self._made:
+            self._made[what] = make()
+        made: T = self._made[what]
+        return made
+
 
 #: A specification or memo: what JSON can carry.
 Spec = Mapping[str, Any]
