@@ -3,7 +3,8 @@
 The exchange and the three agents are the real services, each in a process of
 its own, on a real broker and database. Rounds are timed by the exchange itself,
 from the first task to the sum, and stand on record in the study. Beside it
-stands the same Newton step on all rows in one process.
+stands the same Newton step on all rows in one process. Then research is
+started, and further answers are followed to the ranking that they bring about.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import asyncio
 import json
 import time
 import uuid
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -24,6 +26,9 @@ from pharmaloop.exchange.v1 import events_pb2 as events
 from pharmaloop.exchange.v1 import service_pb2 as api
 from pharmaloop.exchange.v1 import service_pb2_grpc as api_grpc
 from pharmaloop.loops.v1 import events_pb2 as loops
+from pharmaloop.rnd.v1 import events_pb2 as rnd_events
+from pharmaloop.rnd.v1 import service_pb2 as rnd
+from pharmaloop.rnd.v1 import service_pb2_grpc as rnd_grpc
 from services.exchange.domain.stats.protocol import Vector
 from services.kit.bus.kafka import client_config
 from services.kit.clock import ensure_clock
@@ -40,6 +45,7 @@ from tests.bench.framework.stats import p50, p95
 
 STUDIES = option("COUNT", 40)
 _WARM_UP = 3
+_RANKED = max(1, STUDIES // 4)
 _READY_SECONDS = 60.0
 
 
@@ -111,7 +117,7 @@ class Analyst:
 
 
 def _start(machine: Machine, name: str, port: int, **variables: str) -> Child:
-    prefix = "PHARMALOOP_EXCHANGE_" if name == "exchange" else "PHARMALOOP_AGENT_"
+    prefix = {"site_agent": "PHARMALOOP_AGENT_"}.get(name, f"PHARMALOOP_{name.upper()}_")
     own = {f"{prefix}{key.upper()}": value for key, value in variables.items()}
     own |= {f"{prefix}GRPC_PORT": str(port), "PHARMALOOP_SITES": json.dumps(study.SITES)}
     child = machine.child(name, on={**machine.surroundings(), **own})
@@ -123,35 +129,62 @@ def _start(machine: Machine, name: str, port: int, **variables: str) -> Child:
     return child
 
 
-async def measure(address: str, producer: ck.Producer) -> list[api.Study]:
+async def answered(address: str, producer: ck.Producer, count: int) -> list[api.Study]:
+    """So many studies, one after the other."""
     analyst = Analyst(address, producer)
     try:
         await analyst.connected()
-        return [(await analyst.answered())[0] for _ in range(_WARM_UP + STUDIES)][_WARM_UP:]
+        return [(await analyst.answered())[0] for _ in range(count)]
     finally:
         await analyst.close()
 
 
-def _released(machine: Machine, found: list[api.Study]) -> list[float]:
-    """Milliseconds from a job's record in the log to its answer there, by the broker's own time."""
-    topic = contract().topic_of("pharmaloop.exchange.v1.InsightPublished").name
+async def know_the_product(address: str) -> None:
+    """Research has the product with its molecule, so that what is found of it ranks candidates."""
+    async with channel(address) as line:
+        stub: Any = rnd_grpc.RndServiceStub(line)
+        for method, request in (
+            ("RegisterTarget", rnd.RegisterTargetRequest(target="T", name="target", provenance="a bench")),
+            (
+                "RegisterMolecule",
+                rnd.RegisterMoleculeRequest(
+                    molecule="M", name="molecule", smiles="CCO", provenance="a bench", target="T"
+                ),
+            ),
+            (
+                "RegisterProduct",
+                rnd.RegisterProductRequest(
+                    product=study.PRODUCT, name="product", molecule="M", indication="thrombosis"
+                ),
+            ),
+        ):
+            request.request_id = str(uuid.uuid4())
+            await getattr(stub, method)(request, timeout=10, metadata=metadata("ann"))
+
+
+def _times(machine: Machine, kind: Any, about: Callable[[Any], str], wanted: set[str]) -> dict[str, int]:
+    """When the event about each of the wanted came into the log, by the broker's own time, ms."""
+    topic = contract().topic_of(kind.DESCRIPTOR.full_name).name
     consumer = ck.Consumer({**client_config(machine.kafka, "bench-round"), "group.id": "bench-round"})
     partitions = consumer.list_topics(topic, timeout=10).topics[topic].partitions
     consumer.assign([ck.TopicPartition(topic, number, ck.OFFSET_BEGINNING) for number in partitions])
-    wanted, times = {one.requested.study for one in found}, dict[tuple[str, str], int]()
-    while sum(kind.endswith("InsightPublished") for _, kind in times) < len(wanted):
+    times = dict[str, int]()
+    while not wanted <= times.keys():
         record = consumer.poll(10)
-        assert record is not None, "an answer is not in the log"
-        headers = dict(record.headers() or ())
-        key, kind = (record.key() or b"").decode(), (headers["ce_type"] or b"").decode()
-        if key in wanted:
-            times[key, kind] = record.timestamp()[1]
+        assert record is not None, f"of {len(wanted)} {kind.DESCRIPTOR.name} {len(times)} are in the log"
+        if dict(record.headers() or ())["ce_type"] == kind.DESCRIPTOR.full_name.encode():
+            times.setdefault(about(kind.FromString(record.value())), record.timestamp()[1])
     consumer.close()
-    prefix = "pharmaloop.exchange.v1."
-    return [
-        float(times[name, f"{prefix}InsightPublished"] - times[name, f"{prefix}JobAudited"])
-        for name in wanted
-    ]
+    return times
+
+
+def _waited(machine: Machine, found: list[api.Study], kind: Any, about: Callable[[Any], str]) -> list[float]:
+    """Milliseconds from a job's rounds on record to the event about its answer."""
+    wanted = {one.requested.study for one in found}
+    audited = _times(machine, events.JobAudited, lambda told: told.study, wanted)
+    named = {about(one.insight): one.requested.study for one in found}
+    reached = _times(machine, kind, about, set(named))
+    return [float(reached[name] - audited[of]) for name, of in named.items()]
 
 
 def _check(found: list[api.Study], beta: Vector) -> float:
@@ -176,12 +209,17 @@ def run(machine: Machine) -> list[Row]:
         machine.profiling({"exchange": exchange.pid, "agent": agents[0].pid}, "round", "A round"),
         asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
     ):
-        found = runner.run(measure(address, producer))
+        found = runner.run(answered(address, producer, _WARM_UP + STUDIES))[_WARM_UP:]
+        memory = max(memory_of(agent.pid)[0] for agent in agents)
+        research = free_port()
+        _start(machine, "rnd", research)
+        runner.run(know_the_product(f"127.0.0.1:{research}"))
+        followed = runner.run(answered(address, producer, _RANKED))
     in_one_place = study.pooled()
     worst = _check(found, in_one_place.beta)
     rounds = [1000 * record.seconds for one in found for record in one.jobs[0].rounds if record.numbers > 200]
-    released = _released(machine, found)
-    memory = max(memory_of(agent.pid)[0] for agent in agents)
+    released = _waited(machine, found, events.InsightPublished, lambda told: told.insight)
+    ranked = _waited(machine, followed, rnd_events.CandidatesRanked, lambda told: told.insight)
     return [
         row(
             "exact federated round, 3 sites, 20 coefficients, p50",
@@ -197,6 +235,14 @@ def run(machine: Machine) -> list[Row]:
             p50(released),
             "ms",
             note=f"by the broker's time of JobAudited and InsightPublished, p95 {p95(released):.0f} ms",
+        ),
+        row(
+            "rounds on record -> candidates ranked anew, the longest",
+            max(ranked),
+            "ms",
+            target=Target(at_most=5000.0),
+            note=f"by the broker's time of JobAudited and CandidatesRanked, {len(ranked)} answers, "
+            f"p50 {p50(ranked):.0f} ms",
         ),
         row(
             "memory of a site's agent",
