@@ -227,15 +227,16 @@ class Service:
         place = self._partitions.index(partition)  # each topic has two
         return (place // 2 + place) % 2
 
-    def _folded(self, partition: Partition) -> int:
+    def folded(self, partition: Partition) -> int:
+        """How many of its records are folded."""
         return self._workers[self.worker(partition)].positions().get(partition, 0)
 
     def waiting(self) -> list[Partition]:
         """Partitions with records that are not folded, in a stable order."""
-        return [p for p in self._partitions if self._folded(p) < len(self.bus.records[p])]
+        return [p for p in self._partitions if self.folded(p) < len(self.bus.records[p])]
 
     def fold(self, partition: Partition, count: int) -> None:
-        start = self._folded(partition)
+        start = self.folded(partition)
         self._workers[self.worker(partition)].process(self.bus.records[partition][start : start + count])
 
     def fold_all(self) -> None:

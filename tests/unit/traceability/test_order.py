@@ -8,7 +8,7 @@ log at its cut is in the journals of its root; at the end, everything is.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -255,7 +255,15 @@ class Player:
 
 def facts(service: Service, run: Run | None = None) -> list[Message]:
     """The facts in the log; below the cut of a run, if one is given."""
-    ends = {(p.topic, p.partition): p.offset for p in run.cut} if run else None
+    return _told(service, {(p.topic, p.partition): p.offset for p in run.cut} if run else None)
+
+
+def folded(service: Service) -> list[Message]:
+    """The facts that the service has taken."""
+    return _told(service, {(p.topic, p.number): service.folded(p) for p in service.bus.records})
+
+
+def _told(service: Service, ends: dict[tuple[str, int], int] | None) -> list[Message]:
     found = []
     for partition, records in service.bus.records.items():
         for record in records:
@@ -317,7 +325,7 @@ class Known:
         return len({m.pseudonym for m in self.standing if m.pseudonym}) > 1 or not certain
 
 
-def known(told: list[Message]) -> dict[str, Known]:
+def known(told: Sequence[Message]) -> dict[str, Known]:
     """Every dispense that a fact names."""
     ids = {m.dispense for m in told if isinstance(m, OF_A_DISPENSE)}
     mine = {id: [m for m in told if isinstance(m, OF_A_DISPENSE) and m.dispense == id] for id in ids}
@@ -362,9 +370,22 @@ def check_seals(service: Service) -> None:
             held = {e.dispense for e in service.states(ENTRIES).values() if e.run in sealed}
             # Before its site registers, a dispense stands there as unattributed, unless nobody took of it.
             sites = {m.site for m in told if isinstance(m, clinical.SiteRegistered)}
-            wanted = {id for id, site, _ in members if site in sites or not mine[id].void}
-            lacking = (wanted | unattributed) - held
+            entered = {id for id, site, _ in members if site in sites}
+            waiting = {id for id, *_ in members if not mine[id].void} | unattributed
+            lacking = (entered | {id for id in waiting if not _came_back(service, run, id)}) - held
             assert not lacking, f"{run.run} was sealed without {lacking}"
+
+
+def _came_back(service: Service, run: Run, id: str) -> bool:
+    """Had nobody taken of the dispense, at some moment from the cut on? A walk may see beyond its cut.
+
+    What a dispense is told of stands in one partition, so the facts are in their order.
+    """
+    before, upto = (
+        [m for m in told if isinstance(m, OF_A_DISPENSE) and m.dispense == id]
+        for told in (facts(service, run), folded(service))
+    )
+    return any(known(upto[:count])[id].void for count in range(len(before), len(upto) + 1) if count)
 
 
 def check_root(service: Service, root: str) -> None:
