@@ -77,8 +77,8 @@ class SiteApi(api_grpc.SiteServiceServicer):
     async def ConfirmCohort(
         self, request: api.ConfirmCohortRequest, context: Any
     ) -> api.ConfirmCohortResponse:
-        seconds, signature = request.compute_seconds, request.signature
-        outcome = self._said(request.job, lambda room: room.confirm(request.site, seconds, signature))
+        said = (request.site, request.compute_seconds, request.nonce, request.signature)
+        outcome = self._said(request.job, lambda room: room.confirm(*said))
         return api.ConfirmCohortResponse(receipt=_receipt(request), outcome=outcome)
 
     async def DeclineTask(self, request: api.DeclineTaskRequest, context: Any) -> api.DeclineTaskResponse:
@@ -105,9 +105,11 @@ def _ending(call: asyncio.Task[Any] | None) -> Callable[[asyncio.Task[None]], No
     """Ends a call in which nobody can be heard any more: the site makes another."""
 
     def end(heard: asyncio.Task[None]) -> None:
-        if not heard.cancelled() and (error := heard.exception()) and call is not None:
+        if heard.cancelled() or call is None:
+            return
+        if error := heard.exception():
             _log.warning("a site is not heard", error=str(error))
-            call.cancel()
+        call.cancel()
 
     return end
 

@@ -293,7 +293,7 @@ def _after(study: Study) -> tuple[set[str], set[str]]:
     ended = last.end()
     if last.has_opened_sums and ended.reason == "SITE_DROPPED":
         return set(ended.sites), set()
-    if last.has_opened_sums or ended.reason in _HELPED_BY_ALL:
+    if last.has_opened_sums or ended.reason in _HELPED_BY_ALL or ended.reason == "NOT_APPROVED_HERE":
         return set(), set()
     # Who was silent once may be back; who was silent twice is left out, connected or not.
     refused = _silent(study) if ended.reason == "SITE_DROPPED" else set(ended.sites)

@@ -11,6 +11,7 @@ answer.
 from __future__ import annotations
 
 import asyncio
+import secrets
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -50,6 +51,7 @@ PASSING = frozenset(
         "ROUNDS_SPENT",
         "EPSILON_SPENT",
         "JOB_REPEATED",
+        "SECOND_COHORT",
     }
 )
 
@@ -214,7 +216,8 @@ class Conductor:
         room = self.room
         for site in sites:
             room.confirmed_at.pop(site, None)
-            self._ask(site, _Task(confirm=api.ConfirmTask(job=room.job)))
+            nonce = room.nonces[site] = secrets.token_bytes(16)
+            self._ask(site, _Task(confirm=api.ConfirmTask(job=room.job, nonce=nonce)))
         await room.until(
             lambda: room.ends(self._sites) or all(site in room.confirmed_at for site in sites),
             self.limits.freeze_seconds,

@@ -22,7 +22,9 @@ class _Link:
 class Hub:
     """Gives tasks to agents. A site's newest call is the one that counts."""
 
-    def __init__(self) -> None:
+    def __init__(self, grace_seconds: float = 1.0) -> None:
+        """A site whose call has ended has so long to make another before it counts as gone."""
+        self._grace = grace_seconds
         self._links: dict[str, _Link] = {}
         self.rooms: dict[str, Room] = {}
 
@@ -64,8 +66,12 @@ class Hub:
         finally:
             if self._links.get(site) is link:
                 del self._links[site]
-                for room in self.rooms.values():
-                    room.left(site)
+                asyncio.get_running_loop().call_later(self._grace, self._gone, site)
+
+    def _gone(self, site: str) -> None:
+        if site not in self._links:
+            for room in self.rooms.values():
+                room.left(site)
 
     def stop(self, study: str, why: str) -> None:
         """End what is computed for a study."""

@@ -17,6 +17,8 @@ from services.exchange.domain.errors import Refusal
 ACCEPTED, DUPLICATE = "ACCEPTED", "DUPLICATE"
 #: What became of what came for a job that is over, or that nobody computes here.
 JOB_OVER = "JOB_OVER"
+#: It answers an earlier question whether the cohort still stands.
+OTHER_CONFIRMATION = "OTHER_CONFIRMATION"
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,8 @@ class Room:
     #: Seconds that a site computed, as it told when it confirmed its cohort; and when that was, loop time.
     confirmed: dict[str, float] = field(default_factory=dict)
     confirmed_at: dict[str, float] = field(default_factory=dict)
+    #: What a site's confirmation has to bear, so that none of before counts.
+    nonces: dict[str, bytes] = field(default_factory=dict)
     gone: set[str] = field(default_factory=set)
     round: Round | None = None
     sealing: Sealing | None = None
@@ -136,12 +140,16 @@ class Room:
         self.round, receipt = rounds.accept(self.round, said)
         return self._took(receipt)
 
-    def confirm(self, site: str, seconds: float, signature: bytes) -> str:
-        """The site's cohort is still the frozen one, as the site itself signs."""
+    def confirm(self, site: str, seconds: float, nonce: bytes, signature: bytes) -> str:
+        """The site's cohort is still the frozen one, as the site itself signs; one of before is ignored."""
         frozen = self.cohorts.get(self._known(site))
         if frozen is None or frozen.refusals:
             raise Refusal("NOT_FROZEN", f"{site!r} froze no cohort for this job", "site")
-        check_confirmation(self.identities, self.job, site, frozen.key.cohort_hash, signature)
+        if nonce != self.nonces.get(site):
+            return OTHER_CONFIRMATION
+        if site in self.confirmed_at:
+            return DUPLICATE
+        check_confirmation(self.identities, self.job, site, frozen.key.cohort_hash, nonce, signature)
         self.confirmed[site] = seconds
         self.confirmed_at[site] = asyncio.get_running_loop().time()
         self._changed.set()

@@ -26,7 +26,15 @@ _AGAIN_SECONDS = 1.0
 _CALL_SECONDS = 20.0
 #: The standing call is begun anew after so long.
 _CALL_OPEN_SECONDS = 3600.0
-_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.2, 5.0
+_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.1, 5.0
+#: A call that stood so long was a good one: the next follows soon.
+_STANDS_SECONDS = 10.0
+#: A confirmation that took longer on its way is signed anew.
+_CONFIRM_SECONDS = 5.0
+#: How often a refusal is told to an exchange that does not answer; then the job's time-out tells it.
+_DECLINES = 5
+#: A message may have so many bytes, and no more.
+_MOST_BYTES = 3_900_000
 _JOBS_AT_ONCE = 8
 
 
@@ -64,15 +72,17 @@ class Agent:
         pause = _PAUSE_SECONDS
         try:
             while True:
+                began = asyncio.get_running_loop().time()
                 try:
                     await self._register()
-                    pause = _PAUSE_SECONDS
                     await self._work()
+                    _log.warning("another call of this site took the place: is a second agent running?")
                 except aio.AioRpcError as error:
                     if error.code() != StatusCode.DEADLINE_EXCEEDED:
                         _log.warning("the exchange does not answer", code=error.code().name)
+                stood = asyncio.get_running_loop().time() - began >= _STANDS_SECONDS
                 await asyncio.sleep(pause)
-                pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
+                pause = _PAUSE_SECONDS if stood else min(2 * pause, _LONGEST_PAUSE_SECONDS)
         finally:
             for task in self._working.values():
                 task.cancel()
@@ -131,7 +141,7 @@ class Agent:
             session = Session(self._site, freeze)
             await self._freeze(session, job)
             while True:
-                await self._tried(session, await self._queues[job].get())
+                await self._one(session, await self._queues[job].get())
         except Refusal as refusal:
             _log.info("refused", job=job, reason=refusal.reason)
             await self._decline(job, refusal)
@@ -144,13 +154,6 @@ class Agent:
             await self._decline(
                 job, Refusal("SITE_FAULT", "the site's agent failed; its log says why", "job")
             )
-
-    async def _tried(self, session: Session, task: api.WorkResponse) -> None:
-        """One task. An exchange that does not answer asks again in the next call; it is answered alike."""
-        try:
-            await self._one(session, task)
-        except aio.AioRpcError as error:
-            _refused(error)
 
     async def _freeze(self, session: Session, job: str) -> None:
         said = api.SubmitCohortRequest(request_id=new_id(), job=job, key=api.SiteKey(site=self._site.name))
@@ -165,10 +168,12 @@ class Agent:
         while not await self._arrived(self._stub.SubmitCohort, said):
             await asyncio.sleep(_AGAIN_SECONDS)
 
-    async def _arrived(self, method: Callable[..., Awaitable[Any]], request: Any) -> bool:
+    async def _arrived(
+        self, method: Callable[..., Awaitable[Any]], request: Any, seconds: float = _CALL_SECONDS
+    ) -> bool:
         """Was the call answered? Raises Refusal for what the exchange refuses."""
         try:
-            await self._send(method, request)
+            await method(request, timeout=seconds, metadata=self._who)
         except aio.AioRpcError as error:
             _refused(error)
             return False
@@ -188,17 +193,23 @@ class Agent:
             case "evaluate":
                 await self._evaluate(session, task.evaluate)
             case "confirm":
-                signature = await session.confirm()
-                await self._send(
-                    self._stub.ConfirmCohort,
-                    api.ConfirmCohortRequest(
-                        request_id=new_id(),
-                        job=task.confirm.job,
-                        site=self._site.name,
-                        compute_seconds=session.compute_seconds,
-                        signature=signature,
-                    ),
-                )
+                await self._confirm(session, task.confirm)
+
+    async def _confirm(self, session: Session, task: api.ConfirmTask) -> None:
+        """Look and sign, anew where the last word got lost or took too long."""
+        while True:
+            signature = await session.confirm(task.nonce)
+            said = api.ConfirmCohortRequest(
+                request_id=new_id(),
+                job=task.job,
+                site=self._site.name,
+                compute_seconds=session.compute_seconds,
+                nonce=task.nonce,
+                signature=signature,
+            )
+            if await self._arrived(self._stub.ConfirmCohort, said, _CONFIRM_SECONDS):
+                return
+            await asyncio.sleep(_AGAIN_SECONDS)
 
     async def _evaluate(self, session: Session, task: api.EvaluateTask) -> None:
         said = api.SubmitEvaluationRequest(
@@ -208,7 +219,8 @@ class Agent:
             round=task.round,
             vector=await session.evaluate(task),
         )
-        await self._send(self._stub.SubmitEvaluation, said)
+        while not await self._arrived(self._stub.SubmitEvaluation, said):
+            await asyncio.sleep(_AGAIN_SECONDS)
 
     async def _decline(self, job: str, refusal: Refusal) -> None:
         said = api.DeclineTaskRequest(
@@ -217,15 +229,18 @@ class Agent:
             site=self._site.name,
             refusal=api.TaskRefusal(reason=refusal.reason, statement=refusal.description),
         )
-        with contextlib.suppress(aio.AioRpcError):  # then the job's time-out tells the coordinator
-            await self._send(self._stub.DeclineTask, said)
-
-    async def _send(self, method: Callable[..., Awaitable[Any]], request: Any) -> None:
-        await method(request, timeout=_CALL_SECONDS, metadata=self._who)
+        with contextlib.suppress(Refusal):  # of a refusal nothing more is to be said
+            for _ in range(_DECLINES):
+                if await self._arrived(self._stub.DeclineTask, said):
+                    return
+                await asyncio.sleep(_AGAIN_SECONDS)
 
     def _say(self, **said: Any) -> None:
         """Answer in the standing call. If it has ended meanwhile, the next one asks again."""
-        self._saying.put_nowait(api.WorkRequest(**said))
+        told = api.WorkRequest(**said)
+        if told.ByteSize() > _MOST_BYTES:
+            raise Refusal("VECTOR_TOO_LARGE", "a round has too many numbers: ask a smaller model", "terms")
+        self._saying.put_nowait(told)
 
 
 async def _each(saying: asyncio.Queue[api.WorkRequest]) -> AsyncIterator[api.WorkRequest]:

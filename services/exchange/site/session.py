@@ -37,7 +37,7 @@ _PROFILES = {
     events.DISCLOSURE_PROFILE_PUBLIC_DATA: Profile.PUBLIC_DATA,
 }
 #: Seconds between looks at a topic that does not tell yet what a job rests on.
-_PAUSES = (0.02, 0.05, 0.1, 0.2, 0.4, 0.8)
+_PAUSES = (0.02, 0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 1.8)
 #: Numbers of a table from which on a round is computed beside the event loop.
 _MANY_NUMBERS = 200_000
 
@@ -165,9 +165,11 @@ class Session:
             said = f"the study asks other datasets than {self._site.dataset}, which this site answers for"
             raise Refusal("NOT_ASKED", said, "datasets")
         refuse(cells.check_sites(len(named), limits_of(_PROFILES[study.profile])))
-        if own not in named or not named <= set(seen.approved):
-            said = "a job is of sites whose owners approved, and this one is among them"
-            raise Refusal("TOO_FEW_SITES", said, "participants")
+        if own not in named:
+            raise Refusal("NOT_A_PARTICIPANT", "the job does not name this site", "participants")
+        if missing := named - set(seen.approved):
+            said = f"this site has not heard that the owners of {', '.join(sorted(missing))} approved"
+            raise Refusal("NOT_APPROVED_HERE", said, "participants")
         hashed = definitions.parameters_hash(study.definition, study.model, study.specification)
         if hashed != task.parameters_hash:
             said = "the job is of another definition, model or specification than was approved"
@@ -328,8 +330,8 @@ class Session:
                 await self._site.kept.keep(kept)
             self._frozen = replace(frozen, cohort=kept)
 
-    async def confirm(self) -> bytes:
-        """The site's signature that the cohort still stands.
+    async def confirm(self, nonce: bytes) -> bytes:
+        """The site's signature that the cohort still stands, bound to the question.
 
         Refuses when one of the frozen members is none any more, as after a withdrawal of consent, and when
         the study is over or no longer approved. Somebody new is for the next job.
@@ -345,7 +347,9 @@ class Session:
             raise Refusal("COHORT_CHANGED", said, "cohort")
         await self._settle(frozen)
         identity = self._site.keys.identity
-        signature = agreement.confirmation(identity, self._task.job, self._site.name, frozen.commitment)
+        signature = agreement.confirmation(
+            identity, self._task.job, self._site.name, frozen.commitment, nonce
+        )
         self._confirmed = True
         return signature
 

@@ -48,6 +48,17 @@ def server_credentials(settings: ServiceSettings) -> grpc.ServerCredentials | No
     return None
 
 
+_OPTIONS: list[tuple[str, Any]] = [
+    ("grpc.max_receive_message_length", _HARD_LIMIT_BYTES),
+    ("grpc.so_reuseport", 0),
+    # Clients ask every 30 seconds whether anybody is there, and so does the server.
+    ("grpc.keepalive_time_ms", 30_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
+    ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
+]
+
+
 class Gate(aio.ServerInterceptor):
     """Checks, measures and translates every call."""
 
@@ -173,8 +184,7 @@ class RpcServer:
         self, settings: ServiceSettings, metrics: Metrics, actor_of: ActorOf = actor_from_metadata
     ) -> None:
         self._settings = settings
-        options = [("grpc.max_receive_message_length", _HARD_LIMIT_BYTES), ("grpc.so_reuseport", 0)]
-        self.server = aio.server(interceptors=[Gate(metrics, settings, actor_of)], options=options)
+        self.server = aio.server(interceptors=[Gate(metrics, settings, actor_of)], options=_OPTIONS)
         self._health = health.aio.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self.server)
         self.port = 0

@@ -24,6 +24,7 @@ from pharmaloop.loops.v1 import events_pb2 as loops
 from services.exchange.coordinator.conductor import Limits
 from services.exchange.coordinator.desk import Desk
 from services.exchange.coordinator.hub import Hub
+from services.exchange.coordinator.room import Room
 from services.exchange.domain.disclosure.budget import Grant
 from services.exchange.domain.disclosure.limits import Profile
 from services.exchange.domain.studies import Study
@@ -153,7 +154,7 @@ class Consortium:
 
     sites: tuple[str, ...]
     hospitals: dict[str, Hospital]
-    hub: Hub = field(default_factory=Hub)
+    hub: Hub = field(default_factory=lambda: Hub(grace_seconds=0.05))
     traffic: list[tuple[str, Message]] = field(default_factory=list)
     now: datetime = NOW
     grant: Grant = GRANT
@@ -202,6 +203,10 @@ class Consortium:
     def call(self, said: AsyncIterator[api.WorkRequest]) -> AsyncIterator[api.WorkResponse]:
         """A site's standing call."""
         return self.api.Work(said, None)
+
+    def said_again(self, room: Room, said: api.ConfirmCohortRequest) -> str:
+        """What becomes of a confirmation that was said before."""
+        return room.confirm(said.site, said.compute_seconds, said.nonce, said.signature)
 
     async def served(self, servicer: Any, method: str, who: str, said: Message) -> Any:
         """A call of a servicer, noted with its answer."""

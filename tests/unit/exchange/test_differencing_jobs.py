@@ -183,16 +183,16 @@ async def test_nobody_confirms_a_cohort_for_a_site_whose_patient_withdrew() -> N
 
         def bend(kind: str, task: Any) -> Any:
             if kind == "round":
-                job = task.round.job
-                asyncio.get_running_loop().create_task(forge(job))
+                asyncio.get_running_loop().create_task(forge(task.round.job, b""))
             if kind == "confirm":
                 hospital.held = without(hospital.held, 1)
+                asyncio.get_running_loop().create_task(forge(task.confirm.job, task.confirm.nonce))
             return task
 
-        async def forge(job: str) -> None:
-            said = api.ConfirmCohortRequest(job=job, site="hospital-b", signature=bytes(64))
+        async def forge(job: str, nonce: bytes) -> None:
+            said = api.ConfirmCohortRequest(job=job, site="hospital-b", nonce=nonce, signature=bytes(64))
             try:
-                await found.receive("ConfirmCohort", "hospital-c", said)
+                refused.append((await found.receive("ConfirmCohort", "hospital-c", said)).outcome)
             except aio.AioRpcError as error:
                 refused.append(reason_of(error)[0])
 
@@ -200,7 +200,7 @@ async def test_nobody_confirms_a_cohort_for_a_site_whose_patient_withdrew() -> N
         found.request()
         found.approve()
         await found.step()
-        assert set(refused) == {"NOT_SIGNED"}
+        assert set(refused) == {"OTHER_CONFIRMATION", "NOT_SIGNED"}
         assert [one.reason for one in found.ended()] == ["COHORT_CHANGED"]
         assert not found.insights()
 

@@ -11,6 +11,7 @@ from grpc import StatusCode, aio
 
 from pharmaloop.exchange.v1 import events_pb2 as events
 from pharmaloop.exchange.v1 import service_pb2 as api
+from services.exchange.coordinator.conductor import Limits
 from services.exchange.site.seen import SeenStudy
 from services.exchange.site.session import Session
 from services.exchange.site.source import CohortData
@@ -252,6 +253,7 @@ async def test_a_site_whose_topic_tells_of_no_approval_computes_nothing() -> Non
             return SeenStudy(study, (await found.seen(study)).requested)
 
         found.agents_see(never)
+        found.jobs._limits = Limits(10.0, 0.5)
         assert await found.step() is not None
         assert [(one.reason, one.suspended) for one in found.ended()] == [("NOT_APPROVED_HERE", True)]
         assert not found.insights()

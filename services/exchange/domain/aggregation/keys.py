@@ -115,16 +115,16 @@ def check_certificate(certificate: Certificate, job: str, identities: Mapping[st
         )
 
 
-def confirmation(identity: bytes, job: str, site: str, cohort: bytes) -> bytes:
-    """The site's signature that its cohort (the hash it froze, 32 bytes) still stands."""
-    return Ed25519PrivateKey.from_private_bytes(identity).sign(_confirmed(job, site, cohort))
+def confirmation(identity: bytes, job: str, site: str, cohort: bytes, nonce: bytes) -> bytes:
+    """The site's signature that its cohort (the hash it froze, 32 bytes) still stands, as it is asked."""
+    return Ed25519PrivateKey.from_private_bytes(identity).sign(_confirmed(job, site, cohort, nonce))
 
 
 def check_confirmation(
-    identities: Mapping[str, bytes], job: str, site: str, cohort: bytes, signature: bytes
+    identities: Mapping[str, bytes], job: str, site: str, cohort: bytes, nonce: bytes, signature: bytes
 ) -> None:
     """Refuse a confirmation that the site did not sign: a withdrawal would be passed over."""
-    if not verified(identities, site, signature, _confirmed(job, site, cohort)):
+    if not verified(identities, site, signature, _confirmed(job, site, cohort, nonce)):
         said = f"{site!r} did not sign that its cohort still stands: only the site itself confirms it"
         raise Refusal("NOT_SIGNED", said, "signature")
 
@@ -142,8 +142,8 @@ def verified(identities: Mapping[str, bytes], site: str, signature: bytes, signe
     return True
 
 
-def _confirmed(job: str, site: str, cohort: bytes) -> bytes:
-    return packed(b"pharmaloop secure aggregation 1: confirm", job.encode(), site.encode(), cohort)
+def _confirmed(job: str, site: str, cohort: bytes, nonce: bytes) -> bytes:
+    return packed(b"pharmaloop secure aggregation 1: confirm", job.encode(), site.encode(), cohort, nonce)
 
 
 def _certified(job: str, site: str, key: bytes) -> bytes:
