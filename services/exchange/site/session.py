@@ -30,7 +30,7 @@ from services.exchange.domain.stats.protocol import Ask, Columns, Fixed, Model, 
 from services.exchange.site import valuing
 from services.exchange.site.seen import SeenStudy
 from services.exchange.site.source import CohortData, CohortSource
-from services.exchange.site.stored import SiteKeys
+from services.exchange.site.stored import MOST_MEMBERS, SiteKeys
 
 _PROFILES = {
     events.DISCLOSURE_PROFILE_PROTECTED: Profile.PROTECTED,
@@ -131,6 +131,9 @@ class Session:
         )
         self._check_budget(cohort, earlier)
         _check_columns(data)
+        if len(cohort.members) > MOST_MEMBERS:
+            said = f"a site computes over {MOST_MEMBERS:,} patients at most: narrow the definition"
+            raise Refusal("COHORT_TOO_LARGE", said, "definition")
         table = _table(data)
         cohort = await asyncio.to_thread(
             cohorts.with_values, cohort, data.members, table, spec, self._site.keys.cohort
@@ -247,7 +250,8 @@ class Session:
             )
             raise Refusal("PARTICIPANTS_CHANGED", said, "participants")
         earlier = await self._site.kept.opened()
-        self._check_differences(frozen, replace(frozen.cohort, participants=named), earlier)
+        now = replace(frozen.cohort, participants=named)
+        await asyncio.to_thread(self._check_differences, frozen, now, earlier)
 
     def _check_differences(self, frozen: Frozen, cohort: Cohort, earlier: list[Cohort]) -> None:
         limits = limits_of(_PROFILES[frozen.study.profile])
@@ -313,7 +317,7 @@ class Session:
             if not before.opened:
                 # Another job may have opened since the cohort was frozen.
                 self._check_budget(kept, earlier)
-                self._check_differences(frozen, kept, earlier)
+                await asyncio.to_thread(self._check_differences, frozen, kept, earlier)
             grant, others = self._site.grant, cohorts.spent(kept, earlier)
             used = replace(others, rounds=others.rounds + self._openings)
             refuse(budget.check_round(grant, used, kept.dataset))

@@ -5,49 +5,42 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from hashlib import sha256
-from typing import Any, TypeVar
+from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
-from services.exchange.domain.aggregation.context import packed
 from services.exchange.domain.cohorts import Cohort
 from services.kit.sealing import KeyProvider
-from services.kit.store.kinds import Get, Kind, Plan, Stored, Write
+from services.kit.store.kinds import Get, Kind, Plan, Write
 from services.kit.store.protocol import AsyncStore, AsyncTransaction
-
-S = TypeVar("S")
 
 
 @dataclass(frozen=True)
 class Opened:
-    """A cohort that a mask was opened over; `members` and `values` name what is stored beside it, once for
-    all the jobs that have the same."""
+    """A cohort that a mask was opened over; `members`, and each column of `values`, name what is stored
+    beside it, once for all the jobs that have the same."""
 
     cohort: Cohort
     members: str
-    values: str
+    values: tuple[tuple[str, str], ...]
     opened: bool = True
 
 
 @dataclass(frozen=True)
-class Members:
-    """Digests of the patients of a cohort."""
+class Digests:
+    """Digests of patients or of their values, one behind the other."""
 
-    members: tuple[bytes, ...]
-
-
-@dataclass(frozen=True)
-class Values:
-    """Tokens of what jobs used of a cohort."""
-
-    values: tuple[tuple[str, bytes], ...]
+    digests: bytes
 
 
 OPENED: Kind[Opened] = Kind("opened_cohort", Opened, ("opened",))
-MEMBERS: Kind[Members] = Kind("cohort_members", Members)
-VALUES: Kind[Values] = Kind("cohort_values", Values)
+MEMBERS: Kind[Digests] = Kind("cohort_members", Digests)
+VALUES: Kind[Digests] = Kind("cohort_values", Digests)
 COHORTS: tuple[Kind[Any], ...] = (OPENED, MEMBERS, VALUES)
+_DIGEST_BYTES = 32
+#: A document of the database holds so many patients, and some more.
+MOST_MEMBERS = 400_000
 
 
 @dataclass(frozen=True)
@@ -83,49 +76,54 @@ class Cohorts:
     def __init__(self, store: AsyncStore) -> None:
         self._store = store
         self._members: dict[str, tuple[bytes, ...]] = {}
-        self._values: dict[str, tuple[tuple[str, bytes], ...]] = {}
+        self._values: dict[str, bytes] = {}
 
     async def opened(self) -> list[Cohort]:
         rows = [item.state for item in await self._store.where(OPENED, "opened", True)]
-        for held in await self._missing(MEMBERS, self._members, [row.members for row in rows]):
-            self._members[held.id] = held.state.members
-        for told in await self._missing(VALUES, self._values, [row.values for row in rows]):
-            self._values[told.id] = told.state.values
+        for name, digests in await self._missing(MEMBERS, self._members, (row.members for row in rows)):
+            ends = range(0, len(digests), _DIGEST_BYTES)
+            self._members[name] = tuple(digests[at : at + _DIGEST_BYTES] for at in ends)
+        named = (name for row in rows for _, name in row.values)
+        self._values.update(await self._missing(VALUES, self._values, named))
         return [
-            replace(row.cohort, members=self._members[row.members], values=self._values[row.values])
+            replace(
+                row.cohort,
+                members=self._members[row.members],
+                values=tuple((column, self._values[name]) for column, name in row.values),
+            )
             for row in rows
         ]
 
     async def _missing(
-        self, kind: Kind[S], held: Mapping[str, object], names: Iterable[str]
-    ) -> list[Stored[S]]:
+        self, kind: Kind[Digests], held: Mapping[str, object], names: Iterable[str]
+    ) -> list[tuple[str, bytes]]:
         missing = {name for name in names if name not in held}
-        return await self._store.among(kind, "_id", missing) if missing else []
+        found = await self._store.among(kind, "_id", missing) if missing else []
+        return [(one.id, one.state.digests) for one in found]
 
     async def keep(self, cohort: Cohort) -> None:
         """Store a cohort; before a mask over it is opened, so that no restart forgets it."""
-        members, values = Members(cohort.members), Values(cohort.values)
-        names = _name(cohort.members), _name(token for pair in cohort.values for token in pair)
-        row = Opened(replace(cohort, members=(), values=()), *names)
-        puts: list[tuple[Kind[Any], str, Any]] = [
-            (OPENED, cohort.job, row),
-            (MEMBERS, names[0], members),
-            (VALUES, names[1], values),
-        ]
+        members = Digests(b"".join(cohort.members))
+        columns = {name: Digests(tokens) for name, tokens in cohort.values}
+        named = tuple((column, _name(digests)) for column, digests in columns.items())
+        row = Opened(replace(cohort, members=(), values=()), _name(members), named)
+        puts: dict[Get, Any] = {
+            Get(OPENED, cohort.job): row,
+            Get(MEMBERS, row.members): members,
+            **{Get(VALUES, name): columns[column] for column, name in named},
+        }
 
         async def work(txn: AsyncTransaction) -> None:
-            reads = [Get(kind, id) for kind, id, _ in puts]
-            found = await txn.load(reads)
+            found = await txn.load(puts)
             writes = []
-            for read, (kind, id, state) in zip(reads, puts, strict=True):
+            for read, state in puts.items():
                 base = found[read][0].version if found[read] else 0
-                if kind is OPENED or not base:
-                    writes.append(Write(kind, id, base, base + 1, state))
+                if read.kind is OPENED or not base:
+                    writes.append(Write(read.kind, read.id, base, base + 1, state))
             await txn.write(Plan(tuple(writes), ()))
 
         await self._store.transact(work)
 
 
-def _name(parts: Iterable[str | bytes]) -> str:
-    told = (part.encode() if isinstance(part, str) else part for part in parts)
-    return sha256(packed(*told)).hexdigest()
+def _name(digests: Digests) -> str:
+    return sha256(digests.digests).hexdigest()

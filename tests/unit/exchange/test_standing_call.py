@@ -172,3 +172,24 @@ async def test_what_the_exchange_fails_at_ends_the_job_and_not_the_call(
         await found.step()
         assert list(found.insights()[0].sites) == list(SITES)
         assert "hospital-d" in found.hub.connected(FOUR)
+
+
+async def test_a_cohort_beyond_what_a_site_can_remember_is_not_summed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("services.exchange.site.session.MOST_MEMBERS", 299)
+    async with consortium(SITES) as found:
+        _asked(found)
+        await found.step()
+        assert {one.reason for one in found.ended()} == {"COHORT_TOO_LARGE"}
+        assert not found.insights()
+
+
+async def test_a_vector_that_no_message_holds_is_not_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("services.exchange.site.agent._MOST_BYTES", 300)
+    async with consortium(SITES) as found:
+        _asked(found)
+        await found.step()
+        assert {one.reason for one in found.ended()} <= {"VECTOR_TOO_LARGE", "TOO_FEW_SITES"}
+        assert found.ended()
+        assert not found.insights()

@@ -8,12 +8,17 @@ from services.exchange.domain.cohorts import Cohort
 from services.exchange.site.stored import MEMBERS, VALUES, Cohorts
 from services.kit.store.memory import AsyncMemoryStore, MemoryDatabase
 
+
+def _member(name: str) -> bytes:
+    return name.encode().ljust(32, b".")
+
+
 A = Cohort(
     "job-a",
     "study",
     ("a", "b", "c"),
     bytes(32),
-    (b"one", b"two"),
+    (_member("one"), _member("two")),
     opened=True,
     analyst="analyst",
     dataset="a/routine",
@@ -32,7 +37,7 @@ async def test_what_was_kept_is_there_whole_for_every_process_of_the_site() -> N
     assert await one.opened() == []
     await one.keep(A)
     assert await other.opened() == [A]
-    told = replace(A, job="job-b", members=(b"one", b"three"), values=())
+    told = replace(A, job="job-b", members=(_member("one"), _member("three")), values=())
     await other.keep(told)
     assert by_job(await one.opened()) == {"job-a": A, "job-b": told}
 
@@ -51,10 +56,10 @@ async def test_the_rounds_of_a_job_are_kept_again_and_its_patients_are_not() -> 
 async def test_cohorts_that_differ_in_one_patient_or_one_value_are_not_taken_for_one() -> None:
     kept = Cohorts(AsyncMemoryStore(MemoryDatabase()))
     others = (
-        replace(A, job="job-b", members=(b"one", b"twp")),
-        replace(A, job="job-c", members=(b"onet", b"wo")),
+        replace(A, job="job-b", members=(_member("one"), _member("twp"))),
+        replace(A, job="job-c", members=(_member("two"), _member("one"))),
         replace(A, job="job-d", values=(("event", b"12345679"),)),
-        replace(A, job="job-e", values=(("even", b"t12345678"),)),
+        replace(A, job="job-e", values=(("even", b"12345678"),)),
     )
     for cohort in (A, *others):
         await kept.keep(cohort)
