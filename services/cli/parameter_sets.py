@@ -193,13 +193,14 @@ def review_parameter_set(session: Session, set_: str, version: int, meaning: str
 @click.option("--version", type=_VERSION, required=True, help="The version.")
 @click.option("--plant", "plants", multiple=True, required=True, help="A plant; may be repeated.")
 @click.option("--meaning", required=True, help="What your signature means.")
+@click.option("--purpose", default="", help="What the plants may use it for; to make the product if empty.")
 @click.pass_obj
 def release_parameter_set(
-    session: Session, set_: str, version: int, plants: tuple[str, ...], meaning: str
+    session: Session, set_: str, version: int, plants: tuple[str, ...], meaning: str, purpose: str
 ) -> None:
     """Sign the release of a reviewed version of SET; each plant gets it sealed to its own key."""
     request = api.ReleaseParameterSetRequest(
-        request_id=new_id(), set=set_, version=version, plants=plants, meaning=meaning
+        request_id=new_id(), set=set_, version=version, plants=plants, meaning=meaning, purpose=purpose
     )
     answer = session.call(session.rnd.ReleaseParameterSet, request)
     session.show(

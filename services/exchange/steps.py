@@ -20,7 +20,7 @@ from services.exchange.coordinator.hub import Hub
 from services.exchange.coordinator.room import Room
 from services.exchange.domain import insights, models
 from services.exchange.domain.aggregation.context import MINIMUM_SITES
-from services.exchange.domain.contribution import metered
+from services.exchange.domain.contribution import metered, quality
 from services.exchange.domain.studies import LOST, Study
 from services.exchange.handlers.runs import EXPIRY_STEP, JOB_STEP, VALUATION_STEP
 from services.exchange.valuations import Valuations
@@ -238,6 +238,7 @@ class Jobs:
                 job=opened.job,
                 site=site,
                 quality=room.cohorts[site].quality,
+                quality_score=quality.score_of(room.cohorts[site].quality),
                 compute_seconds=room.confirmed.get(site, 0.0),
                 rounds=sum(site in record.participants for record in answer.records),
             )

@@ -79,6 +79,7 @@ class ParameterSetsApi(RndBase):
                 actor=caller().actor,
                 meaning=request.meaning,
                 trial=found.trial,
+                purpose=request.purpose,
             )
         return await self.submit(request, "ReleaseParameterSet", asked, api.ReleaseParameterSetResponse)
 

@@ -76,7 +76,9 @@ async def test_three_people_bring_a_set_to_its_plant(backbone: str, mongo: str, 
             await research.call("ReviewParameterSet", review, "ada")
         assert reason_of(refused.value) == ("SAME_PERSON", "version")
         await research.call("ReviewParameterSet", review, "ben")
-        release = api.ReleaseParameterSetRequest(set=name, version=1, plants=[plant], meaning="For use.")
+        release = api.ReleaseParameterSetRequest(
+            set=name, version=1, plants=[plant], meaning="For use.", purpose="trial lots"
+        )
         answer = await research.call("ReleaseParameterSet", release, "cy")
         asked = api.GetParameterSetRequest(set=name, min_position=answer.receipt.positions)
         shown = await research.call("GetParameterSet", asked)
@@ -90,6 +92,7 @@ async def test_three_people_bring_a_set_to_its_plant(backbone: str, mongo: str, 
     event = from_record(contract(), records[2])
     assert isinstance(event.message, events.ParameterSetReleased)
     assert (event.case, event.run, event.actor) == (transfer_case(name, plant), "", "cy")
+    assert (event.message.meaning, event.message.purpose) == ("For use.", "trial lots")
     info = f"pharmaloop parameter set v1|{name}|1|{plant}".encode()
     sealed = event.message.payload.ciphertext
     plain = hpke.open_sealed(keys.private, sealed, info, event.message.content_hash)

@@ -111,10 +111,12 @@ def test_signatures_name_version_plants_and_meaning(bench: Bench) -> None:
     bench.fake.answers["WithdrawParameterSet"] = lambda _: api.WithdrawParameterSetResponse()
     signed = ["--version", "2", "--meaning", "read"]
     assert bench.run("review-parameter-set", "s", *signed).exit_code == 0
-    assert bench.run("release-parameter-set", "s", *signed, "--plant", "p", "--plant", "q").exit_code == 0
+    of_two = [*signed, "--plant", "p", "--plant", "q", "--purpose", "trial lots"]
+    assert bench.run("release-parameter-set", "s", *of_two).exit_code == 0
     assert bench.run("withdraw-parameter-set", "s", "--version", "2", "--reason", "wrong").exit_code == 0
     (released,) = bench.fake.of("ReleaseParameterSet")
     assert (released.version, list(released.plants), released.meaning) == (2, ["p", "q"], "read")
+    assert released.purpose == "trial lots"
     assert bench.run("release-parameter-set", "s", *signed).exit_code == 2
 
 

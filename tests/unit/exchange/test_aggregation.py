@@ -13,17 +13,14 @@ from hypothesis import strategies as st
 from services.exchange.domain.aggregation import coordinator, masks
 from services.exchange.domain.aggregation.context import (
     Context,
-    check_agreed,
-    cohort_hash,
     parameters_hash,
 )
-from services.exchange.domain.aggregation.coordinator import Receipt, Round, Suspended
+from services.exchange.domain.aggregation.coordinator import Receipt, Round
 from services.exchange.domain.aggregation.layout import Floats, Layout, Part, Words, fitted, from_bytes
 from services.exchange.domain.aggregation.messages import Opening
 from services.exchange.domain.errors import Malformed, Refusal
 from tests.unit.exchange.rounds import (
     NAMES,
-    SPECIFICATION,
     Job,
     collected,
     context,
@@ -212,9 +209,7 @@ def test_a_late_vector_reveals_nothing() -> None:
     held = Round(first)
     for name in THREE:
         held, _ = coordinator.collect(held, job_.sites[name].mask(first, vectors[name]), job_.identities)
-    cohort = cohort_hash({name: fixed_secret("cohort", name) for name in THREE})
-    second = coordinator.next_attempt(held, [NAMES[3]], cohort, set_announced=False)
-    assert isinstance(second, Round)
+    second = Round(context(THREE, of=of, attempt=2))
     assert coordinator.total(opened(job_, collected(job_, second.context, vectors)))["gradient"][0] == 3.0
 
     late = job_.sites[NAMES[3]].mask(first, vectors[NAMES[3]])
@@ -443,31 +438,6 @@ def test_a_wrong_opening_is_refused_by_name() -> None:
     assert held.missing_openings() == THREE[1:]
 
 
-def test_dropout_makes_a_new_attempt_while_three_remain() -> None:
-    cohort = fixed_secret("cohort of those who remain")
-    after = coordinator.next_attempt(Round(context()), [NAMES[1]], cohort, set_announced=False)
-    assert isinstance(after, Round)
-    assert after.context.participants == ("hospital-a", "hospital-c", "hospital-d")
-    assert (after.context.round, after.context.attempt, after.context.cohort) == (1, 2, cohort)
-    assert not after.vectors
-    stopped = coordinator.next_attempt(after, [NAMES[0]], cohort, set_announced=False)
-    assert isinstance(stopped, Suspended)
-    assert (stopped.reason, stopped.waits_for) == ("TOO_FEW_SITES", (NAMES[0],))
-
-
-def test_a_dropout_after_the_set_was_announced_waits_for_the_one_who_left() -> None:
-    job_ = job()
-    held = collected(job_, context(), vectors_of(NAMES))
-    signed = coordinator.signed_set(held)
-    for name in THREE:
-        held, _ = coordinator.accept(held, job_.sites[name].open(signed))
-    stopped = coordinator.next_attempt(held, [NAMES[3]], bytes(32), set_announced=True)
-    assert isinstance(stopped, Suspended)
-    assert (stopped.reason, stopped.waits_for) == ("OPENING_STARTED", (NAMES[3],))
-    held, _ = coordinator.accept(held, job_.sites[NAMES[3]].open(signed))
-    assert coordinator.total(held)["gradient"] == pytest.approx(sum(vectors_of(NAMES).values()))
-
-
 def test_the_total_of_vectors_that_are_not_all_there_is_refused() -> None:
     job_ = job(THREE)
     held, _ = coordinator.collect(
@@ -502,17 +472,5 @@ def test_a_malformed_round_is_refused(changes: dict[str, object], expected: tupl
     assert reason(refusal) == expected
 
 
-def test_a_site_compares_what_it_received_with_what_is_signed() -> None:
-    commitments = {name: fixed_secret("cohort", name) for name in NAMES}
-    own = commitments[NAMES[0]]
-    check_agreed(context(), SPECIFICATION, np.array([0.0]), commitments, NAMES[0], own)
-    fewer = {name: commitments[name] for name in THREE}
-    for arguments, expected in (
-        ((SPECIFICATION, np.array([1e-9]), commitments, NAMES[0], own), "PARAMETERS_DIFFER"),
-        ((b"another job", np.array([0.0]), commitments, NAMES[0], own), "PARAMETERS_DIFFER"),
-        ((SPECIFICATION, np.array([0.0]), fewer, NAMES[0], own), "COHORT_DIFFERS"),
-        ((SPECIFICATION, np.array([0.0]), commitments, NAMES[0], bytes(32)), "OWN_COHORT_DIFFERS"),
-    ):
-        with pytest.raises(Refusal, match=expected):
-            check_agreed(context(), *arguments)
+def test_parameters_of_another_shape_are_others() -> None:
     assert parameters_hash(b"", np.zeros((2, 3))) != parameters_hash(b"", np.zeros((3, 2)))

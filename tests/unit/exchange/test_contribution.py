@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.exchange.domain.contribution import evaluation, metering, quality, shapley
+from pharmaloop.exchange.v1 import events_pb2 as exchange
+from services.exchange.domain.contribution import evaluation, quality, shapley
 from services.exchange.domain.contribution.evaluation import Evaluation, NotValued, Utility
 from services.exchange.domain.contribution.quality import Quality, Ratio
 from services.exchange.domain.contribution.shapley import NOBODY, Coalition
@@ -294,7 +295,7 @@ def test_saying_the_commonest_class_is_worth_nothing() -> None:
     assert evaluation.accuracy_over_majority(~outcomes, outcomes) == pytest.approx(-0.9)
 
 
-# --- quality and metering --------------------------------------------------------------------------
+# --- quality ---------------------------------------------------------------------------------------
 
 
 def test_a_quality_score_is_the_mean_of_ratios_that_can_be_recounted() -> None:
@@ -316,26 +317,15 @@ def test_a_ratio_beyond_one_and_a_weight_of_nothing_are_refused() -> None:
             quality.score(Quality(one, one, one, one, one), weights)
 
 
-def test_timeliness_counts_those_within_the_promise() -> None:
-    lags = [float(number) for number in range(1, 101)]
-    assert quality.timeliness(lags, 80.0) == Ratio(80, 100)
-    assert quality.percentile_95(lags) == 95.0
-    assert quality.percentile_95([]) is None
-    assert quality.uniqueness(["a", "b", "a"]) == Ratio(2, 3)
+def test_the_score_is_of_what_a_site_told() -> None:
+    def told(**ratios: tuple[int, int]) -> float | None:
+        return quality.score_of(
+            exchange.QualityMeasure(measure=name, numerator=good, denominator=of)
+            for name, (good, of) in ratios.items()
+        )
 
-
-def test_an_event_is_metered_once_in_any_order() -> None:
-    events = [
-        (f"e{number}", "a" if number % 2 else "b", metering.Usage(rows=1, cpu_seconds=0.1))
-        for number in range(20)
-    ]
-    meter = backwards = metering.Meter()
-    for event in (*events, *events):
-        meter = metering.metered(meter, *event)
-    for event in reversed(events):
-        backwards = metering.metered(backwards, *event)
-    assert meter.total("a") == backwards.total("a") == metering.Usage(rows=10, cpu_seconds=1.0)
-    with pytest.raises(Refusal, match="EVENT_CHANGED"):
-        metering.metered(meter, "e1", "a", metering.Usage(rows=2))
-    with pytest.raises(Malformed, match=r"BAD_AMOUNT.*cpu_seconds"):
-        metering.Usage(cpu_seconds=-1.0)
+    assert told(completeness=(90, 100), uniqueness=(10, 10)) == 0.95
+    assert told(completeness=(90, 100), uniqueness=(0, 0)) == 0.9, "withheld is not bad"
+    assert told(completeness=(0, 0)) is None
+    assert told() is None
+    assert told(completeness=(11, 10)) is None

@@ -62,6 +62,7 @@ async def test_beside_a_noised_answer_no_exact_count_of_patients_is_told() -> No
         metered = found.service.all(events.ContributionMetered)
         assert len(metered) == len(SITES)
         assert {(one.numerator, one.denominator) for said in metered for one in said.quality} == {(0, 0)}
+        assert not any(one.HasField("quality_score") for one in metered), "what was withheld has no score"
 
 
 async def test_two_studies_of_the_same_have_other_noise() -> None:

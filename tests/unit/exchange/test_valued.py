@@ -61,6 +61,7 @@ async def test_with_every_owners_consent_the_shares_of_all_sites_are_metered_aft
         assert all(0 < one.share < 1 for one in metered)
         assert sum(one.share for one in metered) == pytest.approx(1.0)
         assert all(one.compute_seconds > 0 and one.rounds > 2 and one.quality for one in metered)
+        assert {one.quality_score for one in metered} == {1.0}
         assert not found.hub.rooms, "the sites forget the job"
         await found.value()
         assert len(_metered(found)) == 3, "a step that runs twice meters once"

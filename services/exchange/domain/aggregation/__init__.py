@@ -5,7 +5,7 @@
     layout        numbers as fixed point in words of 64 or 128 bits; bounds are checked before masking
     masks         HKDF-SHA256 and AES-256-CTR: a stream of words a pair, and one of the site itself
     site          mask(vector), then opening(signed set): once a round
-    coordinator   collect(masked vector), signed_set, accept(opening), total; next_attempt on dropout
+    coordinator   collect(masked vector), signed_set, accept(opening), total
 
 A round at a site and at the coordinator:
 

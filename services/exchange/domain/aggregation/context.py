@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
 from services.exchange.domain.aggregation.layout import Layout
-from services.exchange.domain.errors import Malformed, Refusal
+from services.exchange.domain.errors import Malformed
 
 #: With two sites the total reveals to each the numbers of the other.
 MINIMUM_SITES = 3
@@ -78,10 +78,6 @@ class Context:
         names = packed(*(site.encode() for site in self.participants))
         return hashlib.sha256(packed(names, self.cohort)).digest()
 
-    def after_dropout(self, remaining: tuple[str, ...], cohort: bytes) -> Context:
-        """The next attempt, of the sites that are left; `cohort` is the hash of theirs."""
-        return replace(self, attempt=self.attempt + 1, participants=tuple(sorted(remaining)), cohort=cohort)
-
 
 # Every key and signature of a round is of it.
 @lru_cache(maxsize=8)
@@ -109,36 +105,3 @@ def cohort_hash(commitments: Mapping[str, bytes]) -> bytes:
     """Hash of everybody's cohort, from each site's commitment to its own (32 bytes that name nobody)."""
     pairs = (packed(site.encode(), commitments[site]) for site in sorted(commitments))
     return hashlib.sha256(packed(b"cohort", *pairs)).digest()
-
-
-def check_agreed(
-    context: Context,
-    specification: bytes,
-    values: NDArray[np.float64],
-    commitments: Mapping[str, bytes],
-    site: str,
-    own_commitment: bytes,
-) -> None:
-    """Refuse a round that says one thing and sends another.
-
-    A site calls this with the specification it agreed to, the parameters it
-    received and the cohort it means to use: a coordinator that sends different
-    parameters to different sites would single one out by its answer (Pasquini,
-    Francati, Ateniese, CCS 2022).
-    """
-    if parameters_hash(specification, values) != context.parameters:
-        raise Refusal(
-            "PARAMETERS_DIFFER",
-            "the parameters received are not those that the participants sign: ask for the round again",
-            "parameters",
-        )
-    if cohort_hash(commitments) != context.cohort or set(commitments) != set(context.participants):
-        raise Refusal(
-            "COHORT_DIFFERS", "the cohorts named are not those that the participants sign", "cohort"
-        )
-    if commitments.get(site) != own_commitment:
-        raise Refusal(
-            "OWN_COHORT_DIFFERS",
-            f"the cohort named for {site!r} is not the one this site uses: fix the cohort of the job first",
-            "cohort",
-        )

@@ -6,13 +6,13 @@ it holds is uniform noise, and it says so by giving no total.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
 
 from services.exchange.domain.aggregation import layout as fixed
 from services.exchange.domain.aggregation import masks
-from services.exchange.domain.aggregation.context import MINIMUM_SITES, Context
+from services.exchange.domain.aggregation.context import Context
 from services.exchange.domain.aggregation.messages import (
     MaskedVector,
     Opening,
@@ -45,15 +45,6 @@ class Round:
 
     def missing_openings(self) -> tuple[str, ...]:
         return tuple(site for site in self.context.participants if site not in self.openings)
-
-
-@dataclass(frozen=True, slots=True)
-class Suspended:
-    """The job cannot go on: machine-readable reason, sentence, and whom it waits for."""
-
-    reason: str
-    description: str
-    waits_for: tuple[str, ...]
 
 
 def collect(round_: Round, vector: MaskedVector, identities: Mapping[str, bytes]) -> tuple[Round, Receipt]:
@@ -121,30 +112,3 @@ def total(round_: Round) -> dict[str, fixed.Floats]:
         words = fixed.subtract(words, masks.stream(round_.openings[site].seed, layout))
     layout.check_total(words, len(round_.context.participants))
     return layout.split(layout.decode(words))
-
-
-def next_attempt(
-    round_: Round, dropped: Iterable[str], cohort: bytes, *, set_announced: bool
-) -> Round | Suspended:
-    """What follows when sites drop out: a new attempt without them, or a suspended job.
-
-    `cohort` is the hash of the cohorts that remain; `set_announced` says whether
-    the signed set has been sent to anybody. From then on a site may have opened,
-    and a smaller set over the same round is what it must never open, so the
-    round waits for the missing openings and the job is suspended meanwhile.
-    """
-    gone = set(dropped)
-    if set_announced or round_.openings:
-        return Suspended(
-            "OPENING_STARTED",
-            "masks were opened for this set: the round is finished by its missing sites or not at all",
-            round_.missing_openings(),
-        )
-    remaining = tuple(site for site in round_.context.participants if site not in gone)
-    if len(remaining) < MINIMUM_SITES:
-        return Suspended(
-            "TOO_FEW_SITES",
-            f"{len(remaining)} sites remain, a sum needs {MINIMUM_SITES}: the job goes on when more return",
-            tuple(sorted(gone & set(round_.context.participants))),
-        )
-    return Round(context=round_.context.after_dropout(remaining, cohort))

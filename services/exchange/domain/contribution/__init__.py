@@ -4,7 +4,7 @@
     explained     what a fit is worth, from sums alone
     evaluation    which coalitions are fitted, by whom, and what of it is told
     quality       ratios with numerator and denominator, and their score
-    metering      what was used, counted once an event
+    metered       what is told of each site: its share, or why there is none
 
 A coalition of one site, or the difference of two coalitions, is a single
 site's statistics. Masks opened per coalition would hide nothing, so the values

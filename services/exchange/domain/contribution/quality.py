@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields
 from fractions import Fraction
 
+from pharmaloop.exchange.v1 import events_pb2 as events
 from services.exchange.domain.errors import Malformed
 
 
@@ -53,6 +53,12 @@ class Quality:
         }
 
 
+def of_measures(measures: Iterable[events.QualityMeasure]) -> Quality:
+    """What a site told of its data; a ratio that it did not tell has no value. Malformed for one beyond 1."""
+    told = {one.measure: Ratio(one.numerator, one.denominator) for one in measures}
+    return Quality(**{one.name: told.get(one.name, Ratio(0, 0)) for one in fields(Quality)})
+
+
 def score(quality: Quality, weights: Mapping[str, int] | None = None) -> Fraction | None:
     """The weighted mean of the ratios that have a value, 0 to 1; None when none has.
 
@@ -74,18 +80,10 @@ def score(quality: Quality, weights: Mapping[str, int] | None = None) -> Fractio
     return sum((given.get(name, 0) * value for name, value in judged.items()), Fraction(0)) / total
 
 
-def timeliness(lags_seconds: Sequence[float], promised_seconds: float) -> Ratio:
-    """Records whose event time lies at most the promised lag before they arrived."""
-    return Ratio(sum(lag <= promised_seconds for lag in lags_seconds), len(lags_seconds))
-
-
-def percentile_95(lags_seconds: Sequence[float]) -> float | None:
-    """The least lag that 95 % of the records keep to; None without records."""
-    if not lags_seconds:
+def score_of(measures: Iterable[events.QualityMeasure]) -> float | None:
+    """The mean of the ratios that a site told; None where it told none, or no ratios."""
+    try:
+        found = score(of_measures(measures))
+    except Malformed:
         return None
-    return sorted(lags_seconds)[math.ceil(0.95 * len(lags_seconds)) - 1]
-
-
-def uniqueness(keys: Sequence[str]) -> Ratio:
-    """Records by their key; of those that repeat one another the first counts."""
-    return Ratio(len(set(keys)), len(keys))
+    return None if found is None else float(found)
