@@ -165,7 +165,11 @@ class Agent:
             said.refusals.add(reason=refusal.reason, statement=refusal.description)
         # Asked again in the next call, it would be taken for a freeze that is being answered: so what got
         # lost on the way is sent again here, until the job is over.
-        while not await self._arrived(self._stub.SubmitCohort, said):
+        await self._insist(self._stub.SubmitCohort, said)
+
+    async def _insist(self, method: Callable[..., Awaitable[Any]], request: Any) -> None:
+        """Say it until it arrives, or the job is over."""
+        while not await self._arrived(method, request):
             await asyncio.sleep(_AGAIN_SECONDS)
 
     async def _arrived(
@@ -219,8 +223,7 @@ class Agent:
             round=task.round,
             vector=await session.evaluate(task),
         )
-        while not await self._arrived(self._stub.SubmitEvaluation, said):
-            await asyncio.sleep(_AGAIN_SECONDS)
+        await self._insist(self._stub.SubmitEvaluation, said)
 
     async def _decline(self, job: str, refusal: Refusal) -> None:
         said = api.DeclineTaskRequest(
