@@ -29,7 +29,7 @@ _OPTIONS: list[tuple[str, Any]] = [
     ("grpc.service_config", _SERVICE_CONFIG),
     ("grpc.enable_retries", 1),
     ("grpc.max_receive_message_length", 64_000_000),
-    # While calls stand open: a connection that was forgotten on the way is noticed within 40 seconds.
+    # While calls stand open, ask whether anybody is there: a connection may be forgotten on the way.
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.keepalive_timeout_ms", 10_000),
     ("grpc.http2.max_pings_without_data", 0),
