@@ -10,12 +10,12 @@ import sys
 import time
 
 from deploy.local.logs import Follower, LogTail, Printer
-from deploy.local.plan import MIGRATE, SERVICES, WORLD, Plan, make_plan
+from deploy.local.plan import MIGRATE, PORTAL, SERVICES, WORLD, Plan, make_plan
 from deploy.local.startup import Stack, StackError, ignore_signals, stop_on_signals
 from deploy.local.supervised import State, Supervisor
 from services.kit.testing.engines import EngineError
 
-NAMES = ("kafka", "mongod", MIGRATE, *SERVICES, WORLD)
+NAMES = ("kafka", "mongod", MIGRATE, *SERVICES, PORTAL, WORLD)
 
 
 def up(plan: Plan) -> int:
