@@ -26,10 +26,10 @@ def is_serving(address: str) -> bool:
     return health(address) == "SERVING"
 
 
-def answers_http(url: str, timeout: float = 1.0) -> bool:
-    """Does a page come from there?"""
+def health_of_page(url: str, timeout: float = 1.0) -> str:
+    """SERVING where a page comes from there, else `not answering`."""
     try:
         with urllib.request.urlopen(url, timeout=timeout) as answer:
-            return bool(answer.status == 200)
+            return "SERVING" if answer.status == 200 else NOT_ANSWERING
     except (urllib.error.URLError, http.client.HTTPException, OSError):
-        return False
+        return NOT_ANSWERING

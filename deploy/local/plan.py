@@ -136,9 +136,7 @@ class Plan:
             )
             for name in self.services
         ]
-        portal = Program(
-            PORTAL, PORTAL, tied_to_parent([python, "-m", program_of(PORTAL)]), stop_seconds=5
-        )
+        portal = Program(PORTAL, PORTAL, tied_to_parent([python, "-m", program_of(PORTAL)]), stop_seconds=5)
         world = Program(
             WORLD,
             WORLD,
@@ -202,7 +200,8 @@ class Plan:
 
     def listening(self, program: str) -> list[tuple[str, int, str]]:
         """The ports that a program will open: name, port, and the setting that changes it."""
-        names = [name for kind in ("grpc", "metrics", "http") if (name := port_name(program, kind)) in PORT_NAMES]
+        kinds = ("grpc", "metrics", "http")
+        names = [name for kind in kinds if (name := port_name(program, kind)) in PORT_NAMES]
         return [(name, self.ports[name], setting(name)) for name in names]
 
 

@@ -107,7 +107,8 @@ def status(plan: Plan) -> int:
         print("the stack is down: 'make up' or 'make run' starts it")
         return 1
     endpoints = json.loads((plan.state / "endpoints.json").read_text())
-    addresses = {**endpoints["grpc"], "kafka": endpoints["kafka"], "mongod": endpoints["mongodb"], "portal": endpoints.get("portal", "-")}
+    others = {"kafka": "kafka", "mongod": "mongodb", PORTAL: "portal"}
+    addresses = endpoints["grpc"] | {name: endpoints.get(key, "-") for name, key in others.items()}
     for state in supervisor.states().values():
         print(f"{state.name:<22}{state.state:<10}{addresses.get(state.name, '-'):<50}{state.description}")
     return 0

@@ -19,7 +19,7 @@ from confluent_kafka.admin import AdminClient
 from pymongo import MongoClient
 from pymongo.errors import PyMongoError
 
-from deploy.local.health import answers_http, health
+from deploy.local.health import health, health_of_page
 from deploy.local.plan import MIGRATE, PORTAL, SERVICES, WORLD, Plan, port_name
 from deploy.local.supervised import Supervisor
 from services.kit.bus.kafka import client_config
@@ -87,7 +87,7 @@ class Stack:
             self._wait_serving(name)
         if self.plan.runs(PORTAL):
             self.supervisor.start(PORTAL)
-            self._wait(PORTAL, lambda: "SERVING" if answers_http(f"{self.plan.portal_url}/healthz") else "silent")
+            self._wait(PORTAL, partial(health_of_page, f"{self.plan.portal_url}/healthz"))
             self._say(f"portal: {self.plan.portal_url}")
         if self.plan.runs(WORLD):
             self.supervisor.start(WORLD)

@@ -35,6 +35,8 @@ _APIS = {
 #: What every process offers, by the name of the gRPC service: the module that has it.
 _COMMON = {"StatusService": "service", "OperationsService": "operations", "ChangesService": "changes"}
 _MOST_SHARED = 2_000
+#: A subscription is asked for anew after this time; it goes on where it was.
+_WATCH_SECONDS = 3_600.0
 
 
 class Missing(Exception):
@@ -108,7 +110,7 @@ class Backend:
         )
 
     async def tell(self, service: str, method: str, actor: str, /, **fields: Any) -> Any:
-        """The answer of a command under a person's name; the caller gives `request_id`, so that a repeat is one."""
+        """The answer of a command under a person's name; with a `request_id` a repeat is one."""
         fields.setdefault("request_id", str(uuid.uuid4()))
         answer = await self._call(service, method, _request(service, method, fields), actor)
         self._shared.clear()  # whoever acted sees it
@@ -126,7 +128,7 @@ class Backend:
         """The changes of a process after a place of its log; ends only by an error of gRPC."""
         request = _module("common", "changes_pb2").WatchChangesRequest(after=after)
         stream: AsyncIterator[Any] = self._common(process, "ChangesService").WatchChanges(
-            request, metadata=metadata("portal")
+            request, timeout=_WATCH_SECONDS, metadata=metadata("portal")
         )
         return stream
 

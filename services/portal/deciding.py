@@ -32,7 +32,7 @@ async def decide(
     to: str,
     again: Callable[[Refused], Any],
 ) -> Response:
-    """Tell a service what the signed-in person decided, then lead to `to`; `again` shows the form with the refusal."""
+    """Tell a service what a person decided, then lead to `to`; `again` shows the form with the refusal."""
     if not request.state.actor:
         return RedirectResponse(f"/me?to={request.url.path}", status_code=303)
     backend: Backend = request.app.state.backend

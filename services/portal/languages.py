@@ -6,9 +6,10 @@ part of the portal. A catalogue is read as text when the portal starts, so there
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -63,16 +64,20 @@ class Language:
 
     def number(self, value: float, digits: int = 3) -> str:
         """A number to significant digits, grouped as the language does."""
-        if value != value or value in (float("inf"), float("-inf")):
+        if not math.isfinite(value):
             return "–"
-        return numbers.format_decimal(float(f"{value:.{digits}g}"), locale=self._locale, decimal_quantization=False)
+        return numbers.format_decimal(
+            float(f"{value:.{digits}g}"), locale=self._locale, decimal_quantization=False
+        )
 
     def count(self, value: int) -> str:
         """A whole number, exact."""
         return numbers.format_decimal(value, locale=self._locale)
 
     def percent(self, share: float, digits: int = 1) -> str:
-        return numbers.format_percent(round(share, digits + 2), locale=self._locale, decimal_quantization=False)
+        return numbers.format_percent(
+            round(share, digits + 2), locale=self._locale, decimal_quantization=False
+        )
 
     def moment(self, at: Timestamp | datetime | None) -> str:
         """A moment with its day, in the reader's zone; empty when there is none."""
@@ -85,7 +90,9 @@ class Language:
         """How long, to its largest unit: "4 minutes"."""
         if seconds < 1:
             return self.say("%(n)s s", n=self.number(seconds, 2))
-        return dates.format_timedelta(seconds, granularity="second", threshold=1.5, locale=self._locale)
+        return dates.format_timedelta(
+            timedelta(seconds=seconds), granularity="second", threshold=1.5, locale=self._locale
+        )
 
     def ago(self, at: Timestamp | datetime | None, now: datetime | None = None) -> str:
         """How long ago, in words."""

@@ -18,7 +18,7 @@ from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from grpc import aio
+from grpc import StatusCode, aio
 
 from pharmaloop.common.v1 import types_pb2 as common
 from services.portal.backend import Backend, Missing
@@ -72,7 +72,9 @@ class Hub:
                     self._places[process] = told.position
                     await self._tell(process, [_names(change) for change in told.changes])
             except aio.AioRpcError as error:
-                if error.code().name in ("OUT_OF_RANGE", "INVALID_ARGUMENT"):
+                if error.code() == StatusCode.DEADLINE_EXCEEDED:
+                    continue  # its hour is over
+                if error.code() in (StatusCode.OUT_OF_RANGE, StatusCode.INVALID_ARGUMENT):
                     self._places.pop(process, None)  # its log is another one now
             except Missing:
                 pass
@@ -107,9 +109,7 @@ class Hub:
         place = [self._birth, self._number if number is None else number]
         return base64.urlsafe_b64encode(zlib.compress(json.dumps(place).encode())).decode()
 
-    async def stream(
-        self, watched: frozenset[str], last: str, gone: Callable[[], Any]
-    ) -> AsyncIterator[str]:
+    async def stream(self, watched: frozenset[str], last: str, gone: Callable[[], Any]) -> AsyncIterator[str]:
         """Server-sent events for one page: `change` with the names that changed, `stale`, and a heartbeat."""
         number = self._since(last) if last else self._number
         if number is None:

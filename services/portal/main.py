@@ -21,7 +21,9 @@ def main() -> None:
     log.configure("portal")
     endpoints = PlatformSettings().endpoints
     if not endpoints:
-        sys.exit("portal: PHARMALOOP_ENDPOINTS does not say where the services listen (a JSON map, name to host:port)")
+        sys.exit(
+            "portal: PHARMALOOP_ENDPOINTS does not say where the services listen (JSON, name to host:port)"
+        )
     settings = PortalSettings()
     uvicorn.run(
         make_app(endpoints, settings),

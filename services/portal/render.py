@@ -48,6 +48,7 @@ def _asset(name: str) -> str:
 def _word(message: Message, field: str) -> str:
     """The word for a field that is an enumeration."""
     kind = message.DESCRIPTOR.fields_by_name[field].enum_type
+    assert kind is not None, f"{field} is no enumeration"
     return word(kind, getattr(message, field))
 
 
@@ -68,7 +69,12 @@ def make_environment() -> Environment:
 
 
 def page(
-    request: Request, template: str, values: Mapping[str, Any], *, status: int = 200, live: tuple[str, ...] = ()
+    request: Request,
+    template: str,
+    values: Mapping[str, Any],
+    *,
+    status: int = 200,
+    live: tuple[str, ...] = (),
 ) -> HTMLResponse:
     """A page. `live` are the names of what it shows: when one changes, the page looks again.
 

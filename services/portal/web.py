@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from urllib.parse import unquote
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from fastapi import FastAPI, Request
 from fastapi.responses import PlainTextResponse, RedirectResponse, Response, StreamingResponse
@@ -89,8 +90,6 @@ async def _about(request: Request, go_on: Next) -> Response:
 
 
 def _zone(told: str) -> str:
-    from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
-
     try:
         return ZoneInfo(unquote(told)).key if told else "UTC"
     except (ZoneInfoNotFoundError, ValueError, OSError):
@@ -104,7 +103,9 @@ async def _live(request: Request) -> StreamingResponse:
     last = request.headers.get("last-event-id", "") or request.query_params.get("last", "")
     stream = hub.stream(watched, last, request.is_disconnected)
     return StreamingResponse(
-        stream, media_type="text/event-stream", headers={"cache-control": "no-store", "x-accel-buffering": "no"}
+        stream,
+        media_type="text/event-stream",
+        headers={"cache-control": "no-store", "x-accel-buffering": "no"},
     )
 
 

@@ -5,10 +5,10 @@ A state that has no word yet is shown as the contract names it, so that a newer 
 
 from __future__ import annotations
 
-from google.protobuf.descriptor import EnumDescriptor
+from typing import Any
 
 
-def N_(word: str) -> str:  # noqa: N802 -- gettext's own name for "mark this for translation"
+def N_(word: str) -> str:
     """Marks a sentence for translation where it is not yet said."""
     return word
 
@@ -57,9 +57,9 @@ WORDS |= {
 }
 
 
-def word(descriptor: EnumDescriptor, number: int) -> str:
+def word(descriptor: Any, number: int) -> str:
     """The English word for a value of an enumeration."""
     value = descriptor.values_by_number.get(number)
     if value is None or number == 0:
         return N_("Not known")
-    return WORDS.get(value.name, value.name)
+    return WORDS.get(value.name, str(value.name))

@@ -24,6 +24,8 @@ async def remember(request: Request, name: str = Form(""), to: str = Form("/")) 
     name = " ".join(name.split())
     if not name or len(name) > _MOST:
         return page(request, "me.html", {"to": to, "error": "name"}, status=422)
-    answer = RedirectResponse(to if to.startswith("/") and to[1:2] not in ("/", "\\") else "/", status_code=303)
+    answer = RedirectResponse(
+        to if to.startswith("/") and to[1:2] not in ("/", "\\") else "/", status_code=303
+    )
     answer.set_cookie("actor", quote(name), max_age=_DAY, samesite="lax", httponly=True)
     return answer
