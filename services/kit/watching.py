@@ -34,8 +34,9 @@ _log = get_logger("kit.watching")
 HEARTBEAT_SECONDS = 5.0
 #: What a ring holds at most, by number and by bytes of values.
 _RING_RECORDS, _RING_BYTES = 1024, 512 * 1024
-#: Records that a subscriber is given at once, and that the reader takes at once.
-_BATCH = 500
+#: Records that a subscriber is given at once, by number and by bytes of values (a client takes 4 MB unless
+#: told otherwise), and that the reader takes at once.
+_BATCH, _BATCH_BYTES = 500, 1_000_000
 _TAKE_SECONDS, _READ_SECONDS, _DRAIN_SECONDS = 0.2, 1.0, 0.02
 _FOLD_SECONDS, _AGAIN_SECONDS = 0.05, 0.5
 #: Subscribers that read the log themselves share so many clients, each for a batch at a time.
@@ -61,6 +62,16 @@ class Batch(NamedTuple):
     records: list[Record]
     position: common.PositionVector
     lag: int
+
+
+def _bounded(records: list[Record]) -> list[Record]:
+    """As many of the records as one batch may hold, and one at least: the others are taken again."""
+    size = 0
+    for count, record in enumerate(records[:_BATCH]):
+        size += len(record.value or b"")
+        if count and size > _BATCH_BYTES:
+            return records[:count]
+    return records[:_BATCH]
 
 
 class Ring:
@@ -177,11 +188,12 @@ class Watching:
         while True:
             self._check_open()
             news = self._coming()
-            found = self._from_rings(places)
-            found += await self._from_log(places)
+            found = _bounded(self._from_rings(places))
+            found += _bounded(await self._from_log(places))
             for record in found:
-                place = Partition(record.topic, record.partition)
-                places[place] = max(places[place], record.offset + 1)
+                at = Partition(record.topic, record.partition)
+                # Put to the end: next time the others come first, so that none starves.
+                places[at] = max(places.pop(at), record.offset + 1)
             chosen = [record for record in found if wanted(record)]
             if chosen or clock() - told >= HEARTBEAT_SECONDS:
                 yield self._batch(chosen, places)

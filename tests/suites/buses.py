@@ -313,7 +313,7 @@ class BusSuite:
         reader.assign({first: 0})
         assert (
             len(reader.take(1, _PATIENCE_SECONDS)) == 1
-        )  # and what else it has fetched is not asked for any more
+        )
         reader.assign({second: 1})
         found = taken(reader, ends[second] - 1) + reader.take(500, 0.2)
         assert by_partition(found) == {second.number: list(range(1, ends[second]))}

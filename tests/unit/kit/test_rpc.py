@@ -78,7 +78,8 @@ class Alerting(alerting_grpc.AlertingServiceServicer):
     async def WatchAlerts(
         self, request: alerting.WatchAlertsRequest, context: Any
     ) -> AsyncIterator[alerting.WatchAlertsResponse]:
-        for answer in ():
+        answers: list[alerting.WatchAlertsResponse] = []
+        for answer in answers:
             yield answer
 
 

@@ -175,6 +175,29 @@ async def test_records_too_large_for_a_ring_are_read_from_the_log(
         assert len(await some(batches, 2)) == 2
 
 
+async def test_a_batch_is_no_larger_than_a_client_takes(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("services.kit.watching._BATCH_BYTES", 100)
+    log.say(*range(40), size=15)
+    async with aclosing(follow(log.watching(), from_start=True)) as batches:
+        told = 0
+        while told < 40:
+            records = (await anext(batches)).records
+            assert sum(len(record.value or b"") for record in records) <= 100
+            told += len(records)
+        log.say(7, size=500)
+        assert len(await some(batches, 1)) == 1, "one that is larger comes alone"
+
+
+async def test_a_busy_partition_does_not_starve_another(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("services.kit.watching._BATCH", 1)
+    async with aclosing(follow(log.watching())) as batches:
+        await anext(batches)
+        log.say(*range(10))
+        await asyncio.sleep(0.05)
+        told = [(await anext(batches)).records[0].partition for _ in range(4)]
+    assert set(told) == {0, 1}
+
+
 async def test_what_is_not_wanted_moves_the_position_and_is_not_told(
     log: Log, monkeypatch: pytest.MonkeyPatch
 ) -> None:
