@@ -136,7 +136,8 @@ async def measure(stack: LocalStack, portal: str) -> list[Row]:
             "ms",
             yardstick=("/healthz", p95(seen.empty)),
             target=Target(at_most=200),
-            note=f"{READS} reads a second beside {PAGES} open pages; {len(seen.pages)} pages, p50 {p50(seen.pages):.0f} ms",
+            note=f"{READS} reads a second beside {PAGES} open pages; {len(seen.pages)} read, "
+            f"p50 {p50(seen.pages):.0f} ms",
         ),
         row(
             "an open page looks again, p95",
