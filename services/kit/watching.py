@@ -27,6 +27,7 @@ from services.kit.contracts import Contract
 from services.kit.errors import Exhausted, Invalid, OutOfRange, PharmaLoopError, Retryable
 from services.kit.facts import vector
 from services.kit.log import get_logger
+from services.kit.metrics import SUBSCRIPTIONS, Metrics
 from services.kit.positions import Positions
 
 _log = get_logger("kit.watching")
@@ -115,9 +116,11 @@ class Watching:
         service: str,
         site: str = "",
         limits: Limits | None = None,
+        metrics: Metrics | None = None,
     ) -> None:
         self._bus, self._positions = bus, positions
         self._limits = limits or Limits()
+        self._metrics = metrics or Metrics(service)
         #: What the service tells of: topics that it owns, at its own site. Copies are told by their owners.
         self._owned = {
             topic.at(site): frozenset(topic.events)
@@ -335,6 +338,7 @@ class Watching:
             raise Exhausted("TOO_MANY", said)
         self._actors[actor] += 1
         self._watched.update(topics)
+        self._metrics.set(SUBSCRIPTIONS, self.subscriptions)
         try:
             yield
         finally:
@@ -343,6 +347,7 @@ class Watching:
             self._actors, self._watched = +self._actors, +self._watched
             for at in [at for at in self._rings if at.topic not in self._watched]:
                 del self._rings[at]
+            self._metrics.set(SUBSCRIPTIONS, self.subscriptions)
             self._tell()  # who follows may end
 
     def _check_open(self) -> None:

@@ -302,7 +302,7 @@ async def test_runs_are_watched_as_they_stand(backbone: str, mongo: str, tmp_pat
 async def test_alerts_are_watched_as_they_stand(backbone: str, mongo: str, tmp_path: Path) -> None:
     async with running_service(ALERTING, backbone, mongo, tmp_path) as (app, channel):
         stub, lot = alerting_grpc.AlertingServiceStub(channel), f"maker/item/G/{uuid.uuid4().hex}"
-        stream = stub.WatchAlerts(alerting.WatchAlertsRequest(), timeout=_SECONDS)
+        stream: Any = stub.WatchAlerts(alerting.WatchAlertsRequest(), timeout=_SECONDS)
         detected = events.DeviationDetected(deviation=new_name("d"), lot=lot, tag="T")
         await say(app, detected, lot, 1)
 
@@ -321,9 +321,9 @@ async def test_alerts_are_watched_as_they_stand(backbone: str, mongo: str, tmp_p
             await stub.AcknowledgeAlert(taken, timeout=10, metadata=metadata("qa-1"))
             assert (await mine()).actor == "qa-1"
             stream.cancel()
-            again: Any = stub.WatchAlerts(alerting.WatchAlertsRequest(), timeout=_SECONDS)
-            async for answer in again:
-                assert answer.alert.raised.lot != lot, "it is not open any more"
-                if answer.HasField("position"):
-                    break
+            again = stub.WatchAlerts(alerting.WatchAlertsRequest(), timeout=_SECONDS)
+            told: Any = None
+            while told is None or not told.HasField("position"):
+                told = await again.read()
+                assert told.alert.raised.lot != lot, "it is not open any more"
             again.cancel()

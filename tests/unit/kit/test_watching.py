@@ -19,6 +19,7 @@ from services.kit.watching import Batch, Limits, Watching
 from tests.unit.kit.support import INSIGHT_TOPIC, LOT_TOPIC, Bench, eventually, lot_event, note_lot, started
 
 HELD = "pharmaloop.production.v1.LotHeld"
+SERVICE = {"service": "production"}
 EMPTY = common.PositionVector()
 
 
@@ -283,6 +284,7 @@ async def test_one_subscription_too_many_is_refused_with_the_limit(log: Log) -> 
     standing = [follow(watching, actor=actor) for actor in ("a", "a", "b")]
     for one in standing:
         await anext(one)
+    assert watching._metrics.registry.get_sample_value("pharmaloop_subscriptions", SERVICE) == 3
     many = await refused(follow(watching, actor="a"), Exhausted)
     assert "TOO_MANY_OF_ACTOR" in many
     assert "has 2 subscriptions" in many
