@@ -22,6 +22,7 @@ from services.production.domain.samples import Column, Samples
 from services.production.handlers import DETECTOR, HISTORY, LISTS
 from services.production.handlers.models import train
 from services.production.looking import Looking
+from services.production.views import LOTS
 from tests.unit.production.memory import Memory, minutes, said
 from tests.unit.production.test_detector import (
     EQUIPMENT,
@@ -299,6 +300,27 @@ async def test_a_wall_that_there_is_not_says_why(
     with pytest.raises(error) as refused:
         await plant.api.ListWall(api.ListWallRequest(**asked), None)
     assert (refused.value.reason, refused.value.field) == (reason, field)
+
+
+async def test_a_row_names_the_lines_of_its_equipment_and_is_found_by_them(plant: Plant) -> None:
+    for line in ("b", "a"):
+        told = events.LineRegistered(plant="plant-1", line=line, equipment=OVEN)
+        plant.memory.give(LISTED, [said(told, minutes(0), seq=1 if line == "b" else 2)])
+    found = await plant.api.ListWall(api.ListWallRequest(plant="plant-1", line="a"), None)
+    assert [(row.equipment, list(row.lines)) for row in found.rows] == [(OVEN, ["a", "b"])]
+    with pytest.raises(Invalid, match="is registered for"):
+        await plant.api.ListWall(api.ListWallRequest(plant="plant-1", line="a", equipment=IDLE), None)
+
+
+async def test_a_lot_that_never_ran_here_comes_last_and_has_no_chart(plant: Plant) -> None:
+    plant.start("B-1")
+    lot = "maker/gtin/0/F-1"
+    plant.memory.apply(LOTS, lot, events.LotImplicationAnswered(lot=lot, run="r1"))
+    assert await lots(plant) == ["B-1", "F-1"]
+    assert await lots(plant, prefix="F") == ["F-1"]
+    with pytest.raises(Unknown) as refused:
+        await plant.chart(lot)
+    assert (refused.value.reason, refused.value.field) == ("NO_RUN", "lot")
 
 
 async def test_the_wall_comes_in_pages(plant: Plant) -> None:
