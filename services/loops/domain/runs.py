@@ -60,8 +60,8 @@ class RunView:
 
 @dataclass(frozen=True)
 class Scope:
-    """What other services tell of a run: the sites with exposures in its journal. Or of a deviation: the
-    plant, and the runs that it opened. Kept beside the run, for it may be told before the run is."""
+    """What other services tell of a run, or of a deviation: its plant, the sites with exposures in the run's
+    journal, and the runs that came of it. Kept beside the run, for it may be told before the run is."""
 
     plant: str = ""
     sites: tuple[str, ...] = ()
