@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
 from datetime import datetime
@@ -10,13 +11,9 @@ from typing import Any
 from pharmaloop.loops.v1 import events_pb2 as events
 from pharmaloop.loops.v1 import service_pb2 as api
 from pharmaloop.loops.v1 import service_pb2_grpc as api_grpc
-<<<<<<< HEAD
 from services.kit.contracts import event_type
-from services.kit.errors import Unknown
-=======
 from services.kit.errors import Invalid, Unknown
 from services.kit.ids import check_product
->>>>>>> 4473ebf7464e73ce3f8e0f762704f3c6cc0153b8
 from services.kit.rpc.api import Api
 from services.kit.rpc.changes import as_they_stand, of_types
 from services.kit.rpc.context import caller
@@ -34,19 +31,14 @@ _OPENED_FIELDS: dict[str, Callable[[api.Run], Any]] = {
     "transfer": lambda run: run.opened_transfer,
     "evidence": lambda run: run.opened_evidence,
 }
-<<<<<<< HEAD
 _RUN_EVENTS = [event_type(event) for event in PROJECTION]
 _SNAPSHOT_PAGE = 200
-=======
 #: By which field runs are ordered, and whether from the largest.
 _ORDERS: dict[int, tuple[str, bool]] = {
     api.RUN_ORDER_UNSPECIFIED: ("began", True),
     api.RUN_ORDER_NEWEST: ("began", True),
     api.RUN_ORDER_STUCK_FIRST: ("rank", False),
 }
-_WATCH_SECONDS = 0.2
-_WATCHED = 1000
->>>>>>> 4473ebf7464e73ce3f8e0f762704f3c6cc0153b8
 
 
 class LoopsApi(Api, api_grpc.LoopsServiceServicer):
