@@ -121,6 +121,8 @@ def _rests_on(run: dict[str, Any]) -> str:
 
 def _print_run(out: Console, run: dict[str, Any]) -> None:
     out.print(_table([run]))
+    if run["waiting_for"]:
+        out.print(f"waits for {run['waiting_for']}")
     stages = [[stage["name"], f"{stage['seconds']:.3f} s", stage["ended"] or "-"] for stage in run["stages"]]
     out.print()
     out.print(table("Stages", ["stage", "time", "ended"], stages))

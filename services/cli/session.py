@@ -40,9 +40,9 @@ SECONDS = 10.0
 #: What one does after a refusal, by its status code; the sentence itself may say more.
 _NEXT = {
     grpc.StatusCode.INVALID_ARGUMENT: "correct what is named, and give the command again",
-    grpc.StatusCode.NOT_FOUND: "the noun's 'list' shows what there is",
-    grpc.StatusCode.FAILED_PRECONDITION: "the noun's 'list' or 'show' tells where it stands",
-    grpc.StatusCode.ALREADY_EXISTS: "the noun's 'list' or 'show' tells what is on record",
+    grpc.StatusCode.NOT_FOUND: "{look} shows what there is",
+    grpc.StatusCode.FAILED_PRECONDITION: "{look} tells where it stands",
+    grpc.StatusCode.ALREADY_EXISTS: "{look} tells what is on record",
     grpc.StatusCode.PERMISSION_DENIED: "another person has to do it: --actor says who you are",
     grpc.StatusCode.ABORTED: "somebody was first: look again, then give the command again if it still holds",
     grpc.StatusCode.RESOURCE_EXHAUSTED: "wait for what it names, then give the command again",
@@ -95,13 +95,24 @@ class Refused(Failure):
     def __init__(self, code: grpc.StatusCode, reason: str, field: str, description: str) -> None:
         told = f"{reason or code.name}, field {field}" if field else reason or code.name
         super().__init__(f"{description} ({told})")
-        self.next_step = _NEXT.get(code, "")
+        self.next_step = _NEXT.get(code, "").format(look=_where_to_look())
         if code == grpc.StatusCode.UNAVAILABLE:
             self.exit_code = Unreachable.exit_code
         self.code = code
         self.reason = reason
         self.field = field
         self.description = description
+
+
+def _where_to_look() -> str:
+    """The verbs that show how things are, of the noun that is asked."""
+    context = click.get_current_context(silent=True)
+    noun = context.parent if context else None
+    if context is None or noun is None or noun.parent is None or not isinstance(noun.command, click.Group):
+        return "'pharmaloop status'"
+    verbs = [verb for verb in ("list", "show") if verb in noun.command.commands and verb != context.info_name]
+    found = [f"'{noun.command_path} {verb}'" for verb in verbs]
+    return " or ".join(found) or "'pharmaloop lineage show'"
 
 
 class News(Protocol):

@@ -15,7 +15,7 @@ from typing import Any
 import click
 from rich.console import Console
 
-from services.cli.session import Session, Unreachable
+from services.cli.session import Failure, Session, Unreachable
 
 EVERY_SECONDS = 2.0
 
@@ -53,7 +53,9 @@ def watch(session: Session, look: Callable[[], Any], every: float) -> None:
                 seen.silent = ""
             except click.exceptions.Exit:
                 seen.silent = ""  # a check that failed goes on being watched
-            except Unreachable as error:
+            except Failure as error:
+                if error.exit_code != Unreachable.exit_code:
+                    raise
                 if seen.silent != error.message:
                     error.show()
                 seen.silent = error.message
