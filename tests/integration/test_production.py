@@ -260,12 +260,12 @@ async def close_the_loop(plant: Plant, lot: str, detected: events.DeviationDetec
 
 async def assert_on_record(plant: Plant, capa: str, run: str, lot: str, deviation: str) -> None:
     """The action is found by whatever it is about, with all that was done about it."""
-    by: list[dict[str, str]] = [
+    by: list[dict[str, Any]] = [
         *({"capa": capa}, {"run": run}, {"lot": lot}),
         *({"deviation": deviation}, {"product": plant.product}),
     ]
 
-    async def found(filters: dict[str, str]) -> list[str]:
+    async def found(filters: dict[str, Any]) -> list[str]:
         answer = await plant.stub.ListCapas(api.ListCapasRequest(**filters), timeout=5)
         return [moment.event for one in answer.capas for moment in one.history]
 

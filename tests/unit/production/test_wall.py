@@ -144,7 +144,7 @@ async def test_a_tag_near_its_limit_is_to_be_watched_and_one_beyond_it_abnormal(
     plant.record(lot, table, rows=16)
     row = await plant.row()
     assert (row.state, row.worst.tag, row.worst.unit) == (api.WALL_STATE_WATCH, "Load", "kg")
-    assert (row.worst.value, row.worst.limit) == (pytest.approx(2.7), LIMIT)
+    assert (row.worst.value, row.worst.limit) == pytest.approx((2.7, LIMIT))
     assert row.worst.ratio == pytest.approx(0.9)
     assert row.worst.at.ToDatetime(UTC) == minutes(15)
     assert "level chart" in row.worst.rule
@@ -154,7 +154,8 @@ async def test_a_tag_near_its_limit_is_to_be_watched_and_one_beyond_it_abnormal(
     table["Load"][16:] = [23.3] * (ROWS - 16)
     plant.record(lot, table)
     row = await plant.row()
-    assert (row.state, row.worst.ratio) == (api.WALL_STATE_ABNORMAL, pytest.approx(1.1))
+    assert row.state == api.WALL_STATE_ABNORMAL
+    assert row.worst.ratio == pytest.approx(1.1)
     (found,) = row.deviations
     assert (found.tag, found.state) == ("Load", api.DEVIATION_STATE_OPEN)
     assert found.detected.ToDatetime(UTC) == minutes(17), "the second sample of three beyond the limit"
@@ -370,7 +371,7 @@ async def test_a_deviation_tells_what_was_done_about_it(
     given = {"lot": lot, "deviation": found.deviation}
     plant.memory.ask("StartInvestigation", api.StartInvestigationRequest(**given, reason="the scales"))
     plant.memory.ask("ConfirmDeviation", api.ConfirmDeviationRequest(**given, reason="it is heavier"))
-    impact = {"severity": events.SEVERITY_MAJOR, "impact": "more water"}
+    impact: dict[str, Any] = {"severity": events.SEVERITY_MAJOR, "impact": "more water"}
     plant.memory.ask("ClassifyDeviation", api.ClassifyDeviationRequest(**given, **impact))
     plant.tell()
     answer = await plant.api.ListDeviations(
