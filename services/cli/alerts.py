@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import click
 from rich.console import Console
 
@@ -9,8 +11,10 @@ from pharmaloop.alerting.v1 import service_pb2 as api
 from services.cli.nouns import ALERT
 from services.cli.plain import plain, word
 from services.cli.session import Session
-from services.cli.tables import table
+from services.cli.tables import console, table
 from services.kit.ids import new_id
+
+_FOLLOW_SECONDS = 24 * 3600.0
 
 
 @ALERT.verb("list", "", "--all", "--watch", watched=True)
@@ -35,6 +39,39 @@ def alerts(session: Session, everything: bool) -> None:
         out.print(table("Alerts", ["alert", "kind", "what (the latest)", "times", "taken by"], rows))
 
     session.show({"alerts": found}, people)
+
+
+@ALERT.verb("show", "al-9", watched=True)
+@click.argument("alert")
+@click.pass_obj
+def show(session: Session, alert: str) -> None:
+    """Show ALERT: what happened, how often, who is asked, and when the next one is."""
+    found = plain(session.call(session.alerting.GetAlert, api.GetAlertRequest(alert=alert)).alert)
+
+    def people(out: Console) -> None:
+        out.print(found["latest_text"] or found["raised"]["text"], style="bold")
+        out.print(f"kind       {word(found['raised']['kind'], 'ALERT_KIND')}, {found['count']} x")
+        out.print(f"asked      {found['asked'] or '-'}, level {found['level']}")
+        out.print(f"next       {found['next_escalation'] or '-'}")
+        out.print(f"taken by   {found['actor'] or '-'}  {found['note']}")
+
+    session.show({"alert": found}, people)
+
+
+@ALERT.verb("follow")
+@click.pass_obj
+def follow(session: Session) -> None:
+    """Stay and tell every change of an alert as it happens; with --json one document a line."""
+    out = console()
+    for answer in session.stream(session.alerting.WatchAlerts, api.WatchAlertsRequest(), _FOLLOW_SECONDS):
+        if not answer.HasField("alert"):
+            continue  # it says only that the subscription stands
+        found = plain(answer.alert)
+        if session.as_json:
+            click.echo(json.dumps(found, ensure_ascii=False))
+        else:
+            taken = found["actor"] or f"open, level {found['level']}"
+            out.print(f"{found['latest']}  {found['raised']['alert']}  {found['latest_text']}  {taken}")
 
 
 @ALERT.verb("ack", 'al-9 --note "on my way"')

@@ -31,6 +31,7 @@ from services.cli import (  # noqa: F401  each gives nouns their verbs
     studies,
     transfers,
     verify,
+    walls,
 )
 from services.cli.feed.command import feed
 from services.cli.group import PROGRAM, example_text

@@ -8,6 +8,8 @@ RUN = Noun("run", "Runs of the loops: safety, transfer, evidence.")
 LOT = Noun("lot", "Lots: their state, where they went, all that is known of them.")
 DEVIATION = Noun("deviation", "Deviations that the charts found, and who judges them.")
 CAPA = Noun("capa", "Corrective actions, from signature to check.")
+WALL = Noun("wall", "The quality wall: every line's run beside its limits.")
+CHART = Noun("chart", "A tag of a lot, beside what good runs do.")
 RESULT = Noun("result", "What the laboratory measured of lots.")
 MODEL = Noun("model", "What good runs of a product look like, and its severity rules.")
 TWIN = Noun("twin", "The live twin of a lot that is being made.")
@@ -39,7 +41,23 @@ REBUILD = Noun("rebuild", "Views that are made anew from the log, beside those t
 BENCH = Noun("bench", "Benchmarks, where the checkout is.")
 
 ALL = (
-    *(RUN, LOT, DEVIATION, CAPA, RESULT, MODEL, TWIN, LINE, EQUIPMENT, TRANSFER, SET, TRIAL, TARGET),
+    *(
+        RUN,
+        LOT,
+        DEVIATION,
+        CAPA,
+        WALL,
+        CHART,
+        RESULT,
+        MODEL,
+        TWIN,
+        LINE,
+        EQUIPMENT,
+        TRANSFER,
+        SET,
+        TRIAL,
+        TARGET,
+    ),
     *(MOLECULE, PRODUCT, STUDY, DATASET, FINDING, INSIGHT, HYPOTHESIS, CANDIDATE, LINEAGE, EXPOSURE),
     *(SUSPECT, PLAN, NOTICE, TEMPLATE, SITE, FACT, ALERT, DLQ, REBUILD, BENCH),
 )

@@ -35,6 +35,23 @@ def runs(session: Session, loop: str | None, case: str, state: str) -> None:
     session.show({"runs": found}, lambda out: out.print(_table(found)))
 
 
+@RUN.verb("count", "", "--plant plant-1", watched=True)
+@click.option("--product", default="", help="Only of this product: owner/scheme/item.")
+@click.option("--plant", default="", help="Only of this plant.")
+@click.option("--site", default="", help="Only with this site.")
+@click.pass_obj
+def count(session: Session, product: str, plant: str, site: str) -> None:
+    """Count the runs by loop and state."""
+    request = api.CountRunsRequest(product=product, plant=plant, site=site)
+    found = [plain(one) for one in session.call(session.loops.CountRuns, request).counts]
+
+    def people(out: Console) -> None:
+        rows = [[one["loop"], word(one["state"], "RUN_STATE"), str(one["count"])] for one in found]
+        out.print(table("Runs", ["loop", "state", "runs"], rows))
+
+    session.show({"counts": found}, people)
+
+
 @RUN.verb("show", "r-7", "r-7 --watch", watched=True)
 @click.argument("run")
 @click.pass_obj

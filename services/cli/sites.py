@@ -50,6 +50,32 @@ def plans(session: Session, site: str, run: str, patient: str, only_open: bool) 
     session.show({"site": site, "plans": found}, people)
 
 
+@SITE.verb("board", "hospital-a", "hospital-a --run r-7 --watch", watched=True)
+@click.argument("site")
+@click.option("--run", default="", help="Only of this run.")
+@click.pass_obj
+def board(session: Session, site: str, run: str) -> None:
+    """Show what SITE has to do for each run: plans, answers awaited and overdue, differences."""
+    request = api.GetSiteBoardRequest(site=site, run=run)
+    found = [plain(one) for one in session.call(session.clinical_at(site).GetSiteBoard, request).runs]
+    counted = (
+        "plans",
+        "answered",
+        "awaited",
+        "overdue",
+        "late",
+        "notices_owed",
+        "only_in_trace",
+        "only_at_site",
+    )
+
+    def people(out: Console) -> None:
+        rows = [[one["run"], *(str(one[name]) for name in counted)] for one in found]
+        out.print(table(f"Runs at {site}", ["run", *(name.replace("_", " ") for name in counted)], rows))
+
+    session.show({"site": site, "runs": found}, people)
+
+
 @NOTICE.verb("list", "hospital-a r-7", "hospital-a r-7 --open", watched=True)
 @click.argument("site")
 @click.argument("run")

@@ -144,8 +144,7 @@ async def test_a_tag_near_its_limit_is_to_be_watched_and_one_beyond_it_abnormal(
     plant.record(lot, table, rows=16)
     row = await plant.row()
     assert (row.state, row.worst.tag, row.worst.unit) == (api.WALL_STATE_WATCH, "Load", "kg")
-    assert row.worst.value == pytest.approx(2.7)
-    assert row.worst.limit == LIMIT
+    assert (row.worst.value, row.worst.limit) == pytest.approx((2.7, LIMIT))
     assert row.worst.ratio == pytest.approx(0.9)
     assert row.worst.at.ToDatetime(UTC) == minutes(15)
     assert "level chart" in row.worst.rule
@@ -372,8 +371,8 @@ async def test_a_deviation_tells_what_was_done_about_it(
     given = {"lot": lot, "deviation": found.deviation}
     plant.memory.ask("StartInvestigation", api.StartInvestigationRequest(**given, reason="the scales"))
     plant.memory.ask("ConfirmDeviation", api.ConfirmDeviationRequest(**given, reason="it is heavier"))
-    classified = api.ClassifyDeviationRequest(**given, severity=events.SEVERITY_MAJOR, impact="more water")
-    plant.memory.ask("ClassifyDeviation", classified)
+    impact: dict[str, Any] = {"severity": events.SEVERITY_MAJOR, "impact": "more water"}
+    plant.memory.ask("ClassifyDeviation", api.ClassifyDeviationRequest(**given, **impact))
     plant.tell()
     answer = await plant.api.ListDeviations(
         api.ListDeviationsRequest(deviation=found.deviation, product=PRODUCT), None
