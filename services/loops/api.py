@@ -20,7 +20,7 @@ from services.kit.rpc.context import caller
 from services.kit.rpc.status import timestamp
 from services.loops.domain.cases import LIMITS, stages_after
 from services.loops.domain.runs import CLOSED, OPEN, STALLED, RunView, opened_of
-from services.loops.handlers import PROJECTION
+from services.loops.handlers import RUN_EVENTS
 from services.loops.views import RUNS
 
 _STATES = {api.RUN_STATE_OPEN: OPEN, api.RUN_STATE_STALLED: STALLED, api.RUN_STATE_CLOSED: CLOSED}
@@ -31,14 +31,15 @@ _OPENED_FIELDS: dict[str, Callable[[api.Run], Any]] = {
     "transfer": lambda run: run.opened_transfer,
     "evidence": lambda run: run.opened_evidence,
 }
-_RUN_EVENTS = [event_type(event) for event in PROJECTION]
-_SNAPSHOT_PAGE = 200
 #: By which field runs are ordered, and whether from the largest.
 _ORDERS: dict[int, tuple[str, bool]] = {
     api.RUN_ORDER_UNSPECIFIED: ("began", True),
     api.RUN_ORDER_NEWEST: ("began", True),
     api.RUN_ORDER_STUCK_FIRST: ("rank", False),
 }
+#: Those that are of a run; what else changes its row is told with the next of them.
+_RUN_EVENTS = [event_type(event) for event in RUN_EVENTS]
+_SNAPSHOT_PAGE = 200
 
 
 class LoopsApi(Api, api_grpc.LoopsServiceServicer):

@@ -297,7 +297,7 @@ def _check_product(other: runs.RunView, view: runs.RunView) -> None:
 
 
 ROUTER: Events = ROUTED
-PROJECTION: Events = {
+RUN_EVENTS: Events = {
     loops.SafetyRunOpened: on_run_opened,
     loops.TransferRunOpened: on_run_opened,
     loops.EvidenceRunOpened: on_run_opened,
@@ -305,6 +305,9 @@ PROJECTION: Events = {
     loops.StageCompleted: on_run_event,
     loops.LoopStalled: on_run_event,
     loops.LoopClosed: on_run_event,
+}
+PROJECTION: Events = {
+    **RUN_EVENTS,
     traceability.ExposureAnnounced: on_sites_announced,
     production.DeviationDetected: on_deviation_detected,
 }

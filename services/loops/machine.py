@@ -47,7 +47,7 @@ from services.loops.domain import cases
 from services.loops.domain.runs import outcome_word, stage_seconds
 from services.loops.domain.stages import Happened
 from services.loops.engine import APP_ID, Engine
-from services.loops.handlers import CASE_TOPIC, DEADLINE_EVENTS, PROJECTION
+from services.loops.handlers import CASE_TOPIC, DEADLINE_EVENTS, RUN_EVENTS
 
 _log = get_logger("loops.machine")
 _LOOK_SECONDS = 0.1
@@ -137,7 +137,7 @@ class Machine:
     @property
     def needs(self) -> Needs:
         """What it needs of Kafka."""
-        events = [event_type(cls) for cls in {*PROJECTION, *DEADLINE_EVENTS}]
+        events = [event_type(cls) for cls in {*RUN_EVENTS, *DEADLINE_EVENTS}]
         outputs = tuple(contract().names_for(events))
         letters = f"{self._source}.dlq"
         return Needs(

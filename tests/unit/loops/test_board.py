@@ -15,12 +15,13 @@ from pharmaloop.loops.v1 import events_pb2 as loops
 from pharmaloop.loops.v1 import service_pb2 as api
 from pharmaloop.production.v1 import events_pb2 as production
 from pharmaloop.traceability.v1 import events_pb2 as traceability
+from services.kit.contracts import contract, event_type
 from services.kit.errors import Invalid
 from services.kit.runners.reactor import projector
 from services.kit.store.memory import AsyncMemoryStore
 from services.loops.api import LoopsApi, shown
 from services.loops.domain.stages import stamp
-from services.loops.handlers import COMMANDS, PROJECTION
+from services.loops.handlers import COMMANDS, DEADLINE_EVENTS, PROJECTION, RUN_EVENTS
 from services.loops.views import RUNS, SCOPES
 from tests.unit.loops import test_transfer as transfer
 from tests.unit.loops.player import START
@@ -245,3 +246,9 @@ async def test_what_cannot_be_asked_is_refused_by_name(asked: dict[str, Any], fi
     with pytest.raises(Invalid) as refusal:
         await _listed(_service(), **asked)
     assert refusal.value.field == field
+
+
+def test_the_machine_needs_to_write_no_topic_of_another_service() -> None:
+    needed = contract().names_for([event_type(cls) for cls in (*RUN_EVENTS, *DEADLINE_EVENTS)])
+    assert set(needed) == {"pharmaloop.loops.run.v1"}
+    assert set(RUN_EVENTS) < set(PROJECTION)
