@@ -1,40 +1,87 @@
-"""`alerts` and `acknowledge`: what waits for somebody, and taking it."""
+"""`alert`: what waits for somebody, and taking it."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import click
 from rich.console import Console
 
 from pharmaloop.alerting.v1 import service_pb2 as api
+from services.cli.follow import follow, tell
 from services.cli.nouns import ALERT
 from services.cli.plain import plain, word
 from services.cli.session import Session
-from services.cli.tables import table
+from services.cli.tables import Sheet, table
 from services.kit.ids import new_id
 
 
-@ALERT.verb("list", "", "--all", "--watch", watched=True)
+@ALERT.verb("list", "", "--all --run r-7", "--watch", watched=True)
 @click.option("--all", "everything", is_flag=True, help="Also those that somebody took.")
+@click.option("--run", default="", help="Only of this run.")
+@click.option("--lot", default="", help="Only of this lot, or of this case of a transfer or a study.")
 @click.pass_obj
-def alerts(session: Session, everything: bool) -> None:
+def alerts(session: Session, everything: bool, run: str, lot: str) -> None:
     """List alerts that nobody took yet, newest first."""
-    pages = session.pages(session.alerting.ListAlerts, api.ListAlertsRequest(only_open=not everything))
+    request = api.ListAlertsRequest(only_open=not everything, run=run, lot=lot)
+    pages = session.pages(session.alerting.ListAlerts, request)
     found = [plain(item) for page in pages for item in page.alerts]
+    session.show({"alerts": found}, lambda out: out.print(_table(found)))
+
+
+def _table(found: list[dict[str, Any]]) -> Sheet:
+    rows = [
+        [
+            item["raised"]["alert"],
+            word(item["raised"]["kind"], "ALERT_KIND").replace("_", " "),
+            word(item["severity"], "ALERT_SEVERITY").replace("unspecified", "-"),
+            item["latest_text"] or item["raised"]["text"],
+            f"{item['count']} x" if int(item["count"]) > 1 else "",
+            item["actor"] or "open",
+            item["asked"] or "-",
+            item["next_escalation"] or "-",
+        ]
+        for item in found
+    ]
+    columns = ["alert", "kind", "severity", "what (the latest)", "times", "taken by", "asked", "escalates"]
+    return table("Alerts", columns, rows)
+
+
+@ALERT.verb("show", "al-9", watched=True)
+@click.argument("alert")
+@click.pass_obj
+def show(session: Session, alert: str) -> None:
+    """Show ALERT: what it is about, who took it, whom it was escalated to and when the next one is asked."""
+    answer = session.call(session.alerting.GetAlert, api.GetAlertRequest(alert=alert))
+    found = plain(answer.alert)
 
     def people(out: Console) -> None:
-        rows = [
-            [
-                item["raised"]["alert"],
-                word(item["raised"]["kind"], "ALERT_KIND"),
-                item["latest_text"] or item["raised"]["text"],
-                f"{item['count']} x" if int(item["count"]) > 1 else "",
-                item["actor"] or "open",
-            ]
-            for item in found
-        ]
-        out.print(table("Alerts", ["alert", "kind", "what (the latest)", "times", "taken by"], rows))
+        out.print(_table([found]))
+        about = {name: found["raised"][name] for name in ("lot", "run")}
+        out.print(f"about lot {about['lot'] or '-'}, run {about['run'] or '-'}")
+        rows = [[str(one["level"]), one["to"], one["at"] or "-"] for one in found["escalations"]]
+        out.print(table("Escalated", ["level", "to", "at"], rows))
+        if found["note"]:
+            out.print(f"{found['actor']} says: {found['note']}")
 
-    session.show({"alerts": found}, people)
+    session.show({"alert": found}, people)
+
+
+@ALERT.verb("follow")
+@click.pass_obj
+def follow_alerts(session: Session) -> None:
+    """Stay and tell every alert as it is raised, escalated or taken; with --json one document a line."""
+    for answer in follow(session, session.alerting.WatchAlerts, api.WatchAlertsRequest()):
+        if not answer.HasField("alert"):
+            continue  # it says only that the subscription stands
+        found = plain(answer.alert)
+        text = found["latest_text"] or found["raised"]["text"]
+        who = (
+            f"taken by {found['actor']}"
+            if found["actor"]
+            else f"level {found['level']}, {found['asked'] or '-'}"
+        )
+        tell(session, found, f"{found['raised']['alert']}  {who}  {text}")
 
 
 @ALERT.verb("ack", 'al-9 --note "on my way"')

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import aclosing
 from typing import Any, cast
 
 import grpc
@@ -40,7 +41,12 @@ ActorOf = Callable[[dict[str, str]], str]
 
 def actor_from_metadata(metadata: dict[str, str]) -> str:
     """Development rule: the caller says who it is."""
-    return metadata.get("x-actor", "anonymous")
+    return metadata.get("x-actor-bin") or metadata.get("x-actor", "anonymous")
+
+
+def _text(value: str | bytes) -> str:
+    """A value of the metadata; one under a `-bin` key is bytes, which are UTF-8 or not ours."""
+    return value.decode(errors="replace") if isinstance(value, bytes) else value
 
 
 def server_credentials(settings: ServiceSettings) -> grpc.ServerCredentials | None:
@@ -121,8 +127,10 @@ class Gate(aio.ServerInterceptor):
             try:
                 self._enter(context)
                 checked = self._checked(request) if isinstance(request, Message) else self._each(request)
-                async for item in inner(checked, context):
-                    yield item
+                # Closed with the call: what a stream holds must not wait for a collector.
+                async with aclosing(cast(Any, inner(checked, context))) as items:
+                    async for item in items:
+                        yield item
             except asyncio.CancelledError:
                 self._measure(method, "CANCELLED", started)
                 raise
@@ -133,7 +141,7 @@ class Gate(aio.ServerInterceptor):
         return call
 
     def _enter(self, context: aio.ServicerContext[Any, Any]) -> None:
-        metadata = {key: str(value) for key, value in context.invocation_metadata() or ()}
+        metadata = {key: _text(value) for key, value in context.invocation_metadata() or ()}
         call_id = metadata.get("x-request-id") or new_id()
         actor = self._actor_of(metadata)
         seconds = context.time_remaining()

@@ -13,6 +13,7 @@ import pytest
 
 from pharmaloop.alerting.v1 import service_pb2 as alerting
 from pharmaloop.clinical.v1 import service_pb2 as clinical
+from pharmaloop.common.v1 import changes_pb2 as changes
 from pharmaloop.common.v1 import operations_pb2 as operations
 from pharmaloop.common.v1 import service_pb2 as common
 from pharmaloop.exchange.v1 import service_pb2 as exchange
@@ -23,7 +24,7 @@ from pharmaloop.traceability.v1 import service_pb2 as trace
 from services.cli.main import cli
 
 ROOT = Path(__file__).parents[3]
-CALLS = (alerting, clinical, operations, common, exchange, loops, production, rnd, trace)
+CALLS = (alerting, changes, clinical, operations, common, exchange, loops, production, rnd, trace)
 #: Services that only programs call, and calls that are theirs in a service for people.
 FOR_PROGRAMS = {"SiteService", "EvaluatorService", "GetCohort"}
 WHOLE = {"status", "verify", "completion"}
@@ -102,7 +103,8 @@ def test_every_command_that_is_written_somewhere_exists() -> None:
     wrong = []
     for file in listed.split():
         path = ROOT / file
-        if not file.endswith((".md", ".py", ".yaml", "Makefile")) or not path.is_file():
+        half_typed = file.endswith("test_completion.py")
+        if half_typed or not file.endswith((".md", ".py", ".yaml", "Makefile")) or not path.is_file():
             continue
         for number, line in enumerate(path.read_text().splitlines(), 1):
             for noun, verb in re.findall(
