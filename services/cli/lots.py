@@ -14,6 +14,7 @@ from pharmaloop.traceability.v1 import service_pb2 as trace
 from services.cli.follow import follow, tell
 from services.cli.nouns import LOT
 from services.cli.plain import iso, plain, word
+from services.cli.progress import bar
 from services.cli.session import LOT_KEY, SECONDS, Failure, Session, plain_errors
 from services.cli.tables import table
 from services.kit.ids import new_id
@@ -170,8 +171,10 @@ def trace_lot(session: Session, lot: str) -> None:
     """Trace LOT down to every lot made from it and every patient who received it."""
     traced = Traced()
     request = trace.TraceLotRequest(lot=lot)
-    for part in session.stream(session.traceability.TraceLot, request, _TRACE_SECONDS):
-        traced.add(part)
+    with bar(session, "traced") as moved:
+        for part in session.stream(session.traceability.TraceLot, request, _TRACE_SECONDS):
+            traced.add(part)
+            moved(len(part.lots) + len(part.dispenses))
     traced.check()
     patients = {(item.site, item.pseudonym) for item in traced.dispenses if item.pseudonym}
     document: dict[str, Any] = {
