@@ -1,77 +1,87 @@
-"""`alerts` and `acknowledge`: what waits for somebody, and taking it."""
+"""`alert`: what waits for somebody, and taking it."""
 
 from __future__ import annotations
 
-import json
+from typing import Any
 
 import click
 from rich.console import Console
 
 from pharmaloop.alerting.v1 import service_pb2 as api
+from services.cli.follow import follow, tell
 from services.cli.nouns import ALERT
 from services.cli.plain import plain, word
 from services.cli.session import Session
-from services.cli.tables import console, table
+from services.cli.tables import Sheet, table
 from services.kit.ids import new_id
 
-_FOLLOW_SECONDS = 24 * 3600.0
 
-
-@ALERT.verb("list", "", "--all", "--watch", watched=True)
+@ALERT.verb("list", "", "--all --run r-7", "--watch", watched=True)
 @click.option("--all", "everything", is_flag=True, help="Also those that somebody took.")
+@click.option("--run", default="", help="Only of this run.")
+@click.option("--lot", default="", help="Only of this lot, or of this case of a transfer or a study.")
 @click.pass_obj
-def alerts(session: Session, everything: bool) -> None:
+def alerts(session: Session, everything: bool, run: str, lot: str) -> None:
     """List alerts that nobody took yet, newest first."""
-    pages = session.pages(session.alerting.ListAlerts, api.ListAlertsRequest(only_open=not everything))
+    request = api.ListAlertsRequest(only_open=not everything, run=run, lot=lot)
+    pages = session.pages(session.alerting.ListAlerts, request)
     found = [plain(item) for page in pages for item in page.alerts]
+    session.show({"alerts": found}, lambda out: out.print(_table(found)))
 
-    def people(out: Console) -> None:
-        rows = [
-            [
-                item["raised"]["alert"],
-                word(item["raised"]["kind"], "ALERT_KIND"),
-                item["latest_text"] or item["raised"]["text"],
-                f"{item['count']} x" if int(item["count"]) > 1 else "",
-                item["actor"] or "open",
-            ]
-            for item in found
+
+def _table(found: list[dict[str, Any]]) -> Sheet:
+    rows = [
+        [
+            item["raised"]["alert"],
+            word(item["raised"]["kind"], "ALERT_KIND").replace("_", " "),
+            word(item["severity"], "ALERT_SEVERITY").replace("unspecified", "-"),
+            item["latest_text"] or item["raised"]["text"],
+            f"{item['count']} x" if int(item["count"]) > 1 else "",
+            item["actor"] or "open",
+            item["asked"] or "-",
+            item["next_escalation"] or "-",
         ]
-        out.print(table("Alerts", ["alert", "kind", "what (the latest)", "times", "taken by"], rows))
-
-    session.show({"alerts": found}, people)
+        for item in found
+    ]
+    columns = ["alert", "kind", "severity", "what (the latest)", "times", "taken by", "asked", "escalates"]
+    return table("Alerts", columns, rows)
 
 
 @ALERT.verb("show", "al-9", watched=True)
 @click.argument("alert")
 @click.pass_obj
 def show(session: Session, alert: str) -> None:
-    """Show ALERT: what happened, how often, who is asked, and when the next one is."""
-    found = plain(session.call(session.alerting.GetAlert, api.GetAlertRequest(alert=alert)).alert)
+    """Show ALERT: what it is about, who took it, whom it was escalated to and when the next one is asked."""
+    answer = session.call(session.alerting.GetAlert, api.GetAlertRequest(alert=alert))
+    found = plain(answer.alert)
 
     def people(out: Console) -> None:
-        out.print(found["latest_text"] or found["raised"]["text"], style="bold")
-        out.print(f"kind       {word(found['raised']['kind'], 'ALERT_KIND')}, {found['count']} x")
-        out.print(f"asked      {found['asked'] or '-'}, level {found['level']}")
-        out.print(f"next       {found['next_escalation'] or '-'}")
-        out.print(f"taken by   {found['actor'] or '-'}  {found['note']}")
+        out.print(_table([found]))
+        about = {name: found["raised"][name] for name in ("lot", "run")}
+        out.print(f"about lot {about['lot'] or '-'}, run {about['run'] or '-'}")
+        rows = [[str(one["level"]), one["to"], one["at"] or "-"] for one in found["escalations"]]
+        out.print(table("Escalated", ["level", "to", "at"], rows))
+        if found["note"]:
+            out.print(f"{found['actor']} says: {found['note']}")
 
     session.show({"alert": found}, people)
 
 
 @ALERT.verb("follow")
 @click.pass_obj
-def follow(session: Session) -> None:
-    """Stay and tell every change of an alert as it happens; with --json one document a line."""
-    out = console()
-    for answer in session.stream(session.alerting.WatchAlerts, api.WatchAlertsRequest(), _FOLLOW_SECONDS):
+def follow_alerts(session: Session) -> None:
+    """Stay and tell every alert as it is raised, escalated or taken; with --json one document a line."""
+    for answer in follow(session, session.alerting.WatchAlerts, api.WatchAlertsRequest()):
         if not answer.HasField("alert"):
             continue  # it says only that the subscription stands
         found = plain(answer.alert)
-        if session.as_json:
-            click.echo(json.dumps(found, ensure_ascii=False))
-        else:
-            taken = found["actor"] or f"open, level {found['level']}"
-            out.print(f"{found['latest']}  {found['raised']['alert']}  {found['latest_text']}  {taken}")
+        text = found["latest_text"] or found["raised"]["text"]
+        who = (
+            f"taken by {found['actor']}"
+            if found["actor"]
+            else f"level {found['level']}, {found['asked'] or '-'}"
+        )
+        tell(session, found, f"{found['raised']['alert']}  {who}  {text}")
 
 
 @ALERT.verb("ack", 'al-9 --note "on my way"')

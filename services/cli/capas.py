@@ -1,4 +1,4 @@
-"""`capas` and what a person does about a corrective action, from signature to check."""
+"""`capa`: what a person does about a corrective action, from signature to check."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`unattributed`, `differences`, `explain`: what keeps a run from its seal, and how a person explains it."""
+"""What keeps a run from its seal, how a person explains it, and what the trace announced of it."""
 
 from __future__ import annotations
 

@@ -11,8 +11,10 @@ from rich.console import Console
 
 from pharmaloop.production.v1 import service_pb2 as production
 from pharmaloop.traceability.v1 import service_pb2 as trace
+from services.cli.follow import follow, tell
 from services.cli.nouns import LOT
 from services.cli.plain import iso, plain, word
+from services.cli.progress import bar
 from services.cli.session import LOT_KEY, SECONDS, Failure, Session, plain_errors
 from services.cli.tables import table
 from services.kit.ids import new_id
@@ -62,6 +64,38 @@ def _record(session: Session, lot: str) -> production.Lot | None:
             if error.code() != grpc.StatusCode.NOT_FOUND:
                 raise
             return None
+
+
+_STATES = {
+    word(name, "LOT_STATE").replace("_", "-"): number
+    for name, number in production.LotState.items()
+    if number
+}
+
+
+@LOT.verb("follow", "", "--state held", "--product maker-1/gtin/06901234500547 --from-start")
+@click.option("--lot", "lots", type=LOT_KEY, multiple=True, help="Only this lot; may be repeated.")
+@click.option("--product", "products", multiple=True, help="Only lots of this product: owner/scheme/item.")
+@click.option(
+    "--state", "states", type=click.Choice(list(_STATES)), multiple=True, help="Only to this state."
+)
+@click.option("--from-start", is_flag=True, help="First all that the log holds.")
+@click.pass_obj
+def follow_lots(
+    session: Session,
+    lots: tuple[str, ...],
+    products: tuple[str, ...],
+    states: tuple[str, ...],
+    from_start: bool,
+) -> None:
+    """Stay and tell every change of a lot's state as it happens; with --json one document a line."""
+    request = production.WatchLotsRequest(lots=lots, products=products, from_start=from_start)
+    request.states.extend(_STATES[state] for state in states)  # type: ignore[misc]
+    for answer in follow(session, session.production.WatchLots, request):
+        for change in answer.changes:
+            found = plain(change)
+            told = f"{found['lot']}  {word(found['state'], 'LOT_STATE')}  {found['reason']}"
+            tell(session, found, told)
 
 
 @LOT.verb("hold", 'maker-1/item/granulate/G-0041 --reason "the seal of its drum was broken"')
@@ -137,8 +171,10 @@ def trace_lot(session: Session, lot: str) -> None:
     """Trace LOT down to every lot made from it and every patient who received it."""
     traced = Traced()
     request = trace.TraceLotRequest(lot=lot)
-    for part in session.stream(session.traceability.TraceLot, request, _TRACE_SECONDS):
-        traced.add(part)
+    with bar(session, "traced") as moved:
+        for part in session.stream(session.traceability.TraceLot, request, _TRACE_SECONDS):
+            traced.add(part)
+            moved(len(part.lots) + len(part.dispenses))
     traced.check()
     patients = {(item.site, item.pseudonym) for item in traced.dispenses if item.pseudonym}
     document: dict[str, Any] = {

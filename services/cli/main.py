@@ -10,6 +10,7 @@ from services.cli import (  # noqa: F401  each gives nouns their verbs
     alerts,
     bench,
     capas,
+    changes,
     completion,
     dlq,
     dossier,

@@ -36,6 +36,7 @@ TEMPLATE = Noun("template", "Templates of follow-up: what is asked, and when.")
 SITE = Noun("site", "A hospital: what it says of lots, runs and cohorts.")
 ALERT = Noun("alert", "What waits for somebody.")
 FACT = Noun("fact", "Facts, one request at a time, as JSON; rows of CSV and Parquet go by `feed`.")
+CHANGE = Noun("change", "What changes in a service, as it happens.")
 DLQ = Noun("dlq", "Dead letters: see them, have them processed again, give them up.")
 REBUILD = Noun("rebuild", "Views that are made anew from the log, beside those that answer.")
 BENCH = Noun("bench", "Benchmarks, where the checkout is.")
@@ -59,5 +60,5 @@ ALL = (
         TARGET,
     ),
     *(MOLECULE, PRODUCT, STUDY, DATASET, FINDING, INSIGHT, HYPOTHESIS, CANDIDATE, LINEAGE, EXPOSURE),
-    *(SUSPECT, PLAN, NOTICE, TEMPLATE, SITE, FACT, ALERT, DLQ, REBUILD, BENCH),
+    *(SUSPECT, PLAN, NOTICE, TEMPLATE, SITE, FACT, ALERT, CHANGE, DLQ, REBUILD, BENCH),
 )

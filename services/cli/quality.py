@@ -1,4 +1,4 @@
-"""`deviations`, what a person of quality says of them, and of the hazard of a run."""
+"""`deviation`, what a person of quality says of them, and of the hazard of a run."""
 
 from __future__ import annotations
 

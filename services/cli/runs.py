@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import click
 from rich.console import Console
 
 from pharmaloop.loops.v1 import service_pb2 as api
+from services.cli.follow import follow, tell
 from services.cli.nouns import RUN
 from services.cli.plain import plain, word
 from services.cli.session import Session
-from services.cli.tables import console, table
+from services.cli.tables import table
 from services.kit.ids import new_id
 
-_WATCH_SECONDS = 24 * 3600.0
 _STATES = {"all": api.RUN_STATE_UNSPECIFIED} | {
     word(name, "RUN_STATE"): number for name, number in api.RunState.items() if number
 }
@@ -64,21 +63,16 @@ def show(session: Session, run: str) -> None:
 @RUN.verb("follow", "", "r-7")
 @click.argument("run", required=False)
 @click.pass_obj
-def follow(session: Session, run: str | None) -> None:
+def follow_runs(session: Session, run: str | None) -> None:
     """Stay and tell every change of every run, or of RUN, as it happens; with --json one document a line."""
-    out = console()
-    for answer in session.stream(session.loops.WatchRuns, api.WatchRunsRequest(), _WATCH_SECONDS):
-        if not answer.HasField("run"):
-            continue  # it says only that the subscription stands
-        if run and answer.run.run != run:
-            continue
+    for answer in follow(session, session.loops.WatchRuns, api.WatchRunsRequest()):
+        if not answer.HasField("run") or (run and answer.run.run != run):
+            continue  # one without a run says only that the subscription stands
         found = plain(answer.run)
-        if session.as_json:
-            click.echo(json.dumps(found, ensure_ascii=False))
-        else:
-            last = found["stages"][-1]["name"] if found["stages"] else "opened"
-            state = word(found["state"], "RUN_STATE")
-            out.print(f"{found['loop']} {found['case']}  {state:<8} {last} done, {found['seconds']:.1f} s")
+        last = found["stages"][-1]["name"] if found["stages"] else "opened"
+        state = word(found["state"], "RUN_STATE")
+        told = f"{found['loop']} {found['case']}  {state:<8} {last} done, {found['seconds']:.1f} s"
+        tell(session, found, told)
 
 
 @RUN.verb("cancel", 'r-7 --reason "opened by mistake"', 'r-7 --reason "r-9 covers it" --superseded-by r-9')

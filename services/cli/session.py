@@ -21,6 +21,7 @@ from rich.console import Console
 
 from pharmaloop.alerting.v1 import service_pb2_grpc as alerting_grpc
 from pharmaloop.clinical.v1 import service_pb2_grpc as clinical_grpc
+from pharmaloop.common.v1 import changes_pb2_grpc as changes_grpc
 from pharmaloop.common.v1 import operations_pb2_grpc as operations_grpc
 from pharmaloop.common.v1 import service_pb2_grpc as common_grpc
 from pharmaloop.exchange.v1 import service_pb2_grpc as exchange_grpc
@@ -186,6 +187,9 @@ class Session:
 
     def status_of(self, service: str) -> common_grpc.StatusServiceStub:
         return common_grpc.StatusServiceStub(self.channel(service))
+
+    def changes_of(self, service: str) -> changes_grpc.ChangesServiceStub:
+        return changes_grpc.ChangesServiceStub(self.channel(service))
 
     def operations_of(self, service: str) -> operations_grpc.OperationsServiceStub:
         return operations_grpc.OperationsServiceStub(self.channel(service))

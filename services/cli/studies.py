@@ -1,4 +1,4 @@
-"""`datasets`, `studies` and what analysts and owners do: questions that several sites answer together."""
+"""`dataset`, `study` and what analysts and owners do: questions that several sites answer together."""
 
 from __future__ import annotations
 

@@ -21,6 +21,8 @@ from rich.text import Text
 
 #: A column that is folded is not folded below this, else records are written.
 _NARROWEST = 14
+#: Nor into more lines than this.
+_DEEPEST = 4
 _GAP = 2
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 _SPACES = re.compile(r"[\t\r\n]+")
@@ -61,10 +63,17 @@ class Sheet:
         gaps = _GAP * (len(widths) - 1)
         if not self.rows:
             yield Text(f"{self.title}: none")
-        elif sum(min(width, _NARROWEST) for width in widths) + gaps <= options.max_width:
+        elif self._fits(widths, options.max_width - gaps):
             yield self._table()
         else:
             yield from self._records()
+
+    @staticmethod
+    def _fits(widths: Sequence[int], room: int) -> bool:
+        """Whether columns of these widths can be folded into so much room and still be read."""
+        wide = [width for width in widths if width > _NARROWEST]
+        left = room - (sum(widths) - sum(wide))
+        return left >= _NARROWEST * len(wide) and sum(wide) <= _DEEPEST * left
 
     def _width(self, column: int) -> int:
         cells = (self.columns[column], *(row[column] for row in self.rows))
@@ -91,14 +100,16 @@ class Sheet:
             shown.add_row(*(Text(cell) for cell in row))
         return shown
 
-    def _records(self) -> Iterable[Text]:
+    def _records(self) -> Iterable[Text | Table]:
+        """Each row as lines, a field each; the first is marked."""
         yield Text(self.title, style="italic")
-        wide = max(cell_len(column) for column in self.columns)
+        shown = Table.grid(padding=(0, _GAP, 0, 0))
+        shown.add_column(style="bold", no_wrap=True)
+        shown.add_column(overflow="fold")
         for row in self.rows:
             for number, (column, cell) in enumerate(zip(self.columns, row, strict=True)):
-                mark = "- " if number == 0 else "  "
-                name = column + " " * (wide - cell_len(column))
-                yield Text.assemble(mark, (name, "bold"), "  ", cell.replace("\n", "; "), overflow="fold")
+                shown.add_row(Text(f"{'  ' if number else '- '}{column}"), Text(cell))
+        yield shown
 
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> Sheet:

@@ -1,4 +1,4 @@
-"""`transfers` and what a person does about one, from proposal to effective recipe; `lines`."""
+"""`transfer`, and what a person does about one, from proposal to effective recipe; `line list`."""
 
 from __future__ import annotations
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from datetime import UTC
+from itertools import product
 from typing import Any
 
 import click
@@ -32,6 +33,7 @@ from services.cli.judge import (
     judge,
 )
 from services.cli.plain import word
+from services.cli.progress import bar
 from services.cli.session import SECONDS, Failure, Session, plain_errors
 from services.cli.tables import table
 from services.cli.truth import (
@@ -88,13 +90,14 @@ def _other_loops(session: Session, planted: Development) -> tuple[dict[str, Any]
 def _ask(session: Session, truth: Truth, alarms: Sequence[Alarm], sites: Sequence[str]) -> Answers:
     runs = list(_runs(session))
     exposures: dict[str, dict[Member, Named]] = {}
-    for run in runs:
-        of_lot = exposures.setdefault(run.lot, {})
-        for site in sites:
+    with bar(session, "runs at sites", len(runs) * len(sites)) as moved:
+        for run, site in product(runs, sites):
+            of_lot = exposures.setdefault(run.lot, {})
             for member, named in _exposures(session, site, run.run).items():
                 # Of several runs, one that knows what became of it counts.
                 if member not in of_lot or named.disposition:
                     of_lot[member] = named
+            moved(1)
     completed = {lot for lot in sorted(truth.live) if _is_completed(session, lot)}
     return Answers(alarms, runs, exposures, completed)
 

@@ -56,9 +56,11 @@ class Shared(Protocol):
 
 
 class Failure(click.ClickException):
-    """What went wrong, in a sentence; exit status 2."""
+    """What went wrong, in a sentence; exit status 2, of a refusal 1, where nobody can be asked 3."""
 
-    exit_code = 2
+    def __init__(self, error: BaseException) -> None:
+        super().__init__(str(error))
+        self.exit_code = 3 if isinstance(error, NoEndpoints) else 1 if isinstance(error, Refused) else 2
 
 
 _seed = click.option("--seed", default=7, show_default=True, help="The same seed makes the same world.")
@@ -102,7 +104,7 @@ def make(shared: Shared, out: Path, seed: int, size: str, anchor: datetime | Non
     try:
         made = generate(seed, now, read_pilot(), sample_counts(), SIZES[size])
     except FileNotFoundError as error:
-        raise Failure(str(error)) from None
+        raise Failure(error) from None
     write_world(made, out)
     files = sorted(path for path in out.rglob("*") if path.is_file())
     document = {
@@ -229,12 +231,12 @@ def _run(work: Any) -> Any:
     try:
         return asyncio.run(work)
     except _EXPECTED as error:
-        raise Failure(str(error)) from None
+        raise Failure(error) from None
     except BaseExceptionGroup as group:
         matched, rest = group.split(_EXPECTED)
         if rest is not None or matched is None:
             raise
-        raise Failure(str(_first(matched))) from None
+        raise Failure(_first(matched)) from None
 
 
 def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:

@@ -17,7 +17,12 @@ from tests.unit.cli.support import ROOT, SITE, Bench
 
 
 @pytest.fixture
-def bench(tmp_path: Path) -> Iterator[Bench]:
+def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
+    def ctrl_c() -> None:
+        raise KeyboardInterrupt
+
+    # Who follows a stream ends it when it breaks off.
+    monkeypatch.setattr("services.cli.follow._pause", ctrl_c)
     with support.bench(tmp_path / "state") as made:
         yield made
 

@@ -68,8 +68,10 @@ def output(bench: Bench, command: tuple[str, ...], width: int) -> str:
     bench.environment |= {"TERM": "xterm-256color", "NO_COLOR": "1", "COLUMNS": str(width or 80)}
     bench.environment["TTY_COMPATIBLE"] = "1" if width else "0"
     result = bench.run(*command)
-    status = f"[exit status {result.exit_code}]\n" if result.exit_code else ""
-    return "\n".join(line.rstrip() for line in _ESCAPES.sub("", result.output).splitlines()) + f"\n{status}"
+    told, status = result.stdout, ""
+    if result.exit_code:
+        told, status = told + result.stderr, f"[exit status {result.exit_code}]\n"
+    return "\n".join(line.rstrip() for line in _ESCAPES.sub("", told).splitlines()) + f"\n{status}"
 
 
 def path_of(name: str, width: int) -> Path:

@@ -47,7 +47,7 @@ class Fake(grpc.GenericRpcHandler):
         request = getattr(module, f"{method}Request", None)
         if request is None:
             return None
-        streams = method in ("TraceLot", "WatchRuns")
+        streams = method == "TraceLot" or method.startswith("Watch")
         make = grpc.unary_stream_rpc_method_handler if streams else grpc.unary_unary_rpc_method_handler
         run = self._stream if streams else self._unary
         return make(
@@ -95,9 +95,11 @@ def _modules() -> dict[str, Any]:
 
 
 def _module(package: str) -> Any:
+    from pharmaloop.common.v1 import changes_pb2 as changes
     from pharmaloop.common.v1 import operations_pb2 as operations
 
-    return operations if package.endswith("OperationsService") else _modules()[package.split(".")[1]]
+    of_all = {"OperationsService": operations, "ChangesService": changes}
+    return of_all.get(package.rpartition(".")[2]) or _modules()[package.split(".")[1]]
 
 
 def message_of(name: str) -> Any:

@@ -39,7 +39,7 @@ def test_json_is_one_document_wherever_it_is_asked_for(tmp_path: Path, place: in
 
 def test_a_platform_that_is_not_told_is_a_plain_sentence(tmp_path: Path) -> None:
     result = run("world", "incident", "drift", state=tmp_path)
-    assert result.exit_code == 2
+    assert result.exit_code == 3
     assert (
         "does not say where production, traceability, clinical, loops, rnd, exchange listens" in result.output
     )
@@ -50,7 +50,7 @@ def test_a_platform_without_research_and_exchange_is_no_platform_for_an_incident
     names = ("production", "traceability", "clinical", "loops")
     endpoints = json.dumps(dict.fromkeys(names, "127.0.0.1:1"))
     result = run("world", "incident", "drift", state=tmp_path, endpoints=endpoints)
-    assert result.exit_code == 2
+    assert result.exit_code == 3
     assert "PHARMALOOP_ENDPOINTS does not say where rnd, exchange listens" in result.output
     assert not list(tmp_path.glob("world/**/*.parquet"))
 
@@ -58,7 +58,7 @@ def test_a_platform_without_research_and_exchange_is_no_platform_for_an_incident
 def test_the_industry_needs_every_hospital(tmp_path: Path) -> None:
     names = (*NEEDED, "clinical.hospital-b")
     result = run("world", "replay", state=tmp_path, endpoints=json.dumps(dict.fromkeys(names, "127.0.0.1:1")))
-    assert result.exit_code == 2
+    assert result.exit_code == 3
     assert "where clinical.hospital-c listens" in result.output
 
 
