@@ -27,6 +27,7 @@ FINDING = Noun("finding", "What studies found, and whether it is taken up.")
 INSIGHT = Noun("insight", "What the safety loop learned of a product.")
 HYPOTHESIS = Noun("hypothesis", "Hypotheses, and where findings put them.")
 CANDIDATE = Noun("candidate", "Candidates by rank, with the evidence of their score.")
+THING = Noun("thing", "Whatever has an id: found by its beginning.")
 LINEAGE = Noun("lineage", "What a thing comes from, and what it leads to.")
 EXPOSURE = Noun("exposure", "Who of a site was exposed in a run.")
 SUSPECT = Noun("suspect", "Records that look wrong to the trace.")
@@ -59,6 +60,6 @@ ALL = (
         TRIAL,
         TARGET,
     ),
-    *(MOLECULE, PRODUCT, STUDY, DATASET, FINDING, INSIGHT, HYPOTHESIS, CANDIDATE, LINEAGE, EXPOSURE),
+    *(MOLECULE, PRODUCT, STUDY, DATASET, FINDING, INSIGHT, HYPOTHESIS, CANDIDATE, THING, LINEAGE, EXPOSURE),
     *(SUSPECT, PLAN, NOTICE, TEMPLATE, SITE, FACT, ALERT, CHANGE, DLQ, REBUILD, BENCH),
 )

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import click
 from rich.console import Console
 
-from pharmaloop.common.v1 import types_pb2 as common
 from pharmaloop.production.v1 import service_pb2 as api
 from services.cli.nouns import CHART, LOT, WALL
-from services.cli.plain import iso, plain, word
-from services.cli.session import LOT_KEY, Failure, Session
-from services.cli.tables import console, table
+from services.cli.plain import plain, word
+from services.cli.session import LOT_KEY, Session
+from services.cli.tables import table
 
-_FOLLOW_SECONDS = 24 * 3600.0
 _POINTS = 60
 _OF_A_POINT = ("value", "band_low", "mean", "band_high", "limit_low", "limit_high", "ratio")
 _STATES = {word(name, "LOT_STATE"): number for name, number in api.LotState.items() if number}
@@ -111,42 +108,3 @@ def lots(session: Session, state: str | None, product: str, prefix: str) -> None
         out.print(table("Lots", ["lot", "state", "equipment", "started", "deviations", "why"], rows))
 
     session.show({"lots": found}, people)
-
-
-@LOT.verb("follow", "--state held", "--from-start --product maker-1/item/granulate")
-@click.option("--lot", "only", type=LOT_KEY, multiple=True, help="Only of these lots.")
-@click.option("--product", multiple=True, help="Only of these products: owner/scheme/item.")
-@click.option("--state", "states", type=click.Choice(list(_STATES)), multiple=True, help="Only into these.")
-@click.option("--from-start", is_flag=True, help="Everything that the log holds, then what comes.")
-@click.option("--after", default="", metavar="JSON", help="Go on after this position, as --json told it.")
-@click.pass_obj
-def follow(
-    session: Session,
-    only: tuple[str, ...],
-    product: tuple[str, ...],
-    states: tuple[str, ...],
-    from_start: bool,
-    after: str,
-) -> None:
-    """Stay and tell what becomes of lots as it happens; with --json a document a line, with its position."""
-    request = api.WatchLotsRequest(
-        lots=only, products=product, from_start=from_start, after=_position(after) if after else None
-    )
-    request.states.extend(_STATES[state] for state in states)  # type: ignore[misc]
-    out = console()
-    for answer in session.stream(session.production.WatchLots, request, _FOLLOW_SECONDS):
-        if session.as_json and (answer.changes or answer.HasField("position")):
-            click.echo(json.dumps(plain(answer), ensure_ascii=False))
-        elif not session.as_json:
-            for one in answer.changes:
-                said = word(api.LotState.Name(one.state), "LOT_STATE")
-                out.print(f"{iso(one.at)}  {said:<10} {one.lot}  {one.reason}")
-
-
-def _position(text: str) -> common.PositionVector:
-    from google.protobuf.json_format import Parse, ParseError  # noqa: PLC0415 -- slow, and rarely needed
-
-    try:
-        return Parse(text, common.PositionVector())
-    except ParseError as error:
-        raise Failure(f"--after: give the position of a line of --json as it was told ({error})") from None
