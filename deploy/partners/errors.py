@@ -66,6 +66,7 @@ _MEANINGS = {
     "TOO_FEW_RUNS": "A model learns from more runs than were named.",
     "TOO_LARGE": "What would be published is larger than the log takes; say it in parts.",
     "TOO_MANY": "A list is longer than its limit; send parts.",
+    "RESOURCE_EXHAUSTED TOO_MANY": "The service has as many subscriptions as it takes; try again later.",
     "TOO_MANY_FALSE_ALARMS": "The charts would alarm too often; choose others, or allow more.",
     "UNKNOWN_LOT": "No record names the lot; the plant that makes it starts it with StartLot.",
     "UNKNOWN_SITE": "The site is not registered; the answer names those that are.",
@@ -91,7 +92,7 @@ def reasons() -> list[Reason]:
         for reason, code, sentence in _of(service):
             said[reason, code][service].append(sentence)
     return sorted(
-        Reason(reason, code, tuple(by), _meaning(reason, [one for found in by.values() for one in found]))
+        Reason(reason, code, tuple(by), _meaning(reason, code, [one for all in by.values() for one in all]))
         for (reason, code), by in said.items()
     )
 
@@ -148,8 +149,8 @@ def _text(node: ast.expr, names: dict[str, str]) -> str:
             return ""
 
 
-def _meaning(reason: str, sentences: list[str]) -> str:
-    told = _MEANINGS.get(reason) or max(sentences, key=len)
+def _meaning(reason: str, code: str, sentences: list[str]) -> str:
+    told = _MEANINGS.get(f"{code} {reason}") or _MEANINGS.get(reason) or max(sentences, key=len)
     if not told:
         raise ValueError(f"{reason} has no sentence in the code: give it one in deploy/partners/errors.py")
     text = told[0].upper() + told[1:]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -39,10 +40,20 @@ def kit_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return unpack(tmp_path_factory.mktemp("kit"))
 
 
+@pytest.fixture(scope="session")
+def builds(request: pytest.FixtureRequest, kit_folder: Path) -> Iterator[dict[str, Future[Program]]]:
+    """The examples that this session runs; a slow compiler works while the tests of another language run."""
+    specs = (getattr(item, "callspec", None) for item in request.session.items)
+    wanted = {spec.params.get("program") for spec in specs if spec}
+    pool = ThreadPoolExecutor(1)
+    yield {name: pool.submit(built, name, kit_folder) for name in LANGUAGES if name in wanted}
+    pool.shutdown(cancel_futures=True)
+
+
 @pytest.fixture(scope="session", params=LANGUAGES)
-def program(request: pytest.FixtureRequest, kit_folder: Path) -> Program:
+def program(request: pytest.FixtureRequest, builds: dict[str, Future[Program]]) -> Program:
     """The example of each language in turn."""
-    return built(request.param, kit_folder)
+    return builds[request.param].result()
 
 
 @dataclass
