@@ -54,8 +54,10 @@ PORT_NAMES = [
     "mongodb",
     *(port_name(service, kind) for service in SERVICES for kind in ("grpc", "metrics")),
     "world_metrics",
+    "portal_http",
 ]
 MIGRATE = "migrate"
+PORTAL = "portal"
 WORLD = "world"
 
 
@@ -134,13 +136,15 @@ class Plan:
             )
             for name in self.services
         ]
+        portal = Program(PORTAL, PORTAL, tied_to_parent([python, "-m", program_of(PORTAL)]), stop_seconds=5)
         world = Program(
             WORLD,
             WORLD,
             tied_to_parent([python, "-m", "services.world.main", *self.world_options]),
             autorestart="unexpected" if self.restart_world else "false",
         )
-        return [*engines, *services, *([world] if self.runs(WORLD) else [])]
+        last = [program for program in (portal, world) if self.runs(program.name)]
+        return [*engines, *services, *last]
 
     def migrate_command(self) -> list[str]:
         return [sys.executable, "-m", "services.kit.bus.migrate"]
@@ -153,7 +157,12 @@ class Plan:
             "metrics": {name: f"{HOST}:{self.ports[port_name(name, 'metrics')]}" for name in metrics},
             "kafka": self.bootstrap,
             "mongodb": self.mongodb_uri,
+            **({"portal": self.portal_url} if self.runs(PORTAL) else {}),
         }
+
+    @property
+    def portal_url(self) -> str:
+        return f"http://{HOST}:{self.ports['portal_http']}"
 
     def child_environment(self) -> dict[str, str]:
         """One environment serves all: the names of what differs carry the service's name.
@@ -164,7 +173,7 @@ class Plan:
         listens = {
             f"PHARMALOOP_{name}_PORT".upper(): str(self.ports[name])
             for name in PORT_NAMES
-            if name.rpartition("_")[0] in {*services, WORLD}
+            if name.rpartition("_")[0] in {*services, PORTAL, WORLD}
         }
         return {
             **self.environment,
@@ -191,7 +200,8 @@ class Plan:
 
     def listening(self, program: str) -> list[tuple[str, int, str]]:
         """The ports that a program will open: name, port, and the setting that changes it."""
-        names = [name for kind in ("grpc", "metrics") if (name := port_name(program, kind)) in PORT_NAMES]
+        kinds = ("grpc", "metrics", "http")
+        names = [name for kind in kinds if (name := port_name(program, kind)) in PORT_NAMES]
         return [(name, self.ports[name], setting(name)) for name in names]
 
 

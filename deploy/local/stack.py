@@ -10,12 +10,12 @@ import sys
 import time
 
 from deploy.local.logs import Follower, LogTail, Printer
-from deploy.local.plan import MIGRATE, SERVICES, WORLD, Plan, make_plan
+from deploy.local.plan import MIGRATE, PORTAL, SERVICES, WORLD, Plan, make_plan
 from deploy.local.startup import Stack, StackError, ignore_signals, stop_on_signals
 from deploy.local.supervised import State, Supervisor
 from services.kit.testing.engines import EngineError
 
-NAMES = ("kafka", "mongod", MIGRATE, *SERVICES, WORLD)
+NAMES = ("kafka", "mongod", MIGRATE, *SERVICES, PORTAL, WORLD)
 
 
 def up(plan: Plan) -> int:
@@ -107,7 +107,8 @@ def status(plan: Plan) -> int:
         print("the stack is down: 'make up' or 'make run' starts it")
         return 1
     endpoints = json.loads((plan.state / "endpoints.json").read_text())
-    addresses = {**endpoints["grpc"], "kafka": endpoints["kafka"], "mongod": endpoints["mongodb"]}
+    others = {"kafka": "kafka", "mongod": "mongodb", PORTAL: "portal"}
+    addresses = endpoints["grpc"] | {name: endpoints.get(key, "-") for name, key in others.items()}
     for state in supervisor.states().values():
         print(f"{state.name:<22}{state.state:<10}{addresses.get(state.name, '-'):<50}{state.description}")
     return 0

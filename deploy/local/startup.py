@@ -19,8 +19,8 @@ from confluent_kafka.admin import AdminClient
 from pymongo import MongoClient
 from pymongo.errors import PyMongoError
 
-from deploy.local.health import health
-from deploy.local.plan import MIGRATE, SERVICES, WORLD, Plan, port_name
+from deploy.local.health import health, health_of_page
+from deploy.local.plan import MIGRATE, PORTAL, SERVICES, WORLD, Plan, port_name
 from deploy.local.supervised import Supervisor
 from services.kit.bus.kafka import client_config
 from services.kit.errors import Invalid
@@ -85,6 +85,10 @@ class Stack:
             self.supervisor.start(name)
         for name in self.plan.services:
             self._wait_serving(name)
+        if self.plan.runs(PORTAL):
+            self.supervisor.start(PORTAL)
+            self._wait(PORTAL, partial(health_of_page, f"{self.plan.portal_url}/healthz"))
+            self._say(f"portal: {self.plan.portal_url}")
         if self.plan.runs(WORLD):
             self.supervisor.start(WORLD)
             self._say("world: started")
@@ -115,8 +119,13 @@ class Stack:
 
     def _wait_serving(self, name: str) -> None:
         address = self._address(name)
+        self._wait(name, partial(health, address))
+        self._say(f"{name}: serving on {address}")
+
+    def _wait(self, name: str, ask: Callable[[], str]) -> None:
+        """Until a process says that it serves; one that cannot is named with its last words."""
         deadline = time.monotonic() + SERVICE_SECONDS
-        while (answer := health(address)) != "SERVING":
+        while (answer := ask()) != "SERVING":
             state = self.supervisor.state(name)
             if state.state == "FATAL":
                 raise self._with_last_lines(f"{name} stops again and again ({state.description})", name)
@@ -125,7 +134,6 @@ class Stack:
                     f"{name} is not serving after {SERVICE_SECONDS} s ({answer})", name
                 )
             time.sleep(0.2)
-        self._say(f"{name}: serving on {address}")
 
     def _address(self, name: str) -> str:
         return f"{HOST}:{self.plan.ports[port_name(name, 'grpc')]}"
@@ -138,7 +146,7 @@ class Stack:
         return StackError(f"{message}; the last lines of {log_file}:\n{last_lines(log_file)}")
 
     def _check_ports(self) -> None:
-        for name in [*self.plan.services, *([WORLD] if self.plan.runs(WORLD) else [])]:
+        for name in [*self.plan.services, *(n for n in (PORTAL, WORLD) if self.plan.runs(n))]:
             for label, port, setting in self.plan.listening(name):
                 check_port(port, label, setting)
 

@@ -24,7 +24,7 @@ from services.kit.testing.engines import EngineError, last_lines, tied_to_parent
 
 # A unix socket's address holds 107 bytes, and supervisor binds a longer name first.
 LONGEST_SOCKET = 90
-GROUP_PRIORITY = {"engines": 100, "services": 200, "world": 300}
+GROUP_PRIORITY = {"engines": 100, "services": 200, "portal": 250, "world": 300}
 STOP_SECONDS = 120
 
 CONFIG = """\

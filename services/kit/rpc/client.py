@@ -46,6 +46,8 @@ def sync_channel(target: str) -> grpc.Channel:
     return grpc.insecure_channel(target, options=_OPTIONS)
 
 
-def metadata(actor: str) -> tuple[tuple[str, str], ...]:
-    """What a call says about its caller."""
-    return (("x-actor", actor),)
+def metadata(actor: str) -> tuple[tuple[str, str | bytes], ...]:
+    """What a call says about its caller. A name beyond ASCII travels as UTF-8 under a key of its own."""
+    if actor.isascii() and actor.isprintable():
+        return (("x-actor", actor),)
+    return (("x-actor-bin", actor.encode()),)

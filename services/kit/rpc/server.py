@@ -41,7 +41,12 @@ ActorOf = Callable[[dict[str, str]], str]
 
 def actor_from_metadata(metadata: dict[str, str]) -> str:
     """Development rule: the caller says who it is."""
-    return metadata.get("x-actor", "anonymous")
+    return metadata.get("x-actor-bin") or metadata.get("x-actor", "anonymous")
+
+
+def _text(value: str | bytes) -> str:
+    """A value of the metadata; one under a `-bin` key is bytes, which are UTF-8 or not ours."""
+    return value.decode(errors="replace") if isinstance(value, bytes) else value
 
 
 def server_credentials(settings: ServiceSettings) -> grpc.ServerCredentials | None:
@@ -136,7 +141,7 @@ class Gate(aio.ServerInterceptor):
         return call
 
     def _enter(self, context: aio.ServicerContext[Any, Any]) -> None:
-        metadata = {key: str(value) for key, value in context.invocation_metadata() or ()}
+        metadata = {key: _text(value) for key, value in context.invocation_metadata() or ()}
         call_id = metadata.get("x-request-id") or new_id()
         actor = self._actor_of(metadata)
         seconds = context.time_remaining()

@@ -1,0 +1,192 @@
+"""The services as the portal asks them: by name, with the actor, with one plain error.
+
+Two hundred open pages that show the same ask once: an answer is shared by everybody who asks the
+same within `share_seconds`. A service that does not answer is a `Missing`, and a page shows the rest.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import uuid
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib import import_module
+from typing import Any
+
+from google.protobuf.message import Message
+from grpc import StatusCode, aio
+
+from services.kit.rpc.client import channel, metadata
+from services.kit.rpc.errors import reason_of
+from services.portal.settings import PortalSettings
+
+#: By service: the module of its API, and the name of the gRPC service in it.
+_APIS = {
+    "production": ("production", "ProductionService"),
+    "traceability": ("traceability", "TraceabilityService"),
+    "clinical": ("clinical", "ClinicalService"),
+    "alerting": ("alerting", "AlertingService"),
+    "rnd": ("rnd", "RndService"),
+    "loops": ("loops", "LoopsService"),
+    "exchange": ("exchange", "ExchangeService"),
+}
+#: What every process offers, by the name of the gRPC service: the module that has it.
+_COMMON = {"StatusService": "service", "OperationsService": "operations", "ChangesService": "changes"}
+_MOST_SHARED = 2_000
+#: A subscription is asked for anew after this time; it goes on where it was.
+_WATCH_SECONDS = 3_600.0
+
+
+class Missing(Exception):
+    """A service does not answer; `service` names the part of the page that is not there."""
+
+    def __init__(self, service: str, why: str) -> None:
+        super().__init__(f"{service}: {why}")
+        self.service = service
+        self.why = why
+
+
+class Refused(Exception):
+    """A service refused: the reason, the field and the sentence for people."""
+
+    def __init__(self, service: str, code: StatusCode, reason: str, field: str, description: str) -> None:
+        super().__init__(description)
+        self.service = service
+        self.code = code
+        self.reason = reason
+        self.field = field
+        self.description = description
+
+    @property
+    def unknown(self) -> bool:
+        """The thing asked for is not there."""
+        return self.code == StatusCode.NOT_FOUND
+
+
+@dataclass(slots=True)
+class _Shared:
+    answer: asyncio.Future[Any]
+    until: float
+
+
+@cache
+def _module(domain: str, name: str) -> Any:
+    return import_module(f"pharmaloop.{domain}.v1.{name}")
+
+
+class Backend:
+    """Connections to every service, made once."""
+
+    def __init__(self, endpoints: Mapping[str, str], settings: PortalSettings) -> None:
+        self._endpoints = dict(endpoints)
+        self._settings = settings
+        self._channels: dict[str, aio.Channel] = {}
+        self._shared: dict[tuple[Any, ...], _Shared] = {}
+
+    @property
+    def processes(self) -> list[str]:
+        """Names of all processes that can be asked, for example "clinical.hospital-b"."""
+        return list(self._endpoints)
+
+    @property
+    def sites(self) -> dict[str, str]:
+        """By site, the clinical process that speaks for it."""
+        names = [name for name in self._endpoints if name.partition(".")[0] == "clinical"]
+        return {name.partition(".")[2] or "hospital-a": name for name in names}
+
+    async def ask(self, service: str, method: str, /, *, fresh: bool = False, **fields: Any) -> Any:
+        """The answer of a query. `service` is a process's name; fields are those of the request.
+
+        Raises `Missing` where nobody answers and `Refused` where the service says no.
+        """
+        request = _request(service, method, fields)
+        if fresh:
+            return await self._call(service, method, request, "portal")
+        return await self._once(
+            (service, method, request.SerializeToString(deterministic=True)),
+            lambda: self._call(service, method, request, "portal"),
+        )
+
+    async def tell(self, service: str, method: str, actor: str, /, **fields: Any) -> Any:
+        """The answer of a command under a person's name; with a `request_id` a repeat is one."""
+        fields.setdefault("request_id", str(uuid.uuid4()))
+        answer = await self._call(service, method, _request(service, method, fields), actor)
+        self._shared.clear()  # whoever acted sees it
+        return answer
+
+    async def common(self, process: str, offered: str, method: str, /, **fields: Any) -> Any:
+        """The answer of what every process offers, for example ("loops", "StatusService", "GetStatus")."""
+        request = getattr(_module("common", f"{_COMMON[offered]}_pb2"), f"{method}Request")(**fields)
+        return await self._once(
+            (process, offered, method, request.SerializeToString(deterministic=True)),
+            lambda: self._answer(process, getattr(self._common(process, offered), method), request, "portal"),
+        )
+
+    def watch(self, process: str, after: Any) -> AsyncIterator[Any]:
+        """The changes of a process after a place of its log; ends only by an error of gRPC."""
+        request = _module("common", "changes_pb2").WatchChangesRequest(after=after)
+        stream: AsyncIterator[Any] = self._common(process, "ChangesService").WatchChanges(
+            request, timeout=_WATCH_SECONDS, metadata=metadata("portal")
+        )
+        return stream
+
+    async def close(self) -> None:
+        for open_channel in self._channels.values():
+            await open_channel.close()
+
+    async def _once(self, key: tuple[Any, ...], ask: Any) -> Any:
+        now = time.monotonic()
+        held = self._shared.get(key)
+        if held is None or (held.answer.done() and held.until < now):
+            if len(self._shared) > _MOST_SHARED:
+                self._shared = {k: s for k, s in self._shared.items() if s.until >= now}
+            held = _Shared(asyncio.ensure_future(ask()), now + self._settings.share_seconds)
+            held.answer.add_done_callback(_looked_at)
+            self._shared[key] = held
+        return await asyncio.shield(held.answer)
+
+    async def _call(self, service: str, method: str, request: Message, actor: str) -> Any:
+        return await self._answer(service, getattr(self._stub(service), method), request, actor)
+
+    async def _answer(self, service: str, method: Any, request: Message, actor: str) -> Any:
+        try:
+            return await method(request, timeout=self._settings.answer_seconds, metadata=metadata(actor))
+        except aio.AioRpcError as error:
+            raise _said(service, error) from None
+
+    def _stub(self, service: str) -> Any:
+        domain, name = _APIS[service.partition(".")[0]]
+        return getattr(_module(domain, "service_pb2_grpc"), f"{name}Stub")(self._channel(service))
+
+    def _common(self, process: str, offered: str) -> Any:
+        stubs = _module("common", f"{_COMMON[offered]}_pb2_grpc")
+        return getattr(stubs, f"{offered}Stub")(self._channel(process))
+
+    def _channel(self, process: str) -> aio.Channel:
+        if process not in self._channels:
+            if process not in self._endpoints:
+                raise Missing(process, "PHARMALOOP_ENDPOINTS does not say where it listens")
+            self._channels[process] = channel(self._endpoints[process])
+        return self._channels[process]
+
+
+def _looked_at(answer: asyncio.Future[Any]) -> None:
+    """Whoever waited has the error; nobody has to have waited."""
+    if not answer.cancelled():
+        answer.exception()
+
+
+def _request(service: str, method: str, fields: dict[str, Any]) -> Message:
+    domain, _ = _APIS[service.partition(".")[0]]
+    made: Message = getattr(_module(domain, "service_pb2"), f"{method}Request")(**fields)
+    return made
+
+
+def _said(service: str, error: aio.AioRpcError) -> Missing | Refused:
+    reason, field = reason_of(error)
+    code = error.code()
+    if code in (StatusCode.UNAVAILABLE, StatusCode.DEADLINE_EXCEEDED, StatusCode.UNIMPLEMENTED):
+        return Missing(service, error.details() or code.name)
+    return Refused(service, code, reason or code.name, field, error.details() or code.name)

@@ -1,0 +1,39 @@
+"""Composition root of the portal: settings, application, server."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+import uvicorn
+
+from services.kit import log
+from services.kit.settings import PlatformSettings
+from services.portal.settings import PortalSettings
+from services.portal.web import make_app
+
+
+def main() -> None:
+    """Serve pages until told to stop."""
+    parser = argparse.ArgumentParser(prog="services.portal.main", description="The portal of PharmaLoop.")
+    parser.add_argument("--role", choices=["api", "all"], default="all", help="the portal has one role")
+    parser.parse_args()
+    log.configure("portal")
+    endpoints = PlatformSettings().endpoints
+    if not endpoints:
+        sys.exit(
+            "portal: PHARMALOOP_ENDPOINTS does not say where the services listen (JSON, name to host:port)"
+        )
+    settings = PortalSettings()
+    uvicorn.run(
+        make_app(endpoints, settings),
+        host=settings.http_host,
+        port=settings.http_port,
+        log_level="warning",
+        access_log=False,
+        timeout_graceful_shutdown=2,
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,98 @@
+"""Pages from templates: one environment, one way to say a page."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from fastapi import Request
+from fastapi.responses import HTMLResponse
+from google.protobuf.message import Message
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from services.portal.languages import NAMES, Language
+from services.portal.words import WORDS, word
+
+ROOT = Path(__file__).parent
+STATIC = ROOT / "static"
+#: What the head of every page leads to: path and English name.
+PLACES = (
+    ("/runs", "Loops"),
+    ("/wall", "Quality wall"),
+    ("/lots", "Lots"),
+    ("/deviations", "Deviations"),
+    ("/capas", "CAPA"),
+    ("/transfers", "Tech transfer"),
+    ("/studies", "Studies"),
+    ("/hypotheses", "Hypotheses"),
+    ("/sites", "Sites"),
+    ("/alerts", "Alerts"),
+    ("/status", "Status"),
+)
+
+
+def _path(*parts: str) -> str:
+    """A path of the portal; a lot key with its slashes is one part."""
+    return "/" + "/".join(quote(part, safe="") for part in parts)
+
+
+def _asset(name: str) -> str:
+    """Where a file of `static` is, with its content in the address so that browsers may keep it for good."""
+    digest = hashlib.sha256((STATIC / name).read_bytes()).hexdigest()[:12]
+    return f"/static/{name}?v={digest}"
+
+
+def _word(message: Message, field: str) -> str:
+    """The word for a field that is an enumeration."""
+    kind = message.DESCRIPTOR.fields_by_name[field].enum_type
+    assert kind is not None, f"{field} is no enumeration"
+    return word(kind, getattr(message, field))
+
+
+def make_environment() -> Environment:
+    """Everything is escaped, and what is not known is an error."""
+    made = Environment(
+        loader=FileSystemLoader(ROOT / "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        extensions=["jinja2.ext.do"],
+    )
+    made.globals |= {"path": _path, "word": _word, "words": WORDS, "places": PLACES, "languages": NAMES}
+    assets: dict[str, str] = {}
+    made.globals["asset"] = lambda name: assets.setdefault(name, _asset(name))
+    return made
+
+
+def page(
+    request: Request,
+    template: str,
+    values: Mapping[str, Any],
+    *,
+    status: int = 200,
+    live: tuple[str, ...] = (),
+) -> HTMLResponse:
+    """A page. `live` are the names of what it shows: when one changes, the page looks again.
+
+    Names are ids of lots, runs, cases, or "type:LotHeld" and "domain:loops" for whole kinds.
+    """
+    language: Language = request.state.language
+    here = request.url.path
+    place = max((p for p, _ in PLACES if here == p or here.startswith(f"{p}/")), key=len, default="")
+    text = request.app.state.templates.get_template(template).render(
+        {
+            "request": request,
+            "L": language,
+            "_": language.say,
+            "here": here + (f"?{request.url.query}" if request.url.query else ""),
+            "place": place,
+            "actor": request.state.actor,
+            "live": live,
+            **values,
+        }
+    )
+    return HTMLResponse(text, status_code=status)

@@ -1,0 +1,54 @@
+// The live line: one EventSource a page. What changed and is shown here is looked at again.
+"use strict";
+(() => {
+  const names = JSON.parse(document.body.dataset.live || "[]");
+  const zone = Intl.DateTimeFormat().resolvedOptions().timeZone;
+  document.cookie = "zone=" + encodeURIComponent(zone) + ";path=/;max-age=31536000;samesite=lax";
+  const banner = document.getElementById("line");
+  const live = document.getElementById("live");
+  if (!live || !names.length || !window.EventSource) return;
+  let waiting = 0, busy = false, again = false;
+
+  // At most one look a second, and none while the page cannot be seen.
+  function look() {
+    if (document.hidden) { again = true; return; }
+    if (busy) { again = true; return; }
+    busy = true; again = false;
+    fetch(live.dataset.look, {headers: {"X-Look": "1"}, credentials: "same-origin"})
+      .then((answer) => answer.text().then((text) => {
+        if (!answer.ok && answer.status !== 503) return;
+        const found = new DOMParser().parseFromString(text, "text/html").getElementById("live");
+        if (found) swap(found);
+      }))
+      .catch(() => { again = true; })
+      .finally(() => { busy = false; setTimeout(() => { if (again) look(); }, 1000); });
+  }
+  // What has the focus keeps it, and what was opened stays open.
+  function swap(found) {
+    const held = document.activeElement && live.contains(document.activeElement) && document.activeElement.id;
+    const open = new Set([...live.querySelectorAll("details[open][id]")].map((one) => one.id));
+    live.replaceChildren(...found.childNodes);
+    open.forEach((id) => { const one = document.getElementById(id); if (one) one.open = true; });
+    if (held) document.getElementById(held)?.focus();
+    htmx.process(live);
+    document.dispatchEvent(new CustomEvent("looked"));
+  }
+  function soon() { clearTimeout(waiting); waiting = setTimeout(look, 150 + Math.random() * 250); }
+
+  const query = names.map((name) => "on=" + encodeURIComponent(name)).join("&");
+  let line = null, last = "", lost = 0;
+  function connect() {
+    line = new EventSource("/live?" + query + (last ? "&last=" + encodeURIComponent(last) : ""));
+    const told = (event) => { last = event.lastEventId; clearTimeout(lost); lost = 0; banner.hidden = true; };
+    ["open", "beat"].forEach((kind) => line.addEventListener(kind, (event) => { if (event.data) told(event); }));
+    ["change", "stale"].forEach((kind) => line.addEventListener(kind, (event) => { told(event); soon(); }));
+    line.onerror = () => {
+      lost = lost || setTimeout(() => { banner.hidden = false; }, 1500);
+      if (line.readyState === EventSource.CLOSED) setTimeout(connect, 2000 + Math.random() * 2000);
+    };
+  }
+  connect();
+  document.addEventListener("visibilitychange", () => { if (!document.hidden && again) look(); });
+  window.addEventListener("pagehide", () => line.close());
+  window.addEventListener("pageshow", (event) => { if (event.persisted) connect(); });
+})();

@@ -1,0 +1,155 @@
+"""The portal as an ASGI application: languages, safety of forms, live line, errors, pages."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from urllib.parse import unquote
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from fastapi import FastAPI, Request
+from fastapi.responses import PlainTextResponse, RedirectResponse, Response, StreamingResponse
+from fastapi.staticfiles import StaticFiles
+from starlette.exceptions import HTTPException
+from starlette.middleware.gzip import GZipMiddleware
+
+from services.kit.log import get_logger
+from services.portal.backend import Backend, Missing, Refused
+from services.portal.deciding import refused_page
+from services.portal.languages import NAMES, Language, chosen
+from services.portal.live import Hub
+from services.portal.pages import ROUTERS
+from services.portal.render import STATIC, make_environment, page
+from services.portal.settings import PortalSettings
+
+log = get_logger("portal.web")
+_YEAR = 365 * 24 * 3600
+#: Nothing but our own: pages hold what services say, and what people wrote.
+_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; "
+    "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
+_MOST_FORM_BYTES = 100_000
+Next = Callable[[Request], Awaitable[Response]]
+
+
+def make_app(endpoints: Mapping[str, str], settings: PortalSettings) -> FastAPI:
+    """The portal for the services that listen at `endpoints`."""
+
+    @asynccontextmanager
+    async def around(app: FastAPI) -> AsyncIterator[None]:
+        app.state.backend = Backend(endpoints, settings)
+        app.state.hub = Hub(app.state.backend)
+        app.state.hub.start()
+        yield
+        await app.state.hub.stop()
+        await app.state.backend.close()
+
+    app = FastAPI(title="PharmaLoop", lifespan=around, docs_url=None, redoc_url=None, openapi_url=None)
+    app.state.templates = make_environment()
+    app.middleware("http")(_about)
+    app.add_middleware(GZipMiddleware, minimum_size=1_000, compresslevel=5)
+    app.mount("/static", StaticFiles(directory=STATIC), name="static")
+    for router in ROUTERS:
+        app.include_router(router)
+    app.add_api_route("/live", _live)
+    app.add_api_route("/healthz", _health)
+    app.add_api_route("/language", _language, methods=["POST"])
+    app.add_api_route("/", lambda: RedirectResponse("/runs"))
+    app.add_exception_handler(Missing, _missing)
+    app.add_exception_handler(Refused, _refused)
+    app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(Exception, _broken)
+    return app
+
+
+async def _about(request: Request, go_on: Next) -> Response:
+    """Who reads, in which language; and that a form comes from a page of ours."""
+    cookies = request.cookies
+    code = chosen(cookies.get("language", ""), request.headers.get("accept-language", ""))
+    request.state.language = Language(code, _zone(cookies.get("zone", "")))
+    request.state.actor = unquote(cookies.get("actor", ""))[:200]
+    if request.method == "POST":
+        site = request.headers.get("sec-fetch-site", "same-origin")
+        origin = request.headers.get("origin", "")
+        if site not in ("same-origin", "none") or (
+            origin and origin.partition("://")[2] != request.headers.get("host", "")
+        ):
+            return PlainTextResponse("this form was sent by another site's page; open ours", status_code=403)
+        if int(request.headers.get("content-length") or 0) > _MOST_FORM_BYTES:
+            return PlainTextResponse("this form is too large", status_code=413)
+    answer = await go_on(request)
+    answer.headers["content-security-policy"] = _POLICY
+    answer.headers["x-content-type-options"] = "nosniff"
+    answer.headers["referrer-policy"] = "same-origin"
+    answer.headers["vary"] = "cookie, accept-language"
+    if request.url.path.startswith("/static/"):
+        answer.headers["cache-control"] = f"public, max-age={_YEAR}, immutable"
+    else:
+        answer.headers.setdefault("cache-control", "no-store")
+    return answer
+
+
+def _zone(told: str) -> str:
+    try:
+        return ZoneInfo(unquote(told)).key if told else "UTC"
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        return "UTC"
+
+
+async def _live(request: Request) -> StreamingResponse:
+    """The live line of one page: `?on=NAME` for everything that it shows."""
+    hub: Hub = request.app.state.hub
+    watched = frozenset(request.query_params.getlist("on")[:500])
+    last = request.headers.get("last-event-id", "") or request.query_params.get("last", "")
+    stream = hub.stream(watched, last, request.is_disconnected)
+    return StreamingResponse(
+        stream,
+        media_type="text/event-stream",
+        headers={"cache-control": "no-store", "x-accel-buffering": "no"},
+    )
+
+
+async def _health() -> PlainTextResponse:
+    return PlainTextResponse("serving\n")
+
+
+async def _language(request: Request) -> RedirectResponse:
+    """Remember the language that a reader picks."""
+    form = await request.form()
+    code, to = str(form.get("language", "")), str(form.get("to", "/"))
+    answer = RedirectResponse(_inside(to), status_code=303)
+    if code in NAMES:
+        answer.set_cookie("language", code, max_age=_YEAR, samesite="lax")
+    return answer
+
+
+def _inside(to: str) -> str:
+    """A place of this portal; anything else is its first page."""
+    return to if to.startswith("/") and not to.startswith(("//", "/\\")) else "/"
+
+
+async def _missing(request: Request, error: Exception) -> Response:
+    assert isinstance(error, Missing)
+    return page(request, "missing.html", {"missing": error}, status=503)
+
+
+async def _refused(request: Request, error: Exception) -> Response:
+    assert isinstance(error, Refused)
+    return refused_page(request, error, request.headers.get("referer", "/"))
+
+
+async def _http(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    return page(request, "nothing.html", {"status": error.status_code}, status=error.status_code)
+
+
+async def _broken(request: Request, error: Exception) -> Response:
+    log.error("page failed", path=request.url.path, exc_info=error)
+    return page(request, "broken.html", {}, status=500)
+
+
+def static_files() -> list[Path]:
+    """Everything that browsers are given."""
+    return sorted(file for file in STATIC.rglob("*") if file.is_file())
