@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from services.cli.conformance.checks import RIGHT
+from services.cli.conformance.sandbox import Sandbox
 from tests.partners.conftest import Platform
 from tests.partners.programs import Program
 from tests.reliability.proxy import Faults, Proxy
@@ -171,6 +173,23 @@ async def test_held_lots_are_heard_through_cuts_and_restarts(
     code, out, err_ = await program.run(folder, *watch, "--count", "1")
     assert code == 0, err_
     assert [line.split()[1] for line in out.splitlines()] == [f"{product}/H-3"]
+
+
+async def test_it_conforms(program: Program, folder: Path) -> None:
+    sandbox = Sandbox()
+    to = f"127.0.0.1:{sandbox.start('127.0.0.1:0')}"
+    rows = (folder / "dispenses.csv").read_text().splitlines()
+    good = [row.replace("RX-1001", f"RX-{number}") for number, row in enumerate([rows[1]] * 6)]
+    (folder / "rows.csv").write_text("\n".join([rows[0], *good, ""]))
+    try:
+        code, out, err = await program.run(folder, "send", "rows.csv", "--to", to, "--batch", "2")
+        assert (code, out) == (1, "rows.csv: 6 rows, 5 taken, 1 refused (rows.csv.rejects.csv)\n"), err
+        code, _, err = await program.run(folder, "watch", "--to", to)
+        assert code == 2
+        assert err.endswith("remove watch.position to begin anew\n")
+        assert [one for one in sandbox.verdicts() if one.outcome != RIGHT] == []
+    finally:
+        sandbox.stop()
 
 
 async def test_a_dossier_is_read(program: Program, platform: Platform, folder: Path, product: str) -> None:
