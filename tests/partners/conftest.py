@@ -41,8 +41,13 @@ def kit_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def builds(request: pytest.FixtureRequest, kit_folder: Path) -> Iterator[dict[str, Future[Program]]]:
-    """The examples that this session runs; a slow compiler works while the tests of another language run."""
+def builds(
+    request: pytest.FixtureRequest, kit_folder: Path, backbone: str
+) -> Iterator[dict[str, Future[Program]]]:
+    """The examples that this session runs; a slow compiler works while the tests of another language run.
+
+    It begins when the engines are up: their start does not wait behind a compiler.
+    """
     specs = (getattr(item, "callspec", None) for item in request.session.items)
     wanted = {spec.params.get("program") for spec in specs if spec}
     pool = ThreadPoolExecutor(1)
