@@ -61,7 +61,7 @@ def digest_of(contract: Contract) -> str:
 
 
 def _ends(consumer: ck.Consumer, place: ck.TopicPartition) -> tuple[int, int]:
-    """First offset and end of a partition; one that was made just now may be without a leader for a moment."""
+    """First offset and end of a partition; one that was made just now may have no leader for a moment."""
     deadline = time.monotonic() + _SECONDS
     while True:
         try:
