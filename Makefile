@@ -12,7 +12,7 @@ WORLD := $(if $(SEED),--seed $(SEED)) $(if $(SIZE),--size $(SIZE)) $(if $(SPEED)
 OPTIONS := $(WORLD) $(if $(ONLY),--only $(ONLY))
 
 .DEFAULT_GOAL := help
-.PHONY: docs-cli help setup run up down status logs clean test faults sim sim-night model lint proto proto-baseline bench bench-large evidence lock
+.PHONY: docs-cli help setup run up down status logs clean test faults sim sim-night model lint proto proto-baseline bench bench-large evidence lock partner-kit
 .NOTPARALLEL:
 
 help: ## List the targets
@@ -91,6 +91,9 @@ proto: setup ## Generate code from proto/ where it changed
 
 proto-baseline: setup ## Accept the contract as it is now as the one that `make lint` compares with
 	$(BIN)/buf build proto -o proto/baseline.binpb
+
+partner-kit: setup ## Make the bundle for partners: contract, stubs, reference, examples -> dist/
+	@$(BIN)/python -m deploy.partners.kit
 
 lock: setup ## Resolve the dependencies anew and write requirements/ [UPGRADE=1]
 	@$(BIN)/python -m deploy.local.lock $(if $(UPGRADE),--upgrade)

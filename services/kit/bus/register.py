@@ -29,6 +29,8 @@ from services.kit.settings import KafkaSettings
 TOPIC = "pharmaloop.platform.contract.v1"
 _KEY = b"contract"
 _SECONDS = 5.0
+_AGAIN_SECONDS = 0.1
+_ELECTING = (ck.KafkaError.NOT_LEADER_FOR_PARTITION, ck.KafkaError.LEADER_NOT_AVAILABLE)
 #: So long a type that the register did not know stays garbage without asking again; for a type not
 #: met before, what was read may be this old.
 _GARBAGE_SECONDS, _FRESH_SECONDS = 10.0, 1.0
@@ -58,12 +60,27 @@ def digest_of(contract: Contract) -> str:
     return hashed.hexdigest()[:12]
 
 
+def _ends(consumer: ck.Consumer, place: ck.TopicPartition) -> tuple[int, int]:
+    """First offset and end of a partition; one that was made just now may have no leader for a moment."""
+    deadline = time.monotonic() + _SECONDS
+    while True:
+        try:
+            begin, end = consumer.get_watermark_offsets(place, timeout=_SECONDS)
+        except ck.KafkaException as error:
+            cause: Any = error.args[0]
+            if cause.code() not in _ELECTING or time.monotonic() > deadline:
+                raise
+            time.sleep(_AGAIN_SECONDS)
+        else:
+            return begin, end
+
+
 def read_register(settings: KafkaSettings) -> Installed | None:
     """The newest record of the register; None where no migration has written one."""
     consumer = ck.Consumer({**client_config(settings, "register"), "group.id": "register"})
     try:
         place = ck.TopicPartition(TOPIC, 0)
-        begin, end = consumer.get_watermark_offsets(place, timeout=_SECONDS)
+        begin, end = _ends(consumer, place)
         if begin == end:
             return None
         consumer.assign([ck.TopicPartition(TOPIC, 0, begin)])
@@ -87,7 +104,7 @@ def read_register(settings: KafkaSettings) -> Installed | None:
 def _is_empty(settings: KafkaSettings) -> bool:
     consumer = ck.Consumer({**client_config(settings, "register"), "group.id": "register"})
     try:
-        begin, end = consumer.get_watermark_offsets(ck.TopicPartition(TOPIC, 0), timeout=_SECONDS)
+        begin, end = _ends(consumer, ck.TopicPartition(TOPIC, 0))
     except ck.KafkaException:
         return False
     finally:

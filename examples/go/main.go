@@ -1,0 +1,99 @@
+// A partner's program: send dispenses from a CSV file, watch for held lots, read a lot's dossier.
+//
+//	partner send FILE.csv --to HOST:PORT [--actor NAME] [--batch ROWS]
+//	partner watch --to HOST:PORT [--state FILE] [--product KEY] [--count LOTS]
+//	partner dossier LOT --to HOST:PORT
+//
+// Exit status: 0 done, 1 some rows were refused, 2 it could not be done.
+package main
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/keepalive"
+)
+
+// Options are what the command line says.
+type Options struct {
+	to, actor, state, product string
+	batch, count              int
+}
+
+func main() {
+	code, err := run(os.Args[1:])
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "partner:", err)
+	}
+	os.Exit(code)
+}
+
+func run(arguments []string) (int, error) {
+	usage := fmt.Errorf("say send FILE, watch or dossier LOT, and --to HOST:PORT")
+	if len(arguments) == 0 {
+		return 2, usage
+	}
+	command, arguments, subject := arguments[0], arguments[1:], ""
+	if command != "watch" && len(arguments) > 0 && !strings.HasPrefix(arguments[0], "--") {
+		subject, arguments = arguments[0], arguments[1:]
+	}
+	var options Options
+	flags := flag.NewFlagSet(command, flag.ContinueOnError)
+	flags.StringVar(&options.to, "to", "", "HOST:PORT")
+	flags.StringVar(&options.actor, "actor", "partner", "NAME")
+	flags.IntVar(&options.batch, "batch", 500, "ROWS")
+	flags.StringVar(&options.state, "state", "watch.position", "FILE")
+	flags.StringVar(&options.product, "product", "", "KEY")
+	flags.IntVar(&options.count, "count", 0, "LOTS")
+	if err := flags.Parse(arguments); err != nil {
+		return 2, err
+	}
+	if options.to == "" || (subject == "") != (command == "watch") || options.batch < 1 {
+		return 2, usage
+	}
+	connection, err := connect(options.to)
+	if err != nil {
+		return 2, err
+	}
+	defer connection.Close()
+	switch command {
+	case "send":
+		return send(connection, subject, options)
+	case "watch":
+		return watch(connection, options)
+	case "dossier":
+		return dossier(connection, subject, options)
+	}
+	return 2, usage
+}
+
+// connect asks, while calls stand open, whether anybody is there: a connection may be forgotten on the way.
+func connect(to string) (*grpc.ClientConn, error) {
+	alive := keepalive.ClientParameters{Time: keepaliveTime, Timeout: keepaliveTimeout}
+	return grpc.NewClient(to,
+		grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithKeepaliveParams(alive))
+}
+
+// writeWhole replaces a file in one step: after a crash it is the old one or the new one.
+func writeWhole(path string, data []byte) error {
+	file, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".new")
+	if err != nil {
+		return err
+	}
+	defer os.Remove(file.Name())
+	if _, err = file.Write(data); err == nil {
+		err = file.Sync()
+	}
+	if closed := file.Close(); err == nil {
+		err = closed
+	}
+	if err != nil {
+		return err
+	}
+	return os.Rename(file.Name(), path)
+}

@@ -1,0 +1,89 @@
+package com.example.partner;
+
+import io.grpc.ManagedChannel;
+import io.grpc.Status;
+import io.grpc.StatusRuntimeException;
+import java.io.IOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.Iterator;
+import java.util.concurrent.TimeUnit;
+import pharmaloop.common.v1.Types.PositionVector;
+import pharmaloop.production.v1.ProductionServiceGrpc;
+import pharmaloop.production.v1.ProductionServiceGrpc.ProductionServiceBlockingStub;
+import pharmaloop.production.v1.Service.LotChange;
+import pharmaloop.production.v1.Service.LotState;
+import pharmaloop.production.v1.Service.WatchLotsRequest;
+import pharmaloop.production.v1.Service.WatchLotsResponse;
+
+/** Tells of every held lot, from the first that the log holds, in this run or one before. */
+final class Watch {
+  /** A subscription is renewed: it has a deadline like every call. */
+  private static final long WATCH_SECONDS = 3600;
+
+  private final ProductionServiceBlockingStub stub;
+  private final Partner.Options options;
+  private final Path state;
+  private int heard = 0;
+  private int attempt = 0;
+
+  Watch(ManagedChannel channel, Partner.Options options) {
+    this.stub = Calls.as(options.actor(), ProductionServiceGrpc.newBlockingStub(channel));
+    this.options = options;
+    this.state = Path.of(options.state());
+  }
+
+  int run() throws Calls.Failed, IOException {
+    while (true) {
+      try {
+        if (listen()) {
+          return 0;
+        }
+      } catch (StatusRuntimeException error) {
+        if (error.getStatus().getCode() == Status.Code.OUT_OF_RANGE) {
+          throw new Calls.Failed(Calls.told(error) + "; remove " + state + " to begin anew");
+        }
+        if (!Calls.again(error)) {
+          throw new Calls.Failed(Calls.told(error));
+        }
+        Calls.pause(attempt, error);
+        attempt = Math.min(attempt + 1, Calls.ATTEMPTS);
+      }
+    }
+  }
+
+  /** What follows the stored position, or everything where none is stored. */
+  private WatchLotsRequest resume() throws IOException {
+    WatchLotsRequest.Builder request =
+        WatchLotsRequest.newBuilder().addStates(LotState.LOT_STATE_HELD);
+    if (!options.product().isEmpty()) {
+      request.addProducts(options.product());
+    }
+    if (!Files.exists(state)) {
+      return request.setFromStart(true).build();
+    }
+    return request.setAfter(PositionVector.parseFrom(Files.readAllBytes(state))).build();
+  }
+
+  /** Follow one stream; true once as many lots were heard as were asked for. */
+  private boolean listen() throws IOException {
+    Iterator<WatchLotsResponse> stream =
+        stub.withDeadlineAfter(WATCH_SECONDS, TimeUnit.SECONDS).watchLots(resume());
+    while (stream.hasNext()) {
+      WatchLotsResponse answer = stream.next();
+      attempt = 0;
+      for (LotChange change : answer.getChangesList()) {
+        System.out.printf(
+            "held %s since %s: %s%n",
+            change.getLot(), Calls.stamp(change.getAt()), change.getReason());
+        heard++;
+      }
+      // Only now: after a kill before this line they are told again, and none is lost.
+      Calls.writeWhole(state, answer.getPosition().toByteArray());
+      if (options.count() > 0 && heard >= options.count()) {
+        return true;
+      }
+    }
+    return false;
+  }
+}

@@ -1,0 +1,1 @@
+"""A sandbox that a partner's program is pointed at, and that says what the program does wrong."""

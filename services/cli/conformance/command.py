@@ -1,0 +1,67 @@
+"""`pharmaloop conformance`: does a partner's own program do what the contract asks of it?"""
+
+from __future__ import annotations
+
+import json
+import time
+
+import click
+
+from services.cli.conformance.checks import NOT_SEEN, RIGHT, SEND_CHECKS, WATCH_CHECKS, WRONG
+from services.cli.conformance.sandbox import Sandbox
+from services.cli.session import Session
+
+_ADDRESS, _SECONDS = "127.0.0.1:7700", 60
+_MARKS = {RIGHT: "ok", WRONG: "WRONG", NOT_SEEN: "not seen"}
+
+
+@click.group(name="conformance")
+def conformance() -> None:
+    """Judge a partner's program by what it does to a sandbox."""
+
+
+@conformance.command(name="list")
+def list_checks() -> None:
+    """What is looked for."""
+    for check, meaning in (SEND_CHECKS | WATCH_CHECKS).items():
+        click.echo(f"{check:15} {meaning}")
+
+
+@conformance.command(name="run")
+@click.option(
+    "--listen", default="127.0.0.1:7700", show_default=True, metavar="HOST:PORT", help="Its address."
+)
+@click.option("--seconds", default=_SECONDS, show_default=True, help="How long it waits for the program.")
+@click.option("--only", type=click.Choice(["send", "watch"]), help="Judge one half; both if not given.")
+@click.pass_obj
+def run(session: Session, listen: str, seconds: int, only: str | None) -> None:
+    """Open the sandbox, wait for a program, say what it does wrong.
+
+    Point the program at the address: let it send four rows or more, in two requests or more, and watch lots.
+    Exit status 1 where something is wrong, or was not seen.
+    """
+    sandbox = Sandbox()
+    try:
+        port = sandbox.start(listen)
+    except RuntimeError:
+        raise click.ClickException(
+            f"cannot listen on {listen}: choose another address with --listen"
+        ) from None
+    click.echo(f"the sandbox listens on {listen.rpartition(':')[0]}:{port} for {seconds} s", err=True)
+    chosen = {"send": only != "watch", "watch": only != "send"}
+    end = time.monotonic() + seconds
+    try:
+        while time.monotonic() < end and any(v.outcome == NOT_SEEN for v in sandbox.verdicts(**chosen)):
+            time.sleep(0.2)
+        time.sleep(min(2.0, max(0.0, end - time.monotonic())))  # what a program does wrong it may do next
+    except KeyboardInterrupt:
+        pass
+    verdicts = sandbox.verdicts(**chosen)
+    sandbox.stop()
+    if session.as_json:
+        rows = [{"check": v.check, "outcome": v.outcome.lower(), "detail": v.detail} for v in verdicts]
+        click.echo(json.dumps({"checks": rows}, indent=2))
+    else:
+        for verdict in verdicts:
+            click.echo(f"{_MARKS[verdict.outcome]:9} {verdict.check:15} {verdict.detail}".rstrip())
+    raise click.exceptions.Exit(0 if all(v.outcome == RIGHT for v in verdicts) else 1)
