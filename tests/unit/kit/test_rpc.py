@@ -61,6 +61,9 @@ class Alerting(alerting_grpc.AlertingServiceServicer):
     async def ListAlerts(self, request: Any, context: Any) -> alerting.ListAlertsResponse:
         raise NotImplementedError
 
+    async def GetAlert(self, request: Any, context: Any) -> alerting.GetAlertResponse:
+        raise NotImplementedError
+
     async def AcknowledgeAlert(
         self, request: alerting.AcknowledgeAlertRequest, context: Any
     ) -> alerting.AcknowledgeAlertResponse:
