@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import html
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
@@ -21,6 +23,13 @@ HOSTILE = '<script>alert("1")</script>\u202e&amp;שלום<b>'
 
 def refused(reason: str = "NOT_FOUND", code: StatusCode = StatusCode.NOT_FOUND, text: str = "") -> Refused:
     return Refused("fake", code, reason, "", text or reason)
+
+
+def hidden(text: str, name: str) -> str:
+    """The value of a hidden field of a form."""
+    found = re.search(rf'name="{name}" value="([^"]*)"', text)
+    assert found, f"the page has no hidden field {name}"
+    return html.unescape(found[1])
 
 
 @dataclass

@@ -11,14 +11,16 @@ from pharmaloop.clinical.v1 import service_pb2 as clinical
 from pharmaloop.common.v1 import service_pb2 as status
 from pharmaloop.loops.v1 import service_pb2 as loops
 from services.portal.backend import Missing
-from tests.unit.portal.fakes import HOSTILE, Browser, FakeBackend, refused
+from tests.unit.portal.fakes import HOSTILE, Browser, FakeBackend, hidden, refused
 
 _RUN = "4a19e4de-2d18-5f47-9f55-942510fe37b0"
 _LOT = "maker-1/gtin/06901234500547/A-0017"
 
 
 def _plan(name: str, ends: int, *, answered: bool = False, draft: bool = False) -> clinical.PlanView:
-    plan = clinical_events.MonitoringPlan(plan=name, run=_RUN, pseudonym=f"P-{name}", lots=[_LOT], role=1)
+    plan = clinical_events.MonitoringPlan(
+        plan=name, run=_RUN, pseudonym=f"P-{name}", lots=[_LOT], role=clinical_events.PLAN_ROLE_EXPOSED
+    )
     view = clinical.PlanView(plan=plan, answered=answered, draft=draft)
     view.ends.FromSeconds(ends)
     return view
@@ -124,10 +126,10 @@ def test_long_lists_come_in_parts() -> None:
 _FORM = f"/sites/hospital-a/explain?run={_RUN}&dispense=d-1"
 
 
-def _hidden(text: str, name: str) -> str:
-    found = re.search(rf'name="{name}" value="([^"]*)"', text)
-    assert found
-    return found[1]
+def _seen(browser: Browser) -> dict[str, str]:
+    """What the form carries without anybody writing into it."""
+    text = browser.get(_FORM).text
+    return {name: hidden(text, name) for name in ("request_id", "seen")}
 
 
 def test_who_explains_gives_a_name_first() -> None:
@@ -140,7 +142,7 @@ def test_an_explanation_is_told_once_under_the_name() -> None:
     backend = _backend()
     browser = Browser(backend, actor="王芳")
     shown = browser.get(_FORM).text
-    form = {name: _hidden(shown, name) for name in ("request_id", "seen")}
+    form = {name: hidden(shown, name) for name in ("request_id", "seen")}
     answer = browser.post(_FORM, form | {"reason": "ward stock", "meaning": "I stand for it."})
     assert (answer.status, answer.headers["location"]) == (303, f"/sites/hospital-a?run={_RUN}")
     assert backend.told == [
@@ -162,12 +164,7 @@ def test_an_explanation_is_told_once_under_the_name() -> None:
 def test_without_a_reason_nothing_is_told() -> None:
     backend = _backend()
     browser = Browser(backend, actor="me")
-    form = {
-        "seen": _hidden(browser.get(_FORM).text, "seen"),
-        "request_id": "r",
-        "meaning": "m",
-        "reason": " ",
-    }
+    form = _seen(browser) | {"meaning": "m", "reason": " "}
     answer = browser.post(_FORM, form)
     assert answer.status == 422
     assert "Why the two sources differ: fill this in before you sign." in answer.text
@@ -176,12 +173,7 @@ def test_without_a_reason_nothing_is_told() -> None:
 
 def test_who_is_second_is_told_and_nothing_is_sent() -> None:
     browser = Browser(_backend(), actor="second")
-    form = {
-        "seen": _hidden(browser.get(_FORM).text, "seen"),
-        "request_id": "r",
-        "reason": "x",
-        "meaning": "m",
-    }
+    form = _seen(browser) | {"reason": "x", "meaning": "m"}
     later = _backend(explained=True)
     answer = Browser(later, actor="second").post(_FORM, form)
     assert answer.status == 409
@@ -193,12 +185,7 @@ def test_what_the_service_refuses_is_said_and_what_was_written_stays() -> None:
     backend = _backend()
     backend.answers[("clinical", "ExplainDifference")] = refused("LATE", text="the run is sealed <i>")
     browser = Browser(backend, actor="me")
-    form = {
-        "seen": _hidden(browser.get(_FORM).text, "seen"),
-        "request_id": "r",
-        "reason": "abc",
-        "meaning": "m",
-    }
+    form = _seen(browser) | {"reason": "abc", "meaning": "m"}
     answer = browser.post(_FORM, form)
     assert answer.status == 409
     assert "the run is sealed &lt;i&gt;" in answer.text
