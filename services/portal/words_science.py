@@ -1,0 +1,36 @@
+"""Words for states of sites, transfers, parameter sets, studies and hypotheses; see `words`."""
+
+from __future__ import annotations
+
+SCIENCE = {
+    "PLAN_ROLE_EXPOSED": "Exposed",
+    "PLAN_ROLE_COMPARATOR": "Comparator",
+    "NOTICE_OUTCOME_NOTIFIED": "Told",
+    "NOTICE_OUTCOME_UNREACHABLE": "Not reached",
+    "ADVICE_BASIS_DESIGN_SPACE": "Inside the approved design space",
+    "ADVICE_BASIS_PROVEN_RANGE": "One parameter within its proven range",
+    "ADVICE_BASIS_UNCHANGED": "Nothing better was found",
+    "FILING_CATEGORY_NOT_REPORTED": "Not reported",
+    "FILING_CATEGORY_NOTIFICATION": "Notification",
+    "FILING_CATEGORY_PRIOR_APPROVAL": "Prior approval",
+    "PARAMETER_SET_STATE_DRAFT": "Draft",
+    "PARAMETER_SET_STATE_REVIEWED": "Reviewed",
+    "PARAMETER_SET_STATE_RELEASED": "Released to plants",
+    "PARAMETER_SET_STATE_SUPERSEDED": "Superseded",
+    "PARAMETER_SET_STATE_WITHDRAWN": "Withdrawn",
+    "STUDY_STATE_REQUESTED": "Awaiting approvals",
+    "STUDY_STATE_APPROVED": "Approved",
+    "STUDY_STATE_COMPUTING": "Computing",
+    "STUDY_STATE_SUSPENDED": "Suspended",
+    "STUDY_STATE_ANSWERED": "Answered",
+    "STUDY_STATE_REFUSED": "Refused",
+    "STUDY_STATE_STOPPED": "Stopped",
+    "STUDY_STATE_EXPIRED": "Expired",
+    "STUDY_STATE_FAILED": "Cannot be answered",
+    "FINDING_STATE_WAITING": "Awaiting decision",
+    "FINDING_STATE_TAKEN_UP": "Taken up",
+    "FINDING_STATE_DECLINED": "Declined",
+    "HYPOTHESIS_STATE_SUPPORTED": "Supported",
+    "HYPOTHESIS_STATE_CONTRADICTED": "Contradicted",
+    "HYPOTHESIS_STATE_NEEDS_DATA": "Needs data",
+}
