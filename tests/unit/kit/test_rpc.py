@@ -268,6 +268,12 @@ async def test_whoever_calls_is_known_inside(server: Server) -> None:
     assert nameless.trace.startswith("00-")
 
 
+@pytest.mark.parametrize("name", ["王芳", "مريم الخطيب", "Zoë 🧪", "two\nlines"])
+async def test_a_name_in_any_script_arrives_as_it_is(server: Server, name: str) -> None:
+    await server.acknowledge(metadata=metadata(name))
+    assert server.alerting.callers[0].actor == name
+
+
 async def test_calls_at_once_do_not_mix_their_callers(server: Server) -> None:
     names = [f"person:{n}" for n in range(20)]
     await asyncio.gather(*(server.acknowledge(metadata=metadata(name)) for name in names))
