@@ -8,7 +8,8 @@ faust (`machine`); deadlines come back to them as records.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import cast
+from dataclasses import replace
+from typing import Any, cast
 
 from google.protobuf.message import Message
 
@@ -28,7 +29,7 @@ from services.kit.words import check_words
 from services.kit.work import Work
 from services.loops.domain import runs
 from services.loops.domain.cases import stages_of
-from services.loops.views import CANCELS, DEADLINES, JOURNALS, RUNS
+from services.loops.views import CANCELS, DEADLINES, JOURNALS, RUNS, SCOPES
 
 CASE_TOPIC = "pharmaloop.loops.case.v1"
 
@@ -129,9 +130,69 @@ ROUTED: dict[type[Message], Handler] = {
 def on_run_event(work: Work, event: Event) -> None:
     """Project a run for those who read it."""
     run = event.run
-    view = runs.fold(work.get(RUNS, run), event.message, event.created)
+    view = runs.fold(work.get(RUNS, run), event.message, event.created, event.time)
     if view is not None:
         work.put(RUNS, run, view)
+
+
+def on_run_opened(work: Work, event: Event) -> None:
+    """Project a new run, with what was told of it before.
+
+    What it is about is told on other topics, perhaps at this moment: each side writes the scope, so that
+    of two that commit together one runs again and sees the other.
+    """
+    view = runs.fold(None, event.message, event.created, event.time)
+    assert view is not None
+    scope = work.get(SCOPES, view.run) or runs.Scope()
+    work.put(SCOPES, view.run, scope)
+    view = replace(view, sites=view.sites or scope.sites)
+    if isinstance(event.message, loops.SafetyRunOpened):
+        view = replace(view, plant=_plant(work, event.message))
+    work.put(RUNS, view.run, view)
+
+
+def _plant(work: Work, opened: loops.SafetyRunOpened) -> str:
+    """Where the run's deviation was detected; a successor is of the plant of the run that it follows."""
+    if opened.follows:
+        followed = work.get(RUNS, opened.follows)
+        return followed.plant if followed else ""
+    if not opened.deviation:
+        return ""
+    id = _deviation(opened.deviation)
+    scope = work.get(SCOPES, id) or runs.Scope()
+    work.put(SCOPES, id, replace(scope, runs=tuple(sorted({*scope.runs, opened.run}))))
+    return scope.plant
+
+
+def _deviation(id: str) -> str:
+    return f"deviation|{id}"
+
+
+def on_sites_announced(work: Work, event: Event) -> None:
+    """Project which sites have exposures in a run's journal."""
+    told = cast(traceability.ExposureAnnounced, event.message)
+    before = work.get(SCOPES, told.run) or runs.Scope()
+    scope = runs.exposed_sites(before, told)
+    if scope != before:
+        work.put(SCOPES, told.run, scope)
+        _tell(work, told.run, sites=scope.sites)
+
+
+def on_deviation_detected(work: Work, event: Event) -> None:
+    """Project in which plant a deviation was, for the run that it may open."""
+    detected = cast(production.DeviationDetected, event.message)
+    id, plant = _deviation(detected.deviation), runs.plant_of(detected.equipment)
+    before = work.get(SCOPES, id) or runs.Scope()
+    if plant != before.plant:
+        work.put(SCOPES, id, replace(before, plant=plant))
+        for run in before.runs:
+            _tell(work, run, plant=plant)
+
+
+def _tell(work: Work, run: str, **changes: Any) -> None:
+    view = work.get(RUNS, run)
+    if view is not None:
+        work.put(RUNS, run, replace(view, **changes))
 
 
 def on_journal_event(work: Work, event: Event) -> None:
@@ -235,12 +296,15 @@ def _check_product(other: runs.RunView, view: runs.RunView) -> None:
 
 ROUTER: Events = ROUTED
 PROJECTION: Events = {
-    loops.SafetyRunOpened: on_run_event,
-    loops.TransferRunOpened: on_run_event,
-    loops.EvidenceRunOpened: on_run_event,
+    loops.SafetyRunOpened: on_run_opened,
+    loops.TransferRunOpened: on_run_opened,
+    loops.EvidenceRunOpened: on_run_opened,
+    loops.DeadlineSet: on_run_event,
     loops.StageCompleted: on_run_event,
     loops.LoopStalled: on_run_event,
     loops.LoopClosed: on_run_event,
+    traceability.ExposureAnnounced: on_sites_announced,
+    production.DeviationDetected: on_deviation_detected,
 }
 JOURNAL_EVENTS: Events = {
     traceability.ExposureAnnounced: on_journal_event,
