@@ -33,4 +33,10 @@ SCIENCE = {
     "HYPOTHESIS_STATE_SUPPORTED": "Supported",
     "HYPOTHESIS_STATE_CONTRADICTED": "Contradicted",
     "HYPOTHESIS_STATE_NEEDS_DATA": "Needs data",
+    "kla": "Oxygen transfer (kLa)",
+    "power_per_volume": "Power per volume",
+    "gassed_power_per_volume": "Gassed power per volume",
+    "tip_speed": "Tip speed",
+    "gas_velocity": "Gas velocity",
+    "volume": "Volume",
 }

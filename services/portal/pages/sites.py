@@ -18,7 +18,7 @@ from pharmaloop.loops.v1 import service_pb2 as loops
 from services.portal.backend import Backend, Missing
 from services.portal.confirming import Field, Question, settle, show, text
 from services.portal.parts import parts
-from services.portal.render import page
+from services.portal.render import page, path_of
 from services.portal.several import every
 
 router = APIRouter()
@@ -272,7 +272,7 @@ async def _question(request: Request, site: str, run: str, dispense: str) -> Que
     return Question(
         title=say("Explain a difference"),
         purpose=say("A dispense names a patient of this site, and the site's own records do not show it."),
-        back=f"/sites/{site}?{urlencode({'run': run})}",
+        back=f"{path_of('sites', site)}?{urlencode({'run': run})}",
         submit=say("Sign the explanation"),
         facts=(
             (say("Site"), site),
