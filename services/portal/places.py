@@ -18,6 +18,14 @@ def place(kind: str, id: str, lot: str = "") -> str:
     return path("lineage", id)
 
 
+def case_place(case: str) -> str:
+    """The page of a run's case: a transfer, a study, or a lot."""
+    kind, _, rest = case.partition(":")
+    if kind == "transfer":
+        return path("transfers", case)
+    return path("studies", rest) if kind == "study" else path("lots", case)
+
+
 def lot_of(hop: Any) -> str:
     """The lot that a hop comes from."""
     return next((one.id for one in hop.comes_from if one.kind == "lot"), "")

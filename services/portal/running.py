@@ -50,7 +50,7 @@ WAITS = {
 
 @dataclass(frozen=True)
 class Step:
-    """One stage of a run. `wall` is in seconds of the wall, `took` and `slo` of the platform clock; 0: not known."""
+    """One stage of a run. `wall`: seconds of the wall; `took`, `slo`: of the platform clock; 0: not known."""
 
     name: str
     #: "done", "late" (done, over its SLO), "now", "stuck" (present, over its SLO) or "next".
