@@ -154,4 +154,19 @@ def own(hops: Iterable[Any], kind: str, id: str) -> list[Any]:
             mine |= {one for one in tos if one[0] not in ("lot", "product", "molecule")}
     causes = {hop.cause for hop in found} - {hop.event for hop in found}
     before = [hop for hop in hops if hop.event in causes]
-    return sorted((*before, *found), key=lambda hop: (hop.at.seconds, hop.at.nanos))
+    return in_order([*before, *found])
+
+
+def in_order(hops: Iterable[Any]) -> list[Any]:
+    """Hops by time; of those of one moment a cause before its effect."""
+    hops = list(hops)
+    known = {hop.event: hop for hop in hops}
+
+    def depth(hop: Any) -> int:
+        steps, seen = 0, {hop.event}
+        while (cause := known.get(hop.cause)) is not None and cause.at == hop.at and cause.event not in seen:
+            seen.add(cause.event)
+            hop, steps = cause, steps + 1
+        return steps
+
+    return sorted(hops, key=lambda hop: (hop.at.seconds, hop.at.nanos, depth(hop)))

@@ -329,12 +329,12 @@ async def _explaining(request: Request, run: str, dispense: str) -> Question:
     )
 
 
-@router.get("/runs/{run}/dispenses/{dispense}")
+@router.get("/runs/{run}/dispenses/{dispense:path}")
 async def explain(request: Request, run: str, dispense: str) -> Response:
     return show(request, await _explaining(request, run, dispense))
 
 
-@router.post("/runs/{run}/dispenses/{dispense}")
+@router.post("/runs/{run}/dispenses/{dispense:path}")
 async def explained(request: Request, run: str, dispense: str) -> Response:
     return await settle(
         request,
