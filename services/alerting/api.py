@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import aclosing
 from datetime import datetime
 from typing import Any, cast
 
@@ -10,10 +12,18 @@ from pharmaloop.alerting.v1 import service_pb2 as api
 from pharmaloop.alerting.v1 import service_pb2_grpc as api_grpc
 from services.alerting.domain.alerts import Alert
 from services.alerting.views import ALERTS
+from services.kit.contracts import event_type
 from services.kit.errors import Invalid, Unknown
 from services.kit.rpc.api import Api
+from services.kit.rpc.changes import as_they_stand, of_types
+from services.kit.rpc.context import caller
 from services.kit.rpc.status import timestamp
 
+_ALERT_EVENTS = [
+    event_type(event)
+    for event in (events.AlertRaised, events.AlertRepeated, events.AlertEscalated, events.AlertAcknowledged)
+]
+_SNAPSHOT_PAGE = 200
 _OPEN = {api.ALERT_STATE_OPEN: True, api.ALERT_STATE_TAKEN: False}
 
 
@@ -30,6 +40,31 @@ class AlertingApi(Api, api_grpc.AlertingServiceServicer):
         return api.ListAlertsResponse(
             alerts=[shown(item.state) for item in page.items], next_page_token=page.token
         )
+
+    async def WatchAlerts(
+        self, request: api.WatchAlertsRequest, context: Any
+    ) -> AsyncIterator[api.WatchAlertsResponse]:
+        watching = self.app.watching
+        topics = watching.topics(_ALERT_EVENTS)
+        following = watching.follow(topics, request.after, of_types(_ALERT_EVENTS), actor=caller().actor)
+        first = None if request.after.positions else self._open
+        async with aclosing(as_they_stand(following, first, self._stored)) as standing:
+            async for alert, position, lag in standing:
+                yield api.WatchAlertsResponse(alert=alert, position=position, lag=lag)
+
+    async def _open(self) -> AsyncIterator[api.Alert]:
+        """The open alerts as they stand, the oldest first."""
+        token = ""
+        while True:
+            page = await self.app.store.page(ALERTS, {"open": True}, "at", False, token, _SNAPSHOT_PAGE)
+            for item in page.items:
+                yield shown(item.state)
+            if not (token := page.token):
+                return
+
+    async def _stored(self, alert: str) -> api.Alert | None:
+        found = await self.app.store.get(ALERTS, alert)
+        return shown(found.state) if found else None
 
     async def GetAlert(self, request: api.GetAlertRequest, context: Any) -> api.GetAlertResponse:
         await self.reach(request)

@@ -145,23 +145,30 @@ def on_run_opened(work: Work, event: Event) -> None:
     assert view is not None
     scope = work.get(SCOPES, view.run) or runs.Scope()
     work.put(SCOPES, view.run, scope)
-    view = replace(view, sites=view.sites or scope.sites)
+    plant, sites = view.plant or scope.plant, view.sites or scope.sites
+    work.put(RUNS, view.run, replace(view, plant=plant, sites=sites))
     if isinstance(event.message, loops.SafetyRunOpened):
-        view = replace(view, plant=_plant(work, event.message))
-    work.put(RUNS, view.run, view)
+        _place(work, event.message)
 
 
-def _plant(work: Work, opened: loops.SafetyRunOpened) -> str:
-    """Where the run's deviation was detected; a successor is of the plant of the run that it follows."""
-    if opened.follows:
-        followed = work.get(RUNS, opened.follows)
-        return followed.plant if followed else ""
-    if not opened.deviation:
-        return ""
-    id = _deviation(opened.deviation)
+def _place(work: Work, opened: loops.SafetyRunOpened) -> None:
+    """The run is of the plant of its deviation; a successor is of the plant of the run that it follows."""
+    parent = opened.follows or (_deviation(opened.deviation) if opened.deviation else "")
+    if parent:
+        scope = work.get(SCOPES, parent) or runs.Scope()
+        work.put(SCOPES, parent, replace(scope, runs=tuple(sorted({*scope.runs, opened.run}))))
+        _set_plant(work, opened.run, scope.plant)
+
+
+def _set_plant(work: Work, id: str, plant: str) -> None:
+    """The plant of a deviation or a run is known: it is that of every run that comes of it."""
     scope = work.get(SCOPES, id) or runs.Scope()
-    work.put(SCOPES, id, replace(scope, runs=tuple(sorted({*scope.runs, opened.run}))))
-    return scope.plant
+    if plant == scope.plant:
+        return
+    work.put(SCOPES, id, replace(scope, plant=plant))
+    _tell(work, id, plant=plant)
+    for run in scope.runs:
+        _set_plant(work, run, plant)
 
 
 def _deviation(id: str) -> str:
@@ -181,12 +188,7 @@ def on_sites_announced(work: Work, event: Event) -> None:
 def on_deviation_detected(work: Work, event: Event) -> None:
     """Project in which plant a deviation was, for the run that it may open."""
     detected = cast(production.DeviationDetected, event.message)
-    id, plant = _deviation(detected.deviation), runs.plant_of(detected.equipment)
-    before = work.get(SCOPES, id) or runs.Scope()
-    if plant != before.plant:
-        work.put(SCOPES, id, replace(before, plant=plant))
-        for run in before.runs:
-            _tell(work, run, plant=plant)
+    _set_plant(work, _deviation(detected.deviation), runs.plant_of(detected.equipment))
 
 
 def _tell(work: Work, run: str, **changes: Any) -> None:
@@ -239,7 +241,7 @@ def cancel_run(work: Work, request: api.CancelRunRequest) -> api.CancelRunRespon
     check_words(request.reason, "reason")
     view = _run(work, request.run, "run")
     if view.state == runs.CLOSED:
-        raise Rejected("RUN_ENDED", "the run has ended already; 'pharmaloop loops' shows how", "run")
+        raise Rejected("RUN_ENDED", "the run has ended already; 'pharmaloop run list' shows how", "run")
     if view.loop == "safety" and _journal(work, view.run).sealed:
         said = "the journal is sealed: its patients are known and followed; the run ends by itself"
         raise Rejected("RUN_SEALED", said, "run")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import aclosing
 from typing import Any
 
 from pharmaloop.common.v1 import types_pb2 as common
@@ -11,9 +13,12 @@ from pharmaloop.production.v1 import service_pb2_grpc as api_grpc
 from services.kit.errors import Invalid, Unknown
 from services.kit.facts import vector
 from services.kit.ids import check_product, parse_lot, product_of
+from services.kit.rpc.changes import events_of
 from services.kit.rpc.context import caller
-from services.production import answers
+from services.kit.store.kinds import Prefix
+from services.production import answers, lot_changes
 from services.production.api_transfers import TransferApi
+from services.production.api_wall import WallApi
 from services.production.domain.equipment import Equipment
 from services.production.domain.samples import Run
 from services.production.handlers.models import charts_of, check_price, train
@@ -34,7 +39,7 @@ from services.production.views import (
 )
 
 
-class ProductionApi(TransferApi, api_grpc.ProductionServiceServicer):
+class ProductionApi(TransferApi, WallApi, api_grpc.ProductionServiceServicer):
     async def RegisterEquipment(
         self, request: api.RegisterEquipmentRequest, context: Any
     ) -> api.RegisterEquipmentResponse:
@@ -83,6 +88,18 @@ class ProductionApi(TransferApi, api_grpc.ProductionServiceServicer):
         return api.GetLotResponse(lot=answers.lot(found.state, parts))
 
     # -- models -----------------------------------------------------------
+
+    async def WatchLots(
+        self, request: api.WatchLotsRequest, context: Any
+    ) -> AsyncIterator[api.WatchLotsResponse]:
+        wanted, watching = lot_changes.chosen(request), self.app.watching
+        topics = watching.topics(lot_changes.types_of(request))
+        who, start = caller().actor, request.from_start
+        following = watching.follow(topics, request.after, wanted, actor=who, from_start=start)
+        async with aclosing(following) as batches:
+            async for batch in batches:
+                changes = lot_changes.changes(events_of(batch.records))
+                yield api.WatchLotsResponse(changes=changes, position=batch.position, lag=batch.lag)
 
     async def TrainModel(self, request: api.TrainModelRequest, context: Any) -> api.TrainModelResponse:
         """Train beside the event loop (it takes seconds), then put the model in force."""
@@ -147,10 +164,20 @@ class ProductionApi(TransferApi, api_grpc.ProductionServiceServicer):
     ) -> api.ListDeviationsResponse:
         if request.lot:
             parse_lot(request.lot)
+        filters: dict[str, Any] = {
+            "state": answers.name(answers.DEVIATION_STATES, request.state),
+            "_id": request.deviation,
+            "lot": request.lot,
+        }
+        if request.product:
+            check_product(request.product)
+            if request.lot and product_of(request.lot) != request.product:
+                said = f"the lot is of product {product_of(request.lot)!r}; give that, or leave it out"
+                raise Invalid("WRONG_PRODUCT", said, "product")
+            filters["lot"] = request.lot or Prefix(f"{request.product}/")
         await self.reach(request)
-        filters = {"state": answers.name(answers.DEVIATION_STATES, request.state), "lot": request.lot}
         page = await self.page(request, DEVIATION_ROWS, filters, "at", descending=True)
-        rows = [answers.deviation(item.state) for item in page.items]
+        rows = [answers.deviation_row(item.state) for item in page.items]
         return api.ListDeviationsResponse(deviations=rows, next_page_token=page.token)
 
     async def ConfirmDeviation(
@@ -232,8 +259,19 @@ class ProductionApi(TransferApi, api_grpc.ProductionServiceServicer):
     # -- corrective actions -----------------------------------------------
 
     async def ListCapas(self, request: api.ListCapasRequest, context: Any) -> api.ListCapasResponse:
+        if request.lot:
+            parse_lot(request.lot)
+        if request.product:
+            check_product(request.product)
         await self.reach(request)
-        filters = {"state": answers.name(answers.CAPA_STATES, request.state)}
+        filters = {
+            "state": answers.name(answers.CAPA_STATES, request.state),
+            "_id": request.capa,
+            "lot": request.lot,
+            "run": request.run,
+            "deviation": request.deviation,
+            "product": request.product,
+        }
         page = await self.page(request, CAPA_ROWS, filters, "at", descending=True)
         return api.ListCapasResponse(
             capas=[answers.capa(item.state) for item in page.items], next_page_token=page.token

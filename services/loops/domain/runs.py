@@ -9,7 +9,6 @@ from google.protobuf.message import Message
 
 from pharmaloop.loops.v1 import events_pb2 as loops
 from pharmaloop.traceability.v1 import events_pb2 as traceability
-from services.kit.ids import product_of
 from services.loops.domain.cases import LIMITS, stages_of
 
 OPEN, STALLED, CLOSED = "open", "stalled", "closed"
@@ -60,8 +59,8 @@ class RunView:
 
 @dataclass(frozen=True)
 class Scope:
-    """What other services tell of a run: the sites with exposures in its journal. Or of a deviation: the
-    plant, and the runs that it opened. Kept beside the run, for it may be told before the run is."""
+    """What other services tell of a run, or of a deviation: its plant, the sites with exposures in the run's
+    journal, and the runs that came of it. Kept beside the run, for it may be told before the run is."""
 
     plant: str = ""
     sites: tuple[str, ...] = ()
@@ -182,7 +181,7 @@ def _opened(message: Opened, wall: datetime, at: datetime) -> RunView:
         stage=stage,
         loop=loop,
         case=message.case,
-        product=product_of(lot) if lot else message.product,
+        product=lot.rsplit("/", 1)[0] if lot else message.product,
         plant=message.plant if isinstance(message, loops.TransferRunOpened) else "",
         sites=tuple(message.sites) if isinstance(message, loops.EvidenceRunOpened) else (),
         since=_text(at),

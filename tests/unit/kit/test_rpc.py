@@ -78,6 +78,13 @@ class Alerting(alerting_grpc.AlertingServiceServicer):
             raise self.failures.pop(0)
         return alerting.AcknowledgeAlertResponse()
 
+    async def WatchAlerts(
+        self, request: alerting.WatchAlertsRequest, context: Any
+    ) -> AsyncIterator[alerting.WatchAlertsResponse]:
+        answers: list[alerting.WatchAlertsResponse] = []
+        for answer in answers:
+            yield answer
+
 
 class Loops(loops_grpc.LoopsServiceServicer):
     """Streams, and fails in the middle when it is told to."""

@@ -194,6 +194,17 @@ def test_plant_and_sites_are_known_in_whatever_order_they_are_told(together: boo
         assert (found.product, found.plant, list(found.sites)) == ("maker/gtin/A", "plant-1", ["a"])
 
 
+def test_a_successor_is_of_the_plant_of_the_run_it_follows_in_whatever_order() -> None:
+    def follows(run: str, other: str) -> Said:
+        return _said(loops.SafetyRunOpened(run=run, case=LOT, lot=LOT, follows=other))
+
+    for order in _orders([_safety("r1", LOT, "d"), follows("r2", "r1"), follows("r3", "r2"), _detected()]):
+        service = _service()
+        for said in order:
+            service.deliver(said)
+        assert {run.plant for run in service.states(RUNS).values()} == {"plant-1"}
+
+
 async def test_runs_are_found_by_product_plant_and_site() -> None:
     service = _service(
         _detected("d1"),
