@@ -5,6 +5,8 @@ BIN := .venv/bin
 STACK := $(BIN)/python -m deploy.local.stack
 # Tests that start nothing and wait for nobody: they run on every core; the others have the machine alone.
 APART := tests/unit tests/contract tests/replay tests/model $(addprefix tests/reliability/test_,sim.py study_rules.py checker.py)
+# Tests of the whole platform, and of its pages in a browser.
+WHOLE := tests/loops tests/ui
 # What the simulated world is told: make run SEED=3 SIZE=small SPEED=2 QA=manual
 WORLD := $(if $(SEED),--seed $(SEED)) $(if $(SIZE),--size $(SIZE)) $(if $(SPEED),--speed $(SPEED)) $(if $(QA),--qa $(QA)) $(if $(LOOPS),--loops $(LOOPS))
 OPTIONS := $(WORLD) $(if $(ONLY),--only $(ONLY))
@@ -41,11 +43,13 @@ clean: down ## Stop everything and forget all data of earlier runs (.state)
 	@rm -rf .state
 
 test: setup ## Run the tests [T=path]
+	@$(BIN)/python -m deploy.local.browser
 ifdef T
 	@$(BIN)/python -m pytest $(T)
 else
 	@$(BIN)/python -m pytest -n logical $(APART)
-	@$(BIN)/python -m pytest $(addprefix --ignore=,$(APART))
+	@$(BIN)/python -m pytest $(addprefix --ignore=,$(APART) $(WHOLE))
+	@$(BIN)/python -m pytest $(WHOLE)
 endif
 
 faults: setup ## Run the long faults on two whole platforms: disks, networks, clocks, frozen and killed processes [T=path]

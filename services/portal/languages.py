@@ -132,4 +132,4 @@ def _accepted(header: str) -> list[tuple[str, float]]:
             found.append((tag.strip(), float(weight)))
         except ValueError:
             continue
-    return [(tag, weight) for tag, weight in found if tag]
+    return [(tag, weight) for tag, weight in found if tag == "*" or tag[:1].isalpha()]

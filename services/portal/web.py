@@ -12,6 +12,7 @@ from fastapi import FastAPI, Request
 from fastapi.responses import PlainTextResponse, RedirectResponse, Response, StreamingResponse
 from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
+from starlette.middleware.gzip import GZipMiddleware
 
 from services.kit.log import get_logger
 from services.portal.backend import Backend, Missing, Refused
@@ -48,6 +49,7 @@ def make_app(endpoints: Mapping[str, str], settings: PortalSettings) -> FastAPI:
     app = FastAPI(title="PharmaLoop", lifespan=around, docs_url=None, redoc_url=None, openapi_url=None)
     app.state.templates = make_environment()
     app.middleware("http")(_about)
+    app.add_middleware(GZipMiddleware, minimum_size=1_000, compresslevel=5)
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
     for router in ROUTERS:
         app.include_router(router)

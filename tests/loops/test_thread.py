@@ -13,10 +13,9 @@ import pytest
 
 from deploy.local.plan import SERVICES
 from tests.loops.stack import Stack, running_stack
+from tests.platforms import WORLD_SECONDS
 
-_WORLD_SECONDS = 400
-#: The first with the developer, whose transfers and studies close the other two loops; the other without.
-WORLD = ("--seed", "7", "--size", "small", "--loops", "2", "--speed", "4")
+#: Without the developer, whose transfers and studies close the other two loops.
 SAFETY = ("--seed", "7", "--size", "small-safety", "--loops", "2", "--speed", "4")
 
 
@@ -132,24 +131,22 @@ def _assert_the_medicine_went_round(stack: Stack, verdict: dict[str, Any]) -> No
 
 @pytest.mark.req("G2b", "G2c", "G2e", "G3c", "A1")
 @pytest.mark.timeout(600)
-def test_planted_faults_find_all_their_patients_and_all_three_loops_close(tmp_path: Path) -> None:
-    with running_stack(tmp_path / "s", *WORLD) as stack:
-        stack.until_world_is_done(_WORLD_SECONDS)
-        code, verdict = stack.pharmaloop("verify")
-        assert code == 0, verdict
-        _assert_nobody_is_missed(verdict, loops=2)
-        _assert_plans_for_consent_only(stack)
-        _assert_promised_times(stack)
-        _assert_closings_cite_their_course(stack)
-        _assert_dossiers_tell_the_whole_course(stack)
-        _assert_the_medicine_went_round(stack, verdict)
-        code, status = stack.pharmaloop("status")
-        assert code == 0
-        assert {name: service["health"] for name, service in status["services"].items()} == dict.fromkeys(
-            SERVICES, "serving"
-        )
-        _, alerts = stack.pharmaloop("alerts")
-        assert any(alert["raised"]["kind"] == "ALERT_KIND_DEVIATION" for alert in alerts["alerts"])
+def test_planted_faults_find_all_their_patients_and_all_three_loops_close(finished: Stack) -> None:
+    code, verdict = finished.pharmaloop("verify")
+    assert code == 0, verdict
+    _assert_nobody_is_missed(verdict, loops=2)
+    _assert_plans_for_consent_only(finished)
+    _assert_promised_times(finished)
+    _assert_closings_cite_their_course(finished)
+    _assert_dossiers_tell_the_whole_course(finished)
+    _assert_the_medicine_went_round(finished, verdict)
+    code, status = finished.pharmaloop("status")
+    assert code == 0
+    assert {name: service["health"] for name, service in status["services"].items()} == dict.fromkeys(
+        SERVICES, "serving"
+    )
+    _, alerts = finished.pharmaloop("alerts")
+    assert any(alert["raised"]["kind"] == "ALERT_KIND_DEVIATION" for alert in alerts["alerts"])
 
 
 class _Killer(threading.Thread):
@@ -178,7 +175,7 @@ def test_every_service_killed_once_in_the_middle_gives_the_same_answer(tmp_path:
     with running_stack(tmp_path / "s", *SAFETY) as stack:
         killer = _Killer(stack)
         killer.start()
-        stack.until_world_is_done(_WORLD_SECONDS)
+        stack.until_world_is_done(WORLD_SECONDS)
         killer.join(30)
         assert killer.killed == list(SERVICES)
         code, verdict = stack.pharmaloop("verify")

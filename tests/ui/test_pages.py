@@ -1,0 +1,111 @@
+"""Every page that a link leads to, in both languages: it is there, accessible, fits, and asks nobody else."""
+
+from __future__ import annotations
+
+import gzip
+import re
+from urllib.parse import unquote, urlsplit
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page
+
+from tests.ui.conftest import SHOTS
+
+#: Of pages that differ by what they show alone, so many are looked at.
+_OF_A_KIND = 2
+_IGNORED = re.compile(r"^/(static|live|healthz)")
+_KB = 1000
+
+
+def _kind(address: str) -> str:
+    """The page without what it shows: its words, and how many parts follow."""
+    url = urlsplit(address)
+    parts = [part if part.isalpha() and len(part) < 20 else "*" for part in url.path.split("/")[1:]]
+    return "/".join(parts[:1] + ["*" if n == 0 else part for n, part in enumerate(parts[1:])]) + (
+        "?" if url.query else ""
+    )
+
+
+def _links(page: Page, portal: str) -> list[str]:
+    found = page.eval_on_selector_all("a[href]", "all => all.map(one => one.href)")
+    inside = [address for address in found if address.startswith(portal)]
+    return [a for a in inside if not _IGNORED.match(urlsplit(a).path)]
+
+
+def _walk(reader: BrowserContext, portal: str) -> dict[str, list[str]]:
+    """Every page by kind, found by following links; a link that leads nowhere fails."""
+    page = reader.new_page()
+    complaints: list[str] = []
+
+    def heard(message: ConsoleMessage) -> None:
+        if message.type == "error":
+            complaints.append(f"{page.url}: {message.text}")
+
+    page.on("console", heard)
+    page.on("pageerror", lambda error: complaints.append(f"{page.url}: {error}"))
+    seen: dict[str, list[str]] = {}
+    waiting, known = [f"{portal}/"], {f"{portal}/"}
+    while waiting:
+        address = waiting.pop(0)
+        kind = _kind(address)
+        if len(seen.get(kind, [])) >= _OF_A_KIND:
+            continue
+        with_download = re.search(r"\.(json|pdf)$", urlsplit(address).path)
+        if with_download:
+            assert reader.request.get(address).ok, address
+            seen.setdefault(kind, []).append(address)
+            continue
+        answer = page.goto(address)
+        assert answer is not None
+        assert answer.status == 200, f"{unquote(address)} answers {answer.status}"
+        seen.setdefault(kind, []).append(address)
+        _assert_page(page, address)
+        fresh = [link for link in _links(page, portal) if link.partition("#")[0] not in known]
+        known |= {link.partition("#")[0] for link in fresh}
+        waiting += [link.partition("#")[0] for link in fresh]
+    assert complaints == []
+    page.close()
+    return seen
+
+
+def _assert_page(page: Page, address: str) -> None:
+    language = page.get_attribute("html", "lang") or ""
+    name = re.sub(r"[^\w*]+", "-", _kind(address)).strip("-*") or "first"
+    SHOTS.mkdir(parents=True, exist_ok=True)
+    page.screenshot(path=SHOTS / f"{name}.{language[:2]}.png", full_page=True)
+    found = Axe().run(page)
+    assert found.violations_count == 0, f"{address}\n{found.generate_report()}"
+    assert page.locator("h1").count() == 1, address
+    wide = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+    assert wide <= 0, f"{address} is wider than the screen by {wide} pixels"
+    assert "[object" not in page.inner_text("main"), address
+
+
+@pytest.mark.timeout(600)
+def test_every_page_that_a_link_leads_to_is_there_and_accessible(reader: BrowserContext, portal: str) -> None:
+    seen = _walk(reader, portal)
+    assert len(seen) >= 10, seen
+
+
+def test_the_first_page_is_light(reader: BrowserContext, portal: str) -> None:
+    """At most 150 kB over a line that compresses."""
+    sizes: dict[str, int] = {}
+    page = reader.new_page()
+    page.on("response", lambda answer: sizes.update({answer.url: len(gzip.compress(answer.body()))}))
+    page.goto(f"{portal}/alerts", wait_until="domcontentloaded")
+    page.wait_for_selector("h1")
+    assert sum(sizes.values()) <= 150 * _KB, sizes
+
+
+@pytest.mark.parametrize("path", ["/runs", "/alerts"])
+def test_it_works_without_javascript(chromium: Browser, portal: str, path: str) -> None:
+    context = chromium.new_context(java_script_enabled=False, base_url=portal)
+    page = context.new_page()
+    answer = page.goto(path)
+    assert answer is not None
+    assert answer.status == 200
+    assert page.locator("h1").count() == 1
+    page.get_by_role("button", name="English").click()
+    assert page.get_attribute("html", "lang") == "en"
+    context.close()
