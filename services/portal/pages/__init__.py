@@ -1,6 +1,14 @@
 """One module for each page: a router, and what the page shows as plain values."""
 
-from services.portal.pages import hypotheses, me, runs, sites, studies, transfers
+from services.portal.pages import hypotheses, me, runs, search, sites, studies, transfers
 
 #: In the order in which paths are matched.
-ROUTERS = (runs.router, sites.router, transfers.router, studies.router, hypotheses.router, me.router)
+ROUTERS = (
+    runs.router,
+    sites.router,
+    transfers.router,
+    studies.router,
+    hypotheses.router,
+    search.router,
+    me.router,
+)
