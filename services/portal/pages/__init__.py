@@ -1,6 +1,6 @@
 """One module for each page: a router, and what the page shows as plain values."""
 
-from services.portal.pages import hypotheses, me, runs, search, sites, studies, transfers
+from services.portal.pages import hypotheses, me, runs, search, sets, sites, studies, transfers
 
 #: In the order in which paths are matched.
 ROUTERS = (
@@ -9,6 +9,7 @@ ROUTERS = (
     transfers.router,
     studies.router,
     hypotheses.router,
+    sets.router,
     search.router,
     me.router,
 )
