@@ -27,9 +27,7 @@ def _backend(state: int, *plants: str, reviewer: str = "", withdrawn_by: str = "
     version.state = state  # type: ignore[assignment]
     says = content.ParameterSetContent(statement=HOSTILE)
     normal = content.Range(low=1.1, high=1.4, unit="L/h")
-    says.parameters.add(
-        parameter="feed", set_point=1.2625, normal=content.Range(low=1.1, high=1.4, unit="L/h")
-    )
+    says.parameters.add(parameter="feed", set_point=1.2625, normal=normal)
     difference = api.ParameterSetDifference(path="parameters[feed].set_point", before="1.25", after="1.2625")
     lines = [production.Line(plant=plant, line="l-1") for plant in ("plant-2", "plant-3")]
 
