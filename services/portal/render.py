@@ -81,7 +81,8 @@ def page(
     Names are ids of lots, runs, cases, or "type:LotHeld" and "domain:loops" for whole kinds.
     """
     language: Language = request.state.language
-    here = request.url.path
+    # As it was sent: a key has parts that are percent-encoded themselves.
+    here = (request.scope.get("raw_path") or request.url.path.encode()).decode()
     place = max((p for p, _ in PLACES if here == p or here.startswith(f"{p}/")), key=len, default="")
     text = request.app.state.templates.get_template(template).render(
         {

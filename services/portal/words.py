@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from services.portal.words_plant import PLANT
+
 
 def N_(word: str) -> str:
     """Marks a sentence for translation where it is not yet said."""
@@ -55,6 +57,8 @@ WORDS |= {
     "transfer": N_("Transfer"),
     "evidence": N_("Evidence"),
 }
+
+WORDS |= PLANT
 
 
 def word(descriptor: Any, number: int) -> str:
