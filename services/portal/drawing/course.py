@@ -52,7 +52,7 @@ def course(points: Sequence[Point], *, label: str, number: Callable[[float], str
     band = [f"{x(one)},{y(one.high)}" for one in shown] + [f"{x(one)},{y(one.low)}" for one in shown[::-1]]
     expected = " ".join(f"{x(one)},{y(one.expected)}" for one in shown)
     measured = " ".join(f"{x(one)},{y(one.value)}" for one in shown)
-    ticks = sorted({shown[-1].low, shown[-1].high, shown[-1].expected})
+    ticks = sorted({shown[-1].low, shown[-1].high, shown[-1].expected, shown[-1].value})
     parts = [
         f'<polygon class="band" points="{" ".join(band)}"/>',
         f'<polyline class="expected" points="{expected}"/>',

@@ -1,6 +1,6 @@
 """One module for each page: a router, and what the page shows as plain values."""
 
-from services.portal.pages import deviations, me, runs
+from services.portal.pages import capas, deviations, me, runs
 
 #: In the order in which paths are matched.
-ROUTERS = (runs.router, deviations.router, me.router)
+ROUTERS = (runs.router, deviations.router, capas.router, me.router)
