@@ -7,6 +7,7 @@ open a run cannot be the one who notices.
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from functools import partial
 from typing import cast
 
 from google.protobuf.message import Message
@@ -19,6 +20,8 @@ from pharmaloop.production.v1 import events_pb2 as production
 from pharmaloop.rnd.v1 import events_pb2 as rnd
 from pharmaloop.traceability.v1 import events_pb2 as traceability
 from services.alerting.domain import alerts, triggers
+from services.alerting.domain.alerts import Alert
+from services.alerting.domain.escalation import CRITICAL, MAJOR, OF_DEVIATION, Ladder
 from services.alerting.domain.triggers import PATIENCE, Run, Trigger
 from services.alerting.views import ALERTS, RUNS, TRIGGERS
 from services.kit.envelope import Event
@@ -28,36 +31,64 @@ from services.kit.runners.decider import Command
 from services.kit.runners.reactor import Events
 from services.kit.work import Work, moment_text
 
-NO_RUN_STEP = "no-run"
+NO_RUN_STEP, ESCALATE_STEP = "no-run", "escalate"
 
 
-def _raise(work: Work, raised: events.AlertRaised) -> None:
+class Desk:
+    """Whom alerts ask. The handlers are made before the process has read its settings, so they hold this,
+    which is told when the workers start."""
+
+    def __init__(self) -> None:
+        self.ladder = Ladder()
+
+
+def _raise(work: Work, wanted: events.AlertRaised) -> None:
     """Raise an alert once, or join the open one of its lot, run and kind; its case is the lot."""
-    for told in alerts.again(work.where(ALERTS, "lot", raised.lot).values(), raised):
-        work.apply(ALERTS, told.alert, told, case=raised.lot, run=raised.run)
+    for told in alerts.again(work.where(ALERTS, "lot", wanted.lot).values(), wanted):
+        work.apply(ALERTS, told.alert, told, case=wanted.lot, run=wanted.run)
+    # Also where nothing was told: after a restore the alert is there, and its step is not.
+    held = alerts.holding(work.where(ALERTS, "lot", wanted.lot).values(), wanted.alert)
+    if held is not None:
+        _set_clock(work, held)
+
+
+def _set_clock(work: Work, alert: Alert) -> None:
+    if alert.next_escalation:
+        at = datetime.fromisoformat(alert.next_escalation)
+        work.due(ESCALATE_STEP, alert.alert, at, level=str(alert.level))
 
 
 def _text(moment: datetime) -> str:
     return moment_text(moment.astimezone(UTC))
 
 
-def on_deviation_detected(work: Work, event: Event) -> None:
+def on_deviation_detected(desk: Desk, work: Work, event: Event) -> None:
     detected = cast(production.DeviationDetected, event.message)
-    alert = derived_id("alert", "deviation", detected.deviation)
-    text = alerts.of_deviation(detected)
-    _raise(work, alerts.raised(alert, events.ALERT_KIND_DEVIATION, text, work.now, lot=detected.lot))
-
-
-def on_loop_stalled(work: Work, event: Event) -> None:
-    stalled = cast(loops.LoopStalled, event.message)
-    alert = derived_id("alert", "stalled", stalled.run, stalled.stage)
-    text = alerts.of_stall(stalled)
-    _raise(
-        work,
-        alerts.raised(
-            alert, events.ALERT_KIND_LOOP_STALLED, text, work.now, lot=stalled.case, run=stalled.run
-        ),
+    wanted = alerts.raised(
+        derived_id("alert", "deviation", detected.deviation),
+        events.ALERT_KIND_DEVIATION,
+        alerts.of_deviation(detected),
+        work.now,
+        lot=detected.lot,
+        severity=OF_DEVIATION.get(detected.proposed_severity, MAJOR),
+        ladder=desk.ladder,
     )
+    _raise(work, wanted)
+
+
+def on_loop_stalled(desk: Desk, work: Work, event: Event) -> None:
+    stalled = cast(loops.LoopStalled, event.message)
+    wanted = alerts.raised(
+        derived_id("alert", "stalled", stalled.run, stalled.stage),
+        events.ALERT_KIND_LOOP_STALLED,
+        alerts.of_stall(stalled),
+        work.now,
+        lot=stalled.case,
+        run=stalled.run,
+        severity=MAJOR,
+        ladder=desk.ladder,
+    )
+    _raise(work, wanted)
 
 
 def on_deviation_confirmed(work: Work, event: Event) -> None:
@@ -146,23 +177,37 @@ def on_run_ended(work: Work, event: Event) -> None:
     work.put(RUNS, ended.run, triggers.ended(run, _text(event.time)))
 
 
-def report_missing_run(work: Work, request: production.DeviationConfirmed) -> Message:
+def report_missing_run(desk: Desk, work: Work, request: production.DeviationConfirmed) -> Message:
     """The step's command, with the trigger's id alone: the time is over, did a run take it up?"""
     trigger = work.get(TRIGGERS, request.deviation) or Trigger(request.deviation)
     runs = list(work.where(RUNS, "lot", trigger.lot).values())
     if trigger.confirmed and not triggers.is_taken_up(trigger, runs):
-        alert = derived_id("alert", "no-run", trigger.deviation)
-        _raise(
-            work,
-            alerts.raised(
-                alert,
-                events.ALERT_KIND_NO_RUN,
-                _missing(trigger),
-                work.now,
-                lot=trigger.lot,
-                run=trigger.follows,
-            ),
+        wanted = alerts.raised(
+            derived_id("alert", "no-run", trigger.deviation),
+            events.ALERT_KIND_NO_RUN,
+            _missing(trigger),
+            work.now,
+            lot=trigger.lot,
+            run=trigger.follows,
+            severity=CRITICAL,
+            ladder=desk.ladder,
         )
+        _raise(work, wanted)
+    return request
+
+
+def escalate_alert(desk: Desk, work: Work, request: events.AlertEscalated) -> Message:
+    """The step's command, with the alert and the level that it had: its clock ran out.
+
+    It meets whoever takes the alert at the same moment here, in one order: taken first, it is not
+    escalated; escalated first, it is taken at its new level.
+    """
+    alert = work.get(ALERTS, request.alert)
+    if alert is None:
+        return request
+    for event in alerts.escalate(alert, request.level, desk.ladder, work.now):
+        alert = work.apply(ALERTS, request.alert, event, case=alert.lot, run=alert.run)
+    _set_clock(work, alert)
     return request
 
 
@@ -186,20 +231,31 @@ def acknowledge_alert(work: Work, request: api.AcknowledgeAlertRequest) -> Messa
         raise Rejected(refused.reason, refused.description, "alert") from None
     for event in taken:
         work.apply(ALERTS, request.alert, event, case=alert.lot, run=alert.run)
+    work.not_due(ESCALATE_STEP, request.alert)
     return api.AcknowledgeAlertResponse()
 
 
-EVENTS: Events = {
-    production.DeviationDetected: on_deviation_detected,
-    production.DeviationConfirmed: on_deviation_confirmed,
-    loops.SafetyRunOpened: on_safety_run_opened,
-    loops.LoopStalled: on_loop_stalled,
-    loops.LoopClosed: on_run_ended,
-    traceability.ExposureSealed: on_run_ended,
-    traceability.ExposureAfterSeal: on_exposure_after_seal,
-    rnd.ParameterSetReleased: on_release,
-    loops.TransferRunOpened: on_transfer_run_opened,
-    exchange.StudyRequested: on_study_requested,
-    loops.EvidenceRunOpened: on_evidence_run_opened,
-}
-COMMANDS: dict[str, Command] = {"AcknowledgeAlert": acknowledge_alert, "ReportMissingRun": report_missing_run}
+def events_of(desk: Desk) -> Events:
+    """What alerting does with each event."""
+    return {
+        production.DeviationDetected: partial(on_deviation_detected, desk),
+        production.DeviationConfirmed: on_deviation_confirmed,
+        loops.SafetyRunOpened: on_safety_run_opened,
+        loops.LoopStalled: partial(on_loop_stalled, desk),
+        loops.LoopClosed: on_run_ended,
+        traceability.ExposureSealed: on_run_ended,
+        traceability.ExposureAfterSeal: on_exposure_after_seal,
+        rnd.ParameterSetReleased: on_release,
+        loops.TransferRunOpened: on_transfer_run_opened,
+        exchange.StudyRequested: on_study_requested,
+        loops.EvidenceRunOpened: on_evidence_run_opened,
+    }
+
+
+def commands_of(desk: Desk) -> dict[str, Command]:
+    """What alerting does with each command: the first is a person's, the others are its steps'."""
+    return {
+        "AcknowledgeAlert": acknowledge_alert,
+        "ReportMissingRun": partial(report_missing_run, desk),
+        "EscalateAlert": partial(escalate_alert, desk),
+    }

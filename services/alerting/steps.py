@@ -1,4 +1,4 @@
-"""The step that finds confirmed deviations without a run.
+"""The steps: one finds confirmed deviations without a run, one escalates alerts that nobody takes.
 
 Being late itself must not raise an alert: after a pause the confirmation may
 be folded before the run that answered it long ago. So the step notes where
@@ -11,8 +11,9 @@ import asyncio
 import json
 from collections.abc import Mapping
 
+from pharmaloop.alerting.v1 import events_pb2 as events
 from pharmaloop.production.v1 import events_pb2 as production
-from services.alerting.handlers import NO_RUN_STEP
+from services.alerting.handlers import ESCALATE_STEP, NO_RUN_STEP
 from services.kit.app import App
 from services.kit.bus.protocol import Partition
 from services.kit.runners.step import Again, StepFunction
@@ -33,7 +34,12 @@ def steps(app: App) -> Mapping[str, StepFunction]:
         await app.decider.submit("ReportMissingRun", trigger, request_id=request_id, actor="platform")
         return None
 
-    return {NO_RUN_STEP: no_run}
+    async def escalate(step: Step) -> None:
+        over = events.AlertEscalated(alert=step.key, level=int(step.payload["level"]))
+        request_id = f"{ESCALATE_STEP}/{step.key}/{step.payload['level']}/{step.due}"
+        await app.decider.submit("EscalateAlert", over, request_id=request_id, actor="platform")
+
+    return {NO_RUN_STEP: no_run, ESCALATE_STEP: escalate}
 
 
 async def _cut(app: App) -> str:

@@ -6,7 +6,7 @@ from services.alerting.domain.alerts import Alert, evolve
 from services.alerting.domain.triggers import Run, Trigger
 from services.kit.store.kinds import Kind
 
-ALERTS: Kind[Alert] = Kind("alert", Alert, ("open", "kind", "at", "lot"), evolve=evolve)
+ALERTS: Kind[Alert] = Kind("alert", Alert, ("open", "kind", "at", "lot", "run"), evolve=evolve)
 TRIGGERS: Kind[Trigger] = Kind("trigger", Trigger)
 RUNS: Kind[Run] = Kind("run", Run, ("lot",))
 KINDS = (ALERTS, TRIGGERS, RUNS)

@@ -56,6 +56,8 @@ def cancel(session: Session, run: str, reason: str, superseded_by: str) -> None:
 def _watch(session: Session, run: str | None) -> None:
     out = console()
     for answer in session.stream(session.loops.WatchRuns, api.WatchRunsRequest(), _WATCH_SECONDS):
+        if not answer.HasField("run"):
+            continue  # it says only that the subscription stands
         if run and answer.run.run != run:
             continue
         found = plain(answer.run)

@@ -38,6 +38,7 @@ from services.kit.presence import Usurped
 from services.kit.readiness import Readiness
 from services.kit.recovery import OwnLog, Passed, Restored, recover
 from services.kit.relay import Relay
+from services.kit.rpc.changes import add_changes
 from services.kit.rpc.operations import add_operations
 from services.kit.rpc.server import RpcServer
 from services.kit.rpc.status import add_status
@@ -64,10 +65,15 @@ from services.kit.startup.database import explained
 from services.kit.store.kinds import Kind
 from services.kit.store.mongo import MongoStore
 from services.kit.store.motor_db import MotorStore
+from services.kit.watching import Limits, Watching
 from services.kit.work import STEPS
 
 _log = log.get_logger("kit.app")
-_OF_EVERY_SERVICE = ("pharmaloop.common.v1.StatusService", "pharmaloop.common.v1.OperationsService")
+_OF_EVERY_SERVICE = (
+    "pharmaloop.common.v1.StatusService",
+    "pharmaloop.common.v1.OperationsService",
+    "pharmaloop.common.v1.ChangesService",
+)
 ROLES = ("api", "worker", "relay", "all")
 _HEALTH_SECONDS = 0.1
 _DRAIN_SECONDS = 15.0
@@ -135,6 +141,7 @@ class App:
     facts: FactLog
     sealer: Sealer
     positions: Positions
+    watching: Watching
     makings: Makings
     started: datetime
     version: str
@@ -224,6 +231,9 @@ async def _assemble(spec: ServiceSpec, plan: Plan, ground: Ground) -> App:
     makings = Makings(spec.reactors, around, store, works=plan.consumes)
     topics = {runner.name: runner.topics for runner in makings.runners}
     loops: list[Runner] = []
+    positions = Positions(store, topics, makings.generation)
+    limits = Limits(settings.most_subscriptions, settings.most_subscriptions_of_actor)
+    watching = Watching(bus, positions, contract(), spec.name, site, limits)
     readiness = Readiness(
         metrics=metrics,
         backbone=ground.backbone,
@@ -260,7 +270,8 @@ async def _assemble(spec: ServiceSpec, plan: Plan, ground: Ground) -> App:
         ),
         facts=FactLog(spec.name, producer, contract(), clock, site),
         sealer=Sealer(LocalKeys(platform.state_dir / "keys")),
-        positions=Positions(store, topics, makings.generation),
+        positions=positions,
+        watching=watching,
         makings=makings,
         started=wall_now(),
         version=_version(),
@@ -314,6 +325,7 @@ class Running:
         self._spawn(app.makings.run(), "makings")
         add_status(app, self._server.server)
         add_operations(app, self._server.server)
+        add_changes(app, self._server.server)
         if self._api:
             app.spec.servicer(app, self._server.server)
         names = [*app.spec.rpc_names, *_OF_EVERY_SERVICE]
@@ -387,7 +399,9 @@ class Running:
     async def stop(self, *, clean: bool = True) -> None:
         """Stop every part; `clean`: as it should end, so there is nothing to watch any more."""
         app = self._app
+        app.watching.close()
         await self._server.stop()
+        await app.watching.leave()
         await app.makings.stop(_DRAIN_SECONDS)
         # Whoever makes events stops first, so that the relay can come to an end.
         await _cancel(task for task in self._tasks if task.get_name() != "relay")

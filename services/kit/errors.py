@@ -6,6 +6,8 @@
      +- Rejected      a domain rule said no; answer with the reason
      |   +- Invalid   the request is malformed, whatever the state
      |   +- Unknown   what it names does not exist, or is not known yet
+     |   +- OutOfRange   the place it goes on from is not in the log (any more): begin anew
+     |   +- Exhausted    a limit of what may be open at once is reached
      +- Forbidden     the actor lacks the right
      +- Integrity     a check of stored data failed; stop and alert
 
@@ -63,6 +65,14 @@ class Invalid(Rejected):
 
 class Unknown(Rejected):
     """What the request names does not exist here, or has not been heard of yet."""
+
+
+class OutOfRange(Rejected):
+    """The log does not reach to the place that the request goes on from; the same request never will."""
+
+
+class Exhausted(Rejected):
+    """So much is open already that the request would be one too many."""
 
 
 class Forbidden(PharmaLoopError):

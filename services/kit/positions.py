@@ -57,6 +57,22 @@ class Positions:
         runners = {runner for names in self._folded_by.values() for runner in names}
         return {runner: await self.of(runner) for runner in sorted(runners)}
 
+    def folds(self, topic: str) -> bool:
+        """Is there a runner that folds the topic?"""
+        return topic in self._folded_by
+
+    async def folded(self, topics: Iterable[str]) -> dict[Partition, int]:
+        """The offset before which every runner that folds the topic has folded all, by partition.
+
+        A partition that no runner has touched is left out.
+        """
+        runners = {topic: self._folded_by[topic] for topic in topics if self.folds(topic)}
+        at = {
+            runner: await self.of(runner) for runner in {name for names in runners.values() for name in names}
+        }
+        touched = {place for marks in at.values() for place in marks if place.topic in runners}
+        return {place: min(at[runner].get(place, 0) for runner in runners[place.topic]) for place in touched}
+
     async def reached(self, wanted: common.PositionVector) -> None:
         """Return once every place is folded.
 

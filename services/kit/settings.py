@@ -84,6 +84,8 @@ class ServiceSettings(BaseSettings):
     database: str = ""
     max_request_bytes: int = 4_000_000
     reflection: bool = True
+    most_subscriptions: int = Field(default=1000, ge=1, description="streams of changes that stand at once")
+    most_subscriptions_of_actor: int = Field(default=100, ge=1, description="the same, of one actor")
     instance: str = Field(
         default="0", min_length=1, description="stable name of this instance: static group membership"
     )

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Callable
+from contextlib import aclosing
 from datetime import datetime
 from typing import Any
 
 from pharmaloop.loops.v1 import events_pb2 as events
 from pharmaloop.loops.v1 import service_pb2 as api
 from pharmaloop.loops.v1 import service_pb2_grpc as api_grpc
+from services.kit.contracts import event_type
 from services.kit.errors import Unknown
 from services.kit.rpc.api import Api
+from services.kit.rpc.changes import as_they_stand, of_types
+from services.kit.rpc.context import caller
 from services.kit.rpc.status import timestamp
 from services.loops.domain.runs import CLOSED, OPEN, STALLED, RunView, opened_of
+from services.loops.handlers import PROJECTION
 from services.loops.views import RUNS
 
 _STATES = {api.RUN_STATE_OPEN: OPEN, api.RUN_STATE_STALLED: STALLED, api.RUN_STATE_CLOSED: CLOSED}
@@ -24,8 +28,8 @@ _OPENED_FIELDS: dict[str, Callable[[api.Run], Any]] = {
     "transfer": lambda run: run.opened_transfer,
     "evidence": lambda run: run.opened_evidence,
 }
-_WATCH_SECONDS = 0.2
-_WATCHED = 1000
+_RUN_EVENTS = [event_type(event) for event in PROJECTION]
+_SNAPSHOT_PAGE = 200
 
 
 class LoopsApi(Api, api_grpc.LoopsServiceServicer):
@@ -55,14 +59,30 @@ class LoopsApi(Api, api_grpc.LoopsServiceServicer):
     async def WatchRuns(
         self, request: api.WatchRunsRequest, context: Any
     ) -> AsyncIterator[api.WatchRunsResponse]:
-        told: dict[str, int] = {}
-        while True:
-            page = await self.app.store.page(RUNS, {}, "began", True, "", _WATCHED)
-            for item in reversed(page.items):
-                if told.get(item.id) != item.version:
-                    told[item.id] = item.version
-                    yield api.WatchRunsResponse(run=shown(item.state))
-            await asyncio.sleep(_WATCH_SECONDS)
+        watching = self.app.watching
+        topics = watching.topics(_RUN_EVENTS)
+        following = watching.follow(topics, request.after, of_types(_RUN_EVENTS), actor=caller().actor)
+        first = None if request.after.positions else self._open
+        async with aclosing(as_they_stand(following, first, self._run)) as standing:
+            async for run, position, lag in standing:
+                yield api.WatchRunsResponse(run=run, position=position, lag=lag)
+
+    async def _open(self) -> AsyncIterator[api.Run]:
+        """The open runs as they stand, late ones among them, the oldest first."""
+        for state in (OPEN, STALLED):
+            token = ""
+            while True:
+                page = await self.app.store.page(
+                    RUNS, {"state": state}, "began", False, token, _SNAPSHOT_PAGE
+                )
+                for item in page.items:
+                    yield shown(item.state)
+                if not (token := page.token):
+                    break
+
+    async def _run(self, run: str) -> api.Run | None:
+        stored = await self.app.store.get(RUNS, run)
+        return shown(stored.state) if stored else None
 
 
 def shown(view: RunView) -> api.Run:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import aclosing
 from typing import Any
 
 from pharmaloop.common.v1 import types_pb2 as common
@@ -11,8 +13,9 @@ from pharmaloop.production.v1 import service_pb2_grpc as api_grpc
 from services.kit.errors import Invalid, Unknown
 from services.kit.facts import vector
 from services.kit.ids import check_product, parse_lot, product_of
+from services.kit.rpc.changes import events_of
 from services.kit.rpc.context import caller
-from services.production import answers
+from services.production import answers, lot_changes
 from services.production.api_transfers import TransferApi
 from services.production.domain.equipment import Equipment
 from services.production.domain.samples import Run
@@ -83,6 +86,18 @@ class ProductionApi(TransferApi, api_grpc.ProductionServiceServicer):
         return api.GetLotResponse(lot=answers.lot(found.state, parts))
 
     # -- models -----------------------------------------------------------
+
+    async def WatchLots(
+        self, request: api.WatchLotsRequest, context: Any
+    ) -> AsyncIterator[api.WatchLotsResponse]:
+        wanted, watching = lot_changes.chosen(request), self.app.watching
+        topics = watching.topics(lot_changes.types_of(request))
+        who, start = caller().actor, request.from_start
+        following = watching.follow(topics, request.after, wanted, actor=who, from_start=start)
+        async with aclosing(following) as batches:
+            async for batch in batches:
+                changes = lot_changes.changes(events_of(batch.records))
+                yield api.WatchLotsResponse(changes=changes, position=batch.position, lag=batch.lag)
 
     async def TrainModel(self, request: api.TrainModelRequest, context: Any) -> api.TrainModelResponse:
         """Train beside the event loop (it takes seconds), then put the model in force."""

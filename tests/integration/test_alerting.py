@@ -58,6 +58,12 @@ class Others:
             limit=4,
         )
 
+    def critical(self, deviation: str) -> Message:
+        severity = production.SEVERITY_CRITICAL
+        return production.DeviationDetected(
+            deviation=deviation, lot=self.lot, tag="DryerTemp", proposed_severity=severity
+        )
+
     def confirmed(self, deviation: str) -> Message:
         return production.DeviationConfirmed(deviation=deviation, lot=self.lot)
 
@@ -152,3 +158,43 @@ async def test_a_service_that_was_away_does_not_blame_the_loop(
         await stub.ListAlerts(api.ListAlertsRequest(min_position=last), timeout=10)
         await asyncio.sleep(0.5)
         assert not await _alerts(stub, others.lot, lambda alerts: True)
+
+
+async def test_an_alert_is_escalated_over_a_restart_until_somebody_takes_it(
+    backbone: str, mongo: str, tmp_path: Path
+) -> None:
+    ensure_clock(tmp_path, 60)  # five minutes in five seconds
+    database = f"t{uuid.uuid4().hex[:12]}"
+    async with running_service(SPEC, backbone, mongo, tmp_path, database=database) as (app, channel):
+        stub: api_grpc.AlertingServiceAsyncStub = api_grpc.AlertingServiceStub(channel)
+        others = Others(app)
+        await others.say(others.critical(f"d-{others.lot}"))
+        (raised,) = await _alerts(stub, others.lot, bool)
+        assert (raised.level, raised.asked) == (1, "quality-engineer")
+        assert raised.next_escalation.seconds - raised.raised.at.seconds == 300
+    async with running_service(SPEC, backbone, mongo, tmp_path, database=database) as (_, channel):
+        stub = api_grpc.AlertingServiceStub(channel)
+        (risen,) = await _alerts(stub, others.lot, lambda alerts: alerts[0].level > 1)
+        assert [(one.level, one.to) for one in risen.escalations] == [(2, "quality-head")]
+        assert risen.escalations[0].at.seconds >= raised.next_escalation.seconds
+        request = api.AcknowledgeAlertRequest(request_id=str(uuid.uuid4()), alert=raised.raised.alert)
+        await stub.AcknowledgeAlert(request, timeout=10, metadata=metadata("qa-1"))
+        await asyncio.sleep(6)
+        taken = await stub.GetAlert(api.GetAlertRequest(alert=raised.raised.alert), timeout=10)
+        assert (taken.alert.level, taken.alert.HasField("next_escalation")) == (2, False)
+        of_lot = api.ListAlertsRequest(lot=others.lot, state=api.ALERT_STATE_TAKEN)
+        assert [one.raised.alert for one in (await stub.ListAlerts(of_lot, timeout=10)).alerts] == [
+            raised.raised.alert
+        ]
+        of_lot.state = api.ALERT_STATE_OPEN
+        assert not (await stub.ListAlerts(of_lot, timeout=10)).alerts
+        for asked, code in (
+            (api.ListAlertsRequest(only_open=True, state=api.ALERT_STATE_TAKEN), "CONTRADICTION"),
+            (api.ListAlertsRequest(state=9), "UNKNOWN_STATE"),  # type: ignore[arg-type]
+        ):
+            with pytest.raises(grpc.aio.AioRpcError) as refused:
+                await stub.ListAlerts(asked, timeout=10)
+            assert reason_of(refused.value) == (code, "state")
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await stub.GetAlert(api.GetAlertRequest(alert="nowhere"), timeout=10)
+        assert reason_of(refused.value) == ("UNKNOWN_ALERT", "alert")

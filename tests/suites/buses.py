@@ -303,6 +303,27 @@ class BusSuite:
         other.close()
         producer.close()
 
+    def test_a_reader_may_be_told_to_take_others(self, bus: Bus, new_topic: NewTopic) -> None:
+        topic, producer = new_topic(), bus.producer()
+        sent(producer.publish(spread(topic, 60)))
+        ends = bus.log().ends([topic])
+        first, second, *_ = (p for p in sorted(ends, key=lambda p: -ends[p]))
+        reader = bus.reader({})
+        assert reader.take(500, 0.1) == []
+        reader.assign({first: 0})
+        assert (
+            len(reader.take(1, _PATIENCE_SECONDS)) == 1
+        )
+        reader.assign({second: 1})
+        found = taken(reader, ends[second] - 1) + reader.take(500, 0.2)
+        assert by_partition(found) == {second.number: list(range(1, ends[second]))}
+        reader.assign({second: ends[second] - 1, first: ends[first] - 1})
+        assert len(taken(reader, 2)) == 2
+        reader.assign({})
+        assert reader.take(500, 0.1) == []
+        reader.close()
+        producer.close()
+
     def test_a_reader_takes_nothing_from_a_group(self, bus: Bus, new_topic: NewTopic, join: Join) -> None:
         topic, producer = new_topic(), bus.producer()
         sent(producer.publish(spread(topic, 20)))

@@ -2,7 +2,8 @@
 
 What happens again while nobody has taken its alert joins it: one alert for
 each lot, run and kind, however often. Whoever takes it has seen all of it;
-what happens later is an alert of its own.
+what happens later is an alert of its own. An open alert has a clock: when it
+runs out, the alert goes one level up and another role is asked (`escalation`).
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from pharmaloop.exchange.v1 import events_pb2 as exchange
 from pharmaloop.loops.v1 import events_pb2 as loops
 from pharmaloop.production.v1 import events_pb2 as production
 from pharmaloop.rnd.v1 import events_pb2 as rnd
+from services.alerting.domain.escalation import MAJOR, Ladder, escalated
 
 
 class Refused(ValueError):
@@ -31,11 +33,22 @@ class Refused(ValueError):
 
 
 @dataclass(frozen=True)
+class Escalation:
+    """The alert came to a level, and another role was asked. `at` is ISO text."""
+
+    level: int
+    to: str
+    at: str
+
+
+@dataclass(frozen=True)
 class Alert:
-    """An alert. `raised` is the event's bytes; `kind` its number; moments are ISO text.
+    """An alert. `raised` is the event's bytes; `kind` and `severity` are numbers; moments are ISO text.
 
     `at` and `text` are of the latest time; `merged` are the ids that the others
-    would have had as alerts of their own.
+    would have had as alerts of their own. `asked` is the role that is asked now,
+    `next_escalation` when the next one is: empty when somebody took the alert, at
+    the top, and for an alert of before there were levels.
     """
 
     alert: str
@@ -50,6 +63,11 @@ class Alert:
     acknowledged: str = ""
     text: str = ""
     merged: tuple[str, ...] = ()
+    severity: int = 0
+    level: int = 1
+    asked: str = ""
+    next_escalation: str = ""
+    escalations: tuple[Escalation, ...] = ()
 
     @property
     def count(self) -> int:
@@ -59,15 +77,57 @@ class Alert:
 def evolve(state: Alert | None, event: Message) -> Alert:
     """The alert after one of its own events."""
     if isinstance(event, alerting.AlertRaised):
-        raised = event.SerializeToString()
-        return Alert(event.alert, event.kind, event.lot, event.run, raised, _text(event.at), text=event.text)
-    if isinstance(event, alerting.AlertRepeated):
-        assert state is not None
-        at, text = max((state.at, state.text), (_text(event.at), event.text))
-        return replace(state, at=at, text=text, merged=tuple(sorted({*state.merged, event.about})))
-    assert isinstance(event, alerting.AlertAcknowledged)
+        return Alert(
+            event.alert,
+            event.kind,
+            event.lot,
+            event.run,
+            event.SerializeToString(),
+            _text(event.at),
+            text=event.text,
+            severity=event.severity,
+            asked=event.to,
+            next_escalation=_next(event),
+        )
     assert state is not None
-    return replace(state, open=False, actor=event.actor, note=event.note, acknowledged=_text(event.at))
+    if isinstance(event, alerting.AlertRepeated):
+        return _repeated(state, event)
+    if isinstance(event, alerting.AlertEscalated):
+        step = Escalation(event.level, event.to, _text(event.at))
+        return replace(
+            state,
+            level=event.level,
+            asked=event.to,
+            next_escalation=_next(event),
+            escalations=(*state.escalations, step),
+        )
+    assert isinstance(event, alerting.AlertAcknowledged)
+    return replace(
+        state,
+        open=False,
+        actor=event.actor,
+        note=event.note,
+        acknowledged=_text(event.at),
+        next_escalation="",
+    )
+
+
+def _repeated(state: Alert, event: alerting.AlertRepeated) -> Alert:
+    """One more joined: the highest severity counts, and the earliest clock. At the top there is none."""
+    at, text = max((state.at, state.text), (_text(event.at), event.text))
+    clocks = [clock for clock in (state.next_escalation, _next(event)) if clock]
+    return replace(
+        state,
+        at=at,
+        text=text,
+        merged=tuple(sorted({*state.merged, event.about})),
+        severity=max(state.severity, event.severity),
+        next_escalation=min(clocks) if state.next_escalation else "",
+    )
+
+
+def _next(event: alerting.AlertRaised | alerting.AlertRepeated | alerting.AlertEscalated) -> str:
+    return _text(event.next_escalation) if event.HasField("next_escalation") else ""
 
 
 def _text(stamp: Timestamp) -> str:
@@ -84,10 +144,35 @@ def again(
         return []
     for alert in sorted(alike, key=lambda alert: alert.alert):
         if alert.open:
-            return [
-                alerting.AlertRepeated(alert=alert.alert, about=raised.alert, text=raised.text, at=raised.at)
-            ]
+            return [_again(alert, raised)]
     return [raised]
+
+
+def _again(alert: Alert, raised: alerting.AlertRaised) -> alerting.AlertRepeated:
+    repeated = alerting.AlertRepeated(
+        alert=alert.alert, about=raised.alert, text=raised.text, at=raised.at, severity=raised.severity
+    )
+    if raised.HasField("next_escalation"):
+        repeated.next_escalation.CopyFrom(raised.next_escalation)
+    return repeated
+
+
+def holding(of_lot: Iterable[Alert], alert: str) -> Alert | None:
+    """The alert of that id, or the one that it joined."""
+    return next((held for held in of_lot if alert in (held.alert, *held.merged)), None)
+
+
+def escalate(state: Alert, level: int, ladder: Ladder, at: datetime) -> list[alerting.AlertEscalated]:
+    """The clock of an alert at the level ran out; nothing where somebody took it, it is higher already,
+    or its clock was set anew."""
+    over = bool(state.next_escalation) and state.next_escalation <= _iso(at)
+    if not (state.open and over and state.level == level):
+        return []
+    return [escalated(state.alert, state.kind, state.severity, level + 1, ladder, at)]
+
+
+def _iso(moment: datetime) -> str:
+    return moment.astimezone(UTC).isoformat(timespec="microseconds")
 
 
 def acknowledge(state: Alert, actor: str, note: str, at: datetime) -> list[alerting.AlertAcknowledged]:
@@ -157,9 +242,29 @@ def of_unanswered(asked: str, loop: str) -> str:
 
 
 def raised(
-    alert: str, kind: alerting.AlertKind, text: str, at: datetime, lot: str = "", run: str = ""
+    alert: str,
+    kind: alerting.AlertKind,
+    text: str,
+    at: datetime,
+    lot: str = "",
+    run: str = "",
+    *,
+    severity: alerting.AlertSeverity = MAJOR,
+    ladder: Ladder | None = None,
 ) -> alerting.AlertRaised:
-    """The event of a new alert."""
-    event = alerting.AlertRaised(alert=alert, kind=kind, lot=lot, run=run, text=text)
+    """The event of a new alert, with whom it asks first and when the next one is asked."""
+    ladder = ladder or Ladder()
+    event = alerting.AlertRaised(
+        alert=alert,
+        kind=kind,
+        lot=lot,
+        run=run,
+        text=text,
+        severity=severity,
+        to=ladder.asked(kind, 1),
+    )
     event.at.FromDatetime(at)
+    following = ladder.next_at(kind, severity, 1, at)
+    if following is not None:
+        event.next_escalation.FromDatetime(following)
     return event

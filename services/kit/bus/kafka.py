@@ -84,7 +84,6 @@ class KafkaConsumer:
         self._consumer.subscribe(list(topics), on_assign=on_assign, on_revoke=on_lost, on_lost=on_lost)
 
     def assign(self, starts: dict[Partition, int]) -> None:
-        """Take these partitions from these offsets, without a group."""
         self._consumer.assign([ck.TopicPartition(*place, offset) for place, offset in starts.items()])
 
     def take(self, limit: int, timeout: float) -> list[Record]:

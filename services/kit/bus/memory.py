@@ -56,6 +56,8 @@ class MemoryBus:
         #: Says why a record is refused; a test may set its own.
         self.refuse: Callable[[Outgoing], Failure | None] = too_large
         self.grown = threading.Condition()
+        #: Offset of the oldest record that is kept, where retention removed some; a test sets it.
+        self.kept: dict[Partition, int] = defaultdict(int)
 
     def append(self, record: Outgoing) -> Position:
         number = (murmur2(record.key) & 0x7FFFFFFF) % self._count
@@ -160,6 +162,9 @@ class MemoryConsumer:
         offsets = start(partitions)
         self._next = {p: offsets.get(p, 0) for p in partitions}
 
+    def assign(self, starts: dict[Partition, int]) -> None:
+        self._next = dict(starts)
+
     def take(self, limit: int, timeout: float) -> list[Record]:
         with self._bus.grown:
             self._bus.grown.wait_for(self._any, timeout)
@@ -171,9 +176,10 @@ class MemoryConsumer:
     def _take(self, limit: int) -> list[Record]:
         taken: list[Record] = []
         for partition, offset in self._next.items():
-            fresh = self._bus.records[partition][offset : offset + limit - len(taken)]
+            begin = max(offset, self._bus.kept[partition])  # as "earliest" has it
+            fresh = self._bus.records[partition][begin : begin + limit - len(taken)]
             taken += fresh
-            self._next[partition] = offset + len(fresh)
+            self._next[partition] = begin + len(fresh)
         return taken
 
     def hold(self, seconds: float) -> None:
@@ -194,7 +200,7 @@ class MemoryLog:
         self._bus = bus
 
     def starts(self, topics: Iterable[str]) -> dict[Partition, int]:
-        return {p: 0 for topic in topics for p in self._bus.partitions_of(topic)}
+        return {p: self._bus.kept[p] for topic in topics for p in self._bus.partitions_of(topic)}
 
     def ends(self, topics: Iterable[str]) -> dict[Partition, int]:
         return {p: len(self._bus.records[p]) for topic in topics for p in self._bus.partitions_of(topic)}

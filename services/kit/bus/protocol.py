@@ -140,6 +140,13 @@ class Consumer(Protocol):
         """Leave the group."""
 
 
+class Reader(Consumer, Protocol):
+    """A consumer in no group, which takes what it is told to."""
+
+    def assign(self, starts: dict[Partition, int]) -> None:
+        """Take these partitions from these offsets, and no others any more."""
+
+
 class Log(Protocol):
     """Questions about the log as a whole."""
 
@@ -159,7 +166,7 @@ class Bus(Protocol):
 
     def consumer(self, group: str, instance: str) -> Consumer: ...
 
-    def reader(self, starts: dict[Partition, int]) -> Consumer:
+    def reader(self, starts: dict[Partition, int]) -> Reader:
         """A consumer of these partitions from these offsets, in no group."""
 
     def log(self) -> Log: ...

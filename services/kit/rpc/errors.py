@@ -8,12 +8,24 @@ from google.protobuf.duration_pb2 import Duration
 from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
-from services.kit.errors import Forbidden, Integrity, Invalid, PharmaLoopError, Rejected, Retryable, Unknown
+from services.kit.errors import (
+    Exhausted,
+    Forbidden,
+    Integrity,
+    Invalid,
+    OutOfRange,
+    PharmaLoopError,
+    Rejected,
+    Retryable,
+    Unknown,
+)
 
 #: First match wins: subclasses stand before their base.
 _CODES: tuple[tuple[type[PharmaLoopError], grpc.StatusCode], ...] = (
     (Invalid, grpc.StatusCode.INVALID_ARGUMENT),
     (Unknown, grpc.StatusCode.NOT_FOUND),
+    (OutOfRange, grpc.StatusCode.OUT_OF_RANGE),
+    (Exhausted, grpc.StatusCode.RESOURCE_EXHAUSTED),
     (Rejected, grpc.StatusCode.FAILED_PRECONDITION),
     (Forbidden, grpc.StatusCode.PERMISSION_DENIED),
     (Retryable, grpc.StatusCode.UNAVAILABLE),

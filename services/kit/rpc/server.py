@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import aclosing
 from typing import Any, cast
 
 import grpc
@@ -126,8 +127,10 @@ class Gate(aio.ServerInterceptor):
             try:
                 self._enter(context)
                 checked = self._checked(request) if isinstance(request, Message) else self._each(request)
-                async for item in inner(checked, context):
-                    yield item
+                # Closed with the call: what a stream holds must not wait for a collector.
+                async with aclosing(cast(Any, inner(checked, context))) as items:
+                    async for item in items:
+                        yield item
             except asyncio.CancelledError:
                 self._measure(method, "CANCELLED", started)
                 raise

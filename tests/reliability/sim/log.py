@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from random import Random
 
 from services.kit.bus.memory import murmur2
-from services.kit.bus.protocol import Failure, Outcome, Outgoing, Partition, Position, Record
+from services.kit.bus.protocol import Failure, Outcome, Outgoing, Partition, Position, Reader, Record
 from services.kit.errors import Retryable
 from tests.reliability.sim.clockwork import Time
 from tests.reliability.sim.stores import Weather
@@ -115,7 +115,7 @@ class SimBus:
     def consumer(self, group: str, instance: str) -> SimConsumer:
         return SimConsumer(self._log, self._log.group(group), self._weather)
 
-    def reader(self, starts: dict[Partition, int]) -> SimConsumer:
+    def reader(self, starts: dict[Partition, int]) -> Reader:
         raise NotImplementedError("nobody reads outside a group in a simulated world")
 
     def log(self) -> Log:

@@ -55,7 +55,7 @@ STUDY_SITES = (*SITES, "hospital-c")
 SPECS: Mapping[str, Callable[[], ServiceSpec]] = {
     "production": lambda: production.SPEC,
     "traceability": traceability.make_spec,
-    "alerting": lambda: alerting.SPEC,
+    "alerting": alerting.make_spec,
     "rnd": lambda: rnd.SPEC,
     "loops": lambda: loops.SPEC,
     **{f"clinical.{site}": clinical.make_spec for site in SITES},
@@ -67,11 +67,13 @@ SPECS: Mapping[str, Callable[[], ServiceSpec]] = {
 OF_STUDIES = ("exchange", "evaluator", *(f"agent.{site}" for site in STUDY_SITES))
 
 
-#: How long the exchange waits for its sites, wall seconds, as its settings say where nothing is set.
-_PATIENCE: Mapping[str, float] = {
-    name: field.default
-    for name, field in exchange.ExchangeSettings.model_fields.items()
-    if name.endswith("_seconds")
+#: How long the exchange waits for its sites, and alerts for people, as their settings say where nothing
+#: is set.
+_PATIENCE: Mapping[str, Any] = {
+    name: field.get_default(call_default_factory=True)
+    for settings in (exchange.ExchangeSettings, alerting.AlertingSettings)
+    for name, field in settings.model_fields.items()
+    if name.endswith("_seconds") or name.startswith("escalate_")
 }
 
 

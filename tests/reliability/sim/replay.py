@@ -128,13 +128,15 @@ def _shown(state: Any) -> Any:
     fields = {name: getattr(state, name) for name in type(state).__dataclass_fields__}
     if isinstance(state, Alert) and state.kind == _NO_RUN:
         return None  # raised by a step's command
-    for name in _NOT_FOLDED:
+    for name in (*_NOT_FOLDED, *(_ESCALATED if isinstance(state, Alert) else ())):
         fields.pop(name, None)
     if "followers" in fields:
         fields["followers"] = sorted(fields["followers"])
     return fields
 
 
+#: Fields of an alert that a step changes by command.
+_ESCALATED = ("level", "asked", "next_escalation", "escalations")
 #: Fields that do not follow from the log alone:
 _NOT_FOLDED = (
     "watches",  # of a node: a walk sets them by command

@@ -20,7 +20,7 @@ from pharmaloop.rnd.v1 import events_pb2 as rnd
 from pharmaloop.traceability.v1 import events_pb2 as traceability
 from services.alerting.domain.alerts import Alert
 from services.alerting.domain.triggers import PATIENCE
-from services.alerting.handlers import COMMANDS, EVENTS
+from services.alerting.handlers import NO_RUN_STEP, Desk, commands_of, events_of
 from services.alerting.views import ALERTS, RUNS
 from services.kit.errors import Rejected, Unknown
 from services.kit.ids import study_case, transfer_case
@@ -33,7 +33,8 @@ LOT = "maker/gtin/A/L1"
 
 
 def _service() -> MemoryService:
-    return MemoryService("alerting", Reactor("alerts", EVENTS), COMMANDS)
+    desk = Desk()
+    return MemoryService("alerting", Reactor("alerts", events_of(desk)), commands_of(desk))
 
 
 def _said(message: Message, source: str, minutes: float = 0, seq: int = 1) -> Said:
@@ -85,7 +86,7 @@ STUDIED = loops.EvidenceRunOpened(run="run-e", case=STUDY, study="bleeding-1")
 
 def _pass_deadlines(service: MemoryService) -> None:
     """Run the steps that are due, as their command does."""
-    for row in service.states(STEPS).values():
+    for row in [row for row in service.states(STEPS).values() if row.step == NO_RUN_STEP]:
         assert row.due == (START + PATIENCE).isoformat(timespec="microseconds")
         request = production.DeviationConfirmed(deviation=row.key)
         service.command("ReportMissingRun", request, START + PATIENCE)

@@ -61,6 +61,9 @@ class Alerting(alerting_grpc.AlertingServiceServicer):
     async def ListAlerts(self, request: Any, context: Any) -> alerting.ListAlertsResponse:
         raise NotImplementedError
 
+    async def GetAlert(self, request: Any, context: Any) -> alerting.GetAlertResponse:
+        raise NotImplementedError
+
     async def AcknowledgeAlert(
         self, request: alerting.AcknowledgeAlertRequest, context: Any
     ) -> alerting.AcknowledgeAlertResponse:
@@ -74,6 +77,13 @@ class Alerting(alerting_grpc.AlertingServiceServicer):
         if self.failures:
             raise self.failures.pop(0)
         return alerting.AcknowledgeAlertResponse()
+
+    async def WatchAlerts(
+        self, request: alerting.WatchAlertsRequest, context: Any
+    ) -> AsyncIterator[alerting.WatchAlertsResponse]:
+        answers: list[alerting.WatchAlertsResponse] = []
+        for answer in answers:
+            yield answer
 
 
 class Loops(loops_grpc.LoopsServiceServicer):
@@ -263,6 +273,12 @@ async def test_whoever_calls_is_known_inside(server: Server) -> None:
     assert nameless.actor == "anonymous"
     assert nameless.call_id != named.call_id, "the caller of another call"
     assert nameless.trace.startswith("00-")
+
+
+@pytest.mark.parametrize("name", ["王芳", "مريم الخطيب", "Zoë 🧪", "two\nlines"])
+async def test_a_name_in_any_script_arrives_as_it_is(server: Server, name: str) -> None:
+    await server.acknowledge(metadata=metadata(name))
+    assert server.alerting.callers[0].actor == name
 
 
 async def test_calls_at_once_do_not_mix_their_callers(server: Server) -> None:

@@ -1,4 +1,4 @@
-"""The live line: who watches something hears of it, goes on exactly where it broke off, or is told to look."""
+"""The live line: who watches hears of it, goes on exactly where it broke off, or is told to look."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from grpc import StatusCode, aio
 from pharmaloop.common.v1 import changes_pb2 as changes
 from services.portal import live
 from services.portal.live import Hub
+
+_OPENED = "pharmaloop.loops.v1.SafetyRunOpened"
 
 
 class Services:
@@ -32,7 +34,7 @@ class Services:
                 raise one
             yield one
 
-    def change(self, process: str, id: str, type: str = "pharmaloop.loops.v1.SafetyRunOpened", n: int = 1) -> None:
+    def change(self, process: str, id: str, type: str = _OPENED, n: int = 1) -> None:
         answer = changes.WatchChangesResponse(changes=[changes.Change(id=id, type=type)])
         answer.position.positions.add(topic="t", partition=0, offset=n)
         self.told[process].put_nowait(answer)
