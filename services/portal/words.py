@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from services.portal.words_plant import PLANT
+from services.portal.words_science import SCIENCE
 
 
 def N_(word: str) -> str:
@@ -59,6 +60,7 @@ WORDS |= {
 }
 
 WORDS |= PLANT
+WORDS |= SCIENCE
 
 
 def word(descriptor: Any, number: int) -> str:

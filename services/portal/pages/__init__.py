@@ -1,6 +1,14 @@
 """One module for each page: a router, and what the page shows as plain values."""
 
-from services.portal.pages import capas, deviations, me, runs
+from services.portal.pages import capas, deviations, me, runs, sites, studies, transfers
 
 #: In the order in which paths are matched.
-ROUTERS = (runs.router, deviations.router, capas.router, me.router)
+ROUTERS = (
+    runs.router,
+    deviations.router,
+    capas.router,
+    sites.router,
+    transfers.router,
+    studies.router,
+    me.router,
+)
