@@ -11,7 +11,7 @@ from pharmaloop.production.v1 import service_pb2 as api
 from services.kit.errors import Invalid
 from services.kit.ids import LotParts, product_of
 from services.kit.rpc.status import timestamp
-from services.production.domain.lists import CapaRow, ResultRow
+from services.production.domain.lists import CapaRow, DeviationRow, Happened, ResultRow
 from services.production.domain.record import Deviation, Investigation, Lot
 from services.production.domain.transfer import parts_of
 from services.production.domain.transfer_rows import Moment, TransferRow
@@ -106,6 +106,22 @@ def deviation(held: Deviation) -> api.Deviation:
     )
 
 
+def deviation_row(row: DeviationRow) -> api.Deviation:
+    """A deviation with its history."""
+    shown = deviation(row)
+    shown.history.extend(map(_happened, row.history))
+    return shown
+
+
+def _happened(held: Happened) -> api.RecordMoment:
+    return api.RecordMoment(
+        at=timestamp(datetime.fromisoformat(held.at)),
+        event=held.event,
+        actor=held.actor,
+        statement=held.statement,
+    )
+
+
 def capa(row: CapaRow) -> api.Capa:
     shown = api.Capa(
         proposed=events.CapaProposed.FromString(row.proposed), state=CAPA_STATES[row.state], actor=row.actor
@@ -116,6 +132,7 @@ def capa(row: CapaRow) -> api.Capa:
         shown.filing.ParseFromString(row.filing)
     if row.check:
         shown.check.ParseFromString(row.check)
+    shown.history.extend(map(_happened, row.history))
     return shown
 
 

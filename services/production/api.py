@@ -15,8 +15,10 @@ from services.kit.facts import vector
 from services.kit.ids import check_product, parse_lot, product_of
 from services.kit.rpc.changes import events_of
 from services.kit.rpc.context import caller
+from services.kit.store.kinds import Prefix
 from services.production import answers, lot_changes
 from services.production.api_transfers import TransferApi
+from services.production.api_wall import WallApi
 from services.production.domain.equipment import Equipment
 from services.production.domain.samples import Run
 from services.production.handlers.models import charts_of, check_price, train
@@ -37,7 +39,7 @@ from services.production.views import (
 )
 
 
-class ProductionApi(TransferApi, api_grpc.ProductionServiceServicer):
+class ProductionApi(TransferApi, WallApi, api_grpc.ProductionServiceServicer):
     async def RegisterEquipment(
         self, request: api.RegisterEquipmentRequest, context: Any
     ) -> api.RegisterEquipmentResponse:
@@ -162,10 +164,20 @@ class ProductionApi(TransferApi, api_grpc.ProductionServiceServicer):
     ) -> api.ListDeviationsResponse:
         if request.lot:
             parse_lot(request.lot)
+        filters: dict[str, Any] = {
+            "state": answers.name(answers.DEVIATION_STATES, request.state),
+            "_id": request.deviation,
+            "lot": request.lot,
+        }
+        if request.product:
+            check_product(request.product)
+            if request.lot and product_of(request.lot) != request.product:
+                said = f"the lot is of product {product_of(request.lot)!r}; give that, or leave it out"
+                raise Invalid("WRONG_PRODUCT", said, "product")
+            filters["lot"] = request.lot or Prefix(f"{request.product}/")
         await self.reach(request)
-        filters = {"state": answers.name(answers.DEVIATION_STATES, request.state), "lot": request.lot}
         page = await self.page(request, DEVIATION_ROWS, filters, "at", descending=True)
-        rows = [answers.deviation(item.state) for item in page.items]
+        rows = [answers.deviation_row(item.state) for item in page.items]
         return api.ListDeviationsResponse(deviations=rows, next_page_token=page.token)
 
     async def ConfirmDeviation(
@@ -247,8 +259,19 @@ class ProductionApi(TransferApi, api_grpc.ProductionServiceServicer):
     # -- corrective actions -----------------------------------------------
 
     async def ListCapas(self, request: api.ListCapasRequest, context: Any) -> api.ListCapasResponse:
+        if request.lot:
+            parse_lot(request.lot)
+        if request.product:
+            check_product(request.product)
         await self.reach(request)
-        filters = {"state": answers.name(answers.CAPA_STATES, request.state)}
+        filters = {
+            "state": answers.name(answers.CAPA_STATES, request.state),
+            "_id": request.capa,
+            "lot": request.lot,
+            "run": request.run,
+            "deviation": request.deviation,
+            "product": request.product,
+        }
         page = await self.page(request, CAPA_ROWS, filters, "at", descending=True)
         return api.ListCapasResponse(
             capas=[answers.capa(item.state) for item in page.items], next_page_token=page.token

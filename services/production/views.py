@@ -33,8 +33,16 @@ from services.production.domain import (
     watch,
 )
 
-EQUIPMENT: Kind[equipment.Equipment] = Kind("equipment", equipment.Equipment, evolve=equipment.evolve)
-LOTS: Kind[record.Lot] = Kind("lot", record.Lot, evolve=lot.evolve)
+EQUIPMENT: Kind[equipment.Equipment] = Kind(
+    "equipment", equipment.Equipment, ("plant",), evolve=equipment.evolve
+)
+LOTS: Kind[record.Lot] = Kind(
+    "lot",
+    record.Lot,
+    ("number",),
+    evolve=lot.evolve,
+    orders=(("started",), ("state", "started"), ("equipment", "started")),
+)
 MODELS: Kind[model.Trained] = Kind("model", model.Trained, evolve=model.evolve)
 CAPAS: Kind[capa.Capa] = Kind("capa", capa.Capa, evolve=capa.evolve)
 HAZARDS: Kind[hazard.Hazard] = Kind("hazard", hazard.Hazard, evolve=hazard.evolve)
@@ -60,7 +68,9 @@ TRENDS: Kind[trend.Trend] = Kind("trend", trend.Trend)
 EVIDENCE: Kind[evidence.Evidence] = Kind("evidence", evidence.Evidence)
 RUNS: Kind[samples.Run] = Kind("run", samples.Run, ("lot",))
 DEVIATION_ROWS: Kind[lists.DeviationRow] = Kind("deviation_row", lists.DeviationRow, ("state", "lot", "at"))
-CAPA_ROWS: Kind[lists.CapaRow] = Kind("capa_row", lists.CapaRow, ("state", "at"))
+CAPA_ROWS: Kind[lists.CapaRow] = Kind(
+    "capa_row", lists.CapaRow, ("state", "at", "lot", "run", "deviation", "product")
+)
 RESULT_ROWS: Kind[lists.ResultRow] = Kind("result_row", lists.ResultRow, ("state", "lot", "at"))
 TRANSFER_ROWS: Kind[transfer_rows.TransferRow] = Kind(
     "transfer_row", transfer_rows.TransferRow, ("state", "plant", "at")

@@ -20,13 +20,21 @@ Doc = dict[str, Any]
 
 
 @dataclass(frozen=True)
+class Prefix:
+    """Stands for a value in the filters of a page: any text that begins with this."""
+
+    text: str
+
+
+@dataclass(frozen=True)
 class Kind(Generic[S]):
     """One kind of state, and the collection it lives in.
 
     `fields` are the state's fields that may be searched for by value; a field
-    that holds a list matches each of its elements. A kind with `evolve` is an
-    aggregate: it changes by its own events only. `generation` pins one making
-    of a view; 0 is the one that is live.
+    that holds a list matches each of its elements. `orders` are fields that are
+    filtered by (all but the last) and paged in the order of (the last one). A
+    kind with `evolve` is an aggregate: it changes by its own events only.
+    `generation` pins one making of a view; 0 is the one that is live.
     """
 
     name: str
@@ -34,6 +42,7 @@ class Kind(Generic[S]):
     fields: tuple[str, ...] = ()
     evolve: Callable[[S | None, Message], S] | None = None
     generation: int = 0
+    orders: tuple[tuple[str, ...], ...] = ()
 
     def __hash__(self) -> int:
         return hash(self.name)
@@ -51,6 +60,8 @@ class Kind(Generic[S]):
     def matches(self, state: S, field: str, value: Any) -> bool:
         """Does the state hold the value in the field, as the database would say?"""
         held = getattr(state, field)
+        if isinstance(value, Prefix):
+            return isinstance(held, str) and held.startswith(value.text)
         return value in held if isinstance(held, (tuple, frozenset, list)) else bool(held == value)
 
 

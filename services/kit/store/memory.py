@@ -18,7 +18,7 @@ from pymongo.errors import DocumentTooLarge
 from services.kit.bus.protocol import Position
 from services.kit.clock import wall_now
 from services.kit.errors import Retryable
-from services.kit.store.kinds import Doc, Get, Kind, Names, OutboxRow, Plan, Read, Stored
+from services.kit.store.kinds import Doc, Get, Kind, Names, OutboxRow, Plan, Prefix, Read, Stored
 from services.kit.store.mongo import (
     ATTEMPTS,
     LARGEST_DOCUMENT_BYTES,
@@ -58,6 +58,12 @@ def _may_hold(held: Any, value: Any) -> bool:
     if not isinstance(value, str) or not isinstance(held, str | list | tuple):
         return True
     return held == value if isinstance(held, str) else value in held
+
+
+def _fits(kind: Kind[Any], item: Stored[Any], field: str, value: Any) -> bool:
+    if field != "_id":
+        return kind.matches(item.state, field, value)
+    return item.id.startswith(value.text) if isinstance(value, Prefix) else bool(item.id == value)
 
 
 class MemoryTransaction:
@@ -213,7 +219,7 @@ class AsyncMemoryStore:
 
     def _filtered(self, kind: Kind[Any], filters: Mapping[str, Any]) -> list[Stored[Any]]:
         stored = [kind.from_doc(deepcopy(doc)) for doc in self.database.of(kind).values()]
-        return [i for i in stored if all(kind.matches(i.state, f, v) for f, v in filters.items())]
+        return [i for i in stored if all(_fits(kind, i, f, v) for f, v in filters.items())]
 
     async def page(
         self,

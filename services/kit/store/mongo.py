@@ -29,7 +29,19 @@ from pymongo.write_concern import WriteConcern
 from services.kit.bus.protocol import Position
 from services.kit.errors import Invalid, Retryable
 from services.kit.settings import MongoSettings
-from services.kit.store.kinds import Doc, Get, Kind, Names, OutboxRow, Plan, Read, Stored, Where, Write
+from services.kit.store.kinds import (
+    Doc,
+    Get,
+    Kind,
+    Names,
+    OutboxRow,
+    Plan,
+    Prefix,
+    Read,
+    Stored,
+    Where,
+    Write,
+)
 from services.kit.store.protocol import Conflict, Loaded, Transaction, Unstorable
 
 T = TypeVar("T")
@@ -72,7 +84,11 @@ def index_specs(kinds: Iterable[Kind[Any]], names: Names) -> list[IndexSpec]:
         (OUTBOX, [("at", ASCENDING)], {"partialFilterExpression": {"open": True}}),
         (OUTBOX, [("published", ASCENDING)], {"expireAfterSeconds": KEEP_PUBLISHED_SECONDS}),
     ]
-    specs += [(names.of(kind), [(f"s.{field}", ASCENDING)], {}) for kind in kinds for field in kind.fields]
+    for kind in kinds:
+        specs += [(names.of(kind), [(f"s.{field}", ASCENDING)], {}) for field in kind.fields]
+        for order in kind.orders:
+            keys = [*((f"s.{field}", ASCENDING) for field in order), ("_id", ASCENDING)]
+            specs.append((names.of(kind), keys, {}))
     return specs
 
 
@@ -198,14 +214,22 @@ def page_query(
     filters: Mapping[str, Any], order: str, descending: bool, token: str
 ) -> tuple[Doc, list[tuple[str, int]]]:
     """Filter and sort of a page; the token holds where the page before ended."""
-    path = "_id" if order == "_id" else f"s.{order}"
-    query: Doc = {f"s.{name}": value for name, value in filters.items()}
+    path = _path(order)
+    query: Doc = {_path(name): _sought_as(value) for name, value in filters.items()}
     direction = DESCENDING if descending else ASCENDING
     if token:
         value, id = open_token(token, token_mark(filters, order, descending))
         beyond = "$lt" if descending else "$gt"
         query["$or"] = [{path: {beyond: value}}, {path: value, "_id": {beyond: id}}]
     return query, [(path, direction), ("_id", direction)]
+
+
+def _path(field: str) -> str:
+    return "_id" if field == "_id" else f"s.{field}"
+
+
+def _sought_as(value: Any) -> Any:
+    return {"$gte": value.text, "$lt": value.text + BEYOND} if isinstance(value, Prefix) else value
 
 
 def token_mark(filters: Mapping[str, Any], order: str, descending: bool) -> str:

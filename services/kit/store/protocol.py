@@ -119,6 +119,8 @@ class AsyncStore(Protocol):
     ) -> Page:
         """States whose fields hold the values, ordered by a field and then by id.
 
+        A field may be `_id`, and a value a `Prefix`.
+
         Invalid on `page_token` for a token that this query did not give.
         """
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from datetime import UTC
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
+
+from google.protobuf.message import Message
 
 from pharmaloop.production.v1 import events_pb2 as events
 from services.production.domain import capa, deviation
 from services.production.domain.capa import Capa
+from services.production.domain.lot import PLATFORM
 from services.production.domain.record import Deviation
 
 #: The events of a deviation but the first.
@@ -33,19 +36,37 @@ ResultState: TypeAlias = Literal["recorded", "investigated", "void", "out_of_spe
 
 
 @dataclass(frozen=True)
+class Happened:
+    """Something that happened to a deviation or an action: when (ISO, UTC), by its event's name, by whom, and
+    what was said."""
+
+    at: str
+    event: str
+    actor: str
+    statement: str
+
+
+@dataclass(frozen=True)
 class DeviationRow(Deviation):
     """A deviation with its lot. `at` is the sample that detected it (ISO, UTC); `detected` is empty
-    while only its later events are known."""
+    while only its later events are known. The history leaves out how it went on: `updated` says that."""
 
     lot: str = ""
     at: str = ""
+    history: tuple[Happened, ...] = ()
 
 
 @dataclass(frozen=True)
 class CapaRow(Capa):
-    """A corrective action. `at` is when it was proposed (ISO)."""
+    """A corrective action. `at` is when it was proposed (ISO); the rest is what it may be looked up by, and
+    what happened to it."""
 
     at: str = ""
+    lot: str = ""
+    run: str = ""
+    deviation: str = ""
+    product: str = ""
+    history: tuple[Happened, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -64,25 +85,66 @@ class ResultRow:
     reason: str = ""
 
 
-def detected(row: DeviationRow | None, event: events.DeviationDetected) -> DeviationRow:
+def detected(row: DeviationRow | None, event: events.DeviationDetected, told: str) -> DeviationRow:
+    """`told`: when the event was told (ISO)."""
     at = event.detected.ToDatetime(tzinfo=UTC).isoformat(timespec="microseconds")
     held = row or DeviationRow(event.deviation, b"", lot=event.lot)
-    return replace(held, at=at, detected=event.SerializeToString(deterministic=True))
+    history = (*held.history, _happened(event, told))
+    return replace(held, at=at, detected=event.SerializeToString(deterministic=True), history=history)
 
 
 def changed(row: DeviationRow | None, event: Changes, at: str) -> DeviationRow:
     """The row after a later event of its deviation."""
-    return deviation.changed(row or DeviationRow(event.deviation, b"", lot=event.lot, at=at), event)
+    after = deviation.changed(row or DeviationRow(event.deviation, b"", lot=event.lot, at=at), event)
+    if isinstance(event, events.DeviationUpdated):
+        return after
+    return replace(after, history=(*after.history, _happened(event, at)))
 
 
 def proposed(row: CapaRow | None, event: events.CapaProposed, at: str) -> CapaRow:
     held = row or CapaRow(event.capa, b"")
-    return replace(held, at=at, proposed=event.SerializeToString(deterministic=True))
+    return replace(
+        held,
+        at=at,
+        proposed=event.SerializeToString(deterministic=True),
+        lot=event.lot,
+        run=event.run,
+        deviation=event.deviation,
+        product=event.product,
+        history=(*held.history, _happened(event, at)),
+    )
 
 
 def moved(row: CapaRow | None, event: CapaChanges, at: str) -> CapaRow:
     """The row after a later event of its action."""
-    return capa.changed(row or CapaRow(event.capa, b"", at=at), event)
+    after = capa.changed(row or CapaRow(event.capa, b"", at=at), event)
+    return replace(after, history=(*after.history, _happened(event, at)))
+
+
+def _happened(event: Message, at: str) -> Happened:
+    told: Any = event
+    return Happened(at, type(event).__name__, getattr(told, "actor", "") or PLATFORM, _said(event))
+
+
+def _said(event: Message) -> str:
+    """What the event says, in words."""
+    match event:
+        case events.DeviationDetected():
+            said = event.rule
+        case events.DeviationClassified():
+            said = f"{events.Severity.Name(event.severity).removeprefix('SEVERITY_').lower()}: {event.impact}"
+        case events.DeviationCapaRequired():
+            said = f"corrective action {event.capa}"
+        case events.CapaApproved():
+            said = event.meaning
+        case events.ChangeValidated() | events.ChangeFilingAssessed() | events.CapaEffectivenessChecked():
+            said = event.statement
+        case events.ProcessLimitChanged():
+            said = f"limit of {event.tag} from {event.limit_before:g} to {event.limit_after:g} spreads"
+        case _:
+            told: Any = event
+            said = told.reason
+    return said
 
 
 def tested(row: ResultRow | None, event: events.TestResultRecorded, id: str) -> ResultRow:

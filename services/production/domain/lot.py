@@ -27,7 +27,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from pharmaloop.production.v1 import events_pb2 as events
 from services.production.domain import deviation, laboratory
 from services.production.domain.errors import Refusal
-from services.production.domain.record import Deviation, Lot, QualityState, given, known
+from services.production.domain.record import Deviation, Lot, QualityState, given, known, number_of
 
 #: Who holds a lot by rule.
 PLATFORM = "platform"
@@ -200,7 +200,7 @@ def _there(lot: Lot | None) -> Lot:
 
 
 def _started(lot: Lot | None, event: events.LotStarted) -> Lot:
-    before = lot or Lot(event.lot, "started")
+    before = lot or Lot(event.lot, "started", number=number_of(event.lot))
     return replace(
         before,
         state="started",
@@ -219,14 +219,16 @@ def _completed(lot: Lot, event: events.LotCompleted) -> Lot:
 
 
 def _implicated(lot: Lot | None, event: events.LotImplicationAnswered) -> Lot:
-    before = lot or Lot(event.lot, "held", reason=f"implicated by run {event.run}")
+    reason = f"implicated by run {event.run}"
+    before = lot or Lot(event.lot, "held", reason=reason, number=number_of(event.lot))
     if event.run in before.runs:
         return before
     return replace(before, runs=(*before.runs, event.run))
 
 
 def _detected(lot: Lot | None, event: events.DeviationDetected) -> Lot:
-    before = lot or Lot(event.lot, "started", product=event.product, equipment=event.equipment)
+    number = number_of(event.lot)
+    before = lot or Lot(event.lot, "started", product=event.product, equipment=event.equipment, number=number)
     opened = Deviation(event.deviation, event.SerializeToString(deterministic=True))
     return replace(before, deviations=(*before.deviations, opened))
 

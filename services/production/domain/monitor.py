@@ -34,7 +34,7 @@ _MEMORY = _EVIDENCE + LAG + WINDOW
 _BEFORE = -1e300  # earlier than any sample
 #: The most that one corrective action narrows a limit, when every answer is a complaint.
 _STRONGEST = 0.25
-_RULES = ("left its own recent level", "left the golden run")
+RULES = ("left its own recent level", "left the golden run")
 
 
 @dataclass(frozen=True)
@@ -274,7 +274,7 @@ def _alarm(model: GoldenModel, window: Window, judged: Judged, tag: int, row: in
         detected=float(window.times[row]),
         magnitude=float(beyond.max()),
         limit=limit,
-        rule=f"two of three samples {_RULES[chart]} by more than {limit:g} spreads ({CHARTS[chart]} chart)",
+        rule=f"two of three samples {RULES[chart]} by more than {limit:g} spreads ({CHARTS[chart]} chart)",
         samples_out=int((beyond > limit).sum()),
         evidence=evidence(window, judged, tag, chart, row, limit),
     )

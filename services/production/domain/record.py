@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
+from urllib.parse import unquote
 
 from services.production.domain.errors import Absent, Malformed
 
@@ -60,7 +61,8 @@ class Lot:
     `started` and `completed` are moments of its process run (ISO, UTC). A lot
     that never ran in this plant has no start: it is here because a run of the
     safety loop (`runs`) implicated it. `transfer` and its version name the
-    recipe it is made by, where that came by technology transfer.
+    recipe it is made by, where that came by technology transfer. `number` is the
+    last part of the key, as it is printed: people look a lot up by it.
     """
 
     lot: str
@@ -75,12 +77,18 @@ class Lot:
     investigations: tuple[Investigation, ...] = ()
     transfer: str = ""
     transfer_version: int = 0
+    number: str = ""
 
     def deviation(self, id: str) -> Deviation | None:
         return next((found for found in self.deviations if found.deviation == id), None)
 
     def investigation(self, id: str) -> Investigation | None:
         return next((found for found in self.investigations if found.investigation == id), None)
+
+
+def number_of(lot: str) -> str:
+    """The lot's own number: the last part of its key."""
+    return unquote(lot.rpartition("/")[2])
 
 
 def known(lot: Lot | None) -> Lot:

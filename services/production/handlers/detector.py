@@ -61,7 +61,7 @@ def on_golden_model_trained(work: Work, event: Event) -> None:
     at = moment_text(event.time)
     product = watch.trained(_product(work, trained.product), trained.version, at)
     work.put(PRODUCTS, product.product, watch.settled(product))
-    work.put(PARAMETERS, _parameters_id(product.product, trained.version), Parameters(trained.parameters))
+    work.put(PARAMETERS, parameters_id(product.product, trained.version), Parameters(trained.parameters))
     _judge_again(work, product.concerned(at))
 
 
@@ -77,7 +77,7 @@ def _product(work: Work, product: str) -> Product:
     return work.get(PRODUCTS, product) or Product(product, Limits(product))
 
 
-def _parameters_id(product: str, version: str) -> str:
+def parameters_id(product: str, version: str) -> str:
     return f"{product}|{version}"
 
 
@@ -107,7 +107,7 @@ def _parameters(work: Work, held: Watch) -> tuple[Basis, Parameters] | None:
     basis = product.basis(held.start) if product else None
     if basis is None:
         return None
-    parameters = work.get(PARAMETERS, _parameters_id(held.product, basis.version))
+    parameters = work.get(PARAMETERS, parameters_id(held.product, basis.version))
     assert parameters is not None, "stored with the version that names it"
     return basis, parameters
 

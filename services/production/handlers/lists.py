@@ -32,7 +32,7 @@ def _capa(event: Event) -> str:
 
 
 def _detected(row: DeviationRow | None, event: Event) -> DeviationRow:
-    return lists.detected(row, cast(events.DeviationDetected, event.message))
+    return lists.detected(row, cast(events.DeviationDetected, event.message), moment_text(event.time))
 
 
 def _changed(row: DeviationRow | None, event: Event) -> DeviationRow:

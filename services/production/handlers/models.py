@@ -74,12 +74,12 @@ def published(model: GoldenModel) -> events.GoldenModelTrained:
         rate_high=model.rate_high,
         tags=tags,
         parameters=golden.encode(model),
-        charts=_charts(model.charting.charts) if model.charting else None,
-        chart_prices=_prices(model.charting) if model.charting else (),
+        charts=told_charts(model.charting.charts) if model.charting else None,
+        chart_prices=told_prices(model.charting) if model.charting else (),
     )
 
 
-def _charts(charts: Charts) -> events.ControlCharts:
+def told_charts(charts: Charts) -> events.ControlCharts:
     told = events.ControlCharts(rules=charts.rules, in_spreads=charts.in_spreads)
     if charts.cusum:
         told.cusum.CopyFrom(events.CusumChart(k=charts.cusum.k, h=charts.cusum.h))
@@ -88,7 +88,7 @@ def _charts(charts: Charts) -> events.ControlCharts:
     return told
 
 
-def _prices(charting: Charting) -> list[events.ChartPrice]:
+def told_prices(charting: Charting) -> list[events.ChartPrice]:
     return [
         events.ChartPrice(
             chart=price.chart, false_alarms=price.false_alarms, nominal_run_length=price.nominal
