@@ -43,3 +43,16 @@ PLANT |= {
     "RUN_CANCELLED": "Run cancelled",
     "RUN_SUPERSEDED": "Run superseded",
 }
+#: What a dossier finds of results, and says of runs.
+PLANT |= {
+    "out_of_specification": "Out of specification",
+    "out_of_trend": "Out of trend",
+    "result.not_judged": "Not judged: no plant knows the lot",
+    "result.investigated": "Under investigation",
+    "result.laboratory_error": "Laboratory error: the result is void",
+    "result.confirmed": "Confirmed",
+    "result.review": "To be reviewed",
+    "run.closed": "Closed",
+    "run.cancelled": "Cancelled",
+    "run.superseded": "Superseded",
+}
