@@ -56,3 +56,12 @@ PLANT |= {
     "run.cancelled": "Cancelled",
     "run.superseded": "Superseded",
 }
+#: What a row of the quality wall calls for, and whether a run is judged.
+PLANT |= {
+    "WALL_STATE_NORMAL": "Normal",
+    "WALL_STATE_WATCH": "Near a limit",
+    "WALL_STATE_ABNORMAL": "Abnormal",
+    "RUN_JUDGING_JUDGED": "Judged",
+    "RUN_JUDGING_NO_MODEL": "Not judged: no model of the product",
+    "RUN_JUDGING_TRAINED_ON": "Not judged: the model learnt from it",
+}

@@ -8,13 +8,13 @@ from urllib.parse import urlencode
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 from google.protobuf.json_format import MessageToJson
-from starlette.convertors import Convertor, register_url_convertor
 from starlette.exceptions import HTTPException
 
 from pharmaloop.production.v1 import service_pb2 as api
 from services.portal.backend import Backend
 from services.portal.drawing.genealogy import Group, drawing, group
 from services.portal.genealogies import around
+from services.portal.keys import LOT
 from services.portal.languages import Language
 from services.portal.parts import parts
 from services.portal.render import page, path_of
@@ -31,21 +31,6 @@ STATES = {
     "rejected": api.LOT_STATE_REJECTED,
 }
 _LIVE = tuple(f"type:Lot{what}" for what in ("Started", "Completed", "Held", "Released", "Rejected"))
-
-
-class _Key(Convertor[str]):
-    """A canonical lot key in an address: four parts, so that what follows it is no part of it."""
-
-    regex = "[^/]+/[^/]+/[^/]+/[^/]+"
-
-    def convert(self, value: str) -> str:
-        return value
-
-    def to_string(self, value: str) -> str:
-        return value
-
-
-register_url_convertor("lot", _Key())
 
 
 @router.get("/lots")
@@ -75,19 +60,19 @@ async def board(
     return page(request, "lots.html", values, live=_LIVE)
 
 
-@router.get("/lots/{key:lot}")
+@router.get(LOT)
 async def one(request: Request, key: str) -> Response:
     """One lot: what its plant, the trace and the runs say of it."""
     return page(request, "lot.html", await _everything(request, key), live=(key,))
 
 
-@router.get("/lots/{key:lot}/dossier")
+@router.get(LOT + "/dossier")
 async def paper(request: Request, key: str) -> Response:
     """The dossier in the shape of paper, to be printed or saved as PDF by the browser."""
     return page(request, "dossier.html", await _everything(request, key))
 
 
-@router.get("/lots/{key:lot}/dossier.json")
+@router.get(LOT + "/dossier.json")
 async def taken(request: Request, key: str) -> Response:
     """The dossier as its service gives it."""
     backend: Backend = request.app.state.backend
@@ -101,7 +86,7 @@ async def taken(request: Request, key: str) -> Response:
     )
 
 
-@router.get("/lots/{key:lot}/genealogy")
+@router.get(LOT + "/genealogy")
 async def genealogy(
     request: Request, key: str, depth: str = "", kind: str = "", q: str = "", start: str = ""
 ) -> Response:
@@ -162,8 +147,8 @@ def _step(language: Language, steps: int) -> str:
     if steps == 0:
         return language.say("This lot")
     if steps < 0:
-        return language.say("Went into it, %(n)s steps before", n=-steps)
-    return language.say("Made from it, %(n)s steps after", n=steps)
+        return language.say("Went into it, step %(n)s", n=-steps)
+    return language.say("Made from it, step %(n)s", n=steps)
 
 
 def _lots(language: Language, number: int) -> str:
