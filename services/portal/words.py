@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from services.portal.words_loops import LOOPS
+from services.portal.words_plant import PLANT
 from services.portal.words_science import SCIENCE
 
 
@@ -60,6 +61,7 @@ WORDS |= {
 }
 
 WORDS |= LOOPS
+WORDS |= PLANT
 WORDS |= SCIENCE
 
 

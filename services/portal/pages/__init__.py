@@ -2,8 +2,11 @@
 
 from services.portal.pages import (
     alerts,
+    capas,
+    deviations,
     hypotheses,
     lineage,
+    lots,
     me,
     run,
     runs,
@@ -13,6 +16,7 @@ from services.portal.pages import (
     status,
     studies,
     transfers,
+    wall,
 )
 
 #: In the order in which paths are matched.
@@ -20,13 +24,17 @@ ROUTERS = (
     runs.router,
     run.router,
     alerts.router,
+    capas.router,
+    deviations.router,
     hypotheses.router,
     lineage.router,
+    lots.router,
     search.router,
     sets.router,
     sites.router,
     status.router,
     studies.router,
     transfers.router,
+    wall.router,
     me.router,
 )
