@@ -34,7 +34,7 @@ PLACES = (
 )
 
 
-def _path(*parts: str) -> str:
+def path_of(*parts: str) -> str:
     """A path of the portal; a lot key with its slashes is one part."""
     return "/" + "/".join(quote(part, safe="") for part in parts)
 
@@ -62,7 +62,7 @@ def make_environment() -> Environment:
         lstrip_blocks=True,
         extensions=["jinja2.ext.do"],
     )
-    made.globals |= {"path": _path, "word": _word, "words": WORDS, "places": PLACES, "languages": NAMES}
+    made.globals |= {"path": path_of, "word": _word, "words": WORDS, "places": PLACES, "languages": NAMES}
     assets: dict[str, str] = {}
     made.globals["asset"] = lambda name: assets.setdefault(name, _asset(name))
     return made
@@ -81,7 +81,8 @@ def page(
     Names are ids of lots, runs, cases, or "type:LotHeld" and "domain:loops" for whole kinds.
     """
     language: Language = request.state.language
-    here = request.url.path
+    # As it was sent: a key has parts that are percent-encoded themselves.
+    here = (request.scope.get("raw_path") or request.url.path.encode()).decode()
     place = max((p for p, _ in PLACES if here == p or here.startswith(f"{p}/")), key=len, default="")
     text = request.app.state.templates.get_template(template).render(
         {

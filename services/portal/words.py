@@ -7,6 +7,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from services.portal.words_loops import LOOPS
+from services.portal.words_plant import PLANT
+from services.portal.words_science import SCIENCE
+
 
 def N_(word: str) -> str:
     """Marks a sentence for translation where it is not yet said."""
@@ -55,6 +59,10 @@ WORDS |= {
     "transfer": N_("Transfer"),
     "evidence": N_("Evidence"),
 }
+
+WORDS |= LOOPS
+WORDS |= PLANT
+WORDS |= SCIENCE
 
 
 def word(descriptor: Any, number: int) -> str:

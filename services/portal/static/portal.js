@@ -48,6 +48,9 @@
     };
   }
   connect();
+  // What changes without an event, as readings do, is looked at again every so many seconds.
+  const every = Number(live.querySelector("[data-every]")?.dataset.every || 0);
+  if (every > 0) setInterval(look, every * 1000);
   document.addEventListener("visibilitychange", () => { if (!document.hidden && again) look(); });
   window.addEventListener("pagehide", () => line.close());
   window.addEventListener("pageshow", (event) => { if (event.persisted) connect(); });

@@ -1,0 +1,67 @@
+"""Words for what a plant judges, and for the names that a lot's dossier gives; see `words`."""
+
+from __future__ import annotations
+
+PLANT = {
+    "SEVERITY_MINOR": "Minor",
+    "SEVERITY_MAJOR": "Major",
+    "SEVERITY_CRITICAL": "Critical",
+    "FILING_CATEGORY_NOT_REPORTED": "Not reported",
+    "FILING_CATEGORY_NOTIFICATION": "Notification",
+    "FILING_CATEGORY_PRIOR_APPROVAL": "Prior approval",
+    "EFFECTIVENESS_OUTCOME_EFFECTIVE": "Effective",
+    "EFFECTIVENESS_OUTCOME_NOT_EFFECTIVE": "Not effective",
+}
+#: What a dossier calls a step or a decision.
+PLANT |= {
+    "STARTED": "Started",
+    "COMPLETED": "Completed",
+    "HELD": "Held",
+    "RELEASED": "Released",
+    "REJECTED": "Rejected",
+    "IMPLICATION_HELD": "Held for a run",
+    "IMPLICATION_REJECTED": "Not held: rejected before",
+    "DEVIATION_CONFIRMED": "Deviation confirmed",
+    "DEVIATION_REJECTED": "Deviation rejected as a false alarm",
+    "DEVIATION_UNDER_INVESTIGATION": "Investigation started",
+    "DEVIATION_CAPA_REQUIRED": "CAPA required",
+    "DEVIATION_CLOSED": "Deviation closed",
+    "DEVIATION_CLASSIFIED_MINOR": "Classified as minor",
+    "DEVIATION_CLASSIFIED_MAJOR": "Classified as major",
+    "DEVIATION_CLASSIFIED_CRITICAL": "Classified as critical",
+    "OOS_CONFIRMED": "Result out of specification confirmed",
+    "OOS_LABORATORY_ERROR": "Result void: laboratory error",
+    "HAZARD_EVALUATED": "Health hazard evaluated",
+    "CAPA_APPROVED": "CAPA approved",
+    "CHANGE_VALIDATED": "Change validated",
+    "CHANGE_FILING_NOT_REPORTED": "Filing: not reported",
+    "CHANGE_FILING_NOTIFICATION": "Filing: notification",
+    "CHANGE_FILING_PRIOR_APPROVAL": "Filing: prior approval",
+    "CAPA_EFFECTIVE": "CAPA found effective",
+    "CAPA_NOT_EFFECTIVE": "CAPA found not effective",
+    "UNATTRIBUTED_EXPLAINED": "Dispense without a patient explained",
+    "RUN_CANCELLED": "Run cancelled",
+    "RUN_SUPERSEDED": "Run superseded",
+}
+#: What a dossier finds of results, and says of runs.
+PLANT |= {
+    "out_of_specification": "Out of specification",
+    "out_of_trend": "Out of trend",
+    "result.not_judged": "Not judged: no plant knows the lot",
+    "result.investigated": "Under investigation",
+    "result.laboratory_error": "Laboratory error: the result is void",
+    "result.confirmed": "Confirmed",
+    "result.review": "To be reviewed",
+    "run.closed": "Closed",
+    "run.cancelled": "Cancelled",
+    "run.superseded": "Superseded",
+}
+#: What a row of the quality wall calls for, and whether a run is judged.
+PLANT |= {
+    "WALL_STATE_NORMAL": "Normal",
+    "WALL_STATE_WATCH": "Near a limit",
+    "WALL_STATE_ABNORMAL": "Abnormal",
+    "RUN_JUDGING_JUDGED": "Judged",
+    "RUN_JUDGING_NO_MODEL": "Not judged: no model of the product",
+    "RUN_JUDGING_TRAINED_ON": "Not judged: the model learnt from it",
+}

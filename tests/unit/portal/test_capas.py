@@ -1,0 +1,150 @@
+"""A corrective action's pages: evidence as it was released, change control, decisions told once."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from pharmaloop.production.v1 import events_pb2 as events
+from pharmaloop.production.v1 import service_pb2 as api
+from pharmaloop.traceability.v1 import service_pb2 as trace
+from tests.unit.portal.fakes import HOSTILE, Browser, FakeBackend, refused
+
+_LOT = "maker-1/item/granulate/G-0071"
+
+
+def _capa(state: int = api.CAPA_STATE_PROPOSED, **more: object) -> api.Capa:
+    made = api.Capa(
+        proposed=events.CapaProposed(
+            capa="c-1", run="r-1", deviation="d-1", lot=_LOT, tag="Torque", limit_before=3.0, limit_after=2.5
+        ),
+        state=state,  # type: ignore[arg-type]
+        **more,  # type: ignore[arg-type]
+    )
+    made.proposed.reason = HOSTILE
+    made.proposed.evidence.sites.add(
+        site="hospital-a",
+        exposed=events.CapaEvidenceRow(patients=40, cases=12),
+        comparators=events.CapaEvidenceRow(withheld=True),
+        pooled=True,
+    )
+    estimate = made.proposed.evidence.risk_ratio
+    estimate.value, estimate.lower, estimate.upper = 2.4, 1.3, 4.1
+    return made
+
+
+def _backend(*capas: api.Capa, **answers: object) -> FakeBackend:
+    dossier = trace.GetLotDossierResponse()
+    dossier.dossier.decisions.decisions.add(what="CAPA_APPROVED", who="li", meaning=HOSTILE, subject="c-1")
+    return FakeBackend(
+        answers={
+            ("production", "ListCapas"): api.ListCapasResponse(capas=capas),
+            ("traceability", "GetLotDossier"): dossier,
+        }
+        | {("production", method): answer for method, answer in answers.items()}
+    )
+
+
+def _form(text: str, **more: str) -> dict[str, str]:
+    found = {name: re.search(rf'name="{name}" value="([^"]*)"', text) for name in ("request_id", "seen")}
+    return {name: match[1] for name, match in found.items() if match} | more
+
+
+def test_the_list_leads_to_lot_run_and_action() -> None:
+    text = Browser(_backend(_capa())).get("/capas?state=proposed").text
+    for address in ("/capas/c-1", "/runs/r-1", "/lots/maker-1%2Fitem%2Fgranulate%2FG-0071"):
+        assert f'href="{address}"' in text
+
+
+def test_small_groups_stay_withheld_and_estimates_come_with_their_interval() -> None:
+    text = Browser(_backend(_capa())).get("/capas/c-1").text
+    assert "2.4 (95 % interval 1.3 to 4.1)" in text
+    assert text.count("withheld (small group)") == 2
+    assert "CAPA approved" in text
+    assert "<script>alert" not in text
+
+
+_VALIDATED = events.ChangeValidated(capa="c-1", record="VAL-1", statement="shown", actor="li")
+_FILED = events.ChangeFilingAssessed(capa="c-1", category=events.FILING_CATEGORY_NOTIFICATION, actor="han")
+_CHECKED = events.CapaEffectivenessChecked(outcome=events.EFFECTIVENESS_OUTCOME_EFFECTIVE, actor="han")
+
+
+@pytest.mark.parametrize(
+    ("capa", "deeds"),
+    [
+        (_capa(), ["approve"]),
+        (_capa(api.CAPA_STATE_APPROVED), ["validate", "file"]),
+        (_capa(api.CAPA_STATE_APPROVED, validated=_VALIDATED), ["file"]),
+        (_capa(api.CAPA_STATE_APPROVED, filing=_FILED), ["validate"]),
+        (_capa(api.CAPA_STATE_EFFECTIVE, validated=_VALIDATED, filing=_FILED), ["check"]),
+        (_capa(api.CAPA_STATE_CLOSED, validated=_VALIDATED, filing=_FILED, check=_CHECKED), []),
+    ],
+)
+def test_only_the_next_steps_are_offered(capa: api.Capa, deeds: list[str]) -> None:
+    text = Browser(_backend(capa)).get("/capas/c-1").text
+    assert re.findall(r'id="deed-(\w+)"', text) == deeds
+
+
+@pytest.mark.parametrize(
+    ("deed", "capa", "method", "written", "fields"),
+    [
+        ("approve", _capa(), "ApproveCapa", {"meaning": "I approve"}, {"meaning": "I approve"}),
+        (
+            "validate",
+            _capa(api.CAPA_STATE_APPROVED),
+            "RecordValidation",
+            {"record": "VAL-2", "statement": "all runs judged again"},
+            {"record": "VAL-2", "statement": "all runs judged again"},
+        ),
+        (
+            "file",
+            _capa(api.CAPA_STATE_APPROVED),
+            "RecordFilingAssessment",
+            {"category": "2", "reference": "", "statement": "small"},
+            {"category": events.FILING_CATEGORY_NOTIFICATION, "reference": "", "statement": "small"},
+        ),
+        (
+            "check",
+            _capa(api.CAPA_STATE_EFFECTIVE),
+            "RecordEffectivenessCheck",
+            {"outcome": "1", "statement": "no deviation since"},
+            {"outcome": events.EFFECTIVENESS_OUTCOME_EFFECTIVE, "statement": "no deviation since"},
+        ),
+    ],
+)
+def test_each_decision_is_told_once_under_the_name(
+    deed: str, capa: api.Capa, method: str, written: dict[str, str], fields: dict[str, object]
+) -> None:
+    backend = _backend(capa, **{method: getattr(api, f"{method}Response")()})
+    browser = Browser(backend, actor="韩梅梅")
+    form = _form(browser.get(f"/capas/c-1/{deed}").text, **written)
+    answer = browser.post(f"/capas/c-1/{deed}", form)
+    assert (answer.status, answer.headers["location"]) == (303, "/capas/c-1")
+    told = {"request_id": form["request_id"], "capa": "c-1", **fields}
+    assert backend.told == [("production", method, "韩梅梅", told)]
+
+
+def test_who_is_second_sees_who_was_first() -> None:
+    form = _form(Browser(_backend(_capa()), actor="b").get("/capas/c-1/approve").text, meaning="I approve")
+    later = _backend(_capa(api.CAPA_STATE_APPROVED, actor="李雷"))
+    answer = Browser(later, actor="b").post("/capas/c-1/approve", form)
+    assert answer.status == 409
+    assert "It is now: Approved; the last to decide was 李雷" in answer.text
+    assert later.told == []
+
+
+def test_what_the_service_refuses_is_said() -> None:
+    backend = _backend(_capa(), ApproveCapa=refused("NOT_YOURS", text="the proposer cannot approve"))
+    browser = Browser(backend, actor="b")
+    form = _form(browser.get("/capas/c-1/approve").text, meaning="I approve")
+    answer = browser.post("/capas/c-1/approve", form)
+    assert answer.status == 409
+    assert "the proposer cannot approve" in answer.text
+
+
+def test_what_is_not_there_is_no_page_and_an_empty_list_says_why() -> None:
+    assert Browser(_backend()).get("/capas/c-9").status == 404
+    assert Browser(_backend(_capa())).get("/capas/c-1/burn").status == 404
+    assert "One is proposed when" in Browser(_backend()).get("/capas").text
+    assert Browser(_backend(), language="zh").get("/capas").text.count("<h1>") == 1

@@ -1,0 +1,203 @@
+"""A deviation's pages: what waits for a judgement, what it rests on, and decisions that are told once."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from pharmaloop.production.v1 import events_pb2 as events
+from pharmaloop.production.v1 import service_pb2 as api
+from pharmaloop.traceability.v1 import service_pb2 as trace
+from services.portal.backend import Missing
+from tests.unit.portal.fakes import HOSTILE, Browser, FakeBackend, refused
+
+_LOT = "maker-1/item/granulate/G-0071"
+_AT = "/deviations/maker-1%2Fitem%2Fgranulate%2FG-0071/d-1"
+
+
+def _deviation(state: int = api.DEVIATION_STATE_OPEN, **more: object) -> api.Deviation:
+    made = api.Deviation(
+        detected=events.DeviationDetected(
+            deviation="d-1",
+            lot=_LOT,
+            tag="JacketTemperature",
+            rule=HOSTILE,
+            magnitude=3.7,
+            limit=3.0,
+            model_version="m-1",
+            unit="Cel",
+        ),
+        state=state,  # type: ignore[arg-type]
+        **more,  # type: ignore[arg-type]
+    )
+    for n, value in enumerate((20.0, 21.0, 35.0)):
+        point = made.detected.evidence.add(value=value, expected=20.0, low=10.0, high=30.0)
+        point.at.FromSeconds(1_000_000 + 60 * n)
+    made.detected.detected.FromSeconds(1_000_120)
+    return made
+
+
+def _backend(*deviations: api.Deviation, **answers: object) -> FakeBackend:
+    dossier = trace.GetLotDossierResponse()
+    dossier.dossier.decisions.decisions.add(
+        what="DEVIATION_UNDER_INVESTIGATION", who=HOSTILE, why="looked at", subject="d-1"
+    )
+    dossier.dossier.decisions.decisions.add(what="RELEASED", who="another", subject="d-2")
+    dossier.dossier.exposed.runs.add(run="run-of-it", deviation="d-1")
+    return FakeBackend(
+        answers={
+            ("production", "ListDeviations"): api.ListDeviationsResponse(deviations=deviations),
+            ("production", "GetLot"): api.GetLotResponse(lot=api.Lot(lot=_LOT, state=api.LOT_STATE_HELD)),
+            ("traceability", "GetLotDossier"): dossier,
+        }
+        | {("production", method): answer for method, answer in answers.items()}
+    )
+
+
+def _form(text: str, **more: str) -> dict[str, str]:
+    found = {name: re.search(rf'name="{name}" value="([^"]*)"', text) for name in ("request_id", "seen")}
+    return {name: match[1] for name, match in found.items() if match} | more
+
+
+def test_the_list_filters_by_state_and_keeps_the_filter_on_the_next_part() -> None:
+    backend = _backend(_deviation())
+    backend.answers["production", "ListDeviations"].next_page_token = "t&2"
+    text = Browser(backend).get("/deviations?state=capa-required").text
+    assert backend.asked[0][2]["state"] == api.DEVIATION_STATE_CAPA_REQUIRED
+    assert "state=capa-required&amp;lot=&amp;token=t%262" in text
+    assert _AT in text
+    assert 'href="/lots/maker-1%2Fitem%2Fgranulate%2FG-0071"' in text
+
+
+def test_a_deviation_shows_its_evidence_its_history_and_what_may_be_decided() -> None:
+    answer = Browser(_backend(_deviation())).get(_AT)
+    assert answer.status == 200
+    assert "JacketTemperature: 3 samples, 1 of them outside the limits" in answer.text
+    assert answer.text.count('class="out"') == 1
+    assert "Investigation started" in answer.text
+    assert ">another<" not in answer.text
+    assert "/runs/run-of-it" in answer.text
+    assert [
+        name
+        for name in ("confirm", "reject", "investigate", "classify", "close")
+        if f'id="deed-{name}"' in answer.text
+    ] == [
+        "confirm",
+        "reject",
+        "investigate",
+        "classify",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("state", "severity", "deeds"),
+    [
+        (api.DEVIATION_STATE_UNDER_INVESTIGATION, 0, ["confirm", "reject", "classify"]),
+        (api.DEVIATION_STATE_CONFIRMED, 0, ["classify"]),
+        (api.DEVIATION_STATE_CONFIRMED, events.SEVERITY_MAJOR, ["classify", "close"]),
+        (api.DEVIATION_STATE_REJECTED, 0, []),
+        (api.DEVIATION_STATE_CLOSED, events.SEVERITY_MAJOR, []),
+    ],
+)
+def test_only_what_may_follow_is_offered(state: int, severity: int, deeds: list[str]) -> None:
+    text = Browser(_backend(_deviation(state, severity=severity))).get(_AT).text
+    assert re.findall(r'id="deed-(\w+)"', text) == deeds
+
+
+def test_what_people_and_sources_wrote_is_shown_as_text() -> None:
+    for address in ("/deviations", _AT, f"{_AT}/confirm"):
+        text = Browser(_backend(_deviation(actor=HOSTILE, reason=HOSTILE)), actor=HOSTILE).get(address).text
+        assert "<script>alert" not in text
+
+
+def test_without_the_trace_the_rest_is_there() -> None:
+    backend = _backend(_deviation())
+    backend.answers["traceability", "GetLotDossier"] = Missing("traceability", "away")
+    text = Browser(backend).get(_AT).text
+    assert "Not here now: traceability" in text
+    assert 'id="deed-confirm"' in text
+
+
+def test_a_deviation_that_is_not_there_is_no_page() -> None:
+    assert Browser(_backend()).get(_AT).status == 404
+    assert Browser(_backend()).get(f"{_AT}/confirm").status == 404
+
+
+def test_an_empty_list_says_what_would_fill_it() -> None:
+    assert "One appears here when" in Browser(_backend()).get("/deviations").text
+    assert "黄金批次" in Browser(_backend(), language="zh").get("/deviations").text
+
+
+def test_who_has_no_name_gives_it_first() -> None:
+    answer = Browser(_backend(_deviation())).get(f"{_AT}/confirm")
+    assert answer.status == 303
+    assert answer.headers["location"].startswith("/me?to=")
+
+
+def test_a_confirmation_is_told_once_with_its_reason() -> None:
+    backend = _backend(_deviation(), ConfirmDeviation=api.ConfirmDeviationResponse())
+    browser = Browser(backend, actor="王芳")
+    shown = browser.get(f"{_AT}/confirm").text
+    assert "I have judged the evidence: the deviation is real." in shown
+    form = _form(shown, reason="the jacket failed")
+    answer = browser.post(f"{_AT}/confirm", form)
+    assert (answer.status, answer.headers["location"]) == (303, _AT)
+    assert backend.told == [
+        (
+            "production",
+            "ConfirmDeviation",
+            "王芳",
+            {
+                "request_id": form["request_id"],
+                "lot": _LOT,
+                "deviation": "d-1",
+                "reason": "the jacket failed",
+            },
+        )
+    ]
+
+
+def test_a_classification_takes_a_class_and_an_impact() -> None:
+    backend = _backend(
+        _deviation(api.DEVIATION_STATE_CONFIRMED), ClassifyDeviation=api.ClassifyDeviationResponse()
+    )
+    browser = Browser(backend, actor="me")
+    form = _form(browser.get(f"{_AT}/classify").text, severity="2", reason="none on patients")
+    assert browser.post(f"{_AT}/classify", form).status == 303
+    assert backend.told[0][3]["severity"] == events.SEVERITY_MAJOR
+    assert backend.told[0][3]["impact"] == "none on patients"
+    for wrong in ("", "9"):
+        answer = browser.post(f"{_AT}/classify", form | {"severity": wrong})
+        assert answer.status in (303, 422)
+    assert all(fields["severity"] in (0, 2) for _, _, _, fields in backend.told)
+
+
+def test_without_a_reason_nothing_is_told() -> None:
+    backend = _backend(_deviation())
+    browser = Browser(backend, actor="me")
+    form = _form(browser.get(f"{_AT}/reject").text, reason="  ")
+    answer = browser.post(f"{_AT}/reject", form)
+    assert answer.status == 422
+    assert "Why it is a false alarm: fill this in before you sign." in answer.text
+    assert backend.told == []
+
+
+def test_who_is_second_sees_who_was_first_and_nothing_is_sent() -> None:
+    first = _backend(_deviation())
+    form = _form(Browser(first, actor="second").get(f"{_AT}/confirm").text, reason="x")
+    later = _backend(_deviation(api.DEVIATION_STATE_REJECTED, actor="李雷", reason="a false alarm"))
+    answer = Browser(later, actor="second").post(f"{_AT}/confirm", form)
+    assert answer.status == 409
+    assert "It is now: False alarm, by 李雷: a false alarm" in answer.text
+    assert later.told == []
+
+
+def test_what_the_service_refuses_is_said_and_what_was_written_stays() -> None:
+    backend = _backend(_deviation(), ConfirmDeviation=refused("ALREADY_JUDGED", text="it is <b>judged</b>"))
+    browser = Browser(backend, actor="me")
+    form = _form(browser.get(f"{_AT}/confirm").text, reason="my own words")
+    answer = browser.post(f"{_AT}/confirm", form)
+    assert answer.status == 409
+    assert "it is &lt;b&gt;judged&lt;/b&gt;" in answer.text
+    assert ">my own words</textarea>" in answer.text
