@@ -10,11 +10,13 @@ from typing import Any
 from pharmaloop.clinical.v1 import events_pb2 as clinical
 from pharmaloop.clinical.v1 import service_pb2 as api
 from pharmaloop.clinical.v1 import service_pb2_grpc as api_grpc
+from services.clinical import board
 from services.clinical.api_follow_up import FollowUpApi
 from services.clinical.cohorts import CohortReader
 from services.clinical.domain import dispenses, moments
 from services.clinical.domain.cohort import definition
-from services.clinical.domain.dispenses import Dispense
+from services.clinical.domain.dispenses import Dispense, OwnRecord
+from services.clinical.domain.holdings import Holding
 from services.clinical.domain.plans import Plan
 from services.clinical.evidence import Reader
 from services.clinical.intake import check_site
@@ -24,6 +26,7 @@ from services.clinical.views import DISPENSES, HOLDINGS, LOTS, PLANS, RELEASES
 from services.kit.app import App
 from services.kit.errors import Invalid, Unknown
 from services.kit.ids import parse_lot
+from services.kit.work import moment_text
 
 
 class ClinicalApi(FollowUpApi, api_grpc.ClinicalServiceServicer):
@@ -98,13 +101,47 @@ class ClinicalApi(FollowUpApi, api_grpc.ClinicalServiceServicer):
         if not request.run:
             raise Invalid("REQUIRED", "name the run whose exposures you ask for", "run")
         await self.reach(request)
+        stored = await self.app.store.get(HOLDINGS, f"{request.run}|{self.app.site}")
+        holding = stored.state if stored else Holding(request.run)
+        if request.only_differences:
+            return await self._differences(request, holding)
         page = await self.page(request, DISPENSES, {"runs": request.run})
-        holding = await self.app.store.get(HOLDINGS, f"{request.run}|{self.app.site}")
         return api.ListExposuresResponse(
             exposures=[row for item in page.items for row in _exposures(item.state, request.run)],
             next_page_token=page.token,
-            total=holding.state.members if holding else 0,
+            total=holding.members,
         )
+
+    async def _differences(
+        self, request: api.ListExposuresRequest, holding: Holding
+    ) -> api.ListExposuresResponse:
+        """Read on until a page has one: most exposures have none."""
+        found = await self._only_at_site(holding) if not request.page_token else []
+        token = request.page_token
+        while holding.only_in_trace:
+            page = await self.page(_at(request, token), DISPENSES, {"runs": holding.run})
+            rows = [row for item in page.items for row in _exposures(item.state, holding.run)]
+            found += [row for row in rows if row.difference]
+            token = page.token
+            if found or not token:
+                break
+        total = holding.only_in_trace + holding.only_at_site
+        return api.ListExposuresResponse(exposures=found, next_page_token=token, total=total)
+
+    async def _only_at_site(self, holding: Holding) -> list[api.Exposure]:
+        """Own records of the run's lots that its journal does not have."""
+        if not holding.only_at_site:
+            return []
+        lots = {name for name, count in holding.lots.items() if count.listed}
+        held = await self.app.store.among(DISPENSES, "lots", lots)
+        found = {item.id: dispenses.unshown(item.state, holding.run, lots) for item in held}
+        return [_own(id, own) for id, own in sorted(found.items()) if own is not None]
+
+    async def GetSiteBoard(self, request: api.GetSiteBoardRequest, context: Any) -> api.GetSiteBoardResponse:
+        check_site(request.site, self.app.site)
+        await self.reach(request)
+        now = moment_text(self.app.clock.now())
+        return await board.read(self.app.store, self.app.site, request.run, now)
 
     async def GetLotSummary(
         self, request: api.GetLotSummaryRequest, context: Any
@@ -164,17 +201,40 @@ def _notice(plan: Plan) -> api.Notice:
     return api.Notice(pseudonym=plan.pseudonym, lots=plan.lots, outcome=outcome)
 
 
+def _at(request: api.ListExposuresRequest, token: str) -> api.ListExposuresRequest:
+    further = api.ListExposuresRequest()
+    further.CopyFrom(request)
+    further.page_token = token
+    return further
+
+
+def _own(dispense: str, own: OwnRecord) -> api.Exposure:
+    return api.Exposure(
+        dispense=dispense,
+        pseudonym=own.pseudonym,
+        lot=own.lot,
+        at=moments.stamp_of(own.at) if own.at else None,
+        at_site=True,
+        difference=api.EXPOSURE_DIFFERENCE_ONLY_AT_SITE,
+    )
+
+
 def _exposures(dispense: Dispense, run: str) -> Iterator[api.Exposure]:
     """One row for everybody whom the run's journal names; nearly always one."""
     own = dispense.standing
     for member in dispense.members_of(run):
+        at_site = own is not None and own.pseudonym == member.pseudonym
+        lacks = not (at_site or member.void or dispense.explained)
         yield api.Exposure(
             dispense=dispense.dispense,
             pseudonym=member.pseudonym,
             lot=member.lot,
             at=moments.stamp_of(member.at) if member.at else None,
-            at_site=own is not None and own.pseudonym == member.pseudonym,
+            at_site=at_site,
             possible=member.possible,
             disposition=member.disposition,
             explained=dispense.explained,
+            difference=(
+                api.EXPOSURE_DIFFERENCE_ONLY_IN_TRACE if lacks else api.EXPOSURE_DIFFERENCE_UNSPECIFIED
+            ),
         )

@@ -11,7 +11,7 @@ from pharmaloop.clinical.v1 import events_pb2 as clinical
 from pharmaloop.clinical.v1 import service_pb2 as api
 from pharmaloop.common.v1 import types_pb2 as common
 from services.clinical import fhir
-from services.clinical.domain import adverse, answers, moments, plans
+from services.clinical.domain import adverse, answers, moments, plans, reminders
 from services.clinical.domain.adverse import Course
 from services.clinical.domain.holdings import Holding
 from services.clinical.domain.plans import Plan
@@ -25,6 +25,7 @@ from services.kit.errors import Invalid, Rejected, Unknown
 from services.kit.facts import Fact
 from services.kit.rpc.api import Api
 from services.kit.rpc.context import caller
+from services.kit.work import moment_text
 
 M = TypeVar("M")
 _ANSWER = re.compile(r"answers\[([0-9]+)]")
@@ -73,15 +74,36 @@ class FollowUpApi(Api):
         check_site(request.site, self.app.site)
         await self.reach(request)
         filters: dict[str, Any] = {"run": request.run, "pseudonym": request.pseudonym, "stage": "open"}
-        if request.only_open:
+        if request.only_open or request.only_overdue:
             filters["answered"] = False
-        page = await self.page(request, PLANS, filters)
-        found = [item.state for item in page.items]
-        held = {run: await self._holding(run) for run in {plan.run for plan in found}}
+        held: dict[str, Holding | None] = {}
+        now = moment_text(self.app.clock.now())
+        found, token = await self._plans(request, filters, held, now)
         one_of_each = {plan.asked: plan for plan in found}
         asked = {key: await self._template(plan) for key, plan in one_of_each.items()}
-        views = [_view(plan, asked[plan.asked], held[plan.run]) for plan in found]
-        return api.ListPlansResponse(plans=views, next_page_token=page.token)
+        views = [_view(plan, asked[plan.asked], held[plan.run], now) for plan in found]
+        return api.ListPlansResponse(plans=views, next_page_token=token)
+
+    async def _plans(
+        self,
+        request: api.ListPlansRequest,
+        filters: dict[str, Any],
+        held: dict[str, Holding | None],
+        now: str,
+    ) -> tuple[list[Plan], str]:
+        """A page of plans, and what is held of their runs; of those that are overdue one that has any."""
+        asked = api.ListPlansRequest()
+        asked.CopyFrom(request)
+        while True:
+            page = await self.page(asked, PLANS, filters)
+            found = [item.state for item in page.items]
+            for run in {plan.run for plan in found} - set(held):
+                held[run] = await self._holding(run)
+            if request.only_overdue:
+                found = [plan for plan in found if reminders.overdue(plan, _hazard_at(held[plan.run]), now)]
+            if found or not page.token or not request.only_overdue:
+                return found, page.token
+            asked.page_token = page.token
 
     async def _holding(self, run: str) -> Holding | None:
         stored = await self.app.store.get(HOLDINGS, f"{run}|{self.app.site}")
@@ -242,7 +264,12 @@ def _path(field: str, paths: Sequence[str]) -> str:
     return names.get(field, field)
 
 
-def _view(plan: Plan, template: clinical.FollowUpTemplate, holding: Holding | None) -> api.PlanView:
+def _hazard_at(holding: Holding | None) -> str:
+    """When the hazard was evaluated; empty while it is not, and once a person ended the run."""
+    return holding.hazard.at if holding and holding.hazard and not holding.over else ""
+
+
+def _view(plan: Plan, template: clinical.FollowUpTemplate, holding: Holding | None, now: str) -> api.PlanView:
     hazard = holding.hazard if holding else None
     asked = plans.asked_at(plan, hazard.at if hazard else "")
     return api.PlanView(
@@ -254,6 +281,7 @@ def _view(plan: Plan, template: clinical.FollowUpTemplate, holding: Holding | No
         ends=moments.stamp_of(plans.later(asked, plan.hours)),
         reminded=[moments.stamp_of(at) for at in sorted(plan.reminded.values())],
         labs=plan.labs,
+        overdue=reminders.overdue(plan, _hazard_at(holding), now),
     )
 
 

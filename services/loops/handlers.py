@@ -8,7 +8,8 @@ faust (`machine`); deadlines come back to them as records.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import cast
+from dataclasses import replace
+from typing import Any, cast
 
 from google.protobuf.message import Message
 
@@ -28,7 +29,7 @@ from services.kit.words import check_words
 from services.kit.work import Work
 from services.loops.domain import runs
 from services.loops.domain.cases import stages_of
-from services.loops.views import CANCELS, DEADLINES, JOURNALS, RUNS
+from services.loops.views import CANCELS, DEADLINES, JOURNALS, RUNS, SCOPES
 
 CASE_TOPIC = "pharmaloop.loops.case.v1"
 
@@ -129,9 +130,71 @@ ROUTED: dict[type[Message], Handler] = {
 def on_run_event(work: Work, event: Event) -> None:
     """Project a run for those who read it."""
     run = event.run
-    view = runs.fold(work.get(RUNS, run), event.message, event.created)
+    view = runs.fold(work.get(RUNS, run), event.message, event.created, event.time)
     if view is not None:
         work.put(RUNS, run, view)
+
+
+def on_run_opened(work: Work, event: Event) -> None:
+    """Project a new run, with what was told of it before.
+
+    What it is about is told on other topics, perhaps at this moment: each side writes the scope, so that
+    of two that commit together one runs again and sees the other.
+    """
+    view = runs.fold(None, event.message, event.created, event.time)
+    assert view is not None
+    scope = work.get(SCOPES, view.run) or runs.Scope()
+    work.put(SCOPES, view.run, scope)
+    plant, sites = view.plant or scope.plant, view.sites or scope.sites
+    work.put(RUNS, view.run, replace(view, plant=plant, sites=sites))
+    if isinstance(event.message, loops.SafetyRunOpened):
+        _place(work, event.message)
+
+
+def _place(work: Work, opened: loops.SafetyRunOpened) -> None:
+    """The run is of the plant of its deviation; a successor is of the plant of the run that it follows."""
+    parent = opened.follows or (_deviation(opened.deviation) if opened.deviation else "")
+    if parent:
+        scope = work.get(SCOPES, parent) or runs.Scope()
+        work.put(SCOPES, parent, replace(scope, runs=tuple(sorted({*scope.runs, opened.run}))))
+        _set_plant(work, opened.run, scope.plant)
+
+
+def _set_plant(work: Work, id: str, plant: str) -> None:
+    """The plant of a deviation or a run is known: it is that of every run that comes of it."""
+    scope = work.get(SCOPES, id) or runs.Scope()
+    if plant == scope.plant:
+        return
+    work.put(SCOPES, id, replace(scope, plant=plant))
+    _tell(work, id, plant=plant)
+    for run in scope.runs:
+        _set_plant(work, run, plant)
+
+
+def _deviation(id: str) -> str:
+    return f"deviation|{id}"
+
+
+def on_sites_announced(work: Work, event: Event) -> None:
+    """Project which sites have exposures in a run's journal."""
+    told = cast(traceability.ExposureAnnounced, event.message)
+    before = work.get(SCOPES, told.run) or runs.Scope()
+    scope = runs.exposed_sites(before, told)
+    if scope != before:
+        work.put(SCOPES, told.run, scope)
+        _tell(work, told.run, sites=scope.sites)
+
+
+def on_deviation_detected(work: Work, event: Event) -> None:
+    """Project in which plant a deviation was, for the run that it may open."""
+    detected = cast(production.DeviationDetected, event.message)
+    _set_plant(work, _deviation(detected.deviation), runs.plant_of(detected.equipment))
+
+
+def _tell(work: Work, run: str, **changes: Any) -> None:
+    view = work.get(RUNS, run)
+    if view is not None:
+        work.put(RUNS, run, replace(view, **changes))
 
 
 def on_journal_event(work: Work, event: Event) -> None:
@@ -178,7 +241,7 @@ def cancel_run(work: Work, request: api.CancelRunRequest) -> api.CancelRunRespon
     check_words(request.reason, "reason")
     view = _run(work, request.run, "run")
     if view.state == runs.CLOSED:
-        raise Rejected("RUN_ENDED", "the run has ended already; 'pharmaloop loops' shows how", "run")
+        raise Rejected("RUN_ENDED", "the run has ended already; 'pharmaloop run list' shows how", "run")
     if view.loop == "safety" and _journal(work, view.run).sealed:
         said = "the journal is sealed: its patients are known and followed; the run ends by itself"
         raise Rejected("RUN_SEALED", said, "run")
@@ -235,12 +298,15 @@ def _check_product(other: runs.RunView, view: runs.RunView) -> None:
 
 ROUTER: Events = ROUTED
 PROJECTION: Events = {
-    loops.SafetyRunOpened: on_run_event,
-    loops.TransferRunOpened: on_run_event,
-    loops.EvidenceRunOpened: on_run_event,
+    loops.SafetyRunOpened: on_run_opened,
+    loops.TransferRunOpened: on_run_opened,
+    loops.EvidenceRunOpened: on_run_opened,
+    loops.DeadlineSet: on_run_event,
     loops.StageCompleted: on_run_event,
     loops.LoopStalled: on_run_event,
     loops.LoopClosed: on_run_event,
+    traceability.ExposureAnnounced: on_sites_announced,
+    production.DeviationDetected: on_deviation_detected,
 }
 JOURNAL_EVENTS: Events = {
     traceability.ExposureAnnounced: on_journal_event,

@@ -17,7 +17,7 @@ from services.kit.work import Step
 from services.loops.api import LoopsApi
 from services.loops.handlers import CASE_TOPIC, COMMANDS, DEADLINE_EVENTS, JOURNAL_EVENTS, PROJECTION, ROUTER
 from services.loops.machine import CASES, Machine
-from services.loops.views import JOURNALS, KINDS, RUNS
+from services.loops.views import JOURNALS, KINDS, RUNS, SCOPES
 
 _LEAVE_SECONDS = 15.0
 
@@ -60,7 +60,7 @@ SPEC = ServiceSpec(
     kinds=KINDS,
     reactors=(
         Reactor("router", ROUTER),
-        projector("runs", PROJECTION, RUNS),
+        projector("runs", PROJECTION, RUNS, SCOPES),
         projector("journals", JOURNAL_EVENTS, JOURNALS),
         Reactor("deadlines", DEADLINE_EVENTS),
     ),

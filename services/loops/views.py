@@ -8,7 +8,7 @@ from google.protobuf.message import Message
 
 from pharmaloop.loops.v1 import events_pb2 as loops
 from services.kit.store.kinds import Kind
-from services.loops.domain.runs import Journal, RunView
+from services.loops.domain.runs import Journal, RunView, Scope
 
 
 @dataclass(frozen=True)
@@ -34,8 +34,11 @@ def _asked(state: Cancel | None, event: Message) -> Cancel:
     return Cancel(event.actor)
 
 
-RUNS: Kind[RunView] = Kind("run", RunView, ("lot", "state", "began", "loop", "case"))
+RUNS: Kind[RunView] = Kind(
+    "run", RunView, ("lot", "state", "began", "loop", "case", "product", "plant", "sites", "rank")
+)
+SCOPES: Kind[Scope] = Kind("scope", Scope)
 DEADLINES: Kind[Deadline] = Kind("deadline", Deadline, evolve=_evolve)
 CANCELS: Kind[Cancel] = Kind("cancel", Cancel, evolve=_asked)
 JOURNALS: Kind[Journal] = Kind("journal", Journal)
-KINDS = (RUNS, DEADLINES, CANCELS, JOURNALS)
+KINDS = (RUNS, SCOPES, DEADLINES, CANCELS, JOURNALS)

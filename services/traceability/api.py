@@ -17,7 +17,7 @@ from services.kit.rpc.api import Api
 from services.kit.rpc.context import caller
 from services.kit.store.kinds import Get
 from services.kit.units import size
-from services.traceability import dossiers, intake, lineages, traced, views
+from services.traceability import dossiers, finder, intake, lineages, traced, views
 from services.traceability.domain import balance
 from services.traceability.domain.dispense import CONFLICT, Dispense
 from services.traceability.domain.entries import Entry
@@ -101,6 +101,10 @@ class TraceabilityApi(Api, api_grpc.TraceabilityServiceServicer):
     async def GetLineage(self, request: api.GetLineageRequest, context: Any) -> api.GetLineageResponse:
         await self.reach(request)
         return await lineages.read(self.app.store, request.id, request.kind, request.most)
+
+    async def FindThings(self, request: api.FindThingsRequest, context: Any) -> api.FindThingsResponse:
+        await self.reach(request)
+        return await finder.find(self.app.store, request.text, request.most)
 
     async def GetLotNode(self, request: api.GetLotNodeRequest, context: Any) -> api.GetLotNodeResponse:
         await self.reach(request)

@@ -13,6 +13,7 @@ from services.kit.runners.step import StepFunction
 from services.kit.sealing import LocalKeys
 from services.traceability.api import TraceabilityApi
 from services.traceability.dossier_rows import ROWS
+from services.traceability.finder import THING_ROWS
 from services.traceability.fold import CUT_STEP
 from services.traceability.handlers import CUT_EVENTS, commands, fold_events
 from services.traceability.lineages import HOP_ROWS
@@ -43,6 +44,7 @@ def make_spec() -> ServiceSpec:
             Reactor("fold", fold_events(outside)),
             projector("dossier", ROWS),
             projector("lineage", HOP_ROWS),
+            projector("things", THING_ROWS),
         ),
         commands=commands(outside),
         steps=steps,

@@ -12,6 +12,7 @@ from services.traceability.domain import entries, exposure, run
 from services.traceability.domain.balance import Balance
 from services.traceability.domain.dispense import Dispense
 from services.traceability.domain.dossier import capas, lots, results, runs
+from services.traceability.domain.finding import Thing
 from services.traceability.domain.graph import Node
 from services.traceability.domain.lineage.links import Hop
 
@@ -55,6 +56,9 @@ SITE_RECORDS: Kind[runs.SiteRecord] = Kind("dossier_site", runs.SiteRecord, ("ru
 #: By event, for lineages.
 HOPS: Kind[Hop] = Kind("lineage_hop", Hop, ("froms", "tos", "about", "ids"))
 
+#: By kind and id, for one search box.
+THINGS: Kind[Thing] = Kind("thing", Thing, ("exact", "prefixes"))
+
 DOSSIER_RECORDS: tuple[Kind[Any], ...] = (
     *(LOT_RECORDS, RESULT_RECORDS, RUN_RECORDS, JOURNAL_RECORDS, SITE_RECORDS),
     *(HAZARD_RECORDS, CAPA_RECORDS, TAKEN_RECORDS),
@@ -63,6 +67,7 @@ KINDS: tuple[Kind[Any], ...] = (
     *(BALANCES, NODES, DISPENSES, RUNS, EXPOSURES, ENTRIES, REGISTRY, SUSPECTS),
     *DOSSIER_RECORDS,
     HOPS,
+    THINGS,
 )
 
 

@@ -22,7 +22,7 @@ SEALED = "pharmaloop.common.v1.Sealed"
 #: The comment before a sealed field.
 _SEALED_FIELD = re.compile(r"((?:^ *//.*\n)+) *pharmaloop\.common\.v1\.Sealed ", re.MULTILINE)
 #: Methods that change nothing, by the verb they begin with.
-QUERIES = ("Get", "List", "Watch", "Trace")
+QUERIES = ("Get", "List", "Count", "Find", "Watch", "Trace")
 
 
 @cache

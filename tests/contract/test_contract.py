@@ -156,7 +156,7 @@ def test_what_asks_has_no_request_id(method: MethodDescriptor) -> None:
     assert "request_id" not in method.input_type.fields_by_name
     if method.full_name.startswith(OF_A_PROCESS):
         return
-    if method.name.startswith(("Get", "List", "Trace")):
+    if method.name.startswith(("Get", "List", "Count", "Find", "Trace")):
         assert "min_position" in method.input_type.fields_by_name
     if method.name.startswith("List"):
         assert {"page_size", "page_token"} <= set(method.input_type.fields_by_name)

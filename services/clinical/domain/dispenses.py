@@ -6,6 +6,7 @@ are there and name the same patient. Either half may come first.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -256,3 +257,11 @@ def correction(
 
 def _with(items: tuple[str, ...], item: str) -> tuple[str, ...]:
     return items if item in items else tuple(sorted((*items, item)))
+
+
+def unshown(dispense: Dispense, run: str, lots: Collection[str]) -> OwnRecord | None:
+    """The own record of one of the lots that the run's journal does not have, or holds to be corrected."""
+    own = dispense.standing
+    if own is None or own.lot not in lots or compared(dispense, run).shown:
+        return None
+    return own

@@ -34,3 +34,22 @@ def reminded(plan: Plan, hazard: str, hours: int, moment: str) -> Plan | None:
     if due is None or due > moment:
         return None
     return replace(plan, reminded={**plan.reminded, str(hours): moment})
+
+
+def overdue(plan: Plan, hazard: str, moment: str) -> bool:
+    """Was the patient asked, and has not answered though reminded, or though the time for it is over?"""
+    return _unanswered(plan, hazard) and (bool(plan.reminded) or late(plan, hazard, moment))
+
+
+def late(plan: Plan, hazard: str, moment: str) -> bool:
+    """Has the patient not answered though the last reminder was due, or the follow-up ended?"""
+    if not _unanswered(plan, hazard):
+        return False
+    asked = plans.asked_at(plan, hazard)
+    ends = plans.later(asked, min(plan.hours, AFTER_HOURS[-1]))
+    return str(AFTER_HOURS[-1]) in plan.reminded or ends <= moment
+
+
+def _unanswered(plan: Plan, hazard: str) -> bool:
+    """A draft asks nobody."""
+    return bool(hazard) and plan.stage == "open" and not plan.answered

@@ -13,6 +13,16 @@ STAGES: dict[str, tuple[str, ...]] = {
     loop.loop: loop.names for loop in (safety.STAGES, transfer.STAGES, evidence.STAGES)
 }
 
+#: How long each stage of a loop may take, in seconds of the platform clock, as far as it is the same for all.
+LIMITS: dict[str, dict[str, float]] = {
+    loop: {rule.name: rule.limit.total_seconds() for rule in rules}
+    for loop, rules in (
+        ("safety", safety.RULES),
+        ("transfer", transfer.RULES),
+        ("evidence", evidence.RULES),
+    )
+}
+
 
 @dataclass(frozen=True)
 class Case:
@@ -54,3 +64,11 @@ def react(
 def stages_of(loop: str) -> tuple[str, ...]:
     """Stages of a loop; those of the safety loop for what was told before there were others."""
     return STAGES[loop or "safety"]
+
+
+def stages_after(loop: str, stage: str, successor: bool) -> tuple[str, ...]:
+    """Stages of a run that come after the one that it is in. The successor of a safety run has fewer."""
+    names = stages_of(loop)
+    if loop == "safety" and successor:
+        names = tuple(rule.name for rule in safety.SUCCESSOR_RULES)
+    return names[names.index(stage) + 1 :] if stage in names else ()

@@ -164,11 +164,11 @@ RULES: tuple[StageRule[Run], ...] = (
     StageRule("learn", lambda r: bool(r.insight), _QUICK, "research to take the insight"),
 )
 #: A successor adds exposures to a case whose deviation is already answered.
-_SUCCESSOR_RULES = RULES[:8]
+SUCCESSOR_RULES = RULES[:8]
 
 
 def _rules_of(run: Run) -> tuple[StageRule[Run], ...]:
-    return _SUCCESSOR_RULES if run.follows else RULES
+    return SUCCESSOR_RULES if run.follows else RULES
 
 
 def react(case: Case | None, event: Happened, successor: Callable[[str], str]) -> tuple[Case, list[Effect]]:

@@ -94,6 +94,9 @@ class Loops(loops_grpc.LoopsServiceServicer):
     async def ListRuns(self, request: Any, context: Any) -> loops.ListRunsResponse:
         raise NotImplementedError
 
+    async def CountRuns(self, request: Any, context: Any) -> loops.CountRunsResponse:
+        raise NotImplementedError
+
     async def GetRun(self, request: Any, context: Any) -> loops.GetRunResponse:
         raise NotImplementedError
 
