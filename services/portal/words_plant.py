@@ -65,3 +65,19 @@ PLANT |= {
     "RUN_JUDGING_NO_MODEL": "Not judged: no model of the product",
     "RUN_JUDGING_TRAINED_ON": "Not judged: the model learnt from it",
 }
+#: Events of a deviation's and a corrective action's history.
+PLANT |= {
+    "DeviationDetected": "Detected",
+    "DeviationInvestigationStarted": "Investigation started",
+    "DeviationConfirmed": "Deviation confirmed",
+    "DeviationRejected": "Deviation rejected as a false alarm",
+    "DeviationClassified": "Classified",
+    "DeviationCapaRequired": "CAPA required",
+    "DeviationClosed": "Deviation closed",
+    "CapaProposed": "CAPA proposed",
+    "CapaApproved": "CAPA approved",
+    "ChangeValidated": "Change validated",
+    "ChangeFilingAssessed": "Filing assessed",
+    "ProcessLimitChanged": "Limit changed",
+    "CapaEffectivenessChecked": "Effectiveness checked",
+}
