@@ -14,8 +14,8 @@ PLANT = {
 }
 #: What a dossier calls a step or a decision.
 PLANT |= {
-    "STARTED": "Started",
-    "COMPLETED": "Completed",
+    "STARTED": "Process run started",
+    "COMPLETED": "Process run ended",
     "HELD": "Held",
     "RELEASED": "Released",
     "REJECTED": "Rejected",
