@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from services.portal.words_loops import LOOPS
 from services.portal.words_plant import PLANT
 from services.portal.words_science import SCIENCE
 
@@ -59,6 +60,7 @@ WORDS |= {
     "evidence": N_("Evidence"),
 }
 
+WORDS |= LOOPS
 WORDS |= PLANT
 WORDS |= SCIENCE
 

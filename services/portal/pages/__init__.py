@@ -1,16 +1,40 @@
 """One module for each page: a router, and what the page shows as plain values."""
 
-from services.portal.pages import capas, deviations, lots, me, runs, sites, studies, transfers, wall
+from services.portal.pages import (
+    alerts,
+    capas,
+    deviations,
+    hypotheses,
+    lineage,
+    lots,
+    me,
+    run,
+    runs,
+    search,
+    sets,
+    sites,
+    status,
+    studies,
+    transfers,
+    wall,
+)
 
 #: In the order in which paths are matched.
 ROUTERS = (
     runs.router,
-    deviations.router,
+    run.router,
+    alerts.router,
     capas.router,
+    deviations.router,
+    hypotheses.router,
+    lineage.router,
     lots.router,
-    wall.router,
+    search.router,
+    sets.router,
     sites.router,
-    transfers.router,
+    status.router,
     studies.router,
+    transfers.router,
+    wall.router,
     me.router,
 )

@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
-from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlencode
 
 from fastapi import APIRouter, HTTPException, Request
 from fastapi.responses import Response
 
-from pharmaloop.loops.v1 import service_pb2 as loops
+from pharmaloop.clinical.v1 import service_pb2 as api
 from services.portal.backend import Backend, Missing
 from services.portal.confirming import Field, Question, settle, show, text
 from services.portal.parts import parts
@@ -40,55 +39,43 @@ _LIVE = tuple(
         "LoopClosed",
     )
 )
-_SHOWN = ("open", "overdue", "all")
+#: Which plans are shown, by what is asked for.
+_SHOWN: dict[str, dict[str, bool]] = {
+    "open": {"only_open": True},
+    "overdue": {"only_overdue": True},
+    "all": {},
+}
 
 
 @router.get("/sites")
 async def sites(request: Request) -> Response:
-    """Every site, whether it answers, and how many of its plans wait."""
+    """Every site, whether it answers, and what waits there."""
     backend: Backend = request.app.state.backend
-    names = sorted(backend.sites)
-    rows = await asyncio.gather(*(_site_row(backend, name) for name in names))
-    return page(request, "sites.html", {"rows": rows}, live=(*_LIVE, *_processes(backend)))
-
-
-def _processes(backend: Backend) -> list[str]:
-    return [f"service:{process}" for process in backend.sites.values()]
+    rows = await asyncio.gather(*(_site_row(backend, name) for name in sorted(backend.sites)))
+    processes = [f"service:{process}" for process in backend.sites.values()]
+    return page(request, "sites.html", {"rows": rows}, live=(*_LIVE, *processes))
 
 
 async def _site_row(backend: Backend, site: str) -> dict[str, Any]:
-    process = backend.sites[site]
-    row: dict[str, Any] = {"site": site, "process": process, "waiting": None, "overdue": 0, "more": False}
     try:
-        (plans, more), now = await asyncio.gather(
-            every(backend, process, "ListPlans", "plans", site=site, only_open=True),
-            _now(backend, process),
-        )
+        board = await backend.ask(backend.sites[site], "GetSiteBoard", site=site)
     except Missing:
-        return row
-    waiting = [plan for plan in plans if not plan.draft]
-    return row | {
-        "waiting": len(waiting),
-        "overdue": sum(_overdue(plan, now) for plan in waiting),
-        "more": more,
-    }
+        return {"site": site, "totals": None}
+    return {"site": site, "totals": _totals(board.runs)}
 
 
-async def _now(backend: Backend, process: str) -> datetime:
-    """The platform clock as the site's process reads it."""
-    status = await backend.common(process, "StatusService", "GetStatus")
-    told: datetime = status.platform_time.ToDatetime(UTC)
-    return told
-
-
-def _ends(plan: Any) -> datetime:
-    at = plan.ends if plan.ends.seconds else plan.plan.due
-    ends: datetime = at.ToDatetime(UTC)
-    return ends
-
-
-def _overdue(plan: Any, now: datetime) -> bool:
-    return not plan.answered and not plan.draft and _ends(plan) < now
+def _totals(runs: Iterable[Any]) -> dict[str, int]:
+    """What waits at a site, over the runs that go on there."""
+    totals = dict.fromkeys(("runs", "plans", "answered", "awaited", "overdue", "owed", "differences"), 0)
+    for run in runs:
+        totals["runs"] += 1
+        totals["plans"] += run.plans
+        totals["answered"] += run.answered
+        totals["awaited"] += run.awaited
+        totals["overdue"] += run.overdue + run.comparators_overdue
+        totals["owed"] += run.notices_owed
+        totals["differences"] += run.only_in_trace + run.only_at_site
+    return totals
 
 
 def _process(request: Request, site: str) -> str:
@@ -114,121 +101,83 @@ async def one(
     process = _process(request, site)
     run, patient = run.strip(), patient.strip()
     shown = shown if shown in _SHOWN else "open"
-    found, missing = await parts(
-        now=_now(backend, process),
-        plans=every(backend, process, "ListPlans", "plans", site=site, run=run, pseudonym=patient),
-        differences=_differences(backend, process, site, run),
-        events=backend.ask(
+    asked: dict[str, Any] = {
+        "board": backend.ask(process, "GetSiteBoard", site=site, run=run),
+        "plans": every(
+            backend, process, "ListPlans", "plans", site=site, run=run, pseudonym=patient, **_SHOWN[shown]
+        ),
+        "differences": _differences(backend, process, site, run),
+        "events": backend.ask(
             process, "ListAdverseEvents", site=site, pseudonym=patient, page_size=_ROWS, page_token=events
         ),
-        **(
-            {"notices": backend.ask(process, "ListNotices", site=site, run=run, page_size=1000)}
-            if run
-            else {}
-        ),
-    )
+    }
+    if run:
+        asked["notices"] = backend.ask(process, "ListNotices", site=site, run=run, page_size=1000)
+    found, missing = await parts(**asked)
     plans, more = found["plans"] or ([], False)
-    now = found["now"] or datetime.now(UTC)
-    late = {plan.plan.plan for plan in plans if _overdue(plan, now)}
-    rows = _chosen(plans, late, shown)
+    plans.sort(key=lambda plan: (not plan.overdue, plan.answered, _ends(plan)))
     start = max(0, start)
     filters = {"run": run, "patient": patient, "shown": shown}
     differences, unread = found["differences"] or ([], False)
     if patient:
         differences = [(of, one) for of, one in differences if one.pseudonym == patient]
+    told = found["events"]
     values = {
         "site": site,
         "run": run,
         "patient": patient,
         "shown": shown,
-        "plans": rows[start : start + _ROWS],
-        "late": late,
+        "plans": plans[start : start + _ROWS],
         "more": more,
-        "of": len(rows),
+        "of": len(plans),
         "start": start,
-        "next": f"?{urlencode(filters | {'start': start + _ROWS})}" if start + _ROWS < len(rows) else "",
+        "next": f"?{urlencode(filters | {'start': start + _ROWS})}" if start + _ROWS < len(plans) else "",
         "before": f"?{urlencode(filters | {'start': max(0, start - _ROWS)})}" if start else "",
-        "counts": _counts(plans, late),
-        "runs": _by_run(plans, late, differences),
+        "totals": _totals(found["board"].runs) if found["board"] else None,
+        "runs": list(found["board"].runs) if found["board"] else [],
         "differences": differences,
         "unread": unread,
         "known": found["differences"] is not None,
-        "events": found["events"],
-        "events_next": f"?{urlencode(filters | {'events': found['events'].next_page_token})}"
-        if found["events"] and found["events"].next_page_token
+        "events": told,
+        "events_next": f"?{urlencode(filters | {'events': told.next_page_token})}"
+        if told and told.next_page_token
         else "",
         "notices": found.get("notices"),
-        "missing": missing,
+        "missing": missing[:1],  # one process answers them all
     }
     return page(request, "site.html", values, live=(*_LIVE, f"service:{process}"))
 
 
-def _chosen(plans: Iterable[Any], late: set[str], shown: str) -> list[Any]:
-    """The plans that are shown: those that are late first, then by when they end."""
-    kept = [
-        plan
-        for plan in plans
-        if shown == "all"
-        or (shown == "open" and not plan.answered)
-        or (shown == "overdue" and plan.plan.plan in late)
-    ]
-    return sorted(kept, key=lambda plan: (plan.plan.plan not in late, plan.answered, _ends(plan)))
-
-
-def _counts(plans: Iterable[Any], late: set[str]) -> dict[str, int]:
-    counts = {"plans": 0, "answered": 0, "draft": 0, "waiting": 0, "late": len(late)}
-    for plan in plans:
-        counts["plans"] += 1
-        counts["answered" if plan.answered else "draft" if plan.draft else "waiting"] += 1
-    return counts
-
-
-def _by_run(plans: Iterable[Any], late: set[str], differences: Iterable[Any]) -> list[dict[str, Any]]:
-    """What each run asks of this site."""
-    rows: dict[str, dict[str, Any]] = {}
-
-    def row(run: str) -> dict[str, Any]:
-        return rows.setdefault(run, {"run": run, "plans": 0, "answered": 0, "late": 0, "differences": 0})
-
-    for plan in plans:
-        one = row(plan.plan.run)
-        one["plans"] += 1
-        one["answered"] += plan.answered
-        one["late"] += plan.plan.plan in late
-    for run, exposure in differences:
-        row(run)["differences"] += not exposure.explained
-    return sorted(rows.values(), key=lambda one: (-one["differences"], -one["late"], one["run"]))
+def _ends(plan: Any) -> int:
+    """When a follow-up ends, in seconds of platform time."""
+    seconds: int = plan.ends.seconds or plan.plan.due.seconds
+    return seconds
 
 
 async def _differences(
     backend: Backend, process: str, site: str, run: str
 ) -> tuple[list[tuple[str, Any]], bool]:
-    """Exposures that the site's own records do not show: of one run, or of every run that goes on.
+    """What the two sources do not agree on, each with its run, and whether there may be more.
 
-    Each with its run; those that wait for an explanation first. And whether there may be more.
+    Of one run also what somebody explained; else of every run that goes on and has a difference.
     """
-    runs, more = [run] if run else [], False
+    runs = [run]
     if not run:
-        told = await asyncio.gather(
-            *(
-                backend.ask("loops", "ListRuns", loop="safety", state=state, page_size=_MOST_RUNS)
-                for state in (loops.RUN_STATE_STALLED, loops.RUN_STATE_OPEN)
-            )
-        )
-        runs = [one.run for answer in told for one in answer.runs]
-        more = len(runs) > _MOST_RUNS or any(answer.next_page_token for answer in told)
-        runs = runs[:_MOST_RUNS]
+        board = await backend.ask(process, "GetSiteBoard", site=site)
+        runs = [one.run for one in board.runs if one.only_in_trace or one.only_at_site]
     lists = await asyncio.gather(
-        *(every(backend, process, "ListExposures", "exposures", site=site, run=one) for one in runs)
+        *(
+            every(backend, process, "ListExposures", "exposures", site=site, run=one, only_differences=True)
+            for one in runs[:_MOST_RUNS]
+        )
     )
-    found = [
-        (of, exposure)
-        for of, (exposures, _) in zip(runs, lists, strict=True)
-        for exposure in exposures
-        if not exposure.at_site
-    ]
-    found.sort(key=lambda one: (one[1].explained, one[1].dispense))
-    return found, more or any(cut for _, cut in lists)
+    found = [(of, one) for of, (rows, _) in zip(runs, lists, strict=False) for one in rows]
+    cut = len(runs) > _MOST_RUNS or any(more for _, more in lists)
+    if run:
+        rows, more = await every(backend, process, "ListExposures", "exposures", site=site, run=run)
+        found += [(run, one) for one in rows if one.explained and not one.at_site]
+        cut = cut or more
+    return found, cut
 
 
 @router.get("/sites/{site}/explain")
@@ -261,8 +210,8 @@ async def _question(request: Request, site: str, run: str, dispense: str) -> Que
         backend, _process(request, site), "ListExposures", "exposures", site=site, run=run, fresh=True
     )
     difference = next((one for one in exposures if one.dispense == dispense), None)
-    if difference is None:
-        raise HTTPException(404)
+    if difference is None or difference.difference == api.EXPOSURE_DIFFERENCE_ONLY_AT_SITE:
+        raise HTTPException(404)  # what the site alone has is no member of the run to explain
     if difference.at_site:
         now = say("The site's own records show this dispense now.")
     elif difference.explained:

@@ -8,8 +8,6 @@ import pytest
 
 from pharmaloop.clinical.v1 import events_pb2 as clinical_events
 from pharmaloop.clinical.v1 import service_pb2 as clinical
-from pharmaloop.common.v1 import service_pb2 as status
-from pharmaloop.loops.v1 import service_pb2 as loops
 from services.portal.backend import Missing
 from tests.unit.portal.fakes import HOSTILE, Browser, FakeBackend, hidden, refused
 
@@ -17,44 +15,56 @@ _RUN = "4a19e4de-2d18-5f47-9f55-942510fe37b0"
 _LOT = "maker-1/gtin/06901234500547/A-0017"
 
 
-def _plan(name: str, ends: int, *, answered: bool = False, draft: bool = False) -> clinical.PlanView:
+def _plan(name: str, ends: int, **is_: bool) -> clinical.PlanView:
     plan = clinical_events.MonitoringPlan(
         plan=name, run=_RUN, pseudonym=f"P-{name}", lots=[_LOT], role=clinical_events.PLAN_ROLE_EXPOSED
     )
-    view = clinical.PlanView(plan=plan, answered=answered, draft=draft)
+    view = clinical.PlanView(plan=plan, **is_)
     view.ends.FromSeconds(ends)
     return view
 
 
 def _backend(*plans: clinical.PlanView, explained: bool = False) -> FakeBackend:
-    now = status.GetStatusResponse()
-    now.platform_time.FromSeconds(2_000_000)
     missing = clinical.Exposure(dispense="d-1", pseudonym="P-late", lot=_LOT, explained=explained)
+    if not explained:
+        missing.difference = clinical.EXPOSURE_DIFFERENCE_ONLY_IN_TRACE
+    own = clinical.Exposure(
+        dispense="d-3", lot=_LOT, at_site=True, difference=clinical.EXPOSURE_DIFFERENCE_ONLY_AT_SITE
+    )
     seen = clinical.Exposure(dispense="d-2", pseudonym="P-late", lot=_LOT, at_site=True)
+    board = clinical.RunBoard(run=_RUN, plans=7, overdue=3, only_in_trace=1 - explained, only_at_site=1)
 
-    def runs(state: int, **_: object) -> loops.ListRunsResponse:
-        found = [loops.Run(run=_RUN, loop="safety")] if state == loops.RUN_STATE_OPEN else []
-        return loops.ListRunsResponse(runs=found)
+    def exposures(only_differences: bool = False, **_: object) -> clinical.ListExposuresResponse:
+        rows = [one for one in (missing, own) if one.difference] if only_differences else [missing, seen]
+        return clinical.ListExposuresResponse(exposures=rows)
+
+    def wanted(**asked: object) -> clinical.ListPlansResponse:
+        kept = [one for one in plans if not (asked.get("only_open") and one.answered)]
+        kept = [one for one in kept if one.overdue or not asked.get("only_overdue")]
+        return clinical.ListPlansResponse(plans=kept)
 
     event = clinical.AdverseEvent(pseudonym="P-late", term="PL1", serious=True, solicited=2)
     event.text.en, event.text.zh = "nose bleed", "鼻出血"
     return FakeBackend(
         sites={"hospital-a": "clinical", "hospital-b": "clinical.hospital-b"},
         answers={
-            ("clinical", "GetStatus"): now,
-            ("clinical", "ListPlans"): clinical.ListPlansResponse(plans=plans),
-            ("clinical", "ListExposures"): clinical.ListExposuresResponse(exposures=[missing, seen]),
+            ("clinical", "GetSiteBoard"): clinical.GetSiteBoardResponse(runs=[board]),
+            ("clinical", "ListPlans"): wanted,
+            ("clinical", "ListExposures"): exposures,
             ("clinical", "ListAdverseEvents"): clinical.ListAdverseEventsResponse(events=[event]),
             ("clinical", "ListNotices"): clinical.ListNoticesResponse(
                 notices=[clinical.Notice(pseudonym="P-late", lots=[_LOT])], hazard_class="I", text=HOSTILE
             ),
             ("clinical", "ExplainDifference"): clinical.ExplainDifferenceResponse(),
-            ("loops", "ListRuns"): runs,
         },
     )
 
 
-_PLANS = (_plan("early", 3_000_000), _plan("late", 1_000_000), _plan("done", 1_000_000, answered=True))
+_PLANS = (
+    _plan("early", 3_000_000),
+    _plan("late", 4_000_000, overdue=True),
+    _plan("done", 1_000_000, answered=True),
+)
 
 
 def test_late_plans_stand_first_and_drafts_are_not_late() -> None:
@@ -63,12 +73,16 @@ def test_late_plans_stand_first_and_drafts_are_not_late() -> None:
     assert order[0] == "late"
     assert set(order) == {"late", "early", "draft"}
     assert text.count(">Overdue</span>") == 1
+    only = Browser(_backend(*_PLANS)).get("/sites/hospital-a?shown=overdue").text
+    assert set(re.findall(r"<bdi>P-(early|late|done)</bdi></a></td>\s*<td>Exposed", only)) == {"late"}
 
 
 def test_a_difference_that_nobody_explained_leads_to_its_form() -> None:
     text = Browser(_backend(*_PLANS)).get("/sites/hospital-a").text
     assert f"/sites/hospital-a/explain?run={_RUN}&amp;dispense=d-1" in text
     assert "d-2" not in text
+    assert "Only in the site" in text
+    assert "dispense=d-3" not in text
     explained = Browser(_backend(*_PLANS, explained=True)).get("/sites/hospital-a").text
     assert "explain?run=" not in explained
 
@@ -76,7 +90,7 @@ def test_a_difference_that_nobody_explained_leads_to_its_form() -> None:
 def test_only_this_site_is_asked() -> None:
     backend = _backend(*_PLANS)
     Browser(backend).get(f"/sites/hospital-a?run={_RUN}")
-    assert {service for service, _, _ in backend.asked} <= {"clinical", "loops"}
+    assert {service for service, _, _ in backend.asked} == {"clinical"}
     assert all(fields.get("site", "hospital-a") == "hospital-a" for _, _, fields in backend.asked)
     assert Browser(backend).get("/sites/hospital-z").status == 404
 
@@ -90,12 +104,13 @@ def test_a_site_that_is_away_is_named_and_the_list_goes_on() -> None:
     assert "Not here now: clinical.hospital-b" in page.text
 
 
-def test_the_loops_being_away_leaves_the_plans() -> None:
+def test_a_board_that_cannot_be_read_leaves_the_plans() -> None:
     backend = _backend(*_PLANS)
-    backend.answers[("loops", "ListRuns")] = Missing("loops", "away")
+    backend.answers["clinical", "GetSiteBoard"] = Missing("clinical", "an older service")
     text = Browser(backend).get("/sites/hospital-a").text
-    assert "Not here now: loops" in text
+    assert text.count("Not here now: clinical") == 1
     assert "P-early" in text
+    assert "Not known now" in text
 
 
 def test_what_people_wrote_is_shown_as_text() -> None:
@@ -108,7 +123,7 @@ def test_what_people_wrote_is_shown_as_text() -> None:
 def test_an_empty_site_says_what_would_fill_it() -> None:
     backend = _backend()
     backend.answers[("clinical", "ListAdverseEvents")] = clinical.ListAdverseEventsResponse()
-    backend.answers[("clinical", "ListExposures")] = clinical.ListExposuresResponse()
+    backend.answers["clinical", "GetSiteBoard"] = clinical.GetSiteBoardResponse()
     text = Browser(backend, language="zh").get("/sites/hospital-a").text
     assert text.count('class="empty"') == 3
     assert "没有符合条件的方案" in text

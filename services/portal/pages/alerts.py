@@ -1,0 +1,127 @@
+"""Alerts: what happened, how often, who is asked and until when; and taking one, in two steps."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import urlencode
+
+from fastapi import APIRouter, Request
+from fastapi.responses import Response
+
+from pharmaloop.alerting.v1 import events_pb2 as events
+from pharmaloop.alerting.v1 import service_pb2 as api
+from services.portal.backend import Backend
+from services.portal.clock import PlatformClock
+from services.portal.confirming import Field, Question, settle, show, text
+from services.portal.parts import parts
+from services.portal.places import case_place
+from services.portal.render import page
+from services.portal.words import WORDS, word
+
+router = APIRouter()
+_CLOCK = PlatformClock()
+_STATES = {"open": api.ALERT_STATE_OPEN, "taken": api.ALERT_STATE_TAKEN, "all": api.ALERT_STATE_UNSPECIFIED}
+_KINDS = {
+    "deviation": events.ALERT_KIND_DEVIATION,
+    "stalled": events.ALERT_KIND_LOOP_STALLED,
+    "no-run": events.ALERT_KIND_NO_RUN,
+}
+_ROWS = 50
+#: From this severity on an alert is coloured as abnormal.
+_SHAPES = {events.ALERT_SEVERITY_CRITICAL: "abnormal", events.ALERT_SEVERITY_MINOR: "normal"}
+
+
+@router.get("/alerts")
+async def listed(
+    request: Request, state: str = "open", kind: str = "", run: str = "", lot: str = "", after: str = ""
+) -> Response:
+    """The alerts, newest first: those that nobody took, unless others are asked for."""
+    backend: Backend = request.app.state.backend
+    state = state if state in _STATES else "open"
+    kind = kind if kind in _KINDS else ""
+    about = {"run": run.strip(), "lot": lot.strip()}
+    asked: dict[str, Any] = {
+        "kind": _KINDS.get(kind, events.ALERT_KIND_UNSPECIFIED),
+        "state": _STATES[state],
+        "only_open": state == "open",
+        "page_size": _ROWS,
+        "page_token": after,
+        **about,
+    }
+    found, missing = await parts(
+        alerts=backend.ask("alerting", "ListAlerts", **asked), now=_CLOCK.now(backend, "alerting")
+    )
+    told = found["alerts"]
+    filters = {"state": state, "kind": kind, **about}
+    token = told.next_page_token if told else ""
+    values = {
+        "rows": [_row(one, found["now"]) for one in told.alerts] if told else [],
+        "known": told is not None,
+        "filters": filters,
+        "kinds": {name: WORDS[events.AlertKind.Name(number)] for name, number in _KINDS.items()},
+        "next": "?" + urlencode({k: v for k, v in (filters | {"after": token}).items() if v})
+        if token
+        else "",
+        "case_path": case_place,
+        "now": found["now"],
+        "pace": _CLOCK.pace,
+        "missing": missing,
+    }
+    return page(request, "alerts.html", values, live=("domain:alerting", "service:alerting"))
+
+
+def _row(alert: Any, now: datetime | None) -> dict[str, Any]:
+    """An alert with the seconds of the platform's clock that are left until the next role is asked."""
+    until = alert.next_escalation.ToDatetime(UTC) if alert.HasField("next_escalation") else None
+    left = (until - now).total_seconds() if until and now else None
+    return {
+        "alert": alert,
+        "shape": "over" if alert.actor else _SHAPES.get(alert.severity, "watch"),
+        "until": until,
+        "left": left,
+    }
+
+
+async def _taking(request: Request, alert: str) -> Question:
+    backend: Backend = request.app.state.backend
+    told = (await backend.ask("alerting", "GetAlert", fresh=True, alert=alert)).alert
+    language = request.state.language
+    say = language.say
+    return Question(
+        title=say("Take this alert"),
+        purpose=say("Says that you look after it: its clock stops, and nobody else is asked."),
+        back="/alerts",
+        submit=say("Take it"),
+        facts=(
+            (say("Kind"), say(word(events.AlertKind.DESCRIPTOR, told.raised.kind))),
+            (say("Severity"), say(word(events.AlertSeverity.DESCRIPTOR, told.severity))),
+            (say("What happened"), told.latest_text or told.raised.text),
+            (say("How often"), language.count(max(1, told.count))),
+            (say("Lot or case"), told.raised.lot),
+            (say("Run"), told.raised.run),
+            (say("Level"), language.count(told.level)),
+            (say("Who is asked"), say(WORDS.get(told.asked, told.asked))),
+        ),
+        fields=(Field("note", say("Note"), "words", required=False),),
+        seen="taken" if told.actor else "open",
+        now=say("%(actor)s took it: %(note)s", actor=told.actor, note=told.note or "–") if told.actor else "",
+        by=told.actor,
+        over=bool(told.actor),
+    )
+
+
+@router.get("/alerts/{alert}")
+async def take(request: Request, alert: str) -> Response:
+    return show(request, await _taking(request, alert))
+
+
+@router.post("/alerts/{alert}")
+async def taken(request: Request, alert: str) -> Response:
+    return await settle(
+        request,
+        lambda: _taking(request, alert),
+        "alerting",
+        "AcknowledgeAlert",
+        lambda form: {"alert": alert, "note": text(form, "note")},
+    )

@@ -1,0 +1,119 @@
+"""One lineage: from the molecule to the next hypothesis, as a drawing and as its events."""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import urlencode
+
+from fastapi import APIRouter, Request
+from fastapi.responses import RedirectResponse, Response
+
+from services.portal.backend import Backend
+from services.portal.drawing.lineages import KINDS, Line, Look, Thing, lineage
+from services.portal.languages import Language
+from services.portal.places import event_word, lot_of, place, short
+from services.portal.render import page
+from services.portal.render import path_of as path
+from services.portal.running import in_order
+from services.portal.words import WORDS
+
+router = APIRouter()
+_HOPS, _MOST_HOPS = 1_000, 5_000
+_ROWS = 200
+
+
+@router.get("/lineage")
+async def find(request: Request, id: str = "") -> Response:
+    """Asks for a thing; with one it leads to its lineage."""
+    if id.strip():
+        return RedirectResponse(path("lineage", id.strip()), status_code=303)
+    return page(request, "lineage.html", {"id": "", "hops": [], "drawing": "", "truncated": False})
+
+
+@router.get("/lineage/{id:path}")
+async def show(
+    request: Request, id: str, kind: str = "", opened: str = "", start: int = 0, most: int = _HOPS
+) -> Response:
+    """Everything that a thing comes from and leads to."""
+    backend: Backend = request.app.state.backend
+    kind = kind if kind in KINDS else ""
+    most = min(max(1, most), _MOST_HOPS)
+    told = await backend.ask("traceability", "GetLineage", id=id, kind=kind, most=most)
+    language: Language = request.state.language
+    hops = in_order(told.hops)
+    lots = {one.id: lot_of(hop) for hop in hops for one in hop.leads_to if one.kind == "deviation"}
+    things = _things(hops)
+    start = max(0, start)
+    here = {"kind": kind, "most": most if most != _HOPS else ""}
+
+    def link(**other: Any) -> str:
+        return path("lineage", id) + "?" + urlencode({k: v for k, v in (here | other).items() if v})
+
+    values = {
+        "id": id,
+        "of": list(told.of),
+        "hops": hops[start : start + _ROWS],
+        "all": len(hops),
+        "start": start,
+        "shown": {hop.event for hop in hops[start : start + _ROWS]},
+        "before": link(opened=opened, start=max(0, start - _ROWS)) if start else "",
+        "next": link(opened=opened, start=start + _ROWS) if start + _ROWS < len(hops) else "",
+        "truncated": told.truncated,
+        "more": link(opened=opened, most=_MOST_HOPS) if told.truncated and most < _MOST_HOPS else "",
+        "drawing": lineage(
+            _lines(hops, language),
+            things,
+            asked=[(one.kind, one.id) for one in told.of],
+            opened=opened,
+            label=language.say("The lineage of %(thing)s", thing=id),
+            look=_look(language, lots, link),
+        ),
+        "opened": opened,
+        "close": link(),
+        "event_word": event_word,
+        "place": place,
+        "lots": lots,
+        "short": short,
+    }
+    return page(request, "lineage.html", values, live=(id,))
+
+
+def _things(hops: Any) -> list[Thing]:
+    """Every thing of a lineage, in the order in which it is first heard of."""
+    found: dict[Thing, None] = {}
+    for hop in hops:
+        for one in (*hop.comes_from, *hop.leads_to):
+            found[one.kind, one.id] = None
+    return list(found)
+
+
+def _lines(hops: Any, language: Language) -> list[Line]:
+    return [
+        Line(
+            (before.kind, before.id),
+            (after.kind, after.id),
+            hop.event,
+            language.say(
+                "%(event)s: from %(before)s to %(after)s",
+                event=language.say(WORDS.get(event_word(hop.type), event_word(hop.type))),
+                before=short(before.id),
+                after=short(after.id),
+            ),
+        )
+        for hop in hops
+        for before in hop.comes_from
+        for after in hop.leads_to
+    ]
+
+
+def _look(language: Language, lots: dict[str, str], link: Any) -> Look:
+    def word(kind: str) -> str:
+        return language.say(WORDS.get(kind, kind))
+
+    return Look(
+        word=word,
+        short=short,
+        to=lambda thing: place(thing[0], thing[1], lots.get(thing[1], "")),
+        open=lambda kind: link(opened=kind),
+        many=lambda kind, count: language.say("%(n)s × %(kind)s", n=language.count(count), kind=word(kind)),
+    )

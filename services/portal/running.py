@@ -1,0 +1,172 @@
+"""A run as pages show it: its stages against their SLO, what it waits for, and who may do the next thing.
+
+A stage's SLO is on the platform clock, so a simulated month is judged like a real one; how long a
+stage took on the wall stands beside it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from pharmaloop.loops.v1 import service_pb2 as api
+from services.portal.render import path_of as path
+from services.portal.words import N_
+
+QUALITY_HEAD = N_("Quality head of the lot's owner")
+HOSPITAL = N_("Pharmacists of the sites")
+MANAGER = N_("Manager of the plant")
+OWNER = N_("Owners of the sites' data")
+SCIENTIST = N_("Scientist of the product")
+
+#: By loop and stage: what it waits for, and whose turn it is ("" where the platform goes on by itself).
+WAITS = {
+    ("safety", "trace"): (N_("the first announcement of the exposure journal"), ""),
+    ("safety", "receive"): (N_("a site to hold what was announced"), ""),
+    ("safety", "hold"): (N_("the owner's decision on an implicated lot"), ""),
+    ("safety", "plan"): (N_("monitoring plans of exposed patients"), ""),
+    ("safety", "seal"): (N_("the journal's seal: a site or a dispense is unexplained"), HOSPITAL),
+    ("safety", "evaluate"): (N_("a person to evaluate the health hazard"), QUALITY_HEAD),
+    ("safety", "notify"): (N_("patients to be told"), HOSPITAL),
+    ("safety", "respond"): (N_("patients' answers"), HOSPITAL),
+    ("safety", "propose"): (N_("evidence of a site, or production to propose"), ""),
+    ("safety", "approve"): (N_("a person to approve the corrective action"), QUALITY_HEAD),
+    ("safety", "learn"): (N_("research to take the finding"), ""),
+    ("transfer", "adapt"): (N_("the plant's twin to fit the parameters to a line"), ""),
+    ("transfer", "advise"): (N_("the plant's twin to propose set-points"), ""),
+    ("transfer", "sign"): (N_("a person to decide on the proposal"), MANAGER),
+    ("transfer", "validate"): (N_("the recipe's validation and the assessment of its filing"), MANAGER),
+    ("transfer", "produce"): (N_("a first lot that is made by the recipe and tested"), MANAGER),
+    ("transfer", "learn"): (N_("research to take the lot's outcome"), ""),
+    ("evidence", "approve"): (N_("an owner to approve the study"), OWNER),
+    ("evidence", "freeze"): (N_("a job whose sites have all frozen their cohorts"), ""),
+    ("evidence", "compute"): (N_("a job whose rounds are on record"), ""),
+    ("evidence", "publish"): (N_("the study's answer"), ""),
+    ("evidence", "take-up"): (N_("research to take up the finding"), SCIENTIST),
+}
+
+
+@dataclass(frozen=True)
+class Step:
+    """One stage of a run. `wall`: seconds of the wall; `took`, `slo`: of the platform clock; 0: not known."""
+
+    name: str
+    #: "done", "late" (done, over its SLO), "now", "stuck" (present, over its SLO) or "next".
+    state: str
+    wall: float = 0.0
+    took: float = 0.0
+    slo: float = 0.0
+    ended: Any = None
+    due: Any = None
+
+    @property
+    def share(self) -> float | None:
+        """How much of its SLO it used; None where there is none."""
+        return self.took / self.slo if self.slo > 0 and self.state != "next" else None
+
+
+@dataclass(frozen=True)
+class Turn:
+    """The next thing to do: what, whose turn it is, and the page where it is done ("": nobody has to)."""
+
+    waits: str
+    who: str = ""
+    label: str = ""
+    to: str = ""
+
+
+def steps(run: Any, now: datetime | None) -> list[Step]:
+    """The stages of a run in order; `now` is the platform clock's time."""
+    found = [
+        Step(
+            one.name,
+            "late" if 0 < one.slo_seconds < one.platform_seconds else "done",
+            one.seconds,
+            one.platform_seconds,
+            one.slo_seconds,
+            one.ended,
+        )
+        for one in run.stages
+    ]
+    if run.stage and run.state != api.RUN_STATE_CLOSED:
+        since = run.stage_since.ToDatetime(UTC) if run.HasField("stage_since") else None
+        took = max(0.0, (now - since).total_seconds()) if now and since else 0.0
+        stuck = run.state == api.RUN_STATE_STALLED
+        due = run.stage_due if run.HasField("stage_due") else None
+        found.append(
+            Step(run.stage, "stuck" if stuck else "now", took=took, slo=run.stage_slo_seconds, due=due)
+        )
+        found += [Step(one.name, "next", slo=one.slo_seconds) for one in run.next_stages]
+    return found
+
+
+def turn(run: Any, hops: Iterable[Any] = ()) -> Turn | None:
+    """What the run waits for and whose turn it is; None when it ended. `hops` name its corrective action."""
+    if run.state == api.RUN_STATE_CLOSED:
+        return None
+    waits, who = WAITS.get((run.loop, run.stage), (run.waiting_for, ""))
+    label, to = _place(run, hops) if who else ("", "")
+    return Turn(waits, who, label, to)
+
+
+def _place(run: Any, hops: Iterable[Any]) -> tuple[str, str]:
+    """What the button says, and where it leads."""
+    if run.loop == "transfer":
+        return N_("To the transfer"), path("transfers", run.case)
+    if run.loop == "evidence":
+        if run.stage == "take-up":
+            return N_("To the findings"), "/hypotheses"
+        return N_("To the study"), path("studies", run.opened_evidence.study)
+    if run.stage == "evaluate":
+        return N_("Evaluate the health hazard…"), path("runs", run.run, "hazard")
+    if run.stage == "approve":
+        capas = [one.id for hop in hops for one in hop.leads_to if one.kind == "capa"]
+        return N_("To the corrective action"), path("capas", capas[-1]) if capas else "/capas"
+    return N_("To the sites"), f"/runs/{run.run}#sites"
+
+
+def thing_of(run: Any) -> tuple[str, str]:
+    """The thing of the lineage that a run is: its kind and id."""
+    if run.loop == "transfer":
+        return "transfer", str(run.case)
+    if run.loop == "evidence":
+        return "study", str(run.opened_evidence.study or run.case.partition(":")[2])
+    return "run", str(run.run)
+
+
+def own(hops: Iterable[Any], kind: str, id: str) -> list[Any]:
+    """The hops of a run, by time: what triggered it, what is about it, and what came of it.
+
+    Lots are where a run ends: what is made of a lot is another story.
+    """
+    hops = list(hops)
+    mine = {(kind, id)}
+    found = []
+    for hop in hops:
+        froms = {(one.kind, one.id) for one in hop.comes_from}
+        tos = {(one.kind, one.id) for one in hop.leads_to}
+        if not mine & (froms | tos):
+            continue
+        found.append(hop)
+        if mine & froms:
+            mine |= {one for one in tos if one[0] not in ("lot", "product", "molecule")}
+    causes = {hop.cause for hop in found} - {hop.event for hop in found}
+    before = [hop for hop in hops if hop.event in causes]
+    return in_order([*before, *found])
+
+
+def in_order(hops: Iterable[Any]) -> list[Any]:
+    """Hops by time; of those of one moment a cause before its effect."""
+    hops = list(hops)
+    known = {hop.event: hop for hop in hops}
+
+    def depth(hop: Any) -> int:
+        steps, seen = 0, {hop.event}
+        while (cause := known.get(hop.cause)) is not None and cause.at == hop.at and cause.event not in seen:
+            seen.add(cause.event)
+            hop, steps = cause, steps + 1
+        return steps
+
+    return sorted(hops, key=lambda hop: (hop.at.seconds, hop.at.nanos, depth(hop)))

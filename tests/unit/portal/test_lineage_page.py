@@ -1,0 +1,114 @@
+"""The page of a lineage: one drawing whose boxes and lines lead on, and its events as a table."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from pharmaloop.traceability.v1 import service_pb2 as trace
+from services.portal.running import in_order
+from tests.unit.portal.fakes import HOSTILE, Browser, FakeBackend, refused
+
+LOT = "m/item/x/L-1"
+
+
+def hop(event: str, type: str, froms: list[Any], tos: list[Any], cause: str = "", when: int = 0) -> Any:
+    return trace.LineageHop(
+        event=event,
+        type=f"pharmaloop.x.v1.{type}",
+        service="x",
+        at=Timestamp(seconds=1_795_000_000 + when),
+        cause=cause,
+        comes_from=[trace.LineageThing(kind=kind, id=id) for kind, id in froms],
+        leads_to=[trace.LineageThing(kind=kind, id=id) for kind, id in tos],
+    )
+
+
+STORY = [
+    hop("e1", "MoleculeRegistered", [("target", "T")], [("molecule", "M")], when=1),
+    hop("e2", "ProductRegistered", [("molecule", "M")], [("product", "m/item/x")], when=2),
+    hop("e3", "LotStarted", [("product", "m/item/x")], [("lot", LOT)], when=3),
+    hop("e4", "DeviationConfirmed", [("lot", LOT)], [("deviation", "d-1")], when=4),
+    hop("e5", "SafetyRunOpened", [("deviation", "d-1")], [("run", "r-1")], "e4", when=5),
+    hop("e6", "HypothesisUpdated", [("insight", "i-1")], [("hypothesis", "h-1")], when=6),
+]
+
+
+def backend(hops: list[Any], truncated: bool = False, of: tuple[str, str] = ("run", "r-1")) -> FakeBackend:
+    told = trace.GetLineageResponse(
+        of=[trace.LineageThing(kind=of[0], id=of[1])], hops=hops, truncated=truncated
+    )
+    return FakeBackend({("traceability", "GetLineage"): told})
+
+
+def test_every_thing_and_every_hop_of_the_drawing_leads_on() -> None:
+    text = Browser(backend(STORY)).get("/lineage/r-1").text
+    drawn = text[text.index('<svg class="lineage"') : text.index("</svg>")]
+    for to in ("/lots/m%2Fitem%2Fx%2FL-1", "/deviations/m%2Fitem%2Fx%2FL-1/d-1", "/runs/r-1", "/lineage/h-1"):
+        assert f'href="{to}"' in drawn
+    for event in ("e1", "e2", "e3", "e4", "e5", "e6"):
+        assert f'href="#h-{event}"' in drawn
+        assert f'id="h-{event}"' in text
+    assert 'href="#h-e4">e4' in text
+
+
+def test_the_columns_follow_the_loops() -> None:
+    text = Browser(backend(list(reversed(STORY)))).get("/lineage/r-1").text
+    heads = re.findall(r'class="head"[^>]*>([^<]+)<', text)
+    assert heads == ["Target", "Molecule", "Product", "Lot", "Deviation", "Run", "Finding", "Hypothesis"]
+
+
+def test_many_things_of_a_kind_are_one_box_until_it_is_opened() -> None:
+    many = [
+        hop(f"e{n}", "LotStarted", [("product", "p")], [("lot", f"a/b/c/L{n}")], when=n) for n in range(50)
+    ]
+    told = backend(many, of=("lot", "a/b/c/L7"))
+    text = Browser(told).get("/lineage/a%2Fb%2Fc%2FL7").text
+    assert "49 × Lot" in text
+    assert "opened=lot" in text
+    assert text.count('class="node') == 3  # the product, the lot that was asked for, and the rest
+    opened = Browser(told).get("/lineage/a%2Fb%2Fc%2FL7?opened=lot").text
+    assert opened.count('class="node') == 51
+    assert "Close the group" in opened
+
+
+def test_a_lineage_that_is_cut_says_so_and_offers_the_rest() -> None:
+    told = backend(STORY, truncated=True)
+    text = Browser(told).get("/lineage/r-1").text
+    assert "larger than what is shown" in text
+    assert "Show more of it" in text
+    assert "Show more of it" not in Browser(told).get("/lineage/r-1?most=5000").text
+
+
+def test_long_lineages_come_page_by_page() -> None:
+    many = [hop(f"e{n}", "LotReleased", [("lot", LOT)], [], when=n) for n in range(450)]
+    told = backend(many, of=("lot", LOT))
+    assert "start=200" in Browser(told).get("/lineage/x").text
+    last = Browser(told).get("/lineage/x?start=400").text
+    assert "401 to 450 of 450" in last
+    assert "start=600" not in last
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_names_are_text_in_both_languages(language: str) -> None:
+    told = backend([hop("e1", HOSTILE, [("lot", HOSTILE)], [(HOSTILE, HOSTILE)])], of=("lot", HOSTILE))
+    text = Browser(told, language=language).get("/lineage/x").text
+    assert "<script>alert" not in text
+    assert ("谱系" in text) == (language == "zh")
+
+
+def test_a_thing_that_nobody_knows_is_no_page_and_the_box_leads_to_one() -> None:
+    told = FakeBackend({("traceability", "GetLineage"): refused()})
+    assert Browser(told).get("/lineage/nothing").status == 404
+    assert "Name a thing above" in Browser(told).get("/lineage").text
+    assert Browser(told).get("/lineage?id=m%2Fx").headers["location"] == "/lineage/m%2Fx"
+
+
+def test_of_one_moment_the_cause_stands_before_its_effect() -> None:
+    effect, cause = hop("b", "X", [], [], "a"), hop("a", "Y", [], [])
+    assert [one.event for one in in_order([effect, cause])] == ["a", "b"]
+    round_ = [hop("a", "X", [], [], "b"), hop("b", "Y", [], [], "a")]
+    assert {one.event for one in in_order(round_)} == {"a", "b"}
