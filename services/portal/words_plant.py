@@ -6,9 +6,6 @@ PLANT = {
     "SEVERITY_MINOR": "Minor",
     "SEVERITY_MAJOR": "Major",
     "SEVERITY_CRITICAL": "Critical",
-    "FILING_CATEGORY_NOT_REPORTED": "Not reported",
-    "FILING_CATEGORY_NOTIFICATION": "Notification",
-    "FILING_CATEGORY_PRIOR_APPROVAL": "Prior approval",
     "EFFECTIVENESS_OUTCOME_EFFECTIVE": "Effective",
     "EFFECTIVENESS_OUTCOME_NOT_EFFECTIVE": "Not effective",
 }
@@ -69,15 +66,12 @@ PLANT |= {
 PLANT |= {
     "DeviationDetected": "Detected",
     "DeviationInvestigationStarted": "Investigation started",
-    "DeviationConfirmed": "Deviation confirmed",
     "DeviationRejected": "Deviation rejected as a false alarm",
     "DeviationClassified": "Classified",
     "DeviationCapaRequired": "CAPA required",
     "DeviationClosed": "Deviation closed",
-    "CapaProposed": "CAPA proposed",
     "CapaApproved": "CAPA approved",
     "ChangeValidated": "Change validated",
     "ChangeFilingAssessed": "Filing assessed",
-    "ProcessLimitChanged": "Limit changed",
     "CapaEffectivenessChecked": "Effectiveness checked",
 }
