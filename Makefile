@@ -12,7 +12,7 @@ WORLD := $(if $(SEED),--seed $(SEED)) $(if $(SIZE),--size $(SIZE)) $(if $(SPEED)
 OPTIONS := $(WORLD) $(if $(ONLY),--only $(ONLY))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run up down status logs clean test faults sim sim-night model lint proto proto-baseline bench bench-large evidence lock
+.PHONY: docs-cli help setup run up down status logs clean test faults sim sim-night model lint proto proto-baseline bench bench-large evidence lock
 .NOTPARALLEL:
 
 help: ## List the targets
@@ -66,6 +66,10 @@ model: setup ## Search every state of the exposure protocol's model, then with e
 
 evidence: setup ## Render which test is evidence for which requirement
 	@$(BIN)/python -m deploy.local.evidence
+
+docs-cli: setup ## Write docs/cli.md, and the recorded outputs of the tests, from the command itself
+	@$(BIN)/python -m services.cli.reference docs/cli.md
+	@$(BIN)/python -m tests.unit.cli.golden
 
 bench: setup ## Run the benchmarks, write docs/benchmarks.md [T=path PROFILE=1]
 	@$(if $(PROFILE),BENCH_PROFILE=1) $(BIN)/python -m tests.bench $(T)

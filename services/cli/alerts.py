@@ -6,12 +6,14 @@ import click
 from rich.console import Console
 
 from pharmaloop.alerting.v1 import service_pb2 as api
+from services.cli.nouns import ALERT
 from services.cli.plain import plain, word
-from services.cli.session import Session, table
+from services.cli.session import Session
+from services.cli.tables import table
 from services.kit.ids import new_id
 
 
-@click.command()
+@ALERT.verb("list", "", "--all", "--watch", watched=True)
 @click.option("--all", "everything", is_flag=True, help="Also those that somebody took.")
 @click.pass_obj
 def alerts(session: Session, everything: bool) -> None:
@@ -35,7 +37,7 @@ def alerts(session: Session, everything: bool) -> None:
     session.show({"alerts": found}, people)
 
 
-@click.command()
+@ALERT.verb("ack", 'al-9 --note "on my way"')
 @click.argument("alert")
 @click.option("--note", default="", help="What you say to it.")
 @click.pass_obj

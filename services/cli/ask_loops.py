@@ -15,7 +15,8 @@ from pharmaloop.rnd.v1 import service_pb2 as rnd
 from pharmaloop.traceability.v1 import service_pb2 as trace
 from services.cli import judge_studies, judge_transfers
 from services.cli.plain import word
-from services.cli.session import Refused, Session, table
+from services.cli.session import Refused, Session
+from services.cli.tables import table
 
 #: What a whole lineage has at least.
 _TYPES, _SERVICES = 9, 5

@@ -9,8 +9,10 @@ from rich.console import Console
 
 from pharmaloop.production.v1 import events_pb2 as events
 from pharmaloop.production.v1 import service_pb2 as api
+from services.cli.nouns import CAPA
 from services.cli.plain import plain, word
-from services.cli.session import Session, table
+from services.cli.session import Session
+from services.cli.tables import table
 from services.kit.ids import new_id
 
 _CAPA_STATES = {
@@ -40,7 +42,7 @@ def _evidence(proposed: dict[str, Any]) -> str:
     return f"{told}, {ratio:.1f} times" if ratio is not None else told
 
 
-@click.command()
+@CAPA.verb("list", "", "--state approved", watched=True)
 @click.option("--state", type=click.Choice(list(_CAPA_STATES)), default="all", help="Only of this state.")
 @click.pass_obj
 def capas(session: Session, state: str) -> None:
@@ -76,7 +78,7 @@ def _lacking(item: dict[str, Any]) -> str:
     return ", ".join(name for field, name in names.items() if item[field] is None)
 
 
-@click.command()
+@CAPA.verb("approve", 'c-5 --meaning "I agree with the limit"')
 @click.argument("capa")
 @click.option("--meaning", required=True, help="What your signature means.")
 @click.pass_obj
@@ -87,12 +89,12 @@ def approve(session: Session, capa: str, meaning: str) -> None:
     session.show(
         {"capa": capa, "state": "approved", "receipt": plain(answer.receipt)},
         lambda out: out.print(
-            f"approved: {capa} takes effect after 'pharmaloop validate-change' and 'pharmaloop assess-filing'"
+            f"approved: {capa} takes effect after 'pharmaloop capa validate' and 'pharmaloop capa file'"
         ),
     )
 
 
-@click.command(name="validate-change")
+@CAPA.verb("validate", 'c-5 --record V-112 --statement "three lots in range"')
 @click.argument("capa")
 @click.option("--record", required=True, help="Where the validation is on record.")
 @click.option("--statement", required=True, help="What was shown.")
@@ -107,7 +109,11 @@ def validate_change(session: Session, capa: str, record: str, statement: str) ->
     )
 
 
-@click.command(name="assess-filing")
+@CAPA.verb(
+    "file",
+    'c-5 --category not-reported --statement "inside the filed ranges"',
+    'c-5 --category prior-approval --reference NMPA-7 --statement "the limit is filed"',
+)
 @click.argument("capa")
 @click.option("--category", type=click.Choice(list(CATEGORIES)), required=True, help="What the change needs.")
 @click.option("--reference", default="", help="The authority's approval, or the notification.")
@@ -129,7 +135,7 @@ def assess_filing(session: Session, capa: str, category: str, reference: str, st
     )
 
 
-@click.command(name="check-effectiveness")
+@CAPA.verb("check", 'c-5 --outcome effective --statement "no deviation in twenty lots"')
 @click.argument("capa")
 @click.option("--outcome", type=click.Choice(list(_OUTCOMES)), required=True, help="What was found.")
 @click.option("--statement", required=True, help="What it rests on.")

@@ -18,13 +18,13 @@ from typing import Any, NoReturn, TypeVar
 
 import click
 from rich.console import Console
-from rich.markup import escape
 
 from pharmaloop.common.v1 import operations_pb2 as api
-from services.cli.group import JsonGroup
+from services.cli.nouns import DLQ
 from services.cli.plain import iso, plain, word
 from services.cli.processes import known_as, own, process_of, service_of
-from services.cli.session import Failure, Session, table
+from services.cli.session import Failure, Session
+from services.cli.tables import console, table
 from services.kit.ids import new_id
 
 C = TypeVar("C", bound=Callable[..., Any])
@@ -127,11 +127,11 @@ def find(session: Session, wanted: Wanted) -> Found:
             processes, pool.map(lambda p: _ask(session, p, wanted), processes), strict=True
         ):
             if isinstance(answer, Failure):
+                if len(processes) == 1:
+                    raise answer
                 found.silent[process] = answer.message
             else:
                 found.letters += answer
-    if found.silent and len(processes) == 1:
-        raise Failure(found.silent[processes[0]])
     found.letters.sort(key=lambda letter: (letter.at.ToNanoseconds(), letter.letter))
     return found
 
@@ -177,12 +177,7 @@ def _reason(*more: str) -> Callable[[C], C]:
     )
 
 
-@click.group(cls=JsonGroup)
-def dlq() -> None:
-    """Dead letters: see them, have them processed again, give them up."""
-
-
-@dlq.command(name="list")
+@DLQ.verb("list", "", "--runner rnd.insights --state open", watched=True)
 @_narrowing
 @_reason("--reason")
 @click.option("--state", type=click.Choice(_STATES), default=None, help="Not given: those that wait.")
@@ -202,7 +197,7 @@ def _print(out: Console, letters: list[api.DeadLetter], most: int = 0) -> None:
     for letter in letters[: most or len(letters)]:
         tries = "once" if letter.attempts == 1 else f"{letter.attempts} times"
         event = letter.event_type.rpartition(".")[2] or "a record of no type"
-        out.print(f"[bold]{escape(short(letter.letter))}[/bold]")
+        out.print(short(letter.letter), style="bold")
         told = (
             f"{_state(letter)} since {iso(letter.at) or '-'}, tried {tries}: {event} of {letter.key or '-'}"
         )
@@ -223,7 +218,7 @@ def _state(letter: api.DeadLetter) -> str:
     return word(api.DeadLetterState.Name(letter.state), "DEAD_LETTER_STATE")
 
 
-@dlq.command()
+@DLQ.verb("show", "'rnd.insights|pharmaloop.production.capa.v1|0|17'", watched=True)
 @click.argument("letter", type=LETTER)
 @click.pass_obj
 def show(session: Session, letter: str) -> None:
@@ -238,7 +233,7 @@ def show(session: Session, letter: str) -> None:
 
     def people(out: Console) -> None:
         one = answer.letter
-        out.print(f"[bold]{escape(short(one.letter))}[/bold]")
+        out.print(short(one.letter), style="bold")
         out.print(f"state      {_state(one)}  after {one.attempts} tries, since {iso(one.at)}", markup=False)
         out.print(f"reason     {one.reason}  {one.description}", markup=False)
         if one.judged_by:
@@ -254,7 +249,7 @@ def show(session: Session, letter: str) -> None:
     session.show(document, people)
 
 
-@dlq.command()
+@DLQ.verb("redrive", "'rnd.insights|pharmaloop.production.capa.v1|0|17'", "--runner rnd.insights --yes")
 @click.argument("letters", nargs=-1, type=LETTER, metavar="[LETTER]...")
 @_narrowing
 @_reason("--reason")
@@ -327,7 +322,7 @@ def _why(letter: api.DeadLetter) -> str:
     return f"{letter.reason}: {letter.description}" if letter.state == api.DEAD_LETTER_STATE_OPEN else ""
 
 
-@dlq.command()
+@DLQ.verb("discard", "'rnd.insights|pharmaloop.production.capa.v1|0|17' --reason \"a test record\"")
 @click.argument("letters", nargs=-1, type=LETTER, metavar="[LETTER]...")
 @_narrowing
 @_reason()
@@ -373,8 +368,7 @@ def _choose(session: Session, wanted: Wanted, yes: bool, question: str) -> list[
     for letter in settled:
         click.echo(f"pharmaloop: {short(letter.letter)} is {_state(letter)} already", err=True)
     if waiting and not yes:
-        console = Console(stderr=True, highlight=False, soft_wrap=True)
-        _print(console, waiting, _SHOWN)
+        _print(console(stderr=True), waiting, _SHOWN)
         click.confirm(question.format(_letters(len(waiting))), abort=True, err=True)
     return [letter.letter for letter in waiting]
 

@@ -6,18 +6,19 @@ from collections.abc import Sequence
 
 import click
 from rich.console import Console
-from rich.markup import escape
 
 from pharmaloop.common.v1 import types_pb2 as common
 from pharmaloop.traceability.v1 import dossier_pb2 as page
 from pharmaloop.traceability.v1 import service_pb2 as api
 from services.cli.lots import WITHHELD
+from services.cli.nouns import LOT
 from services.cli.plain import iso, plain
-from services.cli.session import LOT, Session, table
+from services.cli.session import LOT_KEY, Session
+from services.cli.tables import table
 
 
-@click.command()
-@click.argument("lot", type=LOT)
+@LOT.verb("dossier", "maker-1/item/granulate/G-0041", "maker-1/item/granulate/G-0041 --json")
+@click.argument("lot", type=LOT_KEY)
 @click.pass_obj
 def dossier(session: Session, lot: str) -> None:
     """Show all that is known of LOT: process, material, where it went, whom it concerns, who decided."""
@@ -27,7 +28,7 @@ def dossier(session: Session, lot: str) -> None:
 
 
 def _print(out: Console, found: page.LotDossier) -> None:
-    out.print(f"[bold]{escape(found.lot)}[/bold]\n")
+    out.print(f"{found.lot}\n", style="bold")
     _process(out, found.process)
     _deviations(out, found.deviations)
     _results(out, found.results)
@@ -43,7 +44,7 @@ def _table(
 ) -> None:
     """A table; what stands in its cells is text, whatever is in it. Says when something is left out."""
     if rows:
-        out.print(table(title, columns.split(), [[escape(str(cell)) for cell in row] for row in rows]))
+        out.print(table(title, columns.split(), [[str(cell) for cell in row] for row in rows]))
     else:
         out.print(f"{title}: none")
     if left_out:
@@ -198,11 +199,11 @@ def _released(out: Console, run: page.RunEvidence) -> None:
         [site, _arm(one.exposed), _arm(one.comparators), "yes" if one.final else "no"] for site, one in sites
     ]
     if rows:
-        title = f"Released of run {escape(run.run)}: complaints of patients who answered"
+        title = f"Released of run {run.run}: complaints of patients who answered"
         _table(out, title, "site exposed comparators final", rows, run.sites_left_out)
     if run.HasField("pooled"):
         at = run.pooled
-        out.print(f"Estimates of run {escape(run.run)}, from {at.sites_pooled} of {at.sites} sites:")
+        out.print(f"Estimates of run {run.run}, from {at.sites_pooled} of {at.sites} sites:")
         out.print(f"  risk ratio {_estimate(at.risk_ratio)}")
         out.print(f"  rate difference {_estimate(at.rate_difference)} a day\n")
 
@@ -232,9 +233,7 @@ def _capa(out: Console, capa: page.RunCapa) -> None:
         ("checked", capa.checked, capa.effectiveness),
     )
     rows = [[iso(at), step, detail] for step, at, detail in steps if iso(at)]
-    _table(
-        out, f"Corrective action {escape(capa.capa)}, {escape(limit)}, {capa.state}", "at step detail", rows
-    )
+    _table(out, f"Corrective action {capa.capa}, {limit}, {capa.state}", "at step detail", rows)
 
 
 def _decisions(out: Console, section: page.DecisionSection) -> None:

@@ -19,7 +19,8 @@ from rich.console import Console
 from pharmaloop.clinical.v1 import events_pb2 as events
 from pharmaloop.clinical.v1 import service_pb2 as clinical
 from services.cli.judge import RunSeen
-from services.cli.session import Refused, Session, table
+from services.cli.session import Refused, Session
+from services.cli.tables import table
 
 #: A site opens the profile of everybody who received a lot of the product.
 _EVIDENCE_SECONDS = 60.0

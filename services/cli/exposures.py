@@ -9,12 +9,14 @@ from rich.console import Console
 
 from pharmaloop.clinical.v1 import service_pb2 as clinical
 from pharmaloop.traceability.v1 import service_pb2 as trace
+from services.cli.nouns import EXPOSURE, RUN, SUSPECT
 from services.cli.plain import plain
-from services.cli.session import Session, table
+from services.cli.session import Session
+from services.cli.tables import table
 from services.kit.ids import new_id
 
 
-@click.command()
+@RUN.verb("unattributed", "r-7", "r-7 --open", watched=True)
 @click.argument("run")
 @click.option("--open", "only_open", is_flag=True, help="Only those that nobody has explained.")
 @click.pass_obj
@@ -42,7 +44,7 @@ def unattributed(session: Session, run: str, only_open: bool) -> None:
     session.show({"run": run, "dispenses": found}, people)
 
 
-@click.command()
+@RUN.verb("differences", "hospital-a r-7", watched=True)
 @click.argument("site")
 @click.argument("run")
 @click.pass_obj
@@ -74,7 +76,11 @@ def _differs(item: clinical.Exposure) -> bool:
     return not item.at_site and item.disposition not in ("CORRECTED", "RETURNED_UNOPENED")
 
 
-@click.command()
+@RUN.verb(
+    "explain",
+    'd-31 --run r-7 --reason "sold over the counter" --meaning "I have asked the pharmacy"',
+    'd-31 --site hospital-a --reason "kept on paper" --meaning "I have seen the sheet"',
+)
 @click.argument("dispense")
 @click.option("--run", default="", help="The run, for a dispense that names no patient.")
 @click.option("--site", default="", help="The site, for one that the site's own records do not show.")
@@ -104,3 +110,35 @@ def explain(session: Session, dispense: str, run: str, site: str, reason: str, m
         receipt = session.call(session.clinical_at(site).ExplainDifference, at_site).receipt
     document = {"dispense": dispense, "run": run, "site": site, "receipt": plain(receipt)}
     session.show(document, lambda out: out.print(f"explained: {dispense}, signed by {session.actor}"))
+
+
+@EXPOSURE.verb("show", "r-7", watched=True)
+@click.argument("run")
+@click.pass_obj
+def announced(session: Session, run: str) -> None:
+    """Show what the trace announced of RUN: its lots, its members by site, and what is not firm yet."""
+    found = plain(session.call(session.traceability.GetExposure, trace.GetExposureRequest(run=run)))
+
+    def people(out: Console) -> None:
+        told = found["announced"] or {}
+        rows = [
+            ["phase", found["phase"] or "-"],
+            ["lots", ", ".join(told.get("lots") or ()) or "-"],
+            ["sites", ", ".join(told.get("sites") or ()) or "-"],
+            ["without a patient", f"{told.get('unattributed', 0)}, explained {told.get('explained', 0)}"],
+            ["not firm", ", ".join(found["not_firm"]) or "-"],
+        ]
+        out.print(table(f"Exposure of run {run}", ["what", "value"], rows))
+
+    session.show(found, people)
+
+
+@SUSPECT.verb("list", watched=True)
+@click.pass_obj
+def suspects(session: Session) -> None:
+    """List records that look wrong: a lot inside itself, a dispense before its lot was made, and so on."""
+    pages = session.pages(session.traceability.ListSuspects, trace.ListSuspectsRequest())
+    found = [plain(item) for page in pages for item in page.suspects]
+    columns = ["reason", "lot", "dispense", "description"]
+    rows = [[one[name] or "-" for name in columns] for one in found]
+    session.show({"suspects": found}, lambda out: out.print(table("Suspects", columns, rows)))

@@ -1,4 +1,4 @@
-"""`results`, `close-investigation`: what the laboratory measured, and why a result was out."""
+"""`result`: what the laboratory measured, and why a result was out."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ from rich.console import Console
 
 from pharmaloop.production.v1 import events_pb2 as events
 from pharmaloop.production.v1 import service_pb2 as api
+from services.cli.nouns import RESULT
 from services.cli.plain import plain, word
-from services.cli.session import LOT, Session, table
+from services.cli.session import LOT_KEY, Session
+from services.cli.tables import table
 from services.kit.ids import new_id
 
 _STATES = {
@@ -28,8 +30,8 @@ _OUTCOMES = {
 _COLUMNS = ["lot", "test", "result", "specification", "state", "investigation", "rule", "reason"]
 
 
-@click.command()
-@click.argument("lot", type=LOT, required=False)
+@RESULT.verb("list", "", "--state out-of-trend", "maker-1/item/granulate/G-0041", watched=True)
+@click.argument("lot", type=LOT_KEY, required=False)
 @click.option("--state", type=click.Choice(list(_STATES)), default="all", help="Only of this state.")
 @click.pass_obj
 def results(session: Session, lot: str | None, state: str) -> None:
@@ -67,8 +69,10 @@ def _limits(recorded: dict[str, Any]) -> str:
     return f"{'-' if low is None else f'{low:g}'} to {'-' if high is None else f'{high:g}'}"
 
 
-@click.command(name="close-investigation")
-@click.argument("lot", type=LOT)
+@RESULT.verb(
+    "close", 'maker-1/item/granulate/G-0041 n-2 --outcome laboratory-error --reason "the column was worn"'
+)
+@click.argument("lot", type=LOT_KEY)
 @click.argument("investigation")
 @click.option("--outcome", type=click.Choice(list(_OUTCOMES)), required=True, help="What was found.")
 @click.option("--reason", required=True, help="What was looked at, and what it showed.")

@@ -9,14 +9,16 @@ import click
 from rich.console import Console
 
 from pharmaloop.traceability.v1 import service_pb2 as trace
+from services.cli.nouns import LINEAGE
 from services.cli.plain import plain
-from services.cli.session import Session, table
+from services.cli.session import Session
+from services.cli.tables import table
 
 
-@click.command()
+@LINEAGE.verb("show", "product-1", "m-17 --kind molecule --most 200", watched=True)
 @click.argument("thing")
 @click.option("--kind", default="", help="Its kind, where an id is of several.")
-@click.option("--most", type=click.IntRange(1, 5000), default=1000, show_default=True)
+@click.option("--most", type=click.IntRange(1, 5000), default=1000, show_default=True, help="Events at most.")
 @click.pass_obj
 def lineage(session: Session, thing: str, kind: str, most: int) -> None:
     """Show the lineage of THING: a molecule, lot, transfer, run, study, insight, whatever has an id."""

@@ -1,4 +1,4 @@
-"""`lot` and `trace`: what is known of a lot, and where it went."""
+"""`lot`: what is known of a lot, where it went, and what a person of quality says of it."""
 
 from __future__ import annotations
 
@@ -11,8 +11,11 @@ from rich.console import Console
 
 from pharmaloop.production.v1 import service_pb2 as production
 from pharmaloop.traceability.v1 import service_pb2 as trace
+from services.cli.nouns import LOT
 from services.cli.plain import iso, plain, word
-from services.cli.session import LOT, SECONDS, Failure, Session, plain_errors, table
+from services.cli.session import LOT_KEY, SECONDS, Failure, Session, plain_errors
+from services.cli.tables import table
+from services.kit.ids import new_id
 from services.kit.rpc.client import metadata
 
 _TRACE_SECONDS = 60.0
@@ -20,8 +23,8 @@ _TRACE_SECONDS = 60.0
 WITHHELD = "not shown: a kit of a blinded study"
 
 
-@click.command()
-@click.argument("lot", type=LOT)
+@LOT.verb("show", "maker-1/item/granulate/G-0041", watched=True)
+@click.argument("lot", type=LOT_KEY)
 @click.pass_obj
 def lot(session: Session, lot: str) -> None:
     """Show the quality state of LOT and its place in the material."""
@@ -31,7 +34,7 @@ def lot(session: Session, lot: str) -> None:
     document = {"lot": lot, "quality": quality, "material": plain(node)}
 
     def people(out: Console) -> None:
-        out.print(f"[bold]{lot}[/bold]")
+        out.print(lot, style="bold")
         if quality:
             out.print(f"state      {word(quality['state'], 'LOT_STATE')}  {quality['reason']}")
             out.print(f"equipment  {quality['equipment']}  {quality['started']} to {quality['completed']}")
@@ -59,6 +62,40 @@ def _record(session: Session, lot: str) -> production.Lot | None:
             if error.code() != grpc.StatusCode.NOT_FOUND:
                 raise
             return None
+
+
+@LOT.verb("hold", 'maker-1/item/granulate/G-0041 --reason "the seal of its drum was broken"')
+@click.argument("lot", type=LOT_KEY)
+@click.option("--reason", required=True, help="Why.")
+@click.pass_obj
+def hold(session: Session, lot: str, reason: str) -> None:
+    """Hold LOT: nothing of it is used or sold until it is released."""
+    request = production.HoldLotRequest(request_id=new_id(), lot=lot, reason=reason)
+    _told(session, lot, "held", session.call(session.production.HoldLot, request))
+
+
+@LOT.verb("release", "maker-1/item/granulate/G-0041")
+@click.argument("lot", type=LOT_KEY)
+@click.pass_obj
+def release(session: Session, lot: str) -> None:
+    """Release LOT under your name, where no deviation and no result stands against it."""
+    request = production.ReleaseLotRequest(request_id=new_id(), lot=lot)
+    _told(session, lot, "released", session.call(session.production.ReleaseLot, request))
+
+
+@LOT.verb("reject", 'maker-1/item/granulate/G-0041 --reason "the result stands"')
+@click.argument("lot", type=LOT_KEY)
+@click.option("--reason", required=True, help="Why.")
+@click.pass_obj
+def reject(session: Session, lot: str, reason: str) -> None:
+    """Reject LOT for good."""
+    request = production.RejectLotRequest(request_id=new_id(), lot=lot, reason=reason)
+    _told(session, lot, "rejected", session.call(session.production.RejectLot, request))
+
+
+def _told(session: Session, lot: str, state: str, answer: Any) -> None:
+    document = {"lot": lot, "state": state, "receipt": plain(answer.receipt)}
+    session.show(document, lambda out: out.print(f"{state}: {lot}, by {session.actor}"))
 
 
 @dataclass
@@ -93,8 +130,8 @@ class Incomplete(Failure):
     exit_code = 1
 
 
-@click.command(name="trace")
-@click.argument("lot", type=LOT)
+@LOT.verb("trace", "maker-1/item/granulate/G-0041", "maker-1/item/granulate/G-0041 --json")
+@click.argument("lot", type=LOT_KEY)
 @click.pass_obj
 def trace_lot(session: Session, lot: str) -> None:
     """Trace LOT down to every lot made from it and every patient who received it."""

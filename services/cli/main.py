@@ -6,28 +6,44 @@ import getpass
 
 import click
 
-from services.cli import (
+from services.cli import (  # noqa: F401  each gives nouns their verbs
     alerts,
+    bench,
     capas,
+    completion,
     dlq,
     dossier,
     exposures,
     laboratory,
     lineage,
-    loops,
     lots,
+    models,
+    nouns,
     parameter_sets,
+    portfolio,
     quality,
     rebuild,
+    records,
     research,
+    runs,
+    sites,
     status,
     studies,
     transfers,
     verify,
 )
 from services.cli.feed.command import feed
+from services.cli.group import PROGRAM, example_text
 from services.cli.plugins import OpenGroup
 from services.cli.session import Session
+
+_EPILOG = example_text(
+    "pharmaloop status",
+    "pharmaloop run list --watch",
+    "pharmaloop lot trace maker-1/item/granulate/G-0041",
+    "pharmaloop deviation list --state open --json",
+    'eval "$(pharmaloop completion bash)"',
+)
 
 
 def _me() -> str:
@@ -38,77 +54,23 @@ def _me() -> str:
         return "operator"
 
 
-@click.group(cls=OpenGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(PROGRAM, cls=OpenGroup, context_settings={"help_option_names": ["-h", "--help"]}, epilog=_EPILOG)
 @click.option("--endpoints", default="", metavar="JSON|FILE", help="Where the services listen.")
 @click.option("--actor", default="", envvar="PHARMALOOP_ACTOR", help="Who you are, for the record.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
 @click.pass_context
 def cli(context: click.Context, endpoints: str, actor: str, as_json: bool) -> None:
-    """See and steer a running PharmaLoop platform."""
+    """See and steer a running PharmaLoop platform.
+
+    A command is a noun and a verb, pharmaloop NOUN VERB; -h after either tells more.
+    """
     session = Session(endpoints, actor or _me(), as_json)
     context.obj = session
     context.call_on_close(session.close)
 
 
-for _command in (
-    status.status,
-    loops.loops,
-    loops.cancel,
-    exposures.unattributed,
-    exposures.differences,
-    exposures.explain,
-    lots.lot,
-    lots.trace_lot,
-    dossier.dossier,
-    lineage.lineage,
-    quality.deviations,
-    quality.confirm,
-    quality.reject,
-    quality.evaluate,
-    quality.investigate,
-    quality.classify,
-    quality.close_deviation,
-    capas.capas,
-    capas.approve,
-    capas.validate_change,
-    capas.assess_filing,
-    capas.check_effectiveness,
-    transfers.transfers,
-    transfers.transfer,
-    transfers.lines,
-    transfers.sign_transfer,
-    transfers.validate_recipe,
-    transfers.file_recipe,
-    parameter_sets.parameter_sets,
-    parameter_sets.parameter_set,
-    parameter_sets.draft_parameter_set,
-    parameter_sets.review_parameter_set,
-    parameter_sets.release_parameter_set,
-    parameter_sets.withdraw_parameter_set,
-    research.trials,
-    research.transfer_gaps,
-    research.findings,
-    research.take_up,
-    research.decline,
-    research.hypotheses,
-    research.candidates,
-    laboratory.results,
-    laboratory.close_investigation,
-    studies.datasets,
-    studies.studies,
-    studies.study,
-    studies.request_study,
-    studies.approve_study,
-    studies.refuse_study,
-    studies.stop_study,
-    alerts.alerts,
-    alerts.acknowledge,
-    dlq.dlq,
-    rebuild.rebuild,
-    feed,
-    verify.verify,
-):
+for _command in (*nouns.ALL, feed, status.status, verify.verify, completion.completion):
     cli.add_command(_command)
 
 if __name__ == "__main__":
-    cli()
+    cli(prog_name=PROGRAM)

@@ -1,18 +1,19 @@
-"""`parameter-sets`, `parameter-set`, and what people sign of one: draft, review, release, withdrawal."""
+"""`set`: parameter sets, and what people sign of one: draft, review, release, withdrawal."""
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import click
-from google.protobuf import json_format
 from rich.console import Console
 
 from pharmaloop.rnd.v1 import service_pb2 as api
+from services.cli.nouns import SET
 from services.cli.plain import plain, word
-from services.cli.session import Failure, Session, table
+from services.cli.requests import FILE, read_request
+from services.cli.session import Session
+from services.cli.tables import table
 from services.kit.ids import new_id
 
 _STATES = {
@@ -37,7 +38,7 @@ def _plants(item: dict[str, Any]) -> str:
     return ", ".join(one["plant"] for one in item["releases"] if not one["superseded_by"]) or "-"
 
 
-@click.command(name="parameter-sets")
+@SET.verb("list", "", "--state released --product product-1", watched=True)
 @click.option("--state", type=click.Choice(list(_STATES)), default="all", help="Only of this state.")
 @click.option("--product", default="", help="Only of this product.")
 @click.pass_obj
@@ -67,16 +68,12 @@ def parameter_sets(session: Session, state: str, product: str) -> None:
     session.show({"versions": found}, people)
 
 
-@click.command(name="parameter-set")
+@SET.verb("show", "set-1", "set-1 --version 2", watched=True)
 @click.argument("set_", metavar="SET")
 @click.option("--version", type=_VERSION, default=None, help="This version; the newest when left out.")
-@click.option("--diff", is_flag=True, help="What differs from the version before.")
 @click.pass_obj
-def parameter_set(session: Session, set_: str, version: int | None, diff: bool) -> None:
-    """Show a version of SET with what it says, or what differs from the version before."""
-    if diff:
-        _show_diff(session, set_, version or 0)
-        return
+def parameter_set(session: Session, set_: str, version: int | None) -> None:
+    """Show a version of SET with what it says."""
     request = api.GetParameterSetRequest(set=set_, version=version or 0)
     found = plain(session.call(session.rnd.GetParameterSet, request))
 
@@ -128,8 +125,14 @@ def _range(limits: dict[str, Any]) -> str:
     return f"{said} {limits['unit']}"
 
 
-def _show_diff(session: Session, set_: str, version: int) -> None:
-    request = api.GetParameterSetDiffRequest(set=set_, to_version=version)
+@SET.verb("diff", "set-1", "set-1 --version 3 --from 1", watched=True)
+@click.argument("set_", metavar="SET")
+@click.option("--version", type=_VERSION, default=None, help="This version; the newest when left out.")
+@click.option("--from", "before", type=_VERSION, default=None, help="Beside this one, not the one before.")
+@click.pass_obj
+def diff(session: Session, set_: str, version: int | None, before: int | None) -> None:
+    """Show what differs between a version of SET and the one before, path by path."""
+    request = api.GetParameterSetDiffRequest(set=set_, from_version=before or 0, to_version=version or 0)
     found = plain(session.call(session.rnd.GetParameterSetDiff, request))
 
     def people(out: Console) -> None:
@@ -143,35 +146,23 @@ def _show_diff(session: Session, set_: str, version: int) -> None:
     session.show(found, people)
 
 
-def _read(file: Path) -> api.DraftParameterSetRequest:
-    try:
-        told = json.loads(file.read_text(encoding="utf-8"))
-        if not isinstance(told, dict):
-            raise ValueError("it is no JSON object")
-        return json_format.ParseDict(told, api.DraftParameterSetRequest())
-    except (json_format.ParseError, ValueError, RecursionError) as error:
-        raise Failure(f"{file} is no draft: {error}; correct it, and draft it again") from None
-
-
-@click.command(name="draft-parameter-set")
-@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@SET.verb("draft", "draft.json")
+@click.argument("file", type=FILE)
 @click.pass_obj
 def draft_parameter_set(session: Session, file: Path) -> None:
     """Draft the parameter set in FILE: JSON with "set" and "content", as in the contract."""
-    request = _read(file)
-    request.request_id = request.request_id or new_id()
+    request = read_request(file, api.DraftParameterSetRequest)
     answer = session.call(session.rnd.DraftParameterSet, request)
     document = {"set": request.set, **plain(answer)}
     session.show(
         document,
         lambda out: out.print(
-            f"drafted: {request.set} version {answer.version}; "
-            f"another person signs 'pharmaloop review-parameter-set'"
+            f"drafted: {request.set} version {answer.version}; another person signs 'pharmaloop set review'"
         ),
     )
 
 
-@click.command(name="review-parameter-set")
+@SET.verb("review", 'set-1 --version 1 --meaning "I have checked it" --actor ben')
 @click.argument("set_", metavar="SET")
 @click.option("--version", type=_VERSION, required=True, help="The version.")
 @click.option("--meaning", required=True, help="What your signature means.")
@@ -183,12 +174,12 @@ def review_parameter_set(session: Session, set_: str, version: int, meaning: str
     session.show(
         {"set": set_, "version": version, "receipt": plain(answer.receipt)},
         lambda out: out.print(
-            f"reviewed: {set_} version {version}; another person signs 'pharmaloop release-parameter-set'"
+            f"reviewed: {set_} version {version}; another person signs 'pharmaloop set release'"
         ),
     )
 
 
-@click.command(name="release-parameter-set")
+@SET.verb("release", 'set-1 --version 1 --plant plant-3 --meaning "for use" --actor cleo')
 @click.argument("set_", metavar="SET")
 @click.option("--version", type=_VERSION, required=True, help="The version.")
 @click.option("--plant", "plants", multiple=True, required=True, help="A plant; may be repeated.")
@@ -206,12 +197,12 @@ def release_parameter_set(
     session.show(
         {"set": set_, "version": version, "plants": list(plants), "receipt": plain(answer.receipt)},
         lambda out: out.print(
-            f"released: {set_} version {version} to {', '.join(plants)}; see 'pharmaloop transfers'"
+            f"released: {set_} version {version} to {', '.join(plants)}; see 'pharmaloop transfer list'"
         ),
     )
 
 
-@click.command(name="withdraw-parameter-set")
+@SET.verb("withdraw", 'set-1 --version 1 --reason "the feed is too fast"')
 @click.argument("set_", metavar="SET")
 @click.option("--version", type=_VERSION, required=True, help="The version.")
 @click.option("--reason", required=True, help="Why.")

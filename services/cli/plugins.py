@@ -11,12 +11,12 @@ from importlib.metadata import EntryPoint, entry_points
 
 import click
 
-from services.cli.group import JsonGroup, take_json
+from services.cli.group import Shared, take_shared
 
 GROUP = "pharmaloop.commands"
 
 
-class OpenGroup(JsonGroup):
+class OpenGroup(Shared):
     """The commands that are built in, and those that are found installed."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -37,5 +37,5 @@ def _loaded(name: str) -> click.Command:
     """The command, and each of its own, with the options that every command shares."""
     command: click.Command = _found()[name].load()
     for below in command.commands.values() if isinstance(command, click.Group) else ():
-        take_json(below)
-    return take_json(command)
+        take_shared(below)
+    return take_shared(command)

@@ -9,8 +9,10 @@ from rich.console import Console
 
 from pharmaloop.production.v1 import events_pb2 as events
 from pharmaloop.production.v1 import service_pb2 as api
+from services.cli.nouns import DEVIATION, RUN
 from services.cli.plain import plain, word
-from services.cli.session import LOT, Session, table
+from services.cli.session import LOT_KEY, Session
+from services.cli.tables import table
 from services.kit.ids import new_id
 
 _STATES = {
@@ -29,9 +31,9 @@ _SEVERITIES = {
 }
 
 
-@click.command()
+@DEVIATION.verb("list", "", "--state open", "--lot maker-1/item/granulate/G-0041 --watch", watched=True)
 @click.option("--state", type=click.Choice(list(_STATES)), default="all", help="Only of this state.")
-@click.option("--lot", "lot", type=LOT, default=None, help="Only of this lot.")
+@click.option("--lot", "lot", type=LOT_KEY, default=None, help="Only of this lot.")
 @click.pass_obj
 def deviations(session: Session, state: str, lot: str | None) -> None:
     """List deviations, newest first."""
@@ -70,8 +72,8 @@ def _class(item: dict[str, Any]) -> str:
     return "-" if proposed == "unspecified" else f"{proposed}?"
 
 
-@click.command()
-@click.argument("lot", type=LOT)
+@DEVIATION.verb("confirm", 'maker-1/item/granulate/G-0041 d-3 --reason "the dryer was too hot"')
+@click.argument("lot", type=LOT_KEY)
 @click.argument("deviation")
 @click.option("--reason", required=True, help="Why it is real.")
 @click.pass_obj
@@ -82,13 +84,13 @@ def confirm(session: Session, lot: str, deviation: str, reason: str) -> None:
     session.show(
         {"lot": lot, "deviation": deviation, "state": "confirmed", "receipt": plain(answer.receipt)},
         lambda out: out.print(
-            f"confirmed: the safety loop of {lot} starts; 'pharmaloop loops --watch' shows it"
+            f"confirmed: the safety loop of {lot} starts; 'pharmaloop run follow' shows it"
         ),
     )
 
 
-@click.command()
-@click.argument("lot", type=LOT)
+@DEVIATION.verb("reject", 'maker-1/item/granulate/G-0041 d-3 --reason "the probe was being cleaned"')
+@click.argument("lot", type=LOT_KEY)
 @click.argument("deviation")
 @click.option("--reason", required=True, help="Why it is a false alarm.")
 @click.pass_obj
@@ -102,7 +104,11 @@ def reject(session: Session, lot: str, deviation: str, reason: str) -> None:
     )
 
 
-@click.command()
+@RUN.verb(
+    "evaluate",
+    'r-7 --class II --text "Your pack may be too strong." --instruction "Take no more of it." '
+    '--meaning "I have judged the hazard"',
+)
 @click.argument("run")
 @click.option(
     "--class", "hazard_class", type=click.Choice(["I", "II", "III"]), required=True, help="How dangerous."
@@ -132,8 +138,8 @@ def evaluate(
     )
 
 
-@click.command()
-@click.argument("lot", type=LOT)
+@DEVIATION.verb("investigate", 'maker-1/item/granulate/G-0041 d-3 --reason "the retained sample is measured"')
+@click.argument("lot", type=LOT_KEY)
 @click.argument("deviation")
 @click.option("--reason", required=True, help="What you look into.")
 @click.pass_obj
@@ -152,10 +158,12 @@ def investigate(session: Session, lot: str, deviation: str, reason: str) -> None
     )
 
 
-@click.command()
-@click.argument("lot", type=LOT)
+@DEVIATION.verb(
+    "classify", 'maker-1/item/granulate/G-0041 d-3 --severity major --impact "potency may be low"'
+)
+@click.argument("lot", type=LOT_KEY)
 @click.argument("deviation")
-@click.option("--severity", type=click.Choice(list(_SEVERITIES)), required=True)
+@click.option("--severity", type=click.Choice(list(_SEVERITIES)), required=True, help="How grave it is.")
 @click.option("--impact", required=True, help="What it may have done to the product and to patients.")
 @click.pass_obj
 def classify(session: Session, lot: str, deviation: str, severity: str, impact: str) -> None:
@@ -170,8 +178,8 @@ def classify(session: Session, lot: str, deviation: str, severity: str, impact: 
     )
 
 
-@click.command(name="close-deviation")
-@click.argument("lot", type=LOT)
+@DEVIATION.verb("close", 'maker-1/item/granulate/G-0041 d-3 --reason "assessed, and its action is in force"')
+@click.argument("lot", type=LOT_KEY)
 @click.argument("deviation")
 @click.option("--reason", required=True, help="Why it may be closed.")
 @click.pass_obj
@@ -183,3 +191,14 @@ def close_deviation(session: Session, lot: str, deviation: str, reason: str) -> 
         {"lot": lot, "deviation": deviation, "state": "closed", "receipt": plain(answer.receipt)},
         lambda out: out.print(f"closed: {deviation} of {lot}"),
     )
+
+
+@RUN.verb("hazard", "r-7", watched=True)
+@click.argument("run")
+@click.pass_obj
+def hazard(session: Session, run: str) -> None:
+    """Show the health hazard of RUN as it was evaluated, and by whom."""
+    found = plain(session.call(session.production.GetHazard, api.GetHazardRequest(run=run)))
+    one = found["hazard"]
+    rows = [[name.replace("_", " "), str(value)] for name, value in (one or {}).items()]
+    session.show(found, lambda out: out.print(table("Health hazard", ["what", "value"], rows)))

@@ -17,9 +17,11 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from pharmaloop.common.v1 import operations_pb2 as api
+from services.cli.nouns import REBUILD
 from services.cli.plain import plain
 from services.cli.processes import known_as, own, process_of
-from services.cli.session import Failure, Session, table
+from services.cli.session import Failure, Missing, Session
+from services.cli.tables import table
 from services.kit.ids import new_id
 
 _POLL_SECONDS = 0.3
@@ -34,34 +36,61 @@ class Ended(Failure):
     exit_code = 1
 
 
-@click.command()
-@click.argument("view", default="")
-@click.option("--status", is_flag=True, help="Only show how far the rebuild is.")
-@click.option("--cancel", is_flag=True, help="Give the rebuild up; the view that answers stays.")
+class ViewArgument(click.ParamType):
+    """The name of a view: of its service, and its own."""
+
+    name = "view"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        if "." not in str(value):
+            self.fail(
+                f"{value!r} names no service: views are called service.name; 'pharmaloop rebuild list' "
+                "lists them",
+                param,
+                ctx,
+            )
+        return str(value)
+
+
+VIEW = ViewArgument()
+
+
+@REBUILD.verb("list", watched=True)
+@click.pass_obj
+def list_views(session: Session) -> None:
+    """List the views of all services, and which of them are being made anew."""
+    views = [view for process in sorted(session.endpoints.grpc) for view in _views(session, process)]
+    session.show({"views": [plain(view) for view in views]}, lambda out: _print(out, views))
+
+
+@REBUILD.verb("show", "traceability.exposure", "traceability.exposure --watch", watched=True)
+@click.argument("view", type=VIEW)
+@click.pass_obj
+def show(session: Session, view: str) -> None:
+    """Show how far the rebuild of VIEW is; exit status 1 when it has stopped."""
+    found = one_view(session, view)
+    session.show({"view": plain(found)}, lambda out: _print(out, [found]))
+    _check(found)
+
+
+@REBUILD.verb("start", "traceability.exposure", "traceability.exposure --no-wait")
+@click.argument("view", type=VIEW)
 @click.option("--no-wait", is_flag=True, help="Return once it has begun.")
 @click.pass_obj
-def rebuild(session: Session, view: str, status: bool, cancel: bool, no_wait: bool) -> None:
-    """Make VIEW anew from the log; without VIEW, list the views."""
-    if status + cancel + no_wait > 1:
-        raise Failure("give one of --status, --cancel and --no-wait")
-    if not view:
-        if cancel or no_wait:
-            raise Failure("name a view; 'pharmaloop rebuild' lists them")
-        _list(session)
-        return
-    if "." not in view:
-        raise Failure(
-            f"{view!r} names no service: views are called service.name; 'pharmaloop rebuild' lists them"
-        )
-    if status:
-        _show(session, one_view(session, view))
-    elif cancel:
-        request = api.CancelRebuildRequest(request_id=new_id(), view=own(view))
-        answer = session.call(session.operations_of(process_of(view)).CancelRebuild, request)
-        answer.view.view = view
-        session.show({"view": plain(answer.view)}, lambda out: out.print(f"given up: {view}"))
-    else:
-        _begin(session, view, no_wait)
+def start(session: Session, view: str, no_wait: bool) -> None:
+    """Make VIEW anew from the log, beside the one that answers, and wait until it has taken its place."""
+    _begin(session, view, no_wait)
+
+
+@REBUILD.verb("cancel", "traceability.exposure")
+@click.argument("view", type=VIEW)
+@click.pass_obj
+def cancel(session: Session, view: str) -> None:
+    """Give the rebuild of VIEW up; the view that answers stays."""
+    request = api.CancelRebuildRequest(request_id=new_id(), view=own(view))
+    answer = session.call(session.operations_of(process_of(view)).CancelRebuild, request)
+    answer.view.view = view
+    session.show({"view": plain(answer.view)}, lambda out: out.print(f"given up: {view}"))
 
 
 # -- seeing ---------------------------------------------------------------
@@ -82,17 +111,7 @@ def one_view(session: Session, name: str) -> api.View:
         if view.view == name:
             return view
     known = ", ".join(view.view for view in views) or "none"
-    raise Failure(f"there is no view {name!r}; those of {process_of(name)} are: {known}")
-
-
-def _list(session: Session) -> None:
-    views = [view for process in sorted(session.endpoints.grpc) for view in _views(session, process)]
-    session.show({"views": [plain(view) for view in views]}, lambda out: _print(out, views))
-
-
-def _show(session: Session, view: api.View) -> None:
-    session.show({"view": plain(view)}, lambda out: _print(out, [view]))
-    _check(view)
+    raise Missing(f"there is no view {name!r}; those of {process_of(name)} are: {known}")
 
 
 def _print(out: Console, views: list[api.View]) -> None:
@@ -118,7 +137,7 @@ def _check(view: api.View) -> None:
         raise Ended(
             f"the rebuild of {view.view} has stopped: {view.detail}\n"
             "The view that answers is untouched; "
-            f"'pharmaloop rebuild {view.view} --cancel' gives the rebuild up."
+            f"'pharmaloop rebuild cancel {view.view}' gives the rebuild up."
         )
 
 
@@ -154,7 +173,7 @@ def _begin(session: Session, name: str, no_wait: bool) -> None:
     begun = session.call(session.operations_of(process_of(name)).RebuildView, request).view
     begun.view = name
     if no_wait:
-        told = f"begun: {name}; 'pharmaloop rebuild {name} --status' shows how far it is"
+        told = f"begun: {name}; 'pharmaloop rebuild show {name}' shows how far it is"
         session.show({"view": plain(begun)}, lambda out: out.print(told))
         return
     try:
@@ -162,7 +181,8 @@ def _begin(session: Session, name: str, no_wait: bool) -> None:
             view = _follow(session, begun, _mover(bar, name))
     except KeyboardInterrupt:
         raise Ended(
-            f"the rebuild of {name} goes on without you; --status shows how far it is, --cancel gives it up"
+            f"the rebuild of {name} goes on without you; 'pharmaloop rebuild show' tells how far it is, "
+            "'pharmaloop rebuild cancel' gives it up"
         ) from None
     made = Made(view, time.monotonic() - began)
     session.show(made.document(), lambda out: out.print(made.told()))

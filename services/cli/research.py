@@ -1,4 +1,4 @@
-"""`trials`, `transfer-gaps`, `findings`, `hypotheses`, `candidates`: what research computes and learns."""
+"""Trials, gaps of transfers, findings, hypotheses, candidates: what research computes and learns."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ from rich.console import Console
 
 from pharmaloop.rnd.v1 import events_pb2 as events
 from pharmaloop.rnd.v1 import service_pb2 as api
+from services.cli.nouns import CANDIDATE, FINDING, HYPOTHESIS, TRANSFER, TRIAL
 from services.cli.plain import plain, word
-from services.cli.session import Session, table
+from services.cli.session import Session
+from services.cli.tables import table
 from services.kit.ids import new_id
 
 _HYPOTHESES = {
@@ -27,7 +29,7 @@ _FINDINGS = {
 }
 
 
-@click.command()
+@TRIAL.verb("list", "", "--product product-1", watched=True)
 @click.option("--product", default="", help="Only of this product.")
 @click.pass_obj
 def trials(session: Session, product: str) -> None:
@@ -54,7 +56,7 @@ def trials(session: Session, product: str) -> None:
     session.show({"trials": found}, people)
 
 
-@click.command(name="transfer-gaps")
+@TRANSFER.verb("gaps", "product-1 plant-3", watched=True)
 @click.argument("product")
 @click.argument("plant")
 @click.pass_obj
@@ -88,7 +90,7 @@ def transfer_gaps(session: Session, product: str, plant: str) -> None:
     session.show(found, people)
 
 
-@click.command()
+@FINDING.verb("list", "", "--state waiting", watched=True)
 @click.option("--state", type=click.Choice(list(_FINDINGS)), default="all", help="Only of this state.")
 @click.pass_obj
 def findings(session: Session, state: str) -> None:
@@ -114,7 +116,7 @@ def findings(session: Session, state: str) -> None:
     session.show({"findings": found}, people)
 
 
-@click.command(name="take-up")
+@FINDING.verb("take-up", "i-4")
 @click.argument("insight")
 @click.pass_obj
 def take_up(session: Session, insight: str) -> None:
@@ -123,11 +125,11 @@ def take_up(session: Session, insight: str) -> None:
     answer = session.call(session.rnd.TakeUpInsight, request)
     session.show(
         {"insight": insight, "receipt": plain(answer.receipt)},
-        lambda out: out.print(f"taken up: {insight}; 'pharmaloop hypotheses' shows where it stands"),
+        lambda out: out.print(f"taken up: {insight}; 'pharmaloop hypothesis list' shows where it stands"),
     )
 
 
-@click.command()
+@FINDING.verb("decline", 'i-4 --reason "too few patients"')
 @click.argument("insight")
 @click.option("--reason", required=True, help="Why.")
 @click.pass_obj
@@ -141,7 +143,7 @@ def decline(session: Session, insight: str, reason: str) -> None:
     )
 
 
-@click.command()
+@HYPOTHESIS.verb("list", "", "--state contradicted", watched=True)
 @click.option("--state", type=click.Choice(list(_HYPOTHESES)), default="all", help="Only of this state.")
 @click.option("--product", default="", help="Only of this product.")
 @click.pass_obj
@@ -169,7 +171,7 @@ def hypotheses(session: Session, state: str, product: str) -> None:
     session.show({"hypotheses": found}, people)
 
 
-@click.command()
+@CANDIDATE.verb("list", "", "--indication bleeding", watched=True)
 @click.option("--indication", default="", help="Only of this indication.")
 @click.pass_obj
 def candidates(session: Session, indication: str) -> None:

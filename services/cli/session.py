@@ -7,19 +7,17 @@ stderr and exit status 2; a stack trace never reaches the user.
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import Any, NoReturn, Protocol, TypeVar
 
 import click
 import grpc
 from google.protobuf.message import Message
 from rich.console import Console
-from rich.table import Table
 
 from pharmaloop.alerting.v1 import service_pb2_grpc as alerting_grpc
 from pharmaloop.clinical.v1 import service_pb2_grpc as clinical_grpc
@@ -31,6 +29,7 @@ from pharmaloop.production.v1 import service_pb2_grpc as production_grpc
 from pharmaloop.rnd.v1 import service_pb2_grpc as rnd_grpc
 from pharmaloop.traceability.v1 import service_pb2_grpc as traceability_grpc
 from services.cli.endpoints import Endpoints, NoEndpoints, find_endpoints, state_dir
+from services.cli.tables import console
 from services.kit.errors import Invalid
 from services.kit.ids import parse_lot
 from services.kit.rpc.client import metadata, sync_channel
@@ -38,28 +37,90 @@ from services.kit.rpc.errors import reason_of
 
 M = TypeVar("M", bound=Message)
 SECONDS = 10.0
+#: What one does after a refusal, by its status code; the sentence itself may say more.
+_NEXT = {
+    grpc.StatusCode.INVALID_ARGUMENT: "correct what is named, and give the command again",
+    grpc.StatusCode.NOT_FOUND: "{look} shows what there is",
+    grpc.StatusCode.FAILED_PRECONDITION: "{look} tells where it stands",
+    grpc.StatusCode.ALREADY_EXISTS: "{look} tells what is on record",
+    grpc.StatusCode.PERMISSION_DENIED: "another person has to do it: --actor says who you are",
+    grpc.StatusCode.ABORTED: "somebody was first: look again, then give the command again if it still holds",
+    grpc.StatusCode.RESOURCE_EXHAUSTED: "wait for what it names, then give the command again",
+    grpc.StatusCode.UNAVAILABLE: "try again in a moment; 'pharmaloop status' shows who is behind",
+    grpc.StatusCode.UNIMPLEMENTED: "the service is older than this command: upgrade it",
+    grpc.StatusCode.INTERNAL: "the service's log has more; 'pharmaloop status' shows how it does",
+}
 _PAGE = 1000
 
 
 class Failure(click.ClickException):
-    """What went wrong, in a sentence; exit status 2."""
+    """It cannot be done as it was asked: what is wrong and what to do, in a sentence; exit status 2."""
 
     exit_code = 2
+    #: What one does now, where the sentence does not say it.
+    next_step = ""
 
     def show(self, file: Any = None) -> None:
         click.echo(f"pharmaloop: {self.format_message()}", file=file, err=True)
+        if self.next_step:
+            click.echo(f"  next: {self.next_step}", file=file, err=True)
+
+    def also(self, more: str) -> Failure:
+        """The same failure, with more to say."""
+        told = Failure(f"{self.message}{more}")
+        told.exit_code, told.next_step = self.exit_code, self.next_step
+        return told
+
+
+class Missing(Failure):
+    """What is named is not there; exit status 1."""
+
+    exit_code = 1
+
+
+class Unreachable(Failure):
+    """Who should answer does not, or it is not known where they listen; exit status 3."""
+
+    exit_code = 3
 
 
 class Refused(Failure):
-    """A call that a service refused: the status code, the reason and the field, beside the sentence."""
+    """A call that a service refused: the status code, the reason and the field, beside the sentence.
+
+    Exit status 1. The next step stands on a line of its own.
+    """
+
+    exit_code = 1
 
     def __init__(self, code: grpc.StatusCode, reason: str, field: str, description: str) -> None:
         told = f"{reason or code.name}, field {field}" if field else reason or code.name
         super().__init__(f"{description} ({told})")
+        self.next_step = _NEXT.get(code, "").format(look=_where_to_look())
+        if code == grpc.StatusCode.UNAVAILABLE:
+            self.exit_code = Unreachable.exit_code
         self.code = code
         self.reason = reason
         self.field = field
         self.description = description
+
+
+def _where_to_look() -> str:
+    """The verbs that show how things are, of the noun that is asked."""
+    context = click.get_current_context(silent=True)
+    noun = context.parent if context else None
+    if context is None or noun is None or noun.parent is None or not isinstance(noun.command, click.Group):
+        return "'pharmaloop status'"
+    verbs = [verb for verb in ("list", "show") if verb in noun.command.commands and verb != context.info_name]
+    found = [f"'{noun.command_path} {verb}'" for verb in verbs]
+    return " or ".join(found) or "'pharmaloop lineage show'"
+
+
+class News(Protocol):
+    """What was shown before, while somebody watches."""
+
+    def is_news(self, document: Any) -> bool: ...
+
+    def head(self, out: Console) -> None: ...
 
 
 @dataclass
@@ -69,6 +130,8 @@ class Session:
     endpoints_option: str = ""
     actor: str = ""
     as_json: bool = False
+    #: What a watch has shown; None where nobody watches.
+    seen: News | None = None
     _channels: dict[str, grpc.Channel] = field(default_factory=dict)
 
     @cached_property
@@ -76,7 +139,7 @@ class Session:
         try:
             return find_endpoints(self.endpoints_option)
         except NoEndpoints as error:
-            raise Failure(str(error)) from None
+            raise Unreachable(str(error)) from None
 
     @property
     def state(self) -> Path:
@@ -133,7 +196,7 @@ class Session:
             address = self.endpoints.grpc.get(service)
             if not address:
                 known = ", ".join(sorted(self.endpoints.grpc)) or "none"
-                raise Failure(f"the endpoints do not say where {service} listens (they name: {known})")
+                raise Unreachable(f"the endpoints do not say where {service} listens (they name: {known})")
             self._channels[service] = sync_channel(address)
         return self._channels[service]
 
@@ -163,25 +226,15 @@ class Session:
 
     def show(self, document: dict[str, Any], people: Callable[[Console], None]) -> None:
         """One JSON document on stdout for programs, tables for people."""
+        if self.seen and not self.seen.is_news(document):
+            return
         if self.as_json:
             click.echo(json.dumps(document, ensure_ascii=False))
-        else:
-            people(console())
-
-
-def console() -> Console:
-    """Wide enough for keys where the output is not a terminal."""
-    return Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 200)
-
-
-def table(title: str, columns: list[str], rows: list[list[str]]) -> Table:
-    """A plain table; lot keys are never cut."""
-    shown = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
-    for column in columns:
-        shown.add_column(column, overflow="fold")
-    for row in rows:
-        shown.add_row(*row)
-    return shown
+            return
+        out = console()
+        if self.seen:
+            self.seen.head(out)
+        people(out)
 
 
 @contextmanager
@@ -196,11 +249,11 @@ def plain_errors() -> Iterator[None]:
 def _fail(error: Any) -> NoReturn:
     code: grpc.StatusCode = error.code()
     if code == grpc.StatusCode.UNAVAILABLE and not reason_of(error)[0]:
-        raise Failure(
+        raise Unreachable(
             "the service does not answer (UNAVAILABLE); 'pharmaloop status' shows which are up"
         ) from None
     if code == grpc.StatusCode.DEADLINE_EXCEEDED:
-        raise Failure("the service did not answer in time (DEADLINE_EXCEEDED); try again") from None
+        raise Unreachable("the service did not answer in time (DEADLINE_EXCEEDED); try again") from None
     reason, where = reason_of(error)
     raise Refused(code, reason, where, error.details() or "the call failed") from None
 
@@ -216,11 +269,11 @@ class LotArgument(click.ParamType):
         except Invalid as error:
             self.fail(
                 f"{error.description}, for example maker-1/item/granulate/G-0041; "
-                "'pharmaloop deviations' and 'pharmaloop loops' list keys",
+                "'pharmaloop deviation list' and 'pharmaloop run list' show keys",
                 param,
                 ctx,
             )
         return str(value)
 
 
-LOT = LotArgument()
+LOT_KEY = LotArgument()

@@ -10,8 +10,10 @@ import grpc
 from rich.console import Console
 
 from pharmaloop.common.v1 import service_pb2 as api
+from services.cli.group import alone
 from services.cli.plain import plain
-from services.cli.session import Session, table
+from services.cli.session import Session
+from services.cli.tables import table
 from services.kit.rpc.client import metadata
 
 _SECONDS = 3.0
@@ -26,7 +28,7 @@ DOWN: dict[str, Any] = {
 }
 
 
-@click.command()
+@alone("status", "", "--watch", watched=True)
 @click.pass_context
 def status(context: click.Context) -> None:
     """Show where the services listen, and their health, lag and memory."""

@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import click
-from google.protobuf.json_format import ParseDict, ParseError
 from rich.console import Console
-from rich.markup import escape
 
 from pharmaloop.exchange.v1 import service_pb2 as api
+from services.cli.nouns import DATASET, STUDY
 from services.cli.plain import plain, word
-from services.cli.session import Failure, Session, table
+from services.cli.requests import FILE, read_request
+from services.cli.session import Session
+from services.cli.tables import table
 from services.kit.ids import new_id
 
 _STATES = {"all": api.STUDY_STATE_UNSPECIFIED} | {
@@ -21,7 +22,7 @@ _STATES = {"all": api.STUDY_STATE_UNSPECIFIED} | {
 }
 
 
-@click.command()
+@DATASET.verb("list", "", "--site hospital-a", watched=True)
 @click.option("--site", default="", help="Only of this site.")
 @click.pass_obj
 def datasets(session: Session, site: str) -> None:
@@ -53,7 +54,7 @@ def datasets(session: Session, site: str) -> None:
     session.show({"datasets": found}, people)
 
 
-@click.command()
+@STUDY.verb("list", "", "--state requested --site hospital-a", watched=True)
 @click.option("--state", type=click.Choice(list(_STATES)), default="all", help="Only of this state.")
 @click.option("--site", default="", help="Only those that ask this site.")
 @click.pass_obj
@@ -67,11 +68,11 @@ def studies(session: Session, state: str, site: str) -> None:
     rows = [
         [
             item["requested"]["study"],
-            escape(item["requested"]["question"]),
+            item["requested"]["question"],
             word(item["state"], "STUDY_STATE"),
             f"{len(item['approvals'])} of {len(item['requested']['sites'])}",
             str(len(item["jobs"])),
-            escape((item["insight"] or {}).get("statement") or item["statement"]),
+            (item["insight"] or {}).get("statement") or item["statement"],
         ]
         for item in found
     ]
@@ -79,7 +80,7 @@ def studies(session: Session, state: str, site: str) -> None:
     session.show({"studies": found}, lambda out: out.print(table("Studies", columns, rows)))
 
 
-@click.command()
+@STUDY.verb("show", "bleeding-1", "bleeding-1 --watch", watched=True)
 @click.argument("study")
 @click.pass_obj
 def study(session: Session, study: str) -> None:
@@ -194,35 +195,22 @@ def _number(value: float | None) -> str:
     return "-" if value is None else f"{value:.4g}"
 
 
-@click.command(name="request-study")
-@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@STUDY.verb("request", "study.json")
+@click.argument("file", type=FILE)
 @click.pass_obj
 def request_study(session: Session, file: Path) -> None:
     """Ask the study in FILE: the contract's RequestStudyRequest as JSON."""
-    request = _read(file)
+    request = read_request(file, api.RequestStudyRequest, "specification")
     answer = session.call(session.exchange.RequestStudy, request)
     session.show(
         {"study": answer.study, "receipt": plain(answer.receipt)},
         lambda out: _say(
-            out, f"requested: {answer.study}; each owner approves it with 'pharmaloop approve-study'"
+            out, f"requested: {answer.study}; each owner approves it with 'pharmaloop study approve'"
         ),
     )
 
 
-def _read(file: Path) -> api.RequestStudyRequest:
-    """The request in a file; a specification may be written as an object."""
-    try:
-        said = json.loads(file.read_text())
-        if isinstance(said.get("specification"), dict):
-            said["specification"] = json.dumps(said["specification"])
-        request = ParseDict(said, api.RequestStudyRequest())
-    except (ValueError, AttributeError, ParseError) as error:
-        raise Failure(f"{file} is no RequestStudyRequest as JSON: {error}") from None
-    request.request_id = request.request_id or new_id()
-    return request
-
-
-@click.command(name="approve-study")
+@STUDY.verb("approve", 'bleeding-1 --site hospital-a --meaning "I have read it"')
 @click.argument("study")
 @click.option("--site", required=True, help="Site whose data you answer for.")
 @click.option("--meaning", required=True, help="What your signature means.")
@@ -240,7 +228,7 @@ def approve_study(session: Session, study: str, site: str, meaning: str, valuati
     )
 
 
-@click.command(name="refuse-study")
+@STUDY.verb("refuse", 'bleeding-1 --site hospital-a --reason "too few patients here"')
 @click.argument("study")
 @click.option("--site", required=True, help="Site whose data you answer for.")
 @click.option("--reason", required=True, help="Why.")
@@ -255,7 +243,7 @@ def refuse_study(session: Session, study: str, site: str, reason: str) -> None:
     )
 
 
-@click.command(name="stop-study")
+@STUDY.verb("stop", 'bleeding-1 --reason "asked by mistake"')
 @click.argument("study")
 @click.option("--reason", required=True, help="Why.")
 @click.pass_obj

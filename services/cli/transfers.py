@@ -9,8 +9,10 @@ from rich.console import Console
 
 from pharmaloop.production.v1 import service_pb2 as api
 from services.cli.capas import CATEGORIES
+from services.cli.nouns import LINE, TRANSFER
 from services.cli.plain import plain, word
-from services.cli.session import Session, table
+from services.cli.session import Session
+from services.cli.tables import table
 from services.kit.ids import new_id
 
 _STATES = {
@@ -48,7 +50,7 @@ def _next(item: dict[str, Any]) -> str:
     return said
 
 
-@click.command()
+@TRANSFER.verb("list", "", "--state proposed --plant plant-3", watched=True)
 @click.option("--state", type=click.Choice(list(_STATES)), default="all", help="Only of this state.")
 @click.option("--plant", default="", help="Only to this plant.")
 @click.pass_obj
@@ -76,7 +78,7 @@ def transfers(session: Session, state: str, plant: str) -> None:
     session.show({"transfers": found}, people)
 
 
-@click.command()
+@TRANSFER.verb("show", "transfer:set-1/plant-3", watched=True)
 @click.argument("transfer", metavar="CASE")
 @click.pass_obj
 def transfer(session: Session, transfer: str) -> None:
@@ -86,9 +88,7 @@ def transfer(session: Session, transfer: str) -> None:
 
     def people(out: Console) -> None:
         item = shown["transfer"]
-        out.print(
-            f"[bold]{item['transfer']}[/bold]  version {item['version']}  {_state(item)}  {_next(item)}"
-        )
+        out.print(f"{item['transfer']}  version {item['version']}  {_state(item)}  {_next(item)}")
         if item["refused"]:
             rows = [[one["rule"], one["field"], one["statement"]] for one in item["refused"]["reasons"]]
             out.print(table("Refused", ["rule", "field", "statement"], rows))
@@ -148,7 +148,7 @@ def _set_points(*recipes: list[dict[str, Any]]) -> list[list[str]]:
     return [[name, unit, *(value.get(name, "-") for value in values)] for name, unit in units.items()]
 
 
-@click.command()
+@LINE.verb("list", "", "--plant plant-3", watched=True)
 @click.option("--plant", default="", help="Only of this plant.")
 @click.pass_obj
 def lines(session: Session, plant: str) -> None:
@@ -175,7 +175,11 @@ def lines(session: Session, plant: str) -> None:
     session.show({"lines": found}, people)
 
 
-@click.command(name="sign-transfer")
+@TRANSFER.verb(
+    "sign",
+    'transfer:set-1/plant-3 --proposal p-2 --accept --meaning "I have read it"',
+    'transfer:set-1/plant-3 --proposal p-2 --refuse --reason "too much gas" --meaning "I have read it"',
+)
 @click.argument("transfer", metavar="CASE")
 @click.option("--proposal", required=True, help="The proposal that you decide on.")
 @click.option(
@@ -200,14 +204,16 @@ def sign_transfer(
     )
     answer = session.call(session.production.DecideTransfer, request)
     decided = "accepted" if accepted else "refused, the adapted recipe stands"
-    after = "'pharmaloop validate-recipe' and 'pharmaloop file-recipe'"
+    after = "'pharmaloop transfer validate' and 'pharmaloop transfer file'"
     session.show(
         {"transfer": transfer, "accepted": accepted, "receipt": plain(answer.receipt)},
         lambda out: out.print(f"{decided}: {transfer} is effective after {after}"),
     )
 
 
-@click.command(name="validate-recipe")
+@TRANSFER.verb(
+    "validate", 'transfer:set-1/plant-3 --version 1 --record PPQ-1 --statement "three runs in range"'
+)
 @click.argument("transfer", metavar="CASE")
 @click.option("--version", type=int, required=True, help="Version of the set, which must be the newest.")
 @click.option("--record", required=True, help="Where the validation is on record.")
@@ -225,7 +231,9 @@ def validate_recipe(session: Session, transfer: str, version: int, record: str, 
     )
 
 
-@click.command(name="file-recipe")
+@TRANSFER.verb(
+    "file", 'transfer:set-1/plant-3 --version 1 --category not-reported --statement "inside the filed ranges"'
+)
 @click.argument("transfer", metavar="CASE")
 @click.option("--version", type=int, required=True, help="Version of the set, which must be the newest.")
 @click.option("--category", type=click.Choice(list(CATEGORIES)), required=True, help="What the change needs.")

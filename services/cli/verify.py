@@ -19,6 +19,7 @@ from pharmaloop.loops.v1 import service_pb2 as loops
 from pharmaloop.production.v1 import service_pb2 as production
 from services.cli import ask_loops, judge_studies, judge_transfers
 from services.cli.effects import ask_effects, print_effects
+from services.cli.group import alone
 from services.cli.judge import (
     Alarm,
     Answers,
@@ -31,7 +32,8 @@ from services.cli.judge import (
     judge,
 )
 from services.cli.plain import word
-from services.cli.session import SECONDS, Failure, Session, plain_errors, table
+from services.cli.session import SECONDS, Failure, Session, plain_errors
+from services.cli.tables import table
 from services.cli.truth import (
     Development,
     developments,
@@ -44,7 +46,7 @@ from services.cli.truth import (
 from services.kit.rpc.client import metadata
 
 
-@click.command()
+@alone("verify", "", "--json")
 @click.pass_context
 def verify(context: click.Context) -> None:
     """Compare the platform's answers with the truth of the simulated world.
@@ -190,13 +192,19 @@ def _print(out: Console, verdict: Verdict) -> None:
     if verdict.others:
         ask_loops.show(out, verdict.others)
     for failure in verdict.failures:
-        out.print(f"[red]FAILED[/red] {failure}")
+        _mark(out, "FAILED", "red", failure)
     if verdict.ok:
-        out.print("[green]OK[/green] every patient of every confirmed lot was found, and nobody else")
+        _mark(out, "OK", "green", "every patient of every confirmed lot was found, and nobody else")
         if verdict.others:
-            out.print(
-                "[green]OK[/green] transfers and studies ended as they had to, what was planted was found"
+            _mark(
+                out, "OK", "green", "transfers and studies ended as they had to, what was planted was found"
             )
+
+
+def _mark(out: Console, word: str, style: str, said: str) -> None:
+    """A word in colour on a terminal, and what it is about."""
+    out.print(word, style=style, end=" ")
+    out.print(said)
 
 
 def _print_detector(out: Console, detector: dict[str, Any]) -> None:

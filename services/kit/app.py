@@ -233,7 +233,7 @@ async def _assemble(spec: ServiceSpec, plan: Plan, ground: Ground) -> App:
     loops: list[Runner] = []
     positions = Positions(store, topics, makings.generation)
     limits = Limits(settings.most_subscriptions, settings.most_subscriptions_of_actor)
-    watching = Watching(bus, positions, contract(), spec.name, site, limits)
+    watching = Watching(bus, positions, contract(), spec.name, site, limits, metrics)
     readiness = Readiness(
         metrics=metrics,
         backbone=ground.backbone,

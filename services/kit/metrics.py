@@ -85,6 +85,12 @@ OUTBOX_AGE = Metric(
     ("service",),
     "Age of the oldest outbox row that is not published; if it only grows, no relay runs or reaches Kafka.",
 )
+SUBSCRIPTIONS = Metric(
+    "pharmaloop_subscriptions",
+    "gauge",
+    ("service",),
+    "Streams of changes that stand; near PHARMALOOP_<SERVICE>_MOST_SUBSCRIPTIONS further ones are refused.",
+)
 READY = Metric(
     "pharmaloop_ready",
     "gauge",

@@ -27,6 +27,7 @@ from services.kit.contracts import Contract
 from services.kit.errors import Exhausted, Invalid, OutOfRange, PharmaLoopError, Retryable
 from services.kit.facts import vector
 from services.kit.log import get_logger
+from services.kit.metrics import SUBSCRIPTIONS, Metrics
 from services.kit.positions import Positions
 
 _log = get_logger("kit.watching")
@@ -115,9 +116,11 @@ class Watching:
         service: str,
         site: str = "",
         limits: Limits | None = None,
+        metrics: Metrics | None = None,
     ) -> None:
         self._bus, self._positions = bus, positions
         self._limits = limits or Limits()
+        self._metrics = metrics or Metrics(service)
         #: What the service tells of: topics that it owns, at its own site. Copies are told by their owners.
         self._owned = {
             topic.at(site): frozenset(topic.events)
@@ -168,9 +171,9 @@ class Watching:
     ) -> AsyncGenerator[Batch]:
         """The records of the topics after the places, as far as they are wanted, without end.
 
-        A partition that `after` does not name begins at its end, or, with `from_start`,
-        at its start. The first batch comes at once and is empty. Raises Invalid for a place
-        that cannot be, OutOfRange for one that is not there any more, Exhausted for one
+        A partition that `after` does not name begins with what queries do not show yet, or, with
+        `from_start`, at its start. The first batch comes at once and is empty. Raises Invalid for
+        a place that cannot be, OutOfRange for one that is not there any more, Exhausted for one
         subscription too many, and Retryable when the service stops.
         """
         topics = tuple(topics)
@@ -223,9 +226,11 @@ class Watching:
                 raise Invalid("NO_OFFSET", said, f"after.positions[{index}].offset")
 
     async def _begin(self, topics: tuple[str, ...], after: common.PositionVector, from_start: bool) -> Places:
-        places = {at: ring.next for at, ring in self._rings.items() if at.topic in topics}
-        if from_start:
-            places |= await asyncio.to_thread(self._bus.log().starts, topics)
+        # Now is what queries show: a record that is in the log and not folded is still to come.
+        places = {at: self._until(at) for at in self._rings if at.topic in topics}
+        if from_start or any(place < self._rings[at].base for at, place in places.items()):
+            starts = await asyncio.to_thread(self._bus.log().starts, topics)
+            places = starts if from_start else {at: max(places[at], starts[at]) for at in places}
         given: Places = {}
         for index, place in enumerate(after.positions):
             at = Partition(place.topic, place.partition)
@@ -335,6 +340,7 @@ class Watching:
             raise Exhausted("TOO_MANY", said)
         self._actors[actor] += 1
         self._watched.update(topics)
+        self._metrics.set(SUBSCRIPTIONS, self.subscriptions)
         try:
             yield
         finally:
@@ -343,6 +349,7 @@ class Watching:
             self._actors, self._watched = +self._actors, +self._watched
             for at in [at for at in self._rings if at.topic not in self._watched]:
                 del self._rings[at]
+            self._metrics.set(SUBSCRIPTIONS, self.subscriptions)
             self._tell()  # who follows may end
 
     def _check_open(self) -> None:

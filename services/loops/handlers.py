@@ -241,7 +241,7 @@ def cancel_run(work: Work, request: api.CancelRunRequest) -> api.CancelRunRespon
     check_words(request.reason, "reason")
     view = _run(work, request.run, "run")
     if view.state == runs.CLOSED:
-        raise Rejected("RUN_ENDED", "the run has ended already; 'pharmaloop loops' shows how", "run")
+        raise Rejected("RUN_ENDED", "the run has ended already; 'pharmaloop run list' shows how", "run")
     if view.loop == "safety" and _journal(work, view.run).sealed:
         said = "the journal is sealed: its patients are known and followed; the run ends by itself"
         raise Rejected("RUN_SEALED", said, "run")

@@ -18,6 +18,7 @@ from typing import Any
 from google.protobuf.message import Message
 from grpc import StatusCode, aio
 
+from services.kit.contracts import contract
 from services.kit.rpc.client import channel, metadata
 from services.kit.rpc.errors import reason_of
 from services.portal.settings import PortalSettings
@@ -126,7 +127,7 @@ class Backend:
 
     def watch(self, process: str, after: Any) -> AsyncIterator[Any]:
         """The changes of a process after a place of its log; ends only by an error of gRPC."""
-        request = _module("common", "changes_pb2").WatchChangesRequest(after=after)
+        request = _module("common", "changes_pb2").WatchChangesRequest(after=after, types=told_by(process))
         stream: AsyncIterator[Any] = self._common(process, "ChangesService").WatchChanges(
             request, timeout=_WATCH_SECONDS, metadata=metadata("portal")
         )
@@ -170,6 +171,16 @@ class Backend:
                 raise Missing(process, "PHARMALOOP_ENDPOINTS does not say where it listens")
             self._channels[process] = channel(self._endpoints[process])
         return self._channels[process]
+
+
+def told_by(process: str) -> list[str]:
+    """The events of a process that pages hear of: all that its service owns, but for those of passing value.
+
+    Topics that keep their records for a while only carry readings: a page of readings looks by the clock.
+    """
+    owner = process.partition(".")[0]
+    topics = [topic for topic in contract().topics if topic.owner == owner and topic.keep_days is None]
+    return sorted({event for topic in topics if not topic.copies for event in topic.events})
 
 
 def _looked_at(answer: asyncio.Future[Any]) -> None:

@@ -21,7 +21,7 @@ from typing import Any
 from grpc import StatusCode, aio
 
 from pharmaloop.common.v1 import types_pb2 as common
-from services.portal.backend import Backend, Missing
+from services.portal.backend import Backend, Missing, told_by
 
 _KEPT = 20_000
 _AGAIN_SECONDS = 1.0
@@ -54,7 +54,9 @@ class Hub:
         self._birth = uuid.uuid4().hex
 
     def start(self) -> None:
-        self._tasks = [asyncio.create_task(self._follow(name)) for name in self._backend.processes]
+        self._tasks = [
+            asyncio.create_task(self._follow(name)) for name in self._backend.processes if told_by(name)
+        ]
 
     async def stop(self) -> None:
         for task in self._tasks:
@@ -69,7 +71,8 @@ class Hub:
                     if process in self.away:
                         self.away.discard(process)
                         await self._tell(process, [frozenset({f"service:{process}"})])
-                    self._places[process] = told.position
+                    if told.HasField("position"):
+                        self._places[process] = told.position
                     await self._tell(process, [_names(change) for change in told.changes])
             except aio.AioRpcError as error:
                 if error.code() == StatusCode.DEADLINE_EXCEEDED:

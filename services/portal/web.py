@@ -19,6 +19,7 @@ from services.portal.backend import Backend, Missing, Refused
 from services.portal.deciding import refused_page
 from services.portal.languages import NAMES, Language, chosen
 from services.portal.live import Hub
+from services.portal.looks import HEADER, Looks
 from services.portal.pages import ROUTERS
 from services.portal.render import STATIC, make_environment, page
 from services.portal.settings import PortalSettings
@@ -48,8 +49,9 @@ def make_app(endpoints: Mapping[str, str], settings: PortalSettings) -> FastAPI:
 
     app = FastAPI(title="PharmaLoop", lifespan=around, docs_url=None, redoc_url=None, openapi_url=None)
     app.state.templates = make_environment()
-    app.middleware("http")(_about)
+    app.state.looks = Looks(settings.share_seconds)
     app.add_middleware(GZipMiddleware, minimum_size=1_000, compresslevel=5)
+    app.middleware("http")(_about)
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
     for router in ROUTERS:
         app.include_router(router)
@@ -79,7 +81,18 @@ async def _about(request: Request, go_on: Next) -> Response:
             return PlainTextResponse("this form was sent by another site's page; open ours", status_code=403)
         if int(request.headers.get("content-length") or 0) > _MOST_FORM_BYTES:
             return PlainTextResponse("this form is too large", status_code=413)
-    answer = await go_on(request)
+    if HEADER in request.headers and request.method == "GET":
+        request.state.actor = ""
+        what = (
+            str(request.url),
+            code,
+            request.state.language.zone,
+            request.headers.get("accept-encoding", ""),
+        )
+        looks: Looks = request.app.state.looks
+        answer = await looks.share(what, lambda: go_on(request))
+    else:
+        answer = await go_on(request)
     answer.headers["content-security-policy"] = _POLICY
     answer.headers["x-content-type-options"] = "nosniff"
     answer.headers["referrer-policy"] = "same-origin"

@@ -21,7 +21,7 @@ def explain(
         check_words(getattr(request, field), field)
     run = work.get(RUNS, request.run)
     if run is None:
-        said = f"no exposure run {request.run!r} is known here; `pharmaloop loops` lists the runs"
+        said = f"no exposure run {request.run!r} is known here; `pharmaloop run list` lists the runs"
         raise Unknown("UNKNOWN_RUN", said, "run")
     entry = work.get(ENTRIES, entry_id(run.run, request.dispense, UNATTRIBUTED))
     if entry is None or not entry.open:

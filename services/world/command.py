@@ -62,18 +62,33 @@ class Failure(click.ClickException):
 
 
 _seed = click.option("--seed", default=7, show_default=True, help="The same seed makes the same world.")
-_size = click.option("--size", type=click.Choice(sorted(SIZES)), default="ws", show_default=True)
+_size = click.option(
+    "--size",
+    type=click.Choice(sorted(SIZES)),
+    default="ws",
+    show_default=True,
+    help="How much of everything there is.",
+)
 _speed = click.option(
-    "--speed", type=click.FloatRange(0, 1000, min_open=True), default=1.0, show_default=True
+    "--speed",
+    type=click.FloatRange(0, 1000, min_open=True),
+    default=1.0,
+    show_default=True,
+    help="How much faster than it was planned.",
 )
 
 
-@click.group()
+def _examples(*rest: str) -> str:
+    """What stands below the help, as the command line shows it."""
+    return "\b\nExamples:\n" + "\n".join(f"  pharmaloop world {line}" for line in rest)
+
+
+@click.group(epilog=_examples("make --out w --seed 7", "replay --size small", "incident mix-up"))
 def world() -> None:
     """Simulated worlds with written-down truth."""
 
 
-@world.command()
+@world.command(epilog=_examples("make --out w", "make --out w --seed 3 --size small"))
 @click.option(
     "--out", type=click.Path(file_okay=False, path_type=Path), required=True, help="Folder to write."
 )
@@ -104,7 +119,7 @@ def make(shared: Shared, out: Path, seed: int, size: str, anchor: datetime | Non
     click.echo(f"world {size} of seed {seed} is in {out / 'world'}, its truth in {out / 'truth'}")
 
 
-@world.command()
+@world.command(epilog=_examples("replay", "replay --seed 3 --speed 2 --qa manual"))
 @_seed
 @_size
 @_speed
@@ -128,7 +143,7 @@ def replay(
         context.exit(1)
 
 
-@world.command()
+@world.command(epilog=_examples("incident mix-up", "incident drift --speed 5"))
 @click.argument("name", type=click.Choice(sorted(INCIDENTS)))
 @_seed
 @_speed

@@ -53,7 +53,7 @@ def run(machine: Machine) -> list[Row]:
             seconds,
             "s",
             target=Target(at_most=30),
-            note="Kafka, MongoDB, topics, every service, the world; no portal yet",
+            note="Kafka, MongoDB, topics, every service, the portal, the world",
         ),
         row(
             "idle memory, the heaviest service (RSS)",

@@ -45,7 +45,7 @@ from tests.bench.framework.tap import Tap
 COUNT = option("COUNT", 50)
 _SERVICES = ("production", "rnd", "loops")
 _PLANT, _LINE, _EQUIPMENT = "bench-plant", "line-1", "bench-plant/fermenter"
-_TOPICS = (
+TOPICS = (
     "pharmaloop.rnd.parameters.v1",
     "pharmaloop.rnd.calibration.v1",
     "pharmaloop.production.transfer.v1",
@@ -234,7 +234,7 @@ async def measure(stack: LocalStack) -> list[Row]:
     cases = [Case(number) for number in range(COUNT + 1)]
     kafka = KafkaSettings(bootstrap_servers=stack.bootstrap)
     async with channel(endpoints["production"]) as plant, channel(endpoints["rnd"]) as research:
-        with Tap(kafka, _TOPICS) as tap:
+        with Tap(kafka, TOPICS) as tap:
             stubs = production_grpc.ProductionServiceStub(plant), rnd_grpc.RndServiceStub(research)
             people = People(*stubs, tap)
             await people.prepare(cases)

@@ -200,6 +200,8 @@ async def test_every_searched_field_and_the_open_outbox_have_an_index(
     with MongoClient[dict[str, object]](mongo) as client:
         fields = {spec["key"][0][0] for spec in client[database]["thing"].index_information().values()}
         assert fields == {"_id", *(f"s.{name}" for name in THING.fields)}
+        keys = [spec["key"] for spec in client[database]["thing"].index_information().values()]
+        assert [("s.colour", 1), ("s.size", 1), ("_id", 1)] in keys
         outbox = client[database]["_outbox"].index_information().values()
         assert [("agg", 1), ("seq", 1)] in [spec["key"] for spec in outbox]
         assert any(spec.get("expireAfterSeconds") for spec in outbox), "published rows would stay for ever"

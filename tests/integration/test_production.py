@@ -254,7 +254,25 @@ async def close_the_loop(plant: Plant, lot: str, detected: events.DeviationDetec
     assert len(in_force.receipt.event_ids) == 3
     again = plant.call("ApproveCapa", capa=id, meaning="again")
     assert await refusal(again) == ("FAILED_PRECONDITION", "ILLEGAL_TRANSITION", "capa")
+    await assert_on_record(plant, id, run, lot, detected.deviation)
     await assert_told(plant, run, lot)
+
+
+async def assert_on_record(plant: Plant, capa: str, run: str, lot: str, deviation: str) -> None:
+    """The action is found by whatever it is about, with all that was done about it."""
+    by: list[dict[str, Any]] = [
+        *({"capa": capa}, {"run": run}, {"lot": lot}),
+        *({"deviation": deviation}, {"product": plant.product}),
+    ]
+
+    async def found(filters: dict[str, Any]) -> list[str]:
+        answer = await plant.stub.ListCapas(api.ListCapasRequest(**filters), timeout=5)
+        return [moment.event for one in answer.capas for moment in one.history]
+
+    done = ["CapaProposed", "CapaApproved", "ChangeValidated", "ChangeFilingAssessed", "ProcessLimitChanged"]
+    for filters in by:
+        assert await found(filters) == done
+    assert await found({"capa": capa, "run": "another"}) == []
 
 
 async def proposed(plant: Plant, run: str) -> api.Capa | None:
@@ -365,3 +383,46 @@ async def test_the_same_request_twice_has_one_effect(plant: Plant) -> None:
     assert first.receipt.event_ids == second.receipt.event_ids
     again = plant.call("StartLot", lot=lot, equipment=DRYER)
     assert await refusal(again) == ("FAILED_PRECONDITION", "ILLEGAL_TRANSITION", "lot")
+
+
+async def test_the_wall_and_the_chart_show_a_run_while_it_goes_on_and_after(plant: Plant) -> None:
+    runs = dryer_runs()
+    version = await train(plant, runs)
+    lot, faulty = plant.lot("W-1"), with_fault(runs[FAULTY], TAG, FAULT)
+    await plant.call("StartLot", lot=lot, equipment=DRYER)
+    await plant.record(batch(lot, faulty, 0, 20))
+
+    async def row(receipt: Any) -> api.WallRow:
+        asked = api.ListWallRequest(plant="plant-1", equipment=DRYER, min_position=receipt.positions)
+        (found,) = (await plant.stub.ListWall(asked, timeout=10)).rows
+        return found
+
+    begun = await row(await plant.record(batch(lot, faulty, 20, 40)))
+    assert (begun.lot, begun.running, begun.model_version) == (lot, True, version)
+    assert 0 < begun.progress < 1
+    assert begun.worst.tag in UNITS
+    receipt = await plant.record(batch(lot, faulty, 40))
+    shown = await row(receipt)
+    assert shown.state == api.WALL_STATE_ABNORMAL
+    assert TAG in {found.tag for found in shown.deviations}
+    assert 0 < len(shown.line.ratios) <= 60
+    assert max(shown.line.ratios) > 1
+
+    asked = api.GetChartRequest(lot=lot, tag=TAG, most_points=100)
+    chart = await plant.stub.GetChart(asked, timeout=10)
+    assert (chart.samples, chart.set_point_tag) == (len(faulty[TAG]), "JacketTemperatureSP")
+    assert len(chart.points) <= 100
+    (deviation,) = chart.deviations
+    first = min(point.seconds for point in chart.points if point.ratio > 1)
+    detected = deviation.detected.detected.ToMicroseconds() - chart.start.ToMicroseconds()
+    assert detected / 1e6 == pytest.approx(first), "the chart and the detector see the same"
+
+    ended = await plant.call("CompleteLot", lot=lot)
+    assert not (await row(ended.receipt)).running
+    assert list((await plant.stub.GetChart(asked, timeout=10)).points) == list(chart.points)
+    named = api.ListLotsRequest(product=plant.product, prefix="W", state=api.LOT_STATE_COMPLETED)
+    assert [one.lot for one in (await plant.stub.ListLots(named, timeout=5)).lots] == [lot]
+    nobody = plant.stub.GetChart(api.GetChartRequest(lot=plant.lot("none")), timeout=5)
+    assert await refusal(nobody) == ("NOT_FOUND", "UNKNOWN_LOT", "lot")
+    colour = plant.stub.GetChart(api.GetChartRequest(lot=lot, tag="Colour"), timeout=5)
+    assert await refusal(colour) == ("NOT_FOUND", "UNKNOWN_TAG", "tag")

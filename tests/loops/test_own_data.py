@@ -136,23 +136,24 @@ def test_own_files_become_a_recall_drill(tmp_path: Path, folder: Path) -> None:
         fed(stack, folder, "readings", "drill")
 
         def deviations() -> Any:
-            return stack.pharmaloop("deviations", "--state", "open")[1]["deviations"]
+            return stack.pharmaloop("deviation", "list", "--state", "open")[1]["deviations"]
 
         found = {one["detected"]["tag"]: one["detected"] for one in until(deviations, "the deviation")}
         assert found[TAG]["lot"] == ROOT
-        code, _ = stack.pharmaloop("confirm", ROOT, found[TAG]["deviation"], "--reason", "recall drill")
+        asked = ("deviation", "confirm", ROOT, found[TAG]["deviation"])
+        code, _ = stack.pharmaloop(*asked, "--reason", "recall drill")
         assert code == 0
 
         def sealed() -> Any:
-            runs = stack.pharmaloop("loops")[1]["runs"]
+            runs = stack.pharmaloop("run", "list")[1]["runs"]
             return [run for run in runs if any(stage["name"] == "seal" for stage in run["stages"])]
 
         (run,) = until(sealed, "the sealed run")
         assert run["opened"]["lot"] == ROOT
-        _, traced = stack.pharmaloop("trace", ROOT)
+        _, traced = stack.pharmaloop("lot", "trace", ROOT)
         assert {one["lot"] for one in traced["lots"]} == {ROOT, PACKED}
         assert {one["pseudonym"] for one in traced["dispenses"]} == {f"P-{n}" for n in range(12)}
-        _, lot = stack.pharmaloop("lot", PACKED)
+        _, lot = stack.pharmaloop("lot", "show", PACKED)
         assert lot["quality"]["state"] == "LOT_STATE_HELD"
         again = fed(stack, folder, "dispenses", "dispenses")
         assert again["files"][0]["taken_before"] is True

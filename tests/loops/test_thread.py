@@ -40,7 +40,7 @@ def _assert_plans_for_consent_only(stack: Stack) -> None:
 
 
 def _safety_runs(stack: Stack) -> list[dict[str, Any]]:
-    _, runs = stack.pharmaloop("loops", "--loop", "safety")
+    _, runs = stack.pharmaloop("run", "list", "--loop", "safety")
     return list(runs["runs"])
 
 
@@ -58,7 +58,7 @@ _BY_PEOPLE = ("evaluate", "notify", "respond", "propose", "approve")
 
 def _assert_closings_cite_their_course(stack: Stack) -> None:
     """What a closed run says names the deviation, its lots, whom it reached, and what came of it."""
-    _, capas = stack.pharmaloop("capas")
+    _, capas = stack.pharmaloop("capa", "list")
     for run in _safety_runs(stack):
         closed = run["closed"]
         assert closed["lots"]
@@ -72,7 +72,7 @@ def _assert_closings_cite_their_course(stack: Stack) -> None:
 def _assert_dossiers_tell_the_whole_course(stack: Stack) -> None:
     """From readings to research: the lot of each closed run has every section, and its packs their places."""
     for run in (run for run in _safety_runs(stack) if not run["opened"]["follows"]):
-        code, dossier = stack.pharmaloop("dossier", run["opened"]["lot"])
+        code, dossier = stack.pharmaloop("lot", "dossier", run["opened"]["lot"])
         assert code == 0
         assert dossier["process"]["state"] in ("held", "rejected")  # rejected where a result stood
         assert {"STARTED", "HELD"} <= {step["what"] for step in dossier["process"]["steps"]}
@@ -107,7 +107,7 @@ def _assert_no_small_count(people: dict[str, Any], patients: int) -> None:
 
 
 def _is_distributed(stack: Stack, lots: list[str]) -> bool:
-    found = (stack.pharmaloop("dossier", lot)[1]["distribution"] for lot in lots)
+    found = (stack.pharmaloop("lot", "dossier", lot)[1]["distribution"] for lot in lots)
     return any(section["dispensed"] and section["places"] for section in found)
 
 
@@ -121,7 +121,7 @@ def _assert_the_medicine_went_round(stack: Stack, verdict: dict[str, Any]) -> No
     lineage = verdict["lineage"]
     assert len(lineage["types"]) >= 9
     assert len(lineage["services"]) >= 5
-    _, runs = stack.pharmaloop("loops", "--loop", "evidence")
+    _, runs = stack.pharmaloop("run", "list", "--loop", "evidence")
     answered = [run for run in runs["runs"] if run["closed"]["outcome"] == "RUN_OUTCOME_CLOSED"]
     assert answered
     for run in answered:
@@ -145,7 +145,7 @@ def test_planted_faults_find_all_their_patients_and_all_three_loops_close(finish
     assert {name: service["health"] for name, service in status["services"].items()} == dict.fromkeys(
         SERVICES, "serving"
     )
-    _, alerts = finished.pharmaloop("alerts")
+    _, alerts = finished.pharmaloop("alert", "list")
     assert any(alert["raised"]["kind"] == "ALERT_KIND_DEVIATION" for alert in alerts["alerts"])
 
 
@@ -166,7 +166,7 @@ class _Killer(threading.Thread):
             time.sleep(3)
 
     def _something_is_open(self) -> bool:
-        _, runs = self._stack.pharmaloop("loops")
+        _, runs = self._stack.pharmaloop("run", "list")
         return bool(runs and runs["runs"])
 
 

@@ -227,7 +227,7 @@ async def test_what_a_bug_has_cost_is_made_good_in_order_and_once(
         assert await operator.letters(a, b, c) == []
     # What was discarded stays so, even where a rebuild by mended code could fold it.
     async with running(deployed(product, ()), backbone, mongo, tmp_path, database) as operator:
-        code, output = await operator.run("rebuild", RUNNER)
+        code, output = await operator.run("rebuild", "start", RUNNER)
         assert code == 0, output
         assert output.startswith("done, ")
         assert await operator.stories(a, b, c) == expected

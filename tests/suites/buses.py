@@ -311,9 +311,7 @@ class BusSuite:
         reader = bus.reader({})
         assert reader.take(500, 0.1) == []
         reader.assign({first: 0})
-        assert (
-            len(reader.take(1, _PATIENCE_SECONDS)) == 1
-        )
+        assert len(reader.take(1, _PATIENCE_SECONDS)) == 1
         reader.assign({second: 1})
         found = taken(reader, ends[second] - 1) + reader.take(500, 0.2)
         assert by_partition(found) == {second.number: list(range(1, ends[second]))}

@@ -15,7 +15,7 @@ import pytest
 from services.kit.bus.protocol import Position
 from services.kit.clock import wall_now
 from services.kit.errors import Invalid, Retryable
-from services.kit.store.kinds import Get, Kind, OutboxRow, Plan, Read, Where, Write
+from services.kit.store.kinds import Get, Kind, OutboxRow, Plan, Prefix, Read, Where, Write
 from services.kit.store.protocol import (
     AsyncStore,
     AsyncTransaction,
@@ -48,7 +48,9 @@ class Thing:
     parts: dict[str, Any] = field(default_factory=dict)
 
 
-THING: Kind[Thing] = Kind("thing", Thing, ("colour", "size", "tags", "done", "at"))
+THING: Kind[Thing] = Kind(
+    "thing", Thing, ("colour", "size", "tags", "done", "at"), orders=(("colour", "size"),)
+)
 OTHER: Kind[Thing] = Kind("other", Thing, ("colour",))
 KINDS = (THING, OTHER)
 NOTHING = Plan((), ())
@@ -343,6 +345,26 @@ class QuerySuite:
         assert await stores.waiting.count(THING, wanted) == 2
         assert await stores.waiting.count(THING, {}) == 12
         assert await stores.waiting.count(THING, {"colour": "green"}) == 0
+
+    async def test_pages_keep_to_beginnings_and_ids(self, stores: Stores) -> None:
+        colours = {"a/1": "red", "a/2": "redder", "a/20": "re.", "b/2": "Red", "b/3": "r\U0001f600"}
+        things = (insert(id, Thing(colour)) for id, colour in colours.items())
+        await keep(stores.form("sync"), *things)
+
+        async def of(**filters: Any) -> list[str]:
+            return [
+                item.id
+                for page in await pages(stores.waiting, filters, "at", False, 1)
+                for item in page.items
+            ]
+
+        assert await of(colour=Prefix("red")) == ["a/1", "a/2"]
+        assert await of(colour=Prefix("re.")) == ["a/20"], "text, and no pattern"
+        assert await of(_id=Prefix("a/2")) == ["a/2", "a/20"]
+        assert await of(_id=Prefix("a/"), colour="redder") == ["a/2"]
+        assert await of(_id="a/2") == ["a/2"]
+        assert await of(_id="a/") == []
+        assert await stores.waiting.count(THING, {"colour": Prefix("r")}) == 4
 
     async def test_a_page_goes_on_where_the_last_one_ended(self, stores: Stores) -> None:
         await keep(stores.form("sync"), *(insert(id, Thing(size=5)) for id in ("b", "d", "f")))

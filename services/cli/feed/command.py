@@ -29,7 +29,8 @@ from services.cli.feed.runs import Runs, Wishes
 from services.cli.feed.send import Feed, Outcome, feed_facts
 from services.cli.feed.template import template
 from services.cli.feed.training import Lesson, train
-from services.cli.group import JsonGroup
+from services.cli.group import Noun as Group
+from services.cli.group import example_text
 from services.cli.session import Failure, Session
 
 C = TypeVar("C", bound=Callable[..., Any])
@@ -107,12 +108,12 @@ def _stops(file: Path, progress: Progress) -> Iterator[None]:
     try:
         yield
     except (KeyboardInterrupt, OSError, Failure) as error:
-        why = error.message if isinstance(error, Failure) else str(error) or "stopped"
         row = progress.state.row
         so_far = (
             f"; {file} is dealt with up to row {row}, and the same command goes on from there" if row else ""
         )
-        raise Failure(f"{why}{so_far}") from None
+        stopped = error if isinstance(error, Failure) else Failure(str(error) or "stopped")
+        raise stopped.also(so_far) from None
 
 
 @contextmanager
@@ -127,9 +128,15 @@ def _plainly() -> Iterator[None]:
 # -- the commands -----------------------------------------------------------
 
 
-@click.group(cls=JsonGroup)
-def feed() -> None:
-    """Send your own CSV and Parquet files; docs/data-formats.md has examples."""
+feed = Group("feed", "Your own CSV and Parquet files into the platform; docs/data-formats.md has more.")
+
+
+def _examples(noun: str) -> str:
+    return example_text(
+        f"pharmaloop feed {noun} --template",
+        f"pharmaloop feed {noun} {noun}.csv -m mapping.yaml --dry-run",
+        f"pharmaloop feed {noun} {noun}.csv -m mapping.yaml",
+    )
 
 
 def _with_options(command: C) -> C:
@@ -205,10 +212,10 @@ def _of(noun: Noun, hospital: Noun | None = None) -> click.Command:
         made = click.option("--as", "recorder", type=who, default="pharmacy", show_default=True, help=told)(
             made
         )
-    return click.command(noun.name, help=noun.tells)(made)
+    return click.command(noun.name, help=noun.tells, epilog=_examples(noun.name))(made)
 
 
-@feed.command(name=readings.NAME, help=readings.TELLS)
+@feed.command(name=readings.NAME, help=readings.TELLS, epilog=_examples(readings.NAME))
 @_with_options
 @click.option("--no-register", is_flag=True, help="Do not register equipment that is not known.")
 @click.option("--keep-running", is_flag=True, help="Do not complete the lots at their last reading.")

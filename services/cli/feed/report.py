@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from services.cli.feed.send import Outcome
-from services.cli.session import Session, table
+from services.cli.session import Session
+from services.cli.tables import table
 
 
 @contextmanager
@@ -60,8 +60,7 @@ def _show_rejects(out: Console, outcome: Outcome) -> None:
     if not outcome.rejected:
         return
     rows = [
-        [str(one["row"]), one["field"] or "-", one["rule"], escape(one["message"])]
-        for one in outcome.first_rejects
+        [str(one["row"]), one["field"] or "-", one["rule"], one["message"]] for one in outcome.first_rejects
     ]
     out.print(table("Rejected", ["row", "field", "rule", "what to do"], rows))
     counted = ", ".join(f"{rule} {count:,}" for rule, count in outcome.rejected.most_common())

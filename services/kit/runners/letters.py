@@ -200,7 +200,7 @@ class Graves:
             raise Integrity(
                 f"{record.topic}/{record.partition}/{record.offset} cannot be folded, and the view that "
                 f"answers has folded it ({error}): look at the newest deploy, or give the rebuild up "
-                "(pharmaloop rebuild --cancel)"
+                "(pharmaloop rebuild cancel)"
             )
         self._letters[letter.id] = (letter.version, letter.state)
         self._park(record)

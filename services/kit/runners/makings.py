@@ -156,7 +156,7 @@ class Makings:
             doc = await self._load(txn, runner)
             if doc.state.building or doc.state.dropping:
                 raise Rejected(
-                    "REBUILD_RUNS", f"{runner} is being rebuilt; see `pharmaloop rebuild {runner} --status`"
+                    "REBUILD_RUNS", f"{runner} is being rebuilt; see `pharmaloop rebuild show {runner}`"
                 )
             last = doc.state.last + 1
             begun = _changed(doc.state, building=last, last=last, phase=BUILDING, by=actor)

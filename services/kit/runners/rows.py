@@ -184,7 +184,7 @@ def _state_of(held: _Held, kind: Kind[Any]) -> Any:
     except msgspec.ValidationError as error:
         raise Integrity(
             f"{kind.name} {held.doc['_id']} was stored by code with another {kind.state.__name__} ({error}): "
-            "look at the newest deploy, or make the view anew (pharmaloop rebuild)"
+            "look at the newest deploy, or make the view anew (pharmaloop rebuild start)"
         ) from error
 
 

@@ -39,7 +39,7 @@ def decide_evaluate(
         if len(words) > _LONGEST_WORDS:
             raise Malformed("TOO_LONG", f"at most {_LONGEST_WORDS} characters", field)
     if evidence is None or not evidence.root:
-        said = "no such run of the safety loop is known here; `pharmaloop loops` lists runs and their lots,"
+        said = "no such run of the safety loop is known here; `pharmaloop run list` lists runs and lots,"
         raise Absent("UNKNOWN_RUN", f"{said} GetLot of a lot the runs that are known here", "run")
     if held is not None:
         said = f"it was evaluated before, by {held.message().actor}; patients were told those words"

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -20,6 +21,9 @@ from services.production.domain.maturity import Floats, Ints
 from services.production.domain.monitor import RULES, Judged, Monitor, look, start
 from services.production.domain.residuals import CHARTS, REACH
 from services.production.domain.samples import Samples
+
+#: Asked for again with every row of the wall.
+_interval = lru_cache(maxsize=1024)(interval)
 
 
 @dataclass(frozen=True)
@@ -156,5 +160,5 @@ def price(model: GoldenModel, limits: Mapping[str, float]) -> FalseAlarms:
         at = known[0] if known else len(PRICED) - 1
         alarmed += max(0, model.alarms_at[place][at] - model.false_alarms)
     alarmed = min(alarmed, model.judged_runs)
-    low, high = interval(alarmed, model.judged_runs)
+    low, high = _interval(alarmed, model.judged_runs)
     return FalseAlarms(alarmed, model.judged_runs, low, high, bool(changed))

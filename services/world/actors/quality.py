@@ -78,7 +78,8 @@ class QualityAssurance:
         self._desk.say(f"deviation on {short(detected.lot)}: {seen}")
         if self._manual:
             self._desk.say(
-                f"it waits for you: pharmaloop confirm {detected.lot} {detected.deviation} --reason ..."
+                f"it waits for you: pharmaloop deviation confirm {detected.lot} {detected.deviation} "
+                "--reason ..."
             )
 
     async def _judge(self, detected: events.DeviationDetected) -> None:
@@ -148,7 +149,7 @@ class QualityAssurance:
             self._seen[id] = desk.clock.now()
             desk.say(f"out of specification on {short(lot)}: {opened.rule}")
             if self._manual:
-                desk.say(f"it waits for you: pharmaloop close-investigation {lot} {id} --outcome ...")
+                desk.say(f"it waits for you: pharmaloop result close {lot} {id} --outcome ...")
         if self._manual or desk.clock.now() - self._seen[id] < THINKING:
             return
         request = api.CloseInvestigationRequest(

@@ -80,6 +80,10 @@ class LocalStack:
     def mongodb(self) -> str:
         return str(json.loads((self.state / "endpoints.json").read_text())["mongodb"])
 
+    def portal(self) -> str:
+        """Address of the portal."""
+        return str(json.loads((self.state / "endpoints.json").read_text())["portal"])
+
     def metrics(self) -> dict[str, str]:
         """Address of the metrics by process."""
         found: dict[str, str] = json.loads((self.state / "endpoints.json").read_text())["metrics"]

@@ -76,14 +76,13 @@ class Fake(grpc.GenericRpcHandler):
         return [request for name, request in self.requests if name == method]
 
 
-def _module(package: str) -> Any:
+def _modules() -> dict[str, Any]:
     from pharmaloop.alerting.v1 import service_pb2 as alerting
-    from pharmaloop.common.v1 import operations_pb2 as operations
     from pharmaloop.exchange.v1 import service_pb2 as exchange
     from pharmaloop.rnd.v1 import service_pb2 as rnd
     from pharmaloop.traceability.v1 import service_pb2 as traceability
 
-    modules = {
+    return {
         "alerting": alerting,
         "clinical": clinical,
         "common": common,
@@ -93,7 +92,17 @@ def _module(package: str) -> Any:
         "rnd": rnd,
         "traceability": traceability,
     }
-    return operations if package.endswith("OperationsService") else modules[package.split(".")[1]]
+
+
+def _module(package: str) -> Any:
+    from pharmaloop.common.v1 import operations_pb2 as operations
+
+    return operations if package.endswith("OperationsService") else _modules()[package.split(".")[1]]
+
+
+def message_of(name: str) -> Any:
+    """A message of some service, by its short name."""
+    return next(getattr(module, name) for module in _modules().values() if hasattr(module, name))
 
 
 @dataclass

@@ -38,29 +38,31 @@ def trace_of(*, end: bool = True, dispenses: int = 2) -> list[traceability.Trace
 
 def test_trace_shows_a_complete_trace(bench: Bench) -> None:
     bench.fake.answers["TraceLot"] = lambda request: trace_of()
-    document = bench.json("trace", ROOT)
+    document = bench.json("lot", "trace", ROOT)
     assert document["complete"] is True
     assert document["patients"] == 1
     assert [lot["lot"] for lot in document["lots"]] == [ROOT, PACKED]
     assert [given["dispense"] for given in document["dispenses"]] == ["a", "b"]
-    assert "1 patients (complete)" in bench.run("trace", ROOT).output
+    assert "1 patients (complete)" in bench.run("lot", "trace", ROOT).output
 
 
 @pytest.mark.parametrize("stream", [trace_of(end=False), trace_of(dispenses=3)])
 def test_trace_never_shows_a_part_as_the_whole(bench: Bench, stream: Any) -> None:
     bench.fake.answers["TraceLot"] = lambda request: stream
     for more in ((), ("--json",)):
-        result = bench.run("trace", ROOT, *more)
+        result = bench.run("lot", "trace", ROOT, *more)
         assert result.exit_code == 1
         assert result.stdout == ""
         assert "not shown; try again" in result.stderr
 
 
 @pytest.mark.parametrize("lot", ["G-0001", "granulate/G-0001", "maker 1/item/granulate/G", "a/b/c/d/e", ""])
-@pytest.mark.parametrize("command", ["lot", "trace", "dossier", "confirm", "reject"])
+@pytest.mark.parametrize(
+    "command", ["lot show", "lot trace", "lot dossier", "lot hold", "deviation confirm", "deviation reject"]
+)
 def test_only_canonical_lots_are_taken(bench: Bench, command: str, lot: str) -> None:
-    more = ["d-1", "--reason", "x"] if command in ("confirm", "reject") else []
-    result = bench.run(command, lot, *more)
+    more = ["d-1", "--reason", "x"] if "deviation" in command else []
+    result = bench.run(*command.split(), lot, *more)
     assert result.exit_code == 2
     assert "owner/scheme/item/lot" in result.stderr
     assert bench.fake.requests == []
@@ -71,20 +73,21 @@ def test_a_refusal_is_one_plain_sentence(bench: Bench) -> None:
         raise Rejected("ALREADY_JUDGED", "the deviation was confirmed by qa", "deviation")
 
     bench.fake.answers["ConfirmDeviation"] = refuse
-    result = bench.run("confirm", ROOT, "d-1", "--reason", "clearly out")
-    assert result.exit_code == 2
+    result = bench.run("deviation", "confirm", ROOT, "d-1", "--reason", "clearly out")
+    assert result.exit_code == 1
     assert result.stderr == (
         "pharmaloop: the deviation was confirmed by qa (ALREADY_JUDGED, field deviation)\n"
+        "  next: 'pharmaloop deviation list' tells where it stands\n"
     )
 
 
 def test_a_service_that_is_down_is_one_plain_sentence(bench: Bench) -> None:
     bench.environment["PHARMALOOP_ENDPOINTS"] = json.dumps({"production": "127.0.0.1:1"})
-    result = bench.run("deviations")
-    assert result.exit_code == 2
+    result = bench.run("deviation", "list")
+    assert result.exit_code == 3
     assert "the service does not answer (UNAVAILABLE)" in result.stderr
-    result = bench.run("loops")
-    assert result.exit_code == 2
+    result = bench.run("run", "list")
+    assert result.exit_code == 3
     assert "do not say where loops listens" in result.stderr
 
 
@@ -93,8 +96,8 @@ def test_a_service_that_cannot_answer_yet_says_why(bench: Bench) -> None:
         raise Retryable("the position is not reached yet")
 
     bench.fake.answers["ListRuns"] = later
-    result = bench.run("loops")
-    assert result.exit_code == 2
+    result = bench.run("run", "list")
+    assert result.exit_code == 3
     assert "the position is not reached yet (UNAVAILABLE)" in result.stderr
 
 
@@ -104,16 +107,16 @@ def test_confirm_and_reject_and_approve_say_who_and_why(bench: Bench) -> None:
         "RejectDeviation": lambda request: production.RejectDeviationResponse(),
         "ApproveCapa": lambda request: production.ApproveCapaResponse(),
     }
-    assert bench.run("--actor", "li", "confirm", ROOT, "d-1", "--reason", "out").exit_code == 0
-    assert bench.run("--actor", "li", "reject", ROOT, "d-2", "--reason", "noise").exit_code == 0
-    assert bench.run("--actor", "li", "approve", "c-1", "--meaning", "I agree").exit_code == 0
+    assert bench.run("--actor", "li", "deviation", "confirm", ROOT, "d-1", "--reason", "out").exit_code == 0
+    assert bench.run("--actor", "li", "deviation", "reject", ROOT, "d-2", "--reason", "noise").exit_code == 0
+    assert bench.run("--actor", "li", "capa", "approve", "c-1", "--meaning", "I agree").exit_code == 0
     assert bench.fake.actors == ["li"] * 3
     assert bench.fake.of("ConfirmDeviation")[0].reason == "out"
     assert bench.fake.of("ApproveCapa")[0].meaning == "I agree"
     ids = {request.request_id for _, request in bench.fake.requests}
     assert len(ids) == 3
     assert all(ids)
-    assert bench.run("confirm", ROOT, "d-1").exit_code == 2
+    assert bench.run("deviation", "confirm", ROOT, "d-1").exit_code == 2
 
 
 def test_results_show_limits_that_were_left_out_as_left_out(bench: Bench) -> None:
@@ -124,11 +127,11 @@ def test_results_show_limits_that_were_left_out_as_left_out(bench: Bench) -> Non
         "ListResults": lambda request: production.ListResultsResponse(results=[found]),
         "CloseInvestigation": lambda request: production.CloseInvestigationResponse(),
     }
-    (shown,) = bench.json("results", ROOT, "--state", "void")["results"]
+    (shown,) = bench.json("result", "list", ROOT, "--state", "void")["results"]
     assert (shown["recorded"]["low"], shown["recorded"]["high"]) == (95, None)
     assert bench.fake.of("ListResults")[0].state == production.RESULT_STATE_VOID
-    assert "95 to -" in bench.run("results").output
-    asked = ["close-investigation", ROOT, "i-1", "--outcome", "laboratory-error", "--reason", "wrong column"]
+    assert "95 to -" in bench.run("result", "list").output
+    asked = ["result", "close", ROOT, "i-1", "--outcome", "laboratory-error", "--reason", "wrong column"]
     assert bench.run("--actor", "li", *asked).exit_code == 0
     (closed,) = bench.fake.of("CloseInvestigation")
     assert (closed.outcome, closed.reason) == (events.INVESTIGATION_OUTCOME_LABORATORY_ERROR, "wrong column")
@@ -140,13 +143,14 @@ def test_a_deviation_is_looked_into_classified_and_closed(bench: Bench) -> None:
         "ClassifyDeviation": lambda request: production.ClassifyDeviationResponse(),
         "CloseDeviation": lambda request: production.CloseDeviationResponse(),
     }
-    assert bench.run("investigate", ROOT, "d-1", "--reason", "odd").exit_code == 0
-    asked = ["classify", ROOT, "d-1", "--severity", "critical", "--impact", "potency"]
+    assert bench.run("deviation", "investigate", ROOT, "d-1", "--reason", "odd").exit_code == 0
+    asked = ["deviation", "classify", ROOT, "d-1", "--severity", "critical", "--impact", "potency"]
     assert bench.run(*asked).exit_code == 0
-    assert bench.run("close-deviation", ROOT, "d-1", "--reason", "assessed").exit_code == 0
+    assert bench.run("deviation", "close", ROOT, "d-1", "--reason", "assessed").exit_code == 0
     (classified,) = bench.fake.of("ClassifyDeviation")
     assert (classified.severity, classified.impact) == (events.SEVERITY_CRITICAL, "potency")
-    assert bench.run("classify", ROOT, "d-1", "--severity", "bad", "--impact", "x").exit_code == 2
+    wrong = ["--severity", "bad", "--impact", "x"]
+    assert bench.run("deviation", "classify", ROOT, "d-1", *wrong).exit_code == 2
 
 
 def test_a_change_is_validated_assessed_and_checked(bench: Bench) -> None:
@@ -156,14 +160,14 @@ def test_a_change_is_validated_assessed_and_checked(bench: Bench) -> None:
         "RecordEffectivenessCheck": lambda request: production.RecordEffectivenessCheckResponse(),
     }
     why = ["--statement", "shown"]
-    assert bench.run("validate-change", "c-1", "--record", "V-1", *why).exit_code == 0
+    assert bench.run("capa", "validate", "c-1", "--record", "V-1", *why).exit_code == 0
     category = ["--category", "prior-approval", "--reference", "NMPA-7"]
-    assert bench.run("assess-filing", "c-1", *category, *why).exit_code == 0
-    assert bench.run("check-effectiveness", "c-1", "--outcome", "not-effective", *why).exit_code == 0
+    assert bench.run("capa", "file", "c-1", *category, *why).exit_code == 0
+    assert bench.run("capa", "check", "c-1", "--outcome", "not-effective", *why).exit_code == 0
     (filing,), (checked,) = bench.fake.of("RecordFilingAssessment"), bench.fake.of("RecordEffectivenessCheck")
     assert (filing.category, filing.reference) == (events.FILING_CATEGORY_PRIOR_APPROVAL, "NMPA-7")
     assert checked.outcome == events.EFFECTIVENESS_OUTCOME_NOT_EFFECTIVE
-    assert bench.run("assess-filing", "c-1", "--category", "never", *why).exit_code == 2
+    assert bench.run("capa", "file", "c-1", "--category", "never", *why).exit_code == 2
 
 
 def test_deviations_are_read_to_the_last_page(bench: Bench) -> None:
@@ -172,12 +176,12 @@ def test_deviations_are_read_to_the_last_page(bench: Bench) -> None:
         return production.ListDeviationsResponse(deviations=[deviation()], next_page_token=token)
 
     bench.fake.answers["ListDeviations"] = page
-    document = bench.json("deviations", "--state", "confirmed")
+    document = bench.json("deviation", "list", "--state", "confirmed")
     assert len(document["deviations"]) == 2
     assert document["deviations"][0]["state"] == "DEVIATION_STATE_CONFIRMED"
     assert document["deviations"][0]["detected"]["magnitude"] == 9
     assert bench.fake.of("ListDeviations")[0].state == production.DEVIATION_STATE_CONFIRMED
-    assert ROOT in bench.run("deviations").output
+    assert ROOT in bench.run("deviation", "list").output
 
 
 def test_loops_lists_shows_and_watches(bench: Bench) -> None:
@@ -189,12 +193,12 @@ def test_loops_lists_shows_and_watches(bench: Bench) -> None:
             loops.WatchRunsResponse(run=run("run-1")),
         ],
     }
-    assert bench.json("loops")["runs"][0]["state"] == "RUN_STATE_CLOSED"
-    assert bench.json("loops", "run-7")["run"]["run"] == "run-7"
-    assert "seal" in bench.run("loops", "run-1").output
-    lines = [json.loads(line) for line in bench.run("loops", "--watch", "--json").stdout.splitlines()]
+    assert bench.json("run", "list")["runs"][0]["state"] == "RUN_STATE_CLOSED"
+    assert bench.json("run", "show", "run-7")["run"]["run"] == "run-7"
+    assert "seal" in bench.run("run", "show", "run-1").output
+    lines = [json.loads(line) for line in bench.run("run", "follow", "--json").stdout.splitlines()]
     assert [line["state"] for line in lines] == ["RUN_STATE_OPEN", "RUN_STATE_CLOSED"]
-    assert ROOT in bench.run("loops", "--watch").output
+    assert ROOT in bench.run("run", "follow").output
 
 
 def test_loops_shows_runs_of_every_loop_by_loop_and_case(bench: Bench) -> None:
@@ -208,18 +212,18 @@ def test_loops_shows_runs_of_every_loop_by_loop_and_case(bench: Bench) -> None:
         "GetRun": lambda request: loops.GetRunResponse(run=transfer),
         "WatchRuns": lambda request: [loops.WatchRunsResponse(run=study)],
     }
-    shown = " ".join(bench.run("loops").output.split())
+    shown = " ".join(bench.run("run", "list").output.split())
     for words in ("transfer", "transfer:s/plant-b", "refused", "evidence", "study:bleeding", "2 patients"):
         assert words in shown
-    one = " ".join(bench.run("loops", "t-1").output.split())
+    one = " ".join(bench.run("run", "show", "t-1").output.split())
     assert "refused: the feed is too fast" in one
     assert "version 2 of s at plant-b" in one
     assert "patients" not in one
-    assert "evidence study:bleeding" in bench.run("loops", "--watch").output
-    bench.run("loops", "--loop", "transfer", "--case", "transfer:s/plant-b")
+    assert "evidence study:bleeding" in bench.run("run", "follow").output
+    bench.run("run", "list", "--loop", "transfer", "--case", "transfer:s/plant-b")
     asked = bench.fake.of("ListRuns")[-1]
     assert (asked.loop, asked.case) == ("transfer", "transfer:s/plant-b")
-    assert bench.run("loops", "--loop", "other").exit_code == 2
+    assert bench.run("run", "list", "--loop", "other").exit_code == 2
 
 
 def test_lot_shows_quality_and_material(bench: Bench) -> None:
@@ -230,10 +234,10 @@ def test_lot_shows_quality_and_material(bench: Bench) -> None:
         "GetLot": lambda request: production.GetLotResponse(lot=lot),
         "GetLotNode": lambda request: traceability.GetLotNodeResponse(lot=ROOT, outputs=[PACKED]),
     }
-    document = bench.json("lot", ROOT)
+    document = bench.json("lot", "show", ROOT)
     assert document["quality"]["state"] == "LOT_STATE_HELD"
     assert document["material"]["outputs"] == [PACKED]
-    assert PACKED in bench.run("lot", ROOT).output
+    assert PACKED in bench.run("lot", "show", ROOT).output
 
 
 def test_a_lot_that_only_the_trace_knows_is_shown(bench: Bench) -> None:
@@ -244,9 +248,9 @@ def test_a_lot_that_only_the_trace_knows_is_shown(bench: Bench) -> None:
         "GetLot": unknown,
         "GetLotNode": lambda request: traceability.GetLotNodeResponse(lot=ROOT, known=True),
     }
-    assert bench.json("lot", ROOT)["quality"] is None
+    assert bench.json("lot", "show", ROOT)["quality"] is None
     bench.fake.answers["GetLotNode"] = unknown
-    assert bench.run("lot", ROOT).exit_code == 2
+    assert bench.run("lot", "show", ROOT).exit_code == 1
 
 
 def test_alerts_are_listed_and_taken(bench: Bench) -> None:
@@ -256,11 +260,11 @@ def test_alerts_are_listed_and_taken(bench: Bench) -> None:
         "ListAlerts": lambda request: alerting.ListAlertsResponse(alerts=[alert]),
         "AcknowledgeAlert": lambda request: alerting.AcknowledgeAlertResponse(),
     }
-    assert bench.json("alerts")["alerts"][0]["raised"]["kind"] == "ALERT_KIND_DEVIATION"
-    shown = bench.run("alerts").output
+    assert bench.json("alert", "list")["alerts"][0]["raised"]["kind"] == "ALERT_KIND_DEVIATION"
+    shown = bench.run("alert", "list").output
     assert "look again" in shown
     assert "250 x" in shown
-    assert bench.run("acknowledge", "al-1", "--note", "on my way").exit_code == 0
+    assert bench.run("alert", "ack", "al-1", "--note", "on my way").exit_code == 0
     assert bench.fake.of("AcknowledgeAlert")[0].note == "on my way"
 
 
@@ -268,12 +272,12 @@ def test_capas_are_listed(bench: Bench) -> None:
     capa = production.Capa(state=production.CAPA_STATE_PROPOSED)
     capa.proposed.capa = "c-1"
     bench.fake.answers["ListCapas"] = lambda request: production.ListCapasResponse(capas=[capa])
-    assert bench.json("capas", "--state", "proposed")["capas"][0]["state"] == "CAPA_STATE_PROPOSED"
-    row = next(line for line in bench.run("capas").output.splitlines() if line.startswith("c-1"))
+    assert bench.json("capa", "list", "--state", "proposed")["capas"][0]["state"] == "CAPA_STATE_PROPOSED"
+    row = next(line for line in bench.run("capa", "list").output.splitlines() if line.startswith("c-1"))
     assert "withheld" in row, "where no site tells complaints there are not 0 of 0"
     capa.proposed.answered, capa.proposed.affected = 30, 12
     capa.proposed.evidence.risk_ratio.value = 2.04
-    assert "12/30, 2.0 times" in bench.run("capas").output
+    assert "12/30, 2.0 times" in bench.run("capa", "list").output
 
 
 def serving(request: Any) -> common.GetStatusResponse:
@@ -338,5 +342,5 @@ def test_status_names_the_services_that_were_built_with_different_contracts(benc
 
 def test_json_may_stand_before_or_after_the_command(bench: Bench) -> None:
     bench.fake.answers["ListRuns"] = lambda request: loops.ListRunsResponse()
-    assert json.loads(bench.run("--json", "loops").stdout) == {"runs": []}
-    assert json.loads(bench.run("loops", "--json").stdout) == {"runs": []}
+    assert json.loads(bench.run("--json", "run", "list").stdout) == {"runs": []}
+    assert json.loads(bench.run("run", "list", "--json").stdout) == {"runs": []}

@@ -214,7 +214,7 @@ def test_an_unknown_letter_is_a_plain_sentence(rnd: Bench) -> None:
     Service(rnd)
     for command in (["show"], ["redrive", "--yes"]):
         result = rnd.run("dlq", *command, f"rnd.insights|{TOPIC}|2|7")
-        assert result.exit_code == 2
+        assert result.exit_code == 1
         assert "there is no letter" in result.stderr
 
 
@@ -283,7 +283,7 @@ def test_a_refusal_of_the_service_is_passed_on(rnd: Bench) -> None:
 
     rnd.fake.answers["RedriveDeadLetters"] = refuse
     result = rnd.run("dlq", "redrive", letter(2).letter, "--yes")
-    assert result.exit_code == 2
+    assert result.exit_code == 1
     assert "stands before" in result.stderr
     assert "OUT_OF_ORDER" in result.stderr
 

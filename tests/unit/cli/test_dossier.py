@@ -82,7 +82,7 @@ def answer(request: traceability.GetLotDossierRequest) -> traceability.GetLotDos
 
 def test_people_read_every_section(bench: Bench) -> None:
     bench.fake.answers["GetLotDossier"] = answer
-    said = bench.run("dossier", ROOT)
+    said = bench.run("lot", "dossier", ROOT)
     assert said.exit_code == 0
     for expected in (
         ROOT, "held", "9.0 SD (limit 5.0)", PACKED, "(17 more are left out)", "MASS_IMBALANCE", "pharmacy-7",
@@ -97,7 +97,7 @@ def test_people_read_every_section(bench: Bench) -> None:
 
 def test_people_read_what_was_released_and_what_was_not(bench: Bench) -> None:
     bench.fake.answers["GetLotDossier"] = answer
-    lines = bench.run("dossier", ROOT).output.splitlines()
+    lines = bench.run("lot", "dossier", ROOT).output.splitlines()
     run = next(line for line in lines if line.split()[:3] == ["run-1", "33", "withheld"])
     assert run.split()[3:] == ["-", "no"], "complaints that nobody told are not 0"
     site = [line for line in lines if line.startswith(SITE)][-1]
@@ -109,7 +109,7 @@ def test_people_read_what_was_released_and_what_was_not(bench: Bench) -> None:
 
 def test_programs_read_the_contract(bench: Bench) -> None:
     bench.fake.answers["GetLotDossier"] = answer
-    document = bench.json("dossier", ROOT)
+    document = bench.json("lot", "dossier", ROOT)
     assert document["lot"] == ROOT
     assert document["exposed"]["runs"][0]["people"]["patients"] == {"value": 41, "withheld": False}
     assert document["material"]["outputs_left_out"] == 17

@@ -29,7 +29,7 @@ def answer(request: traceability.GetLineageRequest) -> traceability.GetLineageRe
 
 def test_people_read_the_hops_and_that_there_are_more(bench: Bench) -> None:
     bench.fake.answers["GetLineage"] = answer
-    said = bench.run("lineage", ROOT, "--most", "1")
+    said = bench.run("lineage", "show", ROOT, "--most", "1")
     assert said.exit_code == 0
     assert "LotStarted" in said.output
     assert "there are more than 1" in said.output
@@ -38,6 +38,6 @@ def test_people_read_the_hops_and_that_there_are_more(bench: Bench) -> None:
 
 def test_programs_read_the_contract(bench: Bench) -> None:
     bench.fake.answers["GetLineage"] = answer
-    document = bench.json("lineage", ROOT)
+    document = bench.json("lineage", "show", ROOT)
     assert document["hops"][0]["comes_from"] == [{"kind": "transfer", "id": "transfer:set-1/plant-1"}]
     assert document["truncated"] is True

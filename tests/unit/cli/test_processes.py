@@ -59,9 +59,9 @@ def test_a_view_is_made_anew_at_its_process(bench: Bench) -> None:
     view = api.View(view=OWN, live=1)
     bench.fake.answers["ListViews"] = lambda request: api.ListViewsResponse(views=[view])
     bench.fake.answers["RebuildView"] = lambda request: api.RebuildViewResponse(view=view)
-    names = [one["view"] for one in bench.json("rebuild")["views"]]
+    names = [one["view"] for one in bench.json("rebuild", "list")["views"]]
     assert names[:2] == [OWN, HERE]
-    assert bench.json("rebuild", HERE, "--no-wait")["view"]["view"] == HERE
+    assert bench.json("rebuild", "start", HERE, "--no-wait")["view"]["view"] == HERE
     assert [request.view for request in bench.fake.of("RebuildView")] == [OWN]
 
 

@@ -44,12 +44,12 @@ BUILDING = view(building=2, done=100, phase="building", state="running")
 
 def test_a_rebuild_is_followed_to_its_end(rnd: Bench) -> None:
     says(rnd, BUILDING, BUILDING, view(live=2))
-    result = rnd.run("rebuild", NAME)
+    result = rnd.run("rebuild", "start", NAME)
     assert result.exit_code == 0
     assert result.stdout.startswith("done, 400 records in ")
     assert result.stdout.rstrip().endswith("records/s")
     says(rnd, BUILDING, view(live=2))
-    document = rnd.json("rebuild", NAME)
+    document = rnd.json("rebuild", "start", NAME)
     assert (document["records"], document["view"]["live"]) == (400, 2)
     assert document["records_per_second"] > 0
 
@@ -64,7 +64,7 @@ def test_a_rebuild_is_followed_to_its_end(rnd: Bench) -> None:
 )
 def test_a_stop_is_no_end(rnd: Bench, last: api.View, told: str) -> None:
     says(rnd, BUILDING, last)
-    result = rnd.run("rebuild", NAME)
+    result = rnd.run("rebuild", "start", NAME)
     assert result.exit_code == 1
     assert told in result.stderr
     assert "is untouched" in result.stderr
@@ -72,7 +72,7 @@ def test_a_stop_is_no_end(rnd: Bench, last: api.View, told: str) -> None:
 
 
 def test_who_does_not_wait_hears_that_it_has_begun(rnd: Bench) -> None:
-    result = rnd.run("rebuild", NAME, "--no-wait")
+    result = rnd.run("rebuild", "start", NAME, "--no-wait")
     assert result.exit_code == 0
     assert f"begun: {NAME}" in result.output
     assert rnd.fake.of("ListViews") == []
@@ -84,24 +84,24 @@ def test_a_restart_of_the_service_does_not_end_the_wait(rnd: Bench) -> None:
         raise Rejected("GOING", "the service is being restarted")
 
     rnd.fake.answers["ListViews"] = gone
-    assert rnd.run("rebuild", NAME).exit_code == 0
+    assert rnd.run("rebuild", "start", NAME).exit_code == 0
 
 
 def test_status_shows_how_far_it_is_and_fails_when_it_has_stopped(rnd: Bench) -> None:
     says(rnd, BUILDING)
-    result = rnd.run("rebuild", NAME, "--status")
+    result = rnd.run("rebuild", "show", NAME)
     assert result.exit_code == 0
     assert "25%" in result.output
-    assert rnd.json("rebuild", NAME, "--status")["view"]["done"] == 100
+    assert rnd.json("rebuild", "show", NAME)["view"]["done"] == 100
     says(rnd, view(building=2, done=100, state="failed", detail="no room"))
-    stopped = rnd.run("rebuild", NAME, "--status")
+    stopped = rnd.run("rebuild", "show", NAME)
     assert stopped.exit_code == 1
     assert "no room" in stopped.stderr
-    assert f"pharmaloop rebuild {NAME} --cancel" in stopped.stderr
+    assert f"pharmaloop rebuild cancel {NAME}" in stopped.stderr
 
 
 def test_cancel_gives_it_up(rnd: Bench) -> None:
-    result = rnd.run("rebuild", NAME, "--cancel")
+    result = rnd.run("rebuild", "cancel", NAME)
     assert result.exit_code == 0
     assert f"given up: {NAME}" in result.output
     assert rnd.fake.of("CancelRebuild")[0].view == NAME
@@ -110,23 +110,24 @@ def test_cancel_gives_it_up(rnd: Bench) -> None:
 
 def test_without_a_name_all_views_are_listed(rnd: Bench) -> None:
     says(rnd, BUILDING)
-    assert [one["view"] for one in rnd.json("rebuild")["views"]] == [NAME]
-    assert NAME in rnd.run("rebuild").output
+    assert [one["view"] for one in rnd.json("rebuild", "list")["views"]] == [NAME]
+    assert NAME in rnd.run("rebuild", "list").output
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "status", "told"),
     [
-        (["insights"], "names no service"),
-        (["rnd.nothing", "--status"], f"those of rnd are: {NAME}"),
-        (["--cancel"], "name a view"),
-        ([NAME, "--status", "--cancel"], "give one of"),
-        (["production.lists"], "do not say where production listens"),
+        (["start", "insights"], 2, "names no service"),
+        (["show", "rnd.nothing"], 1, f"those of rnd are: {NAME}"),
+        (["cancel"], 2, "Missing argument 'VIEW'"),
+        (["start", "production.lists"], 3, "do not say where production listens"),
     ],
 )
-def test_what_cannot_be_meant_is_refused_plainly(rnd: Bench, arguments: list[str], told: str) -> None:
+def test_what_cannot_be_meant_is_refused_plainly(
+    rnd: Bench, arguments: list[str], status: int, told: str
+) -> None:
     result = rnd.run("rebuild", *arguments)
-    assert result.exit_code == 2
+    assert result.exit_code == status
     assert told in result.stderr
     assert rnd.fake.of("RebuildView") == []
 
@@ -136,6 +137,6 @@ def test_a_refusal_of_the_service_is_passed_on(rnd: Bench) -> None:
         raise Rejected("REBUILD_RUNS", f"{NAME} is being rebuilt")
 
     rnd.fake.answers["RebuildView"] = refuse
-    result = rnd.run("rebuild", NAME)
-    assert result.exit_code == 2
+    result = rnd.run("rebuild", "start", NAME)
+    assert result.exit_code == 1
     assert "REBUILD_RUNS" in result.stderr

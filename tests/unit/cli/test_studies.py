@@ -29,7 +29,7 @@ def test_a_study_is_asked_from_a_file(bench: Bench, tmp_path: Path) -> None:
     bench.fake.answers["RequestStudy"] = lambda request: api.RequestStudyResponse(study="s1")
     file = tmp_path / "study.json"
     file.write_text(json.dumps({"question": "Do they?", "specification": {"terms": []}}))
-    assert bench.json("request-study", str(file))["study"] == "s1"
+    assert bench.json("study", "request", str(file))["study"] == "s1"
     (request,) = bench.fake.of("RequestStudy")
     assert request.question == "Do they?"
     assert json.loads(request.specification) == {"terms": []}
@@ -42,7 +42,7 @@ def test_a_file_that_is_no_request_is_told_and_nothing_is_sent(
 ) -> None:
     file = tmp_path / "study.json"
     file.write_text(content)
-    told = bench.run("request-study", str(file))
+    told = bench.run("study", "request", str(file))
     assert told.exit_code == 2
     assert "study.json is no RequestStudyRequest" in told.output
     assert not bench.fake.requests
@@ -55,8 +55,8 @@ def test_a_refusal_names_rule_and_field(bench: Bench, tmp_path: Path) -> None:
     bench.fake.answers["RequestStudy"] = refuse
     file = tmp_path / "study.json"
     file.write_text("{}")
-    told = bench.run("request-study", str(file))
-    assert told.exit_code == 2
+    told = bench.run("study", "request", str(file))
+    assert told.exit_code == 1
     assert "ask datasets of at least 3 sites (TOO_FEW_SITES, field datasets)" in told.output
 
 
@@ -67,7 +67,7 @@ def test_a_study_shows_what_each_site_contributed(bench: Bench) -> None:
     few = events.QualityMeasure(measure="completeness")
     found.contributions.add(site="b", not_valued="EVALUATOR_AWAY", quality=[few], rounds=9)
     bench.fake.answers["GetStudy"] = lambda request: api.GetStudyResponse(study=found)
-    told = " ".join(bench.run("study", "s1").output.split())
+    told = " ".join(bench.run("study", "show", "s1").output.split())
     for words in ("62.5%", "completeness 290 of 300", "EVALUATOR_AWAY", "completeness withheld"):
         assert words in told
 
@@ -76,10 +76,10 @@ def test_owners_sign_for_their_site(bench: Bench) -> None:
     bench.fake.answers["ApproveStudy"] = lambda request: api.ApproveStudyResponse()
     bench.fake.answers["RefuseStudy"] = lambda request: api.RefuseStudyResponse()
     bench.fake.answers["StopStudy"] = lambda request: api.StopStudyResponse()
-    signed = ("approve-study", "s1", "--site", "a", "--meaning", "may be asked", "--valuation")
+    signed = ("study", "approve", "s1", "--site", "a", "--meaning", "may be asked", "--valuation")
     assert bench.run("--actor", "owner", *signed).exit_code == 0
-    assert bench.run("refuse-study", "s1", "--site", "a", "--reason", "no").exit_code == 0
-    assert bench.run("stop-study", "s1", "--reason", "enough").exit_code == 0
+    assert bench.run("study", "refuse", "s1", "--site", "a", "--reason", "no").exit_code == 0
+    assert bench.run("study", "stop", "s1", "--reason", "enough").exit_code == 0
     (approved,), (refused,) = bench.fake.of("ApproveStudy"), bench.fake.of("RefuseStudy")
     assert (approved.study, approved.site, approved.meaning, approved.valuation) == (
         "s1",
@@ -94,12 +94,12 @@ def test_owners_sign_for_their_site(bench: Bench) -> None:
 def test_a_study_shows_why_it_waits_brackets_and_all(bench: Bench) -> None:
     bench.fake.answers["GetStudy"] = lambda request: api.GetStudyResponse(study=_study())
     bench.fake.answers["ListStudies"] = lambda request: api.ListStudiesResponse(studies=[_study()])
-    for shown in (bench.run("study", "s1").output, bench.run("studies").output):
+    for shown in (bench.run("study", "show", "s1").output, bench.run("study", "list").output):
         assert "[really]" in shown
         assert "a cell [rule 3] is small" in shown
         assert "suspended" in shown
-    assert "CELL_TOO_SMALL" in bench.run("study", "s1").output
-    assert bench.json("studies", "--state", "suspended")["studies"][0]["requested"]["study"] == "s1"
+    assert "CELL_TOO_SMALL" in bench.run("study", "show", "s1").output
+    assert bench.json("study", "list", "--state", "suspended")["studies"][0]["requested"]["study"] == "s1"
     assert bench.fake.of("ListStudies")[-1].state == api.STUDY_STATE_SUSPENDED
 
 
@@ -110,7 +110,7 @@ def test_a_noised_answer_shows_what_it_costs_a_patient_and_the_noise_in_it(bench
     tables = json.dumps({"by": ["exposed"], "cells": [cell], "noise": noise})
     found.insight.CopyFrom(events.InsightPublished(statement="counted", epsilon=1.0, tables=tables))
     bench.fake.answers["GetStudy"] = lambda request: api.GetStudyResponse(study=found)
-    told = " ".join(bench.run("study", "s1").output.split())
+    told = " ".join(bench.run("study", "show", "s1").output.split())
     assert "differential privacy: epsilon 1, delta 1e-06 (accountant PLD, one step)" in told
     assert "standard deviation of the noise in every sum: 5.174" in told
     assert "-1.5" in told, "a count that noise took below nothing is told as it was seen"
@@ -120,5 +120,5 @@ def test_datasets_show_what_is_left_of_the_budget(bench: Bench) -> None:
     offered = events.DatasetRegistered(dataset="a/x", site="a", title="A", queries_per_analyst=9)
     one = api.Dataset(registered=offered, connected=True, queries_left=4)
     bench.fake.answers["ListDatasets"] = lambda request: api.ListDatasetsResponse(datasets=[one])
-    assert bench.json("datasets")["datasets"][0]["queries_left"] == 4
-    assert "4 of 9" in bench.run("datasets").output
+    assert bench.json("dataset", "list")["datasets"][0]["queries_left"] == 4
+    assert "4 of 9" in bench.run("dataset", "list").output

@@ -38,7 +38,7 @@ async def watching() -> AsyncIterator[Watching]:
 async def test_a_change_says_which_record_and_what_happened(watching: Watching) -> None:
     bench = Bench(bus=watching._bus)  # type: ignore[arg-type]
     held = lot_event(A, 2, production.LotHeld(lot=A, reason="secret"), case="case-1", run="run-1")
-    app: Any = SimpleNamespace(watching=watching)
+    app: Any = SimpleNamespace(watching=watching, site="")
     request = api.WatchChangesRequest(types=[HELD])
     answers: Any = ChangesServicer(app).WatchChanges(request, None)
     assert not (await anext(answers)).changes
@@ -50,15 +50,17 @@ async def test_a_change_says_which_record_and_what_happened(watching: Watching) 
     assert change.at.ToDatetime(tzinfo=NOON.tzinfo) == NOON
     assert b"secret" not in answer.SerializeToString(), "it says that something changed, not what it is now"
     await answers.aclose()
+    app.site = "hospital-a"
     again: Any = ChangesServicer(app).WatchChanges(api.WatchChangesRequest(after=answer.position), None)
     bench.send_raw("x", b"\xff", (("ce_type", HELD.encode()),), LOT_TOPIC)
     bench.send_raw("x", b"\xff", (), LOT_TOPIC)
-    bench.send(lot_event(B, 1))
+    bench.send(lot_event(B, 1, case="root lot"))
     await anext(again)
     told: list[api.Change] = []
     while not told:
         told += (await anext(again)).changes
     assert [(one.type, one.id) for one in told] == [(STARTED, B)], "what cannot be read is passed over"
+    assert not told[0].case, "a site's answers name no root lot"
     await again.aclose()
     with pytest.raises(Invalid, match="UNKNOWN_TYPE"):
         await anext(ChangesServicer(app).WatchChanges(api.WatchChangesRequest(types=["no.Such"]), None))

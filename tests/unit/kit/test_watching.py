@@ -19,6 +19,7 @@ from services.kit.watching import Batch, Limits, Watching
 from tests.unit.kit.support import INSIGHT_TOPIC, LOT_TOPIC, Bench, eventually, lot_event, note_lot, started
 
 HELD = "pharmaloop.production.v1.LotHeld"
+SERVICE = {"service": "production"}
 EMPTY = common.PositionVector()
 
 
@@ -240,6 +241,30 @@ async def test_a_record_is_told_once_it_is_folded(log: Log) -> None:
         assert len(await telling) == 2
 
 
+async def test_what_no_query_shows_yet_is_still_to_come(log: Log) -> None:
+    """Who asks for a list and then watches would miss what was in the log and not in the list."""
+    bench = Bench(service="production", bus=log.bus)
+    turner = bench.turner({type(started("m/item/G/1")): note_lot})
+    positions = Positions(bench.waiting, {turner.runner.name: (LOT_TOPIC,)})
+    bench.send(lot_event("m/item/G/1", 1), lot_event("m/item/G/1", 2))
+    turner.settle()
+    bench.send(lot_event("m/item/G/1", 3))
+    async with aclosing(follow(log.watching(positions=positions))) as batches:
+        assert (await anext(batches)).lag == 1
+        turner.settle()
+        assert [record.offset for record in await some(batches, 1)] == [2]
+
+
+async def test_now_is_not_before_what_is_kept(log: Log) -> None:
+    log.say(*range(10))
+    (at, kept), *_ = log.bus.log().ends([LOT_TOPIC]).items()
+    log.bus.kept[at] = kept  # all of it is removed, and a runner that never saw it has no mark
+    positions = Positions(AsyncMemoryStore(MemoryDatabase()), {"production.new": (LOT_TOPIC,)})
+    async with aclosing(follow(log.watching(positions=positions))) as batches:
+        first = await anext(batches)
+    assert {p.partition: p.offset for p in first.position.positions}[at.number] == kept - 1
+
+
 async def test_a_place_that_cannot_be_is_named(log: Log) -> None:
     log.say(1, 2, 3)
     watching = log.watching()
@@ -283,6 +308,7 @@ async def test_one_subscription_too_many_is_refused_with_the_limit(log: Log) -> 
     standing = [follow(watching, actor=actor) for actor in ("a", "a", "b")]
     for one in standing:
         await anext(one)
+    assert watching._metrics.registry.get_sample_value("pharmaloop_subscriptions", SERVICE) == 3
     many = await refused(follow(watching, actor="a"), Exhausted)
     assert "TOO_MANY_OF_ACTOR" in many
     assert "has 2 subscriptions" in many

@@ -15,6 +15,8 @@ from pharmaloop.loops.v1 import service_pb2 as loops
 from pharmaloop.loops.v1 import service_pb2_grpc as loops_grpc
 from services.portal.backend import Backend
 from services.portal.live import Hub
+from services.portal.pages import runs
+from services.portal.render import page
 from services.portal.settings import PortalSettings
 from services.portal.web import make_app
 
@@ -41,7 +43,7 @@ class Loops(loops_grpc.LoopsServiceServicer):
 
 @pytest.fixture
 async def service() -> AsyncIterator[tuple[Loops, str]]:
-    server, servicer = aio.server(), Loops()
+    server, servicer = aio.server(), Loops()  # type: ignore[abstract]
     loops_grpc.add_LoopsServiceServicer_to_server(servicer, server)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
@@ -140,6 +142,29 @@ async def test_two_hundred_who_look_at_the_same_ask_once(
     answers = await asyncio.gather(*(browser.get("/runs") for _ in range(200)))
     assert {answer.status_code for answer in answers} == {200}
     assert service[0].asked == 1
+
+
+async def test_open_pages_that_look_again_share_the_page_whoever_looks(
+    browser: httpx.AsyncClient, service: tuple[Loops, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = []
+
+    def counted(*given: Any, **named: Any) -> Any:
+        made.append(given)
+        return page(*given, **named)
+
+    monkeypatch.setattr(runs, "page", counted)
+    service[0].slow = 0.05
+    service[0].runs = [loops.Run(run="run-1", loop="safety", case="lot")]
+    names = [{"cookie": f"actor=person{n}", "x-look": "1"} for n in range(200)]
+    answers = await asyncio.gather(*(browser.get("/runs", headers=name) for name in names))
+    assert {answer.status_code for answer in answers} == {200}
+    assert len({answer.text for answer in answers}) == 1
+    assert "run-1" in answers[0].text
+    assert "person" not in answers[0].text
+    assert len(made) == 1
+    chinese = await browser.get("/runs", headers={"x-look": "1", "accept-language": "zh"})
+    assert 'lang="zh-Hans-CN"' in chinese.text
 
 
 async def test_one_who_leaves_takes_nobodys_answer_along(service: tuple[Loops, str]) -> None:

@@ -22,6 +22,7 @@ from services.production.domain.samples import Column, Samples
 from services.production.handlers import DETECTOR, HISTORY, LISTS
 from services.production.handlers.models import train
 from services.production.looking import Looking
+from services.production.views import LOTS
 from tests.unit.production.memory import Memory, minutes, said
 from tests.unit.production.test_detector import (
     EQUIPMENT,
@@ -143,7 +144,8 @@ async def test_a_tag_near_its_limit_is_to_be_watched_and_one_beyond_it_abnormal(
     plant.record(lot, table, rows=16)
     row = await plant.row()
     assert (row.state, row.worst.tag, row.worst.unit) == (api.WALL_STATE_WATCH, "Load", "kg")
-    assert (row.worst.value, row.worst.limit) == (pytest.approx(2.7), LIMIT)
+    assert row.worst.value == pytest.approx(2.7)
+    assert row.worst.limit == LIMIT
     assert row.worst.ratio == pytest.approx(0.9)
     assert row.worst.at.ToDatetime(UTC) == minutes(15)
     assert "level chart" in row.worst.rule
@@ -153,7 +155,8 @@ async def test_a_tag_near_its_limit_is_to_be_watched_and_one_beyond_it_abnormal(
     table["Load"][16:] = [23.3] * (ROWS - 16)
     plant.record(lot, table)
     row = await plant.row()
-    assert (row.state, row.worst.ratio) == (api.WALL_STATE_ABNORMAL, pytest.approx(1.1))
+    assert row.state == api.WALL_STATE_ABNORMAL
+    assert row.worst.ratio == pytest.approx(1.1)
     (found,) = row.deviations
     assert (found.tag, found.state) == ("Load", api.DEVIATION_STATE_OPEN)
     assert found.detected.ToDatetime(UTC) == minutes(17), "the second sample of three beyond the limit"
@@ -301,6 +304,27 @@ async def test_a_wall_that_there_is_not_says_why(
     assert (refused.value.reason, refused.value.field) == (reason, field)
 
 
+async def test_a_row_names_the_lines_of_its_equipment_and_is_found_by_them(plant: Plant) -> None:
+    for line in ("b", "a"):
+        told = events.LineRegistered(plant="plant-1", line=line, equipment=OVEN)
+        plant.memory.give(LISTED, [said(told, minutes(0), seq=1 if line == "b" else 2)])
+    found = await plant.api.ListWall(api.ListWallRequest(plant="plant-1", line="a"), None)
+    assert [(row.equipment, list(row.lines)) for row in found.rows] == [(OVEN, ["a", "b"])]
+    with pytest.raises(Invalid, match="is registered for"):
+        await plant.api.ListWall(api.ListWallRequest(plant="plant-1", line="a", equipment=IDLE), None)
+
+
+async def test_a_lot_that_never_ran_here_comes_last_and_has_no_chart(plant: Plant) -> None:
+    plant.start("B-1")
+    lot = "maker/gtin/0/F-1"
+    plant.memory.apply(LOTS, lot, events.LotImplicationAnswered(lot=lot, run="r1"))
+    assert await lots(plant) == ["B-1", "F-1"]
+    assert await lots(plant, prefix="F") == ["F-1"]
+    with pytest.raises(Unknown) as refused:
+        await plant.chart(lot)
+    assert (refused.value.reason, refused.value.field) == ("NO_RUN", "lot")
+
+
 async def test_the_wall_comes_in_pages(plant: Plant) -> None:
     first = await plant.api.ListWall(api.ListWallRequest(page_size=1), None)
     token = first.next_page_token
@@ -348,8 +372,8 @@ async def test_a_deviation_tells_what_was_done_about_it(
     given = {"lot": lot, "deviation": found.deviation}
     plant.memory.ask("StartInvestigation", api.StartInvestigationRequest(**given, reason="the scales"))
     plant.memory.ask("ConfirmDeviation", api.ConfirmDeviationRequest(**given, reason="it is heavier"))
-    impact = {"severity": events.SEVERITY_MAJOR, "impact": "more water"}
-    plant.memory.ask("ClassifyDeviation", api.ClassifyDeviationRequest(**given, **impact))
+    classified = api.ClassifyDeviationRequest(**given, severity=events.SEVERITY_MAJOR, impact="more water")
+    plant.memory.ask("ClassifyDeviation", classified)
     plant.tell()
     answer = await plant.api.ListDeviations(
         api.ListDeviationsRequest(deviation=found.deviation, product=PRODUCT), None

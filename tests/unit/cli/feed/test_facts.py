@@ -240,15 +240,17 @@ def test_a_service_that_says_no_to_everything_stops_the_feed(platform: Platform,
     platform.failing = 0, Forbidden("you may not")
     file = write(tmp_path / "list.csv", DISPENSES + dispense(1))
     result = platform.bench.run("feed", "dispenses", file)
-    assert (result.exit_code, result.stdout) == (2, "")
-    assert result.stderr == "pharmaloop: you may not (PERMISSION_DENIED)\n"
+    assert (result.exit_code, result.stdout) == (1, "")
+    said, then = result.stderr.splitlines()
+    assert said == "pharmaloop: you may not (PERMISSION_DENIED)"
+    assert then == "  next: another person has to do it: --actor says who you are"
 
 
 def test_nothing_but_a_sentence_when_nobody_listens(platform: Platform, tmp_path: Path) -> None:
     platform.bench.environment["PHARMALOOP_ENDPOINTS"] = json.dumps({"traceability": "127.0.0.1:1"})
     file = write(tmp_path / "list.csv", DISPENSES + dispense(1))
     result = platform.bench.run("feed", "dispenses", file)
-    assert result.exit_code == 2
+    assert result.exit_code == 3
     assert "does not answer (UNAVAILABLE)" in result.stderr
 
 

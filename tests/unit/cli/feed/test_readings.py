@@ -92,7 +92,7 @@ def test_a_feed_of_readings_goes_on_with_the_same_requests(
     monkeypatch.setattr(batches, "_ROWS", 30)
     text, said = wide(100)
     platform.failing = calls, Retryable("not now")
-    assert feed(platform, folder, text).exit_code == 2
+    assert feed(platform, folder, text).exit_code == 3
     platform.failing = None
     assert feed(platform, folder, text)["taken"] == 200
     assert told(platform) == sorted(said)
@@ -265,5 +265,5 @@ def test_training_waits_for_what_was_sent_and_needs_every_row(platform: Platform
     spoilt = text + "d,G-9,5.3.2026,1,1,Li\n"
     assert feed(platform, folder, spoilt, "--train")["models"] == {}
     refused = feed(platform, folder, "equipment,lot,time,Temp [Cel]\nd,Z-1,2026-03-05 08:00,61\n", "--train")
-    assert refused.exit_code == 2
+    assert refused.exit_code == 1
     assert "give at least 2 good ones" in refused.stderr

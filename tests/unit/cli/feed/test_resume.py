@@ -63,7 +63,7 @@ def test_a_second_start_goes_on_where_the_first_was_stopped(
     ids, written = untouched(platform, file, tmp_path)
     platform.failing = calls, Retryable("the log does not answer")
     stopped = feed(platform, file)
-    assert stopped.exit_code == 2
+    assert stopped.exit_code == 3
     assert "the log does not answer" in stopped.stderr
     assert "the same command goes on from there" in stopped.stderr
     platform.failing = None
@@ -154,7 +154,7 @@ def test_what_was_rejected_is_tried_again(platform: Platform, file: Path) -> Non
 
 def test_a_rejects_file_that_was_shortened_meanwhile_is_made_anew(platform: Platform, file: Path) -> None:
     platform.failing = 8, Retryable("not now")
-    assert feed(platform, file).exit_code == 2
+    assert feed(platform, file).exit_code == 3
     platform.failing = None
     file.with_name("list.rejects.csv").write_text("file,row,field,rule,message\n")
     assert document(platform, file)["taken"] == ROWS - 2

@@ -1,4 +1,4 @@
-"""`loops`, `cancel`: the runs of the three loops, stage by stage, and how a person ends one."""
+"""`run`: the runs of the three loops, stage by stage, and how a person ends one."""
 
 from __future__ import annotations
 
@@ -9,34 +9,62 @@ import click
 from rich.console import Console
 
 from pharmaloop.loops.v1 import service_pb2 as api
+from services.cli.nouns import RUN
 from services.cli.plain import plain, word
-from services.cli.session import Session, console, table
+from services.cli.session import Session
+from services.cli.tables import console, table
 from services.kit.ids import new_id
 
 _WATCH_SECONDS = 24 * 3600.0
+_STATES = {"all": api.RUN_STATE_UNSPECIFIED} | {
+    word(name, "RUN_STATE"): number for name, number in api.RunState.items() if number
+}
 
 
-@click.command()
-@click.argument("run", required=False)
-@click.option("--watch", is_flag=True, help="Stay and show every change (with --json: one document a line).")
+@RUN.verb("list", "", "--loop safety --state open", "--watch", watched=True)
 @click.option("--loop", type=click.Choice(["safety", "transfer", "evidence"]), help="Only runs of this loop.")
 @click.option("--case", default="", help="Only runs of this case: a lot, a transfer or a study, as listed.")
+@click.option("--state", type=click.Choice(list(_STATES)), default="all", help="Only of this state.")
 @click.pass_obj
-def loops(session: Session, run: str | None, watch: bool, loop: str | None, case: str) -> None:
-    """List the runs of the loops, newest first, or show one RUN with its stages."""
-    if watch:
-        _watch(session, run)
-    elif run:
-        found = plain(session.call(session.loops.GetRun, api.GetRunRequest(run=run)).run)
-        session.show({"run": found}, lambda out: _print_run(out, found))
-    else:
-        request = api.ListRunsRequest(loop=loop or "", case=case)
-        pages = session.pages(session.loops.ListRuns, request)
-        runs = [plain(item) for page in pages for item in page.runs]
-        session.show({"runs": runs}, lambda out: out.print(_table(runs)))
+def runs(session: Session, loop: str | None, case: str, state: str) -> None:
+    """List the runs of the loops, newest first."""
+    request = api.ListRunsRequest(loop=loop or "", case=case)
+    request.state = _STATES[state]  # type: ignore[assignment]
+    pages = session.pages(session.loops.ListRuns, request)
+    found = [plain(item) for page in pages for item in page.runs]
+    session.show({"runs": found}, lambda out: out.print(_table(found)))
 
 
-@click.command()
+@RUN.verb("show", "r-7", "r-7 --watch", watched=True)
+@click.argument("run")
+@click.pass_obj
+def show(session: Session, run: str) -> None:
+    """Show RUN with its stages, and what it waits for."""
+    found = plain(session.call(session.loops.GetRun, api.GetRunRequest(run=run)).run)
+    session.show({"run": found}, lambda out: _print_run(out, found))
+
+
+@RUN.verb("follow", "", "r-7")
+@click.argument("run", required=False)
+@click.pass_obj
+def follow(session: Session, run: str | None) -> None:
+    """Stay and tell every change of every run, or of RUN, as it happens; with --json one document a line."""
+    out = console()
+    for answer in session.stream(session.loops.WatchRuns, api.WatchRunsRequest(), _WATCH_SECONDS):
+        if not answer.HasField("run"):
+            continue  # it says only that the subscription stands
+        if run and answer.run.run != run:
+            continue
+        found = plain(answer.run)
+        if session.as_json:
+            click.echo(json.dumps(found, ensure_ascii=False))
+        else:
+            last = found["stages"][-1]["name"] if found["stages"] else "opened"
+            state = word(found["state"], "RUN_STATE")
+            out.print(f"{found['loop']} {found['case']}  {state:<8} {last} done, {found['seconds']:.1f} s")
+
+
+@RUN.verb("cancel", 'r-7 --reason "opened by mistake"', 'r-7 --reason "r-9 covers it" --superseded-by r-9')
 @click.argument("run")
 @click.option("--reason", required=True, help="Why it is ended.")
 @click.option("--superseded-by", default="", help="The run that covers it.")
@@ -51,22 +79,6 @@ def cancel(session: Session, run: str, reason: str, superseded_by: str) -> None:
             f"asked: run {run} ends, unless it has ended, or its journal is sealed, by now"
         ),
     )
-
-
-def _watch(session: Session, run: str | None) -> None:
-    out = console()
-    for answer in session.stream(session.loops.WatchRuns, api.WatchRunsRequest(), _WATCH_SECONDS):
-        if not answer.HasField("run"):
-            continue  # it says only that the subscription stands
-        if run and answer.run.run != run:
-            continue
-        found = plain(answer.run)
-        if session.as_json:
-            click.echo(json.dumps(found, ensure_ascii=False))
-        else:
-            last = found["stages"][-1]["name"] if found["stages"] else "opened"
-            state = word(found["state"], "RUN_STATE")
-            out.print(f"{found['loop']} {found['case']}  {state:<8} {last} done, {found['seconds']:.1f} s")
 
 
 def _table(runs: list[dict[str, Any]]) -> Any:
@@ -111,6 +123,8 @@ def _rests_on(run: dict[str, Any]) -> str:
 
 def _print_run(out: Console, run: dict[str, Any]) -> None:
     out.print(_table([run]))
+    if run["waiting_for"]:
+        out.print(f"waits for {run['waiting_for']}")
     stages = [[stage["name"], f"{stage['seconds']:.3f} s", stage["ended"] or "-"] for stage in run["stages"]]
     out.print()
     out.print(table("Stages", ["stage", "time", "ended"], stages))
