@@ -20,6 +20,7 @@ LOOPS = {
     # Phases of an exposure journal.
     "watching": "Watching the root lot",
     "walking": "Walking down the genealogy",
+    "open": "Open",
     "sealing": "Being sealed",
     "sealed": "Sealed",
     # Stages.
