@@ -28,7 +28,8 @@ def _kind(address: str) -> str:
 
 
 def _links(page: Page, portal: str) -> list[str]:
-    found = page.eval_on_selector_all("a[href]", "all => all.map(one => one.href)")
+    read = "all => all.map(one => new URL(one.getAttribute('href'), location.href).href)"
+    found: list[str] = page.eval_on_selector_all("a[href]", read)  # those of drawings are links too
     inside = [address for address in found if address.startswith(portal)]
     return [a for a in inside if not _IGNORED.match(urlsplit(a).path)]
 
