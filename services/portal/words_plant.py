@@ -6,16 +6,13 @@ PLANT = {
     "SEVERITY_MINOR": "Minor",
     "SEVERITY_MAJOR": "Major",
     "SEVERITY_CRITICAL": "Critical",
-    "FILING_CATEGORY_NOT_REPORTED": "Not reported",
-    "FILING_CATEGORY_NOTIFICATION": "Notification",
-    "FILING_CATEGORY_PRIOR_APPROVAL": "Prior approval",
     "EFFECTIVENESS_OUTCOME_EFFECTIVE": "Effective",
     "EFFECTIVENESS_OUTCOME_NOT_EFFECTIVE": "Not effective",
 }
 #: What a dossier calls a step or a decision.
 PLANT |= {
-    "STARTED": "Started",
-    "COMPLETED": "Completed",
+    "STARTED": "Process run started",
+    "COMPLETED": "Process run ended",
     "HELD": "Held",
     "RELEASED": "Released",
     "REJECTED": "Rejected",
@@ -64,4 +61,17 @@ PLANT |= {
     "RUN_JUDGING_JUDGED": "Judged",
     "RUN_JUDGING_NO_MODEL": "Not judged: no model of the product",
     "RUN_JUDGING_TRAINED_ON": "Not judged: the model learnt from it",
+}
+#: Events of a deviation's and a corrective action's history.
+PLANT |= {
+    "DeviationDetected": "Detected",
+    "DeviationInvestigationStarted": "Investigation started",
+    "DeviationRejected": "Deviation rejected as a false alarm",
+    "DeviationClassified": "Classified",
+    "DeviationCapaRequired": "CAPA required",
+    "DeviationClosed": "Deviation closed",
+    "CapaApproved": "CAPA approved",
+    "ChangeValidated": "Change validated",
+    "ChangeFilingAssessed": "Filing assessed",
+    "CapaEffectivenessChecked": "Effectiveness checked",
 }

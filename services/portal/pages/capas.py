@@ -18,7 +18,6 @@ from services.portal.confirming import Field, Question, settle, show, text
 from services.portal.languages import Language
 from services.portal.parts import parts
 from services.portal.render import page
-from services.portal.several import every
 from services.portal.words import N_, word
 
 router = APIRouter()
@@ -130,6 +129,7 @@ async def one(request: Request, capa: str) -> Response:
     )
     dossier = others["dossier"].dossier if others["dossier"] else None
     run = found.proposed.run
+    # What was told before the plant kept histories stands in the lot's dossier alone.
     decisions = [one for one in dossier.decisions.decisions if one.subject == capa] if dossier else []
     values = {
         "found": found,
@@ -169,8 +169,8 @@ def _deed(name: str) -> Deed:
 
 
 async def _find(backend: Backend, capa: str, *, fresh: bool = False) -> api.Capa:
-    rows, _ = await every(backend, "production", "ListCapas", "capas", fresh=fresh)
-    for row in rows:
+    answer = await backend.ask("production", "ListCapas", capa=capa, fresh=fresh)
+    for row in answer.capas:
         if row.proposed.capa == capa:
             found: api.Capa = row
             return found

@@ -19,7 +19,6 @@ from services.portal.drawing.course import Point, course
 from services.portal.languages import Language
 from services.portal.parts import parts
 from services.portal.render import page
-from services.portal.several import every
 from services.portal.words import N_, word
 
 router = APIRouter()
@@ -169,6 +168,7 @@ async def one(request: Request, lot: str, deviation: str) -> Response:
         runs=backend.ask("production", "GetLot", lot=lot),
     )
     dossier = others["dossier"].dossier if others["dossier"] else None
+    # What was told before the plant kept histories stands in the lot's dossier alone.
     decisions = [one for one in dossier.decisions.decisions if one.subject == deviation] if dossier else []
     held = others["runs"].lot if others["runs"] else None
     latest = found.updated if found.HasField("updated") else found.detected
@@ -221,8 +221,8 @@ def _may(found: api.Deviation) -> list[Deed]:
 
 
 async def _find(backend: Backend, lot: str, deviation: str, *, fresh: bool = False) -> api.Deviation:
-    rows, _ = await every(backend, "production", "ListDeviations", "deviations", lot=lot, fresh=fresh)
-    for row in rows:
+    answer = await backend.ask("production", "ListDeviations", lot=lot, deviation=deviation, fresh=fresh)
+    for row in answer.deviations:
         if row.detected.deviation == deviation:
             found: api.Deviation = row
             return found

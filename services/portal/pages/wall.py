@@ -38,8 +38,8 @@ _LIVE = (
 async def wall(request: Request, plant: str = "", line: str = "") -> Response:
     """A row for each piece of equipment and its latest run: what needs somebody first."""
     backend: Backend = request.app.state.backend
-    asked = {"plant": plant.strip(), "line": line.strip()}
-    found, missing = await parts(rows=every(backend, "production", "ListWall", "rows", **asked))
+    asked = every(backend, "production", "ListWall", "rows", plant=plant.strip(), line=line.strip())
+    found, missing = await parts(rows=asked)
     rows = sorted(found["rows"][0] if found["rows"] else [], key=lambda row: _ORDER.get(row.state, 2))
     language: Language = request.state.language
     values = {

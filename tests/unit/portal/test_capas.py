@@ -23,6 +23,7 @@ def _capa(state: int = api.CAPA_STATE_PROPOSED, **more: object) -> api.Capa:
         **more,  # type: ignore[arg-type]
     )
     made.proposed.reason = HOSTILE
+    made.history.add(event="CapaApproved", actor="li", statement=HOSTILE)
     made.proposed.evidence.sites.add(
         site="hospital-a",
         exposed=events.CapaEvidenceRow(patients=40, cases=12),
@@ -36,7 +37,6 @@ def _capa(state: int = api.CAPA_STATE_PROPOSED, **more: object) -> api.Capa:
 
 def _backend(*capas: api.Capa, **answers: object) -> FakeBackend:
     dossier = trace.GetLotDossierResponse()
-    dossier.dossier.decisions.decisions.add(what="CAPA_APPROVED", who="li", meaning=HOSTILE, subject="c-1")
     return FakeBackend(
         answers={
             ("production", "ListCapas"): api.ListCapasResponse(capas=capas),

@@ -34,16 +34,13 @@ def _deviation(state: int = api.DEVIATION_STATE_OPEN, **more: object) -> api.Dev
     for n, value in enumerate((20.0, 21.0, 35.0)):
         point = made.detected.evidence.add(value=value, expected=20.0, low=10.0, high=30.0)
         point.at.FromSeconds(1_000_000 + 60 * n)
+    made.history.add(event="DeviationInvestigationStarted", actor=HOSTILE, statement="looked at")
     made.detected.detected.FromSeconds(1_000_120)
     return made
 
 
 def _backend(*deviations: api.Deviation, **answers: object) -> FakeBackend:
     dossier = trace.GetLotDossierResponse()
-    dossier.dossier.decisions.decisions.add(
-        what="DEVIATION_UNDER_INVESTIGATION", who=HOSTILE, why="looked at", subject="d-1"
-    )
-    dossier.dossier.decisions.decisions.add(what="RELEASED", who="another", subject="d-2")
     dossier.dossier.exposed.runs.add(run="run-of-it", deviation="d-1")
     return FakeBackend(
         answers={
@@ -76,7 +73,6 @@ def test_a_deviation_shows_its_evidence_its_history_and_what_may_be_decided() ->
     assert "JacketTemperature: 3 samples, 1 of them outside the limits" in answer.text
     assert answer.text.count('class="out"') == 1
     assert "Investigation started" in answer.text
-    assert ">another<" not in answer.text
     assert "/runs/run-of-it" in answer.text
     assert [
         name
@@ -117,6 +113,18 @@ def test_without_the_trace_the_rest_is_there() -> None:
     text = Browser(backend).get(_AT).text
     assert "Not here now: traceability" in text
     assert 'id="deed-confirm"' in text
+
+
+def test_where_the_plant_kept_no_history_the_dossier_tells_it() -> None:
+    old = _deviation()
+    del old.history[:]
+    backend = _backend(old)
+    told = backend.answers["traceability", "GetLotDossier"].dossier.decisions.decisions
+    told.add(what="DEVIATION_CONFIRMED", who="李雷", subject="d-1")
+    told.add(what="RELEASED", who="another", subject="d-2")
+    text = Browser(backend).get(_AT).text
+    assert "李雷" in text
+    assert "another" not in text
 
 
 def test_a_deviation_that_is_not_there_is_no_page() -> None:
