@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from fastapi import APIRouter, Request
 from fastapi.responses import RedirectResponse, Response
@@ -29,6 +29,8 @@ class Hit:
     id: str
     to: str
     says: str = ""
+    #: True where what is wanted is its whole name.
+    exact: bool = False
 
 
 Finder = Callable[[Backend, str], Awaitable[list[Hit]]]
@@ -42,13 +44,13 @@ async def search(request: Request, q: str = "") -> Response:
     if not wanted:
         return page(request, "search.html", {"q": "", "hits": [], "more": False, "missing": []})
     answers = await asyncio.gather(*(_safely(find, backend, wanted) for find in _FINDERS))
-    hits = list(dict.fromkeys(hit for found, _ in answers for hit in found))
+    hits = _once((hit for found, _ in answers for hit in found), wanted)
     away = {gone.service: gone for _, gone in answers if gone is not None}
-    exact = {hit.to for hit in hits if hit.id == wanted}
+    exact = {hit.to for hit in hits if hit.exact}
     places = exact or ({hit.to for hit in hits} if not away else set())
     if len(places) == 1:
         return RedirectResponse(places.pop(), status_code=303)
-    hits.sort(key=lambda hit: hit.id != wanted)
+    hits.sort(key=lambda hit: not hit.exact)
     values = {
         "q": wanted,
         "hits": hits[:_MOST_HITS],
@@ -56,6 +58,15 @@ async def search(request: Request, q: str = "") -> Response:
         "missing": list(away.values()),
     }
     return page(request, "search.html", values)
+
+
+def _once(found: Iterable[Hit], wanted: str) -> list[Hit]:
+    """Each place once, however many services know it; exact where any of them says so."""
+    hits: dict[str, Hit] = {}
+    for hit in found:
+        held = hits.get(hit.to, hit)
+        hits[hit.to] = replace(held, exact=held.exact or hit.exact or hit.id == wanted)
+    return list(hits.values())
 
 
 async def _safely(find: Finder, backend: Backend, wanted: str) -> tuple[list[Hit], Missing | None]:
@@ -109,6 +120,17 @@ async def _lots(backend: Backend, wanted: str) -> list[Hit]:
         return []
     found = await backend.ask("production", "ListLots", prefix=wanted, page_size=_MOST_HITS)
     return [_lot_hit(one.lot) for one in found.lots]
+
+
+async def _things(backend: Backend, wanted: str) -> list[Hit]:
+    """Lots and runs by what is printed or typed: a lot's number, a GTIN, a pack as GS1 writes it."""
+    found = await backend.ask("traceability", "FindThings", text=wanted)
+    pages = {"lot": (N_("Lot"), "lots"), "run": (N_("Run"), "runs")}
+    return [
+        Hit(pages[one.kind][0], one.id, path_of(pages[one.kind][1], one.id), one.label, one.exact)
+        for one in found.things
+        if one.kind in pages
+    ]
 
 
 async def _deviations(backend: Backend, wanted: str) -> list[Hit]:
@@ -211,6 +233,7 @@ _FINDERS: tuple[Finder, ...] = (
     _lineage,
     _runs,
     _lots,
+    _things,
     _deviations,
     _capas,
     _alerts,

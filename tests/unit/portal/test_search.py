@@ -13,6 +13,7 @@ from services.portal.backend import Missing
 from tests.unit.portal.fakes import HOSTILE, Browser, FakeBackend, refused
 
 _LOT = "maker-1/item/granulate/G-0071"
+_PACK = "(01)06901234500547(10)G-0071(21)S1"
 _RUN = "7fae9767-c366-54d7-a85b-1de86b1a906c"
 
 
@@ -30,6 +31,13 @@ def _backend() -> FakeBackend:
         if run != _RUN:
             raise refused()
         return loops.GetRunResponse(run=loops.Run(run=run))
+
+    def things(text: str) -> traceability.FindThingsResponse:
+        found = [
+            traceability.FoundThing(kind="lot", id=_LOT, label="G-0071 (granulate)", exact=True),
+            traceability.FoundThing(kind="dispense", id="d-1", label="d-1"),
+        ]
+        return traceability.FindThingsResponse(things=found if text == _PACK else [])
 
     deviation = events.DeviationDetected(deviation="030d02d6-a864", lot=_LOT, tag="Temp")
     alert = alert_events.AlertRaised(alert="7fae1111-0000")
@@ -49,6 +57,7 @@ def _backend() -> FakeBackend:
             ),
             ("traceability", "GetLotNode"): traceability.GetLotNodeResponse(),
             ("traceability", "GetLineage"): traceability.GetLineageResponse(),
+            ("traceability", "FindThings"): things,
             ("alerting", "ListAlerts"): alerting.ListAlertsResponse(
                 alerts=[alerting.Alert(raised=alert, latest_text=HOSTILE)]
             ),
@@ -67,6 +76,7 @@ def test_one_hit_leads_straight_there() -> None:
     assert _leads(_LOT) == "/lots/maker-1%2Fitem%2Fgranulate%2FG-0071"
     assert _leads("G-0071") == "/lots/maker-1%2Fitem%2Fgranulate%2FG-0071"
     assert _leads("030D02D6") == "/deviations/maker-1%2Fitem%2Fgranulate%2FG-0071/030d02d6-a864"
+    assert _leads(_PACK) == "/lots/maker-1%2Fitem%2Fgranulate%2FG-0071"
     assert _leads("hospital-b") == "/sites/hospital-b"
     assert _leads("set/plant-3") == "/transfers/transfer%3Aset%2Fplant-3"
     assert _leads("7fae1111-0000") == "/alerts/7fae1111-0000"

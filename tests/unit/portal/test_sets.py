@@ -149,4 +149,4 @@ def test_the_list_filters_and_says_what_fills_it_when_empty() -> None:
     assert backend.asked[0][2]["set"] == "anti/coagulant"
     assert "草稿" in text
     backend.answers["rnd", "ListParameterSets"] = api.ListParameterSetsResponse()
-    assert "draft-parameter-set" in Browser(backend).get("/sets").text
+    assert "set draft" in Browser(backend).get("/sets").text

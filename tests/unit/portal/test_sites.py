@@ -15,11 +15,13 @@ _RUN = "4a19e4de-2d18-5f47-9f55-942510fe37b0"
 _LOT = "maker-1/gtin/06901234500547/A-0017"
 
 
-def _plan(name: str, ends: int, **is_: bool) -> clinical.PlanView:
+def _plan(
+    name: str, ends: int, *, answered: bool = False, draft: bool = False, overdue: bool = False
+) -> clinical.PlanView:
     plan = clinical_events.MonitoringPlan(
         plan=name, run=_RUN, pseudonym=f"P-{name}", lots=[_LOT], role=clinical_events.PLAN_ROLE_EXPOSED
     )
-    view = clinical.PlanView(plan=plan, **is_)
+    view = clinical.PlanView(plan=plan, answered=answered, draft=draft, overdue=overdue)
     view.ends.FromSeconds(ends)
     return view
 

@@ -119,7 +119,7 @@ def test_lists_filter_and_an_empty_one_says_what_fills_it() -> None:
     assert "3 of 3" in Browser(backend).get("/studies?state=answered&site=hospital-a").text
     assert backend.asked[0][2]["state"] == api.STUDY_STATE_ANSWERED
     backend.answers["exchange", "ListStudies"] = api.ListStudiesResponse()
-    assert "request-study" in Browser(backend).get("/studies").text
+    assert "study request" in Browser(backend).get("/studies").text
     backend.answers["exchange", "GetStudy"] = refused()
     assert Browser(backend).get("/studies/nope").status == 404
 
