@@ -21,7 +21,10 @@ _KB = 1000
 def _kind(address: str) -> str:
     """The page without what it shows: its words, and how many parts follow."""
     url = urlsplit(address)
-    parts = [part if part.isalpha() and len(part) < 20 else "*" for part in url.path.split("/")[1:]]
+    parts = [
+        part if part.isalpha() and part.islower() and len(part) < 20 else "*"
+        for part in url.path.split("/")[1:]
+    ]
     return "/".join(parts[:1] + ["*" if n == 0 else part for n, part in enumerate(parts[1:])]) + (
         "?" if url.query else ""
     )
@@ -72,7 +75,7 @@ def _walk(reader: BrowserContext, portal: str) -> dict[str, list[str]]:
 
 def _assert_page(page: Page, address: str) -> None:
     language = page.get_attribute("html", "lang") or ""
-    name = re.sub(r"[^\w*]+", "-", _kind(address)).strip("-*") or "first"
+    name = _kind(address).replace("*", "one").replace("?", "-filtered").replace("/", "-") or "first"
     SHOTS.mkdir(parents=True, exist_ok=True)
     page.screenshot(path=SHOTS / f"{name}.{language[:2]}.png", full_page=True)
     found = Axe().run(page)

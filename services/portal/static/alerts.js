@@ -37,6 +37,7 @@
   let on = localStorage.getItem("sound") === "on", tone = null;
   function shown() {
     button.setAttribute("aria-pressed", String(on));
+    document.body.dataset.awake = on ? "on" : "off";
     button.textContent = on ? button.dataset.on : button.dataset.off;
   }
   function sound() {

@@ -9,9 +9,11 @@
   if (!live || !names.length || !window.EventSource) return;
   let waiting = 0, busy = false, again = false;
 
-  // At most one look a second, and none while the page cannot be seen.
+  // A page that nobody sees sleeps, but for one that is to be heard.
+  const awake = () => !document.hidden || document.body.dataset.awake === "on";
+  // At most one look a second.
   function look() {
-    if (document.hidden) { again = true; return; }
+    if (!awake()) { again = true; return; }
     if (busy) { again = true; return; }
     busy = true; again = false;
     fetch(live.dataset.look, {headers: {"X-Look": "1"}, credentials: "same-origin"})
@@ -36,22 +38,37 @@
   function soon() { clearTimeout(waiting); waiting = setTimeout(look, 150 + Math.random() * 250); }
 
   const query = names.map((name) => "on=" + encodeURIComponent(name)).join("&");
-  let line = null, last = "", lost = 0;
+  const SILENT = 25000;
+  let line = null, last = "", lost = 0, heard = 0, retry = 0;
+  function told(event) {
+    heard = Date.now(); last = event.lastEventId;
+    clearTimeout(lost); lost = 0; banner.hidden = true;
+  }
   function connect() {
+    clearTimeout(retry); if (line) line.close();
+    heard = Date.now();
     line = new EventSource("/live?" + query + (last ? "&last=" + encodeURIComponent(last) : ""));
-    const told = (event) => { last = event.lastEventId; clearTimeout(lost); lost = 0; banner.hidden = true; };
     ["open", "beat"].forEach((kind) => line.addEventListener(kind, (event) => { if (event.data) told(event); }));
     ["change", "stale"].forEach((kind) => line.addEventListener(kind, (event) => { told(event); soon(); }));
     line.onerror = () => {
       lost = lost || setTimeout(() => { banner.hidden = false; }, 1500);
-      if (line.readyState === EventSource.CLOSED) setTimeout(connect, 2000 + Math.random() * 2000);
+      if (line.readyState === EventSource.CLOSED) { clearTimeout(retry); retry = setTimeout(connect, 2000 + Math.random() * 2000); }
     };
   }
+  // A line may be dead and look alive: without a heartbeat it is opened anew.
+  setInterval(() => {
+    if (awake() && Date.now() - heard > SILENT) { banner.hidden = false; connect(); }
+  }, 5000);
   connect();
   // What changes without an event, as readings do, is looked at again every so many seconds.
   const every = Number(live.querySelector("[data-every]")?.dataset.every || 0);
   if (every > 0) setInterval(look, every * 1000);
-  document.addEventListener("visibilitychange", () => { if (!document.hidden && again) look(); });
+  // A browser has few lines to one place: a page that sleeps gives its own back, and goes on where it was.
+  document.addEventListener("visibilitychange", () => {
+    if (!awake()) { clearTimeout(retry); line.close(); return; }
+    if (line.readyState === EventSource.CLOSED) connect();
+    if (again) look();
+  });
   window.addEventListener("pagehide", () => line.close());
   window.addEventListener("pageshow", (event) => { if (event.persisted) connect(); });
 })();

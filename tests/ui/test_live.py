@@ -1,0 +1,155 @@
+"""An open page follows by itself and says when it cannot; the second to decide is told who was first."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from urllib.parse import urlsplit
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Page, expect
+
+from tests.loops.stack import Stack
+from tests.reliability.proxy import Faults, Proxy
+
+#: The promise of an open page (milliseconds).
+_SOON = 5_000
+
+
+def _known(context: BrowserContext, name: str) -> Page:
+    """A page of somebody who has said who they are."""
+    page = context.new_page()
+    page.goto("/me")
+    page.locator("#name").fill(name)
+    page.get_by_role("button").last.click()
+    return page
+
+
+@pytest.fixture
+def people(chromium: Browser, portal: str) -> Iterator[tuple[BrowserContext, BrowserContext]]:
+    """Two people before screens of their own."""
+    made = [chromium.new_context(locale="en-GB", base_url=portal) for _ in range(2)]
+    yield made[0], made[1]
+    for context in made:
+        context.close()
+
+
+def _open_alerts(stack: Stack) -> list[str]:
+    _, found = stack.pharmaloop("alert", "list")
+    alerts = [one["raised"]["alert"] for one in found["alerts"]]
+    assert len(alerts) >= 3, "the world leaves alerts that nobody took"
+    return alerts
+
+
+def _take(stack: Stack, alert: str, actor: str) -> None:
+    code, told = stack.pharmaloop("--actor", actor, "alert", "ack", alert, "--note", "on my way")
+    assert code == 0, told
+
+
+def test_an_open_page_follows_by_itself(
+    finished: Stack, people: tuple[BrowserContext, BrowserContext]
+) -> None:
+    page = people[0].new_page()
+    page.goto("/alerts")
+    page.evaluate("window.sameDocument = true")
+    alert = _open_alerts(finished)[0]
+    card = page.locator(f"[data-alert='{alert}'][data-open]")
+    expect(card).to_have_count(1)
+    _take(finished, alert, "王芳")
+    expect(card).to_have_count(0, timeout=_SOON)
+    assert page.evaluate("window.sameDocument"), "the page was loaded anew"
+
+
+@pytest.fixture
+def network(portal: str) -> Iterator[Proxy]:
+    """What lies between a browser and the portal."""
+    proxy = Proxy(urlsplit(portal).port or 0)
+    proxy.start()
+    yield proxy
+    proxy.stop()
+
+
+@pytest.mark.parametrize("fault", ["broken", "mute"])
+def test_a_lost_connection_is_told_and_mended_without_anybody(
+    finished: Stack, chromium: Browser, network: Proxy, fault: str
+) -> None:
+    context = chromium.new_context(locale="en-GB", base_url=f"http://127.0.0.1:{network.port}")
+    page = context.new_page()
+    page.goto("/alerts")
+    banner = page.locator("#line")
+    expect(banner).to_be_hidden()
+    if fault == "broken":
+        network.down()
+    else:
+        network.set(Faults(timeout=True))
+    alert = _open_alerts(finished)[0]
+    _take(finished, alert, "ann")
+    expect(banner).to_be_visible(timeout=45_000)
+    expect(page.locator(f"[data-alert='{alert}'][data-open]")).to_have_count(1)
+    if fault == "broken":
+        network.up()
+    else:
+        network.heal()
+    expect(banner).to_be_hidden(timeout=45_000)
+    expect(page.locator(f"[data-alert='{alert}'][data-open]")).to_have_count(0, timeout=_SOON)
+    context.close()
+
+
+def test_of_two_who_decide_the_second_is_told_who_was_first(
+    finished: Stack, people: tuple[BrowserContext, BrowserContext]
+) -> None:
+    alert = _open_alerts(finished)[0]
+    first, second = (_known(context, name) for context, name in zip(people, ("王芳", "Bob"), strict=True))
+    for page in (first, second):
+        page.goto("/alerts")
+        page.locator(f"[id='take-{alert}']").click()
+    first.locator("form.decide button").click()
+    expect(first.locator("h1")).to_have_text("Alerts")
+    second.locator("form.decide button").click()
+    expect(second.locator("main")).to_contain_text("王芳")
+    expect(second.get_by_role("alert").first).to_be_visible()
+    _, found = finished.pharmaloop("alert", "show", alert)
+    assert found["alert"]["actor"] == "王芳"
+
+
+def test_at_night_on_a_phone_an_alert_is_taken_in_two_taps(
+    finished: Stack, chromium: Browser, portal: str
+) -> None:
+    phone = chromium.new_context(
+        locale="zh-CN",
+        viewport={"width": 390, "height": 844},
+        has_touch=True,
+        is_mobile=True,
+        base_url=portal,
+    )
+    page = _known(phone, "李雷")
+    page.goto("/alerts")
+    alert = _open_alerts(finished)[0]
+    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), "it scrolls sideways"
+    button = page.locator(f"[id='take-{alert}']")
+    box = button.bounding_box()
+    assert box is not None
+    assert box["height"] >= 44, "too small for a thumb"
+    button.tap()
+    page.locator("form.decide button").tap()
+    expect(page.locator("h1")).to_have_text("警报")
+    _, found = finished.pharmaloop("alert", "show", alert)
+    assert found["alert"]["actor"] == "李雷"
+    phone.close()
+
+
+def test_everything_is_reached_by_keyboard(people: tuple[BrowserContext, BrowserContext]) -> None:
+    page = people[0].new_page()
+    page.goto("/runs")
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.className") == "skip"
+    page.keyboard.press("Enter")
+    assert page.evaluate("document.activeElement.id") == "main"
+    seen = set()
+    for _ in range(300):
+        page.keyboard.press("Tab")
+        seen.add(page.evaluate("document.activeElement.outerHTML.slice(0, 200)"))
+    wanted = page.evaluate(
+        "[...document.querySelectorAll('main a[href], main button, main select, main summary')]"
+        ".slice(0, 40).map(one => one.outerHTML.slice(0, 200))"
+    )
+    assert [one for one in wanted if one not in seen] == []
