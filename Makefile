@@ -47,7 +47,7 @@ test: setup ## Run the tests [T=path]
 ifdef T
 	@$(BIN)/python -m pytest $(T)
 else
-	@$(BIN)/python -m pytest -n logical $(APART)
+	@$(BIN)/python -m pytest -n logical --dist worksteal $(APART)
 	@$(BIN)/python -m pytest $(addprefix --ignore=,$(APART) $(WHOLE))
 	@$(BIN)/python -m pytest $(WHOLE)
 endif
