@@ -34,6 +34,7 @@ from services.cli import (  # noqa: F401  each gives nouns their verbs
     verify,
     walls,
 )
+from services.cli.conformance import command as _conformance  # noqa: F401  the same
 from services.cli.feed.command import feed
 from services.cli.group import PROGRAM, example_text
 from services.cli.plugins import OpenGroup

@@ -9,25 +9,21 @@ import click
 
 from services.cli.conformance.checks import NOT_SEEN, RIGHT, SEND_CHECKS, WATCH_CHECKS, WRONG
 from services.cli.conformance.sandbox import Sandbox
+from services.cli.nouns import CONFORMANCE
 from services.cli.session import Session
 
 _ADDRESS, _SECONDS = "127.0.0.1:7700", 60
 _MARKS = {RIGHT: "ok", WRONG: "WRONG", NOT_SEEN: "not seen"}
 
 
-@click.group(name="conformance")
-def conformance() -> None:
-    """Judge a partner's program by what it does to a sandbox."""
-
-
-@conformance.command(name="list")
+@CONFORMANCE.verb("list")
 def list_checks() -> None:
-    """What is looked for."""
+    """List what is looked for."""
     for check, meaning in (SEND_CHECKS | WATCH_CHECKS).items():
         click.echo(f"{check:15} {meaning}")
 
 
-@conformance.command(name="run")
+@CONFORMANCE.verb("run", "", "--only send --seconds 300")
 @click.option(
     "--listen", default="127.0.0.1:7700", show_default=True, metavar="HOST:PORT", help="Its address."
 )

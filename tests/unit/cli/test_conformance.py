@@ -21,9 +21,8 @@ from pharmaloop.traceability.v1 import events_pb2 as events
 from pharmaloop.traceability.v1 import service_pb2 as traceability
 from pharmaloop.traceability.v1 import service_pb2_grpc as traceability_grpc
 from services.cli.conformance.checks import NOT_SEEN, RIGHT, SEND_CHECKS, WATCH_CHECKS, WRONG
-from services.cli.conformance.command import conformance
 from services.cli.conformance.sandbox import Sandbox
-from services.cli.session import Session
+from services.cli.main import cli
 
 PROGRAM = Path(__file__).parents[3] / "examples" / "python" / "partner.py"
 LOT = "maker-1/gtin/06901234500547/A-0001"
@@ -115,13 +114,13 @@ def test_a_watcher_that_forgets_its_place_is_told(sandbox: Sandbox) -> None:
 def test_what_was_not_seen_is_not_called_right(sandbox: Sandbox) -> None:
     assert set(outcomes(sandbox).values()) == {NOT_SEEN}
     done = CliRunner().invoke(
-        conformance, ["run", "--listen", "127.0.0.1:0", "--seconds", "0"], obj=Session(as_json=True)
+        cli, ["--json", "conformance", "run", "--listen", "127.0.0.1:0", "--seconds", "0"]
     )
     assert done.exit_code == 1
     assert '"outcome": "not seen"' in done.output
 
 
 def test_every_check_is_explained() -> None:
-    done = CliRunner().invoke(conformance, ["list"], obj=Session())
+    done = CliRunner().invoke(cli, ["conformance", "list"])
     assert done.exit_code == 0
     assert all(check in done.output for check in SEND_CHECKS | WATCH_CHECKS)

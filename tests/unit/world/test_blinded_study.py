@@ -156,6 +156,7 @@ def _answers(
         "ListPlans": [api.ListPlansRequest(run=run) for run in runs],
         "ListAdverseEvents": [api.ListAdverseEventsRequest()],
         "ListFollowUpTemplates": [api.ListFollowUpTemplatesRequest()],
+        "GetSiteBoard": [api.GetSiteBoardRequest()],
         "GetVocabulary": [api.GetVocabularyRequest()],
     }
     for method, requests in of_run.items():
