@@ -85,13 +85,18 @@ class Port(Protocol):
         """Deliver the partition's records from this offset on."""
 
 
+#: How often a log is asked again for records that it does not give, before they are taken for gone.
+ASKED_AGAIN = 3
+
+
 @dataclass
 class Track:
     """How far a partition is: `next` is the record to take, `sought` one that
     came too early and made us ask again, `skipped` the last that came too
     early since, `waited` that a look round found us still asking, `due` the
     record that it found due. `known` means settled once since it was assigned;
-    `parked` counts sources by case."""
+    `again` counts how often the answer to a seek began too late; `parked` counts
+    sources by case."""
 
     next: int = 0
     settled: bool = False
@@ -101,18 +106,28 @@ class Track:
     skipped: int = -1
     waited: bool = False
     due: int | None = None
+    again: int = 0
 
     def verdict(self, offset: int) -> Literal["take", "seek", "skip"]:
         """What to do with a record at this offset.
 
         After a seek, records that were already on their way arrive first, all
         beyond the one that was too early; they are skipped. A first one up to
-        it was read again, so if it still is beyond `next` the log has a hole.
+        it was read again. If it still is beyond `next`, the consumer may have
+        been sent elsewhere at the same moment, as while partitions are handed
+        over: it is asked again. Only a log that answers so every time has a hole.
         """
-        if offset <= self.next or (self.sought is not None and offset <= self.sought):
-            self.sought, self.waited = None, False
+        if offset <= self.next:
+            self.sought, self.waited, self.again = None, False, 0
             return "take"
         if self.sought is None:
+            self.sought = self.skipped = offset
+            return "seek"
+        if offset <= self.sought:
+            if self.again == ASKED_AGAIN:
+                self.sought, self.waited, self.again = None, False, 0
+                return "take"
+            self.again += 1
             self.sought = self.skipped = offset
             return "seek"
         self.skipped = offset

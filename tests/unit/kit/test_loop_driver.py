@@ -21,7 +21,7 @@ from services.kit.errors import Integrity
 from services.kit.runners.limit import PARKED_REASON as PARKED
 from services.kit.runners.limit import DeadLetterLimit
 from services.kit.runners.loop import Effect, Loop, offset_of
-from services.kit.runners.loop_driver import LoopDriver, Lost
+from services.kit.runners.loop_driver import ASKED_AGAIN, LoopDriver, Lost
 from tests.unit.kit.support import lot_event
 
 TOPIC = "pharmaloop.loops.case.v1"
@@ -308,10 +308,27 @@ async def test_a_hole_in_the_log_is_no_reason_to_wait_for_ever(log: Log, worker:
     first, _, third = log.add(cased("x", 1)), log.add(cased("x", 2)), log.add(cased("x", 3))
     driver = driver_of(worker)
     await driver.take(first)
+    for _ in range(1 + ASKED_AGAIN):
+        await driver.take(third)  # read again from 1, and it is still the first to come
+    assert worker.seeks == [1] * (1 + ASKED_AGAIN)
+    assert LOOP.load(worker.table[b"A"]).state == Heard(("x-1",))
     await driver.take(third)
-    assert worker.seeks == [1]
-    await driver.take(third)  # read again from 1, and it is still the first to come
     assert LOOP.load(worker.table[b"A"]).state == Heard(("x-1", "x-3"))
+
+
+async def test_a_consumer_that_was_sent_elsewhere_at_the_same_moment_is_asked_again(
+    log: Log, worker: Worker
+) -> None:
+    """While partitions are handed over, an ask may be overtaken: the same late record comes twice."""
+    records = [log.add(cased("x", n)) for n in range(1, 5)]
+    driver = driver_of(worker)
+    await driver.take(records[0])
+    await driver.take(records[3])
+    await driver.take(records[3])  # not from 1, though it was asked for
+    assert worker.seeks == [1, 1]
+    for record in records[1:]:
+        await driver.take(record)
+    assert LOOP.load(worker.table[b"A"]).state == Heard(("x-1", "x-2", "x-3", "x-4"))
 
 
 async def test_what_was_acknowledged_and_not_taken_is_asked_for_without_a_new_record(
