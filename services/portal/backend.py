@@ -35,7 +35,6 @@ _APIS = {
 }
 #: What every process offers, by the name of the gRPC service: the module that has it.
 _COMMON = {"StatusService": "service", "OperationsService": "operations", "ChangesService": "changes"}
-_MOST_SHARED = 2_000
 #: A streamed answer is waited for so many times as long as another, and is held so long.
 _STREAM_PATIENCE = 4
 _STREAM_SHARED_SECONDS = 10.0
@@ -157,13 +156,16 @@ class Backend:
     async def _once(self, key: tuple[Any, ...], ask: Any, *, seconds: float = 0.0) -> Any:
         now = time.monotonic()
         held = self._shared.get(key)
-        if held is None or (held.answer.done() and held.until < now):
-            if len(self._shared) > _MOST_SHARED:
-                self._shared = {k: s for k, s in self._shared.items() if s.until >= now}
+        if held is None or held.until < now:
             held = _Shared(asyncio.ensure_future(ask()), now + (seconds or self._settings.share_seconds))
             held.answer.add_done_callback(_looked_at)
             self._shared[key] = held
+            asyncio.get_running_loop().call_later(self._settings.share_seconds + 0.1, self._forget, key, held)
         return await asyncio.shield(held.answer)
+
+    def _forget(self, key: tuple[Any, ...], held: _Shared) -> None:
+        if self._shared.get(key) is held:
+            del self._shared[key]
 
     async def _call(self, service: str, method: str, request: Message, actor: str) -> Any:
         return await self._answer(service, getattr(self._stub(service), method), request, actor)
@@ -227,7 +229,10 @@ def _looked_at(answer: asyncio.Future[Any]) -> None:
 
 def _request(service: str, method: str, fields: dict[str, Any]) -> Message:
     domain, _ = _APIS[service.partition(".")[0]]
-    made: Message = getattr(_module(domain, "service_pb2"), f"{method}Request")(**fields)
+    try:
+        made: Message = getattr(_module(domain, "service_pb2"), f"{method}Request")(**fields)
+    except (ValueError, OverflowError) as error:  # an address with a number that no field holds
+        raise Refused(service, StatusCode.NOT_FOUND, "BAD_VALUE", "", str(error)) from None
     return made
 
 

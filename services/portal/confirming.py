@@ -1,11 +1,15 @@
 """The second step of a decision: one page for every kind, with what it rests on and what one signs.
 
 What was seen goes with the form. If it has changed by the time somebody signs, nothing is told to a
-service: the page comes back as things stand now, and says who was first.
+service: the page comes back as things stand now, and says who was first. The form carries the id of its
+request, so that sending it twice is one decision. The signature is a name and its meaning today; a key
+takes the name's place when identity arrives.
 """
 
 from __future__ import annotations
 
+import uuid
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -15,9 +19,25 @@ from fastapi import Request
 from fastapi.responses import RedirectResponse, Response
 from starlette.datastructures import FormData
 
-from services.portal.backend import Refused
-from services.portal.deciding import decide, new_request
+from services.portal.backend import Backend, Missing, Refused
 from services.portal.render import page
+
+_MOST_TOLD = 10_000
+
+
+class Told:
+    """Ids of the requests that services took, as far back as a person may send a form again."""
+
+    def __init__(self) -> None:
+        self._ids: OrderedDict[str, None] = OrderedDict()
+
+    def note(self, request_id: str) -> None:
+        self._ids[request_id] = None
+        if len(self._ids) > _MOST_TOLD:
+            self._ids.popitem(last=False)
+
+    def __contains__(self, request_id: object) -> bool:
+        return request_id in self._ids
 
 
 @dataclass(frozen=True)
@@ -64,6 +84,8 @@ def show(
     refused: Refused | None = None,
     lacking: str = "",
     changed: bool = False,
+    missing: Missing | None = None,
+    request_id: str = "",
     status: int = 200,
 ) -> Response:
     """The page on which a person signs; who has no name yet gives it first."""
@@ -75,7 +97,8 @@ def show(
         "refused": refused,
         "lacking": lacking,
         "changed": changed,
-        "request_id": new_request(),
+        "unanswered": missing,
+        "request_id": request_id or str(uuid.uuid4()),
     }
     return page(request, "confirm.html", values, status=status)
 
@@ -95,19 +118,25 @@ async def settle(
     """Tell the service what was signed, once, if things still stand as they were seen."""
     form = await request.form()
     question = await ask()
-    if form.get("seen") != question.seen:
-        if question.over and question.by and question.by == request.state.actor:
-            return RedirectResponse(question.back, status_code=303)
+    told: Told = request.app.state.told
+    request_id = str(form.get("request_id", ""))
+    if request_id in told:  # sent twice
+        return RedirectResponse(question.back, status_code=303)
+    if not request.state.actor or form.get("seen") != question.seen:
         return show(request, question, form, changed=True, status=409)
     for field in question.fields:
         if field.required and not any(str(one).strip() for one in form.getlist(field.name)):
             return show(request, question, form, lacking=field.name, status=422)
 
-    async def again(refused: Refused) -> Response:
+    backend: Backend = request.app.state.backend
+    try:
+        await backend.tell(service, method, request.state.actor, **{"request_id": request_id, **fields(form)})
+    except Refused as refused:
         return show(request, await ask(), form, refused=refused, status=409)
-
-    told = {"request_id": str(form.get("request_id", "")), **fields(form)}
-    return await decide(request, service, method, told, to=question.back, again=again)
+    except Missing as missing:  # it may have been taken: the same id, so that it counts once
+        return show(request, question, form, missing=missing, request_id=request_id, status=503)
+    told.note(request_id)
+    return RedirectResponse(question.back, status_code=303)
 
 
 def text(form: FormData, name: str) -> str:

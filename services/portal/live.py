@@ -21,21 +21,24 @@ from typing import Any
 from grpc import StatusCode, aio
 
 from pharmaloop.common.v1 import types_pb2 as common
+from services.kit.log import get_logger
 from services.portal.backend import Backend, Missing, told_by
 
+log = get_logger("portal.live")
 _KEPT = 20_000
 _AGAIN_SECONDS = 1.0
 _HEARTBEAT_SECONDS = 10.0
 #: Changes that come within this time are told together.
 _TOGETHER_SECONDS = 0.1
+#: What may have changed without being told.
+_EVERYTHING = frozenset({"*"})
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One change: the service, and the names that it goes by (its id, case and run, and its type)."""
+    """One change: the names that it goes by (its id, case and run, and its type)."""
 
     number: int
-    service: str
     names: frozenset[str]
 
 
@@ -79,8 +82,11 @@ class Hub:
                     continue  # its hour is over
                 if error.code() in (StatusCode.OUT_OF_RANGE, StatusCode.INVALID_ARGUMENT):
                     self._places.pop(process, None)  # its log is another one now
+                    await self._tell(process, [_EVERYTHING])
             except Missing:
                 pass
+            except Exception as error:
+                log.error("changes are not followed", process=process, exc_info=error)
             if process not in self.away:
                 self.away.add(process)
                 await self._tell(process, [frozenset({f"service:{process}"})])
@@ -90,7 +96,7 @@ class Hub:
         some = False
         for names in changes:
             self._number += 1
-            self._row.append(Change(self._number, process, names))
+            self._row.append(Change(self._number, names))
             some = True
         if some:
             async with self._more:
@@ -117,7 +123,7 @@ class Hub:
         number = self._since(last) if last else self._number
         if number is None:
             number = self._number
-            yield _event("stale", {}, self.token(number))
+            yield _event("stale", {"away": sorted(self.away)}, self.token(number))
         else:
             yield _event("open", {"away": sorted(self.away)}, self.token(number))
         while not await gone():
@@ -131,11 +137,13 @@ class Hub:
             await asyncio.sleep(_TOGETHER_SECONDS)
             if self._row[0].number > number + 1:
                 number = self._number
-                yield _event("stale", {}, self.token(number))
+                yield _event("stale", {"away": sorted(self.away)}, self.token(number))
                 continue
             fresh = [self._row[n] for n in range(number - self._row[-1].number, 0)]
             number = self._number
-            if seen := sorted({name for change in fresh for name in change.names & watched}):
+            if any(change.names is _EVERYTHING for change in fresh):
+                yield _event("stale", {"away": sorted(self.away)}, self.token(number))
+            elif seen := sorted({name for change in fresh for name in change.names & watched}):
                 yield _event("change", {"names": seen, "away": sorted(self.away)}, self.token(number))
 
 

@@ -48,7 +48,7 @@ class Looks:
         """The answer to a look; made once for all who ask while it is made and for a moment after."""
         now = time.monotonic()
         look = self._looks.get(what)
-        if look is None or (look.seen.done() and look.until < now):
+        if look is None or look.until < now:
             if len(self._looks) >= _MOST:
                 self._looks = {key: one for key, one in self._looks.items() if one.until >= now}
             look = _Look(asyncio.ensure_future(_whole(make)), now + self._seconds)

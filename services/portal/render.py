@@ -93,6 +93,7 @@ def page(
             "place": place,
             "actor": request.state.actor,
             "live": live,
+            "mark": request.state.mark,
             **values,
         }
     )

@@ -9,6 +9,7 @@ from urllib.parse import unquote
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import PlainTextResponse, RedirectResponse, Response, StreamingResponse
 from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
@@ -16,7 +17,7 @@ from starlette.middleware.gzip import GZipMiddleware
 
 from services.kit.log import get_logger
 from services.portal.backend import Backend, Missing, Refused
-from services.portal.deciding import refused_page
+from services.portal.confirming import Told
 from services.portal.languages import NAMES, Language, chosen
 from services.portal.live import Hub
 from services.portal.looks import HEADER, Looks
@@ -49,6 +50,7 @@ def make_app(endpoints: Mapping[str, str], settings: PortalSettings) -> FastAPI:
 
     app = FastAPI(title="PharmaLoop", lifespan=around, docs_url=None, redoc_url=None, openapi_url=None)
     app.state.templates = make_environment()
+    app.state.told = Told()
     app.state.looks = Looks(settings.share_seconds)
     app.add_middleware(GZipMiddleware, minimum_size=1_000, compresslevel=5)
     app.middleware("http")(_about)
@@ -62,6 +64,7 @@ def make_app(endpoints: Mapping[str, str], settings: PortalSettings) -> FastAPI:
     app.add_exception_handler(Missing, _missing)
     app.add_exception_handler(Refused, _refused)
     app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(RequestValidationError, _unreadable)
     app.add_exception_handler(Exception, _broken)
     return app
 
@@ -72,6 +75,8 @@ async def _about(request: Request, go_on: Next) -> Response:
     code = chosen(cookies.get("language", ""), request.headers.get("accept-language", ""))
     request.state.language = Language(code, _zone(cookies.get("zone", "")))
     request.state.actor = unquote(cookies.get("actor", ""))[:200]
+    hub: Hub | None = getattr(request.app.state, "hub", None)
+    request.state.mark = hub.token() if hub else ""  # before anything is asked: what changes then is told
     if request.method == "POST":
         site = request.headers.get("sec-fetch-site", "same-origin")
         origin = request.headers.get("origin", "")
@@ -79,7 +84,10 @@ async def _about(request: Request, go_on: Next) -> Response:
             origin and origin.partition("://")[2] != request.headers.get("host", "")
         ):
             return PlainTextResponse("this form was sent by another site's page; open ours", status_code=403)
-        if int(request.headers.get("content-length") or 0) > _MOST_FORM_BYTES:
+        length = request.headers.get("content-length", "")
+        if not length.isdigit():
+            return PlainTextResponse("this form does not say how long it is", status_code=411)
+        if int(length) > _MOST_FORM_BYTES:
             return PlainTextResponse("this form is too large", status_code=413)
     if HEADER in request.headers and request.method == "GET":
         request.state.actor = ""
@@ -96,10 +104,12 @@ async def _about(request: Request, go_on: Next) -> Response:
     answer.headers["content-security-policy"] = _POLICY
     answer.headers["x-content-type-options"] = "nosniff"
     answer.headers["referrer-policy"] = "same-origin"
-    answer.headers["vary"] = "cookie, accept-language"
-    if request.url.path.startswith("/static/"):
+    if request.url.path.startswith("/static/") and answer.status_code == 200:
         answer.headers["cache-control"] = f"public, max-age={_YEAR}, immutable"
     else:
+        answer.headers["vary"] = ", ".join(
+            filter(None, (answer.headers.get("vary"), "cookie, accept-language"))
+        )
         answer.headers.setdefault("cache-control", "no-store")
     return answer
 
@@ -150,7 +160,14 @@ async def _missing(request: Request, error: Exception) -> Response:
 
 async def _refused(request: Request, error: Exception) -> Response:
     assert isinstance(error, Refused)
-    return refused_page(request, error, request.headers.get("referer", "/"))
+    back = request.headers.get("referer", "/")
+    status = 404 if error.unknown else 409
+    return page(request, "refused.html", {"refused": error, "back": back}, status=status)
+
+
+async def _unreadable(request: Request, error: Exception) -> Response:
+    """What stands behind an address is no number where one is meant, or is left out."""
+    return page(request, "nothing.html", {"status": 404}, status=404)
 
 
 async def _http(request: Request, error: Exception) -> Response:

@@ -20,7 +20,7 @@ LOOPS = {
     # Phases of an exposure journal.
     "watching": "Watching the root lot",
     "walking": "Walking down the genealogy",
-    "open": "Open",
+    "open": "Being written",
     "sealing": "Being sealed",
     "sealed": "Sealed",
     # Stages.

@@ -6,7 +6,7 @@ PLANT = {
     "SEVERITY_MINOR": "Minor",
     "SEVERITY_MAJOR": "Major",
     "SEVERITY_CRITICAL": "Critical",
-    "EFFECTIVENESS_OUTCOME_EFFECTIVE": "Effective",
+    "EFFECTIVENESS_OUTCOME_EFFECTIVE": "It was effective",
     "EFFECTIVENESS_OUTCOME_NOT_EFFECTIVE": "Not effective",
 }
 #: What a dossier calls a step or a decision.
@@ -64,7 +64,7 @@ PLANT |= {
 }
 #: Events of a deviation's and a corrective action's history.
 PLANT |= {
-    "DeviationDetected": "Detected",
+    "DeviationDetected": "Was detected",
     "DeviationInvestigationStarted": "Investigation started",
     "DeviationRejected": "Deviation rejected as a false alarm",
     "DeviationClassified": "Classified",

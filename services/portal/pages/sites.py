@@ -206,10 +206,14 @@ async def _question(request: Request, site: str, run: str, dispense: str) -> Que
     backend: Backend = request.app.state.backend
     language = request.state.language
     say = language.say
-    exposures, _ = await every(
-        backend, _process(request, site), "ListExposures", "exposures", site=site, run=run, fresh=True
-    )
-    difference = next((one for one in exposures if one.dispense == dispense), None)
+    process = _process(request, site)
+    of: dict[str, Any] = {"site": site, "run": run, "fresh": True}
+    difference = None
+    for narrow in ({"only_differences": True}, {}):  # one that was explained is none any more
+        exposures, _ = await every(backend, process, "ListExposures", "exposures", **of, **narrow)
+        difference = next((one for one in exposures if one.dispense == dispense), difference)
+        if difference:
+            break
     if difference is None or difference.difference == api.EXPOSURE_DIFFERENCE_ONLY_AT_SITE:
         raise HTTPException(404)  # what the site alone has is no member of the run to explain
     if difference.at_site:

@@ -44,7 +44,8 @@ async def wall(request: Request, plant: str = "", line: str = "") -> Response:
     language: Language = request.state.language
     values = {
         "rows": [(row, *_drawn(row, language)) for row in rows],
-        "calling": sum(row.state in _ORDER for row in rows),
+        "calling": sum(row.state == api.WALL_STATE_ABNORMAL for row in rows),
+        "near": sum(row.state == api.WALL_STATE_WATCH for row in rows),
         "of_plant": plant,
         "line": line,
         "missing": missing,

@@ -34,7 +34,11 @@
   }
 
   const line = document.getElementById("sound-line"), button = document.getElementById("sound");
-  let on = localStorage.getItem("sound") === "on", tone = null;
+  let on = false, tone = null;
+  try { on = localStorage.getItem("sound") === "on"; } catch { /* a browser that keeps nothing */ }
+  // A browser lets nothing sound before somebody touched the page.
+  const allow = () => { if (on) { tone = tone || new AudioContext(); tone.resume(); } };
+  ["pointerdown", "keydown"].forEach((kind) => document.addEventListener(kind, allow, {once: true}));
   function shown() {
     button.setAttribute("aria-pressed", String(on));
     document.body.dataset.awake = on ? "on" : "off";
@@ -54,7 +58,7 @@
   }
   button.addEventListener("click", () => {
     on = !on;
-    localStorage.setItem("sound", on ? "on" : "off");
+    try { localStorage.setItem("sound", on ? "on" : "off"); } catch { /* the same */ }
     shown();
     if (on) sound();
   });

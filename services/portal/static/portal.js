@@ -35,14 +35,23 @@
     htmx.process(live);
     document.dispatchEvent(new CustomEvent("looked"));
   }
-  function soon() { clearTimeout(waiting); waiting = setTimeout(look, 150 + Math.random() * 250); }
+  // Soon, and once more when everybody who folds the same event has: an answer may be shared, or late.
+  let after = 0;
+  function soon() {
+    clearTimeout(waiting); waiting = setTimeout(look, 150 + Math.random() * 250);
+    clearTimeout(after); after = setTimeout(look, 2500 + Math.random() * 1000);
+  }
 
   const query = names.map((name) => "on=" + encodeURIComponent(name)).join("&");
   const SILENT = 25000;
-  let line = null, last = "", lost = 0, heard = 0, retry = 0;
+  let line = null, last = live.dataset.last || "", lost = 0, heard = 0, retry = 0, away = null;
   function told(event) {
     heard = Date.now(); last = event.lastEventId;
     clearTimeout(lost); lost = 0; banner.hidden = true;
+    // A service that goes or comes back changes what any page can show.
+    const now = JSON.stringify(JSON.parse(event.data).away || []);
+    if (away !== null && away !== now) soon();
+    away = now;
   }
   function connect() {
     clearTimeout(retry); if (line) line.close();

@@ -148,6 +148,7 @@ async def test_a_log_that_is_another_one_now_is_followed_from_its_end(hub: Hub, 
     services.change("loops", "a", n=7)
     await line.next()
     services.breaks("loops", StatusCode.OUT_OF_RANGE)
+    assert (await line.next())[0] == "stale", "what happened in the other log was not told"
     services.change("loops", "a", n=1)
     assert (await line.next())[1]["names"] == ["a"]
     assert [after for process, after in services.asked if process == "loops"][-1] is None

@@ -8,6 +8,7 @@ from pharmaloop.common.v1 import types_pb2 as common
 from pharmaloop.production.v1 import events_pb2 as events
 from pharmaloop.production.v1 import service_pb2 as api
 from pharmaloop.rnd.v1 import service_pb2 as rnd
+from services.portal.backend import Missing
 from tests.unit.portal.fakes import HOSTILE, Browser, FakeBackend, hidden, refused
 
 _ID = "transfer:anti%25coagulant/plant-3"
@@ -167,8 +168,29 @@ def test_the_second_decider_reads_who_was_first() -> None:
     assert "李雷 accepted it" in page.text
     assert "<script>alert" not in page.text
     assert later.told == []
-    own = Browser(later, actor="李雷").post(at, form)
-    assert own.status == 303  # sent twice: it is decided already, as wished
+
+
+def test_a_form_that_is_sent_twice_is_one_decision() -> None:
+    at, backend = f"{_AT}/decide?answer=accept", _backend(_transfer())
+    browser = Browser(backend, actor="李雷")
+    form = {"seen": hidden(browser.get(at).text, "seen"), "request_id": "r", "meaning": "m"}
+    assert browser.post(at, form).status == 303
+    backend.answers |= _backend(_transfer(api.TRANSFER_STATE_IN_CHANGE_CONTROL, "李雷")).answers
+    assert browser.post(at, form).status == 303
+    assert len(backend.told) == 1
+
+
+def test_a_decision_that_got_no_answer_keeps_what_was_written_and_its_id() -> None:
+    at, backend = f"{_AT}/decide?answer=refuse", _backend(_transfer())
+    browser = Browser(backend, actor="李雷")
+    seen = hidden(browser.get(at).text, "seen")
+    backend.answers["production", "DecideTransfer"] = Missing("production", "UNAVAILABLE")
+    form = {"seen": seen, "request_id": "r-7", "meaning": "m", "reason": "too near its limit"}
+    page = browser.post(at, form)
+    assert page.status == 503
+    assert 'value="r-7"' in page.text
+    assert "too near its limit" in page.text
+    assert "it counts once" in page.text
 
 
 @pytest.mark.parametrize(

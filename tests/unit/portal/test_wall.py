@@ -85,7 +85,7 @@ def test_what_needs_somebody_stands_first_and_the_rest_is_grey() -> None:
         "dryer-1",
         "dryer-4",
     ]
-    assert "Need somebody: 2" in text
+    assert "Need somebody: 1" in text
     assert re.findall(r'<tr class="(\w+)">', text) == ["abnormal", "watch", "normal", "normal"]
     assert "Not judged: no model of the product" in text
     assert f'href="{_CHART}"' in text
