@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import click
 from google.protobuf.json_format import ParseDict, ParseError
 from google.protobuf.message import Message
+from rich.console import Console
 
 from services.cli.group import Noun
 from services.cli.plain import plain
@@ -56,7 +57,17 @@ def taken_from_file(
     def told(session: Session, file: Path) -> None:
         request = read_request(file, message)
         answer = session.call(call(session, request), request, seconds)
-        session.show(plain(answer), lambda out: out.print(f"done: {noun.name} {verb} of {file}"))
+        refused = list(getattr(getattr(answer, "receipt", None), "refused", ()))
+
+        def people(out: Console) -> None:
+            for one in refused:
+                out.print(f"refused: record {one.index}, {one.field}: {one.description} ({one.reason})")
+            if not refused:
+                out.print(f"done: {noun.name} {verb} of {file}")
+
+        session.show(plain(answer), people)
+        if refused:
+            raise click.exceptions.Exit(1)
 
     name = message.DESCRIPTOR.full_name
     fields = ", ".join(field.name for field in message.DESCRIPTOR.fields if field.name != "request_id")
