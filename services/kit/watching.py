@@ -307,7 +307,10 @@ class Watching:
 
     def _read(self, places: Places) -> list[Record]:
         """A batch of records from the places on; runs in a thread."""
-        reader = self._idle.pop() if self._idle else self._bus.reader({})
+        try:  # two threads read: between a look and a pop the other may have taken it
+            reader = self._idle.pop()
+        except IndexError:
+            reader = self._bus.reader({})
         try:
             reader.assign(places)
             records = reader.take(_BATCH, _READ_SECONDS)

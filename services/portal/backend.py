@@ -34,7 +34,7 @@ _APIS = {
     "exchange": ("exchange", "ExchangeService"),
 }
 #: What every process offers, by the name of the gRPC service: the module that has it.
-_COMMON = {"StatusService": "service", "OperationsService": "operations", "ChangesService": "changes"}
+_COMMON = {"StatusService": "service", "ChangesService": "changes"}
 #: A streamed answer is waited for so many times as long as another, and is held so long.
 _STREAM_PATIENCE = 4
 _STREAM_SHARED_SECONDS = 10.0
@@ -157,10 +157,11 @@ class Backend:
         now = time.monotonic()
         held = self._shared.get(key)
         if held is None or held.until < now:
-            held = _Shared(asyncio.ensure_future(ask()), now + (seconds or self._settings.share_seconds))
+            lasts = seconds or self._settings.share_seconds
+            held = _Shared(asyncio.ensure_future(ask()), now + lasts)
             held.answer.add_done_callback(_looked_at)
             self._shared[key] = held
-            asyncio.get_running_loop().call_later(self._settings.share_seconds + 0.1, self._forget, key, held)
+            asyncio.get_running_loop().call_later(lasts, self._forget, key, held)
         return await asyncio.shield(held.answer)
 
     def _forget(self, key: tuple[Any, ...], held: _Shared) -> None:

@@ -11,6 +11,13 @@ from services.portal.backend import Backend
 _APART = 2.0
 
 
+async def platform_time(backend: Backend, process: str = "loops") -> datetime:
+    """The platform clock as a process reads it."""
+    status = await backend.common(process, "StatusService", "GetStatus")
+    told: datetime = status.platform_time.ToDatetime(UTC)
+    return told
+
+
 class PlatformClock:
     """Asks a process for the time; what it was told first tells the pace."""
 
@@ -19,8 +26,7 @@ class PlatformClock:
         self.pace = 1.0
 
     async def now(self, backend: Backend, process: str) -> datetime:
-        status = await backend.common(process, "StatusService", "GetStatus")
-        told: datetime = status.platform_time.ToDatetime(UTC)
+        told = await platform_time(backend, process)
         self.heard(told, time.monotonic())
         return told
 

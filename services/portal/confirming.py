@@ -19,6 +19,7 @@ from fastapi import Request
 from fastapi.responses import RedirectResponse, Response
 from starlette.datastructures import FormData
 
+from services.portal.addresses import here
 from services.portal.backend import Backend, Missing, Refused
 from services.portal.render import page
 
@@ -90,7 +91,7 @@ def show(
 ) -> Response:
     """The page on which a person signs; who has no name yet gives it first."""
     if not request.state.actor:
-        return RedirectResponse(f"/me?to={quote(_here(request))}", status_code=303)
+        return RedirectResponse(f"/me?to={quote(here(request))}", status_code=303)
     values = {
         "question": question,
         "written": written,
@@ -101,11 +102,6 @@ def show(
         "request_id": request_id or str(uuid.uuid4()),
     }
     return page(request, "confirm.html", values, status=status)
-
-
-def _here(request: Request) -> str:
-    path = (request.scope.get("raw_path") or request.url.path.encode()).decode()
-    return path + (f"?{request.url.query}" if request.url.query else "")
 
 
 async def settle(

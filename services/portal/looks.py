@@ -10,9 +10,9 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from typing import Any
 
 from fastapi.responses import Response
-from starlette.responses import StreamingResponse
 
 #: What an open page says when it looks again.
 HEADER = "x-look"
@@ -44,7 +44,7 @@ class Looks:
         self._seconds = seconds
         self._looks: dict[tuple[str, ...], _Look] = {}
 
-    async def share(self, what: tuple[str, ...], make: Callable[[], Awaitable[Response]]) -> Response:
+    async def share(self, what: tuple[str, ...], make: Callable[[], Awaitable[Any]]) -> Response:
         """The answer to a look; made once for all who ask while it is made and for a moment after."""
         now = time.monotonic()
         look = self._looks.get(what)
@@ -57,13 +57,7 @@ class Looks:
         return (await asyncio.shield(look.seen)).answer()
 
 
-async def _whole(make: Callable[[], Awaitable[Response]]) -> _Seen:
+async def _whole(make: Callable[[], Awaitable[Any]]) -> _Seen:
     answer = await make()
-    if isinstance(answer, StreamingResponse) or hasattr(answer, "body_iterator"):
-        parts = [
-            part if isinstance(part, bytes) else str(part).encode() async for part in answer.body_iterator
-        ]
-        body = b"".join(parts)
-    else:
-        body = bytes(answer.body)
+    body = b"".join([part async for part in answer.body_iterator])
     return _Seen(answer.status_code, list(answer.raw_headers), body)

@@ -13,6 +13,7 @@ from fastapi.responses import HTMLResponse
 from google.protobuf.message import Message
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from services.portal.addresses import here
 from services.portal.languages import NAMES, Language
 from services.portal.words import WORDS, word
 
@@ -81,15 +82,14 @@ def page(
     Names are ids of lots, runs, cases, or "type:LotHeld" and "domain:loops" for whole kinds.
     """
     language: Language = request.state.language
-    # As it was sent: a key has parts that are percent-encoded themselves.
-    here = (request.scope.get("raw_path") or request.url.path.encode()).decode()
-    place = max((p for p, _ in PLACES if here == p or here.startswith(f"{p}/")), key=len, default="")
+    path = request.url.path
+    place = max((p for p, _ in PLACES if path == p or path.startswith(f"{p}/")), key=len, default="")
     text = request.app.state.templates.get_template(template).render(
         {
             "request": request,
             "L": language,
             "_": language.say,
-            "here": here + (f"?{request.url.query}" if request.url.query else ""),
+            "here": here(request),
             "place": place,
             "actor": request.state.actor,
             "live": live,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
-from pathlib import Path
 from urllib.parse import unquote
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -16,6 +15,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.gzip import GZipMiddleware
 
 from services.kit.log import get_logger
+from services.portal.addresses import inside
 from services.portal.backend import Backend, Missing, Refused
 from services.portal.confirming import Told
 from services.portal.languages import NAMES, Language, chosen
@@ -142,15 +142,10 @@ async def _language(request: Request) -> RedirectResponse:
     """Remember the language that a reader picks."""
     form = await request.form()
     code, to = str(form.get("language", "")), str(form.get("to", "/"))
-    answer = RedirectResponse(_inside(to), status_code=303)
+    answer = RedirectResponse(inside(to), status_code=303)
     if code in NAMES:
         answer.set_cookie("language", code, max_age=_YEAR, samesite="lax")
     return answer
-
-
-def _inside(to: str) -> str:
-    """A place of this portal; anything else is its first page."""
-    return to if to.startswith("/") and not to.startswith(("//", "/\\")) else "/"
 
 
 async def _missing(request: Request, error: Exception) -> Response:
@@ -178,8 +173,3 @@ async def _http(request: Request, error: Exception) -> Response:
 async def _broken(request: Request, error: Exception) -> Response:
     log.error("page failed", path=request.url.path, exc_info=error)
     return page(request, "broken.html", {}, status=500)
-
-
-def static_files() -> list[Path]:
-    """Everything that browsers are given."""
-    return sorted(file for file in STATIC.rglob("*") if file.is_file())

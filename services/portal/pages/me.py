@@ -7,6 +7,7 @@ from urllib.parse import quote
 from fastapi import APIRouter, Form, Request
 from fastapi.responses import RedirectResponse, Response
 
+from services.portal.addresses import inside
 from services.portal.render import page
 
 router = APIRouter()
@@ -24,8 +25,6 @@ async def remember(request: Request, name: str = Form(""), to: str = Form("/")) 
     name = " ".join(name.split())
     if not name or len(name) > _MOST:
         return page(request, "me.html", {"to": to, "error": "name"}, status=422)
-    answer = RedirectResponse(
-        to if to.startswith("/") and to[1:2] not in ("/", "\\") else "/", status_code=303
-    )
+    answer = RedirectResponse(inside(to), status_code=303)
     answer.set_cookie("actor", quote(name), max_age=_DAY, samesite="lax", httponly=True)
     return answer

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Awaitable
-from datetime import UTC, datetime
 from typing import Any
 
 from fastapi import APIRouter, HTTPException, Request
@@ -19,6 +18,7 @@ from pharmaloop.loops.v1 import service_pb2 as api
 from pharmaloop.production.v1 import events_pb2 as production
 from services.portal import evidence
 from services.portal.backend import Backend
+from services.portal.clock import platform_time
 from services.portal.confirming import Field, Question, settle, show, text
 from services.portal.drawing.intervals import Row, intervals
 from services.portal.languages import Language
@@ -33,13 +33,6 @@ router = APIRouter()
 _HOPS = 500
 _SHOWN_HOPS = 60
 _UNATTRIBUTED = 50
-
-
-async def platform_time(backend: Backend) -> datetime:
-    """The platform clock as the loops read it."""
-    status = await backend.common("loops", "StatusService", "GetStatus")
-    told: datetime = status.platform_time.ToDatetime(UTC)
-    return told
 
 
 @router.get("/runs/{run}")

@@ -10,9 +10,9 @@ from fastapi.responses import Response
 
 from pharmaloop.loops.v1 import service_pb2 as api
 from services.portal.backend import Backend
+from services.portal.clock import platform_time
 from services.portal.drawing.stages import bars
 from services.portal.languages import Language
-from services.portal.pages.run import platform_time
 from services.portal.parts import parts
 from services.portal.render import page
 from services.portal.running import steps, turn
