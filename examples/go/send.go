@@ -93,7 +93,8 @@ func send(connection *grpc.ClientConn, path string, options Options) (int, error
 	if err != nil {
 		return 2, err
 	}
-	digest := fmt.Sprintf("%x", sha256.Sum256(data))
+	// Whom it was sent to, by whom, and what: sent to a sandbox, it is not sent to the platform.
+	digest := fmt.Sprintf("%x", sha256.Sum256(append([]byte(options.to+"\n"+options.actor+"\n"), data...)))
 	done := readProgress(path+".progress", digest)
 	if 0 < done.rows && done.rows < len(rows) {
 		fmt.Printf("%s: going on after row %d\n", name, done.rows)

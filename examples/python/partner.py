@@ -103,7 +103,7 @@ class Progress:
 
 
 def read_progress(path: Path, digest: str) -> Progress:
-    """From the file; from the beginning where it is of another input."""
+    """From the file; from the beginning where it is of another input or address."""
     words = path.read_text().split() if path.exists() else []
     if len(words) != 5 or words[0] != digest:
         return Progress()
@@ -158,7 +158,8 @@ def send(arguments: argparse.Namespace) -> int:
     data = source.read_bytes()
     rows = read_rows(source.name, data)
     progress_file, rejects_file = Path(f"{source}.progress"), Path(f"{source}.rejects.csv")
-    digest = hashlib.sha256(data).hexdigest()
+    # Whom it was sent to, by whom, and what: sent to a sandbox, it is not sent to the platform.
+    digest = hashlib.sha256(f"{arguments.to}\n{actor}\n".encode() + data).hexdigest()
     progress = read_progress(progress_file, digest)
     if 0 < progress.rows < len(rows):
         print(f"{source.name}: going on after row {progress.rows}", flush=True)

@@ -97,7 +97,8 @@ async def test_rows_have_one_effect_through_kills_and_lost_answers(
     done_before = int(early.split()[1])
     assert 0 < done_before < ROWS
 
-    straight = ("--to", f"127.0.0.1:{platform.trace_port}", *to)
+    slow.heal()
+    straight = ("--to", f"127.0.0.1:{slow.port}", *to)
     code, out, err = await program.run(folder, "send", "dispenses.csv", *straight)
     assert (code, out) == (1, f"dispenses.csv: going on after row {done_before}\n{SUMMARY}"), err
     assert refused(folder) == REFUSED
@@ -125,6 +126,21 @@ async def test_rows_have_one_effect_through_kills_and_lost_answers(
 
     await until(one_more)
     assert await platform.dispenses(f"{product}/A-0001") == TAKEN + 1
+
+
+async def test_what_was_sent_to_one_place_is_not_taken_for_sent_to_another(
+    program: Program, platform: Platform, folder: Path, product: str, proxy: Callable[[int], Proxy]
+) -> None:
+    """As a file that was tried on a sandbox first."""
+    other = proxy(platform.trace_port)
+    for port in (other.port, platform.trace_port):
+        where = ("--to", f"127.0.0.1:{port}", "--actor", f"pharmacy-{port}")
+        code, out, err = await program.run(folder, "send", "dispenses.csv", *where)
+        assert (code, out) == (1, f"{SUMMARY}"), err
+    early = (folder / "dispenses.csv.progress").read_text()
+    _, out, _ = await program.run(folder, "send", "dispenses.csv", *where)
+    assert out == SUMMARY
+    assert (folder / "dispenses.csv.progress").read_text() == early
 
 
 async def test_a_service_that_is_away_for_a_moment_is_asked_again(

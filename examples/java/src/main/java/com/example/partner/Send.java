@@ -95,7 +95,9 @@ final class Send {
     String name = source.getFileName().toString();
     byte[] data = Files.readAllBytes(source);
     List<Map<String, String>> rows = readRows(name, new String(data, StandardCharsets.UTF_8));
-    String digest = sha256(data);
+    // Whom it was sent to, by whom, and what: sent to a sandbox, it is not sent to the platform.
+    byte[] sender = (options.to() + "\n" + options.actor() + "\n").getBytes(StandardCharsets.UTF_8);
+    String digest = sha256(ByteBuffer.allocate(sender.length + data.length).put(sender).put(data).array());
     Progress progress = Progress.read(progressFile, digest);
     if (0 < progress.rows() && progress.rows() < rows.size()) {
       System.out.printf("%s: going on after row %d%n", name, progress.rows());
