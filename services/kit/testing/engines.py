@@ -9,6 +9,7 @@ program that is not its own, and never leave a child behind.
 
 import importlib.util
 import os
+import random
 import shutil
 import signal
 import socket
@@ -17,8 +18,9 @@ import time
 import uuid
 from base64 import urlsafe_b64encode
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from itertools import cycle
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -30,6 +32,8 @@ from pymongo.errors import OperationFailure, PyMongoError
 from services.kit.testing import java
 
 HOST = "127.0.0.1"
+#: In an order of this process; below the ports of stacks, which stand below those of outgoing connections.
+_own_ports = cycle(random.SystemRandom().sample(range(15_000, 20_000), 5_000))
 KAFKA_LIBS = Path(__file__).resolve().parents[3] / ".tools" / "kafka" / "libs"
 REPLICA_SET = "rs0"
 NOT_YET_INITIALIZED = 94  # MongoDB's error code
@@ -57,9 +61,12 @@ class Engine(Protocol):
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        return int(probe.getsockname()[1])
+    """A port that nobody holds, below those that outgoing connections are given: none takes it meanwhile."""
+    while True:
+        port = next(_own_ports)
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind((HOST, port))
+            return port
 
 
 def check_port(port: int, name: str, setting: str) -> None:
