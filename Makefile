@@ -47,9 +47,11 @@ test: setup ## Run the tests [T=path]
 ifdef T
 	@$(BIN)/python -m pytest $(T)
 else
-	@$(BIN)/python -m pytest -n logical --dist worksteal $(APART)
-	@$(BIN)/python -m pytest $(addprefix --ignore=,$(APART) $(WHOLE))
-	@$(BIN)/python -m pytest $(WHOLE)
+	@failed=0; \
+	$(BIN)/python -m pytest -n logical --dist worksteal $(APART) || failed=1; \
+	$(BIN)/python -m pytest $(addprefix --ignore=,$(APART) $(WHOLE)) || failed=1; \
+	$(BIN)/python -m pytest $(WHOLE) || failed=1; \
+	exit $$failed
 endif
 
 faults: setup ## Run the long faults on two whole platforms: disks, networks, clocks, frozen and killed processes [T=path]

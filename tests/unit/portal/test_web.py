@@ -54,7 +54,8 @@ async def service() -> AsyncIterator[tuple[Loops, str]]:
 @pytest.fixture
 async def browser(service: tuple[Loops, str]) -> AsyncIterator[httpx.AsyncClient]:
     """A browser before a portal; the service answers, nobody else is there."""
-    settings = PortalSettings(answer_seconds=2.0)
+    # Answers are shared for as long as any machine needs to draw two hundred pages, however loaded it is.
+    settings = PortalSettings(answer_seconds=2.0, share_seconds=30.0)
     endpoints = {"loops": service[1], "alerting": "127.0.0.1:1"}
     app = make_app(endpoints, settings)
     app.state.backend = Backend(endpoints, settings)
