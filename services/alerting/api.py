@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import aclosing
 from datetime import datetime
 from typing import Any, cast
@@ -21,16 +21,29 @@ from services.kit.rpc.status import timestamp
 
 _ALERT_EVENTS = [
     event_type(event)
-    for event in (events.AlertRaised, events.AlertRepeated, events.AlertEscalated, events.AlertAcknowledged)
+    for event in (
+        events.AlertRaised,
+        events.AlertRepeated,
+        events.AlertEscalated,
+        events.AlertAcknowledged,
+        events.AlertSeverityRaised,
+        events.AlertResolved,
+    )
 ]
 _SNAPSHOT_PAGE = 200
-_OPEN = {api.ALERT_STATE_OPEN: True, api.ALERT_STATE_TAKEN: False}
+#: What is filtered by for the alerts of a state.
+_STATES: Mapping[int, Mapping[str, bool]] = {
+    api.ALERT_STATE_UNSPECIFIED: {},
+    api.ALERT_STATE_OPEN: {"open": True},
+    api.ALERT_STATE_TAKEN: {"open": False, "over": False},
+    api.ALERT_STATE_RESOLVED: {"over": True},
+}
 
 
 class AlertingApi(Api, api_grpc.AlertingServiceServicer):
     async def ListAlerts(self, request: api.ListAlertsRequest, context: Any) -> api.ListAlertsResponse:
         filters = {
-            "open": _open(request),
+            **_STATES[_state(request)],
             "kind": request.kind or None,
             "run": request.run,
             "lot": request.lot,
@@ -80,15 +93,21 @@ class AlertingApi(Api, api_grpc.AlertingServiceServicer):
         return await self.decide("AcknowledgeAlert", request, api.AcknowledgeAlertResponse)
 
 
-def _open(request: api.ListAlertsRequest) -> bool | None:
-    """Only those that nobody took, only those that somebody took, or all."""
-    if request.state not in (api.ALERT_STATE_UNSPECIFIED, *_OPEN):
-        raise Invalid("UNKNOWN_STATE", "ask for open alerts, for taken ones, or for all", "state")
-    wanted = _OPEN.get(request.state)
-    if request.only_open and wanted is False:
-        said = "only_open and the state of taken alerts contradict each other; leave one of them out"
+def _state(request: api.ListAlertsRequest) -> api.AlertState:
+    """The state that is asked for; unspecified for all."""
+    if request.state not in _STATES:
+        raise Invalid("UNKNOWN_STATE", "ask for open, taken or resolved alerts, or for all", "state")
+    if request.only_open and request.state not in (api.ALERT_STATE_UNSPECIFIED, api.ALERT_STATE_OPEN):
+        said = "only_open and the state of taken or resolved alerts contradict each other; leave one out"
         raise Invalid("CONTRADICTION", said, "state")
-    return True if request.only_open else wanted
+    return api.ALERT_STATE_OPEN if request.only_open else request.state
+
+
+def state_of(alert: Alert) -> api.AlertState:
+    """Whether somebody has to look."""
+    if alert.over:
+        return api.ALERT_STATE_RESOLVED
+    return api.ALERT_STATE_OPEN if alert.open else api.ALERT_STATE_TAKEN
 
 
 def shown(state: Alert) -> api.Alert:
@@ -103,6 +122,7 @@ def shown(state: Alert) -> api.Alert:
         level=state.level,
         asked=state.asked,
         severity=cast("events.AlertSeverity", state.severity),
+        state=state_of(state),
         escalations=[
             events.AlertEscalated(
                 alert=state.alert,
@@ -115,6 +135,8 @@ def shown(state: Alert) -> api.Alert:
     )
     if state.acknowledged:
         alert.acknowledged.CopyFrom(timestamp(datetime.fromisoformat(state.acknowledged)))
+    if state.over:
+        alert.resolved.MergeFromString(state.ended)
     if state.next_escalation:
         alert.next_escalation.CopyFrom(timestamp(datetime.fromisoformat(state.next_escalation)))
     return alert

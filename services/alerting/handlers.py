@@ -1,12 +1,11 @@
-"""What alerting does with events and commands, on one page.
+"""What alerting does with events and commands: what raises an alert, and who takes it.
 
 A trigger that gets no run is watched here and not in loops: whoever fails to
-open a run cannot be the one who notices.
+open a run cannot be the one who notices. What ends an alert is in `endings`.
 """
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from functools import partial
 from typing import cast
 
@@ -20,52 +19,46 @@ from pharmaloop.production.v1 import events_pb2 as production
 from pharmaloop.rnd.v1 import events_pb2 as rnd
 from pharmaloop.traceability.v1 import events_pb2 as traceability
 from services.alerting.domain import alerts, triggers
-from services.alerting.domain.alerts import Alert
-from services.alerting.domain.escalation import CRITICAL, MAJOR, OF_DEVIATION, Ladder
+from services.alerting.domain.escalation import CRITICAL, MAJOR, OF_DEVIATION
 from services.alerting.domain.triggers import PATIENCE, Run, Trigger
+from services.alerting.endings import (
+    ESCALATE_STEP,
+    Desk,
+    about_deviation,
+    about_no_run,
+    about_stage,
+    endings_of,
+    on_run_over,
+    set_clock,
+    settle_raised,
+    settle_triggers,
+    text_of,
+)
 from services.alerting.views import ALERTS, RUNS, TRIGGERS
 from services.kit.envelope import Event
 from services.kit.errors import Rejected, Unknown
-from services.kit.ids import derived_id, loop_of, study_case, transfer_case
+from services.kit.ids import loop_of, study_case, transfer_case
 from services.kit.runners.decider import Command
 from services.kit.runners.reactor import Events
-from services.kit.work import Work, moment_text
+from services.kit.work import Work
 
-NO_RUN_STEP, ESCALATE_STEP = "no-run", "escalate"
-
-
-class Desk:
-    """Whom alerts ask. The handlers are made before the process has read its settings, so they hold this,
-    which is told when the workers start."""
-
-    def __init__(self) -> None:
-        self.ladder = Ladder()
+NO_RUN_STEP = "no-run"
 
 
-def _raise(work: Work, wanted: events.AlertRaised) -> None:
+def _raise(desk: Desk, work: Work, wanted: events.AlertRaised) -> None:
     """Raise an alert once, or join the open one of its lot, run and kind; its case is the lot."""
     for told in alerts.again(work.where(ALERTS, "lot", wanted.lot).values(), wanted):
         work.apply(ALERTS, told.alert, told, case=wanted.lot, run=wanted.run)
     # Also where nothing was told: after a restore the alert is there, and its step is not.
     held = alerts.holding(work.where(ALERTS, "lot", wanted.lot).values(), wanted.alert)
     if held is not None:
-        _set_clock(work, held)
-
-
-def _set_clock(work: Work, alert: Alert) -> None:
-    if alert.next_escalation:
-        at = datetime.fromisoformat(alert.next_escalation)
-        work.due(ESCALATE_STEP, alert.alert, at, level=str(alert.level))
-
-
-def _text(moment: datetime) -> str:
-    return moment_text(moment.astimezone(UTC))
+        set_clock(work, settle_raised(desk, work, held, wanted.alert))
 
 
 def on_deviation_detected(desk: Desk, work: Work, event: Event) -> None:
     detected = cast(production.DeviationDetected, event.message)
     wanted = alerts.raised(
-        derived_id("alert", "deviation", detected.deviation),
+        about_deviation(detected.deviation),
         events.ALERT_KIND_DEVIATION,
         alerts.of_deviation(detected),
         work.now,
@@ -73,13 +66,13 @@ def on_deviation_detected(desk: Desk, work: Work, event: Event) -> None:
         severity=OF_DEVIATION.get(detected.proposed_severity, MAJOR),
         ladder=desk.ladder,
     )
-    _raise(work, wanted)
+    _raise(desk, work, wanted)
 
 
 def on_loop_stalled(desk: Desk, work: Work, event: Event) -> None:
     stalled = cast(loops.LoopStalled, event.message)
     wanted = alerts.raised(
-        derived_id("alert", "stalled", stalled.run, stalled.stage),
+        about_stage(stalled.run, stalled.stage),
         events.ALERT_KIND_LOOP_STALLED,
         alerts.of_stall(stalled),
         work.now,
@@ -88,7 +81,7 @@ def on_loop_stalled(desk: Desk, work: Work, event: Event) -> None:
         severity=MAJOR,
         ladder=desk.ladder,
     )
-    _raise(work, wanted)
+    _raise(desk, work, wanted)
 
 
 def on_deviation_confirmed(work: Work, event: Event) -> None:
@@ -96,7 +89,7 @@ def on_deviation_confirmed(work: Work, event: Event) -> None:
     judged = cast(production.DeviationConfirmed, event.message)
     before = work.get(TRIGGERS, judged.deviation) or Trigger(judged.deviation)
     deadline = event.time + PATIENCE
-    trigger = triggers.confirmed(before, judged.lot, _text(event.time), _text(deadline))
+    trigger = triggers.confirmed(before, judged.lot, text_of(event.time), text_of(deadline))
     work.put(TRIGGERS, judged.deviation, trigger)
     if not trigger.run:
         work.due(NO_RUN_STEP, judged.deviation, deadline)
@@ -107,7 +100,7 @@ def on_exposure_after_seal(work: Work, event: Event) -> None:
     told = cast(traceability.ExposureAfterSeal, event.message)
     before = work.get(TRIGGERS, told.successor) or Trigger(told.successor)
     deadline = event.time + PATIENCE
-    trigger = triggers.named(before, told.root, told.run, _text(event.time), _text(deadline))
+    trigger = triggers.named(before, told.root, told.run, text_of(event.time), text_of(deadline))
     work.put(TRIGGERS, told.successor, trigger)
     if not trigger.run:
         work.due(NO_RUN_STEP, told.successor, deadline)
@@ -116,10 +109,11 @@ def on_exposure_after_seal(work: Work, event: Event) -> None:
 def on_safety_run_opened(work: Work, event: Event) -> None:
     opened = cast(loops.SafetyRunOpened, event.message)
     run = work.get(RUNS, opened.run) or Run(opened.run)
-    work.put(RUNS, opened.run, triggers.opened(run, opened.lot, _text(event.time)))
+    work.put(RUNS, opened.run, triggers.opened(run, opened.lot, text_of(event.time)))
     asked = opened.run if opened.follows else opened.deviation
     if asked:
         _answer(work, asked, opened.run)
+    settle_triggers(work, opened.lot, opened.run, text_of(event.time))
 
 
 def on_release(work: Work, event: Event) -> None:
@@ -141,7 +135,7 @@ def _ask(work: Work, event: Event, name: str, case: str, what: str) -> None:
     if before.confirmed:
         return  # the same asked again has its run, or its alert
     deadline = event.time + PATIENCE
-    trigger = triggers.asked(before, case, what, _text(event.time), _text(deadline))
+    trigger = triggers.asked(before, case, what, text_of(event.time), text_of(deadline))
     work.put(TRIGGERS, name, trigger)
     if not trigger.run:
         work.due(NO_RUN_STEP, name, deadline)
@@ -150,11 +144,13 @@ def _ask(work: Work, event: Event, name: str, case: str, what: str) -> None:
 def on_transfer_run_opened(work: Work, event: Event) -> None:
     opened = cast(loops.TransferRunOpened, event.message)
     _answer(work, _release(opened.case, opened.version), opened.run)
+    settle_triggers(work, opened.case, opened.run, text_of(event.time))
 
 
 def on_evidence_run_opened(work: Work, event: Event) -> None:
     opened = cast(loops.EvidenceRunOpened, event.message)
     _answer(work, opened.case, opened.run)
+    settle_triggers(work, opened.case, opened.run, text_of(event.time))
 
 
 def _answer(work: Work, name: str, run: str) -> None:
@@ -168,13 +164,17 @@ def _release(case: str, version: int) -> str:
     return f"{case}|{version}"
 
 
+def on_loop_closed(desk: Desk, work: Work, event: Event) -> None:
+    on_run_over(desk, work, event)
+    if cast(loops.LoopClosed, event.message).loop in ("", "safety"):
+        on_run_ended(work, event)  # nothing joins a run of another loop
+
+
 def on_run_ended(work: Work, event: Event) -> None:
     """Sealed or closed: later triggers of the lot need a run of their own."""
     ended = cast("traceability.ExposureSealed | loops.LoopClosed", event.message)
-    if isinstance(ended, loops.LoopClosed) and ended.loop not in ("", "safety"):
-        return  # nothing joins a run of another loop
     run = work.get(RUNS, ended.run) or Run(ended.run)
-    work.put(RUNS, ended.run, triggers.ended(run, _text(event.time)))
+    work.put(RUNS, ended.run, triggers.ended(run, text_of(event.time)))
 
 
 def report_missing_run(desk: Desk, work: Work, request: production.DeviationConfirmed) -> Message:
@@ -183,7 +183,7 @@ def report_missing_run(desk: Desk, work: Work, request: production.DeviationConf
     runs = list(work.where(RUNS, "lot", trigger.lot).values())
     if trigger.confirmed and not triggers.is_taken_up(trigger, runs):
         wanted = alerts.raised(
-            derived_id("alert", "no-run", trigger.deviation),
+            about_no_run(trigger.deviation),
             events.ALERT_KIND_NO_RUN,
             _missing(trigger),
             work.now,
@@ -192,7 +192,7 @@ def report_missing_run(desk: Desk, work: Work, request: production.DeviationConf
             severity=CRITICAL,
             ladder=desk.ladder,
         )
-        _raise(work, wanted)
+        _raise(desk, work, wanted)
     return request
 
 
@@ -207,7 +207,7 @@ def escalate_alert(desk: Desk, work: Work, request: events.AlertEscalated) -> Me
         return request
     for event in alerts.escalate(alert, request.level, desk.ladder, work.now):
         alert = work.apply(ALERTS, request.alert, event, case=alert.lot, run=alert.run)
-    _set_clock(work, alert)
+    set_clock(work, alert)
     return request
 
 
@@ -242,13 +242,14 @@ def events_of(desk: Desk) -> Events:
         production.DeviationConfirmed: on_deviation_confirmed,
         loops.SafetyRunOpened: on_safety_run_opened,
         loops.LoopStalled: partial(on_loop_stalled, desk),
-        loops.LoopClosed: on_run_ended,
+        loops.LoopClosed: partial(on_loop_closed, desk),
         traceability.ExposureSealed: on_run_ended,
         traceability.ExposureAfterSeal: on_exposure_after_seal,
         rnd.ParameterSetReleased: on_release,
         loops.TransferRunOpened: on_transfer_run_opened,
         exchange.StudyRequested: on_study_requested,
         loops.EvidenceRunOpened: on_evidence_run_opened,
+        **endings_of(desk),
     }
 
 

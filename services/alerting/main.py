@@ -11,9 +11,10 @@ from pharmaloop.alerting.v1 import service_pb2_grpc as api_grpc
 from services.alerting.api import AlertingApi
 from services.alerting.domain.escalation import KINDS as ALERT_KINDS
 from services.alerting.domain.escalation import ROLES, TOP, Ladder
-from services.alerting.handlers import Desk, commands_of, events_of
+from services.alerting.endings import Desk
+from services.alerting.handlers import commands_of, events_of
 from services.alerting.steps import steps
-from services.alerting.views import KINDS, RUNS, TRIGGERS
+from services.alerting.views import KINDS, MATTERS, RUNS, TRIGGERS
 from services.kit.app import App, ServiceSpec, main
 from services.kit.runners.reactor import Reactor
 from services.kit.runners.step import StepFunction
@@ -84,7 +85,7 @@ def make_spec() -> ServiceSpec:
         rpc_names=("pharmaloop.alerting.v1.AlertingService",),
         servicer=_servicer,
         kinds=KINDS,
-        reactors=(Reactor("alerts", events_of(desk), views=(TRIGGERS, RUNS)),),
+        reactors=(Reactor("alerts", events_of(desk), views=(TRIGGERS, RUNS, MATTERS)),),
         commands=commands_of(desk),
         steps=connected,
         settings=AlertingSettings,

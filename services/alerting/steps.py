@@ -13,7 +13,8 @@ from collections.abc import Mapping
 
 from pharmaloop.alerting.v1 import events_pb2 as events
 from pharmaloop.production.v1 import events_pb2 as production
-from services.alerting.handlers import ESCALATE_STEP, NO_RUN_STEP
+from services.alerting.endings import ESCALATE_STEP
+from services.alerting.handlers import NO_RUN_STEP
 from services.kit.app import App
 from services.kit.bus.protocol import Partition
 from services.kit.runners.step import Again, StepFunction

@@ -67,6 +67,14 @@ class Others:
     def confirmed(self, deviation: str) -> Message:
         return production.DeviationConfirmed(deviation=deviation, lot=self.lot)
 
+    def classified(self, deviation: str) -> Message:
+        return production.DeviationClassified(
+            deviation=deviation, lot=self.lot, severity=production.SEVERITY_CRITICAL, impact="i", actor="qa-1"
+        )
+
+    def rejected(self, deviation: str) -> Message:
+        return production.DeviationRejected(deviation=deviation, lot=self.lot, actor="qa-2", reason="probe")
+
     def opened(self, deviation: str) -> Message:
         return loops.SafetyRunOpened(run=str(uuid.uuid4()), case=self.lot, lot=self.lot, deviation=deviation)
 
@@ -198,3 +206,54 @@ async def test_an_alert_is_escalated_over_a_restart_until_somebody_takes_it(
         with pytest.raises(grpc.aio.AioRpcError) as refused:
             await stub.GetAlert(api.GetAlertRequest(alert="nowhere"), timeout=10)
         assert reason_of(refused.value) == ("UNKNOWN_ALERT", "alert")
+
+
+async def test_an_alert_ends_with_its_matter_over_a_restart_and_leaves_the_open_list(
+    backbone: str, mongo: str, tmp_path: Path
+) -> None:
+    ensure_clock(tmp_path, 60)
+    database = f"t{uuid.uuid4().hex[:12]}"
+    async with running_service(SPEC, backbone, mongo, tmp_path, database=database) as (app, channel):
+        stub: api_grpc.AlertingServiceAsyncStub = api_grpc.AlertingServiceStub(channel)
+        others = Others(app)
+        first, second = f"d-1-{others.lot}", f"d-2-{others.lot}"
+        # The end of the second is told before it begins: it is remembered.
+        await others.say(others.rejected(second))
+        await others.say(others.detected(first))
+        await _alerts(stub, others.lot, bool)
+        await others.say(others.detected(second))
+        (raised,) = await _alerts(stub, others.lot, lambda alerts: alerts[0].count == 2)
+        assert (raised.state, raised.severity) == (api.ALERT_STATE_OPEN, events.ALERT_SEVERITY_MAJOR)
+        last = await others.say(others.classified(first))
+    async with running_service(SPEC, backbone, mongo, tmp_path, database=database) as (app, channel):
+        stub, others._app = api_grpc.AlertingServiceStub(channel), app
+        asked = api.GetAlertRequest(alert=raised.raised.alert, min_position=last)
+        worse = (await stub.GetAlert(asked, timeout=30)).alert
+        assert worse.severity == events.ALERT_SEVERITY_CRITICAL
+        assert worse.next_escalation.seconds <= raised.next_escalation.seconds
+        stream = stub.WatchAlerts(api.WatchAlertsRequest(), timeout=60)
+        await others.say(others.rejected(first))
+        async for told in stream:
+            if told.alert.raised.lot == others.lot and told.alert.state == api.ALERT_STATE_RESOLVED:
+                break
+        assert (told.alert.resolved.end, told.alert.resolved.actor) == (
+            events.ALERT_END_DEVIATION_REJECTED,
+            "qa-2",
+        )
+        assert not told.alert.HasField("next_escalation")
+        level = told.alert.level
+        for state, listed in (
+            (api.ALERT_STATE_OPEN, 0),
+            (api.ALERT_STATE_TAKEN, 0),
+            (api.ALERT_STATE_RESOLVED, 1),
+            (api.ALERT_STATE_UNSPECIFIED, 1),
+        ):
+            of_lot = api.ListAlertsRequest(lot=others.lot, state=state)
+            assert len((await stub.ListAlerts(of_lot, timeout=10)).alerts) == listed
+        request = api.AcknowledgeAlertRequest(request_id=str(uuid.uuid4()), alert=raised.raised.alert)
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await stub.AcknowledgeAlert(request, timeout=10, metadata=metadata("qa-1"))
+        assert reason_of(refused.value) == ("ALREADY_RESOLVED", "alert")
+        await asyncio.sleep(6)  # longer than the clock of a critical one: nobody is asked any more
+        alert = (await stub.GetAlert(api.GetAlertRequest(alert=raised.raised.alert), timeout=10)).alert
+        assert alert.level == level

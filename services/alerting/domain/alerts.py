@@ -1,14 +1,16 @@
-"""Alerts: what they say, and who took them.
+"""Alerts: what they say, who took them, and how they end.
 
 What happens again while nobody has taken its alert joins it: one alert for
 each lot, run and kind, however often. Whoever takes it has seen all of it;
 what happens later is an alert of its own. An open alert has a clock: when it
 runs out, the alert goes one level up and another role is asked (`escalation`).
+When all that it stands for is judged or over (`matters`), it is resolved: nobody
+has to look any more, and what happens later is an alert of its own as well.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
@@ -21,6 +23,7 @@ from pharmaloop.loops.v1 import events_pb2 as loops
 from pharmaloop.production.v1 import events_pb2 as production
 from pharmaloop.rnd.v1 import events_pb2 as rnd
 from services.alerting.domain.escalation import MAJOR, Ladder, escalated
+from services.alerting.domain.matters import End, Matter
 
 
 class Refused(ValueError):
@@ -48,7 +51,9 @@ class Alert:
     `at` and `text` are of the latest time; `merged` are the ids that the others
     would have had as alerts of their own. `asked` is the role that is asked now,
     `next_escalation` when the next one is: empty when somebody took the alert, at
-    the top, and for an alert of before there were levels.
+    the top, and for an alert of before there were levels. `open` is an alert that
+    nobody took and that is not `over`; `ended` is the bytes of the event that says
+    how it was resolved.
     """
 
     alert: str
@@ -68,6 +73,13 @@ class Alert:
     asked: str = ""
     next_escalation: str = ""
     escalations: tuple[Escalation, ...] = ()
+    over: bool = False
+    ended: bytes = b""
+
+    @property
+    def abouts(self) -> tuple[str, ...]:
+        """Ids of all that it stands for, as alerts of their own."""
+        return (self.alert, *self.merged)
 
     @property
     def count(self) -> int:
@@ -101,6 +113,11 @@ def evolve(state: Alert | None, event: Message) -> Alert:
             next_escalation=_next(event),
             escalations=(*state.escalations, step),
         )
+    if isinstance(event, alerting.AlertSeverityRaised):
+        return replace(state, severity=event.severity, next_escalation=_next(event))
+    if isinstance(event, alerting.AlertResolved):
+        ended = event.SerializeToString(deterministic=True)
+        return replace(state, open=False, over=True, ended=ended, next_escalation="")
     assert isinstance(event, alerting.AlertAcknowledged)
     return replace(
         state,
@@ -126,7 +143,12 @@ def _repeated(state: Alert, event: alerting.AlertRepeated) -> Alert:
     )
 
 
-def _next(event: alerting.AlertRaised | alerting.AlertRepeated | alerting.AlertEscalated) -> str:
+def _next(
+    event: alerting.AlertRaised
+    | alerting.AlertRepeated
+    | alerting.AlertEscalated
+    | alerting.AlertSeverityRaised,
+) -> str:
     return _text(event.next_escalation) if event.HasField("next_escalation") else ""
 
 
@@ -140,7 +162,7 @@ def again(
 ) -> list[alerting.AlertRaised | alerting.AlertRepeated]:
     """What a new alert becomes beside those of its lot: itself, one more of an open one, or nothing new."""
     alike = [alert for alert in of_lot if (alert.kind, alert.run) == (raised.kind, raised.run)]
-    if any(raised.alert in (alert.alert, *alert.merged) for alert in alike):
+    if any(raised.alert in alert.abouts for alert in alike):
         return []
     for alert in sorted(alike, key=lambda alert: alert.alert):
         if alert.open:
@@ -159,7 +181,7 @@ def _again(alert: Alert, raised: alerting.AlertRaised) -> alerting.AlertRepeated
 
 def holding(of_lot: Iterable[Alert], alert: str) -> Alert | None:
     """The alert of that id, or the one that it joined."""
-    return next((held for held in of_lot if alert in (held.alert, *held.merged)), None)
+    return next((held for held in of_lot if alert in held.abouts), None)
 
 
 def escalate(state: Alert, level: int, ladder: Ladder, at: datetime) -> list[alerting.AlertEscalated]:
@@ -180,10 +202,47 @@ def acknowledge(state: Alert, actor: str, note: str, at: datetime) -> list[alert
     if not state.open:
         if state.actor == actor:
             return []
-        raise Refused("ALREADY_ACKNOWLEDGED", f"{state.actor} has taken this alert; speak to them")
+        if state.actor:
+            raise Refused("ALREADY_ACKNOWLEDGED", f"{state.actor} has taken this alert; speak to them")
+        said = "what the alert is about is judged or over; nobody has to take it any more"
+        raise Refused("ALREADY_RESOLVED", said)
     taken = alerting.AlertAcknowledged(alert=state.alert, actor=actor, note=note)
     taken.at.FromDatetime(at)
     return [taken]
+
+
+def worse(state: Alert, matter: Matter, ladder: Ladder) -> list[alerting.AlertSeverityRaised]:
+    """The alert of a matter that a person classified as worse than the alert; nothing where it is not, or
+    the alert is over. Its clock begins anew with the shorter time, and never runs out later than before."""
+    if state.over or matter.severity <= state.severity:
+        return []
+    at = datetime.fromisoformat(matter.classified)
+    event = alerting.AlertSeverityRaised(
+        alert=state.alert,
+        severity=matter.alert_severity,
+        actor=matter.classified_by,
+        reason=matter.impact,
+    )
+    event.at.FromDatetime(at)
+    following = ladder.next_at(state.kind, matter.severity, state.level, at)
+    if state.next_escalation and following is not None:
+        event.next_escalation.FromDatetime(min(following, datetime.fromisoformat(state.next_escalation)))
+    return [event]
+
+
+def resolve(state: Alert, ends: Sequence[End | None]) -> list[alerting.AlertResolved]:
+    """The alert is over when all that it stands for is: `ends` has one for each, None for what goes on.
+    The last end is the one that is told."""
+    known = [end for end in ends if end is not None]
+    if state.over or not known or len(known) < len(ends):
+        return []
+    last = max(known)
+    event = alerting.AlertResolved(
+        alert=state.alert, end=last.alert_end, actor=last.actor, reason=last.reason
+    )
+    # What ended before its alert was raised is told late; an alert does not end before it begins.
+    event.at.FromDatetime(datetime.fromisoformat(max(last.at, state.at)))
+    return [event]
 
 
 def of_deviation(detected: production.DeviationDetected) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from services.alerting.domain.alerts import Alert
-from services.alerting.views import ALERTS, TRIGGERS
+from services.alerting.views import ALERTS, MATTERS, TRIGGERS
 from services.alerting.views import RUNS as ALERT_RUNS
 from services.clinical.views import ADVERSE, LOTS, PATIENTS
 from services.clinical.views import DISPENSES as SITE_DISPENSES
@@ -53,7 +53,7 @@ FOLDS: Mapping[str, tuple[Kind[Any], ...]] = {
         *(RELEASES, CALIBRATIONS, TRANSFER_ROWS, LINE_ROWS),
     ),
     "traceability": (NODES, DISPENSES, REGISTRY, SUSPECTS, *DOSSIER_RECORDS),
-    "alerting": (ALERTS, TRIGGERS, ALERT_RUNS),
+    "alerting": (ALERTS, TRIGGERS, ALERT_RUNS, MATTERS),
     "rnd": (INSIGHTS, RECORDS, FINDINGS, FINDING_ROWS, OUTCOMES, PLANT_KEYS, VERSIONS),
     "loops": (LOOP_RUNS,),
     **{f"clinical.{site}": _CLINICAL for site in SITES},

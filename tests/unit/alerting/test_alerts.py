@@ -20,7 +20,8 @@ from pharmaloop.rnd.v1 import events_pb2 as rnd
 from pharmaloop.traceability.v1 import events_pb2 as traceability
 from services.alerting.domain.alerts import Alert
 from services.alerting.domain.triggers import PATIENCE
-from services.alerting.handlers import NO_RUN_STEP, Desk, commands_of, events_of
+from services.alerting.endings import Desk
+from services.alerting.handlers import NO_RUN_STEP, commands_of, events_of
 from services.alerting.views import ALERTS, RUNS
 from services.kit.errors import Rejected, Unknown
 from services.kit.ids import study_case, transfer_case

@@ -16,7 +16,8 @@ from pharmaloop.production.v1 import events_pb2 as production
 from services.alerting.api import shown
 from services.alerting.domain.alerts import Alert, evolve
 from services.alerting.domain.escalation import ROLES, TOP, Ladder
-from services.alerting.handlers import ESCALATE_STEP, Desk, commands_of, events_of
+from services.alerting.endings import ESCALATE_STEP, Desk
+from services.alerting.handlers import commands_of, events_of
 from services.alerting.main import AlertingSettings, ladder_of
 from services.alerting.views import ALERTS
 from services.kit.errors import Invalid
