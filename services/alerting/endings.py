@@ -67,7 +67,7 @@ def settle_raised(desk: Desk, work: Work, alert: Alert, about: str) -> Alert:
     """The alert that was raised about something, or that it joined: was something told of that before?"""
     noted = [about, *_of_run(alert)]
     work.load(MATTERS, noted)
-    if not any(work.get(MATTERS, id) for id in noted):
+    if all(work.get(MATTERS, id) is None for id in noted):
         return alert
     return settle(desk, work, alert)
 

@@ -15,15 +15,28 @@ from services.cli.session import Session
 from services.cli.tables import Sheet, table
 from services.kit.ids import new_id
 
+_STATES = {
+    "open": api.ALERT_STATE_OPEN,
+    "taken": api.ALERT_STATE_TAKEN,
+    "resolved": api.ALERT_STATE_RESOLVED,
+    "all": api.ALERT_STATE_UNSPECIFIED,
+}
 
-@ALERT.verb("list", "", "--all --run r-7", "--watch", watched=True)
-@click.option("--all", "everything", is_flag=True, help="Also those that somebody took.")
+
+@ALERT.verb("list", "", "--state resolved", "--all --run r-7", "--watch", watched=True)
+@click.option(
+    "--state",
+    type=click.Choice(list(_STATES)),
+    default="open",
+    help="Only those that nobody took, that somebody took, or whose matter is over.",
+)
+@click.option("--all", "everything", is_flag=True, help="All of them, as --state all.")
 @click.option("--run", default="", help="Only of this run.")
 @click.option("--lot", default="", help="Only of this lot, or of this case of a transfer or a study.")
 @click.pass_obj
-def alerts(session: Session, everything: bool, run: str, lot: str) -> None:
-    """List alerts that nobody took yet, newest first."""
-    request = api.ListAlertsRequest(only_open=not everything, run=run, lot=lot)
+def alerts(session: Session, state: str, everything: bool, run: str, lot: str) -> None:
+    """List alerts, newest first: those that still wait for somebody, unless others are asked for."""
+    request = api.ListAlertsRequest(state=_STATES["all" if everything else state], run=run, lot=lot)
     pages = session.pages(session.alerting.ListAlerts, request)
     found = [plain(item) for page in pages for item in page.alerts]
     session.show({"alerts": found}, lambda out: out.print(_table(found)))
@@ -37,7 +50,7 @@ def _table(found: list[dict[str, Any]]) -> Sheet:
             word(item["severity"], "ALERT_SEVERITY").replace("unspecified", "-"),
             item["latest_text"] or item["raised"]["text"],
             f"{item['count']} x" if int(item["count"]) > 1 else "",
-            item["actor"] or "open",
+            _standing(item),
             item["asked"] or "-",
             item["next_escalation"] or "-",
         ]
@@ -47,11 +60,26 @@ def _table(found: list[dict[str, Any]]) -> Sheet:
     return table("Alerts", columns, rows)
 
 
+def _standing(item: dict[str, Any]) -> str:
+    """Who took it, open, or resolved; of both, both."""
+    if not item["resolved"]:
+        return str(item["actor"] or "open")
+    return f"resolved ({item['actor']})" if item["actor"] else "resolved"
+
+
+def _ending(resolved: dict[str, Any]) -> str:
+    """What ended the matter, by whom, when and why."""
+    by = f" by {resolved['actor']}" if resolved["actor"] else ""
+    why = f": {resolved['reason']}" if resolved["reason"] else ""
+    what = word(resolved["end"], "ALERT_END").replace("_", " ")
+    return f"resolved, {what}{by} at {resolved['at']}{why}"
+
+
 @ALERT.verb("show", "al-9", watched=True)
 @click.argument("alert")
 @click.pass_obj
 def show(session: Session, alert: str) -> None:
-    """Show ALERT: what it is about, who took it, whom it was escalated to and when the next one is asked."""
+    """Show ALERT: what it is about, who took it, whom it asks and asked, and how it was resolved."""
     answer = session.call(session.alerting.GetAlert, api.GetAlertRequest(alert=alert))
     found = plain(answer.alert)
 
@@ -63,6 +91,8 @@ def show(session: Session, alert: str) -> None:
         out.print(table("Escalated", ["level", "to", "at"], rows))
         if found["note"]:
             out.print(f"{found['actor']} says: {found['note']}")
+        if found["resolved"]:
+            out.print(_ending(found["resolved"]))
 
     session.show({"alert": found}, people)
 
@@ -70,14 +100,16 @@ def show(session: Session, alert: str) -> None:
 @ALERT.verb("follow")
 @click.pass_obj
 def follow_alerts(session: Session) -> None:
-    """Stay and tell every alert as it is raised, escalated or taken; with --json one document a line."""
+    """Stay and tell every alert as it is raised, escalated, taken, resolved; --json: one document a line."""
     for answer in follow(session, session.alerting.WatchAlerts, api.WatchAlertsRequest()):
         if not answer.HasField("alert"):
             continue  # it says only that the subscription stands
         found = plain(answer.alert)
         text = found["latest_text"] or found["raised"]["text"]
         who = (
-            f"taken by {found['actor']}"
+            _ending(found["resolved"])
+            if found["resolved"]
+            else f"taken by {found['actor']}"
             if found["actor"]
             else f"level {found['level']}, {found['asked'] or '-'}"
         )

@@ -1,4 +1,4 @@
-"""Alerts: what happened, how often, who is asked and until when; and taking one, in two steps."""
+"""Alerts: what happened, how often, who is asked and until when, how it ended; taking one, in two steps."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from pharmaloop.alerting.v1 import service_pb2 as api
 from services.portal.backend import Backend
 from services.portal.clock import PlatformClock
 from services.portal.confirming import Field, Question, settle, show, text
+from services.portal.languages import Language
 from services.portal.parts import parts
 from services.portal.places import case_place
 from services.portal.render import page
@@ -21,7 +22,12 @@ from services.portal.words import WORDS, word
 
 router = APIRouter()
 _CLOCK = PlatformClock()
-_STATES = {"open": api.ALERT_STATE_OPEN, "taken": api.ALERT_STATE_TAKEN, "all": api.ALERT_STATE_UNSPECIFIED}
+_STATES = {
+    "open": api.ALERT_STATE_OPEN,
+    "taken": api.ALERT_STATE_TAKEN,
+    "resolved": api.ALERT_STATE_RESOLVED,
+    "all": api.ALERT_STATE_UNSPECIFIED,
+}
 _KINDS = {
     "deviation": events.ALERT_KIND_DEVIATION,
     "stalled": events.ALERT_KIND_LOOP_STALLED,
@@ -75,12 +81,30 @@ def _row(alert: Any, now: datetime | None) -> dict[str, Any]:
     """An alert with the seconds of the platform's clock that are left until the next role is asked."""
     until = alert.next_escalation.ToDatetime(UTC) if alert.HasField("next_escalation") else None
     left = (until - now).total_seconds() if until and now else None
+    over = alert.HasField("resolved")
     return {
         "alert": alert,
-        "shape": "over" if alert.actor else _SHAPES.get(alert.severity, "watch"),
+        "over": over,
+        "shape": "over"
+        if alert.actor or alert.HasField("resolved")
+        else _SHAPES.get(alert.severity, "watch"),
         "until": until,
         "left": left,
     }
+
+
+def _stands(alert: api.Alert, language: Language) -> tuple[str, str, str]:
+    """How it stands: in a word for the form, in a sentence, and by whom; no sentence while it is open."""
+    say = language.say
+    if alert.HasField("resolved"):
+        end = say(word(events.AlertEnd.DESCRIPTOR, alert.resolved.end))
+        actor = alert.resolved.actor
+        said = say("It is over: %(end)s, by %(actor)s", end=end, actor=actor) if actor else ""
+        return "resolved", said or say("It is over: %(end)s", end=end), actor
+    if alert.actor:
+        said = say("%(actor)s took it: %(note)s", actor=alert.actor, note=alert.note or "–")
+        return "taken", said, alert.actor
+    return "open", "", ""
 
 
 async def _taking(request: Request, alert: str) -> Question:
@@ -88,6 +112,7 @@ async def _taking(request: Request, alert: str) -> Question:
     told = (await backend.ask("alerting", "GetAlert", fresh=True, alert=alert)).alert
     language = request.state.language
     say = language.say
+    seen, now, by = _stands(told, language)
     return Question(
         title=say("Take this alert"),
         purpose=say("Says that you look after it: its clock stops, and nobody else is asked."),
@@ -104,10 +129,10 @@ async def _taking(request: Request, alert: str) -> Question:
             (say("Who is asked"), say(WORDS.get(told.asked, told.asked))),
         ),
         fields=(Field("note", say("Note"), "words", required=False),),
-        seen="taken" if told.actor else "open",
-        now=say("%(actor)s took it: %(note)s", actor=told.actor, note=told.note or "–") if told.actor else "",
-        by=told.actor,
-        over=bool(told.actor),
+        seen=seen,
+        now=now,
+        by=by,
+        over=seen != "open",
     )
 
 

@@ -268,6 +268,27 @@ def test_alerts_are_listed_and_taken(bench: Bench) -> None:
     assert bench.fake.of("AcknowledgeAlert")[0].note == "on my way"
 
 
+def test_alerts_that_are_over_are_listed_by_their_state_and_say_how_they_ended(bench: Bench) -> None:
+    raised = alerting_events.AlertRaised(alert="al-1", kind=alerting_events.ALERT_KIND_DEVIATION, text="look")
+    ended = alerting_events.AlertResolved(
+        end=alerting_events.ALERT_END_DEVIATION_REJECTED, actor="qa-2", reason="probe"
+    )
+    alert = alerting.Alert(raised=raised, actor="qa-1", resolved=ended)
+    bench.fake.answers = {
+        "ListAlerts": lambda request: alerting.ListAlertsResponse(alerts=[alert]),
+        "GetAlert": lambda request: alerting.GetAlertResponse(alert=alert),
+    }
+    assert "resolved (qa-1)" in bench.run("alert", "list", "--state", "resolved").output
+    bench.run("alert", "list")
+    bench.run("alert", "list", "--all")
+    assert [request.state for request in bench.fake.of("ListAlerts")] == [
+        alerting.ALERT_STATE_RESOLVED,
+        alerting.ALERT_STATE_OPEN,
+        alerting.ALERT_STATE_UNSPECIFIED,
+    ]
+    assert "resolved, deviation rejected by qa-2" in bench.run("alert", "show", "al-1").output
+
+
 def test_capas_are_listed(bench: Bench) -> None:
     capa = production.Capa(state=production.CAPA_STATE_PROPOSED)
     capa.proposed.capa = "c-1"

@@ -71,6 +71,41 @@ def test_one_that_is_taken_has_no_button_and_no_clock() -> None:
     assert "<script>alert" not in text
 
 
+def resolved(actor: str = "", reason: str = "probe") -> api.Alert:
+    ended = events.AlertResolved(
+        alert="a-1", end=events.ALERT_END_DEVIATION_REJECTED, actor="qa-2", reason=reason
+    )
+    return alert(actor=actor, state=api.ALERT_STATE_RESOLVED, resolved=ended)
+
+
+def test_one_that_is_over_says_what_ended_it_and_calls_nobody() -> None:
+    told = backend(resolved(reason=HOSTILE))
+    text = Browser(told).get("/alerts?state=resolved").text
+    asked = next(fields for _, method, fields in told.asked if method == "ListAlerts")
+    assert (asked["state"], asked["only_open"]) == (api.ALERT_STATE_RESOLVED, False)
+    for said in ("What ended it", "The deviation was a false alarm", "qa-2", "card over"):
+        assert said in text
+    for said in ("data-open", 'class="clock"', "Escalates", 'href="/alerts/a-1"', "<script>alert"):
+        assert said not in text
+
+
+def test_an_alert_that_a_run_ended_leads_to_the_run() -> None:
+    ended = events.AlertResolved(end=events.ALERT_END_RUN_OPENED, reason="run-77777-long")
+    text = Browser(backend(alert(resolved=ended))).get("/alerts?state=all").text
+    assert 'href="/runs/run-77777-long"' in text
+
+
+def test_who_would_take_what_ended_meanwhile_is_told_so() -> None:
+    told = backend(alert())
+    browser = Browser(told, actor="Night shift")
+    sent = _form(browser.get("/alerts/a-1").text)
+    told.answers["alerting", "GetAlert"] = api.GetAlertResponse(alert=resolved())
+    answer = browser.post("/alerts/a-1", sent)
+    assert answer.status == 409
+    assert "It is over: The deviation was a false alarm, by qa-2" in answer.text
+    assert told.told == []
+
+
 def test_filters_go_to_the_service_and_into_the_next_page() -> None:
     told = backend(alert())
     text = Browser(told).get("/alerts?state=taken&kind=stalled&run=r-1&lot=l-1").text
