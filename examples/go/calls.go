@@ -23,23 +23,37 @@ const (
 	keepaliveTimeout = 10 * time.Second
 )
 
-// The names of statuses as all languages print them.
-var names = map[codes.Code]string{
-	codes.Unavailable: "UNAVAILABLE", codes.DeadlineExceeded: "DEADLINE_EXCEEDED",
-	codes.ResourceExhausted: "RESOURCE_EXHAUSTED", codes.Aborted: "ABORTED",
+// Statuses after which the same request, sent again, has one effect and may succeed,
+// with their names as all languages print them.
+var again = map[codes.Code]string{
+	codes.Unavailable:       "UNAVAILABLE",
+	codes.DeadlineExceeded:  "DEADLINE_EXCEEDED",
+	codes.ResourceExhausted: "RESOURCE_EXHAUSTED",
+	codes.Canceled:          "CANCELLED",
 }
 
-// again: may the same request, sent again, succeed? It has one effect all the same.
-func again(err error) bool {
-	_, is := names[status.Code(err)]
-	return is
+// Beside those, statuses after which a subscription goes on from its position:
+// it changes nothing, it may always ask again.
+var goOn = map[codes.Code]string{
+	codes.Internal: "INTERNAL",
+	codes.Unknown:  "UNKNOWN",
+}
+
+// name of a status, as all languages print it.
+func name(code codes.Code) string {
+	for _, names := range []map[codes.Code]string{again, goOn} {
+		if found, is := names[code]; is {
+			return found
+		}
+	}
+	return code.String()
 }
 
 // wait longer after every failure, and never as long as others do ("full jitter").
-func wait(attempt int, err error) {
+func wait(attempt int, why string) {
 	most := min(longestWait, firstWait<<attempt)
 	pause := rand.N(most)
-	fmt.Fprintf(os.Stderr, "partner: %s, again in %.1f s\n", names[status.Code(err)], pause.Seconds())
+	fmt.Fprintf(os.Stderr, "partner: %s, again in %.1f s\n", why, pause.Seconds())
 	time.Sleep(pause)
 }
 
@@ -57,20 +71,18 @@ func call[T any](actor string, one func(context.Context) (T, error)) (T, error) 
 		if err == nil {
 			return answer, nil
 		}
-		if !again(err) || attempt == attempts-1 {
+		why, is := again[status.Code(err)]
+		if !is || attempt == attempts-1 {
 			return answer, told(err)
 		}
-		wait(attempt, err)
+		wait(attempt, why)
 	}
 }
 
 // told is what a refused call says: reason, sentence and field.
 func told(err error) error {
 	state := status.Convert(err)
-	reason, where := state.Code().String(), ""
-	if name, is := names[state.Code()]; is {
-		reason = name
-	}
+	reason, where := name(state.Code()), ""
 	for _, detail := range state.Details() {
 		if info, is := detail.(*errdetails.ErrorInfo); is {
 			reason = info.Reason

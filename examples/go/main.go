@@ -10,8 +10,10 @@ package main
 import (
 	"flag"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 
 	"google.golang.org/grpc"
@@ -23,6 +25,15 @@ import (
 type Options struct {
 	to, actor, state, product string
 	batch, count              int
+}
+
+// whole is the number that an option gives.
+func whole(option, given string, least int) (int, error) {
+	number, err := strconv.Atoi(given)
+	if err != nil || number < least || strings.HasPrefix(given, "+") {
+		return 0, fmt.Errorf("%s %s: no whole number from %d on; give one", option, given, least)
+	}
+	return number, nil
 }
 
 func main() {
@@ -43,18 +54,27 @@ func run(arguments []string) (int, error) {
 		subject, arguments = arguments[0], arguments[1:]
 	}
 	var options Options
+	var batch, count string
 	flags := flag.NewFlagSet(command, flag.ContinueOnError)
+	flags.SetOutput(io.Discard) // main says what is wrong
 	flags.StringVar(&options.to, "to", "", "HOST:PORT")
 	flags.StringVar(&options.actor, "actor", "partner", "NAME")
-	flags.IntVar(&options.batch, "batch", 500, "ROWS")
+	flags.StringVar(&batch, "batch", "500", "ROWS")
 	flags.StringVar(&options.state, "state", "watch.position", "FILE")
 	flags.StringVar(&options.product, "product", "", "KEY")
-	flags.IntVar(&options.count, "count", 0, "LOTS")
+	flags.StringVar(&count, "count", "0", "LOTS")
 	if err := flags.Parse(arguments); err != nil {
 		return 2, err
 	}
-	if options.to == "" || (subject == "") != (command == "watch") || options.batch < 1 {
+	if options.to == "" || (subject == "") != (command == "watch") {
 		return 2, usage
+	}
+	var err error
+	if options.batch, err = whole("--batch", batch, 1); err != nil {
+		return 2, err
+	}
+	if options.count, err = whole("--count", count, 0); err != nil {
+		return 2, err
 	}
 	connection, err := connect(options.to)
 	if err != nil {

@@ -7,13 +7,16 @@ import (
 	"encoding/csv"
 	"errors"
 	"fmt"
+	"io"
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"sort"
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"google.golang.org/grpc"
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -84,6 +87,9 @@ func requestID(rows []row) string {
 }
 
 func send(connection *grpc.ClientConn, path string, options Options) (int, error) {
+	if state, err := os.Stat(path); err != nil || !state.Mode().IsRegular() {
+		return 2, fmt.Errorf("%s: no such file; give the path of a CSV file", path)
+	}
 	data, err := os.ReadFile(path)
 	if err != nil {
 		return 2, err
@@ -165,36 +171,88 @@ func sendBatch(client traceability.TraceabilityServiceClient, batch []row, befor
 	return refused, nil
 }
 
+// readRows answers the rows of the file; an error names the line that breaks a rule, and nothing of the file is sent.
 func readRows(name string, data []byte) ([]row, error) {
-	lines, err := csv.NewReader(bytes.NewReader(bytes.TrimPrefix(data, []byte("\ufeff")))).ReadAll()
+	if line, is := notText(data); is {
+		return nil, fmt.Errorf("%s, line %d: not UTF-8; save the file as UTF-8, and send it again", name, line)
+	}
+	first := "the first line names " + strings.Join(columns, ",")
+	reader := csv.NewReader(bytes.NewReader(bytes.TrimPrefix(data, []byte("\ufeff"))))
+	reader.FieldsPerRecord = -1 // counted below, in our words
+	head, line, err := cells(reader, name)
+	if err == io.EOF {
+		return nil, fmt.Errorf("%s, line 1: the file is empty; %s", name, first)
+	}
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", name, err)
+		return nil, err
 	}
-	if len(lines) == 0 {
-		return nil, errors.New(name + " is empty")
-	}
-	at := map[string]int{}
-	for i, column := range lines[0] {
-		at[column] = i
-	}
-	var missing []string
+	at, missing, twice := map[string]int{}, []string{}, []string{}
 	for _, column := range columns {
-		if _, there := at[column]; !there {
+		at[column] = slices.Index(head, column)
+		if at[column] < 0 {
 			missing = append(missing, column)
+		} else if slices.Contains(head[at[column]+1:], column) {
+			twice = append(twice, column)
 		}
 	}
-	if missing != nil {
-		return nil, fmt.Errorf("%s has no column %s", name, strings.Join(missing, ", "))
+	if len(missing) > 0 {
+		return nil, fmt.Errorf("%s, line %d: no column %s; %s", name, line, strings.Join(missing, ", "), first)
+	}
+	if len(twice) > 0 {
+		return nil, fmt.Errorf("%s, line %d: column %s twice; %s, each once", name, line, strings.Join(twice, ", "), first)
 	}
 	var rows []row
-	for _, line := range lines[1:] {
+	for {
+		found, line, err := cells(reader, name)
+		if err == io.EOF {
+			return rows, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		if len(found) != len(head) {
+			return nil, fmt.Errorf("%s, line %d: %d cells where the first line has %d; mend the row, and send the file again",
+				name, line, len(found), len(head))
+		}
+		if strings.Join(found, "") == "" {
+			return nil, fmt.Errorf("%s, line %d: every cell is empty; remove the row, and send the file again", name, line)
+		}
 		r := row{}
 		for _, column := range columns {
-			r[column] = strings.TrimSpace(line[at[column]])
+			r[column] = found[at[column]]
 		}
 		rows = append(rows, r)
 	}
-	return rows, nil
+}
+
+// cells of the next row, and the line in the file that it begins at; blank lines are passed over.
+func cells(reader *csv.Reader, name string) ([]string, int, error) {
+	found, err := reader.Read()
+	var broken *csv.ParseError
+	if errors.As(err, &broken) {
+		return nil, 0, fmt.Errorf("%s, line %d: a quoted cell is not closed, or goes on behind its quotation mark; "+
+			"write a mark inside a cell twice, and send the file again", name, broken.StartLine)
+	}
+	if err != nil {
+		return nil, 0, err
+	}
+	line, _ := reader.FieldPos(0)
+	for i := range found {
+		found[i] = strings.TrimSpace(found[i])
+	}
+	return found, line, nil
+}
+
+// notText answers the first line that is not UTF-8, where there is one.
+func notText(data []byte) (int, bool) {
+	for at := 0; at < len(data); {
+		letter, size := utf8.DecodeRune(data[at:])
+		if letter == utf8.RuneError && size == 1 {
+			return bytes.Count(data[:at], []byte("\n")) + 1, true
+		}
+		at += size
+	}
+	return 0, false
 }
 
 // openRejects opens the rejects as they were when the progress was written: what came later is written again.

@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 
@@ -34,10 +35,21 @@ func watch(connection *grpc.ClientConn, options Options) (int, error) {
 		if status.Code(err) == codes.OutOfRange {
 			return 2, fmt.Errorf("%w; remove %s to begin anew", told(err), options.state)
 		}
-		if !again(err) {
+		var local *failed
+		if errors.As(err, &local) {
+			return 2, err
+		}
+		code := status.Code(err)
+		_, call := again[code]
+		_, on := goOn[code]
+		if !call && !on {
 			return 2, told(err)
 		}
-		wait(attempt, err)
+		why := name(code)
+		if errors.Is(err, io.EOF) {
+			why = "the stream ended"
+		}
+		wait(attempt, why)
 		attempt = min(attempt+1, attempts)
 	}
 }
@@ -57,8 +69,14 @@ func resume(options Options) (*production.WatchLotsRequest, error) {
 		return nil, err
 	}
 	request.After = &common.PositionVector{}
-	return request, proto.Unmarshal(stored, request.After)
+	if err := proto.Unmarshal(stored, request.After); err != nil {
+		return nil, fmt.Errorf("%s: no position is stored in it; remove it to begin anew", options.state)
+	}
+	return request, nil
 }
+
+// failed says that it is not the stream that ended, but what was heard could not be stored.
+type failed struct{ error }
 
 // listen follows one stream until it ends with an error, or as many lots were heard as were asked for.
 func listen(client production.ProductionServiceClient, request *production.WatchLotsRequest, heard *int, options Options) (int, error) {
@@ -83,7 +101,7 @@ func listen(client production.ProductionServiceClient, request *production.Watch
 			err = writeWhole(options.state, position)
 		}
 		if err != nil {
-			return answers, err
+			return answers, &failed{err}
 		}
 		if options.count > 0 && *heard >= options.count {
 			return answers, nil

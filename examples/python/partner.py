@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 import grpc
+from google.protobuf.message import DecodeError
 from google.rpc.error_details_pb2 import ErrorInfo
 from grpc_status import rpc_status
 
@@ -46,8 +47,10 @@ AGAIN = {
     grpc.StatusCode.UNAVAILABLE,
     grpc.StatusCode.DEADLINE_EXCEEDED,
     grpc.StatusCode.RESOURCE_EXHAUSTED,
-    grpc.StatusCode.ABORTED,
+    grpc.StatusCode.CANCELLED,
 }
+#: Statuses after which a subscription goes on from its position: it changes nothing, it may always ask again.
+GO_ON = AGAIN | {grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN}
 KEEPALIVE = [("grpc.keepalive_time_ms", 30_000), ("grpc.keepalive_timeout_ms", 10_000)]
 
 
@@ -58,10 +61,10 @@ class Failed(Exception):
 # -- calls ------------------------------------------------------------------
 
 
-def wait(attempt: int, code: grpc.StatusCode) -> None:
+def wait(attempt: int, why: str) -> None:
     """Wait longer after every failure, and never as long as others do ("full jitter")."""
     seconds = random.uniform(0, min(LONGEST_WAIT, FIRST_WAIT * 2**attempt))
-    print(f"partner: {code.name}, again in {seconds:.1f} s", file=sys.stderr, flush=True)
+    print(f"partner: {why}, again in {seconds:.1f} s", file=sys.stderr, flush=True)
     time.sleep(seconds)
 
 
@@ -73,7 +76,7 @@ def call(method: Callable[..., Any], request: Any, actor: str) -> Any:
         except grpc.RpcError as error:
             if error.code() not in AGAIN or attempt == ATTEMPTS - 1:
                 raise Failed(told(error)) from None
-            wait(attempt, error.code())
+            wait(attempt, error.code().name)
     raise AssertionError
 
 
@@ -103,9 +106,9 @@ class Progress:
 
 
 def read_progress(path: Path, digest: str) -> Progress:
-    """From the file; from the beginning where it is of another input or address."""
-    words = path.read_text().split() if path.exists() else []
-    if len(words) != 5 or words[0] != digest:
+    """From the file; from the beginning where it is of another input or address, or no progress."""
+    words = path.read_text(errors="replace").split() if path.exists() else []
+    if len(words) != 5 or words[0] != digest or not all(word.isdecimal() for word in words[1:]):
         return Progress()
     return Progress(*map(int, words[1:]))
 
@@ -155,6 +158,9 @@ def batches(rows: list[dict[str, str]], first: int, size: int) -> Iterator[tuple
 
 def send(arguments: argparse.Namespace) -> int:
     source, actor = Path(arguments.file), arguments.actor
+    size = whole("--batch", arguments.batch, 1)
+    if not source.is_file():
+        raise Failed(f"{source}: no such file; give the path of a CSV file")
     data = source.read_bytes()
     rows = read_rows(source.name, data)
     progress_file, rejects_file = Path(f"{source}.progress"), Path(f"{source}.rejects.csv")
@@ -165,7 +171,7 @@ def send(arguments: argparse.Namespace) -> int:
         print(f"{source.name}: going on after row {progress.rows}", flush=True)
     with connect(arguments.to) as channel, open_rejects(rejects_file, progress) as rejects:
         method = traceability_grpc.TraceabilityServiceStub(channel).RecordDispense
-        for start, batch in batches(rows, progress.rows, arguments.batch):
+        for start, batch in batches(rows, progress.rows, size):
             records, sent, refused = [], [], []
             for number, row in enumerate(batch, start + 1):
                 try:
@@ -195,11 +201,45 @@ def send(arguments: argparse.Namespace) -> int:
 
 
 def read_rows(name: str, data: bytes) -> list[dict[str, str]]:
-    reader = csv.DictReader(io.StringIO(data.decode("utf-8-sig"), newline=""))
-    missing = [column for column in COLUMNS if column not in (reader.fieldnames or [])]
-    if missing:
-        raise Failed(f"{name} has no column {', '.join(missing)}")
-    return [{column: (row[column] or "").strip() for column in COLUMNS} for row in reader]
+    """The rows of the file; Failed names the line that breaks a rule, and nothing of the file is sent."""
+    try:
+        text = data.decode().removeprefix("\ufeff")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise Failed(f"{name}, line {line}: not UTF-8; save the file as UTF-8, and send it again") from None
+    lines = lines_of(name, text)
+    first = f"the first line names {','.join(COLUMNS)}"
+    head_line, head = next(lines, (1, []))
+    if not head:
+        raise Failed(f"{name}, line 1: the file is empty; {first}")
+    if missing := [column for column in COLUMNS if column not in head]:
+        raise Failed(f"{name}, line {head_line}: no column {', '.join(missing)}; {first}")
+    if twice := [column for column in COLUMNS if head.count(column) > 1]:
+        raise Failed(f"{name}, line {head_line}: column {', '.join(twice)} twice; {first}, each once")
+    rows = []
+    for line, cells in lines:
+        if len(cells) != len(head):
+            counts = f"{len(cells)} cells where the first line has {len(head)}"
+            raise Failed(f"{name}, line {line}: {counts}; mend the row, and send the file again")
+        if not any(cells):
+            raise Failed(f"{name}, line {line}: every cell is empty; remove the row, and send the file again")
+        row = dict(zip(head, cells, strict=True))
+        rows.append({column: row[column] for column in COLUMNS})
+    return rows
+
+
+def lines_of(name: str, text: str) -> Iterator[tuple[int, list[str]]]:
+    """The line in the file that a row begins at, and its cells; blank lines are passed over."""
+    reader, line = csv.reader(io.StringIO(text, newline=""), strict=True), 1
+    try:
+        for cells in reader:
+            if cells:
+                yield line, [cell.strip() for cell in cells]
+            line = reader.line_num + 1
+    except csv.Error:
+        rule = "a quoted cell is not closed, or goes on behind its quotation mark"
+        remedy = "write a mark inside a cell twice, and send the file again"
+        raise Failed(f"{name}, line {line}: {rule}; {remedy}") from None
 
 
 def open_rejects(path: Path, progress: Progress) -> TextIO:
@@ -217,6 +257,7 @@ def open_rejects(path: Path, progress: Progress) -> TextIO:
 def watch(arguments: argparse.Namespace) -> int:
     """Tell of every held lot, from the first that the log holds, in this run or one before."""
     state, heard, attempt = Path(arguments.state), 0, 0
+    most = whole("--count", arguments.count, 0)
     request = production.WatchLotsRequest(states=[production.LOT_STATE_HELD])
     request.products.extend([arguments.product] if arguments.product else [])
     with connect(arguments.to) as channel:
@@ -224,7 +265,10 @@ def watch(arguments: argparse.Namespace) -> int:
         while True:
             if state.exists():
                 request.ClearField("from_start")
-                request.after.ParseFromString(state.read_bytes())
+                try:
+                    request.after.ParseFromString(state.read_bytes())
+                except DecodeError:
+                    raise Failed(f"{state}: no position is stored in it; remove it to begin anew") from None
             else:
                 request.from_start = True
             try:
@@ -237,16 +281,18 @@ def watch(arguments: argparse.Namespace) -> int:
                         heard += 1
                     # Only now: after a kill before this line they are told again, and none is lost.
                     write_whole(state, answer.position.SerializeToString())
-                    if arguments.count and heard >= arguments.count:
+                    if most and heard >= most:
                         stream.cancel()
                         return 0
+                why = "the stream ended"
             except grpc.RpcError as error:
                 if error.code() is grpc.StatusCode.OUT_OF_RANGE:
                     raise Failed(f"{told(error)}; remove {state} to begin anew") from None
-                if error.code() not in AGAIN:
+                if error.code() not in GO_ON:
                     raise Failed(told(error)) from None
-                wait(attempt, error.code())
-                attempt = min(attempt + 1, ATTEMPTS)
+                why = error.code().name
+            wait(attempt, why)
+            attempt = min(attempt + 1, ATTEMPTS)
 
 
 def stamp(at: Any) -> str:
@@ -275,6 +321,13 @@ def dossier(arguments: argparse.Namespace) -> int:
 # -- the command line -------------------------------------------------------
 
 
+def whole(option: str, given: str, least: int) -> int:
+    """The number that an option gives; Failed where it is none."""
+    if not given.isdecimal() or not given.isascii() or int(given) < least:
+        raise Failed(f"{option} {given}: no whole number from {least} on; give one")
+    return int(given)
+
+
 def connect(to: str) -> grpc.Channel:
     return grpc.insecure_channel(to, options=KEEPALIVE)
 
@@ -290,11 +343,11 @@ def arguments() -> argparse.Namespace:
         command.add_argument("--actor", default="partner")
         command.set_defaults(run=run)
         if run is send:
-            command.add_argument("--batch", type=int, default=500, metavar="ROWS")
+            command.add_argument("--batch", default="500", metavar="ROWS")
         if run is watch:
             command.add_argument("--state", default="watch.position", metavar="FILE")
             command.add_argument("--product", default="", metavar="KEY")
-            command.add_argument("--count", type=int, default=0, metavar="LOTS")
+            command.add_argument("--count", default="0", metavar="LOTS")
     return parser.parse_args()
 
 

@@ -9,8 +9,9 @@ from typing import Any
 
 import click
 
-from services.cli.session import Failure, Session, Unreachable
+from services.cli.session import Failure, Refused, Session, Unreachable
 from services.cli.tables import console
+from services.kit.rpc.errors import GO_ON
 
 _DAY = 24 * 3600.0
 _PAUSE = 2.0
@@ -32,7 +33,7 @@ def follow(session: Session, method: Callable[..., Iterator[Any]], request: Any)
                     if hasattr(request, "from_start"):
                         request.from_start = False
         except Failure as error:
-            if error.exit_code != Unreachable.exit_code or not heard:
+            if not heard or not _goes_on(error):
                 raise
             if not silent:
                 error.show()
@@ -43,6 +44,11 @@ def follow(session: Session, method: Callable[..., Iterator[Any]], request: Any)
             _pause()
         except KeyboardInterrupt:
             return
+
+
+def _goes_on(error: Failure) -> bool:
+    """Is it a failure after which a subscription asks again from where it was?"""
+    return isinstance(error, Unreachable) or (isinstance(error, Refused) and error.code in GO_ON)
 
 
 def tell(session: Session, document: dict[str, Any], line: str) -> None:

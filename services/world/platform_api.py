@@ -26,7 +26,7 @@ from pharmaloop.rnd.v1 import service_pb2_grpc as rnd_grpc
 from pharmaloop.traceability.v1 import service_pb2_grpc as traceability_grpc
 from services.kit.metrics import RPC_SECONDS, Metrics
 from services.kit.rpc.client import channel, metadata
-from services.kit.rpc.errors import reason_of
+from services.kit.rpc.errors import AGAIN, reason_of
 
 M = TypeVar("M", bound=Message)
 Say = Callable[[str], None]
@@ -35,13 +35,6 @@ CLINICAL = "clinical"
 NEEDED = ("production", "traceability", CLINICAL, "loops", "rnd", "exchange")
 SECONDS = 15.0
 _PAUSE, _LONGEST_PAUSE = 0.2, 2.0
-#: The service is away, or lost the call: the same request may be sent again.
-_AGAIN = {
-    grpc.StatusCode.UNAVAILABLE,
-    grpc.StatusCode.DEADLINE_EXCEEDED,
-    grpc.StatusCode.CANCELLED,
-    grpc.StatusCode.ABORTED,
-}
 #: The service failed inside: worth a few tries, then somebody must look.
 _PERHAPS = {grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN}
 _TRIES = 8
@@ -98,7 +91,7 @@ class Platform:
             except aio.AioRpcError as error:
                 self._measure(name, error.code().name, started)
                 tries += error.code() in _PERHAPS
-                if error.code() not in _AGAIN and not 0 < tries < _TRIES:
+                if error.code() not in AGAIN and not 0 < tries < _TRIES:
                     raise _refused(name, error) from None
                 self._note_away(name, error)
             else:

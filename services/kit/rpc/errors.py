@@ -31,6 +31,18 @@ _CODES: tuple[tuple[type[PharmaLoopError], grpc.StatusCode], ...] = (
     (Retryable, grpc.StatusCode.UNAVAILABLE),
     (Integrity, grpc.StatusCode.DATA_LOSS),
 )
+#: Statuses after which the same request, sent again, has one effect and may succeed. Partners are told the
+#: same in docs/partners/errors.md, and the examples hold to it.
+AGAIN = frozenset(
+    {
+        grpc.StatusCode.UNAVAILABLE,
+        grpc.StatusCode.DEADLINE_EXCEEDED,
+        grpc.StatusCode.RESOURCE_EXHAUSTED,
+        grpc.StatusCode.CANCELLED,
+    }
+)
+#: Statuses after which a subscription goes on from its position: it changes nothing, it may always ask again.
+GO_ON = AGAIN | {grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN}
 _DOMAIN = "pharmaloop"
 #: A status travels in the call's trailers, which are 8 KiB at most.
 _MOST_OTHERS = 15

@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import grpc
 import pytest
 
 from deploy.local.stamps import ROOT
 from deploy.partners import errors
 from services.kit.rpc import api
+from services.kit.rpc.errors import AGAIN, GO_ON
 from services.kit.settings import ServiceSettings
 from services.production.domain.readings import MAX_SAMPLES
 
@@ -41,3 +43,47 @@ def test_the_limits_are_those_of_the_code() -> None:
     assert f"| {settings.most_subscriptions_of_actor:,} |" in page
     assert f"| {api._DEFAULT_PAGE:,} items, {api._LARGEST_PAGE:,} at most |" in page
     assert f"| {MAX_SAMPLES:,} |" in page
+
+
+#: Where each example says which statuses pass, and how it writes one.
+_EXAMPLES = {
+    "python/partner.py": (r"^AGAIN = \{(.*?)\}", r"^GO_ON = AGAIN \| \{(.*?)\}", r"StatusCode\.(\w+)"),
+    "go/calls.go": (r"^var again = .*?\{(.*?)^\}", r"^var goOn = .*?\{(.*?)^\}", r'"(\w+)"'),
+    "java/src/main/java/com/example/partner/Calls.java": (
+        r"\bAGAIN =\s+Set\.of\((.*?)\);",
+        r"\bGO_ON =\s+Set\.of\((.*?)\);",
+        r"Status\.Code\.(\w+)",
+    ),
+}
+
+
+def _names(statuses: frozenset[grpc.StatusCode]) -> set[str]:
+    return {status.name for status in statuses}
+
+
+def test_the_table_of_statuses_says_which_are_tried_again() -> None:
+    page = (DOCS / "errors.md").read_text()
+    told = page.partition("<!-- statuses -->")[2].partition("<!-- end statuses -->")[0]
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in told.strip().splitlines()]
+    table = {status: (call, watch) for status, _, call, watch in rows[2:]}
+    assert {status for status, (call, _) in table.items() if call.startswith("yes")} == _names(AGAIN)
+    assert {status for status, (_, watch) in table.items() if watch.startswith("yes")} == _names(GO_ON)
+
+
+@pytest.mark.parametrize("page", ["errors.md", "quickstart.md", "idempotency.md", "compatibility.md"])
+def test_pages_name_the_same_statuses_to_try_again(page: str) -> None:
+    words = " ".join((DOCS / page).read_text().split())
+    told = re.findall(r"\b((?:[A-Z_]{7,}, )+[A-Z_]{7,} (?:or|and) [A-Z_]{7,})", words)
+    lists = [set(re.findall(r"[A-Z_]{7,}", one)) for one in told]
+    assert _names(AGAIN) in lists
+    assert all(one == _names(AGAIN) for one in lists if "UNAVAILABLE" in one)
+
+
+@pytest.mark.parametrize("example", _EXAMPLES)
+def test_examples_try_the_same_statuses_again(example: str) -> None:
+    text = (ROOT / "examples" / example).read_text()
+    again, go_on, status = _EXAMPLES[example]
+    found = [re.search(rule, text, re.DOTALL | re.MULTILINE) for rule in (again, go_on)]
+    calls, more = (set(re.findall(status, one.group(1))) if one else set() for one in found)
+    assert calls == _names(AGAIN)
+    assert calls | more == _names(GO_ON)

@@ -39,7 +39,16 @@ final class Calls {
           Status.Code.UNAVAILABLE,
           Status.Code.DEADLINE_EXCEEDED,
           Status.Code.RESOURCE_EXHAUSTED,
-          Status.Code.ABORTED);
+          Status.Code.CANCELLED);
+
+  /**
+   * Beside those, statuses after which a subscription goes on from its position: it changes nothing,
+   * it may always ask again.
+   */
+  private static final Set<Status.Code> GO_ON =
+      Set.of(
+          Status.Code.INTERNAL,
+          Status.Code.UNKNOWN);
 
   private Calls() {}
 
@@ -63,24 +72,24 @@ final class Calls {
       try {
         return one.apply(stub.withDeadlineAfter(CALL_SECONDS, TimeUnit.SECONDS));
       } catch (StatusRuntimeException error) {
-        if (!again(error) || attempt == ATTEMPTS - 1) {
+        if (!AGAIN.contains(error.getStatus().getCode()) || attempt == ATTEMPTS - 1) {
           throw new Failed(told(error));
         }
-        pause(attempt, error);
+        pause(attempt, error.getStatus().getCode().name());
       }
     }
   }
 
-  static boolean again(StatusRuntimeException error) {
-    return AGAIN.contains(error.getStatus().getCode());
+  static boolean goesOn(StatusRuntimeException error) {
+    Status.Code code = error.getStatus().getCode();
+    return AGAIN.contains(code) || GO_ON.contains(code);
   }
 
   /** Wait longer after every failure, and never as long as others do ("full jitter"). */
-  static void pause(int attempt, StatusRuntimeException error) throws Failed {
+  static void pause(int attempt, String why) throws Failed {
     double most = Math.min(LONGEST_WAIT, FIRST_WAIT * (1L << attempt));
     double seconds = ThreadLocalRandom.current().nextDouble(most);
-    System.err.printf(
-        Locale.ROOT, "partner: %s, again in %.1f s%n", error.getStatus().getCode(), seconds);
+    System.err.printf(Locale.ROOT, "partner: %s, again in %.1f s%n", why, seconds);
     try {
       TimeUnit.MILLISECONDS.sleep((long) (seconds * 1000));
     } catch (InterruptedException interrupted) {

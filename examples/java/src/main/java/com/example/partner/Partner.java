@@ -6,7 +6,6 @@ import io.grpc.ManagedChannel;
 import java.io.IOException;
 import java.io.PrintStream;
 import java.nio.charset.StandardCharsets;
-import java.nio.file.NoSuchFileException;
 import java.util.HashMap;
 import java.util.Map;
 import java.util.Set;
@@ -36,8 +35,6 @@ public final class Partner {
     int code = 2;
     try {
       code = run(arguments);
-    } catch (NoSuchFileException error) {
-      System.err.println("partner: there is no file " + error.getFile());
     } catch (Calls.Failed | IllegalArgumentException | IOException error) {
       System.err.println("partner: " + error.getMessage());
     }
@@ -66,8 +63,8 @@ public final class Partner {
             given.getOrDefault("--actor", "partner"),
             given.getOrDefault("--state", "watch.position"),
             given.getOrDefault("--product", ""),
-            Integer.parseInt(given.getOrDefault("--batch", "500")),
-            Integer.parseInt(given.getOrDefault("--count", "0")));
+            whole("--batch", given.getOrDefault("--batch", "500"), 1),
+            whole("--count", given.getOrDefault("--count", "0"), 0));
     ManagedChannel channel = connect(options.to());
     try {
       return switch (command) {
@@ -79,6 +76,16 @@ public final class Partner {
     } finally {
       channel.shutdownNow();
     }
+  }
+
+  /** The number that an option gives. */
+  private static int whole(String option, String given, int least) throws Calls.Failed {
+    int number = given.matches("[0-9]{1,9}") ? Integer.parseInt(given) : -1;
+    if (number < least) {
+      throw new Calls.Failed(
+          "%s %s: no whole number from %d on; give one".formatted(option, given, least));
+    }
+    return number;
   }
 
   /** While calls stand open, ask whether anybody is there: a connection may be forgotten on the way. */

@@ -3,12 +3,13 @@ package com.example.partner;
 import com.google.protobuf.Timestamp;
 import io.grpc.ManagedChannel;
 import java.io.IOException;
-import java.io.Reader;
 import java.io.StringReader;
 import java.io.StringWriter;
 import java.io.UncheckedIOException;
 import java.nio.ByteBuffer;
+import java.nio.CharBuffer;
 import java.nio.channels.FileChannel;
+import java.nio.charset.CoderResult;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -18,7 +19,9 @@ import java.security.NoSuchAlgorithmException;
 import java.time.OffsetDateTime;
 import java.time.format.DateTimeParseException;
 import java.util.ArrayList;
+import java.util.Collections;
 import java.util.Comparator;
+import java.util.HashMap;
 import java.util.HexFormat;
 import java.util.List;
 import java.util.Map;
@@ -38,7 +41,8 @@ import pharmaloop.traceability.v1.TraceabilityServiceGrpc.TraceabilityServiceBlo
 final class Send {
   private static final List<String> COLUMNS =
       List.of("order", "lot", "site", "pseudonym", "at", "quantity", "unit");
-  private static final CSVFormat CSV = CSVFormat.DEFAULT.builder().setRecordSeparator("\n").get();
+  private static final CSVFormat CSV =
+      CSVFormat.DEFAULT.builder().setRecordSeparator("\n").setIgnoreEmptyLines(false).get();
 
   private final TraceabilityServiceBlockingStub stub;
   private final Partner.Options options;
@@ -51,8 +55,10 @@ final class Send {
   /** How far the file was sent: everything up to `rows` was answered, and that is on disk. */
   private record Progress(int rows, int taken, int refused, long rejects) {
     static Progress read(Path path, String digest) throws IOException {
-      String[] words = Files.exists(path) ? Files.readString(path).strip().split(" ") : new String[0];
-      if (words.length != 5 || !words[0].equals(digest)) {
+      // One character a byte: what was written there by others is no progress, and no failure.
+      String line = Files.exists(path) ? Files.readString(path, StandardCharsets.ISO_8859_1) : "";
+      String[] words = line.strip().split(" ");
+      if (!line.startsWith(digest) || !line.strip().matches("\\S+( [0-9]{1,9}){4}")) {
         return new Progress(0, 0, 0, 0);
       }
       return new Progress(
@@ -93,8 +99,11 @@ final class Send {
     Path progressFile = Path.of(file + ".progress");
     Path rejectsFile = Path.of(file + ".rejects.csv");
     String name = source.getFileName().toString();
+    if (!Files.isRegularFile(source)) {
+      throw new Calls.Failed(file + ": no such file; give the path of a CSV file");
+    }
     byte[] data = Files.readAllBytes(source);
-    List<Map<String, String>> rows = readRows(name, new String(data, StandardCharsets.UTF_8));
+    List<Map<String, String>> rows = readRows(name, text(name, data));
     // Whom it was sent to, by whom, and what: sent to a sandbox, it is not sent to the platform.
     byte[] sender = (options.to() + "\n" + options.actor() + "\n").getBytes(StandardCharsets.UTF_8);
     String digest = sha256(ByteBuffer.allocate(sender.length + data.length).put(sender).put(data).array());
@@ -199,20 +208,87 @@ final class Send {
     }
   }
 
+  /** The file as text; it fails at the first line that is not UTF-8. */
+  private static String text(String name, byte[] data) throws Calls.Failed {
+    ByteBuffer from = ByteBuffer.wrap(data);
+    CharBuffer to = CharBuffer.allocate(data.length);
+    CoderResult end = StandardCharsets.UTF_8.newDecoder().decode(from, to, true);
+    if (end.isError()) {
+      int line = 1;
+      for (int at = 0; at < from.position(); at++) {
+        line += data[at] == '\n' ? 1 : 0;
+      }
+      throw new Calls.Failed(
+          "%s, line %d: not UTF-8; save the file as UTF-8, and send it again".formatted(name, line));
+    }
+    String text = to.flip().toString();
+    return text.startsWith("\ufeff") ? text.substring(1) : text;
+  }
+
+  /** A row of the file: the line that it begins at, and its cells. */
+  private record Line(long number, List<String> cells) {}
+
+  /** The rows; it fails at the line that breaks a rule, and nothing of the file is sent. */
   private static List<Map<String, String>> readRows(String name, String text)
       throws Calls.Failed, IOException {
-    Reader reader = new StringReader(text.startsWith("\ufeff") ? text.substring(1) : text);
-    CSVFormat format = CSV.builder().setHeader().setSkipHeaderRecord(true).setTrim(true).get();
-    try (CSVParser parser = CSVParser.parse(reader, format)) {
-      List<String> missing = new ArrayList<>(COLUMNS);
-      missing.removeAll(parser.getHeaderNames());
-      if (!missing.isEmpty()) {
-        throw new Calls.Failed(name + " has no column " + String.join(", ", missing));
-      }
-      return parser.stream().map(CSVRecord::toMap).toList();
-    } catch (UncheckedIOException | IllegalStateException error) {
-      throw new Calls.Failed(name + ": " + error.getMessage());
+    String first = "the first line names " + String.join(",", COLUMNS);
+    List<Line> lines = lines(name, text);
+    if (lines.isEmpty()) {
+      throw new Calls.Failed("%s, line 1: the file is empty; %s".formatted(name, first));
     }
+    Line head = lines.get(0);
+    List<String> missing = new ArrayList<>(COLUMNS);
+    missing.removeAll(head.cells());
+    if (!missing.isEmpty()) {
+      throw new Calls.Failed(
+          "%s, line %d: no column %s; %s"
+              .formatted(name, head.number(), String.join(", ", missing), first));
+    }
+    List<String> twice =
+        COLUMNS.stream().filter(one -> Collections.frequency(head.cells(), one) > 1).toList();
+    if (!twice.isEmpty()) {
+      throw new Calls.Failed(
+          "%s, line %d: column %s twice; %s, each once"
+              .formatted(name, head.number(), String.join(", ", twice), first));
+    }
+    List<Map<String, String>> rows = new ArrayList<>();
+    for (Line line : lines.subList(1, lines.size())) {
+      if (line.cells().size() != head.cells().size()) {
+        throw new Calls.Failed(
+            "%s, line %d: %d cells where the first line has %d; mend the row, and send the file again"
+                .formatted(name, line.number(), line.cells().size(), head.cells().size()));
+      }
+      if (line.cells().stream().allMatch(String::isEmpty)) {
+        throw new Calls.Failed(
+            "%s, line %d: every cell is empty; remove the row, and send the file again"
+                .formatted(name, line.number()));
+      }
+      Map<String, String> row = new HashMap<>();
+      COLUMNS.forEach(column -> row.put(column, line.cells().get(head.cells().indexOf(column))));
+      rows.add(row);
+    }
+    return rows;
+  }
+
+  /** What the lines of the file say; blank ones are passed over. */
+  private static List<Line> lines(String name, String text) throws Calls.Failed, IOException {
+    List<Line> lines = new ArrayList<>();
+    long number = 1;
+    try (CSVParser parser = CSVParser.parse(new StringReader(text), CSV)) {
+      for (CSVRecord record : parser) {
+        List<String> cells = record.stream().map(String::strip).toList();
+        if (record.size() > 1 || !record.get(0).isEmpty()) {
+          lines.add(new Line(number, cells));
+        }
+        number = parser.getCurrentLineNumber() + 1;
+      }
+    } catch (UncheckedIOException error) {
+      throw new Calls.Failed(
+          ("%s, line %d: a quoted cell is not closed, or goes on behind its quotation mark; "
+                  + "write a mark inside a cell twice, and send the file again")
+              .formatted(name, number));
+    }
+    return lines;
   }
 
   /** The rejects as they were when the progress was written: what came later is written again. */

@@ -1,5 +1,6 @@
 package com.example.partner;
 
+import com.google.protobuf.InvalidProtocolBufferException;
 import io.grpc.ManagedChannel;
 import io.grpc.Status;
 import io.grpc.StatusRuntimeException;
@@ -35,6 +36,7 @@ final class Watch {
 
   int run() throws Calls.Failed, IOException {
     while (true) {
+      String why = "the stream ended";
       try {
         if (listen()) {
           return 0;
@@ -43,17 +45,18 @@ final class Watch {
         if (error.getStatus().getCode() == Status.Code.OUT_OF_RANGE) {
           throw new Calls.Failed(Calls.told(error) + "; remove " + state + " to begin anew");
         }
-        if (!Calls.again(error)) {
+        if (!Calls.goesOn(error)) {
           throw new Calls.Failed(Calls.told(error));
         }
-        Calls.pause(attempt, error);
-        attempt = Math.min(attempt + 1, Calls.ATTEMPTS);
+        why = error.getStatus().getCode().name();
       }
+      Calls.pause(attempt, why);
+      attempt = Math.min(attempt + 1, Calls.ATTEMPTS);
     }
   }
 
   /** What follows the stored position, or everything where none is stored. */
-  private WatchLotsRequest resume() throws IOException {
+  private WatchLotsRequest resume() throws Calls.Failed, IOException {
     WatchLotsRequest.Builder request =
         WatchLotsRequest.newBuilder().addStates(LotState.LOT_STATE_HELD);
     if (!options.product().isEmpty()) {
@@ -62,11 +65,16 @@ final class Watch {
     if (!Files.exists(state)) {
       return request.setFromStart(true).build();
     }
-    return request.setAfter(PositionVector.parseFrom(Files.readAllBytes(state))).build();
+    try {
+      return request.setAfter(PositionVector.parseFrom(Files.readAllBytes(state))).build();
+    } catch (InvalidProtocolBufferException error) {
+      throw new Calls.Failed(
+          state + ": no position is stored in it; remove it to begin anew");
+    }
   }
 
   /** Follow one stream; true once as many lots were heard as were asked for. */
-  private boolean listen() throws IOException {
+  private boolean listen() throws Calls.Failed, IOException {
     Iterator<WatchLotsResponse> stream =
         stub.withDeadlineAfter(WATCH_SECONDS, TimeUnit.SECONDS).watchLots(resume());
     while (stream.hasNext()) {
