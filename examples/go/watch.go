@@ -21,11 +21,11 @@ import (
 func watch(connection *grpc.ClientConn, options Options) (int, error) {
 	client := production.NewProductionServiceClient(connection)
 	for heard, attempt := 0, 0; ; {
-		request, err := resume(options)
+		request, newest, err := resume(options)
 		if err != nil {
 			return 2, err
 		}
-		answers, err := listen(client, request, &heard, options)
+		answers, err := listen(client, request, newest, &heard, options)
 		if err == nil {
 			return 0, nil
 		}
@@ -54,32 +54,52 @@ func watch(connection *grpc.ClientConn, options Options) (int, error) {
 	}
 }
 
-// resume asks for what follows the stored position, or for everything where none is stored.
-func resume(options Options) (*production.WatchLotsRequest, error) {
+// resume asks for what follows the stored position, or for everything where none is stored; with it comes the
+// newest version that was dealt with of each lot.
+func resume(options Options) (*production.WatchLotsRequest, map[string]int64, error) {
 	request := &production.WatchLotsRequest{States: []production.LotState{production.LotState_LOT_STATE_HELD}}
 	if options.product != "" {
 		request.Products = []string{options.product}
 	}
-	stored, err := os.ReadFile(options.state)
+	newest := map[string]int64{}
+	data, err := os.ReadFile(options.state)
 	if errors.Is(err, fs.ErrNotExist) {
 		request.FromStart = true
-		return request, nil
+		return request, newest, nil
 	}
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	request.After = &common.PositionVector{}
-	if err := proto.Unmarshal(stored, request.After); err != nil {
-		return nil, fmt.Errorf("%s: no position is stored in it; remove it to begin anew", options.state)
+	stored := &production.WatchLotsResponse{}
+	if err := proto.Unmarshal(data, stored); err != nil || stored.Position == nil {
+		return nil, nil, fmt.Errorf("%s: no position is stored in it; remove it to begin anew", options.state)
 	}
-	return request, nil
+	for _, change := range stored.Changes {
+		newest[change.Lot] = change.Version
+	}
+	request.After = stored.Position
+	return request, newest, nil
+}
+
+// store replaces position and versions in one step. Who has a database keeps the version with the lot, and the
+// position in the same transaction.
+func store(path string, position *common.PositionVector, newest map[string]int64) error {
+	stored := &production.WatchLotsResponse{Position: position}
+	for lot, version := range newest {
+		stored.Changes = append(stored.Changes, &production.LotChange{Lot: lot, Version: version})
+	}
+	data, err := proto.Marshal(stored)
+	if err != nil {
+		return err
+	}
+	return writeWhole(path, data)
 }
 
 // failed says that it is not the stream that ended, but what was heard could not be stored.
 type failed struct{ error }
 
 // listen follows one stream until it ends with an error, or as many lots were heard as were asked for.
-func listen(client production.ProductionServiceClient, request *production.WatchLotsRequest, heard *int, options Options) (int, error) {
+func listen(client production.ProductionServiceClient, request *production.WatchLotsRequest, newest map[string]int64, heard *int, options Options) (int, error) {
 	ctx, cancel := as(options.actor, watchTime)
 	defer cancel()
 	stream, err := client.WatchLots(ctx, request)
@@ -92,15 +112,16 @@ func listen(client production.ProductionServiceClient, request *production.Watch
 			return answers, err
 		}
 		for _, change := range answer.Changes {
+			// Told again, or an older one behind a newer one. 0 is a platform without versions.
+			if change.Version > 0 && change.Version <= newest[change.Lot] {
+				continue
+			}
+			newest[change.Lot] = change.Version
 			fmt.Printf("held %s since %s: %s\n", change.Lot, stamp(change.At), change.Reason)
 			*heard++
 		}
 		// Only now: after a kill before this line the same changes are told again, and none is lost.
-		position, err := proto.Marshal(answer.Position)
-		if err == nil {
-			err = writeWhole(options.state, position)
-		}
-		if err != nil {
+		if err := store(options.state, answer.Position, newest); err != nil {
 			return answers, &failed{err}
 		}
 		if options.count > 0 && *heard >= options.count {

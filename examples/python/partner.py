@@ -257,6 +257,7 @@ def open_rejects(path: Path, progress: Progress) -> TextIO:
 def watch(arguments: argparse.Namespace) -> int:
     """Tell of every held lot, from the first that the log holds, in this run or one before."""
     state, heard, attempt = Path(arguments.state), 0, 0
+    newest: dict[str, int] = {}
     most = whole("--count", arguments.count, 0)
     request = production.WatchLotsRequest(states=[production.LOT_STATE_HELD])
     request.products.extend([arguments.product] if arguments.product else [])
@@ -265,10 +266,8 @@ def watch(arguments: argparse.Namespace) -> int:
         while True:
             if state.exists():
                 request.ClearField("from_start")
-                try:
-                    request.after.ParseFromString(state.read_bytes())
-                except DecodeError:
-                    raise Failed(f"{state}: no position is stored in it; remove it to begin anew") from None
+                position, newest = read_state(state)
+                request.after.CopyFrom(position)
             else:
                 request.from_start = True
             try:
@@ -277,10 +276,14 @@ def watch(arguments: argparse.Namespace) -> int:
                 for answer in stream:
                     attempt = 0
                     for change in answer.changes:
+                        # Told again, or an older one behind a newer one. 0 is a platform without versions.
+                        if 0 < change.version <= newest.get(change.lot, 0):
+                            continue
+                        newest[change.lot] = change.version
                         print(f"held {change.lot} since {stamp(change.at)}: {change.reason}", flush=True)
                         heard += 1
                     # Only now: after a kill before this line they are told again, and none is lost.
-                    write_whole(state, answer.position.SerializeToString())
+                    write_whole(state, state_bytes(answer.position, newest))
                     if most and heard >= most:
                         stream.cancel()
                         return 0
@@ -293,6 +296,24 @@ def watch(arguments: argparse.Namespace) -> int:
                 why = error.code().name
             wait(attempt, why)
             attempt = min(attempt + 1, ATTEMPTS)
+
+
+def read_state(path: Path) -> tuple[Any, dict[str, int]]:
+    """The stored position, and the newest version that was dealt with of each lot."""
+    try:
+        stored = production.WatchLotsResponse.FromString(path.read_bytes())
+    except DecodeError:
+        stored = production.WatchLotsResponse()
+    if not stored.HasField("position"):
+        raise Failed(f"{path}: no position is stored in it; remove it to begin anew")
+    return stored.position, {change.lot: change.version for change in stored.changes}
+
+
+def state_bytes(position: Any, newest: dict[str, int]) -> bytes:
+    """Both in one message, so that both are replaced in one step. Who has a database keeps the version
+    with the lot, and the position in the same transaction."""
+    lots = [production.LotChange(lot=lot, version=version) for lot, version in newest.items()]
+    return production.WatchLotsResponse(position=position, changes=lots).SerializeToString()
 
 
 def stamp(at: Any) -> str:

@@ -91,8 +91,12 @@ def follow_lots(
     """Stay and tell every change of a lot's state as it happens; with --json one document a line."""
     request = production.WatchLotsRequest(lots=lots, products=products, from_start=from_start)
     request.states.extend(_STATES[state] for state in states)  # type: ignore[misc]
+    newest: dict[str, int] = {}
     for answer in follow(session, session.production.WatchLots, request):
         for change in answer.changes:
+            if 0 < change.version <= newest.get(change.lot, 0):
+                continue  # told again, or an older one behind a newer one
+            newest[change.lot] = change.version
             found = plain(change)
             told = f"{found['lot']}  {word(found['state'], 'LOT_STATE')}  {found['reason']}"
             tell(session, found, told)

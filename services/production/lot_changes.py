@@ -71,4 +71,5 @@ def _change(event: Event) -> api.LotChange:
         state=STATES[type(event.message)],
         reason=why,
         at=timestamp(event.time.astimezone(UTC)),
+        version=event.seq or 0,  # its number in the lot's own record; 0 only of what is none of a record
     )

@@ -160,10 +160,34 @@ async def test_lots_are_watched_over_a_restart_without_a_gap(
     expected |= {str(n): [STARTED, COMPLETED] for n in lots[2:]}
     assert states(found) == states(everything) == expected, "in order for each lot"
     assert {change.event for change in everything} == {change.event for change in found}
+    for told_so in (found, everything, held):
+        for lot in {change.lot for change in told_so}:
+            versions = [change.version for change in told_so if change.lot == lot]
+            assert versions == sorted(set(versions)), "a version only grows within a lot, over a restart too"
+            assert versions[0] > 0
     assert {(change.lot, change.reason) for change in held} == {
         (plant.lot(0), "a smell"),
         (plant.lot(1), "a sound"),
     }
+
+
+async def test_what_a_crash_tells_again_behind_something_newer_bears_its_old_version(
+    backbone: str, mongo: str, tmp_path: Path
+) -> None:
+    async with running_service(SPEC, backbone, mongo, tmp_path) as (app, channel):
+        plant = Plant(app, channel)
+        lot = plant.lot("1")
+        stream = plant.watch()
+        await stream.read()
+        # A relay that died before it noted what it had published publishes it once more.
+        for seq, message in (
+            (1, events.LotHeld(lot=lot, reason="a smell")),
+            (2, events.LotReleased(lot=lot)),
+            (1, events.LotHeld(lot=lot, reason="a smell")),
+        ):
+            await say(app, message, lot, seq)
+        found, _ = await told(stream, 3)
+        assert [(change.state, change.version) for change in found] == [(HELD, 1), (RELEASED, 2), (HELD, 1)]
 
 
 async def _drained(stream: Any) -> tuple[list[Any], grpc.StatusCode]:

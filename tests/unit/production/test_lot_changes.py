@@ -39,6 +39,7 @@ def test_every_state_of_a_lot_is_told_by_its_event() -> None:
     assert [(one.state, one.reason) for one in shown] == [(state, reason) for _, state, reason in EVENTS]
     assert {one.lot for one in shown} == {LOT}
     assert [one.event for one in shown] == [event.id for event in happened]
+    assert [one.version for one in shown] == [event.seq for event in happened], "it grows within the lot"
     assert {one.at.ToDatetime(tzinfo=NOON.tzinfo) for one in shown} == {NOON}
     assert len(EVENTS) == len(QualityState.__args__)  # type: ignore[attr-defined]
 

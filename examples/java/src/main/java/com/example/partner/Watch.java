@@ -7,7 +7,9 @@ import io.grpc.StatusRuntimeException;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.HashMap;
 import java.util.Iterator;
+import java.util.Map;
 import java.util.concurrent.TimeUnit;
 import pharmaloop.common.v1.Types.PositionVector;
 import pharmaloop.production.v1.ProductionServiceGrpc;
@@ -25,6 +27,8 @@ final class Watch {
   private final ProductionServiceBlockingStub stub;
   private final Partner.Options options;
   private final Path state;
+  /** The newest version that was dealt with of each lot. */
+  private final Map<String, Long> newest = new HashMap<>();
   private int heard = 0;
   private int attempt = 0;
 
@@ -65,12 +69,30 @@ final class Watch {
     if (!Files.exists(state)) {
       return request.setFromStart(true).build();
     }
+    WatchLotsResponse stored = WatchLotsResponse.getDefaultInstance();
     try {
-      return request.setAfter(PositionVector.parseFrom(Files.readAllBytes(state))).build();
+      stored = WatchLotsResponse.parseFrom(Files.readAllBytes(state));
     } catch (InvalidProtocolBufferException error) {
+      // It is refused below, like a file without a position.
+    }
+    if (!stored.hasPosition()) {
       throw new Calls.Failed(
           state + ": no position is stored in it; remove it to begin anew");
     }
+    stored.getChangesList().forEach(change -> newest.put(change.getLot(), change.getVersion()));
+    return request.setAfter(stored.getPosition()).build();
+  }
+
+  /**
+   * Replace position and versions in one step. Who has a database keeps the version with the lot,
+   * and the position in the same transaction.
+   */
+  private void store(PositionVector position) throws IOException {
+    WatchLotsResponse.Builder stored = WatchLotsResponse.newBuilder().setPosition(position);
+    newest.forEach(
+        (lot, version) ->
+            stored.addChanges(LotChange.newBuilder().setLot(lot).setVersion(version)));
+    Calls.writeWhole(state, stored.build().toByteArray());
   }
 
   /** Follow one stream; true once as many lots were heard as were asked for. */
@@ -81,13 +103,19 @@ final class Watch {
       WatchLotsResponse answer = stream.next();
       attempt = 0;
       for (LotChange change : answer.getChangesList()) {
+        // Told again, or an older one behind a newer one. 0 is a platform without versions.
+        if (change.getVersion() > 0
+            && change.getVersion() <= newest.getOrDefault(change.getLot(), 0L)) {
+          continue;
+        }
+        newest.put(change.getLot(), change.getVersion());
         System.out.printf(
             "held %s since %s: %s%n",
             change.getLot(), Calls.stamp(change.getAt()), change.getReason());
         heard++;
       }
       // Only now: after a kill before this line they are told again, and none is lost.
-      Calls.writeWhole(state, answer.getPosition().toByteArray());
+      store(answer.getPosition());
       if (options.count() > 0 && heard >= options.count()) {
         return true;
       }
