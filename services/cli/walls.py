@@ -38,7 +38,7 @@ def _wall(rows: list[dict[str, Any]]) -> Any:
                 word(one["state"], "WALL_STATE"),
                 one["equipment"],
                 one["lot"] or "-",
-                "runs" if one["running"] else word(one["lot_state"], "LOT_STATE"),
+                _run(one),
                 f"{worst['ratio']:.0%} of the limit" if worst.get("tag") else "-",
                 f"{worst['tag']}: {worst['rule']}" if worst.get("tag") else "-",
                 str(len(one["deviations"])),
@@ -47,6 +47,13 @@ def _wall(rows: list[dict[str, Any]]) -> Any:
         )
     columns = ["state", "equipment", "lot", "run", "worst", "which", "deviations", "latest reading"]
     return table("Quality wall", columns, shown)
+
+
+def _run(row: dict[str, Any]) -> str:
+    """Whether the run goes on, and is heard of."""
+    if row["silent"]:
+        return "silent"
+    return "runs" if row["running"] else word(row["lot_state"], "LOT_STATE")
 
 
 @CHART.verb(

@@ -58,6 +58,7 @@ PLANT |= {
     "WALL_STATE_NORMAL": "Normal",
     "WALL_STATE_WATCH": "Near a limit",
     "WALL_STATE_ABNORMAL": "Abnormal",
+    "WALL_STATE_SILENT": "Silent",
     "RUN_JUDGING_JUDGED": "Judged",
     "RUN_JUDGING_NO_MODEL": "Not judged: no model of the product",
     "RUN_JUDGING_TRAINED_ON": "Not judged: the model learnt from it",

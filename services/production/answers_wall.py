@@ -31,7 +31,15 @@ _STATES = {
     "normal": api.WALL_STATE_NORMAL,
     "watch": api.WALL_STATE_WATCH,
     "abnormal": api.WALL_STATE_ABNORMAL,
+    "silent": api.WALL_STATE_SILENT,
 }
+
+
+class Now(NamedTuple):
+    """When it is looked at: wall time, and how many seconds of the platform's pass in one of it."""
+
+    wall: datetime
+    speed: float = 1.0
 
 
 class Seen(NamedTuple):
@@ -55,6 +63,12 @@ class Seen(NamedTuple):
     @property
     def running(self) -> bool:
         return bool(self.lot.started) and not self.lot.completed and self.lot.state != "rejected"
+
+    def quiet(self, now: Now) -> float:
+        """Seconds of platform time since the run was last heard of; 0 where that was not kept."""
+        if self.watch is None or not self.watch.heard:
+            return 0.0
+        return (now.wall - datetime.fromisoformat(self.watch.heard)).total_seconds() * now.speed
 
     @property
     def judging(self) -> api.RunJudging:
@@ -81,7 +95,7 @@ def idle(equipment: Equipment, lines: list[str]) -> api.WallRow:
     return api.WallRow(equipment=equipment.equipment, plant=equipment.plant, lines=lines)
 
 
-def row(equipment: Equipment, lines: list[str], run: Seen, duration: float) -> api.WallRow:
+def row(equipment: Equipment, lines: list[str], run: Seen, duration: float, now: Now) -> api.WallRow:
     """A row of the wall; `duration` is how long golden runs take, in seconds, 0 where that is not known."""
     lot, standings = run.lot, run.standings()
     worst = standings[0] if standings else None
@@ -93,7 +107,10 @@ def row(equipment: Equipment, lines: list[str], run: Seen, duration: float) -> a
     if lot.completed:
         shown.completed.CopyFrom(timestamp(datetime.fromisoformat(lot.completed)))
     shown.judging = run.judging
-    shown.state = _STATES[wall.state(lot, worst.ratio if worst else None)]
+    if run.running:
+        shown.silent_after = wall.silent_after(run.samples, now.speed)
+        shown.silent = run.quiet(now) > shown.silent_after
+    shown.state = _STATES[wall.state(lot, worst.ratio if worst else None, shown.silent)]
     shown.deviations.extend(_standing(found) for found in wall.standing_deviations(lot))
     if len(run.samples):
         latest = float(run.samples.seconds()[-1])

@@ -74,7 +74,8 @@ class WallApi(Api):
         for model in models.values():
             await self._time(model)
         lines = await self._lines({one.plant for one in equipment})
-        rows = await asyncio.to_thread(lambda: [self._row(one, models, lines) for one in found])
+        now = answers_wall.Now(self.app.clock.wall(), self.app.clock.speed)
+        rows = await asyncio.to_thread(lambda: [self._row(one, models, lines, now) for one in found])
         return api.ListWallResponse(rows=rows, next_page_token=page.token)
 
     async def _equipment_of(self, request: api.ListWallRequest) -> str:
@@ -131,7 +132,13 @@ class WallApi(Api):
             self._durations.clear()
         self._durations[model.version] = median(longest.values()) if longest else 0.0
 
-    def _row(self, found: _Found, models: dict[str, GoldenModel], lines: dict[str, list[str]]) -> api.WallRow:
+    def _row(
+        self,
+        found: _Found,
+        models: dict[str, GoldenModel],
+        lines: dict[str, list[str]],
+        now: answers_wall.Now,
+    ) -> api.WallRow:
         equipment, lot, watch = found
         if lot is None:
             return answers_wall.idle(equipment, lines.get(equipment.equipment, []))
@@ -141,7 +148,7 @@ class WallApi(Api):
             course = self._looking.course(run_id(lot.lot, lot.equipment), watch.samples, model)
         duration = self._durations.get(model.version, 0.0) if model else 0.0
         run = answers_wall.Seen(lot, watch, model, course)
-        return answers_wall.row(equipment, lines.get(equipment.equipment, []), run, duration)
+        return answers_wall.row(equipment, lines.get(equipment.equipment, []), run, duration, now)
 
     # -- charts ------------------------------------------------------------
 

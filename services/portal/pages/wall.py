@@ -22,7 +22,7 @@ router = APIRouter()
 _POINTS = 500
 _TABLE = 60
 #: What needs somebody stands first; the rest in order of its equipment.
-_ORDER = {api.WALL_STATE_ABNORMAL: 0, api.WALL_STATE_WATCH: 1}
+_ORDER = {api.WALL_STATE_ABNORMAL: 0, api.WALL_STATE_SILENT: 0, api.WALL_STATE_WATCH: 1}
 _LIVE = (
     "type:LotStarted",
     "type:LotCompleted",
@@ -44,7 +44,7 @@ async def wall(request: Request, plant: str = "", line: str = "") -> Response:
     language: Language = request.state.language
     values = {
         "rows": [(row, *_drawn(row, language)) for row in rows],
-        "calling": sum(row.state == api.WALL_STATE_ABNORMAL for row in rows),
+        "calling": sum(_ORDER.get(row.state) == 0 for row in rows),
         "near": sum(row.state == api.WALL_STATE_WATCH for row in rows),
         "of_plant": plant,
         "line": line,

@@ -89,7 +89,8 @@ class Watch:
 
     `basis` is what judged the run last. It is stored although it could be looked up: a model
     that comes at the same moment as readings must write the same row as they do, or the
-    database lets both pass, each without the other."""
+    database lets both pass, each without the other. `heard` is the wall time at which the run was last
+    heard of: its start, or readings that are new (ISO); empty for a run of before this was kept."""
 
     lot: str
     equipment: str
@@ -99,6 +100,7 @@ class Watch:
     found: tuple[str, ...] = ()
     basis: Basis | None = None
     told: dict[str, bytes] = field(default_factory=dict)
+    heard: str = ""
 
 
 def registered(held: Product, watch: str, at: str) -> Product:
@@ -123,14 +125,15 @@ def limited(held: Product, event: events.ProcessLimitChanged, at: str) -> Produc
     return replace(held, limits=limits.change(held.limits, event, at))
 
 
-def begun(held: Watch, product: str, start: str) -> Watch:
+def begun(held: Watch, product: str, start: str, heard: str) -> Watch:
     """The run, now that its lot is known."""
-    return replace(held, product=product, start=start)
+    return replace(held, product=product, start=start, heard=max(held.heard, heard))
 
 
-def taken(held: Watch, more: Samples) -> Watch:
+def taken(held: Watch, more: Samples, heard: str) -> Watch:
     """The run with samples more; what is held already has no effect."""
-    return replace(held, samples=samples.joined(held.samples, more))
+    grown = samples.joined(held.samples, more)
+    return held if grown == held.samples else replace(held, samples=grown, heard=max(held.heard, heard))
 
 
 @dataclass(frozen=True)

@@ -40,7 +40,7 @@ def on_readings_recorded(work: Work, event: Event) -> None:
     work.load(SEVERITY_RULES, [held.product] if held.product else [])
     if work.ahead:
         return
-    grown = watch.taken(held, samples.of(batch))
+    grown = watch.taken(held, samples.of(batch), moment_text(event.created))
     if grown.samples.points > samples.MAX_POINTS:
         _log.warning("run too long, the rest is not judged", lot=batch.lot, equipment=batch.equipment)
     elif grown != held:
@@ -53,7 +53,7 @@ def on_lot_started(work: Work, event: Event) -> None:
     held = work.get(WATCHES, id) or Watch(started.lot, started.equipment)
     product = watch.registered(_product(work, started.product), id, at)
     work.put(PRODUCTS, product.product, product)
-    _judge(work, id, watch.begun(held, started.product, at))
+    _judge(work, id, watch.begun(held, started.product, at, moment_text(event.created)))
 
 
 def on_golden_model_trained(work: Work, event: Event) -> None:

@@ -289,6 +289,24 @@ def test_alerts_that_are_over_are_listed_by_their_state_and_say_how_they_ended(b
     assert "resolved, deviation rejected by qa-2" in bench.run("alert", "show", "al-1").output
 
 
+def test_a_run_whose_readings_stopped_is_silent_on_the_wall(bench: Bench) -> None:
+    rows = [
+        production.WallRow(equipment="dryer-1", lot=ROOT, running=True, state=production.WALL_STATE_NORMAL),
+        production.WallRow(
+            equipment="dryer-2", lot=ROOT, running=True, state=production.WALL_STATE_SILENT, silent=True
+        ),
+        production.WallRow(
+            equipment="dryer-3", lot=ROOT, running=True, state=production.WALL_STATE_ABNORMAL, silent=True
+        ),
+    ]
+    bench.fake.answers["ListWall"] = lambda request: production.ListWallResponse(rows=rows)
+    shown = [line.split("\t") for line in bench.run("wall", "list").output.splitlines()]
+    found = {row[1]: (row[0], row[3]) for row in shown if len(row) > 3}
+    assert found["dryer-1"] == ("normal", "runs")
+    assert found["dryer-2"] == ("silent", "silent")
+    assert found["dryer-3"] == ("abnormal", "silent")
+
+
 def test_capas_are_listed(bench: Bench) -> None:
     capa = production.Capa(state=production.CAPA_STATE_PROPOSED)
     capa.proposed.capa = "c-1"

@@ -93,6 +93,32 @@ def test_what_needs_somebody_stands_first_and_the_rest_is_grey() -> None:
     assert 'data-every="2"' in text
 
 
+@pytest.mark.parametrize(
+    ("language", "word", "why"),
+    [("en", "Silent", "no reading for more than 10 minutes"), ("zh", "无读数", "超过10分钟没有读数")],
+)
+def test_a_run_whose_readings_stopped_calls_somebody_and_is_not_grey(
+    language: str, word: str, why: str
+) -> None:
+    quiet = _row("dryer-9", api.WALL_STATE_SILENT, 0.3)
+    quiet.silent, quiet.silent_after = True, 600
+    quiet.latest_reading.FromSeconds(1_007_200)
+    text = Browser(_backend(_ROWS[0], quiet), language=language).get("/wall").text
+    assert re.findall(r'<th scope="row"><bdi>([\w-]+)</bdi>', text) == ["dryer-9", "dryer-1"]
+    assert re.findall(r'<tr class="(\w+)">', text) == ["abnormal", "normal"]
+    assert f"</span>{word}</span>" in text, "a shape and a word"
+    assert why in text
+    assert "1" in re.findall(r'class="calling".*?</p>', text)[0]
+
+
+def test_a_run_that_is_abnormal_says_that_it_is_silent_as_well() -> None:
+    both = _row("dryer-9", api.WALL_STATE_ABNORMAL, 1.3)
+    both.silent, both.silent_after = True, 600
+    text = Browser(_backend(both)).get("/wall").text
+    assert "Abnormal" in text
+    assert "no reading for more than 10 minutes" in text
+
+
 def test_a_bar_says_what_it_shows_and_only_what_is_abnormal_has_colour() -> None:
     assert 'class="ratio normal"' in bar(0.5, "x")
     assert 'class="ratio watch"' in bar(0.8, "x")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from datetime import UTC
+from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
 
@@ -19,6 +19,7 @@ from services.production.api import ProductionApi
 from services.production.domain import golden, standing, tag_chart
 from services.production.domain.golden import LIMIT, GoldenModel
 from services.production.domain.samples import Column, Samples
+from services.production.domain.wall import SILENT_SECONDS, silent_after
 from services.production.handlers import DETECTOR, HISTORY, LISTS
 from services.production.handlers.models import train
 from services.production.looking import Looking
@@ -41,6 +42,7 @@ from tests.unit.production.test_detector import (
 DETECT = Reactor("detector", DETECTOR)
 LISTED, RECORDED = projector("lists", LISTS), projector("history", HISTORY)
 IDLE = "plant-1/oven-2"
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +61,10 @@ class Plant:
     def __init__(self) -> None:
         self.memory = Memory()
         store: Any = AsyncMemoryStore(self.memory.database)
-        app: Any = SimpleNamespace(store=store, decider=None)
+        # Records in memory are made at the epoch.
+        self.clock = SimpleNamespace(speed=1.0, wall=lambda: EPOCH + timedelta(seconds=self.passed))
+        self.passed = 0.0
+        app: Any = SimpleNamespace(store=store, decider=None, clock=self.clock)
         payloads: Any = None
         self.api = ProductionApi(app, payloads)
         self._told: set[str] = set()
@@ -176,6 +181,50 @@ async def test_a_row_is_abnormal_until_its_deviations_are_disposed_of(
     plant.memory.ask("RejectDeviation", asked)
     row = await plant.row()
     assert (row.state, list(row.deviations)) == (api.WALL_STATE_NORMAL, [])
+
+
+async def test_a_run_whose_readings_stopped_is_silent_and_not_normal(
+    plant: Plant, model: events.GoldenModelTrained
+) -> None:
+    plant.learn(model)
+    lot, table = plant.start("B-1"), values()
+    plant.record(lot, table, rows=16)
+    plant.passed = SILENT_SECONDS
+    row = await plant.row()
+    assert (row.state, row.silent, row.silent_after) == (api.WALL_STATE_NORMAL, False, SILENT_SECONDS)
+    plant.passed = SILENT_SECONDS + 1
+    row = await plant.row()
+    assert (row.state, row.silent) == (api.WALL_STATE_SILENT, True)
+    assert row.latest_reading.ToDatetime(UTC) == minutes(15), "the last that was heard"
+    table["Load"][16:] = [20 + LARGE] * (ROWS - 16)
+    plant.record(lot, table)
+    row = await plant.row()
+    assert (row.state, row.silent) == (api.WALL_STATE_ABNORMAL, True), "silence hides no deviation"
+    plant.memory.ask("CompleteLot", api.CompleteLotRequest(lot=lot), at=minutes(300))
+    row = await plant.row()
+    assert (row.silent, row.silent_after) == (False, 0), "a run that ended has nothing to say"
+
+
+async def test_a_run_that_never_said_anything_is_silent_too(plant: Plant) -> None:
+    plant.start("B-1")
+    assert (await plant.row()).state == api.WALL_STATE_UNSPECIFIED
+    plant.passed = SILENT_SECONDS + 1
+    assert (await plant.row()).state == api.WALL_STATE_SILENT
+
+
+async def test_a_fast_platform_and_a_rare_reading_are_given_their_time(
+    plant: Plant, model: events.GoldenModelTrained
+) -> None:
+    plant.learn(model)
+    plant.record(plant.start("B-1"), values(), rows=16)
+    plant.clock.speed = 3600.0  # ten minutes are a sixth of a second, less than a record takes
+    plant.passed = 9.0
+    assert not (await plant.row()).silent
+    plant.passed = 11.0
+    row = await plant.row()
+    assert (row.silent, row.silent_after) == (True, 36_000)
+    hourly = Samples((np.arange(10, dtype=np.int64) * 3_600_000_000).tobytes())
+    assert silent_after(hourly, 1.0) == 3 * 3600
 
 
 async def test_nothing_is_made_up_where_nothing_judges(
