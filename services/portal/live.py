@@ -148,10 +148,19 @@ class Hub:
 
 
 def _names(change: Any) -> frozenset[str]:
-    """What a change goes by: ids as they are, its event's type as "type:LotHeld"."""
+    """What a change goes by: ids as they are, its event's type as "type:LotHeld", and, where it is of a
+    site, as "hospital-a/type:NoticeRecorded"."""
     short = change.type.rpartition(".")[2]
     domain = change.type.removeprefix("pharmaloop.").partition(".")[0]
-    return frozenset({change.id, change.case, change.run, f"type:{short}", f"domain:{domain}"} - {""})
+    own = f"{change.site}/type:{short}" if change.site else ""
+    return frozenset({change.id, change.case, change.run, f"type:{short}", f"domain:{domain}", own} - {""})
+
+
+def of_site(site: str, names: Iterable[str]) -> tuple[str, ...]:
+    """The names as one site's page listens to them: what hospitals tell of their work it hears of its own
+    site alone, the rest as it is."""
+    told = {f"type:{event.rpartition('.')[2]}" for event in told_by("clinical")}
+    return tuple(f"{site}/{name}" if name in told else name for name in names)
 
 
 def _event(kind: str, data: dict[str, Any], token: str) -> str:

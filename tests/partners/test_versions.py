@@ -53,7 +53,7 @@ class Plant(production_grpc.ProductionServiceServicer):
 
 @pytest.fixture
 def plant() -> Iterator[Plant]:
-    made = Plant()
+    made = Plant()  # type: ignore[abstract]
     yield made
     made.stop()
 

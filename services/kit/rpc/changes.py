@@ -73,7 +73,15 @@ class ChangesServicer(api_grpc.ChangesServiceServicer):
             # A case names a lot, and a site hears of no lot that its own people did not receive (ADR 14).
             case="" if self._app.site else event.case,
             run=event.run,
+            site=self._site_of(event),
         )
+
+    def _site_of(self, event: Event) -> str:
+        """The site that an event names; one of a site's own topics is of that site, named or not."""
+        named = getattr(event.message, "site", "")
+        if isinstance(named, str) and named:
+            return named
+        return self._app.site if contract().topic_of(event.type).scope == "site" else ""
 
 
 def add_changes(app: App, server: Any) -> None:

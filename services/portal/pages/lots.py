@@ -30,7 +30,11 @@ STATES = {
     "released": api.LOT_STATE_RELEASED,
     "rejected": api.LOT_STATE_REJECTED,
 }
-_LIVE = tuple(f"type:Lot{what}" for what in ("Started", "Completed", "Held", "Released", "Rejected"))
+_LIVE = (
+    *(f"type:Lot{what}" for what in ("Started", "Completed", "Held", "Released", "Rejected")),
+    *(f"type:Deviation{what}" for what in ("Detected", "Confirmed", "Rejected", "Classified", "Closed")),
+    *(f"type:Deviation{what}" for what in ("InvestigationStarted", "CapaRequired")),
+)
 
 
 @router.get("/lots")

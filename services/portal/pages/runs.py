@@ -78,6 +78,7 @@ async def board(
         "link": lambda **other: "?" + urlencode({k: v for k, v in (filters | other).items() if v}),
         "next": "?" + urlencode({**{k: v for k, v in filters.items() if v}, "after": token}) if token else "",
         "first": bool(after),
+        "moving": any(row["present"] for row in rows),
     }
     return page(request, "runs.html", values, live=("domain:loops",))
 

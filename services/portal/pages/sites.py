@@ -16,6 +16,7 @@ from fastapi.responses import Response
 from pharmaloop.clinical.v1 import service_pb2 as api
 from services.portal.backend import Backend, Missing
 from services.portal.confirming import Field, Question, settle, show, text
+from services.portal.live import of_site
 from services.portal.parts import parts
 from services.portal.render import page, path_of
 from services.portal.several import every
@@ -145,7 +146,7 @@ async def one(
         "notices": found.get("notices"),
         "missing": missing[:1],  # one process answers them all
     }
-    return page(request, "site.html", values, live=(*_LIVE, f"service:{process}"))
+    return page(request, "site.html", values, live=(*of_site(site, _LIVE), f"service:{process}"))
 
 
 def _ends(plan: Any) -> int:

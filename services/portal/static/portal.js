@@ -25,15 +25,29 @@
       .catch(() => { again = true; })
       .finally(() => { busy = false; setTimeout(() => { if (again) look(); }, 1000); });
   }
-  // What has the focus keeps it, and what was opened stays open.
+  // What has the focus keeps it, what was opened stays open, and what was scrolled aside stays there.
+  const REACHED = "a[href], button, summary, input, select, textarea, [tabindex]";
+  let shown = "";
   function swap(found) {
-    const held = document.activeElement && live.contains(document.activeElement) && document.activeElement.id;
+    if (found.innerHTML === shown) return;
+    shown = found.innerHTML;
+    const at = live.contains(document.activeElement) ? document.activeElement : null;
+    const place = at ? [...live.querySelectorAll(REACHED)].indexOf(at) : -1;
+    const aside = [...live.querySelectorAll("[tabindex], .wide")].map((one) => [one.scrollLeft, one.scrollTop]);
     const open = new Set([...live.querySelectorAll("details[open][id]")].map((one) => one.id));
     live.replaceChildren(...found.childNodes);
     open.forEach((id) => { const one = document.getElementById(id); if (one) one.open = true; });
-    if (held) document.getElementById(held)?.focus();
+    live.querySelectorAll("[tabindex], .wide").forEach((one, n) => { if (aside[n]) [one.scrollLeft, one.scrollTop] = aside[n]; });
+    if (at) again_on(at, place);
     htmx.process(live);
     document.dispatchEvent(new CustomEvent("looked"));
+  }
+  // The same thing by its id, or by where it leads; else what stands in its place.
+  function again_on(at, place) {
+    const all = [...live.querySelectorAll(REACHED)], to = at.getAttribute("href");
+    const same = (one) => one && (to ? one.getAttribute("href") === to : one.tagName === at.tagName);
+    const one = at.id ? document.getElementById(at.id) : same(all[place]) ? all[place] : to && all.find(same);
+    if (one) one.focus({preventScroll: true});
   }
   // Soon, and once more when everybody who folds the same event has: an answer may be shared, or late.
   let after = 0;
@@ -70,8 +84,12 @@
   }, 5000);
   connect();
   // What changes without an event, as readings do, is looked at again every so many seconds.
-  const every = Number(live.querySelector("[data-every]")?.dataset.every || 0);
-  if (every > 0) setInterval(look, every * 1000);
+  let passed = 0;
+  setInterval(() => {
+    const every = Number(live.querySelector("[data-every]")?.dataset.every || 0);
+    passed += 1;
+    if (every > 0 && passed >= every) { passed = 0; look(); }
+  }, 1000);
   // A browser has few lines to one place: a page that sleeps gives its own back, and goes on where it was.
   document.addEventListener("visibilitychange", () => {
     if (!awake()) { clearTimeout(retry); line.close(); return; }

@@ -7,7 +7,9 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from google.protobuf.message import Message
 
+from pharmaloop.clinical.v1 import events_pb2 as clinical
 from pharmaloop.common.v1 import changes_pb2 as api
 from pharmaloop.common.v1 import types_pb2 as common
 from pharmaloop.production.v1 import events_pb2 as production
@@ -46,7 +48,7 @@ async def test_a_change_says_which_record_and_what_happened(watching: Watching) 
     answer = await anext(answers)
     (change,) = answer.changes
     assert (change.type, change.id, change.event) == (HELD, A, held.id)
-    assert (change.case, change.run) == ("case-1", "run-1")
+    assert (change.case, change.run, change.site) == ("case-1", "run-1", "")
     assert change.at.ToDatetime(tzinfo=NOON.tzinfo) == NOON
     assert b"secret" not in answer.SerializeToString(), "it says that something changed, not what it is now"
     await answers.aclose()
@@ -64,6 +66,20 @@ async def test_a_change_says_which_record_and_what_happened(watching: Watching) 
     await again.aclose()
     with pytest.raises(Invalid, match="UNKNOWN_TYPE"):
         await anext(ChangesServicer(app).WatchChanges(api.WatchChangesRequest(types=["no.Such"]), None))
+
+
+@pytest.mark.parametrize(
+    ("message", "site", "told"),
+    [
+        (clinical.ExposureReceived(run="r", site="hospital-b"), "hospital-a", "hospital-b"),
+        (clinical.MonitoringPlansOpened(run="r"), "hospital-a", "hospital-a"),
+        (production.LotHeld(lot=A), "", ""),
+    ],
+    ids=["named", "of a topic of its own", "of none"],
+)
+def test_a_change_says_the_site_that_it_is_of(message: Message, site: str, told: str) -> None:
+    change = ChangesServicer(SimpleNamespace(site=site))._change(lot_event(A, 1, message))  # type: ignore[arg-type]
+    assert change.site == told
 
 
 def position(offset: int) -> common.PositionVector:

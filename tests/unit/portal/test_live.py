@@ -12,7 +12,7 @@ from grpc import StatusCode, aio
 
 from pharmaloop.common.v1 import changes_pb2 as changes
 from services.portal import live
-from services.portal.live import Hub
+from services.portal.live import Hub, of_site
 
 _OPENED = "pharmaloop.loops.v1.SafetyRunOpened"
 
@@ -34,8 +34,8 @@ class Services:
                 raise one
             yield one
 
-    def change(self, process: str, id: str, type: str = _OPENED, n: int = 1) -> None:
-        answer = changes.WatchChangesResponse(changes=[changes.Change(id=id, type=type)])
+    def change(self, process: str, id: str, type: str = _OPENED, n: int = 1, site: str = "") -> None:
+        answer = changes.WatchChangesResponse(changes=[changes.Change(id=id, type=type, site=site)])
         answer.position.positions.add(topic="t", partition=0, offset=n)
         self.told[process].put_nowait(answer)
 
@@ -85,6 +85,20 @@ async def test_who_watches_it_hears_of_it_and_of_nothing_else(hub: Hub, services
     assert (await line.next()) == ("change", {"names": ["run-1"], "away": []})
     services.change("production", "lot", "pharmaloop.production.v1.LotHeld")
     assert (await line.next())[1]["names"] == ["domain:production"]
+
+
+async def test_a_page_of_one_hospital_hears_of_its_own_and_of_no_other(hub: Hub, services: Services) -> None:
+    watched = of_site("hospital-a", ("type:NoticeRecorded", "type:PlansOpened", "type:LoopClosed"))
+    assert watched == ("hospital-a/type:NoticeRecorded", "hospital-a/type:PlansOpened", "type:LoopClosed")
+    line = Line(hub, *watched)
+    await line.next()
+    noticed, opened = "pharmaloop.clinical.v1.NoticeRecorded", "pharmaloop.clinical.v1.PlansOpened"
+    services.change("loops", "p-1", noticed, site="hospital-b")
+    services.change("loops", "run-1", opened, site="hospital-b")
+    services.change("loops", "run-1", opened, site="hospital-a")
+    assert (await line.next())[1]["names"] == ["hospital-a/type:PlansOpened"]
+    services.change("production", "run-1", "pharmaloop.loops.v1.LoopClosed")
+    assert (await line.next())[1]["names"] == ["type:LoopClosed"]
 
 
 async def test_a_page_that_comes_back_hears_what_it_missed_and_nothing_twice(

@@ -85,6 +85,13 @@ def test_the_list_filters_and_goes_on() -> None:
     assert "No lot matches." in Browser(backend).get("/lots").text
 
 
+def test_the_list_hears_of_deviations_too() -> None:
+    backend = FakeBackend({("production", "ListLots"): api.ListLotsResponse(lots=[_lot()])})
+    text = Browser(backend).get("/lots").text
+    for name in ("type:LotHeld", "type:DeviationDetected", "type:DeviationRejected", "type:DeviationClosed"):
+        assert name in text
+
+
 def test_a_lot_shows_what_every_service_says_of_it() -> None:
     text = Browser(_backend()).get(_AT).text
     assert text.count("<h1>") == 1

@@ -121,6 +121,13 @@ def _hidden(text: str, name: str) -> str:
     return found[1]
 
 
+def test_stages_move_between_events_while_a_run_goes_on() -> None:
+    for state, moves in ((loops.RUN_STATE_OPEN, True), (loops.RUN_STATE_CLOSED, False)):
+        told = backend(safety(state))
+        for path in ("/runs", f"/runs/{RUN}"):
+            assert ('data-every="5"' in Browser(told).get(path).text) == moves, path
+
+
 def test_the_board_asks_for_the_stuck_first_and_passes_every_filter_on() -> None:
     told = backend(safety(loops.RUN_STATE_STALLED))
     page = Browser(told).get(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import html
+import json
 import re
 
 import pytest
@@ -95,6 +97,14 @@ def test_only_this_site_is_asked() -> None:
     assert {service for service, _, _ in backend.asked} == {"clinical"}
     assert all(fields.get("site", "hospital-a") == "hospital-a" for _, _, fields in backend.asked)
     assert Browser(backend).get("/sites/hospital-z").status == 404
+
+
+def test_a_hospitals_page_listens_to_its_own_hospital() -> None:
+    text = html.unescape(Browser(_backend(*_PLANS)).get("/sites/hospital-a").text)
+    watched = json.loads(re.findall(r'data-live="(\[.*?\])"', text)[0])
+    assert "hospital-a/type:ResponseRecorded" in watched
+    assert "type:HazardEvaluated" in watched, "what a plant says concerns every hospital"
+    assert not [name for name in watched if name in ("type:ResponseRecorded", "type:PlansOpened")]
 
 
 def test_a_site_that_is_away_is_named_and_the_list_goes_on() -> None:

@@ -62,8 +62,8 @@ class Plant:
         self.memory = Memory()
         store: Any = AsyncMemoryStore(self.memory.database)
         # Records in memory are made at the epoch.
-        self.clock = SimpleNamespace(speed=1.0, wall=lambda: EPOCH + timedelta(seconds=self.passed))
         self.passed = 0.0
+        self.clock = SimpleNamespace(speed=1.0, wall=lambda: EPOCH + timedelta(seconds=self.passed))
         app: Any = SimpleNamespace(store=store, decider=None, clock=self.clock)
         payloads: Any = None
         self.api = ProductionApi(app, payloads)
