@@ -116,7 +116,7 @@ def test_a_run_that_is_abnormal_says_that_it_is_silent_as_well() -> None:
     both.silent, both.silent_after = True, 600
     text = Browser(_backend(both)).get("/wall").text
     assert "Abnormal" in text
-    assert "no reading for more than 10 minutes" in text
+    assert "</span>Silent</span> no reading for more than 10 minutes" in text
 
 
 def test_a_bar_says_what_it_shows_and_only_what_is_abnormal_has_colour() -> None:
