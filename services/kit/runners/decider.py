@@ -5,8 +5,9 @@ same request before. One that names what is not known here is not stored: that
 may be on its way, and the same request is decided once it is here. Its events
 go to the outbox in the transaction that changes the aggregates; the answer
 then waits, at most a second, until the relay has published them, and says
-where they stand. One command must never be the end of those it was grouped with: a group that the database refuses is
-halved until the culprit stands alone.
+where they stand. One command must never be the end of those it was grouped
+with: a group that the database refuses is halved until the culprit stands
+alone.
 """
 
 from __future__ import annotations
