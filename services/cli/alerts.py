@@ -84,7 +84,7 @@ def follow_alerts(session: Session) -> None:
         tell(session, found, f"{found['raised']['alert']}  {who}  {text}")
 
 
-@ALERT.verb("ack", 'al-9 --note "on my way"')
+@ALERT.verb("ack", 'al-9 --note "on my way"', signed="I look after this alert from now on.")
 @click.argument("alert")
 @click.option("--note", default="", help="What you say to it.")
 @click.pass_obj

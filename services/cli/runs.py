@@ -75,7 +75,12 @@ def follow_runs(session: Session, run: str | None) -> None:
         tell(session, found, told)
 
 
-@RUN.verb("cancel", 'r-7 --reason "opened by mistake"', 'r-7 --reason "r-9 covers it" --superseded-by r-9')
+@RUN.verb(
+    "cancel",
+    'r-7 --reason "opened by mistake"',
+    'r-7 --reason "r-9 covers it" --superseded-by r-9',
+    signed="I end this run before its time and stand for the reason.",
+)
 @click.argument("run")
 @click.option("--reason", required=True, help="Why it is ended.")
 @click.option("--superseded-by", default="", help="The run that covers it.")
