@@ -63,6 +63,8 @@ def show(session: Session, alert: str) -> None:
         out.print(table("Escalated", ["level", "to", "at"], rows))
         if found["note"]:
             out.print(f"{found['actor']} says: {found['note']}")
+        if found["meaning"]:
+            out.print(f"signed: {found['meaning']}")
 
     session.show({"alert": found}, people)
 

@@ -39,6 +39,8 @@ def lot(session: Session, lot: str) -> None:
         out.print(lot, style="bold")
         if quality:
             out.print(f"state      {word(quality['state'], 'LOT_STATE')}  {quality['reason']}")
+            if quality["actor"]:
+                out.print(f"signed     {quality['actor']}  {quality['meaning'] or '-'}")
             out.print(f"equipment  {quality['equipment']}  {quality['started']} to {quality['completed']}")
             for deviation in quality["deviations"]:
                 seen = deviation["detected"]

@@ -151,4 +151,6 @@ def _print_run(out: Console, run: dict[str, Any]) -> None:
                 f" by {closed['actor']}" if closed["actor"] else "",
             )
             out.print(f"\n{ended}{by}: {closed['reason']} {closed['superseded_by']}")
+        if closed["meaning"]:
+            out.print(f"signed: {closed['meaning']}")
         out.print(f"\n{_rests_on(run)}")
