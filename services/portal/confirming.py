@@ -13,8 +13,8 @@ import json
 import uuid
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, TypeAlias
 from urllib.parse import quote
 
 from fastapi import Request
@@ -28,6 +28,7 @@ from services.portal.languages import Language
 from services.portal.render import page
 
 _MOST_TOLD = 10_000
+Fields: TypeAlias = Callable[[FormData], Mapping[str, Any]]
 #: So much of each fact goes with the form, so that the form stays small.
 _MOST_LETTERS = 300
 
@@ -96,12 +97,18 @@ class Change:
     now: str
 
 
-def asked(question: Question, language: Language) -> tuple[Field, ...]:
-    """What a person writes: what the decision needs, and last what the signature means."""
-    if not question.meaning:
-        return question.fields
+def asked(question: Question, language: Language) -> Question:
+    """The question with what every decision is asked: last, what the signature means."""
+    if not question.meaning or any(field.name == "meaning" for field in question.fields):
+        return question
     label = language.say("What your signature means")
-    return (*question.fields, Field("meaning", label, "words", value=question.meaning, most=LONGEST))
+    meaning = Field("meaning", label, "words", value=question.meaning, most=LONGEST)
+    return replace(question, fields=(*question.fields, meaning))
+
+
+def signed(question: Question, fields: Fields) -> Fields:
+    """What was written, with what the signature means."""
+    return lambda form: {**({"meaning": text(form, "meaning")} if question.meaning else {}), **fields(form)}
 
 
 def shown(question: Question, language: Language) -> dict[str, str]:
@@ -149,8 +156,7 @@ def show(
     language: Language = request.state.language
     stale = written is not None and written.get("seen") != question.seen
     values = {
-        "question": question,
-        "fields": asked(question, language),
+        "question": asked(question, language),
         "shown": json.dumps(
             {"language": language.code, "facts": shown(question, language)}, ensure_ascii=False
         ),
@@ -174,22 +180,21 @@ async def settle(
 ) -> Response:
     """Tell the service what was signed, once, if things still stand as they were seen."""
     form = await request.form()
-    question = await ask()
+    question = asked(await ask(), request.state.language)
+    fields = signed(question, fields)
     told: Told = request.app.state.told
     request_id = str(form.get("request_id", ""))
     if request_id in told:  # sent twice
         return RedirectResponse(question.back, status_code=303)
     if not request.state.actor or form.get("seen") != question.seen:
         return show(request, question, form, changed=True, status=409)
-    for field in asked(question, request.state.language):
+    for field in question.fields:
         if field.required and not any(str(one).strip() for one in form.getlist(field.name)):
             return show(request, question, form, lacking=field.name, status=422)
 
     backend: Backend = request.app.state.backend
     try:
-        signed = {"meaning": text(form, "meaning")} if question.meaning else {}
-        said = {"request_id": request_id, **signed, **fields(form)}
-        await backend.tell(service, method, request.state.actor, **said)
+        await backend.tell(service, method, request.state.actor, **{"request_id": request_id, **fields(form)})
     except Refused as refused:
         return show(request, await ask(), form, refused=refused, status=409)
     except Missing as missing:  # it may have been taken: the same id, so that it counts once

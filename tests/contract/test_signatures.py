@@ -9,8 +9,9 @@ from google.protobuf.descriptor import Descriptor
 _DOMAINS = ("production", "rnd", "loops", "exchange", "alerting", "traceability", "clinical")
 #: What a person says to a decision.
 _WORDS = {"reason", "statement", "impact", "note", "instruction"}
-#: Has an actor and words, and is no decision: a computation that somebody ran.
-_NO_DECISIONS = {"TrialCompleted"}
+#: Has an actor and words, and is no decision: a computation that somebody ran, and what a rule makes of
+#: somebody's decision, which is an event of its own.
+_NO_DECISIONS = {"TrialCompleted", "AlertSeverityRaised", "AlertResolved"}
 #: Decisions of which the person says nothing but that they decide.
 _WORDLESS = {
     *("LotReleased", "CapaApproved", "ParameterSetReviewed", "ParameterSetReleased", "StudyApproved"),

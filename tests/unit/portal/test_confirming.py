@@ -179,8 +179,9 @@ def test_a_page_that_is_refused_says_why_in_chinese_too() -> None:
     assert '<bdi lang="en">no such corrective action</bdi>' in text
 
 
-def test_every_reason_that_a_partner_may_meet_has_words() -> None:
-    documented = {one.reason for one in errors.reasons()}
+def test_every_reason_that_a_person_may_meet_has_words() -> None:
+    """All that is documented, but for what agents of sites and their coordinator alone say to one another."""
+    documented = {one.reason for one in errors.reasons() if one.services != ("exchange",)}
     assert len(documented) > 100
     assert sorted(documented - set(REASONS)) == []
-    assert all(REASONS[reason] in catalogue(CHINESE) for reason in documented)
+    assert sorted(reason for reason, said in REASONS.items() if said not in catalogue(CHINESE)) == []
