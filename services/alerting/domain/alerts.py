@@ -53,7 +53,7 @@ class Alert:
     `next_escalation` when the next one is: empty when somebody took the alert, at
     the top, and for an alert of before there were levels. `open` is an alert that
     nobody took and that is not `over`; `ended` is the bytes of the event that says
-    how it was resolved.
+    how it was resolved; `meaning` what the signature of `actor` means.
     """
 
     alert: str
@@ -73,6 +73,7 @@ class Alert:
     asked: str = ""
     next_escalation: str = ""
     escalations: tuple[Escalation, ...] = ()
+    meaning: str = ""
     over: bool = False
     ended: bytes = b""
 
@@ -124,6 +125,7 @@ def evolve(state: Alert | None, event: Message) -> Alert:
         open=False,
         actor=event.actor,
         note=event.note,
+        meaning=event.meaning,
         acknowledged=_text(event.at),
         next_escalation="",
     )

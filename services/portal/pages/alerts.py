@@ -129,6 +129,7 @@ async def _taking(request: Request, alert: str) -> Question:
             (say("Who is asked"), say(WORDS.get(told.asked, told.asked))),
         ),
         fields=(Field("note", say("Note"), "words", required=False),),
+        meaning=say("I look after this alert from now on."),
         seen=seen,
         now=now,
         by=by,
