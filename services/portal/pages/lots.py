@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import hashlib
+from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlencode
 
@@ -12,10 +15,12 @@ from starlette.exceptions import HTTPException
 
 from pharmaloop.production.v1 import service_pb2 as api
 from services.portal.backend import Backend
+from services.portal.clock import platform_time
 from services.portal.drawing.genealogy import Group, drawing, group
 from services.portal.genealogies import around
 from services.portal.keys import LOT
 from services.portal.languages import Language
+from services.portal.papers.dossier import Taken, dossier_paper
 from services.portal.parts import parts
 from services.portal.render import page, path_of
 from services.portal.words import word
@@ -68,7 +73,7 @@ async def one(request: Request, key: str) -> Response:
 
 @router.get(LOT + "/dossier")
 async def paper(request: Request, key: str) -> Response:
-    """The dossier in the shape of paper, to be printed or saved as PDF by the browser."""
+    """The dossier in the shape of paper, to be read or printed."""
     return page(request, "dossier.html", await _everything(request, key))
 
 
@@ -77,13 +82,43 @@ async def taken(request: Request, key: str) -> Response:
     """The dossier as its service gives it."""
     backend: Backend = request.app.state.backend
     answer = await backend.ask("traceability", "GetLotDossier", lot=key)
-    text = MessageToJson(answer.dossier, preserving_proto_field_name=True, ensure_ascii=False, indent=2)
-    name = "".join(letter if letter.isascii() and letter.isalnum() else "-" for letter in key)
-    return Response(
-        text,
-        media_type="application/json",
-        headers={"content-disposition": f'attachment; filename="dossier-{name[-120:]}.json"'},
+    return _file(key, "json", "application/json", _json(answer.dossier))
+
+
+@router.get(LOT + "/dossier.pdf")
+async def printed(request: Request, key: str) -> Response:
+    """The dossier as a PDF in the reader's language. Without the trace's part there is none."""
+    backend: Backend = request.app.state.backend
+    dossier = (await backend.ask("traceability", "GetLotDossier", lot=key)).dossier
+    runs = [run.run for run in dossier.exposed.runs]
+    found, missing = await parts(
+        lot=backend.ask("production", "GetLot", lot=key),
+        now=platform_time(backend),
+        **{f"run:{run}": backend.ask("traceability", "GetExposure", run=run) for run in runs},
     )
+    journals = {run: found[f"run:{run}"] for run in runs}
+    what = Taken(
+        key=key,
+        lot=found["lot"].lot if found["lot"] else None,
+        dossier=dossier,
+        exposures={run: told.announced for run, told in journals.items() if told},
+        digest=hashlib.sha256(_json(dossier).encode()).hexdigest(),
+        made=datetime.now(UTC),
+        now=found["now"],
+        missing=tuple(sorted({one.service for one in missing})),
+    )
+    made = await asyncio.to_thread(dossier_paper, what, request.state.language)
+    return _file(key, "pdf", "application/pdf", made)
+
+
+def _json(dossier: Any) -> str:
+    return MessageToJson(dossier, preserving_proto_field_name=True, ensure_ascii=False, indent=2)
+
+
+def _file(key: str, ending: str, kind: str, content: str | bytes) -> Response:
+    name = "".join(letter if letter.isascii() and letter.isalnum() else "-" for letter in key)
+    told = f'attachment; filename="dossier-{name[-120:]}.{ending}"'
+    return Response(content, media_type=kind, headers={"content-disposition": told})
 
 
 @router.get(LOT + "/genealogy")

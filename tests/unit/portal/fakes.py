@@ -83,7 +83,11 @@ class Answer:
 
     status: int
     headers: Mapping[str, str]
-    text: str
+    body: bytes
+
+    @property
+    def text(self) -> str:
+        return self.body.decode()
 
 
 @dataclass
@@ -142,6 +146,6 @@ class Browser:
 
         await self._app(scope, receive, send)
         head = next(one for one in sent if one["type"] == "http.response.start")
-        text = b"".join(one.get("body", b"") for one in sent if one["type"] == "http.response.body")
+        got = b"".join(one.get("body", b"") for one in sent if one["type"] == "http.response.body")
         found = {name.decode(): value.decode("latin-1") for name, value in head["headers"]}
-        return Answer(head["status"], found, text.decode())
+        return Answer(head["status"], found, got)
