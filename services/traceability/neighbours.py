@@ -36,8 +36,8 @@ async def listed(
     )
     if request.kind:
         if request.page_token and not kin.among(around, request.page_token):
-            raise Invalid("BAD_PAGE_TOKEN", "no page of this lot ended so; begin without it", "page_token")
-        lots, answer.next_page_token = kin.part(around, request.kind, request.page_token, size)
+            raise Invalid("BAD_PAGE_TOKEN", "it is no lot next to this one; begin without it", "page_token")
+        lots, answer.before, answer.next_page_token = kin.part(around, request.kind, request.page_token, size)
         nodes = {found.id: found.state for found in await store.among(NODES, "_id", lots)}
         answer.lots.extend(_neighbour(nodes.get(lot, Node(lot))) for lot in lots)
     return answer

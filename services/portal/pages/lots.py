@@ -1,4 +1,4 @@
-"""Lots: the list, one lot with all that is known of it, its genealogy, and its dossier to take away."""
+"""Lots: the list, one lot with all that is known of it, and its dossier to take away."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import asyncio
 import hashlib
 from datetime import UTC, datetime
 from typing import Any
-from urllib.parse import urlencode
 
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
@@ -16,18 +15,14 @@ from starlette.exceptions import HTTPException
 from pharmaloop.production.v1 import service_pb2 as api
 from services.portal.backend import Backend
 from services.portal.clock import platform_time
-from services.portal.drawing.genealogy import Group, drawing, group
-from services.portal.genealogies import around
 from services.portal.keys import LOT
-from services.portal.languages import Language
 from services.portal.papers.dossier import Taken, dossier_paper
 from services.portal.parts import parts
-from services.portal.render import page, path_of
+from services.portal.render import page
 from services.portal.words import word
 
 router = APIRouter()
 _ROWS = 50
-_LOTS = 100
 STATES = {
     "in-process": api.LOT_STATE_STARTED,
     "awaiting": api.LOT_STATE_COMPLETED,
@@ -119,75 +114,6 @@ def _file(key: str, ending: str, kind: str, content: str | bytes) -> Response:
     name = "".join(letter if letter.isascii() and letter.isalnum() else "-" for letter in key)
     told = f'attachment; filename="dossier-{name[-120:]}.{ending}"'
     return Response(content, media_type=kind, headers={"content-disposition": told})
-
-
-@router.get(LOT + "/genealogy")
-async def genealogy(
-    request: Request, key: str, depth: str = "", kind: str = "", q: str = "", start: str = ""
-) -> Response:
-    """What went into a lot and what was made from it: groups as boxes, their lots a hundred at a time."""
-    backend: Backend = request.app.state.backend
-    language: Language = request.state.language
-    nodes, complete = await around(backend, key)
-    grouped = group(nodes)
-    chosen = _chosen(depth, kind)
-    looked_for = " ".join(q.split())[:200]
-    rows = list(grouped.groups.get(chosen, ())) if chosen else []
-    hits: set[Group] = set()
-    if looked_for:
-        rows = [node for node in nodes if looked_for.casefold() in node.lot.casefold()]
-        hits = {node.group for node in rows}
-    first = min(int(start), len(rows)) if start.isdecimal() and len(start) < 7 else 0
-    own = path_of("lots", key, "genealogy")
-    values = {
-        "key": key,
-        "own": own,
-        "nodes": len(nodes),
-        "complete": complete,
-        "groups": grouped.groups,
-        "chosen": chosen,
-        "q": looked_for,
-        "rows": rows[first : first + _LOTS],
-        "all": len(rows),
-        "first": first,
-        "before": _to(own, depth, kind, looked_for, max(0, first - _LOTS)) if first else "",
-        "after": _to(own, depth, kind, looked_for, first + _LOTS) if first + _LOTS < len(rows) else "",
-        "step": lambda steps: _step(language, steps),
-        "drawing": drawing(
-            grouped,
-            label=language.say("Genealogy of %(lot)s", lot=key),
-            step=lambda steps: _step(language, steps),
-            lots=lambda number: _lots(language, number),
-            address=lambda one: _to(own, str(one[0]), one[1], "", 0),
-            chosen=chosen,
-            found=hits,
-        ),
-    }
-    return page(request, "genealogy.html", values)
-
-
-def _chosen(depth: str, kind: str) -> Group | None:
-    number = depth.removeprefix("-")
-    if not number.isdecimal() or len(number) > 4:
-        return None
-    return int(depth), kind
-
-
-def _to(own: str, depth: str, kind: str, q: str, start: int) -> str:
-    asked = {"depth": depth, "kind": kind, "q": q, "start": str(start) if start else ""}
-    return f"{own}?{urlencode({name: said for name, said in asked.items() if said})}#lots"
-
-
-def _step(language: Language, steps: int) -> str:
-    if steps == 0:
-        return language.say("This lot")
-    if steps < 0:
-        return language.say("Went into it, step %(n)s", n=-steps)
-    return language.say("Made from it, step %(n)s", n=steps)
-
-
-def _lots(language: Language, number: int) -> str:
-    return language.say("Lots: %(n)s", n=language.count(number))
 
 
 async def _everything(request: Request, key: str) -> dict[str, Any]:

@@ -5,7 +5,7 @@ What a node holds is sorted, so the lots of a kind stand together: of a hundred 
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right
+from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from urllib.parse import unquote
 
@@ -21,13 +21,12 @@ def kinds(lots: Sequence[str]) -> list[tuple[str, int]]:
     return found
 
 
-def part(lots: Sequence[str], kind: str, after: str, most: int) -> tuple[list[str], str]:
-    """Lots (sorted) of a kind behind `after`, and the last of them where more follow (else empty)."""
-    first, end = _range(lots, kind)
-    if after:
-        first = max(first, bisect_right(lots, after))
-    found = list(lots[first : min(first + most, end)])
-    return found, found[-1] if first + most < end else ""
+def part(lots: Sequence[str], kind: str, begin: str, most: int) -> tuple[list[str], int, str]:
+    """Lots (sorted) of a kind from `begin` on, how many are before them, and the next one (else empty)."""
+    start, end = _range(lots, kind)
+    first = min(max(start, bisect_left(lots, begin)), end)
+    last = min(first + most, end)
+    return list(lots[first:last]), first - start, lots[last] if last < end else ""
 
 
 def among(lots: Sequence[str], lot: str) -> bool:

@@ -66,13 +66,6 @@ class FakeBackend:
     async def common(self, process: str, offered: str, method: str, /, **fields: Any) -> Any:
         return self._answer(process, method, fields)
 
-    async def rows(
-        self, service: str, method: str, part: str, /, *, most: int, **fields: Any
-    ) -> tuple[list[Any], bool]:
-        answer = await self.ask(service, method, **fields)
-        found = list(getattr(answer, part))
-        return found[:most], len(found) <= most
-
     async def close(self) -> None:
         return None
 
