@@ -15,9 +15,9 @@ from markupsafe import Markup, escape
 
 from services.portal.genealogies import DOWN, UP, Genealogy, Group, Lot, Opened
 
-_BOX, _TALL, _ACROSS, _ROW, _TOP = 200, 24, 56, 30, 30
-_INDENT, _TOGGLE = 12, 58
-_LONGEST = 25
+_BOX, _TALL, _ACROSS, _ROW, _TOP = 244, 24, 56, 30, 30
+_INDENT, _TOGGLE = 12, 64
+_LONGEST = 22
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,7 @@ class _Side:
         x = self._x(column) + _INDENT
         wide = _BOX - _INDENT - (_TOGGLE if lot.onward else 0)
         marks = "found" if lot.lot in self._hits else "unsure" if lot.suspect or not lot.known else ""
-        name = _short(_number(lot.lot), 14 if lot.onward else 20)
+        name = _short(_number(lot.lot), 18 if lot.onward else 24)
         self.boxes.append(_text(x, y, name, self._look.to(lot.lot), lot.lot, marks, wide))
         if lot.onward:
             self.boxes.append(self._toggle(lot, x + wide, y))
