@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from pharmaloop.traceability.v1 import service_pb2 as api
@@ -53,6 +53,8 @@ class Group:
     after: int = 0
     #: The first lot of the next page.
     following: str = ""
+    #: It is the one kind next to its lot, and opens and closes with it.
+    alone: bool = False
 
 
 @dataclass(frozen=True)
@@ -154,7 +156,14 @@ class _Reader:
         pages = [one for one in opened if one.kind]
         answers = await asyncio.gather(*(self._ask(one) for one in pages or [Opened(way, lot)]))
         told = dict(zip((one.kind for one in pages), answers, strict=False))
-        groups = [await self._group(lot, way, kind, told.get(kind.kind), path) for kind in answers[0].kinds]
+        alone = bool(path) and len(answers[0].kinds) == 1
+        if alone and not told:  # nothing to choose: its one kind is opened with the lot
+            only = answers[0].kinds[0].kind
+            told[only] = await self._ask(Opened(way, lot, only))
+        groups = [
+            replace(await self._group(lot, way, kind, told.get(kind.kind), path), alone=alone)
+            for kind in answers[0].kinds
+        ]
         kinds = {kind.kind for kind in answers[0].kinds}
         self.used.update(one for one in opened if not one.kind or one.kind in kinds)
         return answers[0].lot, tuple(groups)

@@ -84,7 +84,8 @@ class _Side:
         look, x = self._look, self._x(column)
         name = _short(group.kind.partition("/")[2] or group.kind)
         this = Opened(self._way, group.of, group.kind)
-        to = look.closes(this) if group.opened else look.opens(this)
+        closing = Opened(self._way, group.of) if group.alone else this
+        to = look.closes(closing) if group.opened else look.opens(this)
         words = look.close(group.kind) if group.opened else look.open(group.kind)
         label = f"{words}: {look.lots(group.lots)}"
         self.boxes.append(

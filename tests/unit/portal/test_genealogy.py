@@ -104,14 +104,12 @@ def test_groups_and_lots_are_opened_step_by_step_and_closed_again() -> None:
     assert f'aria-label="{PACK}/P-000025"' not in page.text
     assert "9,975 more" in page.text
     page = follow(browser, page, f"Open {PACK}/P-000007: Lots: 2")
-    assert "maker-1/sscc/1" in page.text
-    page = follow(browser, page, "Open maker-1/sscc/1: Lots: 2")
     assert "Made from it, step 2" in page.text
-    assert "B-2" in page.text
-    page = follow(browser, page, f"Close {PACK}/P-000007")
-    assert "B-2" not in page.text
+    assert "B-2" in page.text  # boxes alone were made from it: there is no kind to choose
+    for label in (f"Close {PACK}/P-000007", "Close maker-1/sscc/1: Lots: 2"):
+        assert "B-2" not in follow(browser, page, label).text
     page = follow(browser, page, f"Close {PACK}: Lots: 10,000")
-    assert "P-000007" not in page.text
+    assert not [to for to in links(page) if to.endswith("P-000007")]
 
 
 def test_what_goes_up_stands_to_the_left() -> None:
@@ -119,9 +117,22 @@ def test_what_goes_up_stands_to_the_left() -> None:
     page = follow(browser, browser.get(AT), f"Open {RAW}: Lots: 2")
     page = follow(browser, page, f"Open {RAW}/R-1: Lots: 1")
     assert "Went into it, step 2" in page.text
-    box = re.search(r'aria-label="Open maker-1/item/milk.*?<rect class="group" x="(-?\d+)"', page.text)
+    box = re.search(r'aria-label="Close maker-1/item/milk.*?<rect class="group" x="(-?\d+)"', page.text)
     assert box
     assert int(box[1]) < -200
+
+
+def test_of_several_kinds_the_reader_chooses_one() -> None:
+    pack = f"{PACK}/P-1"
+    made = {pack: [LOT], "maker-1/sscc/1/B-1": [pack], "maker-1/sscc/2/B-2": [pack]}
+    browser = Browser(Trace(made).backend())
+    page = follow(browser, follow(browser, browser.get(AT), f"Open {PACK}"), f"Open {pack}: Lots: 2")
+    assert "B-1" not in page.text
+    page = follow(browser, page, "Open maker-1/sscc/2: Lots: 1")
+    assert "B-2" in page.text
+    page = follow(browser, page, "Close maker-1/sscc/2")
+    assert "B-2" not in page.text
+    assert "Open maker-1/sscc/2: Lots: 1" in page.text
 
 
 def test_pages_of_a_group_go_on_and_back() -> None:
