@@ -35,9 +35,6 @@ _APIS = {
 }
 #: What every process offers, by the name of the gRPC service: the module that has it.
 _COMMON = {"StatusService": "service", "ChangesService": "changes"}
-#: A streamed answer is waited for so many times as long as another, and is held so long.
-_STREAM_PATIENCE = 4
-_STREAM_SHARED_SECONDS = 10.0
 #: A subscription is asked for anew after this time; it goes on where it was.
 _WATCH_SECONDS = 3_600.0
 
@@ -112,20 +109,6 @@ class Backend:
             lambda: self._call(service, method, request, "portal"),
         )
 
-    async def rows(
-        self, service: str, method: str, part: str, /, *, most: int, **fields: Any
-    ) -> tuple[list[Any], bool]:
-        """The rows of `part` over all messages of a streamed answer, `most` at most, and whether that is all.
-
-        A stream is all when it says so by its `end`. It is held a while: a reader goes through it in steps.
-        """
-        request = _request(service, method, fields)
-        key = (service, method, part, most, request.SerializeToString(deterministic=True))
-        found: tuple[list[Any], bool] = await self._once(
-            key, lambda: self._rows(service, method, part, most, request), seconds=_STREAM_SHARED_SECONDS
-        )
-        return found
-
     async def tell(self, service: str, method: str, actor: str, /, **fields: Any) -> Any:
         """The answer of a command under a person's name; with a `request_id` a repeat is one."""
         fields.setdefault("request_id", str(uuid.uuid4()))
@@ -153,11 +136,11 @@ class Backend:
         for open_channel in self._channels.values():
             await open_channel.close()
 
-    async def _once(self, key: tuple[Any, ...], ask: Any, *, seconds: float = 0.0) -> Any:
+    async def _once(self, key: tuple[Any, ...], ask: Any) -> Any:
         now = time.monotonic()
         held = self._shared.get(key)
         if held is None or held.until < now:
-            lasts = seconds or self._settings.share_seconds
+            lasts = self._settings.share_seconds
             held = _Shared(asyncio.ensure_future(ask()), now + lasts)
             held.answer.add_done_callback(_looked_at)
             self._shared[key] = held
@@ -170,25 +153,6 @@ class Backend:
 
     async def _call(self, service: str, method: str, request: Message, actor: str) -> Any:
         return await self._answer(service, getattr(self._stub(service), method), request, actor)
-
-    async def _rows(
-        self, service: str, method: str, part: str, most: int, request: Message
-    ) -> tuple[list[Any], bool]:
-        call = getattr(self._stub(service), method)(
-            request, timeout=_STREAM_PATIENCE * self._settings.answer_seconds, metadata=metadata("portal")
-        )
-        found: list[Any] = []
-        complete = False
-        try:
-            async for message in call:
-                found += getattr(message, part)
-                complete = message.HasField("end")
-                if len(found) > most:
-                    call.cancel()
-                    return found[:most], False
-        except aio.AioRpcError as error:
-            raise _said(service, error) from None
-        return found, complete
 
     async def _answer(self, service: str, method: Any, request: Message, actor: str) -> Any:
         try:

@@ -94,15 +94,6 @@ class Language:
             timedelta(seconds=seconds), granularity="second", threshold=1.5, locale=self._locale
         )
 
-    def ago(self, at: Timestamp | datetime | None, now: datetime | None = None) -> str:
-        """How long ago, in words."""
-        known = _moment(at)
-        if known is None:
-            return ""
-        return dates.format_timedelta(
-            known - (now or datetime.now(UTC)), add_direction=True, threshold=1.5, locale=self._locale
-        )
-
 
 def _moment(at: Timestamp | datetime | None) -> datetime | None:
     if isinstance(at, Timestamp):

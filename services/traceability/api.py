@@ -17,7 +17,7 @@ from services.kit.rpc.api import Api
 from services.kit.rpc.context import caller
 from services.kit.store.kinds import Get
 from services.kit.units import size
-from services.traceability import dossiers, finder, intake, lineages, traced, views
+from services.traceability import dossiers, finder, intake, lineages, neighbours, traced, views
 from services.traceability.domain import balance
 from services.traceability.domain.dispense import CONFLICT, Dispense
 from services.traceability.domain.entries import Entry
@@ -105,6 +105,18 @@ class TraceabilityApi(Api, api_grpc.TraceabilityServiceServicer):
     async def FindThings(self, request: api.FindThingsRequest, context: Any) -> api.FindThingsResponse:
         await self.reach(request)
         return await finder.find(self.app.store, request.text, request.most)
+
+    async def ListNeighbours(
+        self, request: api.ListNeighboursRequest, context: Any
+    ) -> api.ListNeighboursResponse:
+        await self.reach(request)
+        return await neighbours.listed(self.app.store, await self._node(request.lot), request)
+
+    async def FindInGenealogy(
+        self, request: api.FindInGenealogyRequest, context: Any
+    ) -> api.FindInGenealogyResponse:
+        await self.reach(request)
+        return await neighbours.searched(self.app.store, await self._node(request.lot), request)
 
     async def GetLotNode(self, request: api.GetLotNodeRequest, context: Any) -> api.GetLotNodeResponse:
         await self.reach(request)

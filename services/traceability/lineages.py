@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cache
 
 from pharmaloop.traceability.v1 import service_pb2 as api
@@ -16,7 +17,7 @@ from services.kit.work import moment_text
 from services.traceability.domain.lineage import links
 from services.traceability.domain.lineage.links import JOINS, KINDS, Hop
 from services.traceability.domain.lineage.walk import Walk
-from services.traceability.domain.moments import stamp
+from services.traceability.domain.moments import earliest, stamp
 from services.traceability.views import HOPS
 
 _USUAL, _MOST = 1000, 5000
@@ -30,9 +31,10 @@ def _service(type: str) -> str:
 
 
 def _kept(held: Hop | None, event: Event) -> Hop:
-    """What an event joins is kept once: a second delivery finds it."""
+    """What an event joins is kept once: of a second record of it, only that it was earlier may be news."""
+    recorded = moment_text(event.created)
     if held is not None:
-        return held
+        return replace(held, recorded=earliest(held.recorded, recorded))
     found = links.link(event.message, in_kit)
     names = {*found.froms, *found.tos, *found.about}
     return Hop(
@@ -45,6 +47,7 @@ def _kept(held: Hop | None, event: Event) -> Hop:
         tos=found.tos,
         about=found.about,
         ids=tuple(sorted({links.id_of(name) for name in names})),
+        recorded=recorded,
     )
 
 
@@ -109,6 +112,7 @@ def _shown(hop: Hop) -> api.LineageHop:
         type=hop.type,
         service=hop.service,
         at=stamp(hop.at),
+        recorded_at=stamp(hop.recorded),
         cause=hop.cause,
         comes_from=[_thing(name) for name in hop.froms or hop.about],
         leads_to=[_thing(name) for name in hop.tos],

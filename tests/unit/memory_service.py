@@ -33,7 +33,7 @@ M = TypeVar("M", bound=Message)
 
 @dataclass(frozen=True)
 class Said:
-    """One event to deliver: who says it, and its number there (None for a fact)."""
+    """One event to deliver: who says it, its number there (None for a fact), its record's wall time in ms."""
 
     message: Message
     source: str
@@ -42,6 +42,7 @@ class Said:
     time: datetime
     case: str = ""
     run: str = ""
+    recorded: int = 0
 
 
 class MemoryService:
@@ -87,7 +88,7 @@ class MemoryService:
         place = Partition(topic, crc32(f"{topic}/{key}".encode()) % 2)
         offset = self._offsets[place]
         self._offsets[place] += 1
-        return Record(topic, place.number, offset, out.key, out.value, out.headers, 0)
+        return Record(topic, place.number, offset, out.key, out.value, out.headers, said.recorded)
 
     def command(self, method: str, request: Message, now: datetime, actor: str = "platform") -> Message:
         """Decide a command, as the decider does; its refusal is raised."""

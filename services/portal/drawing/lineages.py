@@ -47,11 +47,12 @@ class Line:
 
 @dataclass(frozen=True)
 class Look:
-    """How things are shown: the word for a kind, a thing's short name, and its address."""
+    """How things are shown: the word for a kind, a thing's short name, its address, and that of a hop."""
 
     word: Callable[[str], str]
     short: Callable[[str], str]
     to: Callable[[Thing], str]
+    hop: Callable[[str], str]
     open: Callable[[str], str]
     many: Callable[[str, int], str]
 
@@ -115,21 +116,22 @@ def lineage(
     return Markup(
         f'<svg class="lineage" width="{width}" height="{height}" viewBox="0 0 {width} {height}" '
         f'role="group" aria-label="{escape(label)}">'
-        f"{''.join(heads)}{_lines(lines, boxes)}{''.join(_box(box, asked, look) for box in shown)}</svg>"
+        f"{''.join(heads)}{_lines(lines, boxes, look)}"
+        f"{''.join(_box(box, asked, look) for box in shown)}</svg>"
     )
 
 
-def _lines(lines: Sequence[Line], boxes: Mapping[Thing, _Box]) -> str:
+def _lines(lines: Sequence[Line], boxes: Mapping[Thing, _Box], look: Look) -> str:
     """One line between two boxes, though many events lead along it; it links to the first of them."""
     drawn: dict[tuple[_Box, _Box], Line] = {}
     for line in lines:
         before, after = boxes.get(line.before), boxes.get(line.after)
         if before and after and before != after:
             drawn.setdefault((before, after), line)
-    return "".join(_line(before, after, line) for (before, after), line in drawn.items())
+    return "".join(_line(before, after, line, look) for (before, after), line in drawn.items())
 
 
-def _line(before: _Box, after: _Box, line: Line) -> str:
+def _line(before: _Box, after: _Box, line: Line, look: Look) -> str:
     y1, y2 = before.y + _HIGH // 2, after.y + _HIGH // 2
     if before.x == after.x:  # from a lot to a lot: round the left side
         x, bend = before.x, max(10, min(30, abs(y2 - y1) // 4))
@@ -142,8 +144,9 @@ def _line(before: _Box, after: _Box, line: Line) -> str:
         x1, x2 = before.x, after.x + _WIDE
         path = f"M{x1} {y1}L{x2} {y2}"
     return (
-        f'<a href="#h-{escape(line.event)}" aria-label="{escape(line.label)}"><path class="hit" d="{path}"/>'
-        f'<path class="edge" d="{path}"/><title>{escape(line.label)}</title></a>'
+        f'<a href="{escape(look.hop(line.event))}" aria-label="{escape(line.label)}">'
+        f'<path class="hit" d="{path}"/><path class="edge" d="{path}"/>'
+        f"<title>{escape(line.label)}</title></a>"
     )
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 from fastapi import APIRouter, Request
 from fastapi.responses import RedirectResponse, Response
@@ -32,22 +33,38 @@ async def find(request: Request, id: str = "") -> Response:
 
 @router.get("/lineage/{id:path}")
 async def show(
-    request: Request, id: str, kind: str = "", opened: str = "", start: int = 0, most: int = _HOPS
+    request: Request,
+    id: str,
+    kind: str = "",
+    opened: str = "",
+    event: str = "",
+    start: int = 0,
+    most: int = _HOPS,
 ) -> Response:
-    """Everything that a thing comes from and leads to."""
+    """Everything that a thing comes from and leads to; with `event`, the page of hops that has it."""
     backend: Backend = request.app.state.backend
     kind = kind if kind in KINDS else ""
     most = min(max(1, most), _MOST_HOPS)
     told = await backend.ask("traceability", "GetLineage", id=id, kind=kind, most=most)
+    if event and told.truncated and not any(hop.event == event for hop in told.hops):
+        most = _MOST_HOPS
+        told = await backend.ask("traceability", "GetLineage", id=id, kind=kind, most=most)
     language: Language = request.state.language
     hops = in_order(told.hops)
+    rows = {hop.event: row for row, hop in enumerate(hops)}
     lots = {one.id: lot_of(hop) for hop in hops for one in hop.leads_to if one.kind == "deviation"}
     things = _things(hops)
-    start = max(0, start)
+    start = rows[event] // _ROWS * _ROWS if event in rows else max(0, start)
     here = {"kind": kind, "most": most if most != _HOPS else ""}
 
     def link(**other: Any) -> str:
         return path("lineage", id) + "?" + urlencode({k: v for k, v in (here | other).items() if v})
+
+    def hop_at(event: str) -> str:
+        """Where a hop stands: on this page, or on the page that has it; empty where no page has."""
+        if start <= rows.get(event, -1) < start + _ROWS:
+            return f"#h-{quote(event)}"
+        return f"{link(opened=opened, event=event)}#h-{quote(event)}" if event in rows else ""
 
     values = {
         "id": id,
@@ -55,7 +72,7 @@ async def show(
         "hops": hops[start : start + _ROWS],
         "all": len(hops),
         "start": start,
-        "shown": {hop.event for hop in hops[start : start + _ROWS]},
+        "hop_at": hop_at,
         "before": link(opened=opened, start=max(0, start - _ROWS)) if start else "",
         "next": link(opened=opened, start=start + _ROWS) if start + _ROWS < len(hops) else "",
         "truncated": told.truncated,
@@ -66,7 +83,7 @@ async def show(
             asked=[(one.kind, one.id) for one in told.of],
             opened=opened,
             label=language.say("The lineage of %(thing)s", thing=id),
-            look=_look(language, lots, link),
+            look=_look(language, lots, link, hop_at),
         ),
         "opened": opened,
         "close": link(),
@@ -106,7 +123,7 @@ def _lines(hops: Any, language: Language) -> list[Line]:
     ]
 
 
-def _look(language: Language, lots: dict[str, str], link: Any) -> Look:
+def _look(language: Language, lots: dict[str, str], link: Any, hop_at: Callable[[str], str]) -> Look:
     def word(kind: str) -> str:
         return language.say(WORDS.get(kind, kind))
 
@@ -114,6 +131,7 @@ def _look(language: Language, lots: dict[str, str], link: Any) -> Look:
         word=word,
         short=short,
         to=lambda thing: place(thing[0], thing[1], lots.get(thing[1], "")),
+        hop=hop_at,
         open=lambda kind: link(opened=kind),
         many=lambda kind, count: language.say("%(n)s × %(kind)s", n=language.count(count), kind=word(kind)),
     )

@@ -1,9 +1,11 @@
-"""Lots: the list, one lot with all that is known of it, its genealogy, and its dossier to take away."""
+"""Lots: the list, one lot with all that is known of it, and its dossier to take away."""
 
 from __future__ import annotations
 
+import asyncio
+import hashlib
+from datetime import UTC, datetime
 from typing import Any
-from urllib.parse import urlencode
 
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
@@ -12,18 +14,16 @@ from starlette.exceptions import HTTPException
 
 from pharmaloop.production.v1 import service_pb2 as api
 from services.portal.backend import Backend
-from services.portal.drawing.genealogy import Group, drawing, group
-from services.portal.genealogies import around
+from services.portal.clock import platform_time
 from services.portal.keys import LOT
-from services.portal.languages import Language
 from services.portal.pages.lot_decisions import ways
+from services.portal.papers.dossier import Taken, dossier_paper
 from services.portal.parts import parts
-from services.portal.render import page, path_of
+from services.portal.render import page
 from services.portal.words import word
 
 router = APIRouter()
 _ROWS = 50
-_LOTS = 100
 STATES = {
     "in-process": api.LOT_STATE_STARTED,
     "awaiting": api.LOT_STATE_COMPLETED,
@@ -73,7 +73,7 @@ async def one(request: Request, key: str) -> Response:
 
 @router.get(LOT + "/dossier")
 async def paper(request: Request, key: str) -> Response:
-    """The dossier in the shape of paper, to be printed or saved as PDF by the browser."""
+    """The dossier in the shape of paper, to be read or printed."""
     return page(request, "dossier.html", await _everything(request, key))
 
 
@@ -82,82 +82,43 @@ async def taken(request: Request, key: str) -> Response:
     """The dossier as its service gives it."""
     backend: Backend = request.app.state.backend
     answer = await backend.ask("traceability", "GetLotDossier", lot=key)
-    text = MessageToJson(answer.dossier, preserving_proto_field_name=True, ensure_ascii=False, indent=2)
-    name = "".join(letter if letter.isascii() and letter.isalnum() else "-" for letter in key)
-    return Response(
-        text,
-        media_type="application/json",
-        headers={"content-disposition": f'attachment; filename="dossier-{name[-120:]}.json"'},
-    )
+    return _file(key, "json", "application/json", _json(answer.dossier))
 
 
-@router.get(LOT + "/genealogy")
-async def genealogy(
-    request: Request, key: str, depth: str = "", kind: str = "", q: str = "", start: str = ""
-) -> Response:
-    """What went into a lot and what was made from it: groups as boxes, their lots a hundred at a time."""
+@router.get(LOT + "/dossier.pdf")
+async def printed(request: Request, key: str) -> Response:
+    """The dossier as a PDF in the reader's language. Without the trace's part there is none."""
     backend: Backend = request.app.state.backend
-    language: Language = request.state.language
-    nodes, complete = await around(backend, key)
-    grouped = group(nodes)
-    chosen = _chosen(depth, kind)
-    looked_for = " ".join(q.split())[:200]
-    rows = list(grouped.groups.get(chosen, ())) if chosen else []
-    hits: set[Group] = set()
-    if looked_for:
-        rows = [node for node in nodes if looked_for.casefold() in node.lot.casefold()]
-        hits = {node.group for node in rows}
-    first = min(int(start), len(rows)) if start.isdecimal() and len(start) < 7 else 0
-    own = path_of("lots", key, "genealogy")
-    values = {
-        "key": key,
-        "own": own,
-        "nodes": len(nodes),
-        "complete": complete,
-        "groups": grouped.groups,
-        "chosen": chosen,
-        "q": looked_for,
-        "rows": rows[first : first + _LOTS],
-        "all": len(rows),
-        "first": first,
-        "before": _to(own, depth, kind, looked_for, max(0, first - _LOTS)) if first else "",
-        "after": _to(own, depth, kind, looked_for, first + _LOTS) if first + _LOTS < len(rows) else "",
-        "step": lambda steps: _step(language, steps),
-        "drawing": drawing(
-            grouped,
-            label=language.say("Genealogy of %(lot)s", lot=key),
-            step=lambda steps: _step(language, steps),
-            lots=lambda number: _lots(language, number),
-            address=lambda one: _to(own, str(one[0]), one[1], "", 0),
-            chosen=chosen,
-            found=hits,
-        ),
-    }
-    return page(request, "genealogy.html", values)
+    dossier = (await backend.ask("traceability", "GetLotDossier", lot=key)).dossier
+    runs = [run.run for run in dossier.exposed.runs]
+    found, missing = await parts(
+        lot=backend.ask("production", "GetLot", lot=key),
+        now=platform_time(backend),
+        **{f"run:{run}": backend.ask("traceability", "GetExposure", run=run) for run in runs},
+    )
+    journals = {run: found[f"run:{run}"] for run in runs}
+    what = Taken(
+        key=key,
+        lot=found["lot"].lot if found["lot"] else None,
+        dossier=dossier,
+        exposures={run: told.announced for run, told in journals.items() if told},
+        digest=hashlib.sha256(_json(dossier).encode()).hexdigest(),
+        made=datetime.now(UTC),
+        now=found["now"],
+        missing=tuple(sorted({one.service for one in missing})),
+    )
+    made = await asyncio.to_thread(dossier_paper, what, request.state.language)
+    return _file(key, "pdf", "application/pdf", made)
 
 
-def _chosen(depth: str, kind: str) -> Group | None:
-    number = depth.removeprefix("-")
-    if not number.isdecimal() or len(number) > 4:
-        return None
-    return int(depth), kind
+def _json(dossier: Any) -> str:
+    return MessageToJson(dossier, preserving_proto_field_name=True, ensure_ascii=False, indent=2)
 
 
-def _to(own: str, depth: str, kind: str, q: str, start: int) -> str:
-    asked = {"depth": depth, "kind": kind, "q": q, "start": str(start) if start else ""}
-    return f"{own}?{urlencode({name: said for name, said in asked.items() if said})}#lots"
-
-
-def _step(language: Language, steps: int) -> str:
-    if steps == 0:
-        return language.say("This lot")
-    if steps < 0:
-        return language.say("Went into it, step %(n)s", n=-steps)
-    return language.say("Made from it, step %(n)s", n=steps)
-
-
-def _lots(language: Language, number: int) -> str:
-    return language.say("Lots: %(n)s", n=language.count(number))
+def _file(key: str, ending: str, kind: str, content: str | bytes) -> Response:
+    name = "".join(letter if letter.isascii() and letter.isalnum() else "-" for letter in key)
+    told = f'attachment; filename="dossier-{name[-120:]}.{ending}"'
+    return Response(content, media_type=kind, headers={"content-disposition": told})
 
 
 async def _everything(request: Request, key: str) -> dict[str, Any]:

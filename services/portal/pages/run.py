@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Awaitable
 from typing import Any
+from urllib.parse import quote, urlencode
 
 from fastapi import APIRouter, HTTPException, Request
 from fastapi.responses import Response
@@ -54,7 +55,9 @@ async def one(request: Request, run: str) -> Response:
         for site, process in backend.sites.items():
             asked[f"evidence:{site}"] = backend.ask(process, "GetEvidence", site=site, run=run)
     found, missing = await parts(**asked)
+    whole = {hop.event for hop in found["lineage"].hops} if found["lineage"] else set()
     hops = own(found["lineage"].hops, kind, id) if found["lineage"] else []
+    shown = {hop.event for hop in hops[-_SHOWN_HOPS:]}
     language: Language = request.state.language
     values = {
         "run": told,
@@ -62,7 +65,10 @@ async def one(request: Request, run: str) -> Response:
         "turn": turn(told, hops),
         "may_cancel": may_cancel(told, found["exposure"].phase if found.get("exposure") else ""),
         "hops": hops[-_SHOWN_HOPS:],
-        "shown": {hop.event for hop in hops[-_SHOWN_HOPS:]},
+        "hop_at": lambda event: _hop_at(event, shown, whole, kind, id),
+        "earlier": _hop_at(hops[-_SHOWN_HOPS - 1].event, shown, whole, kind, id)
+        if len(hops) > _SHOWN_HOPS
+        else "",
         "ratio": lambda ratio: _said(language, ratio),
         "event_word": event_word,
         "place": place,
@@ -78,6 +84,16 @@ async def one(request: Request, run: str) -> Response:
         **_evidence(found, language),
     }
     return page(request, "run.html", values, live=(run, told.case, "type:EvidenceReleased"))
+
+
+def _hop_at(event: str, shown: set[str], whole: set[str], kind: str, id: str) -> str:
+    """Where a hop stands: on this page, or in the lineage of the run's thing; empty where in neither."""
+    here = f"#h-{quote(event)}"
+    if event in shown:
+        return here
+    return (
+        f"{path('lineage', id)}?{urlencode({'kind': kind, 'event': event})}{here}" if event in whole else ""
+    )
 
 
 def _sites(found: dict[str, Any]) -> list[tuple[str, Any]]:

@@ -6,7 +6,6 @@ Why a runner failed may name settings and records; that is told to operators by 
 from __future__ import annotations
 
 import asyncio
-from datetime import UTC, datetime
 from typing import Any
 
 from fastapi import APIRouter, Request
@@ -49,7 +48,6 @@ async def status(request: Request) -> Response:
         "platform_time": max(times, key=lambda at: at.ToNanoseconds(), default=None),
         "contracts": len({row["status"].contract for row in rows if row["status"]}),
         "runner": lambda runner: _STATES.get(runner.state, (runner.state, "watch")),
-        "now": datetime.now(UTC),
     }
     live = (*(f"service:{name}" for name in backend.processes), *(f"domain:{name}" for name in _DOMAINS))
     return page(request, "status.html", values, live=live)

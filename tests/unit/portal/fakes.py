@@ -74,13 +74,6 @@ class FakeBackend:
     async def common(self, process: str, offered: str, method: str, /, **fields: Any) -> Any:
         return self._answer(process, method, fields)
 
-    async def rows(
-        self, service: str, method: str, part: str, /, *, most: int, **fields: Any
-    ) -> tuple[list[Any], bool]:
-        answer = await self.ask(service, method, **fields)
-        found = list(getattr(answer, part))
-        return found[:most], len(found) <= most
-
     async def close(self) -> None:
         return None
 
@@ -91,7 +84,11 @@ class Answer:
 
     status: int
     headers: Mapping[str, str]
-    text: str
+    body: bytes
+
+    @property
+    def text(self) -> str:
+        return self.body.decode()
 
 
 @dataclass
@@ -150,6 +147,6 @@ class Browser:
 
         await self._app(scope, receive, send)
         head = next(one for one in sent if one["type"] == "http.response.start")
-        text = b"".join(one.get("body", b"") for one in sent if one["type"] == "http.response.body")
+        got = b"".join(one.get("body", b"") for one in sent if one["type"] == "http.response.body")
         found = {name.decode(): value.decode("latin-1") for name, value in head["headers"]}
-        return Answer(head["status"], found, text.decode())
+        return Answer(head["status"], found, got)

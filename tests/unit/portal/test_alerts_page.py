@@ -98,7 +98,7 @@ def test_an_alert_that_a_run_ended_leads_to_the_run() -> None:
 def test_who_would_take_what_ended_meanwhile_is_told_so() -> None:
     told = backend(alert())
     browser = Browser(told, actor="Night shift")
-    sent = _form(browser.get("/alerts/a-1").text)
+    sent = form_of(browser.get("/alerts/a-1").text)
     told.answers["alerting", "GetAlert"] = api.GetAlertResponse(alert=resolved())
     answer = browser.post("/alerts/a-1", sent)
     assert answer.status == 409

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import re
 from typing import Any
 
@@ -21,6 +22,7 @@ def hop(event: str, type: str, froms: list[Any], tos: list[Any], cause: str = ""
         type=f"pharmaloop.x.v1.{type}",
         service="x",
         at=Timestamp(seconds=1_795_000_000 + when),
+        recorded_at=Timestamp(seconds=1_780_000_000 + when),
         cause=cause,
         comes_from=[trace.LineageThing(kind=kind, id=id) for kind, id in froms],
         leads_to=[trace.LineageThing(kind=kind, id=id) for kind, id in tos],
@@ -49,10 +51,12 @@ def test_every_thing_and_every_hop_of_the_drawing_leads_on() -> None:
     drawn = text[text.index('<svg class="lineage"') : text.index("</svg>")]
     for to in ("/lots/m%2Fitem%2Fx%2FL-1", "/deviations/m%2Fitem%2Fx%2FL-1/d-1", "/runs/r-1", "/lineage/h-1"):
         assert f'href="{to}"' in drawn
+    assert "Nov 18, 2026, 11:06:44" in text  # domain time of e4, and its wall time
+    assert "May 28, 2026, 8:26:44" in text
     for event in ("e1", "e2", "e3", "e4", "e5", "e6"):
         assert f'href="#h-{event}"' in drawn
         assert f'id="h-{event}"' in text
-    assert 'href="#h-e4">e4' in text
+    assert 'href="#h-e4" title="e4">e4' in text
 
 
 def test_the_columns_follow_the_loops() -> None:
@@ -90,6 +94,40 @@ def test_long_lineages_come_page_by_page() -> None:
     last = Browser(told).get("/lineage/x?start=400").text
     assert "401 to 450 of 450" in last
     assert "start=600" not in last
+
+
+def test_a_hop_on_another_page_is_a_link_to_that_page() -> None:
+    many = [
+        hop(f"e{n}", "LotStarted", [("product", "p")], [("lot", f"a/b/c/L{n}")], when=n) for n in range(450)
+    ]
+    many[3].cause = "e430"
+    many[4].cause = "not-in-it"
+    browser = Browser(backend(many, of=("product", "p")))
+    text = browser.get("/lineage/p?kind=product&opened=lot").text
+    assert 'href="#h-e7"' in text
+    to = "/lineage/p?kind=product&amp;opened=lot&amp;event=e430#h-e430"
+    assert f'class="key" href="{to}"' in text
+    assert "#h-not-in-it" not in text
+    page = browser.get(html.unescape(to)).text
+    assert 'id="h-e430"' in page
+    assert "401 to 450 of 450" in page
+    assert "event=e3#h-e3" in page  # the line of the drawing leads back
+    anchors = set(re.findall(r'href="#h-([^"]+)"', text))
+    assert anchors
+    assert [one for one in anchors if f'id="h-{one}"' not in text] == []
+
+
+def test_a_hop_beyond_what_is_read_at_first_is_looked_for_further_on() -> None:
+    many = [hop(f"e{n}", "LotReleased", [("lot", LOT)], [], when=n) for n in range(1_500)]
+
+    def told(most: int, **_: Any) -> trace.GetLineageResponse:
+        return trace.GetLineageResponse(
+            of=[trace.LineageThing(kind="lot", id=LOT)], hops=many[:most], truncated=most < len(many)
+        )
+
+    browser = Browser(FakeBackend({("traceability", "GetLineage"): told}))
+    assert 'id="h-e1400"' in browser.get("/lineage/x?event=e1400").text
+    assert 'id="h-e0"' in browser.get("/lineage/x?event=nothing").text
 
 
 @pytest.mark.parametrize("language", ["en", "zh"])

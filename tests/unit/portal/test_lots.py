@@ -1,4 +1,4 @@
-"""Lots: the list, one lot over all services, its genealogy in steps, its dossier to take away."""
+"""Lots: the list, one lot over all services, its dossier to take away."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from pharmaloop.production.v1 import events_pb2 as events
 from pharmaloop.production.v1 import service_pb2 as api
 from pharmaloop.traceability.v1 import service_pb2 as trace
 from services.portal.backend import Missing
-from services.portal.drawing.genealogy import Node, group
 from tests.unit.portal.fakes import HOSTILE, Browser, FakeBackend, refused
 
 _LOT = "maker-1/item/granulate/G-0071"
@@ -50,26 +49,12 @@ def _dossier() -> trace.GetLotDossierResponse:
     return answer
 
 
-def _traced(number: int) -> trace.TraceLotResponse:
-    answer = trace.TraceLotResponse(lots=[trace.TracedLot(lot=_LOT, depth=0, known=True)])
-    for n in range(number):
-        key = f"maker-1/gtin/06901234500547/A-{n:05}"
-        answer.lots.add(lot=key, depth=1, inputs=[_LOT], known=n != 7)
-    return answer
-
-
-def _backend(number: int = 3, **answers: object) -> FakeBackend:
-    def node(lot: str, **_: object) -> trace.GetLotNodeResponse:
-        inputs = ["maker-1/item/lactose/R-1"] if lot == _LOT else []
-        return trace.GetLotNodeResponse(lot=lot, known=True, inputs=inputs)
-
+def _backend() -> FakeBackend:
     return FakeBackend(
         answers={
             ("production", "ListLots"): api.ListLotsResponse(lots=[_lot()], next_page_token="t"),
             ("production", "GetLot"): api.GetLotResponse(lot=_lot()),
             ("traceability", "GetLotDossier"): _dossier(),
-            ("traceability", "TraceLot"): _traced(number),
-            ("traceability", "GetLotNode"): node,
         }
     )
 
@@ -129,40 +114,6 @@ def test_a_lot_of_another_maker_is_shown_by_what_the_trace_knows() -> None:
     text = Browser(backend).get(_AT).text
     assert "No plant here made it" in text
     assert "hospital-a" in text
-
-
-def test_ten_thousand_lots_are_a_few_boxes_and_come_a_hundred_at_a_time() -> None:
-    backend = _backend(10_000)
-    browser = Browser(backend)
-    text = browser.get(f"{_AT}/genealogy").text
-    assert text.count("<rect") == 3
-    assert "Lots: 10,000" in text
-    assert "A-00000" not in text
-    part = browser.get(f"{_AT}/genealogy?depth=1&kind=maker-1%2Fgtin%2F06901234500547&start=9900").text
-    assert "9,901 to 10,000 of 10,000" in part
-    assert part.count("A-09950") == 2
-    assert "A-09899" not in part
-    assert len(part) < 150_000
-
-
-def test_the_genealogy_is_searched() -> None:
-    browser = Browser(_backend(300))
-    text = browser.get(f"{_AT}/genealogy?q=a-00007").text
-    assert "1 to 1 of 1" in text
-    assert "only referred to" in text
-    assert 'class="found"' in text
-    assert "No lot of this genealogy matches." in browser.get(f"{_AT}/genealogy?q=nothing").text
-    hostile = browser.get(f"{_AT}/genealogy?q=%3Cscript%3E&depth=x&start=-1").text
-    assert "<script>&" not in hostile
-    assert "“&lt;script&gt;”" in hostile
-
-
-def test_ways_between_groups_are_counted() -> None:
-    grouped = group(
-        [Node("a/b/c/1", 0), Node("a/b/d/1", 1, ("a/b/c/1",)), Node("a/b/d/2", 1, ("a/b/c/1", "x"))]
-    )
-    assert {one: len(nodes) for one, nodes in grouped.groups.items()} == {(0, "a/b/c"): 1, (1, "a/b/d"): 2}
-    assert grouped.ways == {((0, "a/b/c"), (1, "a/b/d")): 2}
 
 
 def test_the_dossier_is_taken_away_as_json_and_on_paper() -> None:

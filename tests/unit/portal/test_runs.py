@@ -108,6 +108,7 @@ def hop(
         type=f"pharmaloop.{type}",
         service=type.partition(".")[0],
         at=at(when),
+        recorded_at=at(when - 1_000_000),
         cause=cause,
         comes_from=[trace.LineageThing(kind=kind, id=id) for kind, id in froms],
         leads_to=[trace.LineageThing(kind=kind, id=id) for kind, id in tos],
@@ -174,6 +175,29 @@ def test_a_run_shows_hops_with_cause_counts_epochs_and_digests() -> None:
     assert "1,234" in text
     assert "ab" * 32 in text
     assert f"/runs/{RUN}/dispenses/d-1" in text
+
+
+def test_each_hop_of_a_run_has_event_cause_and_both_times() -> None:
+    text = Browser(backend(safety())).get(f"/runs/{RUN}").text
+    hop_of_capa = text[text.index('<li id="h-e3">') :].partition("</li>")[0]
+    for said in (
+        "CAPA proposed",
+        'title="e3"',
+        'href="#h-e2"',
+        "Nov 18, 2026, 11:06:38",
+        "Nov 6, 2026, 9:19:58",
+    ):
+        assert said in hop_of_capa
+
+
+def test_hops_that_a_run_does_not_show_are_links_into_its_lineage() -> None:
+    opened = hop("e-0", "loops.v1.SafetyRunOpened", -999, [("deviation", "dev-1")], [("run", RUN)])
+    many = [hop(f"e{n}", "clinical.v1.PlansOpened", n, [("run", RUN)], [], "e-0") for n in range(70)]
+    told = trace.GetLineageResponse(hops=[opened, *many])
+    text = Browser(backend(safety(), traceability__GetLineage=told)).get(f"/runs/{RUN}").text
+    assert "11 earlier events are in the lineage." in text
+    assert f'href="/lineage/{RUN}?kind=run&amp;event=e9#h-e9"' in text  # the last of those that are not here
+    assert f'href="/lineage/{RUN}?kind=run&amp;event=e-0#h-e-0"' in text  # what the hops here were caused by
 
 
 @pytest.mark.parametrize(

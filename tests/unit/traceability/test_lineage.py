@@ -21,6 +21,7 @@ from services.kit.errors import Invalid, Unknown
 from services.kit.runners.reactor import projector
 from services.kit.store.memory import AsyncMemoryStore
 from services.traceability import lineages
+from services.traceability.views import HOPS
 from tests.unit.memory_service import MemoryService, Said
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
@@ -67,7 +68,10 @@ class Trace:
         for number, message in enumerate(messages):
             at = START + timedelta(minutes=number)
             id = f"{type(message).__name__}-{number}"
-            self._service.deliver(Said(message, f"/svc/test/{number}", 1, id, at))
+            self._service.deliver(Said(message, f"/svc/test/{number}", 1, id, at, recorded=1_000 * number))
+
+    def rows(self) -> list[dict[str, Any]]:
+        return [doc["s"] for doc in self._service.database.of(HOPS).values()]
 
     def read(self, id: str, kind: str = "", most: int = 0) -> api.GetLineageResponse:
         return asyncio.run(lineages.read(AsyncMemoryStore(self._service.database), id, kind, most))
@@ -123,7 +127,7 @@ def test_order_and_repeats_change_nothing() -> None:
     service = MemoryService("traceability", projector("lineage", lineages.HOP_ROWS), {})
     for number, message in [*shuffled, *shuffled[:7]]:
         id, at = f"{type(message).__name__}-{number}", START + timedelta(minutes=number)
-        service.deliver(Said(message, f"/svc/test/{number}", 1, id, at))
+        service.deliver(Said(message, f"/svc/test/{number}", 1, id, at, recorded=1_000 * number))
     again = asyncio.run(lineages.read(AsyncMemoryStore(service.database), PRODUCT, "", 0))
     assert again == whole
 
@@ -172,3 +176,13 @@ def test_what_cannot_be_answered_says_why(given: dict[str, Any], error: type[Inv
     with pytest.raises(error) as refusal:
         Trace(story()).read(**given)
     assert refusal.value.field == field
+
+
+def test_a_hop_tells_when_it_happened_and_when_it_was_recorded() -> None:
+    trace = Trace(story())
+    hop = trace.read("VKORC1").hops[1]
+    assert hop.at.ToDatetime(UTC) == START + timedelta(minutes=1)
+    assert hop.recorded_at.seconds == 1
+    for kept in trace.rows():  # as a view has them that was made before this was kept
+        del kept["recorded"]
+    assert not trace.read("VKORC1").hops[1].HasField("recorded_at")

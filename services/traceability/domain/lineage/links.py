@@ -55,7 +55,8 @@ class Link:
 @dataclass(frozen=True)
 class Hop:
     """An event of a lineage as it is kept. `at` is platform time (ISO, UTC); `froms`, `tos`, `about`: as in
-    `Link`; `ids` their names without the kind."""
+    `Link`; `ids` their names without the kind; `recorded` is the wall time of its record (ISO, UTC), empty
+    in a view that was made before it was kept."""
 
     event: str
     type: str
@@ -66,6 +67,7 @@ class Hop:
     tos: tuple[str, ...] = ()
     about: tuple[str, ...] = ()
     ids: tuple[str, ...] = ()
+    recorded: str = ""
 
 
 Joins: TypeAlias = Callable[[Any], Link]
