@@ -199,6 +199,11 @@ async def _correcting(request: Request, site: str, run: str, dispense: str) -> Q
 
 # -- notices ----------------------------------------------------------------------------
 
+_OUTCOMES = {
+    "told": clinical.NOTICE_OUTCOME_NOTIFIED,
+    "unreachable": clinical.NOTICE_OUTCOME_UNREACHABLE,
+}
+
 
 @router.get("/sites/{site}/notice")
 async def notice(request: Request, site: str, run: str, patient: str) -> Response:
@@ -208,7 +213,6 @@ async def notice(request: Request, site: str, run: str, patient: str) -> Respons
 
 @router.post("/sites/{site}/notice")
 async def noticed(request: Request, site: str, run: str, patient: str) -> Response:
-    outcomes = dict(clinical.NoticeOutcome.items())
     return await settle(
         request,
         lambda: _noticing(request, site, run, patient),
@@ -222,7 +226,7 @@ async def noticed(request: Request, site: str, run: str, patient: str) -> Respon
                     run=run,
                     site=site,
                     pseudonym=patient,
-                    outcome=outcomes.get(text(form, "outcome"), clinical.NOTICE_OUTCOME_UNSPECIFIED),
+                    outcome=_OUTCOMES.get(text(form, "outcome"), clinical.NOTICE_OUTCOME_UNSPECIFIED),
                     at=moment(form, "at", request.state.language.zone),
                 )
             ],
@@ -258,13 +262,7 @@ async def _noticing(request: Request, site: str, run: str, patient: str) -> Ques
                 "outcome",
                 say("What came of it"),
                 "pick",
-                options=tuple(
-                    (kind.values_by_number[number].name, say(word(kind, number)))
-                    for number in (
-                        clinical.NOTICE_OUTCOME_NOTIFIED,
-                        clinical.NOTICE_OUTCOME_UNREACHABLE,
-                    )
-                ),
+                options=tuple((name, say(word(kind, number))) for name, number in _OUTCOMES.items()),
             ),
             await _at(request, process, say("When the patient was told, or tried last")),
         ),

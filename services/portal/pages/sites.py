@@ -99,7 +99,7 @@ def told_of_all(boards: Mapping[str, Iterable[Any]]) -> frozenset[str]:
 
     Each run is looked at by itself too, for its totals are shown elsewhere.
     """
-    groups = {}
+    groups: dict[str, dict[str, list[int]]] = {}
     for site, runs in boards.items():
         of = list(runs)
         groups |= {f"{site}|{run.run}": _groups([run]) for run in of}

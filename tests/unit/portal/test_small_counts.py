@@ -12,8 +12,8 @@ from services.portal.pages.sites import told_of_all
 from tests.unit.portal.fakes import Browser, FakeBackend
 
 
-def _board(run: str = "r-1", **counts: int) -> clinical.RunBoard:
-    return clinical.RunBoard(run=run, **counts)  # type: ignore[arg-type]
+def _board(**counts: int) -> clinical.RunBoard:
+    return clinical.RunBoard(run="r-1", **counts)  # type: ignore[arg-type]
 
 
 def _text(*boards: clinical.RunBoard) -> str:
@@ -54,14 +54,15 @@ def test_nobody_is_no_group() -> None:
         ({"notices_owed": 40, "notified": 9}, "owed"),
         ({"only_in_trace": 12, "only_at_site": 1}, "differences"),
     ],
-    ids=lambda one: str(one),
+    ids=str,
 )
 def test_what_a_small_group_follows_from_is_withheld(counts: dict[str, int], kind: str) -> None:
     assert kind not in told_of_all({"a": [_board(**counts)]})
 
 
 def test_a_sum_over_runs_hides_no_small_run() -> None:
-    runs = [_board("r-1", awaited=40), _board("r-2", awaited=5)]
+    runs = [_board(awaited=40), _board(awaited=5)]
+    runs[1].run = "r-2"
     assert "awaited" not in told_of_all({"a": runs})
 
 
