@@ -4,7 +4,8 @@ One rule for all of them. A count is withheld when it is of 1 to 9 people, or wh
 from it together with others that are shown (complementary suppression: Hundepool et al., Statistical
 Disclosure Control, 2012, chapters 3 and 4). A kind of count is shown by site only where it may be shown at
 every site: else the one site that is withheld follows from the total and the others. The page of a site
-itself, which its own people read, shows every number.
+itself, which its own people read, shows every number. What a domain publishes by itself (a lot's dossier, a
+release of evidence) draws the same line in its own module, for a domain imports nothing.
 """
 
 from __future__ import annotations

@@ -7,8 +7,11 @@ import random
 import pytest
 
 from pharmaloop.clinical.v1 import service_pb2 as clinical
+from services.clinical.domain.evidence import release
 from services.kit import small_groups
 from services.portal.pages.sites import told_of_all
+from services.production.domain import pooled
+from services.traceability.domain.dossier import published
 from tests.unit.portal.fakes import Browser, FakeBackend
 
 
@@ -23,6 +26,10 @@ def _text(*boards: clinical.RunBoard) -> str:
         for process, board in zip(sites.values(), boards, strict=True)
     }
     return Browser(FakeBackend(sites=sites, answers=dict(answers))).get("/sites").text
+
+
+def test_every_page_and_every_release_draws_the_line_at_the_same_size() -> None:
+    assert small_groups.SMALLEST == published.SMALLEST == release.SMALLEST == pooled.SMALLEST
 
 
 def test_large_counts_are_told() -> None:

@@ -8,8 +8,7 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from services.kit.small_groups import SMALLEST
-from services.traceability.domain.dossier.published import People, published
+from services.traceability.domain.dossier.published import SMALLEST, People, published
 
 #: What the page decides on, and those that hold everybody of whom a site released something.
 MEASURES = tuple(name for name in People._fields if name != "released")

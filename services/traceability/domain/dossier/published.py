@@ -10,8 +10,9 @@ What sites released of complaints is known of each of them, whatever is shown
 here: so a count is withheld too when it holds 1 to 9 people more than were
 released, or fewer than these. Every release is of 10 or more; so what is left
 of a count less some of the releases is at least what is left without all.
-The threshold is that of `kit.small_groups`, which all pages of several
-organisations share; the second rule is its complementary suppression.
+The threshold is that of statistical offices for frequency tables; the second
+rule is their complementary suppression (Hundepool et al., Statistical
+Disclosure Control, 2012, chapters 3 and 4), in its strictest form.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
-from services.kit.small_groups import SMALLEST, small
+SMALLEST = 10
 
 
 class People(NamedTuple):
@@ -62,7 +63,7 @@ def published(sites: Mapping[str, People]) -> Published:
 def _may_show(people: People, group: Collection[str], shown: Collection[str]) -> bool:
     counts = people._asdict()
     beside = [0, *(counts[name] for name in (*group, *shown))]
-    if any(small(counts[name] - other) for name in group for other in beside):
+    if any(0 < abs(counts[name] - other) < SMALLEST for name in group for other in beside):
         return False
     return all(_clear(counts[name], people.released) for name in group if name != "affected")
 
