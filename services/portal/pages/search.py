@@ -23,10 +23,12 @@ router = APIRouter()
 _MOST = 400
 #: A beginning is looked for from so many characters on: pages show eight of an id.
 _LEAST = 4
-_MOST_HITS = 50
+#: The trace tells so many things at most: with as many there may be more.
+_MOST_HITS = 20
 #: Of so many alerts, the newest, the beginning is looked for.
 _ALERTS = 1000
 _LOT_PARTS = 4
+_WHOLE_UUID = 36
 
 
 @dataclass(frozen=True)
@@ -64,8 +66,8 @@ async def search(request: Request, q: str = "") -> Response:
     hits.sort(key=lambda hit: (hit.id.casefold() != wanted.casefold(), not hit.exact))
     values = {
         "q": wanted,
-        "hits": hits[:_MOST_HITS],
-        "more": len(hits) > _MOST_HITS,
+        "hits": hits,
+        "more": len(hits) >= _MOST_HITS,
         "missing": list(away.values()),
     }
     return page(request, "search.html", values)
@@ -132,13 +134,14 @@ def _lot(lot: str) -> Hit:
 
 
 async def _alert(backend: Backend, wanted: str) -> list[Hit]:
-    """An alert by its id, else among the newest by its beginning."""
+    """An alert by its id, or among the newest by its beginning."""
     if len(wanted) < _LEAST or not set(wanted.casefold()) <= set("0123456789abcdef-"):
         return []  # ids of alerts are UUIDs
-    found = (await backend.ask("alerting", "ListAlerts", page_size=_ALERTS)).alerts
-    hits = [one for one in found if _begins(wanted, one.raised.alert)]
-    if not hits:
-        hits = [(await backend.ask("alerting", "GetAlert", alert=wanted)).alert]
+    if len(wanted) == _WHOLE_UUID:
+        hits = [(await backend.ask("alerting", "GetAlert", alert=wanted.casefold())).alert]
+    else:
+        found = (await backend.ask("alerting", "ListAlerts", page_size=_ALERTS)).alerts
+        hits = [one for one in found if _begins(wanted, one.raised.alert)]
     return [
         Hit(N_("Alert"), one.raised.alert, path_of("alerts", one.raised.alert), one.latest_text)
         for one in hits

@@ -142,8 +142,24 @@ def test_a_search_is_a_handful_of_calls(wanted: str) -> None:
         alerts=[alerting.Alert()] * 1000, next_page_token="there are more"
     )
     Browser(backend).get(f"/search?q={quote(wanted)}")
-    assert len(backend.asked) <= 6
+    assert len(backend.asked) <= 5
     assert [method for _, method, _ in backend.asked].count("FindThings") == 1
+
+
+def test_an_alert_is_found_by_its_whole_id_however_old() -> None:
+    backend, id = _backend(), "7fae2222-0000-5f57-9a39-29524a7f9ab4"
+    old = alerting.Alert(raised=alert_events.AlertRaised(alert=id))
+    backend.answers["alerting", "GetAlert"] = alerting.GetAlertResponse(alert=old)
+    assert _leads(id.upper(), backend) == f"/alerts/{id}"
+
+
+def test_of_many_things_it_is_said_that_there_may_be_more() -> None:
+    backend = _backend()
+    many = [_found(kind="lot", id=f"m/item/x/{n}", label=str(n)) for n in range(20)]
+    backend.answers["traceability", "FindThings"] = traceability.FindThingsResponse(things=many)
+    assert "There are more" in Browser(backend).get("/search?q=zzzz").text
+    backend.answers["traceability", "FindThings"] = traceability.FindThingsResponse(things=many[:19])
+    assert "There are more" not in Browser(backend).get("/search?q=zzzz").text
 
 
 def test_what_is_typed_goes_to_the_trace_as_it_is() -> None:
