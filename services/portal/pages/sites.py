@@ -38,6 +38,7 @@ _LIVE = tuple(
         "ComparatorsChosen",
         "ResponseRecorded",
         "DifferenceExplained",
+        "MedicationCorrected",
         "ExposureReceived",
         "RemindersDue",
         "AdverseEventRecorded",
