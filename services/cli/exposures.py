@@ -133,6 +133,25 @@ def announced(session: Session, run: str) -> None:
     session.show(found, people)
 
 
+@EXPOSURE.verb("dispense", "d-31")
+@click.argument("dispense")
+@click.pass_obj
+def dispensed(session: Session, dispense: str) -> None:
+    """Show one DISPENSE: of which lot, where and when, and what became of it; nobody is named."""
+    request = trace.GetDispenseRequest(dispense=dispense)
+    found = plain(session.call(session.traceability.GetDispense, request))
+    rows = [
+        ["lot", found["lot"]],
+        ["or of", ", ".join(found["other_lots"]) or "-"],
+        ["at", found["at"] or "-"],
+        ["sites", ", ".join(found["sites"]) or "-"],
+        ["told by", ", ".join(found["sources"])],
+        ["what became of it", found["disposition"].lower().replace("_", " ") or "-"],
+        ["looks wrong", found["suspect"] or "-"],
+    ]
+    session.show(found, lambda out: out.print(table(f"Dispense {dispense}", ["what", "value"], rows)))
+
+
 @SUSPECT.verb("list", watched=True)
 @click.pass_obj
 def suspects(session: Session) -> None:

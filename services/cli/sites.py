@@ -228,6 +228,47 @@ def adverse_events(session: Session, site: str, patient: str) -> None:
     session.show(document, lambda out: out.print(table(f"Adverse events at {site}", columns, rows)))
 
 
+@SITE.verb("answers", "hospital-a --run r-7", "hospital-a --run r-7 --patient p-9 --words", watched=True)
+@click.argument("site")
+@click.option("--run", default="", help="Only of this run.")
+@click.option("--patient", default="", metavar="PSEUDONYM", help="Only of this patient.")
+@click.option("--words", is_flag=True, help="The patient's own words too; needs --patient.")
+@click.pass_obj
+def answers(session: Session, site: str, run: str, patient: str, words: bool) -> None:
+    """List what patients of SITE answered, question by question."""
+    if words and not patient:
+        raise click.UsageError("--words needs --patient: words are read of one patient at a time")
+    request = api.ListResponsesRequest(site=site, run=run, pseudonym=patient, words=words)
+    pages = session.pages(session.clinical_at(site).ListResponses, request)
+    found = [plain(item) for page in pages for item in page.responses]
+
+    def people(out: Console) -> None:
+        rows = [
+            [
+                one["at"] or "-",
+                one["pseudonym"],
+                _yes(one["affected"]),
+                "the patient was erased" if one["erased"] else "\n".join(_said(one)),
+                one["run"],
+            ]
+            for one in found
+        ]
+        out.print(table(f"Answers at {site}", ["at", "patient", "complaint", "answers", "run"], rows))
+
+    session.show({"site": site, "answers": found}, people)
+
+
+def _said(one: dict[str, Any]) -> list[str]:
+    """Each question with its answer, a line each."""
+    lines = []
+    for asked in one["answers"]:
+        question, given = asked["question"], asked["answer"] or {}
+        told = [given[name] for name in ("yes", "number", "choice", "words") if given.get(name) is not None]
+        text = told[0] if told else "-"
+        lines.append(f"{question['id']}: {_yes(text) if isinstance(text, bool) else text}")
+    return [*lines, one["words"]] if one["words"] else lines
+
+
 @SITE.verb("vocabulary", "hospital-a")
 @click.argument("site")
 @click.pass_obj

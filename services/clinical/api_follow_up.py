@@ -10,8 +10,8 @@ from typing import Any, NamedTuple, TypeVar
 from pharmaloop.clinical.v1 import events_pb2 as clinical
 from pharmaloop.clinical.v1 import service_pb2 as api
 from pharmaloop.common.v1 import types_pb2 as common
-from services.clinical import fhir
-from services.clinical.domain import adverse, answers, moments, plans, reminders
+from services.clinical import fhir, responses
+from services.clinical.domain import adverse, answers, moments, plans, reminders, templates
 from services.clinical.domain.adverse import Course
 from services.clinical.domain.holdings import Holding
 from services.clinical.domain.plans import Plan
@@ -68,6 +68,13 @@ class FollowUpApi(Api):
             return DEFAULT
         return await asked_by(self.app.store, self.app.site, plan.asked.template, plan.asked.version)
 
+    async def _templates(
+        self, found: Iterable[Plan]
+    ) -> dict[templates.Asked | None, clinical.FollowUpTemplate]:
+        """What each of the plans asks, read once for all that ask the same."""
+        one_of_each = {plan.asked: plan for plan in found}
+        return {key: await self._template(plan) for key, plan in one_of_each.items()}
+
     # -- plans -----------------------------------------------------------------------
 
     async def ListPlans(self, request: api.ListPlansRequest, context: Any) -> api.ListPlansResponse:
@@ -79,8 +86,7 @@ class FollowUpApi(Api):
         held: dict[str, Holding | None] = {}
         now = moment_text(self.app.clock.now())
         found, token = await self._plans(request, filters, held, now)
-        one_of_each = {plan.asked: plan for plan in found}
-        asked = {key: await self._template(plan) for key, plan in one_of_each.items()}
+        asked = await self._templates(found)
         views = [_view(plan, asked[plan.asked], held[plan.run], now) for plan in found]
         return api.ListPlansResponse(plans=views, next_page_token=token)
 
@@ -135,6 +141,20 @@ class FollowUpApi(Api):
         asked = await self._asked(request.plan, request.pseudonym)
         fact = await asyncio.to_thread(self._intake.response, request, asked.template)
         return api.RecordResponseResponse(receipt=await self._write([fact], True, ""))
+
+    async def ListResponses(
+        self, request: api.ListResponsesRequest, context: Any
+    ) -> api.ListResponsesResponse:
+        check_site(request.site, self.app.site)
+        responses.check_asked(request)
+        await self.reach(request)
+        filters = {"run": request.run, "pseudonym": request.pseudonym, "stage": "open", "answered": True}
+        page = await self.page(request, PLANS, filters)
+        found = [item.state for item in page.items if item.state.answer is not None]
+        asked = await self._templates(found)
+        answered = [responses.Answered(plan, asked[plan.asked]) for plan in found]
+        told = await asyncio.to_thread(responses.opened, self.app.sealer, answered, request.words)
+        return api.ListResponsesResponse(responses=told, next_page_token=page.token)
 
     async def RecordFhirResources(
         self, request: api.RecordFhirResourcesRequest, context: Any
@@ -272,6 +292,7 @@ def _hazard_at(holding: Holding | None) -> str:
 def _view(plan: Plan, template: clinical.FollowUpTemplate, holding: Holding | None, now: str) -> api.PlanView:
     hazard = holding.hazard if holding else None
     asked = plans.asked_at(plan, hazard.at if hazard else "")
+    since = reminders.overdue_since(plan, _hazard_at(holding), now)
     return api.PlanView(
         plan=plans.message_of(plan, template.questions[0].text.en),
         answered=plan.answered,
@@ -281,7 +302,8 @@ def _view(plan: Plan, template: clinical.FollowUpTemplate, holding: Holding | No
         ends=moments.stamp_of(plans.later(asked, plan.hours)),
         reminded=[moments.stamp_of(at) for at in sorted(plan.reminded.values())],
         labs=plan.labs,
-        overdue=reminders.overdue(plan, _hazard_at(holding), now),
+        overdue=bool(since),
+        overdue_since=moments.stamp_of(since) if since else None,
     )
 
 

@@ -89,6 +89,8 @@ def shown(holding: Holding, found: Overdue) -> api.RunBoard:
         only_at_site=holding.only_at_site,
         explained=holding.explained,
         acknowledged=holding.matched,
+        notified=holding.notices.get("notified", 0),
+        unreachable=holding.notices.get("unreachable", 0),
     )
     if asked and holding.ends:
         row.ends.CopyFrom(moments.stamp_of(holding.ends))

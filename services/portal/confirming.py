@@ -10,17 +10,21 @@ place when identity arrives.
 from __future__ import annotations
 
 import json
+import math
 import uuid
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from typing import Any, TypeAlias
 from urllib.parse import quote
+from zoneinfo import ZoneInfo
 
 from fastapi import Request
 from fastapi.responses import RedirectResponse, Response
 from starlette.datastructures import FormData
 
+from pharmaloop.common.v1 import types_pb2 as common
 from services.kit.words import LONGEST
 from services.portal.addresses import here
 from services.portal.backend import Backend, Missing, Refused
@@ -31,6 +35,14 @@ _MOST_TOLD = 10_000
 Fields: TypeAlias = Callable[[FormData], Mapping[str, Any]]
 #: So much of each fact goes with the form, so that the form stays small.
 _MOST_LETTERS = 300
+
+
+class Unreadable(ValueError):
+    """What was written into a field is not what it takes; `lacking`: nothing was."""
+
+    def __init__(self, field: str, lacking: bool = False) -> None:
+        super().__init__(field)
+        self.field, self.lacking = field, lacking
 
 
 class Told:
@@ -50,7 +62,10 @@ class Told:
 
 @dataclass(frozen=True)
 class Field:
-    """One thing that a person writes or picks; `kind` is "text", "words", "pick" (one) or "check" (any)."""
+    """One thing that a person writes or picks.
+
+    `kind` is "text", "words", "pick" (one), "check" (any) or "moment" (a local date and time).
+    """
 
     name: str
     label: str
@@ -144,7 +159,7 @@ def show(
     written: Mapping[str, Any] | None = None,
     *,
     refused: Refused | None = None,
-    lacking: str = "",
+    bad: Unreadable | None = None,
     changed: bool = False,
     missing: Missing | None = None,
     request_id: str = "",
@@ -163,7 +178,8 @@ def show(
         "changes": changes(str(written.get("shown", "")), question, language) if written and stale else [],
         "written": written,
         "refused": refused,
-        "lacking": lacking,
+        "lacking": bad.field if bad and bad.lacking else "",
+        "unreadable": bad.field if bad and not bad.lacking else "",
         "changed": changed,
         "unanswered": missing,
         "request_id": request_id or str(uuid.uuid4()),
@@ -188,19 +204,57 @@ async def settle(
         return RedirectResponse(question.back, status_code=303)
     if not request.state.actor or form.get("seen") != question.seen:
         return show(request, question, form, changed=True, status=409)
-    for field in question.fields:
-        if field.required and not any(str(one).strip() for one in form.getlist(field.name)):
-            return show(request, question, form, lacking=field.name, status=422)
-
+    try:
+        wanted = {"request_id": request_id, **_read(question, form, fields)}
+    except Unreadable as bad:
+        return show(request, question, form, bad=bad, status=422)
     backend: Backend = request.app.state.backend
     try:
-        await backend.tell(service, method, request.state.actor, **{"request_id": request_id, **fields(form)})
+        await backend.tell(service, method, request.state.actor, **wanted)
     except Refused as refused:
         return show(request, await ask(), form, refused=refused, status=409)
     except Missing as missing:  # it may have been taken: the same id, so that it counts once
         return show(request, question, form, missing=missing, request_id=request_id, status=503)
     told.note(request_id)
     return RedirectResponse(question.back, status_code=303)
+
+
+def _read(
+    question: Question, form: FormData, fields: Callable[[FormData], Mapping[str, Any]]
+) -> Mapping[str, Any]:
+    """What was written, as the service takes it."""
+    for field in question.fields:
+        if field.required and not any(str(one).strip() for one in form.getlist(field.name)):
+            raise Unreadable(field.name, lacking=True)
+    return fields(form)
+
+
+def moment(form: FormData, name: str, zone: str) -> common.Moment:
+    """A local date and time as it was written, with its offset from UTC in the reader's zone."""
+    try:
+        at = datetime.fromisoformat(text(form, name))
+        at = at if at.tzinfo else at.replace(tzinfo=ZoneInfo(zone))
+        found = common.Moment(offset_minutes=int(at.utcoffset().total_seconds() // 60))  # type: ignore[union-attr]
+        found.at.FromDatetime(at.astimezone(UTC).replace(tzinfo=None))
+    except (ValueError, OverflowError) as bad:
+        raise Unreadable(name) from bad
+    return found
+
+
+def written(at: datetime, zone: str) -> str:
+    """A moment as a field for date and time takes it."""
+    return at.astimezone(ZoneInfo(zone)).strftime("%Y-%m-%dT%H:%M:%S")
+
+
+def number(form: FormData, name: str) -> float:
+    """A finite number, with a point or a comma."""
+    try:
+        found = float(text(form, name).replace(",", "."))
+    except ValueError as bad:
+        raise Unreadable(name) from bad
+    if not math.isfinite(found):
+        raise Unreadable(name)
+    return found
 
 
 def text(form: FormData, name: str) -> str:

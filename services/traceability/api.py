@@ -20,6 +20,8 @@ from services.kit.units import size
 from services.traceability import dossiers, finder, intake, lineages, neighbours, traced, views
 from services.traceability.domain import balance
 from services.traceability.domain.dispense import CONFLICT, Dispense
+from services.traceability.domain.dossier import page_evidence, page_runs
+from services.traceability.domain.dossier.published import published
 from services.traceability.domain.entries import Entry
 from services.traceability.domain.exposure import Exposure, site_exposure
 from services.traceability.domain.graph import Node
@@ -153,9 +155,24 @@ class TraceabilityApi(Api, api_grpc.TraceabilityServiceServicer):
         if found is None:
             raise Unknown("UNKNOWN_RUN", f"no exposure run {request.run!r} is known here", "run")
         run = found.state
-        head = await self.app.store.get(views.EXPOSURES, run.run)
-        announced = _announced(head.state if head else Exposure(run.run, run.root))
-        return api.GetExposureResponse(announced=announced, phase=run.phase, not_firm=run.not_firm)
+        (of,) = await dossiers.of_runs(self.app.store, [run.run])
+        counts = published(of.people())
+        return api.GetExposureResponse(
+            announced=_announced(of.head),
+            phase=run.phase,
+            not_firm=run.not_firm,
+            people=page_runs.concerned(counts.total, counts.in_all),
+            sites=page_runs.at_sites(of, counts)[0],
+            answers=page_evidence.answers(counts.total, counts.in_all, of.is_open),
+        )
+
+    async def GetDispense(self, request: api.GetDispenseRequest, context: Any) -> api.GetDispenseResponse:
+        await self.reach(request)
+        found = await self.app.store.get(views.DISPENSES, request.dispense)
+        if found is None:
+            said = f"no record tells of a dispense {request.dispense!r}"
+            raise Unknown("UNKNOWN_DISPENSE", said, "dispense")
+        return traced.unnamed(found.state)
 
     async def ListUnattributed(
         self, request: api.ListUnattributedRequest, context: Any

@@ -37,7 +37,7 @@ async def read(store: AsyncStore, lot: str) -> page.LotDossier:
         in_common_units(_one(found, views.BALANCES, lot) or Balance(lot), size),
         await store.count(views.DISPENSES, {"lots": lot}) > 0,
         await _results(store, record),
-        await _of_runs(store, shown),
+        await of_runs(store, shown),
     )
     key = common.LotKey(owner=parts.owner, scheme=parts.scheme, item=parts.item, lot=parts.lot)
     whole = pages.dossier(held, left_out, key)
@@ -78,7 +78,8 @@ async def _newest(store: AsyncStore, watches: Sequence[str]) -> tuple[list[str],
     return pages.newest(records)
 
 
-async def _of_runs(store: AsyncStore, names: Sequence[str]) -> list[OfRun]:
+async def of_runs(store: AsyncStore, names: Sequence[str]) -> list[OfRun]:
+    """What is held of runs that the trace watches."""
     gets = [Get(kind, run) for kind in _OF_RUN for run in names]
     loaded = await views.read(store, [*gets, *(Where(views.SITE_RECORDS, "run", run) for run in names)])
     return [_of_run(loaded, run) for run in names]

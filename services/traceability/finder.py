@@ -1,10 +1,11 @@
-"""Finds a lot, a run, a deviation or a dispense by what somebody types into one box."""
+"""Finds a lot, a run, a deviation, whatever pages are of, by what somebody types into one box."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import cast
 
+from pharmaloop.exchange.v1 import events_pb2 as exchange
 from pharmaloop.loops.v1 import events_pb2 as loops
 from pharmaloop.production.v1 import events_pb2 as production
 from pharmaloop.traceability.v1 import events_pb2 as events
@@ -21,6 +22,7 @@ _USUAL = _MOST = 20
 #: So many candidates are looked at: a beginning that more things share is not enough to tell them apart.
 _CANDIDATES = 500
 _LONGEST_TEXT = 400
+_LONGEST_ABOUT = 120
 
 
 def _lot(event: Event) -> Thing:
@@ -30,7 +32,24 @@ def _lot(event: Event) -> Thing:
 def _deviation(event: Event) -> Thing:
     said = cast(production.DeviationDetected, event.message)
     about = ", ".join(text for text in (said.tag, finding.parts(said.lot)[-1]) if text)
-    return finding.thing("deviation", said.deviation, said.deviation, about)
+    return finding.thing("deviation", said.deviation, said.deviation, about, lot=said.lot)
+
+
+def _capa(event: Event) -> Thing:
+    said = cast(production.CapaProposed, event.message)
+    about = ", ".join(text for text in (said.tag, finding.parts(said.lot)[-1]) if text)
+    return finding.thing("capa", said.capa, said.capa, about, lot=said.lot)
+
+
+def _transfer(event: Event) -> Thing:
+    said = cast("production.TwinAdapted | production.TransferRefused", event.message)
+    about = f"{said.set} {said.version}, {said.plant}"
+    return finding.thing("transfer", said.transfer, said.transfer.removeprefix("transfer:"), about)
+
+
+def _study(event: Event) -> Thing:
+    said = cast(exchange.StudyRequested, event.message)
+    return finding.thing("study", said.study, said.study, said.question[:_LONGEST_ABOUT])
 
 
 def _run(event: Event) -> Thing:
@@ -55,7 +74,7 @@ def _row(made: Callable[[Event], Thing]) -> Row[Thing]:
     return Row(THINGS, id_of, lambda held, event: held or made(event))
 
 
-_LOT, _RUN = _row(_lot), _row(_run)
+_LOT, _RUN, _TRANSFER = _row(_lot), _row(_run), _row(_transfer)
 THING_ROWS: Rows = {
     production.LotStarted: _LOT,
     events.MaterialRecorded: _LOT,
@@ -63,6 +82,10 @@ THING_ROWS: Rows = {
     loops.SafetyRunOpened: _RUN,
     loops.TransferRunOpened: _RUN,
     loops.EvidenceRunOpened: _RUN,
+    production.CapaProposed: _row(_capa),
+    production.TwinAdapted: _TRANSFER,
+    production.TransferRefused: _TRANSFER,
+    exchange.StudyRequested: _row(_study),
 }
 
 
@@ -78,13 +101,18 @@ async def find(store: AsyncStore, text: str, most: int) -> api.FindThingsRespons
     found = {thing.id: thing for thing in await _candidates(store, asked) if finding.fits(thing, asked)}
     dispense = await store.get(DISPENSES, text.strip().lower())
     if dispense is not None:
-        lot = finding.parts(dispense.state.lots[0])[-1] if dispense.state.lots else ""
-        found[dispense.id] = finding.thing("dispense", dispense.id, dispense.id, lot)
+        lot = dispense.state.lots[0] if dispense.state.lots else ""
+        about = finding.parts(lot)[-1]
+        found[dispense.id] = finding.thing("dispense", dispense.id, dispense.id, about, lot=lot)
     things = sorted(found.values(), key=lambda thing: finding.place(thing, asked))[: most or _USUAL]
     return api.FindThingsResponse(
         things=[
             api.FoundThing(
-                kind=thing.kind, id=thing.id, label=thing.label, exact=finding.is_exact(thing, asked)
+                kind=thing.kind,
+                id=thing.id,
+                label=thing.label,
+                exact=finding.is_exact(thing, asked),
+                lot=thing.lot,
             )
             for thing in things
         ]
@@ -96,6 +124,6 @@ async def _candidates(store: AsyncStore, asked: Wanted) -> list[Thing]:
     if asked.gtin:
         word = finding.of_pack(asked.gtin, asked.word) if asked.word else asked.gtin
         return [item.state for item in await store.among(THINGS, "exact", [word], _CANDIDATES)]
-    exact = await store.among(THINGS, "exact", [asked.word], _CANDIDATES)
+    exact = await store.among(THINGS, "exact", asked.whole, _CANDIDATES)
     begun = await store.among(THINGS, "prefixes", [asked.word[:LONGEST]], _CANDIDATES)
     return [item.state for item in (*exact, *begun)]

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 from pharmaloop.traceability.v1 import service_pb2 as api
 from services.kit.ids import in_kit
-from services.traceability.domain.dispense import Dispense, Patient
+from services.traceability.domain.dispense import CORRECTED, RETURNED_UNOPENED, Dispense, Patient
 from services.traceability.domain.graph import Node
 from services.traceability.domain.moments import earliest, stamp
 from services.traceability.views import Level
@@ -74,3 +74,22 @@ def _dispense(dispense: Dispense) -> Iterator[api.TracedDispense]:
 
 def _nobody(dispense: Dispense) -> Patient:
     return Patient(earliest(*(claim.site for claim in dispense.claims)), "")
+
+
+def unnamed(dispense: Dispense) -> api.GetDispenseResponse:
+    """A dispense without the person. What became of it is told only where it is so for everybody named."""
+    became = {dispense.disposition(patient) for patient in dispense.patients}
+    if not became and dispense.void:
+        became = {RETURNED_UNOPENED if dispense.returns else CORRECTED}
+    standing = dispense.standing or dispense.claims
+    first = standing[0].lot if standing else dispense.lots[0]
+    return api.GetDispenseResponse(
+        dispense=dispense.dispense,
+        lot=first,
+        other_lots=[lot for lot in dispense.lots if lot != first],
+        sites=sorted({claim.site for claim in standing if claim.site}),
+        at=stamp(dispense.at),
+        sources=dispense.sources,
+        disposition=became.pop() if len(became) == 1 else "",
+        suspect=",".join(dispense.suspects),
+    )

@@ -337,6 +337,12 @@ async def _answer(site: Hospital, name: str) -> None:
     assert (summary.patients, summary.responses.plans) == (4, 2)
     assert (summary.responses.answered, summary.responses.affected) == (1, 1)
     request = api.ListPlansRequest(site=SITE, run=site.run, only_open=True)
+    asked = api.ListResponsesRequest(site=SITE, run=site.run, pseudonym=name, words=True)
+    (told,) = (await site.stub.ListResponses(asked, timeout=10)).responses
+    assert (told.pseudonym, told.affected, told.words, told.erased) == (name, True, "planted words", False)
+    of_all = api.ListResponsesRequest(site=SITE, run=site.run)
+    (plain,) = (await site.stub.ListResponses(of_all, timeout=10)).responses
+    assert (plain.words, plain.words_withheld) == ("", True)
     open_plans = await site.stub.ListPlans(request, timeout=10)
     assert name not in {view.plan.pseudonym for view in open_plans.plans}
     assert len(open_plans.plans) == 1

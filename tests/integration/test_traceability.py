@@ -205,13 +205,20 @@ async def test_from_facts_to_a_sealed_journal(trace: Trace) -> None:
     assert (made.accepted, given.accepted) == (3, 21)
     after = common.PositionVector(positions=[*made.positions.positions, *given.positions.positions])
     await assert_traced(trace, after)
+    one = dispense_id(SITE, "x", trace.lot("pack2"))
+    told_of = await trace.stub.GetDispense(
+        api.GetDispenseRequest(dispense=one, min_position=after), timeout=10
+    )
+    assert (told_of.lot, list(told_of.sites), told_of.disposition) == (trace.lot("pack2"), [SITE], "")
 
     run = str(uuid.uuid4())
     begun = time.perf_counter()
     await trace.open(run, "raw")
     await trace.until_phase(run, "open")
     print(f"opened to firm: {(time.perf_counter() - begun) * 1000:.0f} ms")
-    head = (await trace.stub.GetExposure(api.GetExposureRequest(run=run), timeout=5)).announced
+    shown = await trace.stub.GetExposure(api.GetExposureRequest(run=run), timeout=5)
+    assert [(at.site, at.people.dispenses.withheld) for at in shown.sites] == [(SITE, False)]
+    head = shown.announced
     assert set(head.lots) == {trace.lot(name) for name in ("raw", "bulk", "pack1", "pack2")}
     assert (head.version, head.unattributed, head.sites[SITE].n) == (1, 0, 21)
 
@@ -329,6 +336,8 @@ async def test_questions_that_cannot_be_answered_are_refused(trace: Trace) -> No
     assert (await refusal(stub.GetLotNode(unknown, timeout=5)))[:2] == ("NOT_FOUND", "UNKNOWN_LOT")
     crooked = api.GetLotNodeRequest(lot="a/b")
     assert await refusal(stub.GetLotNode(crooked, timeout=5)) == ("INVALID_ARGUMENT", "NOT_CANONICAL", "lot")
+    never = api.GetDispenseRequest(dispense="nobody")
+    assert (await refusal(stub.GetDispense(never, timeout=5)))[:2] == ("NOT_FOUND", "UNKNOWN_DISPENSE")
     nobody = api.GetExposureRequest(run="nobody")
     assert (await refusal(stub.GetExposure(nobody, timeout=5)))[:2] == ("NOT_FOUND", "UNKNOWN_RUN")
     elsewhere = common.PositionVector(positions=[common.LogPosition(topic="else", offset=1)])

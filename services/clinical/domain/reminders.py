@@ -41,13 +41,24 @@ def overdue(plan: Plan, hazard: str, moment: str) -> bool:
     return _unanswered(plan, hazard) and (bool(plan.reminded) or late(plan, hazard, moment))
 
 
+def overdue_since(plan: Plan, hazard: str, moment: str) -> str:
+    """Since when it is overdue (ISO, UTC): its first reminder, or its end; empty while it is not."""
+    if not overdue(plan, hazard, moment):
+        return ""
+    ends = _ends(plan, hazard)
+    return min([*plan.reminded.values(), *([ends] if ends <= moment else [])])
+
+
 def late(plan: Plan, hazard: str, moment: str) -> bool:
     """Has the patient not answered though the last reminder was due, or the follow-up ended?"""
     if not _unanswered(plan, hazard):
         return False
-    asked = plans.asked_at(plan, hazard)
-    ends = plans.later(asked, min(plan.hours, AFTER_HOURS[-1]))
-    return str(AFTER_HOURS[-1]) in plan.reminded or ends <= moment
+    return str(AFTER_HOURS[-1]) in plan.reminded or _ends(plan, hazard) <= moment
+
+
+def _ends(plan: Plan, hazard: str) -> str:
+    """By when an answer is expected at the latest."""
+    return plans.later(plans.asked_at(plan, hazard), min(plan.hours, AFTER_HOURS[-1]))
 
 
 def _unanswered(plan: Plan, hazard: str) -> bool:

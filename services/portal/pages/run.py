@@ -80,6 +80,7 @@ async def one(request: Request, run: str) -> Response:
         "exposure": found.get("exposure"),
         "unattributed": found.get("unattributed"),
         "sites": _sites(found),
+        "people": _people(found),
         "missing": missing,
         **_evidence(found, language),
     }
@@ -100,6 +101,13 @@ def _sites(found: dict[str, Any]) -> list[tuple[str, Any]]:
     """Each site of the journal with its epoch, number and digest, by name."""
     exposure = found.get("exposure")
     return sorted(exposure.announced.sites.items()) if exposure else []
+
+
+def _people(found: dict[str, Any]) -> dict[str, Any]:
+    """Whom the run concerns by site, as it may be published; exact numbers stand on a site's own page."""
+    exposure = found.get("exposure")
+    people = dict.fromkeys(exposure.announced.sites) if exposure else {}
+    return people | ({one.site: one for one in exposure.sites} if exposure else {})
 
 
 def _evidence(found: dict[str, Any], language: Language) -> dict[str, Any]:
@@ -218,6 +226,13 @@ async def cancelled(request: Request, run: str) -> Response:
 
 # -- the health hazard ------------------------------------------------------------
 
+
+def _published(language: Language, count: Any) -> str:
+    if count.withheld:
+        return language.say("withheld (small group)")
+    return language.count(count.value)
+
+
 _CLASSES = {
     "I": production.HAZARD_CLASS_I,
     "II": production.HAZARD_CLASS_II,
@@ -236,7 +251,6 @@ async def _evaluating(request: Request, run: str) -> Question:
     language: Language = request.state.language
     say = language.say
     hazard = answer.hazard if answer.HasField("hazard") else None
-    members = sum(site.n for site in found.announced.sites.values()) if found else 0
     return Question(
         title=say("Evaluate the health hazard of run %(run)s", run=run[:8]),
         purpose=say(
@@ -248,7 +262,7 @@ async def _evaluating(request: Request, run: str) -> Question:
             (say("Root lot"), told.case),
             (say("Deviation"), told.opened.deviation),
             (say("Tag"), told.opened.tag),
-            (say("Dispenses to patients"), language.count(members) if found else ""),
+            (say("Dispenses to patients"), _published(language, found.people.dispenses) if found else ""),
             (say("Implicated lots"), language.count(len(found.announced.lots)) if found else ""),
         ),
         fields=(

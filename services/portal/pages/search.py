@@ -1,24 +1,34 @@
-"""One box for everything: an id, or its beginning as other pages show it, leads to its page."""
+"""One box for everything: an id, or its beginning as other pages show it, leads to its page.
+
+A search is a handful of calls, whatever there is: the trace knows things of all loops by their names, and a
+few services are asked for what it does not keep.
+"""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, replace
+from typing import Any
 
 from fastapi import APIRouter, Request
 from fastapi.responses import RedirectResponse, Response
 
 from services.portal.backend import Backend, Missing, Refused
+from services.portal.codes import serial_of
 from services.portal.render import page, path_of
-from services.portal.several import every
 from services.portal.words import N_
 
 router = APIRouter()
 _MOST = 400
 #: A beginning is looked for from so many characters on: pages show eight of an id.
 _LEAST = 4
-_MOST_HITS = 50
+#: The trace tells so many things at most: with as many there may be more.
+_MOST_HITS = 20
+#: Of so many alerts, the newest, the beginning is looked for.
+_ALERTS = 1000
+_LOT_PARTS = 4
+_WHOLE_UUID = 36
 
 
 @dataclass(frozen=True)
@@ -44,17 +54,20 @@ async def search(request: Request, q: str = "") -> Response:
     if not wanted:
         return page(request, "search.html", {"q": "", "hits": [], "more": False, "missing": []})
     answers = await asyncio.gather(*(_safely(find, backend, wanted) for find in _FINDERS))
-    hits = _once((hit for found, _ in answers for hit in found), wanted)
     away = {gone.service: gone for _, gone in answers if gone is not None}
+    if "traceability" in away:  # who made it, and the loops, still know whole names
+        answers += await asyncio.gather(*(_safely(find, backend, wanted) for find in _WHOLE))
+        away |= {gone.service: gone for _, gone in answers if gone is not None}
+    hits = _once((hit for found, _ in answers for hit in found), wanted)
     exact = {hit.to for hit in hits if hit.exact}
     places = exact or ({hit.to for hit in hits} if not away else set())
     if len(places) == 1:
         return RedirectResponse(places.pop(), status_code=303)
-    hits.sort(key=lambda hit: not hit.exact)
+    hits.sort(key=lambda hit: (hit.id.casefold() != wanted.casefold(), not hit.exact))
     values = {
         "q": wanted,
-        "hits": hits[:_MOST_HITS],
-        "more": len(hits) > _MOST_HITS,
+        "hits": hits,
+        "more": len(hits) >= _MOST_HITS,
         "missing": list(away.values()),
     }
     return page(request, "search.html", values)
@@ -79,129 +92,60 @@ async def _safely(find: Finder, backend: Backend, wanted: str) -> tuple[list[Hit
         return [], gone
 
 
-def _begin(wanted: str, ids: Iterable[tuple[str, Hit]]) -> list[Hit]:
-    """Of hits by id, those whose id is or begins with what is wanted, in any case of letters."""
-    low = wanted.casefold()
-    return [
-        hit for id, hit in ids if id == wanted or (len(wanted) >= _LEAST and id.casefold().startswith(low))
-    ]
-
-
-async def _run(backend: Backend, wanted: str) -> list[Hit]:
-    found = (await backend.ask("loops", "GetRun", run=wanted)).run
-    return [Hit(N_("Run"), found.run, path_of("runs", found.run), found.case)]
-
-
-async def _runs(backend: Backend, wanted: str) -> list[Hit]:
-    found, _ = await every(backend, "loops", "ListRuns", "runs")
-    return _begin(
-        wanted, ((one.run, Hit(N_("Run"), one.run, path_of("runs", one.run), one.case)) for one in found)
-    )
-
-
-async def _lot(backend: Backend, wanted: str) -> list[Hit]:
-    found = (await backend.ask("production", "GetLot", lot=wanted)).lot
-    return [_lot_hit(found.lot)]
-
-
-def _lot_hit(lot: str) -> Hit:
-    return Hit(N_("Lot"), lot, path_of("lots", lot))
-
-
-async def _traced(backend: Backend, wanted: str) -> list[Hit]:
-    """A lot that production does not know, but material or shipments name."""
-    node = await backend.ask("traceability", "GetLotNode", lot=wanted)
-    return [_lot_hit(node.lot)] if node.known or node.dispenses or node.places else []
-
-
-async def _lots(backend: Backend, wanted: str) -> list[Hit]:
-    """Lots by the beginning of their number as it is printed."""
-    if len(wanted) < _LEAST - 1:
-        return []
-    found = await backend.ask("production", "ListLots", prefix=wanted, page_size=_MOST_HITS)
-    return [_lot_hit(one.lot) for one in found.lots]
+def _begins(wanted: str, id: str) -> bool:
+    """Is it the id, or its beginning in any case of letters?"""
+    return id == wanted or (len(wanted) >= _LEAST and id.casefold().startswith(wanted.casefold()))
 
 
 async def _things(backend: Backend, wanted: str) -> list[Hit]:
-    """Lots and runs by what is printed or typed: a lot's number, a GTIN, a pack as GS1 writes it."""
-    found = await backend.ask("traceability", "FindThings", text=wanted)
-    pages = {"lot": (N_("Lot"), "lots"), "run": (N_("Run"), "runs")}
+    """What the trace knows by a name, or by its beginning; of a pack with a serial, the page of the pack."""
+    found = (await backend.ask("traceability", "FindThings", text=wanted)).things
+    if serial_of(wanted) and any(one.kind == "lot" for one in found):
+        return [Hit(N_("Pack"), wanted, path_of("packs", wanted), exact=True)]
+    least = {"lot": _LEAST - 1}
+    return [_thing(one) for one in found if one.exact or len(wanted) >= least.get(one.kind, _LEAST)]
+
+
+def _thing(one: Any) -> Hit:
+    of_lot = path_of("deviations", one.lot, one.id) if one.lot else path_of("lineage", one.id)
+    named = {
+        "lot": (N_("Lot"), path_of("lots", one.id)),
+        "run": (N_("Run"), path_of("runs", one.id)),
+        "deviation": (N_("Deviation"), of_lot),
+        "capa": (N_("CAPA"), path_of("capas", one.id)),
+        "transfer": (N_("Transfer"), path_of("transfers", one.id)),
+        "study": (N_("Study"), path_of("studies", one.id)),
+        "dispense": (N_("Dispensed pack"), path_of("packs", one.id)),
+    }
+    name, to = named.get(one.kind, (N_("Lineage"), path_of("lineage", one.id)))
+    return Hit(name, one.id, to, one.label, one.exact)
+
+
+async def _traced(backend: Backend, wanted: str) -> list[Hit]:
+    """A lot that nobody says was made, but material or shipments name; only a whole key can be one."""
+    if len(wanted.split("/")) != _LOT_PARTS:
+        return []
+    node = await backend.ask("traceability", "GetLotNode", lot=wanted)
+    return [_lot(node.lot)] if node.known or node.dispenses or node.places else []
+
+
+def _lot(lot: str) -> Hit:
+    return Hit(N_("Lot"), lot, path_of("lots", lot))
+
+
+async def _alert(backend: Backend, wanted: str) -> list[Hit]:
+    """An alert by its id, or among the newest by its beginning."""
+    if len(wanted) < _LEAST or not set(wanted.casefold()) <= set("0123456789abcdef-"):
+        return []  # ids of alerts are UUIDs
+    if len(wanted) == _WHOLE_UUID:
+        hits = [(await backend.ask("alerting", "GetAlert", alert=wanted.casefold())).alert]
+    else:
+        found = (await backend.ask("alerting", "ListAlerts", page_size=_ALERTS)).alerts
+        hits = [one for one in found if _begins(wanted, one.raised.alert)]
     return [
-        Hit(pages[one.kind][0], one.id, path_of(pages[one.kind][1], one.id), one.label, one.exact)
-        for one in found.things
-        if one.kind in pages
+        Hit(N_("Alert"), one.raised.alert, path_of("alerts", one.raised.alert), one.latest_text)
+        for one in hits
     ]
-
-
-async def _deviations(backend: Backend, wanted: str) -> list[Hit]:
-    found, _ = await every(backend, "production", "ListDeviations", "deviations")
-    ids = ((one.detected.deviation, one.detected) for one in found)
-    return _begin(
-        wanted,
-        (
-            (id, Hit(N_("Deviation"), id, path_of("deviations", one.lot, id), f"{one.lot} {one.tag}"))
-            for id, one in ids
-        ),
-    )
-
-
-async def _capas(backend: Backend, wanted: str) -> list[Hit]:
-    found, _ = await every(backend, "production", "ListCapas", "capas")
-    return _begin(
-        wanted,
-        (
-            (
-                one.proposed.capa,
-                Hit(N_("CAPA"), one.proposed.capa, path_of("capas", one.proposed.capa), one.proposed.lot),
-            )
-            for one in found
-        ),
-    )
-
-
-async def _alerts(backend: Backend, wanted: str) -> list[Hit]:
-    found, _ = await every(backend, "alerting", "ListAlerts", "alerts")
-    return _begin(
-        wanted,
-        (
-            (
-                one.raised.alert,
-                Hit(N_("Alert"), one.raised.alert, path_of("alerts", one.raised.alert), one.latest_text),
-            )
-            for one in found
-        ),
-    )
-
-
-async def _transfers(backend: Backend, wanted: str) -> list[Hit]:
-    found, _ = await every(backend, "production", "ListTransfers", "transfers")
-    return _begin(
-        wanted,
-        (
-            (name, Hit(N_("Transfer"), one.transfer, path_of("transfers", one.transfer)))
-            for one in found
-            for name in (one.transfer, one.transfer.removeprefix("transfer:"))
-        ),
-    )
-
-
-async def _studies(backend: Backend, wanted: str) -> list[Hit]:
-    found, _ = await every(backend, "exchange", "ListStudies", "studies")
-    return _begin(
-        wanted,
-        (
-            (
-                one.requested.study,
-                Hit(
-                    N_("Study"),
-                    one.requested.study,
-                    path_of("studies", one.requested.study),
-                    one.requested.question,
-                ),
-            )
-            for one in found
-        ),
-    )
 
 
 async def _set(backend: Backend, wanted: str) -> list[Hit]:
@@ -210,7 +154,7 @@ async def _set(backend: Backend, wanted: str) -> list[Hit]:
 
 
 async def _sites(backend: Backend, wanted: str) -> list[Hit]:
-    return _begin(wanted, ((site, Hit(N_("Site"), site, path_of("sites", site))) for site in backend.sites))
+    return [Hit(N_("Site"), site, path_of("sites", site)) for site in backend.sites if _begins(wanted, site)]
 
 
 async def _lineage(backend: Backend, wanted: str) -> list[Hit]:
@@ -224,19 +168,15 @@ async def _lineage(backend: Backend, wanted: str) -> list[Hit]:
     ]
 
 
-_FINDERS: tuple[Finder, ...] = (
-    _sites,
-    _run,
-    _lot,
-    _traced,
-    _set,
-    _lineage,
-    _runs,
-    _lots,
-    _things,
-    _deviations,
-    _capas,
-    _alerts,
-    _transfers,
-    _studies,
-)
+async def _run(backend: Backend, wanted: str) -> list[Hit]:
+    found = (await backend.ask("loops", "GetRun", run=wanted)).run
+    return [Hit(N_("Run"), found.run, path_of("runs", found.run), found.case)]
+
+
+async def _made(backend: Backend, wanted: str) -> list[Hit]:
+    return [_lot((await backend.ask("production", "GetLot", lot=wanted)).lot.lot)]
+
+
+_FINDERS: tuple[Finder, ...] = (_sites, _things, _traced, _set, _lineage, _alert)
+#: Asked while the trace is away.
+_WHOLE: tuple[Finder, ...] = (_run, _made)

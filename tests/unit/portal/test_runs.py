@@ -16,6 +16,7 @@ from pharmaloop.loops.v1 import events_pb2 as events
 from pharmaloop.loops.v1 import service_pb2 as loops
 from pharmaloop.production.v1 import events_pb2 as production_events
 from pharmaloop.production.v1 import service_pb2 as production
+from pharmaloop.traceability.v1 import dossier_pb2 as dossier
 from pharmaloop.traceability.v1 import events_pb2 as trace_events
 from pharmaloop.traceability.v1 import service_pb2 as trace
 from services.portal import evidence
@@ -87,6 +88,20 @@ def backend(run: loops.Run, **answers: Any) -> FakeBackend:
                 sites={"hospital-b": trace_events.SiteExposure(epoch=4, n=1234, digest=b"\xab" * 32)},
             ),
             phase="open",
+            people=dossier.ExposedCounts(
+                dispenses=dossier.PublishedCount(value=1234), patients=dossier.PublishedCount(withheld=True)
+            ),
+            sites=[
+                dossier.ExposedAtSite(
+                    site="hospital-b",
+                    told=True,
+                    people=dossier.ExposedCounts(
+                        dispenses=dossier.PublishedCount(value=1234),
+                        patients=dossier.PublishedCount(withheld=True),
+                    ),
+                )
+            ],
+            answers=dossier.AnswerCounts(plans=dossier.PublishedCount(value=1200)),
         ),
         ("traceability", "ListUnattributed"): trace.ListUnattributedResponse(
             dispenses=[trace.Unattributed(dispense="d-1", lot=LOT, why="NO_PATIENT", sources=["w-1"])]
@@ -173,6 +188,7 @@ def test_a_run_shows_hops_with_cause_counts_epochs_and_digests() -> None:
     assert 'id="h-e1"' in text
     assert "/deviations/maker-1%2Fitem%2Fgranulate%2FG-0071/dev-1" in text
     assert "1,234" in text
+    assert "withheld (small group)" in text
     assert "ab" * 32 in text
     assert f"/runs/{RUN}/dispenses/d-1" in text
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 from google.protobuf.message import Message
@@ -12,10 +14,12 @@ from google.protobuf.message import Message
 from pharmaloop.clinical.v1 import events_pb2 as clinical
 from pharmaloop.production.v1 import events_pb2 as production
 from pharmaloop.traceability.v1 import dossier_pb2 as page
+from pharmaloop.traceability.v1 import service_pb2 as api
 from services.kit.errors import Invalid, Unknown
 from services.kit.ids import lot_key, product_of
 from services.kit.store.memory import AsyncMemoryStore
 from services.traceability import dossiers
+from services.traceability.api import TraceabilityApi
 from services.traceability.domain.dossier import bounds
 from services.traceability.domain.dossier.newest import KEPT
 from tests.unit.traceability.dossier_story import (
@@ -255,6 +259,14 @@ def test_small_counts_are_never_shown_nor_told_in_words(
     assert evidence.people.answered.withheld
     assert evidence.people.affected.withheld == (said is as_once_told)
     assert "7 of 8" not in str(found), "the reason of a proposal has counts in it"
+    head = _exposure(platform)
+    assert (head.people, list(head.sites)) == (run.people, list(run.sites))
+    assert head.answers == evidence.people
+
+
+def _exposure(platform: Platform) -> api.GetExposureResponse:
+    service = TraceabilityApi(cast(Any, SimpleNamespace(store=AsyncMemoryStore(platform.database))))
+    return asyncio.run(service.GetExposure(api.GetExposureRequest(run=RUN), None))
 
 
 def test_a_large_lot_has_a_small_dossier(platform: Platform) -> None:

@@ -9,6 +9,7 @@ from typing import Any, cast
 import pytest
 from google.protobuf.message import Message
 
+from pharmaloop.exchange.v1 import events_pb2 as exchange
 from pharmaloop.loops.v1 import events_pb2 as loops
 from pharmaloop.production.v1 import events_pb2 as production
 from pharmaloop.traceability.v1 import events_pb2 as traceability
@@ -29,6 +30,9 @@ SECOND = lot_key("maker", "gtin", GTIN, "ab-0010")
 OTHER = lot_key("other", "gtin", "06900000000007", "AB-001")
 RAW = lot_key("maker", "item", "API 1", "Größe/7")
 RUN, DEVIATION = "3af617c5-63d2-5f57-9a39-29524a7f9ab4", "9b0e8f6e-0000-5f57-9a39-29524a7f9ab4"
+CAPA = "c0ffee00-2222-5f57-9a39-29524a7f9ab4"
+#: A lot whose string is as long as a GTIN-8.
+NUMBER = lot_key("maker", "item", "tablets", "00012345")
 DISPENSE = "5d1b6f86-1111-5f57-9a39-29524a7f9ab4"
 
 
@@ -51,6 +55,11 @@ def service() -> MemoryService:
             loops.SafetyRunOpened(run=RUN, case=FIRST, lot=FIRST, deviation=DEVIATION),
             loops.EvidenceRunOpened(run="run-e", case="study:s", study="bleeding"),
             loops.TransferRunOpened(run="run-t", case="c", set="s-1", version=2, plant="plant-b"),
+            traceability.MaterialRecorded(lot=NUMBER),
+            production.CapaProposed(capa=CAPA, run=RUN, lot=FIRST, tag="DryerTemp"),
+            production.TwinAdapted(transfer="transfer:s-1/plant-b", set="s-1", version=2, plant="plant-b"),
+            production.TransferRefused(transfer="transfer:s-1/plant-b", set="s-1", version=2),
+            exchange.StudyRequested(study="study-bleeding", question="Does it bleed more?"),
         )
     )
     doc = DISPENSES.to_doc(DISPENSE, 1, Dispense(DISPENSE, (FIRST,)))
@@ -79,6 +88,13 @@ async def _find(service: MemoryService, text: str, most: int = 0) -> list[api.Fo
         (RUN[:20] + "x", []),
         (DEVIATION.upper(), [DEVIATION]),
         (DISPENSE, [DISPENSE]),
+        (CAPA[:8], [CAPA]),
+        ("s-1/plant-b", ["transfer:s-1/plant-b"]),
+        ("TRANSFER:s-1/plant-b", ["transfer:s-1/plant-b"]),
+        ("study-bl", ["study-bleeding"]),
+        ("00012345", [NUMBER]),
+        ("0001234", [NUMBER]),
+        ("12345", []),
         ("nothing", []),
         ("<script>", []),
         (".*", []),
@@ -100,7 +116,8 @@ async def test_a_thing_is_found_by_its_beginning_or_by_a_whole_name(
         (GTIN, [FIRST, SECOND]),
         (GTIN[1:], [FIRST, SECOND]),
         (f"(01){GTIN}(10)AB-00", []),
-        ("urn:epc:id:sgtin:6901234.056789.S1", []),
+        ("urn:epc:id:sgtin:6901234.056789.S1", [FIRST, SECOND]),
+        ("urn:epc:id:sgtin:6901234.05678.S1", []),
         ("81234567890123456789", []),
     ],
     ids=[
@@ -112,6 +129,7 @@ async def test_a_thing_is_found_by_its_beginning_or_by_a_whole_name(
         "gtin-13",
         "lot in part",
         "urn",
+        "urn of too few digits",
         "code",
     ],
 )
@@ -135,6 +153,20 @@ async def test_a_label_says_what_it_is_for_people(service: MemoryService) -> Non
     assert (found[DISPENSE].kind, found[DISPENSE].label) == ("dispense", f"{DISPENSE} (AB-001)")
 
 
+async def test_a_lot_called_like_a_product_stands_before_the_products_lots(service: MemoryService) -> None:
+    named = lot_key("other", "item", "tablets", GTIN)
+    at = datetime(2026, 3, 1, tzinfo=UTC)
+    service.deliver(Said(traceability.MaterialRecorded(lot=named), named, None, named, at))
+    assert [thing.id for thing in await _find(service, GTIN)] == [named, FIRST, SECOND]
+
+
+async def test_what_a_thing_is_about_is_told(service: MemoryService) -> None:
+    asked = [await _find(service, text) for text in (DEVIATION, CAPA, DISPENSE)]
+    found = {thing.kind: thing for things in asked for thing in things}
+    assert {thing.lot for thing in found.values()} == {FIRST}
+    assert found["capa"].label == f"{CAPA} (DryerTemp, AB-001)"
+
+
 async def test_exact_matches_say_so_and_come_first(service: MemoryService) -> None:
     assert [thing.exact for thing in await _find(service, "AB-001")] == [True, True, False]
 
@@ -150,9 +182,9 @@ async def test_no_more_are_answered_than_twenty(service: MemoryService) -> None:
 
 def test_a_thing_that_several_tell_of_is_kept_once(service: MemoryService) -> None:
     assert sorted(service.states(THINGS)) == sorted(
-        [f"lot:{lot}" for lot in (FIRST, SECOND, OTHER, RAW)]
+        [f"lot:{lot}" for lot in (FIRST, SECOND, OTHER, RAW, NUMBER)]
         + [f"run:{run}" for run in (RUN, "run-e", "run-t")]
-        + [f"deviation:{DEVIATION}"]
+        + [f"deviation:{DEVIATION}", f"capa:{CAPA}", "transfer:transfer:s-1/plant-b", "study:study-bleeding"]
     )
 
 

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
 
 from pharmaloop.traceability.v1 import service_pb2 as api
+from services.kit.errors import Unknown
 from services.kit.store.memory import AsyncMemoryStore
 from services.traceability import traced, views
+from services.traceability.api import TraceabilityApi
 from services.traceability.domain.dispense import Dispense, claim_of, claimed
 from tests.unit.traceability.driver import Service, dispense, lot, material, registered, started, wrong
 
@@ -84,3 +90,32 @@ def test_everybody_whom_a_dispense_names_comes_and_one_who_names_nobody_too(serv
         ("two", "hospital-b", "P-2", "CORRECTED"),
         ("nobody", "", "", ""),
     }
+
+
+def _dispense(service: Service, id: str) -> api.GetDispenseResponse:
+    found = TraceabilityApi(cast(Any, SimpleNamespace(store=AsyncMemoryStore(service.database))))
+    return asyncio.run(found.GetDispense(api.GetDispenseRequest(dispense=id), None))
+
+
+def test_one_dispense_is_told_without_the_person(service: Service) -> None:
+    for message in (registered(SITE), registered("hospital-b"), started("pack"), started("other")):
+        service.publish(message)
+    service.publish(dispense("two", "pack", SITE, "P-1", source="pharmacy", possible=["other"]))
+    service.publish(dispense("two", "pack", "hospital-b", "P-2", source="wholesaler"))
+    service.settle()
+    told = _dispense(service, "two")
+    assert (told.lot, list(told.other_lots)) == (lot("pack"), [lot("other")])
+    assert list(told.sites) == [SITE, "hospital-b"]
+    assert told.suspect == "CONFLICT"
+    service.publish(wrong("two", "pack", source="wholesaler"))
+    service.settle()
+    told = _dispense(service, "two")
+    assert (list(told.sites), told.disposition, told.suspect) == ([SITE], "", "")
+    assert told.at.seconds
+    assert "P-" not in str(told)
+
+
+def test_a_dispense_that_nobody_told_of_is_named(service: Service) -> None:
+    with pytest.raises(Unknown) as refusal:
+        _dispense(service, "nowhere")
+    assert (refusal.value.reason, refusal.value.field) == ("UNKNOWN_DISPENSE", "dispense")

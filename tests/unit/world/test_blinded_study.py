@@ -155,6 +155,7 @@ def _answers(
         "GetLotSummary": [api.GetLotSummaryRequest(lot=kit) for kit in sorted(kits)[::10]],
         "ListPlans": [api.ListPlansRequest(run=run) for run in runs],
         "ListAdverseEvents": [api.ListAdverseEventsRequest()],
+        "ListResponses": [api.ListResponsesRequest(run=run) for run in runs],
         "ListFollowUpTemplates": [api.ListFollowUpTemplatesRequest()],
         "GetSiteBoard": [api.GetSiteBoardRequest()],
         "GetVocabulary": [api.GetVocabularyRequest()],

@@ -30,11 +30,11 @@ def evidence(of: OfRun, counts: Published) -> page.RunEvidence:
     return page.RunEvidence(
         run=of.run.run,
         complete=bool(people) and complete >= people.keys(),
-        people=_answers(counts.total, counts.in_all, of.is_open),
+        people=answers(counts.total, counts.in_all, of.is_open),
         sites=[
             page.AnswersAtSite(
                 site=name,
-                people=_answers(people, counts.by_site, of.is_open),
+                people=answers(people, counts.by_site, of.is_open),
                 released=_released(said[name].released if name in said else None),
             )
             for name, people in sites
@@ -46,7 +46,7 @@ def evidence(of: OfRun, counts: Published) -> page.RunEvidence:
     )
 
 
-def _answers(people: People, shown: Iterable[str], is_open: bool) -> page.AnswerCounts:
+def answers(people: People, shown: Iterable[str], is_open: bool) -> page.AnswerCounts:
     names = ("plans", "answered", "affected") if is_open else ("plans", "answered")
     return page.AnswerCounts(**{name: count(people, name, shown) for name in names})
 

@@ -74,16 +74,25 @@ def count(people: People, name: str, shown: Iterable[str]) -> page.PublishedCoun
     return page.PublishedCount(withheld=True)
 
 
-def _concerned(people: People, shown: Iterable[str]) -> page.ExposedCounts:
+def concerned(people: People, shown: Iterable[str]) -> page.ExposedCounts:
     names = ("dispenses", "patients", "notified")
     return page.ExposedCounts(**{name: count(people, name, shown) for name in names})
+
+
+def at_sites(of: OfRun, counts: Published) -> tuple[list[page.ExposedAtSite], int]:
+    """Whom the run concerns by site, and how many sites are left out."""
+    said = {site.site for site in of.sites}
+    sites, left_out = first(list(of.people().items()), SITES)
+    return [
+        page.ExposedAtSite(site=name, told=name in said, people=concerned(people, counts.by_site))
+        for name, people in sites
+    ], left_out
 
 
 def exposed(lot: str, of: OfRun, counts: Published) -> page.ExposedRun:
     lots = sorted(of.run.lots.items(), key=lambda item: (item[1], item[0]))
     listed, lots_left_out = first([name for name, _ in lots], LOTS)
-    said = {site.site for site in of.sites}
-    sites, sites_left_out = first(list(of.people().items()), SITES)
+    sites, sites_left_out = at_sites(of, counts)
     return page.ExposedRun(
         run=of.run.run,
         root=of.run.root,
@@ -101,10 +110,7 @@ def exposed(lot: str, of: OfRun, counts: Published) -> page.ExposedRun:
         lots_left_out=lots_left_out,
         unattributed=of.head.unattributed,
         explained=of.head.explained,
-        people=_concerned(counts.total, counts.in_all),
-        sites=[
-            page.ExposedAtSite(site=name, told=name in said, people=_concerned(people, counts.by_site))
-            for name, people in sites
-        ],
+        people=concerned(counts.total, counts.in_all),
+        sites=sites,
         sites_left_out=sites_left_out,
     )
