@@ -20,7 +20,7 @@ from grpc import StatusCode, aio
 
 from services.kit.contracts import contract
 from services.kit.rpc.client import channel, metadata
-from services.kit.rpc.errors import reason_of
+from services.kit.rpc.errors import reason_of, violations_of
 from services.portal.settings import PortalSettings
 
 #: By service: the module of its API, and the name of the gRPC service in it.
@@ -52,15 +52,27 @@ class Missing(Exception):
 
 
 class Refused(Exception):
-    """A service refused: the reason, the field and the sentence for people."""
+    """A service refused: the reason, the field and the sentence for people.
 
-    def __init__(self, service: str, code: StatusCode, reason: str, field: str, description: str) -> None:
+    `violations` are all fields at fault with a sentence each, where the service tells them one by one.
+    """
+
+    def __init__(
+        self,
+        service: str,
+        code: StatusCode,
+        reason: str,
+        field: str,
+        description: str,
+        violations: tuple[tuple[str, str], ...] = (),
+    ) -> None:
         super().__init__(description)
         self.service = service
         self.code = code
         self.reason = reason
         self.field = field
         self.description = description
+        self.violations = violations
 
     @property
     def unknown(self) -> bool:
@@ -242,4 +254,5 @@ def _said(service: str, error: aio.AioRpcError) -> Missing | Refused:
     code = error.code()
     if code in (StatusCode.UNAVAILABLE, StatusCode.DEADLINE_EXCEEDED, StatusCode.UNIMPLEMENTED):
         return Missing(service, error.details() or code.name)
-    return Refused(service, code, reason or code.name, field, error.details() or code.name)
+    told = error.details() or code.name
+    return Refused(service, code, reason or code.name, field, told, violations_of(error))

@@ -186,6 +186,37 @@ async def _fresh(request: Request, of: str, version: int) -> Any:
     return answer.version
 
 
+async def _differences(request: Request, version: Any) -> tuple[tuple[str, str], ...]:
+    """What one signs for: each path that differs from the version before, with what it said and says."""
+    backend: Backend = request.app.state.backend
+    language: Language = request.state.language
+    say = language.say
+    if version.version < 2:
+        return ((say("Differs from the version before in"), say("This is the first version.")),)
+    found, _ = await parts(
+        diff=backend.ask(
+            "rnd",
+            "GetParameterSetDiff",
+            set=version.set,
+            from_version=version.version - 1,
+            to_version=version.version,
+        )
+    )
+    if found["diff"] is None:
+        return ((say("Differs from the version before in"), ", ".join(version.changes)),)
+    return tuple(
+        (
+            say("Changed: %(path)s", path=one.path),
+            say(
+                "from %(before)s to %(after)s",
+                before=one.before if one.HasField("before") else "–",
+                after=one.after if one.HasField("after") else "–",
+            ),
+        )
+        for one in found["diff"].differences
+    )
+
+
 def _facts(language: Language, version: Any) -> tuple[tuple[str, str], ...]:
     say = language.say
     return (
@@ -195,7 +226,6 @@ def _facts(language: Language, version: Any) -> tuple[tuple[str, str], ...]:
         (say("Drafted by"), f"{version.drafter} · {language.moment(version.drafted)}"),
         (say("Reviewed by"), version.reviewer),
         (say("In force at"), ", ".join(_plants_in_force(version))),
-        (say("Differs from the version before in"), ", ".join(version.changes)),
         (say("Virtual trial"), version.trial),
         (say("Digest of the content"), version.content_hash.hex()),
     )
@@ -240,7 +270,7 @@ async def _review(request: Request, of: str, version: int) -> Question:
         purpose=say("A second person reviews; it is released to no plant by this."),
         back=path_of("sets", of, str(version)),
         submit=say("Sign the review"),
-        facts=_facts(language, found),
+        facts=(*_facts(language, found), *await _differences(request, found)),
         fields=(
             Field(
                 "meaning",
@@ -275,7 +305,7 @@ async def _release(request: Request, of: str, version: int) -> Question:
         purpose=say("Each plant gets it sealed under its own key; its twin adapts it and a transfer begins."),
         back=path_of("sets", of, str(version)),
         submit=say("Sign the release"),
-        facts=_facts(language, found),
+        facts=(*_facts(language, found), *await _differences(request, found)),
         fields=(
             plants,
             Field(
