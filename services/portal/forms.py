@@ -262,14 +262,18 @@ def _texts(entry: Entry, value: Any, language: Language) -> list[str]:
     return [told] if told else []
 
 
+def _digits(value: float) -> str:
+    return repr(float(value)).removesuffix(".0")
+
+
 _WRITTEN: Mapping[str, Callable[[Any], str]] = {
-    "number": lambda value: repr(float(value)).removesuffix(".0"),
+    "number": _digits,
     "whole": lambda value: str(value) if value else "",
     "enum": lambda value: str(value) if value else "",
     "tick": lambda value: "yes" if value else "",
     "lines": "\n".join,
     "wholes": lambda value: ", ".join(map(str, value)),
-    "weights": lambda value: "\n".join(f"{name} = {value[name]!r}" for name in sorted(value)),
+    "weights": lambda value: "\n".join(f"{name} = {_digits(value[name])}" for name in sorted(value)),
 }
 
 
@@ -289,6 +293,11 @@ class Cell:
     @property
     def value(self) -> str:
         return self.values[0] if self.values else ""
+
+    @property
+    def lines(self) -> int:
+        """How many lines a field of many shows."""
+        return min(max(3, self.value.count("\n") + 1), 24)
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,8 @@ router = APIRouter()
 _MOST_OFFERED = 200
 #: Days of a specification to begin with, where none are said, and the most that exchange takes.
 _DAYS, _MOST_DAYS = 28, 3650
+#: Around each foreign part of a line, so that its writing direction ends with it (Unicode, UAX 9).
+_ISOLATE, _END = "\u2068", "\u2069"
 #: What a study that is asked again does not take from the one before.
 _OWN = ("study", "expires", "ethics.until")
 
@@ -121,7 +123,7 @@ async def _draft(request: Request) -> Draft:
 
 
 def _dataset(language: Language, one: Any) -> tuple[str, str]:
-    """A dataset as it is offered: what it has, and what is left to ask of it."""
+    """A dataset as it is offered: what it has, and whether its agent is there."""
     registered = one.registered
     told = [registered.dataset]
     if registered.products:
@@ -131,7 +133,7 @@ def _dataset(language: Language, one: Any) -> tuple[str, str]:
         told.append(", ".join(words))
     if not one.connected:
         told.append(language.say("its agent is not connected"))
-    return registered.dataset, " · ".join(told)
+    return registered.dataset, " · ".join(f"{_ISOLATE}{part}{_END}" for part in told)
 
 
 def _enum(language: Language, kind: Any) -> tuple[tuple[str, str], ...]:

@@ -69,9 +69,15 @@
     if (awake() && Date.now() - heard > SILENT) { banner.hidden = false; connect(); }
   }, 5000);
   connect();
-  // What changes without an event, as readings do, is looked at again every so many seconds.
-  const every = Number(live.querySelector("[data-every]")?.dataset.every || 0);
-  if (every > 0) setInterval(look, every * 1000);
+  // What changes without an event, as readings do, is looked at again every so many seconds, while the page says so.
+  let pace = 0;
+  function paced() {
+    clearTimeout(pace);
+    const every = Number(live.querySelector("[data-every]")?.dataset.every || 0);
+    if (every > 0) pace = setTimeout(() => { look(); paced(); }, every * 1000);
+  }
+  document.addEventListener("looked", paced);
+  paced();
   // A browser has few lines to one place: a page that sleeps gives its own back, and goes on where it was.
   document.addEventListener("visibilitychange", () => {
     if (!awake()) { clearTimeout(retry); line.close(); return; }
