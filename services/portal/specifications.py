@@ -11,6 +11,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+#: Thresholds of protection as the platform has them; a study may ask for stricter ones.
+_PROTECTION = {
+    "contributing_at_least": 3,
+    "sites_at_least": 2,
+    "cells_at_least": 3,
+    "parameters_per_row": 0.33,
+}
 #: How far a laboratory value is taken to change, until a person says it.
 _CHANGE = 10.0
 _WEEK = 7
@@ -73,4 +80,4 @@ MODELS = tuple(_MADE)
 def proposed(model: str, asked: Asked) -> dict[str, Any]:
     """The specification of a model; empty for one that is not known here."""
     made = _MADE.get(model)
-    return made(asked) if made else {}
+    return made(asked) | _PROTECTION if made else {}

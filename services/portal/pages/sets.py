@@ -20,6 +20,8 @@ from services.portal.words import word
 
 router = APIRouter()
 _ROWS = 100
+#: So many changes are read on the page of a signature; a new process changes everything.
+_MOST_DIFFERENCES = 40
 _STATES = {
     "draft": api.PARAMETER_SET_STATE_DRAFT,
     "reviewed": api.PARAMETER_SET_STATE_REVIEWED,
@@ -204,7 +206,7 @@ async def _differences(request: Request, version: Any) -> tuple[tuple[str, str],
     )
     if found["diff"] is None:
         return ((say("Differs from the version before in"), ", ".join(version.changes)),)
-    return tuple(
+    rows = [
         (
             say("Changed: %(path)s", path=one.path),
             say(
@@ -213,8 +215,12 @@ async def _differences(request: Request, version: Any) -> tuple[tuple[str, str],
                 after=one.after if one.HasField("after") else "–",
             ),
         )
-        for one in found["diff"].differences
-    )
+        for one in found["diff"].differences[:_MOST_DIFFERENCES]
+    ]
+    left = len(found["diff"].differences) - len(rows)
+    if left > 0:
+        rows.append((say("Changed besides"), say("%(n)s more; the page of the version has them all.", n=left)))
+    return tuple(rows)
 
 
 def _facts(language: Language, version: Any) -> tuple[tuple[str, str], ...]:

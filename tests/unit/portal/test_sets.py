@@ -150,3 +150,27 @@ def test_the_list_filters_and_says_what_fills_it_when_empty() -> None:
     assert "草稿" in text
     backend.answers["rnd", "ListParameterSets"] = api.ListParameterSetsResponse()
     assert "set draft" in Browser(backend).get("/sets").text
+
+
+def test_who_signs_reads_what_the_version_changes_with_both_values() -> None:
+    for state, place in ((_DRAFT, "review"), (_REVIEWED, "release")):
+        text = Browser(_backend(state), actor="me").get(f"{_AT}/{place}").text
+        assert "parameters[feed].set_point" in text
+        assert "from 1.25 to 1.2625" in text
+
+
+def test_of_very_many_changes_the_first_are_read_and_the_rest_are_counted() -> None:
+    backend = _backend(_DRAFT)
+    many = [api.ParameterSetDifference(path=f"parameters[{n}]", after=HOSTILE) for n in range(50)]
+    backend.answers["rnd", "GetParameterSetDiff"] = api.GetParameterSetDiffResponse(differences=many)
+    text = Browser(backend, actor="me").get(f"{_AT}/review").text
+    assert "parameters[39]" in text
+    assert "parameters[40]" not in text
+    assert "10 more" in text
+    assert "<script>alert" not in text
+
+
+def test_where_the_difference_is_not_to_be_had_its_paths_are_read() -> None:
+    backend = _backend(_DRAFT)
+    del backend.answers["rnd", "GetParameterSetDiff"]
+    assert "Differs from the version before in" in Browser(backend, actor="me").get(f"{_AT}/review").text
