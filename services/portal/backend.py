@@ -38,6 +38,8 @@ _COMMON = {"StatusService": "service", "ChangesService": "changes"}
 #: A streamed answer is waited for so many times as long as another, and is held so long.
 _STREAM_PATIENCE = 4
 _STREAM_SHARED_SECONDS = 10.0
+#: Commands that compute are waited for so long, in seconds.
+_PATIENCE = {"RunTrial": 30.0}
 #: A subscription is asked for anew after this time; it goes on where it was.
 _WATCH_SECONDS = 3_600.0
 
@@ -181,7 +183,8 @@ class Backend:
             del self._shared[key]
 
     async def _call(self, service: str, method: str, request: Message, actor: str) -> Any:
-        return await self._answer(service, getattr(self._stub(service), method), request, actor)
+        seconds = _PATIENCE.get(method, self._settings.answer_seconds)
+        return await self._answer(service, getattr(self._stub(service), method), request, actor, seconds)
 
     async def _rows(
         self, service: str, method: str, part: str, most: int, request: Message
@@ -202,9 +205,12 @@ class Backend:
             raise _said(service, error) from None
         return found, complete
 
-    async def _answer(self, service: str, method: Any, request: Message, actor: str) -> Any:
+    async def _answer(
+        self, service: str, method: Any, request: Message, actor: str, seconds: float | None = None
+    ) -> Any:
         try:
-            return await method(request, timeout=self._settings.answer_seconds, metadata=metadata(actor))
+            timeout = seconds or self._settings.answer_seconds
+            return await method(request, timeout=timeout, metadata=metadata(actor))
         except aio.AioRpcError as error:
             raise _said(service, error) from None
 

@@ -24,10 +24,11 @@ from services.portal.words import N_
 
 #: Empty rows behind those that have something, and how many more a button adds.
 _SPARE, _MORE = 3, 5
-_LEAST_WHOLE, _MOST_WHOLE = -(2**31), 2**31 - 1
+_MOST_WHOLE, _MOST_LONG = 2**31 - 1, 2**53 - 1
 _WHAT = {
     "number": N_("“%(typed)s” is no number; write digits, with a point before the decimals."),
     "whole": N_("“%(typed)s” is no whole number."),
+    "long": N_("“%(typed)s” is no whole number."),
     "moment": N_("“%(typed)s” is no moment; write it as 2026-01-31 or 2026-01-31 14:30."),
     "wholes": N_("“%(typed)s” are no whole numbers; write them with commas between them."),
     "weights": N_("“%(typed)s” is no list of factors; write one a line, as feed_rate = 2.5."),
@@ -39,9 +40,10 @@ _REQUIRED = N_("Fill this in.")
 class Entry:
     """One field; `path` is the contract's, from its group on.
 
-    `kind` is "text", "words" (more than a line), "number", "whole", "moment", "pick" (one), "enum" (one, of
-    the contract's numbers), "ticks" and "enums" (any), "tick" (yes or no), "lines" (a list, one a line),
-    "wholes" (a list of whole numbers) or "weights" (a number by name, one a line).
+    `kind` is "text", "words" (more than a line), "number", "whole" (of 32 bits), "long" (whole, up to 2^53),
+    "moment", "pick" (one), "enum" (one, of the contract's numbers), "ticks" and "enums" (any), "tick" (yes or
+    no), "lines" (a list, one a line), "wholes" (a list of whole numbers) or "weights" (a number by name, one
+    a line).
     """
 
     path: str
@@ -165,11 +167,15 @@ def _number(text: str) -> float:
     return value
 
 
-def _whole(text: str) -> int:
+def _whole(text: str, most: int = _MOST_WHOLE) -> int:
     value = int(text)
-    if not _LEAST_WHOLE <= value <= _MOST_WHOLE or "_" in text:
+    if abs(value) > most or "_" in text:
         raise ValueError(text)
     return value
+
+
+def _long(text: str) -> int:
+    return _whole(text, _MOST_LONG)
 
 
 def _offered(entry: Entry, value: str) -> str:
@@ -192,6 +198,7 @@ def _split(text: str, by: str) -> list[str]:
 _READ: Mapping[str, Callable[[str], Any]] = {
     "number": _number,
     "whole": _whole,
+    "long": _long,
     "enum": _whole,
     "tick": bool,
     "lines": lambda text: _split(text, r"\n"),

@@ -48,6 +48,8 @@ SCIENCE = {
     "COVARIATE_LAB_BEFORE": "Laboratory value before the first dose",
     "DISCLOSURE_PROFILE_PROTECTED": "As patients' data",
     "DISCLOSURE_PROFILE_PUBLIC_DATA": "As data that are public",
+    "TRIAL_VERDICT_GO": "Go",
+    "TRIAL_VERDICT_NO_GO": "No go",
     "kla": "Oxygen transfer (kLa)",
     "power_per_volume": "Power per volume",
     "gassed_power_per_volume": "Gassed power per volume",

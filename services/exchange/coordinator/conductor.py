@@ -335,7 +335,7 @@ class Conductor:
             seconds=seconds,
         )
         self._records.append(record)
-        self.room.rounds = ask.round
+        self.room.taken = ask.round
 
     def _ask(self, site: str, task: _Task) -> None:
         self.hub.send(site, task)

@@ -19,6 +19,7 @@ from services.portal.pages import (
     status,
     studies,
     transfers,
+    trials,
     wall,
 )
 
@@ -41,6 +42,7 @@ ROUTERS = (
     status.router,
     studies.router,
     transfers.router,
+    trials.router,
     wall.router,
     me.router,
 )

@@ -219,7 +219,9 @@ async def _differences(request: Request, version: Any) -> tuple[tuple[str, str],
     ]
     left = len(found["diff"].differences) - len(rows)
     if left > 0:
-        rows.append((say("Changed besides"), say("%(n)s more; the page of the version has them all.", n=left)))
+        rows.append(
+            (say("Changed besides"), say("%(n)s more; the page of the version has them all.", n=left))
+        )
     return tuple(rows)
 
 
