@@ -20,7 +20,8 @@ router = APIRouter()
 _ABOVE = "content."
 _MOST_OFFERED = 200
 _LOW, _HIGH, _UNIT = N_("Low"), N_("High"), N_("Unit")
-_VESSEL = (
+#: Numbers of a vessel: the contract's name, what is read, and the unit.
+VESSEL = (
     ("volume_m3", N_("Total volume"), "m3"),
     ("liquid_m3", N_("Liquid at the start"), "m3"),
     ("tank_diameter_m", N_("Tank diameter"), "m"),
@@ -183,7 +184,7 @@ def _groups(language: Language, offered: dict[str, Any]) -> tuple[Group, ...]:
         if value.number
     )
     vessel = tuple(
-        Entry(f"process.vessel.{name}", label, "number", unit=unit) for name, label, unit in _VESSEL
+        Entry(f"process.vessel.{name}", label, "number", unit=unit) for name, label, unit in VESSEL
     )
     return (
         Group(

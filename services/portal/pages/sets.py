@@ -13,6 +13,7 @@ from pharmaloop.rnd.v1 import service_pb2 as api
 from services.portal.backend import Backend, Missing
 from services.portal.confirming import Field, Question, settle, show, text
 from services.portal.languages import Language
+from services.portal.pages.draft_set import VESSEL
 from services.portal.parts import parts
 from services.portal.render import page, path_of
 from services.portal.several import every
@@ -22,6 +23,8 @@ router = APIRouter()
 _ROWS = 100
 #: So many changes are read on the page of a signature; a new process changes everything.
 _MOST_DIFFERENCES = 40
+#: Sizes of a vessel that stand on one line with another.
+_SHOWN_TOGETHER = ("volume_m3", "liquid_m3", "tank_diameter_m", "impeller_diameter_m")
 _STATES = {
     "draft": api.PARAMETER_SET_STATE_DRAFT,
     "reviewed": api.PARAMETER_SET_STATE_REVIEWED,
@@ -156,6 +159,11 @@ async def one(request: Request, of: str, version: int, against: int = 0) -> Resp
         "version": shown,
         "content": answer.content,
         "criterion": _criterion(answer.content),
+        "geometry": [
+            (label, getattr(answer.content.process.vessel, name), unit)
+            for name, label, unit in VESSEL
+            if name not in _SHOWN_TOGETHER
+        ],
         "kind": _KINDS.get(shown.state, "normal"),
         "versions": sorted(one.version for one in found["versions"].versions) if found["versions"] else [],
         "against": against,

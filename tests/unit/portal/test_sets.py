@@ -27,7 +27,9 @@ def _backend(state: int, *plants: str, reviewer: str = "", withdrawn_by: str = "
     version.state = state  # type: ignore[assignment]
     says = content.ParameterSetContent(statement=HOSTILE)
     normal = content.Range(low=1.1, high=1.4, unit="L/h")
-    says.parameters.add(parameter="feed", set_point=1.2625, normal=normal)
+    proven = content.Range(low=900, high=1500, unit="mL/h")
+    says.parameters.add(parameter="feed", set_point=1.2625, normal=normal, proven=proven)
+    says.process.vessel.blade_width_m = 0.0375
     difference = api.ParameterSetDifference(path="parameters[feed].set_point", before="1.25", after="1.2625")
     lines = [production.Line(plant=plant, line="l-1") for plant in ("plant-2", "plant-3")]
 
@@ -63,6 +65,8 @@ def test_a_version_says_what_it_holds_and_what_it_changes() -> None:
         assert told in text
     assert "<script>alert" not in text
     assert text.count("<h1>") == 1
+    assert "900…1,500 <strong>mL/h</strong>" in text, "a range in another unit says so"
+    assert "0.0375 m" in text, "who signs for the geometry sees it whole"
 
 
 @pytest.mark.parametrize(
