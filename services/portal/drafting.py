@@ -38,7 +38,8 @@ class Draft:
     groups: tuple[Group, ...]
     #: What a request has before the paths of the form.
     above: str = ""
-    #: What is on record; another text when the form comes back means that somebody was first.
+    #: What is on record, empty where nothing is; another text when the form comes back means that somebody
+    #: was first.
     seen: str = ""
     #: How things stand, in a sentence: read by who was second.
     now: str = ""
@@ -104,7 +105,7 @@ async def take_draft(request: Request, ask: Callable[[Typed], Awaitable[Draft]],
     if found.wrong:
         return show_draft(request, draft, said, found.wrong, request_id=request_id, status=422)
     told: Told = request.app.state.told
-    if request_id not in told and _first(said, "seen") != draft.seen:
+    if draft.seen and request_id not in told and _first(said, "seen") != draft.seen:
         return show_draft(request, draft, said, changed=True, status=409)
     return await _tell(request, draft, said, found, way)
 
