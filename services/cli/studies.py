@@ -104,9 +104,9 @@ def _print(out: Console, found: dict[str, Any]) -> None:
         [
             str(job["opened"]["number"]),
             ", ".join(job["opened"]["participants"]),
-            str(len(job["rounds"])),
+            str(len(job["rounds"]) or (job["progress"] or {}).get("rounds", 0)),
             f"{1000 * sum(one['seconds'] for one in job['rounds']):.0f} ms",
-            job["ended"]["reason"] if job["ended"] else "answered" if found["insight"] else "open",
+            job["ended"]["reason"] if job["ended"] else "answered" if found["insight"] else _open(job),
         ]
         for job in found["jobs"]
     ]
@@ -115,6 +115,15 @@ def _print(out: Console, found: dict[str, Any]) -> None:
         _print_insight(out, found["insight"])
     if found["contributions"]:
         _print_contributions(out, found["contributions"])
+
+
+def _open(job: dict[str, Any]) -> str:
+    """How far a job is that is computed now."""
+    now = job["progress"]
+    if not now or not now["round"]:
+        return "open"
+    awaited = f", waits for {', '.join(now['awaited'])}" if now["awaited"] else ""
+    return f"in round {now['round']}, attempt {now['attempt']}{awaited}"
 
 
 def _print_contributions(out: Console, found: list[dict[str, Any]]) -> None:

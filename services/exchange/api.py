@@ -104,6 +104,10 @@ class ExchangeApi(Api, api_grpc.ExchangeServiceServicer):
             return None
         shown = shown_study(study.state)
         shown.run = run.state.run if run else ""
+        for job in shown.jobs:
+            room = self._hub.rooms.get(job.opened.job)
+            if room is not None and not job.rounds and not job.HasField("ended"):
+                job.progress.CopyFrom(room.progress())
         if row is not None and row.state.at:
             shown.at.CopyFrom(timestamp(datetime.fromisoformat(row.state.at)))
         if not shown.statement:

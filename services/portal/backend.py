@@ -20,7 +20,7 @@ from grpc import StatusCode, aio
 
 from services.kit.contracts import contract
 from services.kit.rpc.client import channel, metadata
-from services.kit.rpc.errors import reason_of
+from services.kit.rpc.errors import reason_of, violations_of
 from services.portal.settings import PortalSettings
 
 #: By service: the module of its API, and the name of the gRPC service in it.
@@ -35,6 +35,8 @@ _APIS = {
 }
 #: What every process offers, by the name of the gRPC service: the module that has it.
 _COMMON = {"StatusService": "service", "ChangesService": "changes"}
+#: Commands that compute are waited for so long, in seconds.
+_PATIENCE = {"RunTrial": 30.0}
 #: A subscription is asked for anew after this time; it goes on where it was.
 _WATCH_SECONDS = 3_600.0
 
@@ -49,15 +51,27 @@ class Missing(Exception):
 
 
 class Refused(Exception):
-    """A service refused: the reason, the field and the sentence for people."""
+    """A service refused: the reason, the field and the sentence for people.
 
-    def __init__(self, service: str, code: StatusCode, reason: str, field: str, description: str) -> None:
+    `violations` are all fields at fault with a sentence each, where the service tells them one by one.
+    """
+
+    def __init__(
+        self,
+        service: str,
+        code: StatusCode,
+        reason: str,
+        field: str,
+        description: str,
+        violations: tuple[tuple[str, str], ...] = (),
+    ) -> None:
         super().__init__(description)
         self.service = service
         self.code = code
         self.reason = reason
         self.field = field
         self.description = description
+        self.violations = violations
 
     @property
     def unknown(self) -> bool:
@@ -152,11 +166,15 @@ class Backend:
             del self._shared[key]
 
     async def _call(self, service: str, method: str, request: Message, actor: str) -> Any:
-        return await self._answer(service, getattr(self._stub(service), method), request, actor)
+        seconds = _PATIENCE.get(method, self._settings.answer_seconds)
+        return await self._answer(service, getattr(self._stub(service), method), request, actor, seconds)
 
-    async def _answer(self, service: str, method: Any, request: Message, actor: str) -> Any:
+    async def _answer(
+        self, service: str, method: Any, request: Message, actor: str, seconds: float | None = None
+    ) -> Any:
         try:
-            return await method(request, timeout=self._settings.answer_seconds, metadata=metadata(actor))
+            timeout = seconds or self._settings.answer_seconds
+            return await method(request, timeout=timeout, metadata=metadata(actor))
         except aio.AioRpcError as error:
             raise _said(service, error) from None
 
@@ -206,4 +224,5 @@ def _said(service: str, error: aio.AioRpcError) -> Missing | Refused:
     code = error.code()
     if code in (StatusCode.UNAVAILABLE, StatusCode.DEADLINE_EXCEEDED, StatusCode.UNIMPLEMENTED):
         return Missing(service, error.details() or code.name)
-    return Refused(service, code, reason or code.name, field, error.details() or code.name)
+    told = error.details() or code.name
+    return Refused(service, code, reason or code.name, field, told, violations_of(error))

@@ -335,6 +335,7 @@ class Conductor:
             seconds=seconds,
         )
         self._records.append(record)
+        self.room.taken = ask.round
 
     def _ask(self, site: str, task: _Task) -> None:
         self.hub.send(site, task)

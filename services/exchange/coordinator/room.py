@@ -59,6 +59,8 @@ class Room:
     nonces: dict[str, bytes] = field(default_factory=dict)
     gone: set[str] = field(default_factory=set)
     round: Round | None = None
+    #: Rounds whose sum was taken.
+    taken: int = 0
     sealing: Sealing | None = None
     stopped: str = ""
     #: What a site was asked last, after it was told whom it computes with: an agent that comes back is
@@ -173,6 +175,18 @@ class Room:
         self.declined.setdefault(self._known(site), declined)
         self._changed.set()
         return ACCEPTED
+
+    def progress(self) -> api.JobProgress:
+        """How far the job is, for whoever looks on: who has spoken, and nothing of what was said."""
+        frozen = sorted(site for site, said in self.cohorts.items() if not said.refusals)
+        told = api.JobProgress(frozen=frozen, rounds=self.taken)
+        now = self.round
+        if now is not None and now.context.round > self.taken:
+            awaited = now.missing_vectors() or now.missing_openings()
+            told.round, told.attempt = now.context.round, now.context.attempt
+            told.answered[:] = sorted(now.vectors)
+            told.awaited[:] = sorted(awaited)
+        return told
 
     def _known(self, site: str) -> str:
         if site not in self.participants:

@@ -111,3 +111,14 @@ def reason_of(error: grpc.RpcError) -> tuple[str, str]:
             detail.Unpack(info)
             return info.reason, info.metadata.get("field", "")
     return "", ""
+
+
+def violations_of(error: grpc.RpcError) -> tuple[tuple[str, str], ...]:
+    """(field, description) of every field at fault in a refused call, as a client reads them."""
+    status = rpc_status.from_call(error)
+    told = error_details_pb2.BadRequest()
+    for detail in status.details if status else ():
+        if detail.Is(told.DESCRIPTOR):
+            detail.Unpack(told)
+            return tuple((one.field, one.description) for one in told.field_violations)
+    return ()

@@ -38,7 +38,12 @@ _LIVE = tuple(
 
 @router.get("/hypotheses")
 async def hypotheses(
-    request: Request, product: str = "", state: str = "", token: str = "", findings: str = ""
+    request: Request,
+    product: str = "",
+    state: str = "",
+    token: str = "",
+    findings: str = "",
+    insights: str = "",
 ) -> Response:
     """What waits for a person first, then what is held, then who ranks where and why."""
     backend: Backend = request.app.state.backend
@@ -53,6 +58,7 @@ async def hypotheses(
         findings=backend.ask("rnd", "ListFindings", product=product, page_size=_ROWS, page_token=findings),
         hypotheses=backend.ask("rnd", "ListHypotheses", **asked),
         candidates=backend.ask("rnd", "ListCandidates", page_size=_ROWS),
+        insights=backend.ask("rnd", "ListInsights", product=product, page_size=_ROWS, page_token=insights),
     )
     filters = {"product": product, "state": state}
     values = {
@@ -67,6 +73,8 @@ async def hypotheses(
         "candidates": found["candidates"],
         "next": _next(found["hypotheses"], filters, "token"),
         "findings_next": _next(found["findings"], filters, "findings"),
+        "insights": _list(found["insights"], "insights"),
+        "insights_next": _next(found["insights"], filters, "insights"),
         "missing": missing[:1],  # one service answers them all
     }
     return page(request, "hypotheses.html", values, live=_LIVE)

@@ -13,6 +13,7 @@ from pharmaloop.rnd.v1 import service_pb2 as api
 from services.portal.backend import Backend, Missing
 from services.portal.confirming import Field, Question, settle, show, text
 from services.portal.languages import Language
+from services.portal.pages.draft_set import VESSEL
 from services.portal.parts import parts
 from services.portal.render import page, path_of
 from services.portal.several import every
@@ -20,6 +21,10 @@ from services.portal.words import word
 
 router = APIRouter()
 _ROWS = 100
+#: So many changes are read on the page of a signature; a new process changes everything.
+_MOST_DIFFERENCES = 40
+#: Sizes of a vessel that stand on one line with another.
+_SHOWN_TOGETHER = ("volume_m3", "liquid_m3", "tank_diameter_m", "impeller_diameter_m")
 _STATES = {
     "draft": api.PARAMETER_SET_STATE_DRAFT,
     "reviewed": api.PARAMETER_SET_STATE_REVIEWED,
@@ -153,6 +158,11 @@ async def one(request: Request, of: str, version: int, against: int = 0) -> Resp
         "version": shown,
         "content": answer.content,
         "criterion": _criterion(answer.content),
+        "geometry": [
+            (label, getattr(answer.content.process.vessel, name), unit)
+            for name, label, unit in VESSEL
+            if name not in _SHOWN_TOGETHER
+        ],
         "kind": _KINDS.get(shown.state, "normal"),
         "versions": sorted(one.version for one in found["versions"].versions) if found["versions"] else [],
         "against": against,
@@ -185,6 +195,43 @@ async def _fresh(request: Request, of: str, version: int) -> Any:
     return answer.version
 
 
+async def _differences(request: Request, version: Any) -> tuple[tuple[str, str], ...]:
+    """What one signs for: each path that differs from the version before, with what it said and says."""
+    backend: Backend = request.app.state.backend
+    language: Language = request.state.language
+    say = language.say
+    if version.version < 2:
+        return ((say("Differs from the version before in"), say("This is the first version.")),)
+    found, _ = await parts(
+        diff=backend.ask(
+            "rnd",
+            "GetParameterSetDiff",
+            set=version.set,
+            from_version=version.version - 1,
+            to_version=version.version,
+        )
+    )
+    if found["diff"] is None:
+        return ((say("Differs from the version before in"), ", ".join(version.changes)),)
+    rows = [
+        (
+            say("Changed: %(path)s", path=one.path),
+            say(
+                "from %(before)s to %(after)s",
+                before=one.before if one.HasField("before") else "–",
+                after=one.after if one.HasField("after") else "–",
+            ),
+        )
+        for one in found["diff"].differences[:_MOST_DIFFERENCES]
+    ]
+    left = len(found["diff"].differences) - len(rows)
+    if left > 0:
+        rows.append(
+            (say("Changed besides"), say("%(n)s more; the page of the version has them all.", n=left))
+        )
+    return tuple(rows)
+
+
 def _facts(language: Language, version: Any) -> tuple[tuple[str, str], ...]:
     say = language.say
     return (
@@ -194,7 +241,6 @@ def _facts(language: Language, version: Any) -> tuple[tuple[str, str], ...]:
         (say("Drafted by"), f"{version.drafter} · {language.moment(version.drafted)}"),
         (say("Reviewed by"), version.reviewer),
         (say("In force at"), ", ".join(_plants_in_force(version))),
-        (say("Differs from the version before in"), ", ".join(version.changes)),
         (say("Virtual trial"), version.trial),
         (say("Digest of the content"), version.content_hash.hex()),
     )
@@ -239,7 +285,7 @@ async def _review(request: Request, of: str, version: int) -> Question:
         purpose=say("A second person reviews; it is released to no plant by this."),
         back=path_of("sets", of, str(version)),
         submit=say("Sign the review"),
-        facts=_facts(language, found),
+        facts=(*_facts(language, found), *await _differences(request, found)),
         fields=(),
         meaning=say("I have checked ranges, geometry and the trial, and find it fit to be released."),
         seen=_seen(found),
@@ -269,7 +315,7 @@ async def _release(request: Request, of: str, version: int) -> Question:
         purpose=say("Each plant gets it sealed under its own key; its twin adapts it and a transfer begins."),
         back=path_of("sets", of, str(version)),
         submit=say("Sign the release"),
-        facts=_facts(language, found),
+        facts=(*_facts(language, found), *await _differences(request, found)),
         fields=(
             plants,
             Field(

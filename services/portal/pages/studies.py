@@ -144,6 +144,7 @@ async def one(request: Request, study: str) -> Response:
         "study": shown,
         "kind": _KINDS.get(shown.state, "normal"),
         "going": shown.state in _GOING,
+        "computing": shown.state == api.STUDY_STATE_COMPUTING,  # rounds tell no event until they are over
         "waiting": shown.state == api.STUDY_STATE_REQUESTED,
         "participants": _participants(shown, connected),
         "forests": _forests(language, shown.insight.effects),

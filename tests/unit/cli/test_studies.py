@@ -122,3 +122,14 @@ def test_datasets_show_what_is_left_of_the_budget(bench: Bench) -> None:
     bench.fake.answers["ListDatasets"] = lambda request: api.ListDatasetsResponse(datasets=[one])
     assert bench.json("dataset", "list")["datasets"][0]["queries_left"] == 4
     assert "4 of 9" in bench.run("dataset", "list").output
+
+
+def test_a_job_that_is_computed_tells_its_round_and_whom_it_waits_for(bench: Bench) -> None:
+    found = _study()
+    now = api.JobProgress(frozen=["a", "b"], rounds=4, round=5, attempt=2, answered=["a"], awaited=["b"])
+    found.jobs[0].ClearField("ended")
+    found.jobs[0].progress.CopyFrom(now)
+    bench.fake.answers["GetStudy"] = lambda request: api.GetStudyResponse(study=found)
+    told = " ".join(bench.run("study", "show", "s1").output.split())
+    assert "in round 5, attempt 2" in told
+    assert "waits for b" in told

@@ -11,6 +11,7 @@ from grpc import StatusCode, aio
 
 from pharmaloop.exchange.v1 import events_pb2 as events
 from pharmaloop.exchange.v1 import service_pb2 as api
+from services.exchange.api import ExchangeApi
 from services.exchange.coordinator.conductor import Limits
 from services.exchange.site.seen import SeenStudy
 from services.exchange.site.session import Session
@@ -56,6 +57,37 @@ def _auc(held: list[CohortData], beta: np.ndarray[Any, np.dtype[np.float64]]) ->
     found = float(((pairs > 0) + 0.5 * (pairs == 0)).mean())
     assert found > 0.5
     return found
+
+
+async def test_who_looks_on_sees_the_round_and_whom_it_waits_for_until_the_rounds_are_on_record() -> None:
+    async with consortium(SITES) as found:
+        served = ExchangeApi(found.app, found.hub)
+        seen: list[api.JobProgress] = []
+
+        async def look() -> None:
+            study = await served._study("s1")
+            assert study is not None
+            seen.append(study.jobs[0].progress)
+
+        def bend(method: str, said: Any) -> Any:
+            if method in ("SubmitCohort", "vector", "opening"):
+                looks.append(asyncio.get_running_loop().create_task(look()))
+            return said
+
+        looks: list[asyncio.Task[None]] = []
+        found.lines["hospital-c"].bend_said = bend
+        _asked(found)
+        await found.step()
+        await asyncio.gather(*looks)
+        assert any(one.round == 0 and one.rounds == 0 for one in seen), "cohorts are frozen first"
+        rounds = [one for one in seen if one.round]
+        assert {one.rounds for one in rounds} == {one.round - 1 for one in rounds}
+        assert all(set(one.frozen) == set(SITES) for one in rounds)
+        assert all(set(one.awaited) | set(one.answered) == set(SITES) for one in rounds)
+        over = await served._study("s1")
+        assert over is not None
+        assert over.jobs[0].rounds
+        assert not over.jobs[0].HasField("progress")
 
 
 # -- sites that do not do their part ------------------------------------------------

@@ -38,7 +38,7 @@ from services.kit.errors import (
 from services.kit.metrics import RPC_SECONDS, Metrics
 from services.kit.rpc.client import channel, metadata, sync_channel
 from services.kit.rpc.context import Caller, caller
-from services.kit.rpc.errors import reason_of
+from services.kit.rpc.errors import reason_of, violations_of
 from services.kit.rpc.server import RpcServer
 from services.kit.rpc.status import StatusServicer
 from services.kit.runners.batch import RunnerState
@@ -220,6 +220,15 @@ async def test_a_refusal_is_a_status_with_reason_and_field(
     assert caught.details() == description
     assert server.counted(code.name) == 1
     assert server.counted("OK") == 0
+
+
+async def test_a_client_reads_every_field_at_fault_with_its_sentence(server: Server) -> None:
+    second = Invalid("REQUIRED", "name it", "values[5].name")
+    server.alerting.failures = [Invalid("NOT_FINITE", "no NaN", "values[3]", (second,))]
+    caught = await refused(server.acknowledge())
+    assert violations_of(caught) == (("values[3]", "no NaN"), ("values[5].name", "name it"))
+    server.alerting.failures = [Rejected("HELD", "release it first")]
+    assert violations_of(await refused(server.acknowledge())) == ()
 
 
 async def test_a_field_at_fault_is_told_as_google_apis_tell_it(server: Server) -> None:

@@ -38,6 +38,19 @@ def _backend(state: int = api.FINDING_STATE_WAITING) -> FakeBackend:
             ("rnd", "ListCandidates"): api.ListCandidatesResponse(
                 rankings=[api.CandidateRanking(ranked=ranked)], caution="no measure of confidence"
             ),
+            ("rnd", "ListInsights"): api.ListInsightsResponse(
+                insights=[
+                    api.Insight(
+                        insight="i-9",
+                        product="m/i/1",
+                        parameter="feed",
+                        statement=HOSTILE,
+                        lot="m/i/1/L",
+                        run="r-1",
+                    )
+                ],
+                next_page_token="i/2",
+            ),
             ("rnd", "TakeUpInsight"): api.TakeUpInsightResponse(),
             ("rnd", "DeclineInsight"): api.DeclineInsightResponse(),
         }
@@ -60,6 +73,12 @@ def test_a_rank_is_shown_with_its_evidence_and_its_caution() -> None:
         assert told in text
     assert "Contradicted" in text
     assert "token=more" in text
+
+
+def test_what_production_taught_leads_to_its_lot_and_its_run() -> None:
+    text = Browser(_backend()).get("/hypotheses?product=m%2Fi%2F1").text
+    for told in ("/lots/m%2Fi%2F1%2FL", "/runs/r-1", "insights=i%2F2#insights", "product=m%2Fi%2F1"):
+        assert told in text
 
 
 def test_filters_are_asked_for() -> None:
@@ -98,4 +117,4 @@ def test_the_second_is_told_how_it_stands() -> None:
 def test_research_being_away_or_empty_is_said() -> None:
     away = Browser(FakeBackend(), language="zh").get("/hypotheses").text
     assert away.count("暂时缺失：rnd") == 1
-    assert away.count('class="empty"') == 4
+    assert away.count('class="empty"') == 5

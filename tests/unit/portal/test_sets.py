@@ -27,7 +27,9 @@ def _backend(state: int, *plants: str, reviewer: str = "", withdrawn_by: str = "
     version.state = state  # type: ignore[assignment]
     says = content.ParameterSetContent(statement=HOSTILE)
     normal = content.Range(low=1.1, high=1.4, unit="L/h")
-    says.parameters.add(parameter="feed", set_point=1.2625, normal=normal)
+    proven = content.Range(low=900, high=1500, unit="mL/h")
+    says.parameters.add(parameter="feed", set_point=1.2625, normal=normal, proven=proven)
+    says.process.vessel.blade_width_m = 0.0375
     difference = api.ParameterSetDifference(path="parameters[feed].set_point", before="1.25", after="1.2625")
     lines = [production.Line(plant=plant, line="l-1") for plant in ("plant-2", "plant-3")]
 
@@ -63,6 +65,8 @@ def test_a_version_says_what_it_holds_and_what_it_changes() -> None:
         assert told in text
     assert "<script>alert" not in text
     assert text.count("<h1>") == 1
+    assert "900…1,500 <strong>mL/h</strong>" in text, "a range in another unit says so"
+    assert "0.0375 m" in text, "who signs for the geometry sees it whole"
 
 
 @pytest.mark.parametrize(
@@ -156,3 +160,27 @@ def test_the_list_filters_and_says_what_fills_it_when_empty() -> None:
     assert "草稿" in text
     backend.answers["rnd", "ListParameterSets"] = api.ListParameterSetsResponse()
     assert "set draft" in Browser(backend).get("/sets").text
+
+
+def test_who_signs_reads_what_the_version_changes_with_both_values() -> None:
+    for state, place in ((_DRAFT, "review"), (_REVIEWED, "release")):
+        text = Browser(_backend(state), actor="me").get(f"{_AT}/{place}").text
+        assert "parameters[feed].set_point" in text
+        assert "from 1.25 to 1.2625" in text
+
+
+def test_of_very_many_changes_the_first_are_read_and_the_rest_are_counted() -> None:
+    backend = _backend(_DRAFT)
+    many = [api.ParameterSetDifference(path=f"parameters[{n}]", after=HOSTILE) for n in range(50)]
+    backend.answers["rnd", "GetParameterSetDiff"] = api.GetParameterSetDiffResponse(differences=many)
+    text = Browser(backend, actor="me").get(f"{_AT}/review").text
+    assert "parameters[39]" in text
+    assert "parameters[40]" not in text
+    assert "10 more" in text
+    assert "<script>alert" not in text
+
+
+def test_where_the_difference_is_not_to_be_had_its_paths_are_read() -> None:
+    backend = _backend(_DRAFT)
+    del backend.answers["rnd", "GetParameterSetDiff"]
+    assert "Differs from the version before in" in Browser(backend, actor="me").get(f"{_AT}/review").text

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 
@@ -185,3 +186,38 @@ def test_a_study_that_is_over_cannot_be_stopped() -> None:
     assert page.status == 409
     assert "It stands at: Answered." in page.text
     assert later.told == []
+
+
+@pytest.mark.parametrize(
+    ("now", "told", "not_told"),
+    [
+        (api.JobProgress(frozen=["hospital-a"]), "The sites freeze their cohorts.", "at most"),
+        (
+            api.JobProgress(rounds=4, round=5, attempt=2, answered=["hospital-a"], awaited=["hospital-b"]),
+            "Round 5, attempt 2; a job has 60 rounds at most.",
+            "freeze",
+        ),
+        (api.JobProgress(rounds=9), "The rounds are done", "freeze"),
+    ],
+)
+def test_rounds_are_seen_while_they_are_computed(now: api.JobProgress, told: str, not_told: str) -> None:
+    study = _study(api.STUDY_STATE_COMPUTING, "hospital-a", "hospital-b", "hospital-c")
+    study.requested.most_rounds = 60
+    opened = events.JobOpened(job="j-1", number=1, participants=["hospital-a", "hospital-b", HOSTILE])
+    study.jobs.add(opened=opened, progress=now)
+    text = Browser(_backend(study)).get(_AT).text
+    assert told in text
+    assert not_told not in text
+    assert 'data-every="2"' in text
+    assert "<script>alert" not in text
+    assert "data-every" not in Browser(_backend(_answered())).get(_AT).text
+
+
+def test_a_site_shows_what_it_does_in_the_round() -> None:
+    study = _study(api.STUDY_STATE_COMPUTING)
+    opened = events.JobOpened(job="j-1", number=1, participants=["a", "b", "c"])
+    now = api.JobProgress(round=2, rounds=1, attempt=2, answered=["a"], awaited=["b"])
+    study.jobs.add(opened=opened, progress=now)
+    text = re.sub(r"\s+", " ", re.sub(r"<[^>]*>", "", Browser(_backend(study)).get(_AT).text))
+    for told in ("a has answered", "b computes", "c is no longer part of it"):
+        assert told in text
