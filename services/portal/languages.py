@@ -7,6 +7,7 @@ part of the portal. A catalogue is read as text when the portal starts, so there
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -122,8 +123,11 @@ def chosen(cookie: str, accepted: str) -> str:
     return ENGLISH if wanted and wanted[0][0] != "*" else CHINESE
 
 
+_RANGE = re.compile(r"\*|[A-Za-z]{1,8}(-[A-Za-z0-9]{1,8})*")
+
+
 def _accepted(header: str) -> list[tuple[str, float]]:
-    """Tags with their weights (RFC 9110, 12.5.4); what cannot be read is passed over."""
+    """Ranges of languages with their weights (RFC 9110, 12.5.4; RFC 4647, 2.1); rubbish is passed over."""
     found = []
     for part in header.split(",")[:50]:
         tag, _, rest = part.strip().partition(";")
@@ -132,4 +136,4 @@ def _accepted(header: str) -> list[tuple[str, float]]:
             found.append((tag.strip(), float(weight)))
         except ValueError:
             continue
-    return [(tag, weight) for tag, weight in found if tag == "*" or tag[:1].isalpha()]
+    return [(tag, weight) for tag, weight in found if _RANGE.fullmatch(tag) and 0 <= weight <= 1]

@@ -28,6 +28,11 @@ AT = datetime(2026, 3, 1, 23, 30, tzinfo=UTC)
         ("xx", "en", ENGLISH),
         ("", ";;;q=,,=", CHINESE),
         ("", "zh;q=nan-of-it,en", ENGLISH),
+        ("", "zh;q=nan,en;q=-1", CHINESE),
+        ("", "fr;q=2,zh;q=0.1,en;q=0.2", ENGLISH),
+        ("", "x" * 5_000, CHINESE),
+        ("", "<script>,\u2603,en_GB", CHINESE),
+        ("", "x-klingon", ENGLISH),
         ("pseudo", "zh", PSEUDO),
     ],
 )
