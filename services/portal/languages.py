@@ -21,11 +21,9 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 LOCALES = Path(__file__).with_name("locales")
 CHINESE, ENGLISH = "zh", "en"
-#: For tests alone: every sentence in brackets and longer, so that what is not translated stands out.
-PSEUDO = "pseudo"
 NAMES = {CHINESE: "中文", ENGLISH: "English"}
-_BABEL = {CHINESE: "zh_Hans_CN", ENGLISH: "en", PSEUDO: "en"}
-_TAGS = {CHINESE: "zh-Hans-CN", ENGLISH: "en", PSEUDO: "en"}
+_BABEL = {CHINESE: "zh_Hans_CN", ENGLISH: "en"}
+_TAGS = {CHINESE: "zh-Hans-CN", ENGLISH: "en"}
 
 
 @cache
@@ -59,8 +57,6 @@ class Language:
     def say(self, english: str, **values: object) -> str:
         """The sentence in this language, with its values."""
         text = catalogue(self.code).get(english, english)
-        if self.code == PSEUDO:
-            text = f"[{english} ·····]"
         return text % values if values else text
 
     def number(self, value: float, digits: int = 3) -> str:
@@ -113,7 +109,7 @@ def _moment(at: Timestamp | datetime | None) -> datetime | None:
 
 def chosen(cookie: str, accepted: str) -> str:
     """The language of a reader: what was picked, else the first that the browser accepts, else Chinese."""
-    if cookie in (*NAMES, PSEUDO):
+    if cookie in NAMES:
         return cookie
     wanted = sorted(_accepted(accepted), key=lambda one: -one[1])
     for tag, weight in wanted:
