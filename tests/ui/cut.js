@@ -5,10 +5,11 @@
     const text = one.textContent.trim().replace(/\s+/g, " ").slice(0, 60);
     found.push(`${why}: ${one.tagName}.${one.getAttribute("class") || ""} ${text}`);
   };
+  document.querySelectorAll("details").forEach((one) => { one.open = true; });
   const cuts = (way) => ["hidden", "clip"].includes(way);
   for (const one of document.querySelectorAll("body *")) {
     const style = getComputedStyle(one);
-    if (one.closest("svg, [hidden], .unseen") || ["none", "inline"].includes(style.display)) continue;
+    if (one.closest("svg, [hidden], .unseen, input, textarea, select") || ["none", "inline"].includes(style.display)) continue;
     if (cuts(style.overflowX) && one.scrollWidth > one.clientWidth + 1) say(one, "cut at its side");
     if (cuts(style.overflowY) && one.scrollHeight > one.clientHeight + 1) say(one, "cut below");
   }

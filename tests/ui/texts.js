@@ -3,6 +3,7 @@
 () => {
   const data = "bdi, code, time, .key, [lang='en'] *, option:not([value]), datalist, .languages, .brand, svg";
   const shown = (one) => one && !one.closest("script, style, [hidden], template");
+  document.querySelectorAll("details").forEach((one) => { one.open = true; });
   const found = [];
   const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
   for (let node; (node = walker.nextNode());) {

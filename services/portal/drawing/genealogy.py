@@ -11,8 +11,12 @@ from dataclasses import dataclass, field
 
 from markupsafe import Markup, escape
 
+from services.portal.drawing.texts import fit, written
+
 _BOX, _TALL, _GAP, _ROW, _TOP = 190, 46, 70, 62, 30
 _LONGEST = 24
+#: Letters that a column has room for above its boxes.
+_HEAD = 34
 
 #: A step and a kind of lot: a kind is the key without the lot's own number.
 Group = tuple[int, str]
@@ -80,10 +84,10 @@ def drawing(
         for depth, column in columns.items()
         for row, one in enumerate(column)
     }
-    width = len(depths) * (_BOX + _GAP) - _GAP + 8
+    width = len(depths) * (_BOX + _GAP) + 8
     height = _TOP + max(len(column) for column in columns.values()) * _ROW
     parts = [
-        f'<text class="step" x="{place[columns[depth][0]][0]}" y="16">{escape(step(depth))}</text>'
+        f'<text class="step" x="{place[columns[depth][0]][0]}" y="16">{written(step(depth), _HEAD)}</text>'
         for depth in depths
     ]
     parts += [
@@ -119,5 +123,5 @@ def _box(one: Group, at: tuple[int, int], lots: str, address: str, marks: str) -
         f"<title>{escape(one[1])}</title>"
         f'<rect class="{marks}" x="{x}" y="{y}" width="{_BOX}" height="{_TALL}" rx="3"/>'
         f'<text x="{x + 8}" y="{y + 19}">{name}</text>'
-        f'<text class="lots" x="{x + 8}" y="{y + 37}">{escape(lots)}</text></a>'
+        f'<text class="lots" x="{x + 8}" y="{y + 37}">{escape(fit(lots, _LONGEST))}</text></a>'
     )
