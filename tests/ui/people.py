@@ -43,7 +43,9 @@ class Person:
         """Set filters, English label to what is picked (in English) or written, and have them shown."""
         form = self.page.get_by_role("form", name=self.say("Filters"))
         for label, value in picked.items():
-            control = form.get_by_label(self.say(label), exact=True)
+            name = self.say(label)
+            picks = form.get_by_role("combobox", name=name, exact=True)
+            control = picks.or_(form.get_by_role("textbox", name=name, exact=True))
             if control.evaluate("one => one.tagName") == "SELECT":
                 control.select_option(label=self.say(value))
             else:
