@@ -7,6 +7,7 @@ part of the portal. A catalogue is read as text when the portal starts, so there
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -20,11 +21,9 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 LOCALES = Path(__file__).with_name("locales")
 CHINESE, ENGLISH = "zh", "en"
-#: For tests alone: every sentence in brackets and longer, so that what is not translated stands out.
-PSEUDO = "pseudo"
 NAMES = {CHINESE: "中文", ENGLISH: "English"}
-_BABEL = {CHINESE: "zh_Hans_CN", ENGLISH: "en", PSEUDO: "en"}
-_TAGS = {CHINESE: "zh-Hans-CN", ENGLISH: "en", PSEUDO: "en"}
+_BABEL = {CHINESE: "zh_Hans_CN", ENGLISH: "en"}
+_TAGS = {CHINESE: "zh-Hans-CN", ENGLISH: "en"}
 
 
 @cache
@@ -58,8 +57,6 @@ class Language:
     def say(self, english: str, **values: object) -> str:
         """The sentence in this language, with its values."""
         text = catalogue(self.code).get(english, english)
-        if self.code == PSEUDO:
-            text = f"[{english} ·····]"
         return text % values if values else text
 
     def number(self, value: float, digits: int = 3) -> str:
@@ -103,7 +100,7 @@ def _moment(at: Timestamp | datetime | None) -> datetime | None:
 
 def chosen(cookie: str, accepted: str) -> str:
     """The language of a reader: what was picked, else the first that the browser accepts, else Chinese."""
-    if cookie in (*NAMES, PSEUDO):
+    if cookie in NAMES:
         return cookie
     wanted = sorted(_accepted(accepted), key=lambda one: -one[1])
     for tag, weight in wanted:
@@ -113,8 +110,11 @@ def chosen(cookie: str, accepted: str) -> str:
     return ENGLISH if wanted and wanted[0][0] != "*" else CHINESE
 
 
+_RANGE = re.compile(r"\*|[A-Za-z]{1,8}(-[A-Za-z0-9]{1,8})*")
+
+
 def _accepted(header: str) -> list[tuple[str, float]]:
-    """Tags with their weights (RFC 9110, 12.5.4); what cannot be read is passed over."""
+    """Ranges of languages with their weights (RFC 9110, 12.5.4; RFC 4647, 2.1); rubbish is passed over."""
     found = []
     for part in header.split(",")[:50]:
         tag, _, rest = part.strip().partition(";")
@@ -123,4 +123,4 @@ def _accepted(header: str) -> list[tuple[str, float]]:
             found.append((tag.strip(), float(weight)))
         except ValueError:
             continue
-    return [(tag, weight) for tag, weight in found if tag == "*" or tag[:1].isalpha()]
+    return [(tag, weight) for tag, weight in found if _RANGE.fullmatch(tag) and 0 <= weight <= 1]

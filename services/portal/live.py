@@ -45,8 +45,10 @@ class Change:
 class Hub:
     """The changes of all services since the portal started, as far as they are kept."""
 
-    def __init__(self, backend: Backend) -> None:
+    def __init__(self, backend: Backend, version: str = "") -> None:
         self._backend = backend
+        #: Of the pages that the portal shows now; an open page may be of another one.
+        self._version = version
         self._row: deque[Change] = deque(maxlen=_KEPT)
         self._places: dict[str, common.PositionVector] = {}
         self._number = 0
@@ -119,13 +121,17 @@ class Hub:
         return base64.urlsafe_b64encode(zlib.compress(json.dumps(place).encode())).decode()
 
     async def stream(self, watched: frozenset[str], last: str, gone: Callable[[], Any]) -> AsyncIterator[str]:
-        """Server-sent events for one page: `change` with the names that changed, `stale`, and a heartbeat."""
+        """Server-sent events for one page: `change` with the names that changed, `stale`, and a heartbeat.
+
+        The first one says which version of the pages the portal shows now.
+        """
         number = self._since(last) if last else self._number
+        hello = {"away": sorted(self.away), "version": self._version}
         if number is None:
             number = self._number
-            yield _event("stale", {"away": sorted(self.away)}, self.token(number))
+            yield _event("stale", hello, self.token(number))
         else:
-            yield _event("open", {"away": sorted(self.away)}, self.token(number))
+            yield _event("open", hello, self.token(number))
         while not await gone():
             try:
                 async with asyncio.timeout(_HEARTBEAT_SECONDS), self._more:

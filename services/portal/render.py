@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -45,6 +46,15 @@ def _asset(name: str) -> str:
     """Where a file of `static` is, with its content in the address so that browsers may keep it for good."""
     digest = hashlib.sha256((STATIC / name).read_bytes()).hexdigest()[:12]
     return f"/static/{name}?v={digest}"
+
+
+@cache
+def version() -> str:
+    """What pages are made of, as a digest: a page of another one no longer fits what the portal tells it."""
+    digest = hashlib.sha256()
+    for file in sorted(one for one in ROOT.rglob("*") if one.suffix in (".html", ".css", ".js", ".po")):
+        digest.update(file.read_bytes())
+    return digest.hexdigest()[:12]
 
 
 def _word(message: Message, field: str) -> str:
@@ -102,6 +112,7 @@ def page(
             "actor": request.state.actor,
             "live": live,
             "mark": request.state.mark,
+            "version": request.app.state.version,
             **values,
         }
     )

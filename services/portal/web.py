@@ -22,7 +22,7 @@ from services.portal.languages import NAMES, Language, chosen
 from services.portal.live import Hub
 from services.portal.looks import HEADER, Looks
 from services.portal.pages import ROUTERS
-from services.portal.render import STATIC, make_environment, page
+from services.portal.render import STATIC, make_environment, page, version
 from services.portal.settings import PortalSettings
 
 log = get_logger("portal.web")
@@ -42,7 +42,7 @@ def make_app(endpoints: Mapping[str, str], settings: PortalSettings) -> FastAPI:
     @asynccontextmanager
     async def around(app: FastAPI) -> AsyncIterator[None]:
         app.state.backend = Backend(endpoints, settings)
-        app.state.hub = Hub(app.state.backend)
+        app.state.hub = Hub(app.state.backend, app.state.version)
         app.state.hub.start()
         yield
         await app.state.hub.stop()
@@ -50,6 +50,7 @@ def make_app(endpoints: Mapping[str, str], settings: PortalSettings) -> FastAPI:
 
     app = FastAPI(title="PharmaLoop", lifespan=around, docs_url=None, redoc_url=None, openapi_url=None)
     app.state.templates = make_environment()
+    app.state.version = version()
     app.state.told = Told()
     app.state.looks = Looks(settings.share_seconds)
     app.add_middleware(GZipMiddleware, minimum_size=1_000, compresslevel=5)

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 
 from markupsafe import Markup, escape
 
+from services.portal.drawing.texts import fit, written
+
 #: As the trace orders them.
 KINDS = (
     "target",
@@ -31,6 +33,8 @@ KINDS = (
 MOST = 8
 _OPENED_MOST = 200
 _WIDE, _HIGH, _ACROSS, _DOWN, _TOP = 132, 34, 40, 10, 26
+#: Letters that a box has room for, and a column above its boxes.
+_BOXED, _HEAD = 17, 23
 
 Thing = tuple[str, str]
 
@@ -108,10 +112,11 @@ def lineage(
             shown.append(box)
         tallest = max(tallest, len(alone) + bool(rest))
     heads = [
-        f'<text class="head" x="{4 + place * (_WIDE + _ACROSS)}" y="15">{escape(look.word(kind))}</text>'
+        f'<text class="head" x="{4 + place * (_WIDE + _ACROSS)}" y="15">'
+        f"{written(look.word(kind), _HEAD)}</text>"
         for place, kind in enumerate(by_kind)
     ]
-    width = len(by_kind) * (_WIDE + _ACROSS) - _ACROSS + 8
+    width = len(by_kind) * (_WIDE + _ACROSS) + 8
     height = _TOP + tallest * (_HIGH + _DOWN)
     return Markup(
         f'<svg class="lineage" width="{width}" height="{height}" viewBox="0 0 {width} {height}" '
@@ -159,16 +164,5 @@ def _box(box: _Box, asked: Sequence[Thing], look: Look) -> str:
     return (
         f'<a href="{escape(to)}" aria-label="{escape(name)}"><title>{escape(name)}</title>'
         f'<rect class="{style}" x="{box.x}" y="{box.y}" width="{_WIDE}" height="{_HIGH}" rx="4"/>'
-        f'<text x="{box.x + 8}" y="{box.y + 21}">{escape(_fit(text))}</text></a>'
+        f'<text x="{box.x + 8}" y="{box.y + 21}">{escape(fit(text, _BOXED))}</text></a>'
     )
-
-
-def _fit(text: str) -> str:
-    """What a box has room for; Chinese takes twice the room."""
-    room, kept = 17, ""
-    for letter in text:
-        room -= 2 if ord(letter) > 0x2E80 else 1
-        if room < 0:
-            return kept[:-1] + "…"
-        kept += letter
-    return kept

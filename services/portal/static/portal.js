@@ -63,9 +63,12 @@
     heard = Date.now(); last = event.lastEventId;
     clearTimeout(lost); lost = 0; banner.hidden = true;
     // A service that goes or comes back changes what any page can show.
-    const now = JSON.stringify(JSON.parse(event.data).away || []);
+    const data = JSON.parse(event.data);
+    const now = JSON.stringify(data.away || []);
     if (away !== null && away !== now) soon();
     away = now;
+    // The portal was replaced while this page was open.
+    if (data.version) document.getElementById("older").hidden = data.version === document.body.dataset.version;
   }
   function connect() {
     clearTimeout(retry); if (line) line.close();

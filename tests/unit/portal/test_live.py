@@ -126,6 +126,12 @@ async def test_a_mark_of_another_process_or_no_mark_at_all_is_told_to_look(hub: 
     assert (await Line(hub, "a", last=other.token()).next())[0] == "stale"
 
 
+async def test_a_line_says_first_which_version_the_portal_is_of() -> None:
+    for last, kind in (("", "open"), ("eJw", "stale")):
+        told, data = await Line(Hub(Services(), "7"), "a", last=last).next()  # type: ignore[arg-type]
+        assert (told, data["version"]) == (kind, "7")
+
+
 async def test_a_page_that_slept_longer_than_the_row_reaches_is_told_to_look(
     hub: Hub, services: Services, monkeypatch: pytest.MonkeyPatch
 ) -> None:
