@@ -182,7 +182,7 @@ LIMITS = (
         "a hospital's number of a report",
         ("services.clinical.intake:_LONGEST_NUMBER",),
         "{:,} characters",
-        "refused record, `MALFORMED`",
+        "refused record, `REQUIRED`",
     ),
     Limit(
         "a genotype",
