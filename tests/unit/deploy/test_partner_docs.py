@@ -49,6 +49,19 @@ def test_the_limits_are_those_of_the_code() -> None:
     assert f"| {MAX_SAMPLES:,} |" in page
 
 
+def test_every_subscription_that_resumes_is_on_the_page_of_positions() -> None:
+    page = (DOCS / "positions.md").read_text()
+    calls = {
+        call
+        for proto in (ROOT / "proto" / "pharmaloop").rglob("*.proto")
+        for call in re.findall(
+            r"message (Watch\w+)Request \{[^}]*PositionVector after = ", proto.read_text(), re.DOTALL
+        )
+    }
+    assert calls >= {"WatchLots", "WatchChanges", "WatchRuns", "WatchAlerts"}
+    assert {call for call in calls if f"| `{call}` |" not in page} == set()
+
+
 #: A constant that says how much is too much, by its name.
 _MUCH = re.compile(r"_?(MOST|LONGEST|LARGEST|MAX|DEEPEST|CELLS)(_[A-Z]+)*")
 
