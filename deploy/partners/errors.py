@@ -32,6 +32,7 @@ CODES = {
     "Breach": "FAILED_PRECONDITION",
     "Exhausted": "RESOURCE_EXHAUSTED",
     "OutOfRange": "OUT_OF_RANGE",
+    "Unserved": "UNIMPLEMENTED",
 }
 #: Where a reason stands among what is given to a class, if not first; its sentence follows it.
 _PLACES = {"Breach": 1}
@@ -41,6 +42,7 @@ AGAIN = {
     "FAILED_PRECONDITION": "no: the state has to change first",
     "RESOURCE_EXHAUSTED": "yes, after a while",
     "OUT_OF_RANGE": "no: begin anew",
+    "UNIMPLEMENTED": "no: another version has it",
 }
 #: What those who start a service are told, and no caller.
 _OF_OPERATORS = {
@@ -76,6 +78,7 @@ _MEANINGS = {
     "WRONG_UNIT": "The unit is another one than that of the tag, test or question, and does not convert.",
     "CONFLICT": "One id tells of two different things; give each an id of its own.",
     "DUPLICATE": "Something stands there twice; give each once, or an id of its own.",
+    "NO_SUCH_CALL": "The platform does not know the call; the answer says which version runs and what to do.",
     "NO_HASH": "The hash of a cohort, or of what was agreed, has 32 bytes.",
     "NOT_FITTED": "The model does not fit the data of all sites; the answer says why.",
     "OUT_OF_ORDER": "What is asked for comes before its turn; the answer says what comes first.",
