@@ -15,6 +15,7 @@ from services.cli import (  # noqa: F401  each gives nouns their verbs
     dlq,
     dossier,
     exposures,
+    genealogy,
     laboratory,
     lineage,
     lots,

@@ -117,6 +117,7 @@ REASONS = {
     "NO_RULE": N_("No answer to these questions tells a complaint."),
     "NO_RUN": N_("No readings of this lot are recorded."),
     "NO_SUCH_COVARIATE": N_("A dataset cannot give every covariate that is asked."),
+    "NO_SUCH_CALL": N_("This version of the platform does not know the call."),
     "NO_SUCH_ESTIMATE": N_("The result has no such estimate."),
     "NO_SUCH_MODEL": N_("There is no such model."),
     "NO_SUCH_RUNNER": N_("This version of the service would not process the letter."),
