@@ -18,7 +18,7 @@ from deploy.local.stamps import ROOT
 PAGE = ROOT / "docs" / "partners" / "errors.md"
 BEGIN, END = "<!-- reasons -->", "<!-- end -->"
 #: Services that partners call, and the kit that answers for each of them.
-SERVICES = ("kit", "traceability", "production", "clinical", "alerting", "loops")
+SERVICES = ("kit", "traceability", "production", "clinical", "exchange", "rnd", "alerting", "loops")
 #: Status by the class that is raised; errors of a domain become these at its border.
 CODES = {
     "Invalid": "INVALID_ARGUMENT",
@@ -28,22 +28,27 @@ CODES = {
     "Rejected": "FAILED_PRECONDITION",
     "Refusal": "FAILED_PRECONDITION",
     "Refused": "FAILED_PRECONDITION",
+    "Unfit": "FAILED_PRECONDITION",
+    "Breach": "FAILED_PRECONDITION",
     "Exhausted": "RESOURCE_EXHAUSTED",
     "OutOfRange": "OUT_OF_RANGE",
+    "Unserved": "UNIMPLEMENTED",
 }
+#: Where a reason stands among what is given to a class, if not first; its sentence follows it.
+_PLACES = {"Breach": 1}
 AGAIN = {
     "INVALID_ARGUMENT": "no: mend it",
     "NOT_FOUND": "not as it is; after a write of yours, with `min_position`",
     "FAILED_PRECONDITION": "no: the state has to change first",
     "RESOURCE_EXHAUSTED": "yes, after a while",
     "OUT_OF_RANGE": "no: begin anew",
+    "UNIMPLEMENTED": "no: another version has it",
 }
 #: What those who start a service are told, and no caller.
 _OF_OPERATORS = {
-    *("startup", "settings.py", "app.py", "hpke.py", "sealing.py", "presence.py", "migrate.py"),
-    *("operations.py", "makings.py", "letters.py", "loop_letters.py", "decider.py", "evidence"),
+    *("startup", "settings.py", "app.py", "hpke.py", "sealing.py", "presence.py", "migrate.py", "evidence"),
 }
-_NOT_ANSWERED = {"BAD_SETTING", "PORT_IN_USE"}
+NOT_ANSWERED = {"BAD_SETTING", "PORT_IN_USE"}
 _REASON = re.compile(r"[A-Z][A-Z0-9]*(_[A-Z0-9]+)*")
 #: What is said in many sentences, in one.
 _MEANINGS = {
@@ -71,6 +76,17 @@ _MEANINGS = {
     "UNKNOWN_LOT": "No record names the lot; the plant that makes it starts it with StartLot.",
     "UNKNOWN_SITE": "The site is not registered; the answer names those that are.",
     "WRONG_UNIT": "The unit is another one than that of the tag, test or question, and does not convert.",
+    "CONFLICT": "One id tells of two different things; give each an id of its own.",
+    "DUPLICATE": "Something stands there twice; give each once, or an id of its own.",
+    "NO_SUCH_CALL": "The platform does not know the call; the answer says which version runs and what to do.",
+    "NO_HASH": "The hash of a cohort, or of what was agreed, has 32 bytes.",
+    "NOT_FITTED": "The model does not fit the data of all sites; the answer says why.",
+    "OUT_OF_ORDER": "What is asked for comes before its turn; the answer says what comes first.",
+    "UNKNOWN": "A choice is none of those that the field takes; the answer names them.",
+    "UNKNOWN_STUDY": "No such study; list them with ListStudies.",
+    "UNSTORABLE": "What would be kept of it is larger than the database takes; say it in parts.",
+    "WRONG_LENGTH": "Sites sent vectors of unequal length; they fit other models.",
+    "WRONG_PRODUCT": "It is of another product; the answer says which, and what to name instead.",
     "ILLEGAL_TRANSITION": "The thing is in a state from which this step does not lead.",
 }
 
@@ -98,7 +114,7 @@ def reasons() -> list[Reason]:
 
 
 def _of(service: str) -> Iterator[tuple[str, str, str]]:
-    files = [path for path in sorted((ROOT / "services" / service).rglob("*.py")) if not _operators(path)]
+    files = [path for path in sorted((ROOT / "services" / service).rglob("*.py")) if not of_operators(path)]
     trees = [ast.parse(path.read_text()) for path in files]
     names = {name: value for tree in trees for name, value in _constants(tree)}
     for tree in trees:
@@ -113,14 +129,16 @@ def _raised(function: ast.AST, names: dict[str, str]) -> Iterator[tuple[str, str
     for node in sorted(ast.walk(function), key=lambda node: getattr(node, "end_lineno", 0) or 0):
         if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
             said[node.targets[0].id] = _text(node.value, said)
-        if isinstance(node, ast.Call) and _name(node.func) in CODES and node.args:
-            reason = _text(node.args[0], said)
-            if _REASON.fullmatch(reason) and reason not in _NOT_ANSWERED:
-                sentence = _text(node.args[1], said) if len(node.args) > 1 else ""
+        if isinstance(node, ast.Call) and _name(node.func) in CODES:
+            given = node.args[_PLACES.get(_name(node.func), 0) :]
+            reason = _text(given[0], said) if given else ""
+            if _REASON.fullmatch(reason) and reason not in NOT_ANSWERED:
+                sentence = _text(given[1], said) if len(given) > 1 else ""
                 yield reason, CODES[_name(node.func)], sentence
 
 
-def _operators(path: Path) -> bool:
+def of_operators(path: Path) -> bool:
+    """Is it code that tells those who start a service, and no caller?"""
     return any(part in _OF_OPERATORS for part in path.parts)
 
 

@@ -17,7 +17,7 @@ import zipfile
 from pathlib import Path
 
 from deploy.local.stamps import ROOT
-from deploy.partners import errors, reference
+from deploy.partners import errors, limits, reference
 
 DIST = ROOT / "dist"
 #: Zip files know no time before this one.
@@ -155,6 +155,7 @@ def refresh_docs() -> None:
     reference.write(reference.PAGES, reference.make())
     page = errors.PAGE.read_text()
     errors.PAGE.write_text(errors.in_page(page, errors.table(errors.reasons())))
+    limits.PAGE.write_text(limits.in_page(limits.PAGE.read_text()))
 
 
 def main() -> None:

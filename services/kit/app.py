@@ -16,7 +16,6 @@ import sys
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import uvloop
@@ -65,6 +64,7 @@ from services.kit.startup.database import explained
 from services.kit.store.kinds import Kind
 from services.kit.store.mongo import MongoStore
 from services.kit.store.motor_db import MotorStore
+from services.kit.version import code_version
 from services.kit.watching import Limits, Watching
 from services.kit.work import STEPS
 
@@ -163,13 +163,6 @@ class App:
     def runners(self) -> list[BatchRunner]:
         """The batch runners whose makings are live."""
         return self.makings.runners
-
-
-def _version() -> str:
-    try:
-        return version("pharmaloop")
-    except PackageNotFoundError:
-        return "0"
 
 
 async def connect(spec: ServiceSpec, role: str = "all") -> App:
@@ -274,7 +267,7 @@ async def _assemble(spec: ServiceSpec, plan: Plan, ground: Ground) -> App:
         watching=watching,
         makings=makings,
         started=wall_now(),
-        version=_version(),
+        version=code_version(),
         readiness=readiness,
         contract_digest=digest_of(contract()),
         own=own,

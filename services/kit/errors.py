@@ -8,6 +8,7 @@
      |   +- Unknown   what it names does not exist, or is not known yet
      |   +- OutOfRange   the place it goes on from is not in the log (any more): begin anew
      |   +- Exhausted    a limit of what may be open at once is reached
+     |   +- Unserved     the contract that runs here does not have the call
      +- Forbidden     the actor lacks the right
      +- Integrity     a check of stored data failed; stop and alert
 
@@ -73,6 +74,10 @@ class OutOfRange(Rejected):
 
 class Exhausted(Rejected):
     """So much is open already that the request would be one too many."""
+
+
+class Unserved(Rejected):
+    """The contract that runs here does not have the call: another version may."""
 
 
 class Forbidden(PharmaLoopError):

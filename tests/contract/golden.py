@@ -60,10 +60,15 @@ def sample(event_type: str) -> Message:
     return message
 
 
+def fill(message: Message) -> None:
+    """Set every field; the same in every process."""
+    _fill(message, 1)
+
+
 def _fill(message: Message, salt: int) -> None:
     if message.DESCRIPTOR.full_name == _TIMESTAMP:
         stamp: Any = message
-        stamp.seconds, stamp.nanos = 1_790_000_000 + salt, 123_456_000 + salt
+        stamp.seconds, stamp.nanos = 1_790_000_000 + salt, (123_456_000 + salt) % 10**9
         return
     fields: Any = message.DESCRIPTOR.fields
     for field in fields:
@@ -108,4 +113,4 @@ def _scalar(field: FieldDescriptor, salt: int) -> Any:
     if field.cpp_type == FieldDescriptor.CPPTYPE_BOOL:
         return True
     assert field.cpp_type in _WHOLE | _REAL, field.full_name
-    return salt + 0.125 if field.cpp_type in _REAL else salt
+    return salt + 0.125 if field.cpp_type in _REAL else salt % (2**31 - 1)  # deep inside, it would not fit

@@ -7,6 +7,7 @@ import csv
 import shutil
 import uuid
 from collections.abc import Awaitable, Callable, Iterator
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
@@ -192,10 +193,13 @@ async def test_held_lots_are_heard_through_cuts_and_restarts(
 
 
 async def test_it_conforms(program: Program, folder: Path) -> None:
-    sandbox = Sandbox()
+    sandbox = Sandbox(quiet_seconds=0)  # the program has ended when it is judged
     to = f"127.0.0.1:{sandbox.start('127.0.0.1:0')}"
     rows = (folder / "dispenses.csv").read_text().splitlines()
-    good = [row.replace("RX-1001", f"RX-{number}") for number, row in enumerate([rows[1]] * 6)]
+    now = datetime.now(timezone(timedelta(hours=8))).isoformat(timespec="seconds")
+    row = rows[1].replace("2026-03-12T09:30:00+08:00", now)
+    assert row != rows[1]
+    good = [row.replace("RX-1001", f"RX-{number}") for number in range(6)]
     (folder / "rows.csv").write_text("\n".join([rows[0], *good, ""]))
     try:
         code, out, err = await program.run(folder, "send", "rows.csv", "--to", to, "--batch", "2")

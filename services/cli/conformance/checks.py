@@ -1,7 +1,8 @@
 """What is looked for in the calls of a partner's program, and what was found.
 
 Pure: calls come in as they were seen, a verdict for each check comes out. The rules are those of
-docs/partners (idempotency, positions, limits).
+docs/partners (idempotency, positions, limits). Nothing is right that was not seen: what has no
+evidence yet is "not seen".
 """
 
 from __future__ import annotations
@@ -22,6 +23,10 @@ RIGHT, WRONG, NOT_SEEN = "right", "WRONG", "not seen"
 LEAST_WAIT_SECONDS = 0.02
 #: How far a source's clock may be ahead.
 _AHEAD = timedelta(minutes=5)
+#: Only what happened just now tells of a clock: of an old moment nobody knows whether it is hours too late.
+_NOW = timedelta(hours=1)
+#: A program that has not come back for so long has stopped: longer than the longest wait between two tries.
+QUIET_SECONDS = 12.0
 _HALF_HOUR = 30
 _MOST_OFFSET_MINUTES = 18 * 60
 
@@ -78,6 +83,8 @@ class Watch:
     actor: str
     outcome: str  # how the stream ended: "CUT" or "OUT_OF_RANGE"
     held: bool = field(default=False)  # was it there until the sandbox ended it?
+    from_start: bool = field(default=False)
+    seconds: float = field(default=0.0)  # when it began, monotonic
 
 
 def judge_send(calls: Sequence[Call], now: datetime) -> list[Verdict]:
@@ -97,16 +104,20 @@ def judge_send(calls: Sequence[Call], now: datetime) -> list[Verdict]:
     ]
 
 
-def judge_watch(watches: Sequence[Watch]) -> list[Verdict]:
-    """A verdict for each check of watching, in their order."""
+def judge_watch(watches: Sequence[Watch], now: float, quiet: float = QUIET_SECONDS) -> list[Verdict]:
+    """A verdict for each check of watching, in their order; `now` is by the clock of the watches' seconds.
+
+    A program that has asked for nothing for `quiet` seconds is taken to have stopped.
+    """
     if not watches:
         return [Verdict(check, NOT_SEEN, "the program never called WatchLots") for check in WATCH_CHECKS]
     bare = sum(not (one.deadline and one.actor) for one in watches)
+    stopped = now - watches[-1].seconds >= quiet
     return [
         _of("watch deadline", "give the subscription a timeout (an hour) and the metadata x-actor", bare),
         _resumed(watches),
-        _unknown(watches),
-        _anew(watches),
+        _unknown(watches, stopped),
+        _anew(watches, stopped),
     ]
 
 
@@ -122,6 +133,8 @@ def _request_ids(calls: Iterable[Call]) -> Verdict:
         if contents.setdefault(call.request_id, call.payload) != call.payload:
             told = f"{call.request_id!r} was used for two requests: the second may get the first one's answer"
             return Verdict("request id", WRONG, told)
+    if len(set(contents.values())) < 2:
+        return Verdict("request id", NOT_SEEN, "one request came: send more rows, in two requests or more")
     return Verdict("request id", RIGHT)
 
 
@@ -154,7 +167,9 @@ def _waits(calls: Sequence[Call]) -> Verdict:
 
 def _refusals(calls: Sequence[Call]) -> Verdict:
     refused: set[bytes] = set()
+    went_on = False
     for call in calls:
+        went_on = went_on or bool(refused)
         again = refused & {one.SerializeToString() for one in call.dispenses}
         if again and call.outcome == "OK":
             told = "a refused record came again as it was: write it to a rejects file"
@@ -162,16 +177,25 @@ def _refusals(calls: Sequence[Call]) -> Verdict:
         refused |= call.refused
     if not refused:
         return Verdict("refusals", NOT_SEEN, "no request came that could be refused in part")
+    if not went_on:
+        return Verdict("refusals", NOT_SEEN, "no request came after the refused record: send more rows")
     return Verdict("refusals", RIGHT)
 
 
 def _clock(calls: Sequence[Call], now: datetime) -> Verdict:
+    just_now = False
     for record in _records(calls):
+        if not record.at.HasField("at"):
+            continue  # said by the check of data
         if abs(record.at.offset_minutes) > _MOST_OFFSET_MINUTES:
             return Verdict("clock", WRONG, f"order {record.order}: an offset is in minutes, 18 hours at most")
         ahead = record.at.at.ToDatetime(tzinfo=UTC) - now
         if ahead > _AHEAD:
             return Verdict("clock", WRONG, f"order {record.order} {_ahead(ahead)}")
+        just_now = just_now or -ahead <= _NOW
+    if not just_now:
+        told = "no record is of the last hour, which alone tells of a clock: send one that is of now"
+        return Verdict("clock", NOT_SEEN, told)
     return Verdict("clock", RIGHT)
 
 
@@ -185,7 +209,10 @@ def _ahead(ahead: timedelta) -> str:
 
 
 def _data(calls: Sequence[Call]) -> Verdict:
-    broken = Counter(problem for record in _records(calls) if (problem := _problem(record)))
+    records = _records(calls)
+    if not records:
+        return Verdict("data", NOT_SEEN, "no request had a record in it")
+    broken = Counter(problem for record in records if (problem := _problem(record)))
     if not broken:
         return Verdict("data", RIGHT)
     told = "; ".join(f"{problem} ({count} records)" for problem, count in broken.most_common())
@@ -225,7 +252,8 @@ def _problem(record: events.DispenseRecorded) -> str:
 
 
 def _resumed(watches: Sequence[Watch]) -> Verdict:
-    again = [one for one in watches[1:] if one.told]
+    # What comes after a refused position begins anew; that is judged by itself.
+    again = [one for before, one in pairwise(watches) if before.outcome == "CUT"]
     if not again:
         return Verdict("resumption", NOT_SEEN, "the program did not come back after a cut")
     if any(not one.after for one in again):
@@ -237,21 +265,26 @@ def _resumed(watches: Sequence[Watch]) -> Verdict:
     return Verdict("resumption", RIGHT)
 
 
-def _unknown(watches: Sequence[Watch]) -> Verdict:
-    second = watches[1:2]
-    if not second:
+def _unknown(watches: Sequence[Watch], stopped: bool) -> Verdict:
+    if len(watches) < 2 or (len(watches) < 3 and not stopped):
         return Verdict("unknown values", NOT_SEEN, "the program did not come back after a cut")
-    if not second[0].held or len(watches) < 3:
+    if not watches[1].held or len(watches) < 3:
         told = "it went away at a state of number 99: treat what you do not know as unspecified"
         return Verdict("unknown values", WRONG, told)
     return Verdict("unknown values", RIGHT)
 
 
-def _anew(watches: Sequence[Watch]) -> Verdict:
+def _anew(watches: Sequence[Watch], stopped: bool) -> Verdict:
     refused = next((n for n, one in enumerate(watches) if one.outcome == "OUT_OF_RANGE"), None)
     if refused is None:
-        return Verdict("begin anew", NOT_SEEN, "the program did not come so far")
+        return Verdict("begin anew", NOT_SEEN, "no position was given that could be refused")
     if any(one.after == watches[refused].after for one in watches[refused + 1 :]):
         told = "it asked again with the same position: begin anew with from_start, or stop and say so"
+        return Verdict("begin anew", WRONG, told)
+    later = watches[refused + 1 : refused + 2]
+    if not later and not stopped:
+        return Verdict("begin anew", NOT_SEEN, "nobody knows yet whether it comes back, or has stopped")
+    if later and not (later[0].after or later[0].from_start):
+        told = "it went on from now, and what came in between is lost: begin anew with from_start"
         return Verdict("begin anew", WRONG, told)
     return Verdict("begin anew", RIGHT)

@@ -33,8 +33,8 @@ def list_checks() -> None:
 def run(session: Session, listen: str, seconds: int, only: str | None) -> None:
     """Open the sandbox, wait for a program, say what it does wrong.
 
-    Point the program at the address: let it send four rows or more, in two requests or more, and watch lots.
-    Exit status 1 where something is wrong, or was not seen.
+    Point the program at the address: let it send four rows or more, of which one happened just now, in two
+    requests or more, and watch lots. Exit status 1 where something is wrong, or was not seen.
     """
     sandbox = Sandbox()
     try:

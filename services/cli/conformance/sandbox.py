@@ -2,7 +2,8 @@
 
 It keeps nothing and knows no platform. RecordDispense: the first three calls fail with UNAVAILABLE,
 the first request that gets through takes effect and its answer is lost, then records are taken, but
-for one that is refused. WatchLots: each stream tells something and is cut; the third is refused.
+for one that is refused. WatchLots: each stream tells something and is cut; the position that the third
+or a later one gives is refused, until one begins without a position.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -21,7 +23,15 @@ from pharmaloop.production.v1 import service_pb2 as production
 from pharmaloop.production.v1 import service_pb2_grpc as production_grpc
 from pharmaloop.traceability.v1 import service_pb2 as traceability
 from pharmaloop.traceability.v1 import service_pb2_grpc as traceability_grpc
-from services.cli.conformance.checks import Call, Verdict, Watch, judge_send, judge_watch, problem_of_form
+from services.cli.conformance.checks import (
+    QUIET_SECONDS,
+    Call,
+    Verdict,
+    Watch,
+    judge_send,
+    judge_watch,
+    problem_of_form,
+)
 from services.kit.errors import Invalid, OutOfRange, PharmaLoopError, Retryable
 from services.kit.rpc.errors import status_of
 
@@ -30,15 +40,18 @@ _LOT = "sandbox/item/sandbox/"
 _UNKNOWN_STATE = 99
 #: A stream that the program is about to leave shows it within so many seconds.
 _LINGER_SECONDS = 0.5
-_STREAMS = 3
+#: So many streams are told something before a position is refused.
+_TOLD = 2
 _NEVER_SECONDS = 10 * 365 * 86_400.0
 
 
 class Sandbox:
     """Serves on a port, remembers every call, judges them."""
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
+    def __init__(
+        self, clock: Callable[[], float] = time.monotonic, quiet_seconds: float = QUIET_SECONDS
+    ) -> None:
+        self._clock, self._quiet = clock, quiet_seconds
         self._lock = threading.Lock()
         self.calls: list[Call] = []
         self.watches: list[Watch] = []
@@ -61,7 +74,7 @@ class Sandbox:
         with self._lock:
             calls, watches = list(self.calls), list(self.watches)
         sending = judge_send(calls, datetime.now(UTC)) if send else []
-        return sending + (judge_watch(watches) if watch else [])
+        return sending + (judge_watch(watches, self._clock(), self._quiet) if watch else [])
 
     def note(self, request: traceability.RecordDispenseRequest, context: Any) -> Call:
         """How this call is to be answered, noted."""
@@ -96,27 +109,36 @@ class Sandbox:
         """Note a stream; answers its number from 0."""
         with self._lock:
             number = len(self.watches)
+            after = request.after.SerializeToString(deterministic=True) if request.HasField("after") else b""
+            told = [n for n, one in enumerate(self.watches) if one.outcome == "CUT"]
             self.watches.append(
                 Watch(
-                    request.after.SerializeToString(deterministic=True) if request.HasField("after") else b"",
-                    position(number - 1).SerializeToString(deterministic=True) if number else b"",
+                    after,
+                    position(told[-1]).SerializeToString(deterministic=True) if told else b"",
                     _has_deadline(context),
                     _actor(context),
-                    "OUT_OF_RANGE" if number >= _STREAMS - 1 else "CUT",
+                    "OUT_OF_RANGE" if after and self._refuses(after) else "CUT",
+                    from_start=request.from_start,
+                    seconds=self._clock(),
                 )
             )
             return number
+
+    def _refuses(self, after: bytes) -> bool:
+        """Is this position refused? The first that comes after two streams, and then that same one."""
+        refused = [one.after for one in self.watches if one.outcome == "OUT_OF_RANGE"]
+        return after in refused if refused else len(self.watches) >= _TOLD
 
     def held(self, number: int) -> None:
         """The program was there until the stream was ended here."""
         with self._lock:
             one = self.watches[number]
-            self.watches[number] = Watch(one.after, one.told, one.deadline, one.actor, one.outcome, True)
+            self.watches[number] = replace(one, held=True)
 
 
 def position(number: int) -> common.PositionVector:
-    """The position that stream `number` tells last; the third tells none."""
-    offset = 10 * (min(number, _STREAMS - 2) + 1)
+    """The position that stream `number`, from 0, tells last."""
+    offset = 10 * (number + 1)
     return common.PositionVector(
         positions=[
             common.LogPosition(topic="sandbox.lot.v1", partition=part, offset=offset) for part in (0, 1)
@@ -178,7 +200,7 @@ class _Plant(production_grpc.ProductionServiceServicer):
         self, request: production.WatchLotsRequest, context: Any
     ) -> Iterator[production.WatchLotsResponse]:
         number = self._sandbox.begin(request, context)
-        if number >= _STREAMS - 1:
+        if self._sandbox.watches[number].outcome == "OUT_OF_RANGE":
             _end(context, OutOfRange("NOT_KEPT", "the log does not reach back so far; begin anew", "after"))
         first = [_change(f"{number}-1"), _change(f"{number}-2")]
         if number:  # at least once: what was told before comes again, and a state that nobody knows

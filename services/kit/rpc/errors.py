@@ -18,6 +18,7 @@ from services.kit.errors import (
     Rejected,
     Retryable,
     Unknown,
+    Unserved,
 )
 
 #: First match wins: subclasses stand before their base.
@@ -26,6 +27,7 @@ _CODES: tuple[tuple[type[PharmaLoopError], grpc.StatusCode], ...] = (
     (Unknown, grpc.StatusCode.NOT_FOUND),
     (OutOfRange, grpc.StatusCode.OUT_OF_RANGE),
     (Exhausted, grpc.StatusCode.RESOURCE_EXHAUSTED),
+    (Unserved, grpc.StatusCode.UNIMPLEMENTED),
     (Rejected, grpc.StatusCode.FAILED_PRECONDITION),
     (Forbidden, grpc.StatusCode.PERMISSION_DENIED),
     (Retryable, grpc.StatusCode.UNAVAILABLE),

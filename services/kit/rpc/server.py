@@ -21,17 +21,21 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from services.kit.envelope import new_trace
-from services.kit.errors import Invalid
+from services.kit.errors import Invalid, Unserved
 from services.kit.ids import new_id
 from services.kit.log import get_logger
 from services.kit.metrics import RPC_SECONDS, Metrics
 from services.kit.rpc.context import Caller, bind
 from services.kit.rpc.errors import code_of, status_of
 from services.kit.settings import ServiceSettings
+from services.kit.version import code_version
 
 _log = get_logger("kit.rpc")
 _PLATFORM_METHODS = ("/grpc.",)
+_OWN_METHODS = ("/pharmaloop.",)
 _HARD_LIMIT_BYTES = 64_000_000
+#: How calls that are not in the contract are measured: their names are the callers', and without end.
+_UNSERVED = "unserved"
 #: Failures of ours, and not refusals: somebody has to look.
 _TO_LOOK_AT = (grpc.StatusCode.INTERNAL, grpc.StatusCode.DATA_LOSS)
 
@@ -70,6 +74,7 @@ class Gate(aio.ServerInterceptor):
 
     def __init__(self, metrics: Metrics, settings: ServiceSettings, actor_of: ActorOf) -> None:
         self._metrics = metrics
+        self._version = code_version()
         self._limit = settings.max_request_bytes
         self._actor_of = actor_of
 
@@ -80,6 +85,8 @@ class Gate(aio.ServerInterceptor):
     ) -> grpc.RpcMethodHandler[Any, Any] | None:
         handler = await continuation(details)
         method = details.method
+        if handler is None and method.startswith(_OWN_METHODS):
+            return self._unserved(method)
         if handler is None or method.startswith(_PLATFORM_METHODS):
             return handler
         codec = {
@@ -99,6 +106,21 @@ class Gate(aio.ServerInterceptor):
                 self._stream(cast(Any, handler.stream_stream), method), **codec
             )
         return handler
+
+    def _unserved(self, method: str) -> grpc.RpcMethodHandler[Any, Any]:
+        """Answers a call that is not in the contract: the caller's is older, or newer, than the platform."""
+        said = (
+            f"{method.removeprefix('/')} is no call of this service in version {self._version}, which runs; "
+            f"build your program with the partner kit {self._version}, or have the platform upgraded if "
+            "yours is newer"
+        )
+        error = Unserved("NO_SUCH_CALL", said)
+
+        async def call(_requests: AsyncIterator[bytes], context: aio.ServicerContext[Any, Any]) -> Any:
+            await self._refuse(context, _UNSERVED, time.perf_counter(), error)
+
+        # A stream of bytes either way: whatever is sent is taken, and nothing of it is read.
+        return grpc.stream_stream_rpc_method_handler(cast(Any, call))
 
     def _unary(self, inner: Callable[..., Awaitable[Any]], method: str) -> Callable[..., Awaitable[Any]]:
         async def call(request: Message, context: aio.ServicerContext[Any, Any]) -> Any:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import ast
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import grpc
 import pytest
 
 from deploy.local.stamps import ROOT
-from deploy.partners import errors
+from deploy.partners import errors, limits
 from services.kit.rpc import api
 from services.kit.rpc.errors import AGAIN, GO_ON
 from services.kit.settings import ServiceSettings
@@ -36,13 +38,64 @@ def test_reasons_that_a_page_names_are_in_the_table(page: Path) -> None:
 
 
 def test_the_limits_are_those_of_the_code() -> None:
-    page = (DOCS / "limits.md").read_text()
+    page = limits.PAGE.read_text()
+    assert limits.in_page(page) == page, "the table is old: run 'make partner-kit'"
+    # Some of them by another way, so that the table does not vouch for itself.
     settings = ServiceSettings()
     assert f"| {settings.max_request_bytes:,} bytes |" in page
     assert f"| {settings.most_subscriptions:,} |" in page
     assert f"| {settings.most_subscriptions_of_actor:,} |" in page
     assert f"| {api._DEFAULT_PAGE:,} items, {api._LARGEST_PAGE:,} at most |" in page
     assert f"| {MAX_SAMPLES:,} |" in page
+
+
+def test_every_subscription_that_resumes_is_on_the_page_of_positions() -> None:
+    page = (DOCS / "positions.md").read_text()
+    calls = {
+        call
+        for proto in (ROOT / "proto" / "pharmaloop").rglob("*.proto")
+        for call in re.findall(
+            r"message (Watch\w+)Request \{[^}]*PositionVector after = ", proto.read_text(), re.DOTALL
+        )
+    }
+    assert calls >= {"WatchLots", "WatchChanges", "WatchRuns", "WatchAlerts"}
+    assert {call for call in calls if f"| `{call}` |" not in page} == set()
+
+
+#: A constant that says how much is too much, by its name.
+_MUCH = re.compile(r"_?(MOST|LONGEST|LARGEST|MAX|DEEPEST|CELLS)(_[A-Z]+)*")
+
+
+def _limits_that_refusals_tell() -> Iterator[tuple[Path, str]]:
+    """File and name of every such constant that stands in the sentence of a refusal."""
+    for service in errors.SERVICES:
+        for path in sorted((ROOT / "services" / service).rglob("*.py")):
+            functions = (
+                node
+                for node in ast.walk(ast.parse(path.read_text()))
+                if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and not errors.of_operators(path)
+            )
+            for function in functions:
+                inside = list(ast.walk(function))
+                called = {ast.unparse(n.func).rpartition(".")[2] for n in inside if isinstance(n, ast.Call)}
+                told = [n for text in inside if isinstance(text, ast.JoinedStr) for n in ast.walk(text)]
+                if called & set(errors.CODES):
+                    yield from (
+                        (path, name.id)
+                        for name in told
+                        if isinstance(name, ast.Name) and _MUCH.fullmatch(name.id)
+                    )
+
+
+def test_every_limit_that_a_refusal_tells_has_a_row() -> None:
+    numbers = [number for one in limits.LIMITS for number in one.numbers]
+    known = {(number.partition(":")[2], str(limits.value(number))) for number in numbers}
+    missing = set()
+    for path, name in _limits_that_refusals_tell():
+        module = ".".join(path.relative_to(ROOT).with_suffix("").parts)
+        if (name, str(limits.value(f"{module}:{name}"))) not in known:
+            missing.add(f"{module}:{name}")
+    assert missing == set(), "give it a row in deploy/partners/limits.py"
 
 
 #: Where each example says which statuses pass, and how it writes one.

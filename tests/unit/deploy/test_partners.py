@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import hashlib
+import re
 import subprocess
 import sys
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -49,6 +52,49 @@ def test_reasons_are_found_with_status_and_sentence() -> None:
     judged = found["ALREADY_JUDGED", "FAILED_PRECONDITION"]
     assert judged.services == ("production",)
     assert "a judgement is not changed" in judged.meaning
+
+
+def test_every_reason_that_a_service_refuses_with_is_in_the_table() -> None:
+    """Found another way than the table is made: by the classes that descend from a refusal."""
+    known = {one.reason for one in errors.reasons()}
+    missing = {
+        f"{path.relative_to(ROOT)}:{line} {reason}"
+        for path, line, reason in _refusals()
+        if reason not in known and not errors.of_operators(path) and reason not in errors.NOT_ANSWERED
+    }
+    assert missing == set()
+
+
+def test_the_reasons_of_every_service_are_there() -> None:
+    """One that no other service answers with."""
+    by = {service for one in errors.reasons() for service in one.services}
+    services = {path.parent.name for path in (ROOT / "services").glob("*/api.py")}
+    assert by == services | {"kit"}
+    assert {one.reason for one in errors.reasons()} >= {"EPSILON_SPENT", "KNOWN_STRUCTURE", "SAME_PERSON"}
+
+
+def _refusals() -> Iterator[tuple[Path, int, str]]:
+    """Place and reason of each refusal that is made in the code of a service, or of their kit."""
+    folders = [path.parent for path in (ROOT / "services").glob("*/api.py")]
+    files = [
+        path for folder in (*folders, ROOT / "services" / "kit") for path in sorted(folder.rglob("*.py"))
+    ]
+    trees = {path: ast.parse(path.read_text()) for path in files}
+    bases = [
+        (node.name, {ast.unparse(base).rpartition(".")[2] for base in node.bases})
+        for tree in trees.values()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ClassDef)
+    ]
+    refusing = {"Rejected", "Refusal", "Refused", "Malformed", "Breach"}
+    while more := {name for name, of in bases if of & refusing} - refusing:
+        refusing |= more
+    for path, tree in trees.items():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Call) and ast.unparse(node.func).rpartition(".")[2] in refusing:
+                for given in node.args[:2]:
+                    if isinstance(given, ast.Constant) and re.fullmatch(r"[A-Z][A-Z0-9_]+", str(given.value)):
+                        yield path, node.lineno, str(given.value)
 
 
 def test_two_builds_have_the_same_bytes(bundle: Path, tmp_path: Path) -> None:

@@ -44,6 +44,7 @@ from services.kit.rpc.status import StatusServicer
 from services.kit.runners.batch import RunnerState
 from services.kit.settings import ServiceSettings
 from services.kit.store.memory import AsyncMemoryStore, MemoryDatabase
+from services.kit.version import code_version
 
 SECRET = "subject/hospital-a/P-1 has the number 4711"
 ACKNOWLEDGE = "/pharmaloop.alerting.v1.AlertingService/AcknowledgeAlert"
@@ -192,6 +193,44 @@ async def test_a_request_over_the_limit_is_refused_with_the_limit(server: Server
     assert reason_of(error)[0] == "REQUEST_TOO_LARGE"
     assert "10000" in (error.details() or "")
     await server.acknowledge(note="x" * 9_000)
+
+
+async def raw(server: Server, path: str, request: bytes, *, streams: bool = False) -> bytes:
+    """A call as a client of another contract makes it: by its path, in bytes."""
+    to: Any = server.channel  # its stubs do not know calls in bytes
+    if streams:
+        stream = to.unary_stream(path)(request, timeout=5, metadata=metadata("old"))
+        return b"".join([answer async for answer in stream])
+    answer: bytes = await to.unary_unary(path)(request, timeout=5, metadata=metadata("old"))
+    return answer
+
+
+@pytest.mark.parametrize("streams", [False, True])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/pharmaloop.alerting.v1.AlertingService/Removed",
+        "/pharmaloop.alerting.v0.AlertingService/ListAlerts",
+        "/pharmaloop.production.v1.ProductionService/WatchLots",
+    ],
+)
+async def test_a_call_that_is_not_in_the_contract_is_told_which_version_runs(
+    server: Server, path: str, streams: bool
+) -> None:
+    error = await refused(raw(server, path, b"", streams=streams))
+    assert error.code() == grpc.StatusCode.UNIMPLEMENTED
+    assert reason_of(error) == ("NO_SUCH_CALL", "")
+    said = error.details() or ""
+    assert said.startswith(path.removeprefix("/"))
+    assert f"partner kit {code_version()}" in said
+    assert "upgraded" in said
+
+
+async def test_fields_that_nobody_here_knows_do_no_harm(server: Server) -> None:
+    request = alerting.AcknowledgeAlertRequest(request_id="r-1", alert="a").SerializeToString()
+    unknown = bytes.fromhex("e2c209026869")  # field 19,500 with two bytes
+    assert await raw(server, ACKNOWLEDGE, request + unknown) == b""
+    assert len(server.alerting.callers) == 1
 
 
 REFUSALS: list[tuple[PharmaLoopError, grpc.StatusCode, tuple[str, str]]] = [
