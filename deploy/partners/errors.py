@@ -33,7 +33,7 @@ CODES = {
 }
 AGAIN = {
     "INVALID_ARGUMENT": "no: mend it",
-    "NOT_FOUND": "not as it is; after a write of yours, with `min_position`",
+    "NOT_FOUND": "when it may be there; after a write of yours, with `min_position`",
     "FAILED_PRECONDITION": "no: the state has to change first",
     "RESOURCE_EXHAUSTED": "yes, after a while",
     "OUT_OF_RANGE": "no: begin anew",

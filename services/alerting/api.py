@@ -97,6 +97,7 @@ def shown(state: Alert) -> api.Alert:
         raised=events.AlertRaised.FromString(state.raised),
         actor=state.actor,
         note=state.note,
+        meaning=state.meaning,
         count=state.count,
         latest=timestamp(datetime.fromisoformat(state.at)),
         latest_text=state.text,

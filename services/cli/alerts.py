@@ -63,6 +63,8 @@ def show(session: Session, alert: str) -> None:
         out.print(table("Escalated", ["level", "to", "at"], rows))
         if found["note"]:
             out.print(f"{found['actor']} says: {found['note']}")
+        if found["meaning"]:
+            out.print(f"signed: {found['meaning']}")
 
     session.show({"alert": found}, people)
 
@@ -84,7 +86,7 @@ def follow_alerts(session: Session) -> None:
         tell(session, found, f"{found['raised']['alert']}  {who}  {text}")
 
 
-@ALERT.verb("ack", 'al-9 --note "on my way"')
+@ALERT.verb("ack", 'al-9 --note "on my way"', signed="I look after this alert from now on.")
 @click.argument("alert")
 @click.option("--note", default="", help="What you say to it.")
 @click.pass_obj

@@ -94,7 +94,11 @@ def approve(session: Session, capa: str, meaning: str) -> None:
     )
 
 
-@CAPA.verb("validate", 'c-5 --record V-112 --statement "three lots in range"')
+@CAPA.verb(
+    "validate",
+    'c-5 --record V-112 --statement "three lots in range"',
+    signed="The validation is on record as I say here.",
+)
 @click.argument("capa")
 @click.option("--record", required=True, help="Where the validation is on record.")
 @click.option("--statement", required=True, help="What was shown.")
@@ -113,6 +117,7 @@ def validate_change(session: Session, capa: str, record: str, statement: str) ->
     "file",
     'c-5 --category not-reported --statement "inside the filed ranges"',
     'c-5 --category prior-approval --reference NMPA-7 --statement "the limit is filed"',
+    signed="I have assessed what this change needs and stand for it.",
 )
 @click.argument("capa")
 @click.option("--category", type=click.Choice(list(CATEGORIES)), required=True, help="What the change needs.")
@@ -135,7 +140,11 @@ def assess_filing(session: Session, capa: str, category: str, reference: str, st
     )
 
 
-@CAPA.verb("check", 'c-5 --outcome effective --statement "no deviation in twenty lots"')
+@CAPA.verb(
+    "check",
+    'c-5 --outcome effective --statement "no deviation in twenty lots"',
+    signed="I have checked the effect of this change.",
+)
 @click.argument("capa")
 @click.option("--outcome", type=click.Choice(list(_OUTCOMES)), required=True, help="What was found.")
 @click.option("--statement", required=True, help="What it rests on.")

@@ -45,12 +45,17 @@ class Noun(Shared):
         super().__init__(name, help=tells, short_help=tells.partition("\n")[0], **more)
 
     def verb(
-        self, name: str, *examples: str, watched: bool = False
+        self, name: str, *examples: str, watched: bool = False, signed: str = ""
     ) -> Callable[[Callable[..., Any]], click.Command]:
-        """Make a function this noun's verb. Each example is what stands after the verb, empty for nothing."""
+        """Make a function this noun's verb. Each example is what stands after the verb, empty for nothing.
+
+        `signed` is a decision: what the signature under it means, where `--meaning` does not say it.
+        """
 
         def made(function: Callable[..., Any]) -> click.Command:
             command = _made(function, name, f"{PROGRAM} {self.name} {name}", examples, watched)
+            if signed:
+                command.params.append(_signing(signed))
             self.add_command(command)
             return command
 
@@ -96,6 +101,18 @@ def _watching() -> list[click.Option]:
             help=seconds,
         ),
     ]
+
+
+def _signing(meaning: str) -> click.Option:
+    """What a person's signature means; it goes with the request of the verb."""
+
+    def sign(context: click.Context, _option: click.Parameter, value: str) -> None:
+        context.find_object(Session).meaning = value  # type: ignore[union-attr]
+
+    told = "What your signature means; it is kept with your name."
+    return click.Option(
+        ["--meaning"], default=meaning, show_default=True, expose_value=False, callback=sign, help=told
+    )
 
 
 def take_shared(command: click.Command) -> click.Command:

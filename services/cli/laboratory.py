@@ -70,7 +70,9 @@ def _limits(recorded: dict[str, Any]) -> str:
 
 
 @RESULT.verb(
-    "close", 'maker-1/item/granulate/G-0041 n-2 --outcome laboratory-error --reason "the column was worn"'
+    "close",
+    'maker-1/item/granulate/G-0041 n-2 --outcome laboratory-error --reason "the column was worn"',
+    signed="I have looked into the result and stand for what was found.",
 )
 @click.argument("lot", type=LOT_KEY)
 @click.argument("investigation")

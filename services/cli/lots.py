@@ -39,6 +39,8 @@ def lot(session: Session, lot: str) -> None:
         out.print(lot, style="bold")
         if quality:
             out.print(f"state      {word(quality['state'], 'LOT_STATE')}  {quality['reason']}")
+            if quality["actor"]:
+                out.print(f"signed     {quality['actor']}  {quality['meaning'] or '-'}")
             out.print(f"equipment  {quality['equipment']}  {quality['started']} to {quality['completed']}")
             for deviation in quality["deviations"]:
                 seen = deviation["detected"]
@@ -98,7 +100,11 @@ def follow_lots(
             tell(session, found, told)
 
 
-@LOT.verb("hold", 'maker-1/item/granulate/G-0041 --reason "the seal of its drum was broken"')
+@LOT.verb(
+    "hold",
+    'maker-1/item/granulate/G-0041 --reason "the seal of its drum was broken"',
+    signed="I hold this lot until quality decides.",
+)
 @click.argument("lot", type=LOT_KEY)
 @click.option("--reason", required=True, help="Why.")
 @click.pass_obj
@@ -108,7 +114,11 @@ def hold(session: Session, lot: str, reason: str) -> None:
     _told(session, lot, "held", session.call(session.production.HoldLot, request))
 
 
-@LOT.verb("release", "maker-1/item/granulate/G-0041")
+@LOT.verb(
+    "release",
+    "maker-1/item/granulate/G-0041",
+    signed="I have judged the record of this lot and release it for use.",
+)
 @click.argument("lot", type=LOT_KEY)
 @click.pass_obj
 def release(session: Session, lot: str) -> None:
@@ -117,7 +127,11 @@ def release(session: Session, lot: str) -> None:
     _told(session, lot, "released", session.call(session.production.ReleaseLot, request))
 
 
-@LOT.verb("reject", 'maker-1/item/granulate/G-0041 --reason "the result stands"')
+@LOT.verb(
+    "reject",
+    'maker-1/item/granulate/G-0041 --reason "the result stands"',
+    signed="I have judged the record of this lot and reject it for good.",
+)
 @click.argument("lot", type=LOT_KEY)
 @click.option("--reason", required=True, help="Why.")
 @click.pass_obj

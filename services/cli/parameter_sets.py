@@ -202,7 +202,11 @@ def release_parameter_set(
     )
 
 
-@SET.verb("withdraw", 'set-1 --version 1 --reason "the feed is too fast"')
+@SET.verb(
+    "withdraw",
+    'set-1 --version 1 --reason "the feed is too fast"',
+    signed="I withdraw this version: no plant may work by it any more.",
+)
 @click.argument("set_", metavar="SET")
 @click.option("--version", type=_VERSION, required=True, help="The version.")
 @click.option("--reason", required=True, help="Why.")

@@ -72,7 +72,11 @@ def _class(item: dict[str, Any]) -> str:
     return "-" if proposed == "unspecified" else f"{proposed}?"
 
 
-@DEVIATION.verb("confirm", 'maker-1/item/granulate/G-0041 d-3 --reason "the dryer was too hot"')
+@DEVIATION.verb(
+    "confirm",
+    'maker-1/item/granulate/G-0041 d-3 --reason "the dryer was too hot"',
+    signed="I have judged the evidence: the deviation is real.",
+)
 @click.argument("lot", type=LOT_KEY)
 @click.argument("deviation")
 @click.option("--reason", required=True, help="Why it is real.")
@@ -89,7 +93,11 @@ def confirm(session: Session, lot: str, deviation: str, reason: str) -> None:
     )
 
 
-@DEVIATION.verb("reject", 'maker-1/item/granulate/G-0041 d-3 --reason "the probe was being cleaned"')
+@DEVIATION.verb(
+    "reject",
+    'maker-1/item/granulate/G-0041 d-3 --reason "the probe was being cleaned"',
+    signed="I have judged the evidence: this is a false alarm.",
+)
 @click.argument("lot", type=LOT_KEY)
 @click.argument("deviation")
 @click.option("--reason", required=True, help="Why it is a false alarm.")
@@ -138,7 +146,11 @@ def evaluate(
     )
 
 
-@DEVIATION.verb("investigate", 'maker-1/item/granulate/G-0041 d-3 --reason "the retained sample is measured"')
+@DEVIATION.verb(
+    "investigate",
+    'maker-1/item/granulate/G-0041 d-3 --reason "the retained sample is measured"',
+    signed="I take up the investigation of this deviation.",
+)
 @click.argument("lot", type=LOT_KEY)
 @click.argument("deviation")
 @click.option("--reason", required=True, help="What you look into.")
@@ -159,7 +171,9 @@ def investigate(session: Session, lot: str, deviation: str, reason: str) -> None
 
 
 @DEVIATION.verb(
-    "classify", 'maker-1/item/granulate/G-0041 d-3 --severity major --impact "potency may be low"'
+    "classify",
+    'maker-1/item/granulate/G-0041 d-3 --severity major --impact "potency may be low"',
+    signed="I have assessed the impact of this deviation and stand for its class.",
 )
 @click.argument("lot", type=LOT_KEY)
 @click.argument("deviation")
@@ -178,7 +192,11 @@ def classify(session: Session, lot: str, deviation: str, severity: str, impact: 
     )
 
 
-@DEVIATION.verb("close", 'maker-1/item/granulate/G-0041 d-3 --reason "assessed, and its action is in force"')
+@DEVIATION.verb(
+    "close",
+    'maker-1/item/granulate/G-0041 d-3 --reason "assessed, and its action is in force"',
+    signed="Everything that this deviation called for is done.",
+)
 @click.argument("lot", type=LOT_KEY)
 @click.argument("deviation")
 @click.option("--reason", required=True, help="Why it may be closed.")

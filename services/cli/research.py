@@ -116,7 +116,7 @@ def findings(session: Session, state: str) -> None:
     session.show({"findings": found}, people)
 
 
-@FINDING.verb("take-up", "i-4")
+@FINDING.verb("take-up", "i-4", signed="I have judged the finding and take it up.")
 @click.argument("insight")
 @click.pass_obj
 def take_up(session: Session, insight: str) -> None:
@@ -129,7 +129,9 @@ def take_up(session: Session, insight: str) -> None:
     )
 
 
-@FINDING.verb("decline", 'i-4 --reason "too few patients"')
+@FINDING.verb(
+    "decline", 'i-4 --reason "too few patients"', signed="I have judged the finding and decline it."
+)
 @click.argument("insight")
 @click.option("--reason", required=True, help="Why.")
 @click.pass_obj

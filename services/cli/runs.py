@@ -75,7 +75,12 @@ def follow_runs(session: Session, run: str | None) -> None:
         tell(session, found, told)
 
 
-@RUN.verb("cancel", 'r-7 --reason "opened by mistake"', 'r-7 --reason "r-9 covers it" --superseded-by r-9')
+@RUN.verb(
+    "cancel",
+    'r-7 --reason "opened by mistake"',
+    'r-7 --reason "r-9 covers it" --superseded-by r-9',
+    signed="I end this run before its time and stand for the reason.",
+)
 @click.argument("run")
 @click.option("--reason", required=True, help="Why it is ended.")
 @click.option("--superseded-by", default="", help="The run that covers it.")
@@ -146,4 +151,6 @@ def _print_run(out: Console, run: dict[str, Any]) -> None:
                 f" by {closed['actor']}" if closed["actor"] else "",
             )
             out.print(f"\n{ended}{by}: {closed['reason']} {closed['superseded_by']}")
+        if closed["meaning"]:
+            out.print(f"signed: {closed['meaning']}")
         out.print(f"\n{_rests_on(run)}")

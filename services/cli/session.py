@@ -131,6 +131,8 @@ class Session:
     endpoints_option: str = ""
     actor: str = ""
     as_json: bool = False
+    #: What the signature under a decision means.
+    meaning: str = ""
     #: What a watch has shown; None where nobody watches.
     seen: News | None = None
     _channels: dict[str, grpc.Channel] = field(default_factory=dict)
@@ -205,7 +207,10 @@ class Session:
         return self._channels[service]
 
     def call(self, method: Callable[..., M], request: Message, seconds: float = SECONDS) -> M:
-        """The answer of a call, or Refused with reason and field."""
+        """The answer of a call, which is signed where it is a decision, or Refused with reason and field."""
+        signed: Any = request
+        if self.meaning and "meaning" in request.DESCRIPTOR.fields_by_name and not signed.meaning:
+            signed.meaning = self.meaning
         with plain_errors():
             return method(request, timeout=seconds, metadata=metadata(self.actor))
 

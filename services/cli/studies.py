@@ -237,7 +237,11 @@ def approve_study(session: Session, study: str, site: str, meaning: str, valuati
     )
 
 
-@STUDY.verb("refuse", 'bleeding-1 --site hospital-a --reason "too few patients here"')
+@STUDY.verb(
+    "refuse",
+    'bleeding-1 --site hospital-a --reason "too few patients here"',
+    signed="I answer for the data of this site and do not let it take part.",
+)
 @click.argument("study")
 @click.option("--site", required=True, help="Site whose data you answer for.")
 @click.option("--reason", required=True, help="Why.")
@@ -252,7 +256,9 @@ def refuse_study(session: Session, study: str, site: str, reason: str) -> None:
     )
 
 
-@STUDY.verb("stop", 'bleeding-1 --reason "asked by mistake"')
+@STUDY.verb(
+    "stop", 'bleeding-1 --reason "asked by mistake"', signed="I stop this study and stand for the reason."
+)
 @click.argument("study")
 @click.option("--reason", required=True, help="Why.")
 @click.pass_obj

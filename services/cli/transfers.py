@@ -212,7 +212,9 @@ def sign_transfer(
 
 
 @TRANSFER.verb(
-    "validate", 'transfer:set-1/plant-3 --version 1 --record PPQ-1 --statement "three runs in range"'
+    "validate",
+    'transfer:set-1/plant-3 --version 1 --record PPQ-1 --statement "three runs in range"',
+    signed="The validation of this recipe is on record as I say here.",
 )
 @click.argument("transfer", metavar="CASE")
 @click.option("--version", type=int, required=True, help="Version of the set, which must be the newest.")
@@ -232,7 +234,9 @@ def validate_recipe(session: Session, transfer: str, version: int, record: str, 
 
 
 @TRANSFER.verb(
-    "file", 'transfer:set-1/plant-3 --version 1 --category not-reported --statement "inside the filed ranges"'
+    "file",
+    'transfer:set-1/plant-3 --version 1 --category not-reported --statement "inside the filed ranges"',
+    signed="I have assessed what this recipe needs and stand for it.",
 )
 @click.argument("transfer", metavar="CASE")
 @click.option("--version", type=int, required=True, help="Version of the set, which must be the newest.")

@@ -145,6 +145,8 @@ def shown_study(study: Study) -> api.Study:
         insight=events.InsightPublished.FromString(study.insight) if study.insight else None,
         contributions=_told(study.contributions, events.ContributionMetered.FromString),
         statement=study.ended,
+        ended_by=study.ended_by,
+        ended_meaning=study.ended_meaning,
     )
 
 

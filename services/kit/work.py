@@ -24,6 +24,7 @@ from services.kit.errors import Integrity
 from services.kit.ids import derived_id, effect_id
 from services.kit.store.kinds import Get, Kind, OutboxRow, Plan, Read, Stored, Where, Write
 from services.kit.store.protocol import Loaded
+from services.kit.words import sign
 
 S = TypeVar("S")
 _MAX_ROUNDS = 200
@@ -115,6 +116,7 @@ class Cause:
     `id` makes the ids of its events; `now` is platform time (for an event:
     its own domain time, so that a second delivery decides alike). `fact` is an
     event without a version: nothing but the inbox tells its second delivery.
+    `meaning` is what the actor's signature under a request means.
     """
 
     id: str
@@ -125,6 +127,7 @@ class Cause:
     run: str = ""
     trace: str = ""
     fact: bool = False
+    meaning: str = ""
 
 
 class _Held(NamedTuple):
@@ -299,7 +302,7 @@ class Work:
     def apply(
         self, kind: Kind[S], id: str, message: Message, *, site: str = "", case: str = "", run: str = ""
     ) -> S:
-        """An aggregate's event: the state evolves, the version rises, the event goes out.
+        """An aggregate's event: the state evolves, the version rises, the event goes out, signed.
 
         A fact that comes a second time acts on an aggregate once: then the
         state is answered as it is.
@@ -312,6 +315,7 @@ class Work:
         if held.state is not None and acted:
             unchanged: S = held.state
             return unchanged
+        sign(message, self.cause.actor, self.cause.meaning)
         state = kind.evolve(held.state, message)
         version = held.version + 1
         self.changes[get] = _Held(version, state)
@@ -410,9 +414,12 @@ def _row(event: Event, topic: str, aggregate: str, seq: int) -> OutboxRow:
     return OutboxRow(event.id, aggregate, seq, topic, record.key, record.value or b"", record.headers)
 
 
-def request_cause(actor: str, method: str, request_id: str, now: datetime, trace: str = "") -> Cause:
+def request_cause(
+    actor: str, method: str, request_id: str, now: datetime, trace: str = "", meaning: str = ""
+) -> Cause:
     """The cause that a command is."""
-    return Cause(derived_id("request", actor, method, request_id), now, actor, trace=trace)
+    id = derived_id("request", actor, method, request_id)
+    return Cause(id, now, actor, trace=trace, meaning=meaning)
 
 
 def event_cause(event: Event, actor: str) -> Cause:

@@ -1,29 +1,36 @@
 """The second step of a decision: one page for every kind, with what it rests on and what one signs.
 
 What was seen goes with the form. If it has changed by the time somebody signs, nothing is told to a
-service: the page comes back as things stand now, and says who was first. The form carries the id of its
-request, so that sending it twice is one decision. The signature is a name and its meaning today; a key
-takes the name's place when identity arrives.
+service: the page comes back as things stand now, says who was first, and shows what was seen beside what
+is. The form carries the id of its request, so that sending it twice is one decision. The signature is a
+name and its meaning, which goes to the service with the decision (21 CFR 11.50); a key takes the name's
+place when identity arrives.
 """
 
 from __future__ import annotations
 
+import json
 import uuid
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, TypeAlias
 from urllib.parse import quote
 
 from fastapi import Request
 from fastapi.responses import RedirectResponse, Response
 from starlette.datastructures import FormData
 
+from services.kit.words import LONGEST
 from services.portal.addresses import here
 from services.portal.backend import Backend, Missing, Refused
+from services.portal.languages import Language
 from services.portal.render import page
 
 _MOST_TOLD = 10_000
+Fields: TypeAlias = Callable[[FormData], Mapping[str, Any]]
+#: So much of each fact goes with the form, so that the form stays small.
+_MOST_LETTERS = 300
 
 
 class Told:
@@ -53,6 +60,8 @@ class Field:
     help: str = ""
     #: For "pick" and "check": value and what is read.
     options: tuple[tuple[str, str], ...] = ()
+    #: The longest text, in characters.
+    most: int = 4000
 
 
 @dataclass(frozen=True)
@@ -68,6 +77,8 @@ class Question:
     fields: tuple[Field, ...]
     #: The state that is shown; another one when the form comes back means that somebody was first.
     seen: str
+    #: What the signature means, unless the person writes something else; empty where nothing is signed.
+    meaning: str = ""
     #: How things stand, in a sentence: read by who was second.
     now: str = ""
     #: Who decided it, once it is decided.
@@ -75,6 +86,56 @@ class Question:
     #: True when there is nothing left to decide.
     over: bool = False
     danger: bool = False
+
+
+@dataclass(frozen=True)
+class Change:
+    """One thing that is otherwise than a person saw it; empty where it was not there, or is not any more."""
+
+    label: str
+    before: str
+    now: str
+
+
+def asked(question: Question, language: Language) -> Question:
+    """The question with what every decision is asked: last, what the signature means."""
+    if not question.meaning or any(field.name == "meaning" for field in question.fields):
+        return question
+    label = language.say("What your signature means")
+    meaning = Field("meaning", label, "words", value=question.meaning, most=LONGEST)
+    return replace(question, fields=(*question.fields, meaning))
+
+
+def signed(question: Question, fields: Fields) -> Fields:
+    """What was written, with what the signature means."""
+    return lambda form: {**({"meaning": text(form, "meaning")} if question.meaning else {}), **fields(form)}
+
+
+def shown(question: Question, language: Language) -> dict[str, str]:
+    """What a person sees before signing, by its label: facts, how it stands, and who decided."""
+    facts = {label: value[:_MOST_LETTERS] for label, value in question.facts}
+    if question.now and question.now not in facts.values():
+        facts[language.say("How it stands")] = question.now[:_MOST_LETTERS]
+    if question.by:
+        facts[language.say("Decided by")] = question.by
+    return facts
+
+
+def changes(seen: str, question: Question, language: Language) -> list[Change]:
+    """What is otherwise than `seen` says, which a form brought; nothing where that cannot be read."""
+    try:
+        told = json.loads(seen)
+        before = {str(label): str(value) for label, value in told["facts"].items()}
+    except (ValueError, TypeError, KeyError, AttributeError):
+        return []
+    if told.get("language") != language.code:  # labels of another language are not the same things
+        return []
+    now = shown(question, language)
+    return [
+        Change(label, before.get(label, ""), now.get(label, ""))
+        for label in dict.fromkeys((*before, *now))
+        if before.get(label, "") != now.get(label, "")
+    ]
 
 
 def show(
@@ -92,8 +153,14 @@ def show(
     """The page on which a person signs; who has no name yet gives it first."""
     if not request.state.actor:
         return RedirectResponse(f"/me?to={quote(here(request))}", status_code=303)
+    language: Language = request.state.language
+    stale = written is not None and written.get("seen") != question.seen
     values = {
-        "question": question,
+        "question": asked(question, language),
+        "shown": json.dumps(
+            {"language": language.code, "facts": shown(question, language)}, ensure_ascii=False
+        ),
+        "changes": changes(str(written.get("shown", "")), question, language) if written and stale else [],
         "written": written,
         "refused": refused,
         "lacking": lacking,
@@ -113,7 +180,8 @@ async def settle(
 ) -> Response:
     """Tell the service what was signed, once, if things still stand as they were seen."""
     form = await request.form()
-    question = await ask()
+    question = asked(await ask(), request.state.language)
+    fields = signed(question, fields)
     told: Told = request.app.state.told
     request_id = str(form.get("request_id", ""))
     if request_id in told:  # sent twice

@@ -16,6 +16,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from services.portal.addresses import here
 from services.portal.languages import NAMES, Language
 from services.portal.words import WORDS, word
+from services.portal.words_refusals import REASONS
 
 ROOT = Path(__file__).parent
 STATIC = ROOT / "static"
@@ -63,7 +64,14 @@ def make_environment() -> Environment:
         lstrip_blocks=True,
         extensions=["jinja2.ext.do"],
     )
-    made.globals |= {"path": path_of, "word": _word, "words": WORDS, "places": PLACES, "languages": NAMES}
+    made.globals |= {
+        "path": path_of,
+        "word": _word,
+        "words": WORDS,
+        "reasons": REASONS,
+        "places": PLACES,
+        "languages": NAMES,
+    }
     assets: dict[str, str] = {}
     made.globals["asset"] = lambda name: assets.setdefault(name, _asset(name))
     return made

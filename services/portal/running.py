@@ -127,6 +127,13 @@ def _place(run: Any, hops: Iterable[Any]) -> tuple[str, str]:
     return N_("To the sites"), f"/runs/{run.run}#sites"
 
 
+def may_cancel(run: Any, phase: str = "") -> bool:
+    """May a person still end the run? Not one that ended, nor one whose journal is sealed: its patients are
+    known and followed. `phase` is the journal's, where it is known."""
+    sealed = phase == "sealed" or any(stage.name == "seal" for stage in run.stages)
+    return bool(run.state != api.RUN_STATE_CLOSED) and not sealed
+
+
 def thing_of(run: Any) -> tuple[str, str]:
     """The thing of the lineage that a run is: its kind and id."""
     if run.loop == "transfer":

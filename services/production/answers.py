@@ -82,6 +82,8 @@ def lot(held: Lot, parts: LotParts) -> api.Lot:
         runs=held.runs,
         investigations=[_investigation(one) for one in held.investigations],
         transfer=held.transfer,
+        actor=held.actor,
+        meaning=held.meaning,
     )
     if held.started:
         shown.started.CopyFrom(timestamp(datetime.fromisoformat(held.started)))
@@ -119,6 +121,7 @@ def _happened(held: Happened) -> api.RecordMoment:
         event=held.event,
         actor=held.actor,
         statement=held.statement,
+        meaning=held.meaning,
     )
 
 
@@ -175,6 +178,7 @@ def moment(held: Moment) -> api.TransferMoment:
         event=held.event,
         actor=held.actor,
         statement=held.statement,
+        meaning=held.meaning,
     )
 
 

@@ -86,6 +86,7 @@ def version(row: VersionRow) -> api.ParameterSetVersion:
         withdrawn_by=row.withdrawn_by,
         withdrawal_reason=row.withdrawal_reason,
         withdrawn=stamp(row.withdrawn),
+        withdrawal_meaning=row.withdrawal_meaning,
         reviews=[_asked(one) for one in row.asked],
     )
 
@@ -125,6 +126,8 @@ def finding(row: FindingRow, reason: str) -> api.Finding:
         reason=reason,
         hypothesis=row.hypothesis,
         at=stamp(row.at),
+        actor=row.actor,
+        meaning=row.meaning,
     )
 
 

@@ -107,6 +107,7 @@ def test_of_two_who_decide_the_second_is_told_who_was_first(
     second.locator("form.decide button").click()
     expect(second.locator("main")).to_contain_text("王芳")
     expect(second.get_by_role("alert").first).to_be_visible()
+    expect(second.locator("#changes")).to_be_visible()
     _, found = finished.pharmaloop("alert", "show", alert)
     assert found["alert"]["actor"] == "王芳"
 

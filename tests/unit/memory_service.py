@@ -23,6 +23,7 @@ from services.kit.runners.reactor import Reactor
 from services.kit.store.kinds import Kind, OutboxRow
 from services.kit.store.memory import MemoryDatabase
 from services.kit.store.protocol import Transaction
+from services.kit.words import meaning_of
 from services.kit.work import Done, Job, Overlay, request_cause, run_jobs
 from tests.unit.rough_stores import SnapshotStore
 
@@ -91,7 +92,7 @@ class MemoryService:
     def command(self, method: str, request: Message, now: datetime, actor: str = "platform") -> Message:
         """Decide a command, as the decider does; its refusal is raised."""
         self._requests += 1
-        cause = request_cause(actor, method, f"request-{self._requests}", now)
+        cause = request_cause(actor, method, f"request-{self._requests}", now, meaning=meaning_of(request))
         job = Job(cause, lambda work: self._commands[method](work, request))
         done = self._store.transact(lambda txn: self._decide(txn, job))
         if done.error is not None:

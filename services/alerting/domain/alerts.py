@@ -48,7 +48,8 @@ class Alert:
     `at` and `text` are of the latest time; `merged` are the ids that the others
     would have had as alerts of their own. `asked` is the role that is asked now,
     `next_escalation` when the next one is: empty when somebody took the alert, at
-    the top, and for an alert of before there were levels.
+    the top, and for an alert of before there were levels. `meaning` is what the
+    signature of `actor` means.
     """
 
     alert: str
@@ -68,6 +69,7 @@ class Alert:
     asked: str = ""
     next_escalation: str = ""
     escalations: tuple[Escalation, ...] = ()
+    meaning: str = ""
 
     @property
     def count(self) -> int:
@@ -107,6 +109,7 @@ def evolve(state: Alert | None, event: Message) -> Alert:
         open=False,
         actor=event.actor,
         note=event.note,
+        meaning=event.meaning,
         acknowledged=_text(event.at),
         next_escalation="",
     )

@@ -85,7 +85,8 @@ class Job:
 
 @dataclass(frozen=True)
 class Study:
-    """A study; `requested`, `insight` and the parts of `approvals` and `contributions` are events as told."""
+    """A study; `requested`, `insight` and the parts of `approvals` and `contributions` are events as told.
+    `ended_by` refused or stopped it, and `ended_meaning` is what that signature means."""
 
     study: str
     actor: str
@@ -98,6 +99,8 @@ class Study:
     insight: bytes = b""
     contributions: tuple[bytes, ...] = ()
     ended: str = ""
+    ended_by: str = ""
+    ended_meaning: str = ""
 
     def message(self) -> events.StudyRequested:
         return events.StudyRequested.FromString(self.requested)
@@ -364,7 +367,8 @@ def evolve(held: Study | None, event: Message) -> Study:
         return Study(event.study, event.actor, sites, datasets, _kept(event))
     assert held is not None, f"{type(event).__name__} before its request"
     if type(event) in _ENDS:
-        return replace(held, state=_ENDS[type(event)], ended=_why(event))
+        by, meaning = getattr(event, "actor", ""), getattr(event, "meaning", "")
+        return replace(held, state=_ENDS[type(event)], ended=_why(event), ended_by=by, ended_meaning=meaning)
     if isinstance(event, events.StudyApproved):
         after = replace(held, approvals=(*held.approvals, _kept(event)))
         everybody = set(after.approved_by) >= set(held.sites)

@@ -37,5 +37,5 @@ def on_loop_closed(work: Work, event: Event) -> None:
     if held is None or held.at_rest:
         return
     why = f"its run was ended: {ended.reason}"
-    stopped = events.StudyStopped(study=ended.study, actor=ended.actor, reason=why)
+    stopped = events.StudyStopped(study=ended.study, actor=ended.actor, reason=why, meaning=ended.meaning)
     work.apply(STUDIES, ended.study, stopped, case=ended.case, run=ended.run)

@@ -1,11 +1,13 @@
 """The decider: commands that wait together are committed together.
 
 A command is answered from the stored answer when the same actor has sent the
-same request before. Its events go to the outbox in the transaction that
-changes the aggregates; the answer then waits, at most a second, until the
-relay has published them, and says where they stand. One command must never
-be the end of those it was grouped with: a group that the database refuses is
-halved until the culprit stands alone.
+same request before. One that names what is not known here is not stored: that
+may be on its way, and the same request is decided once it is here. Its events
+go to the outbox in the transaction that changes the aggregates; the answer
+then waits, at most a second, until the relay has published them, and says
+where they stand. One command must never be the end of those it was grouped
+with: a group that the database refuses is halved until the culprit stands
+alone.
 """
 
 from __future__ import annotations
@@ -28,6 +30,7 @@ from services.kit.metrics import DECIDER_GROUP, DECIDER_SECONDS, DECIDER_WAITING
 from services.kit.relay import Relay
 from services.kit.store.kinds import Kind, Plan, Read
 from services.kit.store.protocol import AsyncStore, AsyncTransaction, Loaded, Unstorable
+from services.kit.words import meaning_of
 from services.kit.work import Done, Job, Overlay, Scope, Work, request_cause, run_jobs
 
 _log = get_logger("kit.decider")
@@ -40,9 +43,6 @@ _POSITION_SECONDS = 1.0
 _PATIENCE_SECONDS = 30.0
 #: The answer must be on its way so much before the caller's deadline.
 _MARGIN_SECONDS = 0.05
-
-#: What is not known may be on its way here; who asks again as before would be answered as before.
-_AGAIN = "; this refusal stays the answer to its request id: ask again with another once it is known here"
 
 #: A command's function: sees the states, applies events, answers with a message.
 Command = Callable[[Work, Any], Message]
@@ -102,9 +102,11 @@ def _refused(error: Rejected) -> Callable[[Work], Answer]:
         before = work.get(ANSWERS, work.cause.id)
         if before is not None:
             return before
-        description = error.description + (_AGAIN if isinstance(error, Unknown) else "")
         answer = Answer(
-            refusal=type(error).__name__, reason=error.reason, description=description, field=error.field
+            refusal=type(error).__name__,
+            reason=error.reason,
+            description=error.description,
+            field=error.field,
         )
         work.put(ANSWERS, work.cause.id, answer)
         return answer
@@ -115,10 +117,17 @@ def _refused(error: Rejected) -> Callable[[Work], Answer]:
 def _group(
     jobs: list[Job], contract: Contract, service: str, scope: Scope
 ) -> Generator[set[Read], Loaded, tuple[list[Done], Plan]]:
-    """Run a group of commands, then store the refusals among their answers."""
+    """Run a group of commands, then store the refusals among their answers.
+
+    What a command names and is not known here was not decided about: that refusal is told, not kept.
+    """
     overlay = Overlay(scope)
     results = yield from run_jobs(jobs, overlay, contract, service)
-    refused = {n: done.error for n, done in enumerate(results) if isinstance(done.error, Rejected)}
+    refused = {
+        n: done.error
+        for n, done in enumerate(results)
+        if isinstance(done.error, Rejected) and not isinstance(done.error, Unknown)
+    }
     stores = [Job(jobs[n].cause, _refused(error)) for n, error in refused.items()]
     stored = yield from run_jobs(stores, overlay, contract, service)
     for n, done in zip(refused, stored, strict=True):
@@ -202,7 +211,7 @@ class Decider:
         if len(self._queue) >= _MAX_WAITING:
             raise Retryable(f"{len(self._queue)} commands wait already; send the same request in a moment")
         end = self._loop.time() + max(0.0, min(seconds, _PATIENCE_SECONDS) - _MARGIN_SECONDS)
-        cause = request_cause(actor, method, request_id, self._clock.now(), trace)
+        cause = request_cause(actor, method, request_id, self._clock.now(), trace, meaning_of(request))
         waiting = _Waiting(Job(cause, _answered(self._commands[method], request)), self._loop.create_future())
         self._queue.append(waiting)
         self._some.set()

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
-from typing import cast
+from typing import Any, TypeAlias, cast
 
 from google.protobuf.message import Message
 
@@ -38,11 +38,13 @@ class Job:
 
 @dataclass(frozen=True)
 class End:
-    """How a study ended without a finding that was taken up: the number of a RunOutcome, why, and by whom."""
+    """How a study ended without a finding that was taken up: the number of a RunOutcome, why, by whom, and
+    what that signature means."""
 
     outcome: int
     reason: str
     actor: str = ""
+    meaning: str = ""
 
 
 @dataclass(frozen=True)
@@ -148,7 +150,8 @@ def _go_on(out: Emitter[Run], event: Happened) -> None:
     if isinstance(message, loops.RunCancelRequested):
         STAGES.cancel(out, message)
     elif end is not None:
-        STAGES.close(out, cast("loops.RunOutcome", end.outcome), reason=end.reason, actor=end.actor)
+        outcome = cast("loops.RunOutcome", end.outcome)
+        STAGES.close(out, outcome, reason=end.reason, actor=end.actor, meaning=end.meaning)
     else:
         STAGES.stall(out, message)
         STAGES.advance(out, event)
@@ -185,14 +188,27 @@ def _ended_job(run: Run, message: exchange.JobEnded) -> Run:
     return run if message.suspended else _ended(run, loops.RUN_OUTCOME_STOPPED, message.statement)
 
 
-def _ended(run: Run, outcome: loops.RunOutcome, reason: str, actor: str = "") -> Run:
-    return run if run.end else replace(run, end=End(int(outcome), reason, actor))
+def _ended(run: Run, outcome: loops.RunOutcome, reason: str) -> Run:
+    return run if run.end else replace(run, end=End(int(outcome), reason))
+
+
+Ends: TypeAlias = exchange.StudyRefused | exchange.StudyStopped | rnd.InsightDeclined
+
+
+def _by_hand(outcome: loops.RunOutcome) -> Callable[[Run, Any], Run]:
+    """A person ended the study, under signature."""
+
+    def ended(run: Run, message: Ends) -> Run:
+        end = End(int(outcome), message.reason, message.actor, message.meaning)
+        return run if run.end else replace(run, end=end)
+
+    return ended
 
 
 _TAKERS: dict[type[Message], Callable[[Run, Message], Run]] = {
     exchange.StudyApproved: lambda run, m: replace(run, approved=_with(run.approved, m.site)),  # type: ignore[attr-defined]
-    exchange.StudyRefused: lambda run, m: _ended(run, loops.RUN_OUTCOME_REFUSED, m.reason, m.actor),  # type: ignore[attr-defined]
-    exchange.StudyStopped: lambda run, m: _ended(run, loops.RUN_OUTCOME_STOPPED, m.reason, m.actor),  # type: ignore[attr-defined]
+    exchange.StudyRefused: _by_hand(loops.RUN_OUTCOME_REFUSED),
+    exchange.StudyStopped: _by_hand(loops.RUN_OUTCOME_STOPPED),
     exchange.StudyExpired: lambda run, m: _ended(run, loops.RUN_OUTCOME_EXPIRED, "its time was over"),
     exchange.JobOpened: _opened_job,  # type: ignore[dict-item]
     exchange.CohortFrozen: _frozen,  # type: ignore[dict-item]
@@ -200,5 +216,5 @@ _TAKERS: dict[type[Message], Callable[[Run, Message], Run]] = {
     exchange.JobEnded: _ended_job,  # type: ignore[dict-item]
     exchange.InsightPublished: lambda run, m: replace(run, insight=m.insight),  # type: ignore[attr-defined]
     rnd.HypothesisUpdated: lambda run, m: replace(run, taken_up=True),
-    rnd.InsightDeclined: lambda run, m: _ended(run, loops.RUN_OUTCOME_DECLINED, m.reason, m.actor),  # type: ignore[attr-defined]
+    rnd.InsightDeclined: _by_hand(loops.RUN_OUTCOME_DECLINED),
 }

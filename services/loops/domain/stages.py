@@ -151,12 +151,14 @@ class Stages(Generic[R]):
         reason: str = "",
         actor: str = "",
         superseded_by: str = "",
+        meaning: str = "",
     ) -> None:
         """The run ends, and names what it rests on."""
         out.change(closed=True)
         ended = self.outcome(out.run)
         ended.run, ended.case, ended.loop, ended.outcome = out.run.run, out.run.case, self.loop, outcome
         ended.reason, ended.actor, ended.superseded_by = reason, actor, superseded_by
+        ended.meaning = meaning
         out.emit(ended)
 
     def cancel(self, out: Emitter[R], message: loops.RunCancelRequested) -> None:
@@ -169,6 +171,7 @@ class Stages(Generic[R]):
             reason=message.reason,
             actor=message.actor,
             superseded_by=message.superseded_by,
+            meaning=message.meaning,
         )
 
     def stall(self, out: Emitter[R], message: Message) -> None:

@@ -50,6 +50,7 @@ class Withdrawal:
     version: int
     reason: str
     actor: str
+    meaning: str = ""
 
 
 @dataclass(frozen=True)
@@ -152,7 +153,7 @@ def _on_withdrawal(
     case: Case, event: Happened, message: rnd.ParameterSetWithdrawn
 ) -> tuple[Case, list[Effect]]:
     if all(known.version != message.version for known in case.withdrawn):
-        known = Withdrawal(message.version, message.reason, message.actor)
+        known = Withdrawal(message.version, message.reason, message.actor, message.meaning)
         case = replace(case, withdrawn=tuple(sorted((*case.withdrawn, known), key=lambda one: one.version)))
     effects: list[Effect] = []
     runs = []
@@ -167,7 +168,8 @@ def _on_withdrawal(
 def _end_if_withdrawn(case: Case, out: Emitter[Run]) -> None:
     for known in case.withdrawn:
         if known.version == out.run.version and not out.run.closed:
-            STAGES.close(out, loops.RUN_OUTCOME_WITHDRAWN, reason=known.reason, actor=known.actor)
+            outcome = loops.RUN_OUTCOME_WITHDRAWN
+            STAGES.close(out, outcome, reason=known.reason, actor=known.actor, meaning=known.meaning)
 
 
 def _on_run_event(run: Run, event: Happened) -> tuple[Run, list[Effect]]:

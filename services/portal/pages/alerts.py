@@ -104,6 +104,7 @@ async def _taking(request: Request, alert: str) -> Question:
             (say("Who is asked"), say(WORDS.get(told.asked, told.asked))),
         ),
         fields=(Field("note", say("Note"), "words", required=False),),
+        meaning=say("I look after this alert from now on."),
         seen="taken" if told.actor else "open",
         now=say("%(actor)s took it: %(note)s", actor=told.actor, note=told.note or "–") if told.actor else "",
         by=told.actor,

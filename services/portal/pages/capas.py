@@ -65,7 +65,7 @@ DEEDS = {
             "ApproveCapa",
             N_("I have judged the evidence and approve this change; it goes into change control."),
             lambda capa: capa.state == api.CAPA_STATE_PROPOSED,
-            lambda form: {"meaning": text(form, "meaning")},
+            lambda form: {},
         ),
         Deed(
             "validate",
@@ -196,7 +196,6 @@ async def _question(request: Request, capa: str, deed: Deed) -> Question:
     now = say("It is now: %(state)s", state=state)
     if by:
         now = say("It is now: %(state)s; the last to decide was %(actor)s", state=state, actor=by)
-    signs = (say("What your signature means"), say(deed.stands_for))
     facts = (
         (say("Lot"), proposed.lot),
         (say("Product"), proposed.product),
@@ -210,8 +209,9 @@ async def _question(request: Request, capa: str, deed: Deed) -> Question:
         purpose=say("What you sign stands in the record of the corrective action under your name, for good."),
         back=f"/capas/{capa}",
         submit=say("Sign: %(what)s", what=say(deed.title)),
-        facts=facts if deed.name == "approve" else (*facts, signs),
+        facts=facts,
         fields=_asked(deed, language),
+        meaning=say(deed.stands_for),
         seen=f"{found.state}|{found.HasField('validated')}|{found.HasField('filing')}|{by}",
         now=now,
         by=by,
@@ -231,7 +231,7 @@ def limits(language: Language, capa: api.Capa) -> str:
 def _asked(deed: Deed, language: Language) -> tuple[Field, ...]:
     say = language.say
     if deed.name == "approve":
-        return (Field("meaning", say("What your signature means"), "words", value=say(deed.stands_for)),)
+        return ()
     if deed.name == "validate":
         return (
             Field("record", say("Where the validation is on record")),

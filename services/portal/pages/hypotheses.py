@@ -150,8 +150,12 @@ async def _question(request: Request, insight: str, *, declining: bool) -> Quest
             (say("State"), say(word(api.FindingState.DESCRIPTOR, finding.state))),
         ),
         fields=(Field("reason", say("Reason"), "words"),) if declining else (),
+        meaning=say("I have judged the finding and decline it.")
+        if declining
+        else say("I have judged the finding and take it up."),
         seen=str(finding.state),
         now=now,
+        by=finding.actor,
         over=finding.state != api.FINDING_STATE_WAITING,
         danger=declining,
     )

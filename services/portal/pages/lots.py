@@ -16,6 +16,7 @@ from services.portal.drawing.genealogy import Group, drawing, group
 from services.portal.genealogies import around
 from services.portal.keys import LOT
 from services.portal.languages import Language
+from services.portal.pages.lot_decisions import ways
 from services.portal.parts import parts
 from services.portal.render import page, path_of
 from services.portal.words import word
@@ -164,9 +165,11 @@ async def _everything(request: Request, key: str) -> dict[str, Any]:
     )
     if not missing and found["lot"] is None and found["dossier"] is None:
         raise HTTPException(404)
+    lot = found["lot"].lot if found["lot"] else None
     return {
         "key": key,
-        "lot": found["lot"].lot if found["lot"] else None,
+        "lot": lot,
+        "ways": ways(request.state.language, lot) if lot else [],
         "dossier": found["dossier"].dossier if found["dossier"] else None,
         "missing": missing,
     }

@@ -26,7 +26,7 @@ from services.portal.parts import parts
 from services.portal.places import event_word, lot_of, place, short
 from services.portal.render import page
 from services.portal.render import path_of as path
-from services.portal.running import own, steps, thing_of, turn
+from services.portal.running import may_cancel, own, steps, thing_of, turn
 from services.portal.words import N_, WORDS
 
 router = APIRouter()
@@ -60,6 +60,7 @@ async def one(request: Request, run: str) -> Response:
         "run": told,
         "steps": steps(told, found["now"]),
         "turn": turn(told, hops),
+        "may_cancel": may_cancel(told, found["exposure"].phase if found.get("exposure") else ""),
         "hops": hops[-_SHOWN_HOPS:],
         "shown": {hop.event for hop in hops[-_SHOWN_HOPS:]},
         "ratio": lambda ratio: _said(language, ratio),
@@ -137,7 +138,11 @@ async def _cancelling(request: Request, run: str) -> Question:
     backend: Backend = request.app.state.backend
     told = (await backend.ask("loops", "GetRun", fresh=True, run=run)).run
     say = request.state.language.say
-    over = told.state == api.RUN_STATE_CLOSED
+    phase = ""
+    if told.loop == "safety":
+        journal, _ = await parts(exposure=backend.ask("traceability", "GetExposure", fresh=True, run=run))
+        phase = journal["exposure"].phase if journal["exposure"] else ""
+    ended = told.state == api.RUN_STATE_CLOSED
     return Question(
         title=say("Cancel run %(run)s", run=run[:8]),
         purpose=say(
@@ -154,12 +159,15 @@ async def _cancelling(request: Request, run: str) -> Question:
             Field("reason", say("Reason"), "words"),
             Field("superseded_by", say("Run that covers it"), required=False),
         ),
+        meaning=say("I end this run before its time and stand for the reason."),
         seen=f"{told.state}|{told.stage}",
         now=_ended(say, told)
-        if over
+        if ended
+        else say("The journal is sealed: its patients are known and followed, and the run ends by itself.")
+        if not may_cancel(told, phase)
         else say("The run is now in the stage “%(stage)s”.", stage=say(WORDS.get(told.stage, told.stage))),
-        by=told.closed.actor if over else "",
-        over=over,
+        by=told.closed.actor if ended else "",
+        over=not may_cancel(told, phase),
         danger=True,
     )
 
@@ -236,12 +244,8 @@ async def _evaluating(request: Request, run: str) -> Question:
             ),
             Field("text", say("What patients are told"), "words"),
             Field("instruction", say("What patients should do"), "words"),
-            Field(
-                "meaning",
-                say("What your signature means"),
-                value=say("I evaluated the health hazard of this lot and stand for it."),
-            ),
         ),
+        meaning=say("I evaluated the health hazard of this lot and stand for it."),
         seen=f"{hazard.hazard_class}|{hazard.actor}" if hazard else "open",
         now=say("%(actor)s evaluated it: %(text)s", actor=hazard.actor, text=hazard.text) if hazard else "",
         by=hazard.actor if hazard else "",
@@ -266,7 +270,6 @@ async def evaluated(request: Request, run: str) -> Response:
             "hazard_class": _CLASSES.get(text(form, "hazard_class"), production.HAZARD_CLASS_UNSPECIFIED),
             "text": text(form, "text"),
             "instruction": text(form, "instruction"),
-            "meaning": text(form, "meaning"),
         },
     )
 
@@ -308,14 +311,8 @@ async def _explaining(request: Request, run: str, dispense: str) -> Question:
             (say("Told by"), ", ".join(found.sources)),
             (say("Dispensed"), request.state.language.moment(found.at)),
         ),
-        fields=(
-            Field("reason", say("Reason"), "words"),
-            Field(
-                "meaning",
-                say("What your signature means"),
-                value=say("I looked for the patient of this dispense in every source that I know of."),
-            ),
-        ),
+        fields=(Field("reason", say("Reason"), "words"),),
+        meaning=say("I looked for the patient of this dispense in every source that I know of."),
         seen="explained" if found.explained else "open",
         now=say("Somebody explained it already.") if found.explained else "",
         over=found.explained,
@@ -338,6 +335,5 @@ async def explained(request: Request, run: str, dispense: str) -> Response:
             "run": run,
             "dispense": dispense,
             "reason": text(form, "reason"),
-            "meaning": text(form, "meaning"),
         },
     )

@@ -92,7 +92,7 @@ async def reviewed(request: Request, of: str, version: int) -> Response:
         lambda: _review(request, of, version),
         "rnd",
         "ReviewParameterSet",
-        lambda form: {"set": of, "version": version, "meaning": text(form, "meaning")},
+        lambda form: {"set": of, "version": version},
     )
 
 
@@ -112,7 +112,6 @@ async def released(request: Request, of: str, version: int) -> Response:
             "set": of,
             "version": version,
             "plants": _plants(form.getlist("plants")),
-            "meaning": text(form, "meaning"),
             "purpose": text(form, "purpose"),
         },
     )
@@ -287,13 +286,8 @@ async def _review(request: Request, of: str, version: int) -> Question:
         back=path_of("sets", of, str(version)),
         submit=say("Sign the review"),
         facts=(*_facts(language, found), *await _differences(request, found)),
-        fields=(
-            Field(
-                "meaning",
-                say("What your signature means"),
-                value=say("I have checked ranges, geometry and the trial, and find it fit to be released."),
-            ),
-        ),
+        fields=(),
+        meaning=say("I have checked ranges, geometry and the trial, and find it fit to be released."),
         seen=_seen(found),
         now=_now(language, found),
         by=found.reviewer,
@@ -330,12 +324,8 @@ async def _release(request: Request, of: str, version: int) -> Question:
                 required=False,
                 help=say("Left empty: to make the product."),
             ),
-            Field(
-                "meaning",
-                say("What your signature means"),
-                value=say("I release this version to the plants named."),
-            ),
         ),
+        meaning=say("I release this version to the plants named."),
         seen=_seen(found),
         now=_now(language, found),
         over=found.state not in (api.PARAMETER_SET_STATE_REVIEWED, api.PARAMETER_SET_STATE_RELEASED),
@@ -353,6 +343,7 @@ async def _withdrawal(request: Request, of: str, version: int) -> Question:
         submit=say("Sign the withdrawal"),
         facts=_facts(language, found),
         fields=(Field("reason", say("Reason"), "words"),),
+        meaning=say("I withdraw this version: no plant may work by it any more."),
         seen=_seen(found),
         now=_now(language, found),
         by=found.withdrawn_by,

@@ -197,7 +197,6 @@ async def explained(request: Request, site: str, run: str, dispense: str) -> Res
             "site": site,
             "dispense": dispense,
             "reason": text(form, "reason"),
-            "meaning": text(form, "meaning"),
         },
     )
 
@@ -237,14 +236,8 @@ async def _question(request: Request, site: str, run: str, dispense: str) -> Que
             (say("What became of it"), difference.disposition),
             (say("State"), now),
         ),
-        fields=(
-            Field("reason", say("Why the two sources differ"), "words"),
-            Field(
-                "meaning",
-                say("What your signature means"),
-                value=say("I have looked into it and stand for this explanation."),
-            ),
-        ),
+        fields=(Field("reason", say("Why the two sources differ"), "words"),),
+        meaning=say("I have looked into it and stand for this explanation."),
         seen=f"{difference.at_site}|{difference.explained}",
         now=now,
         over=difference.at_site or difference.explained,

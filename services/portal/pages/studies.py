@@ -90,7 +90,6 @@ async def approved(request: Request, study: str, site: str = "") -> Response:
         lambda form: {
             "study": study,
             "site": site,
-            "meaning": text(form, "meaning"),
             "valuation": form.get("valuation") == "yes",
         },
     )
@@ -268,7 +267,7 @@ def _now(language: Language, study: Any, site: str = "") -> tuple[str, str]:
         now = f"{told} {now}"
     if study.statement:
         now = f"{now} {study.statement}"
-    return now, signed.actor if signed is not None else ""
+    return now, signed.actor if signed is not None else study.ended_by
 
 
 async def _approval(request: Request, study: str, site: str) -> Question:
@@ -276,13 +275,7 @@ async def _approval(request: Request, study: str, site: str) -> Question:
     say = language.say
     found = await _fresh(request, study)
     now, by = _now(language, found, site)
-    fields = [
-        Field(
-            "meaning",
-            say("What your signature means"),
-            value=say("I answer for the data of this site and let it take part."),
-        )
-    ]
+    fields = []
     if found.requested.valued:
         agreed = ("yes", say("The contribution of this site may be valued"))
         fields.append(Field("valuation", say("Valuation"), "check", required=False, options=(agreed,)))
@@ -295,6 +288,7 @@ async def _approval(request: Request, study: str, site: str) -> Question:
         submit=say("Sign the approval"),
         facts=_facts(language, found, site),
         fields=tuple(fields),
+        meaning=say("I answer for the data of this site and let it take part."),
         seen=f"{found.state}|{by}",
         now=now,
         by=by,
@@ -314,6 +308,7 @@ async def _refusal(request: Request, study: str, site: str) -> Question:
         submit=say("Sign the refusal"),
         facts=_facts(language, found, site),
         fields=(Field("reason", say("Reason"), "words"),),
+        meaning=say("I answer for the data of this site and do not let it take part."),
         seen=f"{found.state}|{by}",
         now=now,
         over=bool(by) or found.state != api.STUDY_STATE_REQUESTED or site not in found.requested.sites,
@@ -333,6 +328,7 @@ async def _stopping(request: Request, study: str) -> Question:
         submit=say("Sign: stop"),
         facts=_facts(language, found),
         fields=(Field("reason", say("Reason"), "words"),),
+        meaning=say("I stop this study and stand for the reason."),
         seen="going" if found.state in _GOING else f"over|{found.state}",
         now=now,
         over=found.state not in _GOING,

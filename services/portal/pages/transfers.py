@@ -114,7 +114,6 @@ async def decided(request: Request, transfer: str, answer: str = "") -> Response
             "proposal": text(form, "seen").partition("|")[0],
             "accepted": answer == "accept",
             "reason": text(form, "reason"),
-            "meaning": text(form, "meaning"),
         },
     )
 
@@ -321,16 +320,10 @@ async def _decision(request: Request, transfer: str, answer: str) -> Question:
             (say("Expected gain"), gain),
             *expected,
         ),
-        fields=(
-            Field("reason", say("Reason"), "words", required=not accepting),
-            Field(
-                "meaning",
-                say("What your signature means"),
-                value=say("I have judged the predictions at both scales and approve these set-points.")
-                if accepting
-                else say("I have judged the proposal and keep the adapted set-points."),
-            ),
-        ),
+        fields=(Field("reason", say("Reason"), "words", required=not accepting),),
+        meaning=say("I have judged the predictions at both scales and approve these set-points.")
+        if accepting
+        else say("I have judged the proposal and keep the adapted set-points."),
         seen=f"{proposal.proposal}|{found.state}",
         now=now,
         by=found.decided.actor,
@@ -354,6 +347,7 @@ async def _validation(request: Request, transfer: str) -> Question:
             Field("record", say("Where it is on record")),
             Field("statement", say("What was shown"), "words"),
         ),
+        meaning=say("I stand for the validation of this recipe as recorded here."),
         seen=f"{found.version}|{found.state}|{done}",
         now=say("%(actor)s recorded it: %(what)s", actor=found.validated.actor, what=found.validated.record)
         if done
@@ -382,6 +376,7 @@ async def _filing(request: Request, transfer: str) -> Question:
             Field("reference", say("Approval or notification"), required=False),
             Field("statement", say("Why"), "words"),
         ),
+        meaning=say("I have assessed what the change to this recipe needs, and stand for it."),
         seen=f"{found.version}|{found.state}|{done}",
         now=say(
             "%(actor)s recorded it: %(what)s",

@@ -37,13 +37,14 @@ ResultState: TypeAlias = Literal["recorded", "investigated", "void", "out_of_spe
 
 @dataclass(frozen=True)
 class Happened:
-    """Something that happened to a deviation or an action: when (ISO, UTC), by its event's name, by whom, and
-    what was said."""
+    """Something that happened to a deviation or an action: when (ISO, UTC), by its event's name, by whom,
+    what was said, and what the signature means where somebody signed it with one."""
 
     at: str
     event: str
     actor: str
     statement: str
+    meaning: str = ""
 
 
 @dataclass(frozen=True)
@@ -123,7 +124,8 @@ def moved(row: CapaRow | None, event: CapaChanges, at: str) -> CapaRow:
 
 def _happened(event: Message, at: str) -> Happened:
     told: Any = event
-    return Happened(at, type(event).__name__, getattr(told, "actor", "") or PLATFORM, _said(event))
+    actor, meaning = getattr(told, "actor", ""), getattr(told, "meaning", "")
+    return Happened(at, type(event).__name__, actor or PLATFORM, _said(event), meaning)
 
 
 def _said(event: Message) -> str:

@@ -184,11 +184,11 @@ def evolve(lot: Lot | None, event: Message) -> Lot:
         case events.LotCompleted():
             after = _completed(_there(lot), event)
         case events.LotHeld():
-            after = replace(_there(lot), state="held", reason=event.reason)
+            after = _moved(lot, "held", event, event.reason)
         case events.LotReleased():
-            after = replace(_there(lot), state="released", reason="")
+            after = _moved(lot, "released", event)
         case events.LotRejected():
-            after = replace(_there(lot), state="rejected", reason=event.reason)
+            after = _moved(lot, "rejected", event, event.reason)
         case _:
             raise TypeError(f"a lot does not fold {type(event).__name__}")
     return after
@@ -197,6 +197,16 @@ def evolve(lot: Lot | None, event: Message) -> Lot:
 def _there(lot: Lot | None) -> Lot:
     assert lot is not None, "an event of a lot that has no record"
     return lot
+
+
+def _moved(
+    lot: Lot | None,
+    state: QualityState,
+    event: events.LotHeld | events.LotReleased | events.LotRejected,
+    reason: str = "",
+) -> Lot:
+    """Where quality brought the lot, and under whose signature."""
+    return replace(_there(lot), state=state, reason=reason, actor=event.actor, meaning=event.meaning)
 
 
 def _started(lot: Lot | None, event: events.LotStarted) -> Lot:

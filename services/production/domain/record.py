@@ -62,7 +62,8 @@ class Lot:
     that never ran in this plant has no start: it is here because a run of the
     safety loop (`runs`) implicated it. `transfer` and its version name the
     recipe it is made by, where that came by technology transfer. `number` is the
-    last part of the key, as it is printed: people look a lot up by it.
+    last part of the key, as it is printed: people look a lot up by it. `actor`
+    held, released or rejected it last, and `meaning` is what that signature means.
     """
 
     lot: str
@@ -78,6 +79,8 @@ class Lot:
     transfer: str = ""
     transfer_version: int = 0
     number: str = ""
+    actor: str = ""
+    meaning: str = ""
 
     def deviation(self, id: str) -> Deviation | None:
         return next((found for found in self.deviations if found.deviation == id), None)

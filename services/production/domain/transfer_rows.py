@@ -14,13 +14,15 @@ from services.production.domain.transfer import Transfer, TransferState, parts_o
 
 @dataclass(frozen=True)
 class Moment:
-    """Something that happened to a version: when (ISO, UTC), what, by whom, and what was said of it."""
+    """Something that happened to a version: when (ISO, UTC), what, by whom, what was said of it, and what
+    the signature means where somebody signed it with one."""
 
     at: str
     version: int
     event: str
     actor: str
     statement: str
+    meaning: str = ""
 
 
 @dataclass(frozen=True)
@@ -51,9 +53,8 @@ def moved(row: TransferRow | None, event: Message, at: str) -> TransferRow:
     held = row or TransferRow(known.transfer, plant=parts_of(known.transfer)[1])
     after = transfer.changed(held, event)
     version = getattr(known, "version", 0) or held.newest.version
-    moment = Moment(
-        at, version, type(event).__name__, getattr(known, "actor", "") or "platform", _said(event)
-    )
+    actor, meaning = getattr(known, "actor", ""), getattr(known, "meaning", "")
+    moment = Moment(at, version, type(event).__name__, actor or "platform", _said(event), meaning)
     state = after.newest.state
     since = held.at if row is not None and state == held.state and version != after.newest.version else at
     return replace(after, state=state, at=since, history=(*held.history, moment))

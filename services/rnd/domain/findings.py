@@ -78,7 +78,7 @@ class Declined:
 
 @dataclass(frozen=True)
 class FindingRow:
-    """A finding as people page through them."""
+    """A finding as people page through them; `actor` declined it, and `meaning` is what that means."""
 
     insight: str
     study: str = ""
@@ -88,6 +88,8 @@ class FindingRow:
     reason: str = ""
     hypothesis: str = ""
     at: str = ""
+    actor: str = ""
+    meaning: str = ""
 
 
 @dataclass(frozen=True)
@@ -302,4 +304,4 @@ def decided_row(row: FindingRow | None, event: Message) -> FindingRow:
         return replace(before, state="taken_up", hypothesis=event.hypothesis)
     assert isinstance(event, events.InsightDeclined)
     before = row or FindingRow(event.insight, event.study)
-    return replace(before, state="declined", reason=event.reason)
+    return replace(before, state="declined", reason=event.reason, actor=event.actor, meaning=event.meaning)

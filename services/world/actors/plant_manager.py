@@ -159,6 +159,7 @@ class PlantManager:
                 version=transfer.version,
                 record=f"PPQ-{transfer.version:03d}",
                 statement="Three engineering runs at the new set-points met every acceptance criterion.",
+                meaning="The validation of this recipe is on record as I say here.",
             )
             await desk.call(desk.platform.production.RecordRecipeValidation, validation)
         if not transfer.HasField("filing"):
@@ -168,6 +169,7 @@ class PlantManager:
                 version=transfer.version,
                 category=events.FILING_CATEGORY_NOT_REPORTED,
                 statement="The set-points lie inside the ranges that are filed.",
+                meaning="I have assessed what this recipe needs and stand for it.",
             )
             await regulatory.call(regulatory.platform.production.RecordRecipeFiling, filing)
 

@@ -84,12 +84,14 @@ class QualityAssurance:
 
     async def _judge(self, detected: events.DeviationDetected) -> None:
         verdict = judge(detected)
+        found = "the deviation is real" if verdict.confirmed else "this is a false alarm"
         desk, production = self._desk, self._desk.platform.production
         fields = {
             "request_id": desk.request("judge", detected.deviation),
             "lot": detected.lot,
             "deviation": detected.deviation,
             "reason": verdict.reason,
+            "meaning": f"I have judged the evidence: {found}.",
         }
         try:
             if verdict.confirmed:
@@ -121,7 +123,11 @@ class QualityAssurance:
         if stands:
             await self._reject(lot, stands)
         elif found.state == api.LOT_STATE_COMPLETED:
-            request = api.ReleaseLotRequest(request_id=desk.request("release", lot), lot=lot)
+            request = api.ReleaseLotRequest(
+                request_id=desk.request("release", lot),
+                lot=lot,
+                meaning="I have judged the record of this lot and release it for use.",
+            )
             try:
                 await desk.call(production.ReleaseLot, request)
             except Refused as refusal:
@@ -134,7 +140,12 @@ class QualityAssurance:
         if self._manual:
             return  # whoever judged the result decides about the lot
         reason = "out of specification: " + ", ".join(sorted({one.test for one in stands}))
-        request = api.RejectLotRequest(request_id=self._desk.request("reject", lot), lot=lot, reason=reason)
+        request = api.RejectLotRequest(
+            request_id=self._desk.request("reject", lot),
+            lot=lot,
+            reason=reason,
+            meaning="I have judged the record of this lot and reject it for good.",
+        )
         try:
             await self._desk.call(self._desk.platform.production.RejectLot, request)
         except Refused as refusal:
@@ -158,6 +169,7 @@ class QualityAssurance:
             investigation=id,
             outcome=_ERROR if opened.retest else _STANDS,
             reason=_SAID_OF_ERROR if opened.retest else _SAID_OF_RESULT,
+            meaning="I have looked into the result and stand for what was found.",
         )
         try:
             await desk.call(desk.platform.production.CloseInvestigation, request)
@@ -237,6 +249,7 @@ class HeadOfQuality:
                 capa=id,
                 record=f"VAL-{id[:8]}",
                 statement="The recorded runs were judged again with the narrower limit.",
+                meaning="The validation is on record as I say here.",
             )
             await desk.call(desk.platform.production.RecordValidation, validation)
         if not capa.HasField("filing"):
@@ -245,6 +258,7 @@ class HeadOfQuality:
                 capa=id,
                 category=events.FILING_CATEGORY_NOT_REPORTED,
                 statement="The limit stays inside the proven acceptable range that is filed.",
+                meaning="I have assessed what this change needs and stand for it.",
             )
             await desk.call(desk.platform.production.RecordFilingAssessment, filing)
         desk.say(f"capa for {short(capa.proposed.lot)} in force: its change is validated and assessed")

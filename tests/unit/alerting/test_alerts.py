@@ -330,7 +330,7 @@ def _raised() -> tuple[MemoryService, str]:
 
 
 def _acknowledge(service: MemoryService, alert: str, actor: str, note: str = "mine") -> None:
-    request = api.AcknowledgeAlertRequest(alert=alert, note=note)
+    request = api.AcknowledgeAlertRequest(alert=alert, note=note, meaning="I take it")
     service.command("AcknowledgeAlert", request, START + timedelta(minutes=3), actor)
 
 
@@ -339,11 +339,13 @@ def test_a_person_takes_an_alert_and_may_say_so_again() -> None:
     _acknowledge(service, alert, "qa-1")
     _acknowledge(service, alert, "qa-1", "still mine")
     assert service.all(alerting.AlertAcknowledged) == [
-        alerting.AlertAcknowledged(alert=alert, actor="qa-1", note="mine", at=START + timedelta(minutes=3))
+        alerting.AlertAcknowledged(
+            alert=alert, actor="qa-1", note="mine", at=START + timedelta(minutes=3), meaning="I take it"
+        )
     ]
     assert service.events()[-1].case == LOT
     row = service.states(ALERTS)[alert]
-    assert (row.open, row.actor, row.note) == (False, "qa-1", "mine")
+    assert (row.open, row.actor, row.note, row.meaning) == (False, "qa-1", "mine", "I take it")
     assert row.acknowledged == (START + timedelta(minutes=3)).isoformat(timespec="microseconds")
 
 

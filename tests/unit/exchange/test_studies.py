@@ -15,6 +15,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from pharmaloop.exchange.v1 import cohort_pb2 as cohort
 from pharmaloop.exchange.v1 import events_pb2 as events
 from pharmaloop.exchange.v1 import service_pb2 as api
+from services.exchange.api import shown_study
 from services.exchange.domain import studies
 from services.exchange.handlers import COMMANDS, EVENTS
 from services.exchange.views import DATASETS, STUDIES
@@ -175,6 +176,22 @@ def test_who_asks_does_not_approve() -> None:
     assert refused(made, "ApproveStudy", asked, "owner") == ("NOT_ASKED", "site")
     asked.site, asked.meaning = "hospital-a", " "
     assert refused(made, "ApproveStudy", asked, "owner") == ("REQUIRED", "meaning")
+
+
+@pytest.mark.parametrize("method", ["RefuseStudy", "StopStudy"])
+def test_a_study_that_a_person_ends_says_who_and_what_that_signature_means(method: str) -> None:
+    made = service()
+    made.command("RequestStudy", request("s1", NOW), NOW, "analyst")
+    asked = getattr(api, f"{method}Request")(study="s1", reason="not for us", meaning="I decide for the site")
+    if method == "RefuseStudy":
+        asked.site = "hospital-a"
+    made.command(method, asked, NOW, "owner")
+    shown = shown_study(made.states(STUDIES)["s1"])
+    assert (shown.statement, shown.ended_by, shown.ended_meaning) == (
+        "not for us",
+        "owner",
+        "I decide for the site",
+    )
 
 
 def test_a_spent_budget_refuses_the_next_study_of_the_analyst_alone() -> None:

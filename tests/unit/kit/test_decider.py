@@ -11,6 +11,7 @@ from google.protobuf.message import Message
 
 from pharmaloop.common.v1 import types_pb2 as common
 from pharmaloop.production.v1 import events_pb2 as production
+from pharmaloop.production.v1 import service_pb2 as production_api
 from services.kit import metrics
 from services.kit.errors import Invalid, Rejected, Retryable, Unknown
 from services.kit.runners import decider as kit_decider
@@ -65,6 +66,14 @@ def break_down(work: Work, request: Message) -> Message:
 def put_note(work: Work, request: production.LotStarted) -> Message:
     """Puts a note whose text the request gives."""
     work.put(NOTE, request.lot, Note(request.product))
+    return common.LotKey(lot=request.lot)
+
+
+def put_when_held(work: Work, request: production.LotStarted) -> Message:
+    lot = work.get(LOT, request.lot)
+    if lot is None or not lot.held:
+        raise Rejected("NOT_HELD", "hold it first", "lot")
+    work.put(NOTE, request.lot, Note("put"))
     return common.LotKey(lot=request.lot)
 
 
@@ -142,58 +151,83 @@ async def test_a_group_has_an_end(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize("together", [True, False], ids=["in one group", "one after the other"])
-async def test_the_same_request_has_one_effect_and_one_answer(bench: Bench, together: bool) -> None:
-    async with bench.deciding(COMMANDS) as decider:
-        if together:
-            both = await asyncio.gather(*(ask(decider, "StartLot", started(A), "r-1") for _ in range(2)))
-        else:
-            both = [await ask(decider, "StartLot", started(A), "r-1") for _ in range(2)]
-    assert both[0] == both[1]
-    assert len(bench.read(LOT_TOPIC)) == 1
-    assert bench.versions(LOT) == {A: 1}
-
-
-async def test_the_answer_outlives_the_process(bench: Bench) -> None:
-    async with bench.deciding(COMMANDS) as decider:
-        first = await ask(decider, "StartLot", started(A), "r-1")
-    async with bench.deciding(COMMANDS) as decider:
-        assert await asyncio.wait_for(ask(decider, "StartLot", started(A), "r-1"), 0.9) == first
-    assert len(bench.read(LOT_TOPIC)) == 1
-
-
-@pytest.mark.parametrize("together", [True, False], ids=["in one group", "one after the other"])
 async def test_a_refusal_is_repeated_though_the_rule_would_now_say_yes(bench: Bench, together: bool) -> None:
-    hold = production.LotHeld(lot=A)
-    async with bench.deciding(COMMANDS) as decider:
+    """The rule of PutOnce says yes as soon as the lot is held; who asked before is answered as before."""
+    commands = COMMANDS | {"PutOnce": put_when_held}
+    async with bench.deciding(commands) as decider:
+        await ask(decider, "StartLot", started(A), "r-0")
         if together:
-            asked = [ask(decider, "HoldLot", hold, "r-1"), ask(decider, "HoldLot", hold, "r-1")]
+            asked = [ask(decider, "PutOnce", started(A), "r-1"), ask(decider, "PutOnce", started(A), "r-1")]
             refused = await asyncio.gather(*asked, return_exceptions=True)
         else:
             refused = []
             for _ in range(2):
-                with pytest.raises(Unknown) as caught:
-                    await ask(decider, "HoldLot", hold, "r-1")
+                with pytest.raises(Rejected) as caught:
+                    await ask(decider, "PutOnce", started(A), "r-1")
                 refused.append(caught.value)
                 if len(refused) == 1:
-                    await ask(decider, "StartLot", started(A), "r-0")
+                    await ask(decider, "HoldLot", production.LotHeld(lot=A), "r-2")
     for error in refused:
-        assert isinstance(error, Unknown)
-        assert (error.reason, error.field) == ("NO_LOT", "lot")
-        assert error.description.startswith("start it first; ")
-    assert not any(event.type.endswith("LotHeld") for event in bench.read(LOT_TOPIC))
+        assert isinstance(error, Rejected)
+        assert (error.reason, error.description, error.field) == ("NOT_HELD", "hold it first", "lot")
+    assert bench.states(NOTE) == {}
 
 
-async def test_a_refusal_of_what_is_not_known_yet_says_how_to_ask_again(bench: Bench) -> None:
+async def test_what_was_not_known_yet_is_decided_under_the_same_id_once_it_is_here(bench: Bench) -> None:
+    """Nothing was decided about it: the refusal is told and not kept. Then the decision is."""
     hold = production.LotHeld(lot=A)
     async with bench.deciding(COMMANDS) as decider:
-        with pytest.raises(Unknown, match="ask again with another once it is known here"):
-            await ask(decider, "HoldLot", hold, "r-1")
+        for _ in range(2):
+            with pytest.raises(Unknown, match="start it first") as caught:
+                await ask(decider, "HoldLot", hold, "r-1")
+            assert (caught.value.reason, caught.value.field) == ("NO_LOT", "lot")
         await ask(decider, "StartLot", started(A), "r-2")
-        await ask(decider, "HoldLot", hold, "r-3")
-        with pytest.raises(Rejected) as other:
-            await ask(decider, "StartLot", started(A), "r-4")
+        first = await ask(decider, "HoldLot", hold, "r-1")
+        again = await ask(decider, "HoldLot", hold, "r-1")
+    assert again.event_ids == first.event_ids
+    assert sum(event.type.endswith("LotHeld") for event in bench.read(LOT_TOPIC)) == 1
+
+
+async def test_what_is_not_known_is_refused_alone_in_its_group(bench: Bench) -> None:
+    async with bench.deciding(COMMANDS) as decider:
+        unknown, other = await asyncio.gather(
+            ask(decider, "HoldLot", production.LotHeld(lot=B), "r-1"),
+            ask(decider, "StartLot", started(A), "r-2"),
+            return_exceptions=True,
+        )
+    assert isinstance(unknown, Unknown)
+    assert isinstance(other, Decision)
+    assert set(bench.states(LOT)) == {A}
+
+
+async def test_a_signature_goes_into_each_event_of_who_signed_it(bench: Bench) -> None:
+    """In the events that the person makes and that have a place for it; what a rule does stays unsigned."""
+    signed = "  I stand for it. "
+
+    def hold(work: Work, request: production_api.HoldLotRequest) -> Message:
+        work.apply(LOT, request.lot, production.LotHeld(lot=request.lot, actor=work.cause.actor))
+        work.apply(LOT, request.lot, production.LotHeld(lot=request.lot, actor="platform"))
+        own = production.LotRejected(lot=request.lot, actor=work.cause.actor, meaning="its own")
+        work.apply(LOT, request.lot, own)
+        return common.LotKey()
+
+    request = production_api.HoldLotRequest(lot=A, meaning=signed)
+    async with bench.deciding(COMMANDS | {"Hold": hold}) as decider:
+        await ask(decider, "StartLot", started(A), "r-1")
+        await ask(decider, "Hold", request, "r-2")
+    told: list[Any] = [event.message for event in bench.read(LOT_TOPIC)][1:]
+    assert [one.meaning for one in told] == ["I stand for it.", "", "its own"]
+
+
+async def test_a_meaning_that_nobody_reads_is_refused_with_its_bound(bench: Bench) -> None:
+    request = production_api.HoldLotRequest(lot=A, meaning="x" * 2001)
+    async with bench.deciding(COMMANDS) as decider:
+        await ask(decider, "StartLot", started(A), "r-1")
+        with pytest.raises(Invalid, match="at most 2000 characters; these are 2001") as caught:
+            await ask(decider, "HoldLot", request, "r-2")
+        assert (caught.value.reason, caught.value.field) == ("TOO_LONG", "meaning")
+        await ask(decider, "HoldLot", production.LotHeld(lot=A, meaning="x" * 2000), "r-3")
     assert bench.states(LOT)[A].held
-    assert "ask again" not in other.value.description
 
 
 async def test_a_request_id_is_the_actors_own(bench: Bench) -> None:

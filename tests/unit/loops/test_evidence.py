@@ -154,8 +154,18 @@ def test_each_stage_has_its_time() -> None:
 
 
 ENDS: list[tuple[Message, str, str, str]] = [
-    (exchange.StudyRefused(study=STUDY, actor="owner", reason="not ours"), "REFUSED", "owner", "not ours"),
-    (exchange.StudyStopped(study=STUDY, actor="analyst", reason="no more"), "STOPPED", "analyst", "no more"),
+    (
+        exchange.StudyRefused(study=STUDY, actor="owner", reason="not ours", meaning="owner signs"),
+        "REFUSED",
+        "owner",
+        "not ours",
+    ),
+    (
+        exchange.StudyStopped(study=STUDY, actor="analyst", reason="no more", meaning="analyst signs"),
+        "STOPPED",
+        "analyst",
+        "no more",
+    ),
     (
         exchange.JobEnded(study=STUDY, job="job-1", reason="DISCLOSURE", statement="it would tell"),
         "STOPPED",
@@ -164,12 +174,17 @@ ENDS: list[tuple[Message, str, str, str]] = [
     ),
     (exchange.StudyExpired(study=STUDY), "EXPIRED", "", "its time was over"),
     (
-        rnd.InsightDeclined(study=STUDY, actor="chemist", reason="confounded"),
+        rnd.InsightDeclined(study=STUDY, actor="chemist", reason="confounded", meaning="chemist signs"),
         "DECLINED",
         "chemist",
         "confounded",
     ),
-    (loops.RunCancelRequested(case=CASE, actor="qa", reason="twice"), "CANCELLED", "qa", "twice"),
+    (
+        loops.RunCancelRequested(case=CASE, actor="qa", reason="twice", meaning="qa signs"),
+        "CANCELLED",
+        "qa",
+        "twice",
+    ),
 ]
 
 
@@ -186,6 +201,7 @@ def test_a_study_ends_where_it_stands_and_nothing_follows(
     (ended,) = player.told(loops.LoopClosed)
     assert player.endings() == [(run, outcome)]
     assert (ended.actor, ended.reason, ended.study) == (actor, reason, STUDY)
+    assert ended.meaning == (f"{actor} signs" if actor else "")
     assert ended.insight == ("i" if heard == 9 else "")
     for item in said[heard:]:
         assert player.say(*item) == []

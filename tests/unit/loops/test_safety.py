@@ -280,7 +280,12 @@ def test_no_seal_before_it_is_known_what_became_of_every_member(told: clinical.P
 
 def cancel(player: Player, by: str = "", reason: str = "a mistake") -> list[Event]:
     asked = loops.RunCancelRequested(
-        run=player.run, case=LOT, reason=reason, actor="head-of-quality", superseded_by=by
+        run=player.run,
+        case=LOT,
+        reason=reason,
+        actor="head-of-quality",
+        superseded_by=by,
+        meaning="I end it",
     )
     return player.feed(player.event(asked, "cancel", 1))
 
@@ -297,6 +302,7 @@ def test_a_person_ends_a_run_and_nothing_follows(by: str, outcome: str) -> None:
         "head-of-quality",
         by,
     )
+    assert ended.message.meaning == "I end it"
     before = len(player.out)
     _ready_to_seal(player)
     player.feed(player.event(loops.DeadlinePassed(run=player.run, case=LOT, stage="trace"), "deadline", 1))

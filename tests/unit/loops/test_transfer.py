@@ -29,7 +29,12 @@ def released(version: int = 1) -> rnd.ParameterSetReleased:
 
 def withdrawn(version: int = 1) -> rnd.ParameterSetWithdrawn:
     return rnd.ParameterSetWithdrawn(
-        set=SET, version=version, plant=PLANT, actor="head-of-research", reason="a wrong unit"
+        set=SET,
+        version=version,
+        plant=PLANT,
+        actor="head-of-research",
+        reason="a wrong unit",
+        meaning="I take it back",
     )
 
 
@@ -153,10 +158,11 @@ def test_a_withdrawn_version_ends_its_run_wherever_it_stands(heard: int) -> None
     assert player.endings() == [], "another version's withdrawal is not this run's"
     player.say(withdrawn(1), "set", 3)
     (ended,) = player.told(loops.LoopClosed)
-    assert (ended.outcome, ended.reason, ended.actor) == (
+    assert (ended.outcome, ended.reason, ended.actor, ended.meaning) == (
         loops.RUN_OUTCOME_WITHDRAWN,
         "a wrong unit",
         "head-of-research",
+        "I take it back",
     )
     assert player.stages() == STAGES[:heard]
 

@@ -32,6 +32,14 @@ def hidden(text: str, name: str) -> str:
     return html.unescape(found[1])
 
 
+def form_of(text: str, **written: Any) -> dict[str, Any]:
+    """What a form carries when a person writes `written` into it and leaves the rest as it is shown."""
+    found = {name: hidden(text, name) for name in ("request_id", "seen", "shown")}
+    meaning = re.search(r'<textarea id="field-meaning"[^>]*>([^<]*)</textarea>', text)
+    assert meaning, "the page says nothing of what the signature means"
+    return found | {"meaning": html.unescape(meaning[1])} | written
+
+
 @dataclass
 class FakeBackend:
     """`answers` by service and method: a message, an error to raise, or a function of the fields asked."""

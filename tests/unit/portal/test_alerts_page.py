@@ -14,7 +14,7 @@ from pharmaloop.alerting.v1 import service_pb2 as api
 from pharmaloop.common.v1 import service_pb2 as common
 from services.portal.backend import Missing
 from services.portal.clock import PlatformClock
-from tests.unit.portal.fakes import HOSTILE, Browser, FakeBackend, refused
+from tests.unit.portal.fakes import HOSTILE, Browser, FakeBackend, form_of, refused
 
 NOW = 1_795_000_000
 
@@ -103,24 +103,26 @@ def test_no_alert_is_said_so_and_a_service_that_is_away_is_not_no_alert() -> Non
     assert "Not here now: alerting" in text
 
 
-def _form(text: str) -> dict[str, str]:
-    return dict(re.findall(r'type="hidden" name="(request_id|seen)" value="([^"]*)"', text))
-
-
 def test_taking_is_two_taps_and_one_command() -> None:
     told = backend(alert())
     browser = Browser(told, actor="Night shift")
-    sent = _form(browser.get("/alerts/a-1").text)
+    sent = form_of(browser.get("/alerts/a-1").text)
     done = browser.post("/alerts/a-1", sent)
     assert (done.status, done.headers["location"]) == (303, "/alerts")
     assert [(method, actor) for _, method, actor, _ in told.told] == [("AcknowledgeAlert", "Night shift")]
-    assert told.told[0][3] == {"request_id": sent["request_id"], "alert": "a-1", "note": ""}
+    assert told.told[0][3] == {
+        "request_id": sent["request_id"],
+        "alert": "a-1",
+        "note": "",
+        "meaning": sent["meaning"],
+    }
+    assert sent["meaning"] == "I look after this alert from now on."
 
 
 def test_who_takes_it_second_sees_who_was_first() -> None:
     told = backend(alert())
     browser = Browser(told, actor="Second")
-    sent = _form(browser.get("/alerts/a-1").text)
+    sent = form_of(browser.get("/alerts/a-1").text)
     told.answers["alerting", "GetAlert"] = api.GetAlertResponse(alert=alert(actor="First", note="on my way"))
     answer = browser.post("/alerts/a-1", sent)
     assert answer.status == 409

@@ -9,7 +9,7 @@ import pytest
 from pharmaloop.production.v1 import events_pb2 as events
 from pharmaloop.production.v1 import service_pb2 as api
 from pharmaloop.traceability.v1 import service_pb2 as trace
-from tests.unit.portal.fakes import HOSTILE, Browser, FakeBackend, refused
+from tests.unit.portal.fakes import HOSTILE, Browser, FakeBackend, form_of, refused
 
 _LOT = "maker-1/item/granulate/G-0071"
 
@@ -44,11 +44,6 @@ def _backend(*capas: api.Capa, **answers: object) -> FakeBackend:
         }
         | {("production", method): answer for method, answer in answers.items()}
     )
-
-
-def _form(text: str, **more: str) -> dict[str, str]:
-    found = {name: re.search(rf'name="{name}" value="([^"]*)"', text) for name in ("request_id", "seen")}
-    return {name: match[1] for name, match in found.items() if match} | more
 
 
 def test_the_list_leads_to_lot_run_and_action() -> None:
@@ -118,15 +113,15 @@ def test_each_decision_is_told_once_under_the_name(
 ) -> None:
     backend = _backend(capa, **{method: getattr(api, f"{method}Response")()})
     browser = Browser(backend, actor="韩梅梅")
-    form = _form(browser.get(f"/capas/c-1/{deed}").text, **written)
+    form = form_of(browser.get(f"/capas/c-1/{deed}").text, **written)
     answer = browser.post(f"/capas/c-1/{deed}", form)
     assert (answer.status, answer.headers["location"]) == (303, "/capas/c-1")
-    told = {"request_id": form["request_id"], "capa": "c-1", **fields}
+    told = {"request_id": form["request_id"], "capa": "c-1", "meaning": form["meaning"], **fields}
     assert backend.told == [("production", method, "韩梅梅", told)]
 
 
 def test_who_is_second_sees_who_was_first() -> None:
-    form = _form(Browser(_backend(_capa()), actor="b").get("/capas/c-1/approve").text, meaning="I approve")
+    form = form_of(Browser(_backend(_capa()), actor="b").get("/capas/c-1/approve").text, meaning="I approve")
     later = _backend(_capa(api.CAPA_STATE_APPROVED, actor="李雷"))
     answer = Browser(later, actor="b").post("/capas/c-1/approve", form)
     assert answer.status == 409
@@ -137,7 +132,7 @@ def test_who_is_second_sees_who_was_first() -> None:
 def test_what_the_service_refuses_is_said() -> None:
     backend = _backend(_capa(), ApproveCapa=refused("NOT_YOURS", text="the proposer cannot approve"))
     browser = Browser(backend, actor="b")
-    form = _form(browser.get("/capas/c-1/approve").text, meaning="I approve")
+    form = form_of(browser.get("/capas/c-1/approve").text, meaning="I approve")
     answer = browser.post("/capas/c-1/approve", form)
     assert answer.status == 409
     assert "the proposer cannot approve" in answer.text

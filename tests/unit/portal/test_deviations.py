@@ -10,7 +10,7 @@ from pharmaloop.production.v1 import events_pb2 as events
 from pharmaloop.production.v1 import service_pb2 as api
 from pharmaloop.traceability.v1 import service_pb2 as trace
 from services.portal.backend import Missing
-from tests.unit.portal.fakes import HOSTILE, Browser, FakeBackend, refused
+from tests.unit.portal.fakes import HOSTILE, Browser, FakeBackend, form_of, refused
 
 _LOT = "maker-1/item/granulate/G-0071"
 _AT = "/deviations/maker-1%2Fitem%2Fgranulate%2FG-0071/d-1"
@@ -50,11 +50,6 @@ def _backend(*deviations: api.Deviation, **answers: object) -> FakeBackend:
         }
         | {("production", method): answer for method, answer in answers.items()}
     )
-
-
-def _form(text: str, **more: str) -> dict[str, str]:
-    found = {name: re.search(rf'name="{name}" value="([^"]*)"', text) for name in ("request_id", "seen")}
-    return {name: match[1] for name, match in found.items() if match} | more
 
 
 def test_the_list_filters_by_state_and_keeps_the_filter_on_the_next_part() -> None:
@@ -148,7 +143,7 @@ def test_a_confirmation_is_told_once_with_its_reason() -> None:
     browser = Browser(backend, actor="王芳")
     shown = browser.get(f"{_AT}/confirm").text
     assert "I have judged the evidence: the deviation is real." in shown
-    form = _form(shown, reason="the jacket failed")
+    form = form_of(shown, reason="the jacket failed")
     answer = browser.post(f"{_AT}/confirm", form)
     assert (answer.status, answer.headers["location"]) == (303, _AT)
     assert backend.told == [
@@ -161,6 +156,8 @@ def test_a_confirmation_is_told_once_with_its_reason() -> None:
                 "lot": _LOT,
                 "deviation": "d-1",
                 "reason": "the jacket failed",
+                "meaning": "I have judged the evidence: the deviation is real. "
+                "The lot is held, and a run may begin.",
             },
         )
     ]
@@ -171,7 +168,7 @@ def test_a_classification_takes_a_class_and_an_impact() -> None:
         _deviation(api.DEVIATION_STATE_CONFIRMED), ClassifyDeviation=api.ClassifyDeviationResponse()
     )
     browser = Browser(backend, actor="me")
-    form = _form(browser.get(f"{_AT}/classify").text, severity="2", reason="none on patients")
+    form = form_of(browser.get(f"{_AT}/classify").text, severity="2", reason="none on patients")
     assert browser.post(f"{_AT}/classify", form).status == 303
     assert backend.told[0][3]["severity"] == events.SEVERITY_MAJOR
     assert backend.told[0][3]["impact"] == "none on patients"
@@ -184,7 +181,7 @@ def test_a_classification_takes_a_class_and_an_impact() -> None:
 def test_without_a_reason_nothing_is_told() -> None:
     backend = _backend(_deviation())
     browser = Browser(backend, actor="me")
-    form = _form(browser.get(f"{_AT}/reject").text, reason="  ")
+    form = form_of(browser.get(f"{_AT}/reject").text, reason="  ")
     answer = browser.post(f"{_AT}/reject", form)
     assert answer.status == 422
     assert "Why it is a false alarm: fill this in before you sign." in answer.text
@@ -193,7 +190,7 @@ def test_without_a_reason_nothing_is_told() -> None:
 
 def test_who_is_second_sees_who_was_first_and_nothing_is_sent() -> None:
     first = _backend(_deviation())
-    form = _form(Browser(first, actor="second").get(f"{_AT}/confirm").text, reason="x")
+    form = form_of(Browser(first, actor="second").get(f"{_AT}/confirm").text, reason="x")
     later = _backend(_deviation(api.DEVIATION_STATE_REJECTED, actor="李雷", reason="a false alarm"))
     answer = Browser(later, actor="second").post(f"{_AT}/confirm", form)
     assert answer.status == 409
@@ -204,7 +201,7 @@ def test_who_is_second_sees_who_was_first_and_nothing_is_sent() -> None:
 def test_what_the_service_refuses_is_said_and_what_was_written_stays() -> None:
     backend = _backend(_deviation(), ConfirmDeviation=refused("ALREADY_JUDGED", text="it is <b>judged</b>"))
     browser = Browser(backend, actor="me")
-    form = _form(browser.get(f"{_AT}/confirm").text, reason="my own words")
+    form = form_of(browser.get(f"{_AT}/confirm").text, reason="my own words")
     answer = browser.post(f"{_AT}/confirm", form)
     assert answer.status == 409
     assert "it is &lt;b&gt;judged&lt;/b&gt;" in answer.text

@@ -6,7 +6,7 @@ import pytest
 
 from pharmaloop.rnd.v1 import events_pb2 as events
 from pharmaloop.rnd.v1 import service_pb2 as api
-from tests.unit.portal.fakes import HOSTILE, Browser, FakeBackend, hidden
+from tests.unit.portal.fakes import HOSTILE, Browser, FakeBackend, form_of, hidden
 
 _AT = "/hypotheses/findings/i-1"
 
@@ -97,10 +97,10 @@ def test_a_decision_is_told_once(place: str, method: str, written: dict[str, str
     backend = _backend()
     browser = Browser(backend, actor="scientist")
     text = browser.get(f"{_AT}/{place}").text
-    form = {name: hidden(text, name) for name in ("request_id", "seen")} | written
+    form = form_of(text, **written)
     answer = browser.post(f"{_AT}/{place}", form)
     assert (answer.status, answer.headers["location"]) == (303, "/hypotheses")
-    told = {"request_id": form["request_id"], "insight": "i-1", **written}
+    told = {"request_id": form["request_id"], "insight": "i-1", "meaning": form["meaning"], **written}
     assert backend.told == [("rnd", method, "scientist", told)]
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from typing import Any
 
 import pytest
@@ -22,7 +21,7 @@ from pharmaloop.traceability.v1 import service_pb2 as trace
 from services.portal import evidence
 from services.portal.backend import Missing
 from services.portal.running import own, steps
-from tests.unit.portal.fakes import HOSTILE, Browser, FakeBackend, refused
+from tests.unit.portal.fakes import HOSTILE, Browser, FakeBackend, form_of, refused
 
 RUN = "7fae9767-c366-54d7-a85b-1de86b1a906c"
 LOT = "maker-1/item/granulate/G-0071"
@@ -113,12 +112,6 @@ def hop(
         comes_from=[trace.LineageThing(kind=kind, id=id) for kind, id in froms],
         leads_to=[trace.LineageThing(kind=kind, id=id) for kind, id in tos],
     )
-
-
-def _hidden(text: str, name: str) -> str:
-    found = re.search(rf'name="{name}" value="([^"]*)"', text)
-    assert found, name
-    return found[1]
 
 
 def test_the_board_asks_for_the_stuck_first_and_passes_every_filter_on() -> None:
@@ -275,7 +268,7 @@ def test_cancelling_takes_two_steps_a_reason_and_a_name() -> None:
     assert Browser(told).get(f"/runs/{RUN}/cancel").headers["location"].startswith("/me")
     browser = Browser(told, actor="Q. Head")
     form = browser.get(f"/runs/{RUN}/cancel").text
-    sent = {name: _hidden(form, name) for name in ("request_id", "seen")}
+    sent = form_of(form)
     assert browser.post(f"/runs/{RUN}/cancel", sent).status == 422
     assert told.told == []
     done = browser.post(f"/runs/{RUN}/cancel", sent | {"reason": "by mistake"})
@@ -283,17 +276,35 @@ def test_cancelling_takes_two_steps_a_reason_and_a_name() -> None:
     (service, method, actor, fields) = told.told[0]
     assert (service, method, actor) == ("loops", "CancelRun", "Q. Head")
     assert (fields["run"], fields["reason"], fields["request_id"]) == (RUN, "by mistake", sent["request_id"])
+    assert fields["meaning"] == "I end this run before its time and stand for the reason."
+
+
+@pytest.mark.parametrize("known_by", ["journal", "stage"])
+def test_a_run_whose_journal_is_sealed_is_not_offered_to_be_cancelled(known_by: str) -> None:
+    run = safety(stage="evaluate")
+    told = backend(run)
+    assert "cancel-button" in Browser(told).get(f"/runs/{RUN}").text
+    if known_by == "stage":
+        told.answers["loops", "GetRun"].run.stages.add(name="seal", seconds=1)
+        told.answers["traceability", "GetExposure"] = Missing("traceability", "away")
+    else:
+        told.answers["traceability", "GetExposure"].phase = "sealed"
+    assert "cancel-button" not in Browser(told).get(f"/runs/{RUN}").text
+    page = Browser(told, actor="Q. Head").get(f"/runs/{RUN}/cancel").text
+    assert "The journal is sealed" in page
+    assert '<form method="post" class="decide"' not in page
 
 
 def test_who_is_second_sees_who_was_first() -> None:
     told = backend(safety())
     browser = Browser(told, actor="Second")
     form = browser.get(f"/runs/{RUN}/cancel").text
-    sent = {name: _hidden(form, name) for name in ("request_id", "seen")}
+    sent = form_of(form)
     told.answers[("loops", "GetRun")] = loops.GetRunResponse(run=closed(actor="First"))
     answer = browser.post(f"/runs/{RUN}/cancel", sent | {"reason": "by mistake"})
     assert answer.status == 409
     assert "It ended (Cancelled) by First." in answer.text
+    assert '<td class="long"><bdi>First</bdi></td>' in answer.text, "who decided is in the table of changes"
     assert told.told == []
 
 
@@ -301,7 +312,7 @@ def test_the_hazard_is_evaluated_under_a_meaning() -> None:
     told = backend(safety(stage="evaluate"))
     browser = Browser(told, actor="Q. Head")
     form = browser.get(f"/runs/{RUN}/hazard").text
-    sent = {name: _hidden(form, name) for name in ("request_id", "seen", "meaning")}
+    sent = form_of(form)
     sent |= {"hazard_class": "II", "text": "It is weaker.", "instruction": "See us."}
     assert browser.post(f"/runs/{RUN}/hazard", sent).status == 303
     fields = told.told[0][3]
@@ -314,7 +325,7 @@ def test_a_dispense_that_names_nobody_is_explained() -> None:
     told = backend(safety())
     browser = Browser(told, actor="A. Pharmacist")
     form = browser.get(f"/runs/{RUN}/dispenses/d-1").text
-    sent = {name: _hidden(form, name) for name in ("request_id", "seen", "meaning")} | {"reason": "no record"}
+    sent = form_of(form) | {"reason": "no record"}
     assert browser.post(f"/runs/{RUN}/dispenses/d-1", sent).status == 303
     assert told.told[0][1] == "ExplainUnattributed"
     assert told.told[0][3]["dispense"] == "d-1"

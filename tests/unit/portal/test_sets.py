@@ -101,7 +101,13 @@ def test_a_set_leads_to_its_newest_version_and_an_unknown_one_nowhere() -> None:
             {"plants": ["plant-3", "plant-2"], "meaning": "m"},
             {"plants": ["plant-3", "plant-2"], "meaning": "m", "purpose": ""},
         ),
-        (_REVIEWED, "withdraw", "WithdrawParameterSet", {"reason": "r"}, {"reason": "r"}),
+        (
+            _REVIEWED,
+            "withdraw",
+            "WithdrawParameterSet",
+            {"reason": "r", "meaning": "m"},
+            {"reason": "r", "meaning": "m"},
+        ),
     ],
 )
 def test_a_signature_is_told_once(

@@ -143,10 +143,15 @@ def test_lists_filter_and_an_empty_one_says_what_fills_it() -> None:
         (
             "refuse?site=hospital-b",
             "RefuseStudy",
-            {"reason": "no"},
-            {"study": "s-1", "site": "hospital-b", "reason": "no"},
+            {"reason": "no", "meaning": "m"},
+            {"study": "s-1", "site": "hospital-b", "reason": "no", "meaning": "m"},
         ),
-        ("stop", "StopStudy", {"reason": "no"}, {"study": "s-1", "reason": "no"}),
+        (
+            "stop",
+            "StopStudy",
+            {"reason": "no", "meaning": "m"},
+            {"study": "s-1", "reason": "no", "meaning": "m"},
+        ),
     ],
 )
 def test_a_decision_is_told_once(

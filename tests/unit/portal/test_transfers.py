@@ -9,7 +9,7 @@ from pharmaloop.production.v1 import events_pb2 as events
 from pharmaloop.production.v1 import service_pb2 as api
 from pharmaloop.rnd.v1 import service_pb2 as rnd
 from services.portal.backend import Missing
-from tests.unit.portal.fakes import HOSTILE, Browser, FakeBackend, hidden, refused
+from tests.unit.portal.fakes import HOSTILE, Browser, FakeBackend, form_of, hidden, refused
 
 _ID = "transfer:anti%25coagulant/plant-3"
 _AT = "/transfers/transfer%3Aanti%2525coagulant%2Fplant-3"
@@ -216,7 +216,7 @@ def test_what_change_control_asks_is_recorded(
     backend = _backend(_transfer(api.TRANSFER_STATE_IN_CHANGE_CONTROL, "first"))
     browser = Browser(backend, actor="qa")
     assert f"{_AT}/{place}" in browser.get(_AT).text
-    form = written | {"seen": hidden(browser.get(f"{_AT}/{place}").text, "seen"), "request_id": "r"}
+    form = form_of(browser.get(f"{_AT}/{place}").text, **written)
     assert browser.post(f"{_AT}/{place}", form).status == 303
     [(_, called, _, fields)] = backend.told
     assert called == method

@@ -21,6 +21,7 @@ from services.kit.runners.reactor import Reactor
 from services.kit.store.kinds import Kind
 from services.kit.store.memory import MemoryDatabase
 from services.kit.store.protocol import Transaction
+from services.kit.words import meaning_of
 from services.kit.work import Cause, Done, Job, Overlay, Work, run_jobs
 from services.production.handlers import COMMANDS
 from tests.unit.rough_stores import SnapshotStore
@@ -112,7 +113,8 @@ class Memory:
     def _decide(
         self, method: str, command: Callable[..., Message], request: Any, at: datetime, actor: str
     ) -> Message:
-        cause = Cause(derived_id(method, str(len(self.database.outbox))), at, actor)
+        id = derived_id(method, str(len(self.database.outbox)))
+        cause = Cause(id, at, actor, meaning=meaning_of(request))
 
         def decide(txn: Transaction) -> Done:
             overlay, job = Overlay(), Job(cause, lambda work: command(work, request))

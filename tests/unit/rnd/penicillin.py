@@ -94,7 +94,9 @@ def release(research: Research, *plants: str, version: int = 1, actor: str = "cy
 
 
 def withdraw(research: Research, version: int = 1, actor: str = "cy") -> Any:
-    request = api.WithdrawParameterSetRequest(set=SET, version=version, reason="A range was wrong.")
+    request = api.WithdrawParameterSetRequest(
+        set=SET, version=version, reason="A range was wrong.", meaning="I take it back"
+    )
     return research.call("WithdrawParameterSet", request, actor)
 
 

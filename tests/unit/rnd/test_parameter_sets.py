@@ -210,6 +210,8 @@ def test_every_plant_hears_of_a_withdrawal(research: Research) -> None:
     assert [(event.case, one.plant) for event, one in told] == [
         (transfer_case(SET, plant), plant) for plant in ("plant-2", "plant-3")
     ]
+    shown = research.call("GetParameterSet", api.GetParameterSetRequest(set=SET, version=1)).version
+    assert (shown.withdrawn_by, shown.withdrawal_meaning) == ("cy", "I take it back")
     with pytest.raises(Rejected, match="ILLEGAL_TRANSITION"):
         release(research, "plant-2")
     draft(research, says())

@@ -164,7 +164,8 @@ def quality() -> list[Told]:
             statement="outside what is filed", actor="regulatory",
         ),
         production.ChangeValidated(
-            capa="capa-1", run=RUN, record="V-3", statement="three runs inside", actor="engineer"
+            capa="capa-1", run=RUN, record="V-3", statement="three runs inside", actor="engineer",
+            meaning="It is valid",
         ),
         production.ProcessLimitChanged(
             product=product, tag="Temp", limit_before=4, limit_after=2.5, capa="capa-1", run=RUN, version=2

@@ -153,6 +153,9 @@ def test_decisions_say_who_and_why_in_order_of_time(whole: page.LotDossier) -> N
     ]
     times = [d.at.ToDatetime() for d in whole.decisions.decisions]
     assert times == sorted(times)
+    meanings = {d.what: d.meaning for d in whole.decisions.decisions}
+    assert (meanings["CAPA_APPROVED"], meanings["CHANGE_VALIDATED"]) == ("I approve", "It is valid")
+    assert meanings["CHANGE_FILING_PRIOR_APPROVAL"] == "", "one of before there were meanings"
     hazard = whole.decisions.decisions[4]
     assert (hazard.subject, hazard.why) == ("class II", "It may make you dizzy. Bring it back.")
 

@@ -63,6 +63,7 @@ class VersionRow:
     withdrawn_by: str = ""
     withdrawal_reason: str = ""
     withdrawn: str = ""
+    withdrawal_meaning: str = ""
     asked: tuple[AskedRow, ...] = ()
 
 
@@ -107,6 +108,7 @@ def changed(row: VersionRow | None, event: Message, at: str) -> VersionRow:
                 state="withdrawn",
                 withdrawn_by=event.actor,
                 withdrawal_reason=event.reason,
+                withdrawal_meaning=event.meaning,
                 withdrawn=at,
             )
         case events.ReviewRequested():

@@ -107,7 +107,7 @@ def _approved(event: production.CapaApproved, at: str, id: str) -> Decided:
 def _stated(record: CapaRecord, event: Message, at: str, id: str) -> CapaRecord:
     """What a person put on record of the change, in their words."""
     assert isinstance(event, Statement), type(event).__name__
-    said = Decided(at, id, "", event.actor, event.statement, run=event.run, subject=event.capa)
+    said = Decided(at, id, "", event.actor, event.statement, event.meaning, event.run, event.capa)
     match event:
         case production.ChangeValidated():
             validated = replace(said, what="CHANGE_VALIDATED")

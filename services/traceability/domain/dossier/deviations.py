@@ -102,7 +102,7 @@ def decided(event: Change, at: str, id: str) -> Decided | None:
             what, why = f"DEVIATION_CLASSIFIED_{severity}", event.impact
         case _:
             what, why = f"DEVIATION_{_state(event).upper()}", event.reason
-    return Decided(at, id, what, event.actor, why, subject=event.deviation)
+    return Decided(at, id, what, event.actor, why, event.meaning, subject=event.deviation)
 
 
 def _severity(value: int) -> str:

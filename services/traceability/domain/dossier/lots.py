@@ -82,7 +82,7 @@ def _changed(
 ) -> LotRecord:
     state = _STATES[type(event)]
     why = "" if isinstance(event, production.LotReleased) else event.reason
-    told = Decided(at, id, state.upper(), event.actor, why)
+    told = Decided(at, id, state.upper(), event.actor, why, event.meaning)
     return replace(record, state=state, changed=record.changed.then(told))
 
 

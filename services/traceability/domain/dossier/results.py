@@ -117,7 +117,7 @@ def changed(
 
 def decided(event: production.InvestigationClosed, at: str, id: str) -> Decided:
     what = f"OOS_{_outcome(event).upper()}"
-    return Decided(at, id, what, event.actor, event.reason, subject=event.investigation)
+    return Decided(at, id, what, event.actor, event.reason, event.meaning, subject=event.investigation)
 
 
 def _outcome(event: production.InvestigationClosed) -> str:

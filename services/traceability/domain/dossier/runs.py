@@ -111,7 +111,9 @@ def _closed(record: RunRecord, event: loops.LoopClosed, at: str, id: str) -> Run
     by_hand = None
     if outcome in (CANCELLED, SUPERSEDED):
         what = f"RUN_{outcome.upper()}"
-        by_hand = Decided(at, id, what, event.actor, event.reason, run=event.run, subject=event.superseded_by)
+        by_hand = Decided(
+            at, id, what, event.actor, event.reason, event.meaning, event.run, event.superseded_by
+        )
     return replace(record, waiting_for="", outcome=outcome, ended=at, by_hand=by_hand)
 
 
