@@ -53,7 +53,7 @@ class Missing(Exception):
 class Refused(Exception):
     """A service refused: the reason, the field and the sentence for people.
 
-    `violations` are all fields at fault with a sentence each, where the service tells them one by one.
+    `violations` are all fields at fault, each with its sentence and its reason, where a service tells them.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class Refused(Exception):
         reason: str,
         field: str,
         description: str,
-        violations: tuple[tuple[str, str], ...] = (),
+        violations: tuple[tuple[str, str, str], ...] = (),
     ) -> None:
         super().__init__(description)
         self.service = service

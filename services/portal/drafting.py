@@ -117,7 +117,7 @@ async def _tell(request: Request, draft: Draft, said: Typed, found: Read, way: W
     try:
         answer = await backend.tell(way.service, way.method, request.state.actor, **fields)
     except Refused as error:
-        violations = error.violations or ((error.field, error.description),)
+        violations = error.violations or ((error.field, error.description, error.reason),)
         wrong = refusals(draft.groups, violations, found, request.state.language, draft.above)
         return show_draft(request, draft, said, wrong, status=409)
     except Missing as error:  # it may have been taken: the same id, so that it counts once

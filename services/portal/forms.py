@@ -73,13 +73,14 @@ class Group:
 class Wrong:
     """What is wrong with the field of this name; of the form as a whole where it is empty.
 
-    `foreign` is True for a service's sentence, which is English in every language.
+    `foreign` is True for a service's sentence, which is English in every language; `reason` is its rule.
     """
 
     key: str
     label: str
     sentence: str
     foreign: bool = False
+    reason: str = ""
 
 
 #: What stands in a form: texts by the field's name.
@@ -382,7 +383,7 @@ def _row_label(language: Language, group: Group, number: int, entry: Entry) -> s
 
 def refusals(
     groups: Sequence[Group],
-    violations: Iterable[tuple[str, str]],
+    violations: Iterable[tuple[str, str, str]],
     found: Read,
     language: Language,
     above: str,
@@ -398,9 +399,9 @@ def refusals(
         else:
             labels |= {one.path: _label(language, one) for one in group.entries}
     made = []
-    for path, sentence in violations:
+    for path, sentence, reason in violations:
         key = _key(path.removeprefix(above), found.rows, labels)
-        made.append(Wrong(key, labels.get(key, path), sentence, foreign=True))
+        made.append(Wrong(key, labels.get(key, path), sentence, foreign=True, reason=reason))
     return made
 
 

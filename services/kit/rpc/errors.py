@@ -92,7 +92,7 @@ def _bad_request(error: Rejected) -> error_details_pb2.BadRequest:
     """Every field at fault."""
     told = error_details_pb2.BadRequest()
     for one in (error, *error.others[:_MOST_OTHERS]):
-        told.field_violations.add(field=one.field, description=one.description)
+        told.field_violations.add(field=one.field, description=one.description, reason=one.reason)
     return told
 
 
@@ -115,12 +115,12 @@ def reason_of(error: grpc.RpcError) -> tuple[str, str]:
     return "", ""
 
 
-def violations_of(error: grpc.RpcError) -> tuple[tuple[str, str], ...]:
-    """(field, description) of every field at fault in a refused call, as a client reads them."""
+def violations_of(error: grpc.RpcError) -> tuple[tuple[str, str, str], ...]:
+    """(field, description, reason) of every field at fault in a refused call, as a client reads them."""
     status = rpc_status.from_call(error)
     told = error_details_pb2.BadRequest()
     for detail in status.details if status else ():
         if detail.Is(told.DESCRIPTOR):
             detail.Unpack(told)
-            return tuple((one.field, one.description) for one in told.field_violations)
+            return tuple((one.field, one.description, one.reason) for one in told.field_violations)
     return ()

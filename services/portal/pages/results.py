@@ -142,6 +142,7 @@ async def _question(request: Request, lot: str, investigation: str) -> Question:
             ),
             Field("reason", say("What was looked at, and what it showed"), "words"),
         ),
+        meaning=say("I have judged the investigation and stand for what was found."),
         seen=f"{result.state}|{result.actor}",
         now=now,
         by=result.actor,

@@ -265,7 +265,10 @@ async def test_a_client_reads_every_field_at_fault_with_its_sentence(server: Ser
     second = Invalid("REQUIRED", "name it", "values[5].name")
     server.alerting.failures = [Invalid("NOT_FINITE", "no NaN", "values[3]", (second,))]
     caught = await refused(server.acknowledge())
-    assert violations_of(caught) == (("values[3]", "no NaN"), ("values[5].name", "name it"))
+    assert violations_of(caught) == (
+        ("values[3]", "no NaN", "NOT_FINITE"),
+        ("values[5].name", "name it", "REQUIRED"),
+    )
     server.alerting.failures = [Rejected("HELD", "release it first")]
     assert violations_of(await refused(server.acknowledge())) == ()
 

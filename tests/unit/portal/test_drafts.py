@@ -152,11 +152,11 @@ def test_what_cannot_be_read_is_told_at_its_field_and_nothing_is_sent(
 def test_every_reason_of_a_refusal_stands_at_its_row_though_rows_above_are_empty() -> None:
     backend = _backend()
     violations = (
-        ("content.parameters[0].normal", "give the normal operating range"),
-        ("content.parameters[0].set_point", HOSTILE),
-        ("content.design_space.bounds[0].coefficients[feed_rate]", "name one of them"),
-        ("content.targets", "give the quality target product profile"),
-        ("content.unheard_of", "something new"),
+        ("content.parameters[0].normal", "give the normal operating range", "REQUIRED"),
+        ("content.parameters[0].set_point", HOSTILE, "OUTSIDE_PAR"),
+        ("content.design_space.bounds[0].coefficients[feed_rate]", "name one of them", "UNKNOWN_PARAMETER"),
+        ("content.targets", "give the quality target product profile", "REQUIRED"),
+        ("content.unheard_of", "something new", "UNHEARD_OF"),
     )
     error = Refused("rnd", StatusCode.INVALID_ARGUMENT, "REQUIRED", violations[0][0], "many", violations)
     backend.answers["rnd", "DraftParameterSet"] = error
@@ -175,6 +175,7 @@ def test_every_reason_of_a_refusal_stands_at_its_row_though_rows_above_are_empty
         assert f'id="wrong-{key}"' in answer.text
     assert "<code>content.unheard_of</code>" in answer.text
     assert 'lang="en">give the normal' in answer.text
+    assert "该字段必须填写" in answer.text, "the kind of refusal is told in Chinese"
     assert "<script>alert" not in answer.text
     assert form_of(answer.text)["statement"] == form["statement"]
 

@@ -39,7 +39,7 @@ def _backend(research: Research) -> FakeBackend:
                 try:
                     return beside.submit(research.call, method, request).result()
                 except Rejected as error:
-                    every = tuple((one.field, one.description) for one in (error, *error.others))
+                    every = tuple((one.field, one.description, one.reason) for one in (error, *error.others))
                     code = code_of(error)
                     assert isinstance(code, StatusCode)
                     raise Refused("rnd", code, error.reason, error.field, error.description, every) from None

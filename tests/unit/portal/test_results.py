@@ -50,6 +50,7 @@ def test_an_investigation_is_closed_once_and_the_second_reads_who_was_first() ->
     assert len(backend.told) == 1
     assert (method, actor, fields["outcome"]) == ("CloseInvestigation", "qc", 1)
     assert (fields["lot"], fields["investigation"]) == (_LOT, "n-1")
+    assert fields["meaning"] == "m"
     later = _backend(api.RESULT_STATE_OUT_OF_SPECIFICATION, actor="李雷")
     second = Browser(later, actor="me").post(_CLOSE, form | {"outcome": "1", "reason": "r", "meaning": "m"})
     assert second.status == 409
