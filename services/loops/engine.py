@@ -18,7 +18,10 @@ import faust
 from faust.exceptions import ConsumerNotStarted
 from faust.types import TP, ProcessingGuarantee
 
-from services.kit.bus.protocol import LARGEST_LETTER_BYTES, Outgoing, Record
+from services.kit.bus.holes import goes_on_at
+from services.kit.bus.kafka import KafkaBus
+from services.kit.bus.protocol import LARGEST_LETTER_BYTES, Outgoing, Partition, Record
+from services.kit.errors import PharmaLoopError
 from services.kit.log import get_logger
 from services.kit.runners.loop import offset_of
 from services.kit.runners.loop_driver import Lost
@@ -119,6 +122,7 @@ class Engine:
         on_trouble: Callable[[str], None],
     ) -> None:
         self.app = faust_app(kafka, data_dir, instance, prefix)
+        self._bus = KafkaBus(kafka, f"{prefix}{APP_ID}-{instance}")
         self._source = source
         self._on_trouble = on_trouble
         self._table = CaseTable(
@@ -222,6 +226,24 @@ class Engine:
             except Exception as error:  # noqa: BLE001 -- asked until it answers
                 self._on_trouble(f"{self._source} does not tell its end: {error!r}")
                 await asyncio.sleep(_RETRY_SECONDS)
+
+    async def first(self, partition: int, offset: int) -> int:
+        place = Partition(self._source, partition)
+        while True:
+            if not self.mine(partition):
+                raise Lost(f"partition {partition} went to another worker")
+            try:
+                reading = asyncio.ensure_future(
+                    asyncio.to_thread(goes_on_at, self._bus, place, offset, _SILENT_SECONDS)
+                )
+                found = await self._patiently(reading, self._source)
+            except PharmaLoopError as error:
+                self._on_trouble(f"{self._source} does not give its records: {error}")
+                await asyncio.sleep(_RETRY_SECONDS)
+            else:
+                if found is not None:
+                    self._on_trouble("")
+                    return int(found)
 
     async def confirm(self, partition: int, key: bytes, value: bytes) -> None:
         # An old owner that writes late would undo the new owner's cases.

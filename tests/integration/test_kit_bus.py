@@ -16,6 +16,7 @@ from confluent_kafka.admin import NewTopic as TopicSpec
 
 from pharmaloop.production.v1.events_pb2 import LotStarted
 from services.kit.bus import kafka_producer
+from services.kit.bus.holes import goes_on_at
 from services.kit.bus.kafka import KafkaBus
 from services.kit.bus.memory import MemoryBus
 from services.kit.bus.migrate import migrate
@@ -198,6 +199,7 @@ def test_the_log_starts_where_its_oldest_record_is(bus: Bus, kafka: str, new_top
         future.result(timeout=30)
     assert bus.log().starts([topic])[full] == 4
     assert bus.log().ends([topic])[full] == 10
+    assert goes_on_at(bus, full, 1, 20.0) == 4, "a hole is told"
     reader = bus.reader({full: 4})
     assert [r.value for r in taken(reader, 6)] == [b"%d" % n for n in range(4, 10)]
     reader.close()

@@ -10,6 +10,7 @@ from concurrent.futures import Future
 
 import pytest
 
+from services.kit.bus.holes import goes_on_at
 from services.kit.bus.memory import murmur2
 from services.kit.bus.protocol import (
     LARGEST_LETTER_BYTES,
@@ -351,6 +352,16 @@ class BusSuite:
         assert sum(ends[p] for p in ends if p.topic == full) == 40
         assert sum(ends[p] for p in ends if p.topic == empty) == 0
         assert bus.log().ends([]) == {}
+        producer.close()
+
+    def test_a_log_without_holes_goes_on_where_it_is_asked(self, bus: Bus, new_topic: NewTopic) -> None:
+        topic, producer = new_topic(), bus.producer()
+        sent(producer.publish(spread(topic, 60)))
+        ends = bus.log().ends([topic])
+        place = max(ends, key=lambda p: ends[p])
+        for offset in (0, ends[place] - 1):
+            assert goes_on_at(bus, place, offset, _PATIENCE_SECONDS) == offset
+        assert goes_on_at(bus, place, ends[place], 0.1) == ends[place]
         producer.close()
 
     def test_a_key_stands_where_every_client_expects_it(self, bus: Bus, new_topic: NewTopic) -> None:

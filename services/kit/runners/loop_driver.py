@@ -75,6 +75,10 @@ class Port(Protocol):
     async def end(self, partition: int) -> int:
         """The offset after the last record of a partition of the case topic."""
 
+    async def first(self, partition: int, offset: int) -> int:
+        """The offset of the first record of a partition of the case topic at or after this one, as the log
+        itself tells it: not through the consumer that takes records. The end, where there is none."""
+
     async def confirm(self, partition: int, key: bytes, value: bytes) -> None:
         """Write a case to the changelog and wait until the log has it."""
 
@@ -85,18 +89,13 @@ class Port(Protocol):
         """Deliver the partition's records from this offset on."""
 
 
-#: How often a log is asked again for records that it does not give, before they are taken for gone.
-ASKED_AGAIN = 3
-
-
 @dataclass
 class Track:
     """How far a partition is: `next` is the record to take, `sought` one that
     came too early and made us ask again, `skipped` the last that came too
     early since, `waited` that a look round found us still asking, `due` the
     record that it found due. `known` means settled once since it was assigned;
-    `again` counts how often the answer to a seek began too late; `parked` counts
-    sources by case."""
+    `parked` counts sources by case."""
 
     next: int = 0
     settled: bool = False
@@ -106,9 +105,8 @@ class Track:
     skipped: int = -1
     waited: bool = False
     due: int | None = None
-    again: int = 0
 
-    def verdict(self, offset: int) -> Literal["take", "seek", "skip"]:
+    def verdict(self, offset: int) -> Literal["take", "seek", "skip", "look"]:
         """What to do with a record at this offset.
 
         After a seek, records that were already on their way arrive first, all
@@ -124,14 +122,14 @@ class Track:
             self.sought = self.skipped = offset
             return "seek"
         if offset <= self.sought:
-            if self.again == ASKED_AGAIN:
-                self.sought, self.waited, self.again = None, False, 0
-                return "take"
-            self.again += 1
             self.sought = self.skipped = offset
-            return "seek"
+            return "look"
         self.skipped = offset
         return "skip"
+
+    def begin(self) -> None:
+        """Nothing is asked for any more."""
+        self.sought, self.waited = None, False
 
     def passed_over(self, acknowledged: int) -> bool:
         """Must the missing records be asked for, though none has shown the gap? Called now and then."""
@@ -228,8 +226,19 @@ class LoopDriver(Generic[S]):
                         await self._process(track, record)
                     case "seek":
                         await self._ask_again(record.partition, track, record.offset)
+                    case "look":
+                        await self._look_into_the_log(track, record)
             except Lost:
                 _log.info("partition lost in the middle of a record", partition=record.partition)
+
+    async def _look_into_the_log(self, track: Track, record: Record) -> None:
+        first = await self._port.first(record.partition, track.next)
+        if first < record.offset:
+            await self._ask_again(record.partition, track, record.offset)
+            return
+        _log.warning("the log has a hole", partition=record.partition, after=track.next, until=first)
+        track.begin()
+        await self._process(track, record)
 
     async def _ask_again(self, partition: int, track: Track, came: int) -> None:
         place = {"partition": partition, "want": track.next, "came": came}

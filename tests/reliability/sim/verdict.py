@@ -71,9 +71,9 @@ def silence() -> Iterator[None]:
 # -- in processes of their own --------------------------------------------------
 
 
-def workers() -> ProcessPoolExecutor:
-    """A process for each core, each fresh: what a simulated death leaves behind must meet nothing else."""
-    return ProcessPoolExecutor(os.cpu_count(), mp_context=multiprocessing.get_context("spawn"))
+def workers(many: int | None = None) -> ProcessPoolExecutor:
+    """A process for each core, or `many`, each fresh: what a simulated death leaves must meet nobody."""
+    return ProcessPoolExecutor(many or os.cpu_count(), mp_context=multiprocessing.get_context("spawn"))
 
 
 def judged(start: int, end: int) -> list[Verdict]:
