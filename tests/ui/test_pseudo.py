@@ -39,7 +39,7 @@ def pseudo(english: str) -> str:
 
 @pytest.fixture
 def longer(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """A portal that says everything longer, and whose services are away: frames, forms and what is missing."""
+    """A portal that says everything longer, and whose services are away: frames and forms."""
     said = {english: pseudo(english) for english in catalogue(CHINESE)}
     monkeypatch.setattr(languages, "catalogue", lambda code: said)
     with own_portal({}) as address:
