@@ -11,6 +11,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from deploy.local.stamps import ROOT
@@ -101,6 +102,7 @@ class Reason:
     meaning: str
 
 
+@cache
 def reasons() -> list[Reason]:
     """Every reason that a call to one of the services may be refused with, by name."""
     said: dict[tuple[str, str], dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))

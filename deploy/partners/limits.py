@@ -151,6 +151,24 @@ LIMITS = (
         _TOO_LONG,
     ),
     Limit(
+        "lots next to a lot, in an answer",
+        ("services.traceability.neighbours:_USUAL", "services.traceability.neighbours:_MOST"),
+        "{:,}; {:,} at most",
+        _RANGE,
+    ),
+    Limit(
+        "lots that a search in a genealogy finds",
+        ("services.traceability.neighbours:_MOST_FOUND",),
+        "{:,}",
+        _RANGE,
+    ),
+    Limit(
+        "the text of a search in a genealogy",
+        ("services.traceability.neighbours:_LONGEST_TEXT",),
+        "{:,} characters",
+        _RANGE,
+    ),
+    Limit(
         "lots beside a lot in a dossier, each way",
         ("services.traceability.domain.dossier.bounds:LOTS",),
         "{:,}",
