@@ -91,7 +91,8 @@ class Person:
             self.page.get_by_role("button", name=self.say("Remember")).click()
             expect(who).to_have_count(0)
         for label, value in written.items():
-            control = form.get_by_label(re.compile(f"^{re.escape(self.say(label))}"))
+            labelled = form.get_by_label(re.compile(f"^{re.escape(self.say(label))}"))
+            control = labelled.or_(form.get_by_role("checkbox", name=self.say(label), exact=True))
             kind = control.evaluate("one => one.type")
             if kind == "checkbox":
                 control.check()
