@@ -12,7 +12,7 @@ WORLD := $(if $(SEED),--seed $(SEED)) $(if $(SIZE),--size $(SIZE)) $(if $(SPEED)
 OPTIONS := $(WORLD) $(if $(ONLY),--only $(ONLY))
 
 .DEFAULT_GOAL := help
-.PHONY: docs-cli help setup run up down status logs clean test faults sim sim-night model lint proto proto-baseline bench bench-large evidence lock partner-kit
+.PHONY: docs-cli screenshots help setup run up down status logs clean test faults sim sim-night model lint proto proto-baseline bench bench-large evidence lock partner-kit
 .NOTPARALLEL:
 
 help: ## List the targets
@@ -72,6 +72,10 @@ evidence: setup ## Render which test is evidence for which requirement
 docs-cli: setup ## Write docs/cli.md, and the recorded outputs of the tests, from the command itself
 	@$(BIN)/python -m services.cli.reference docs/cli.md
 	@$(BIN)/python -m tests.unit.cli.golden
+
+screenshots: setup ## Take a picture of each page of the platform that runs here -> docs/screenshots
+	@$(BIN)/python -m deploy.local.browser
+	@$(BIN)/python -m tests.ui.gallery
 
 bench: setup ## Run the benchmarks, write docs/benchmarks.md [T=path PROFILE=1]
 	@$(if $(PROFILE),BENCH_PROFILE=1) $(BIN)/python -m tests.bench $(T)

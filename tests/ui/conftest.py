@@ -13,7 +13,7 @@ from deploy.local import browser as installed
 from tests.loops.stack import Stack
 
 #: Chromium is alone with the portal: it asks nobody else.
-_FLAGS = [
+FLAGS = [
     "--no-sandbox",
     "--disable-gpu",
     "--disable-quic",
@@ -36,7 +36,7 @@ def chromium() -> Iterator[Browser]:
     path = installed.find()
     assert path, "no browser: run 'python -m deploy.local.browser'"
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=_FLAGS)
+        browser = playwright.chromium.launch(executable_path=path, args=FLAGS)
         yield browser
         browser.close()
 

@@ -3,38 +3,17 @@
 from __future__ import annotations
 
 import gzip
-import re
-from urllib.parse import unquote, urlsplit
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page
 
 from tests.ui.conftest import SHOTS
+from tests.ui.walking import is_download, kind_of, links, walk
 
 #: Of pages that differ by what they show alone, so many are looked at.
 _OF_A_KIND = 2
-_IGNORED = re.compile(r"^/(static|live|healthz)")
 _KB = 1000
-
-
-def _kind(address: str) -> str:
-    """The page without what it shows: its words, and how many parts follow."""
-    url = urlsplit(address)
-    parts = [
-        part if part.isalpha() and part.islower() and len(part) < 20 else "*"
-        for part in url.path.split("/")[1:]
-    ]
-    return "/".join(parts[:1] + ["*" if n == 0 else part for n, part in enumerate(parts[1:])]) + (
-        "?" if url.query else ""
-    )
-
-
-def _links(page: Page, portal: str) -> list[str]:
-    read = "all => all.map(one => new URL(one.getAttribute('href'), location.href).href)"
-    found: list[str] = page.eval_on_selector_all("a[href]", read)  # those of drawings are links too
-    inside = [address for address in found if address.startswith(portal)]
-    return [a for a in inside if not _IGNORED.match(urlsplit(a).path)]
 
 
 def _walk(reader: BrowserContext, portal: str) -> dict[str, list[str]]:
@@ -48,26 +27,15 @@ def _walk(reader: BrowserContext, portal: str) -> dict[str, list[str]]:
 
     page.on("console", heard)
     page.on("pageerror", lambda error: complaints.append(f"{page.url}: {error}"))
-    seen: dict[str, list[str]] = {}
-    waiting, known = [f"{portal}/"], {f"{portal}/"}
-    while waiting:
-        address = waiting.pop(0)
-        kind = _kind(address)
-        if len(seen.get(kind, [])) >= _OF_A_KIND:
-            continue
-        with_download = re.search(r"\.(json|pdf)$", urlsplit(address).path)
-        if with_download:
-            assert reader.request.get(address).ok, address
-            seen.setdefault(kind, []).append(address)
-            continue
-        answer = page.goto(address)
-        assert answer is not None
-        assert answer.status == 200, f"{unquote(address)} answers {answer.status}"
-        seen.setdefault(kind, []).append(address)
+    downloads: set[str] = set()
+
+    def look(address: str) -> None:
         _assert_page(page, address)
-        fresh = [link for link in _links(page, portal) if link.partition("#")[0] not in known]
-        known |= {link.partition("#")[0] for link in fresh}
-        waiting += [link.partition("#")[0] for link in fresh]
+        downloads.update(link for link in links(page, portal) if is_download(link))
+
+    seen = walk(page, portal, look, of_a_kind=_OF_A_KIND)
+    for address in {kind_of(one): one for one in sorted(downloads)}.values():
+        assert reader.request.get(address).ok, address
     assert complaints == []
     page.close()
     return seen
@@ -75,7 +43,7 @@ def _walk(reader: BrowserContext, portal: str) -> dict[str, list[str]]:
 
 def _assert_page(page: Page, address: str) -> None:
     language = page.get_attribute("html", "lang") or ""
-    name = _kind(address).replace("*", "one").replace("?", "-filtered").replace("/", "-") or "first"
+    name = kind_of(address).replace("*", "one").replace("?", "-filtered").replace("/", "-") or "first"
     SHOTS.mkdir(parents=True, exist_ok=True)
     page.screenshot(path=SHOTS / f"{name}.{language[:2]}.png", full_page=True)
     found = Axe().run(page)

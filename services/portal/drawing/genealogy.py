@@ -13,11 +13,14 @@ from urllib.parse import unquote
 
 from markupsafe import Markup, escape
 
+from services.portal.drawing.texts import written
 from services.portal.genealogies import DOWN, UP, Genealogy, Group, Lot, Opened
 
 _BOX, _TALL, _ACROSS, _ROW, _TOP = 244, 24, 56, 30, 30
 _INDENT, _TOGGLE = 12, 64
 _LONGEST = 22
+#: Letters that a column has room for above its boxes.
+_HEAD = 32
 
 
 @dataclass(frozen=True)
@@ -44,7 +47,8 @@ def drawing(found: Genealogy, *, label: str, look: Look, hits: Collection[str] =
     left, right = (side.columns for side in sides)
     root = _text(0, _TOP, _short(_number(found.root.lot)), look.to(found.root.lot), found.root.lot, "asked")
     heads = "".join(
-        f'<text class="step" x="{column * (_BOX + _ACROSS)}" y="16">{escape(look.step(column))}</text>'
+        f'<text class="step" x="{column * (_BOX + _ACROSS)}" y="16">'
+        f"{written(look.step(column), _HEAD)}</text>"
         for column in range(-left, right + 1)
     )
     x = -left * (_BOX + _ACROSS) - 4

@@ -268,4 +268,5 @@ async def _differences(
         rows, more = await every(backend, process, "ListExposures", "exposures", site=site, run=run)
         found += [(run, one) for one in rows if one.explained and not one.at_site]
         cut = cut or more
-    return found, cut
+    # Answers are shared for a moment: what was explained between two of them is in both; the later counts.
+    return list({(of, one.dispense): (of, one) for of, one in found}.values()), cut
