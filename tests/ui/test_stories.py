@@ -246,6 +246,6 @@ def test_a_quality_head_signs_the_corrective_action_and_the_loop_is_closed(
     head.sign("Sign: %(what)s", assessed, what=head.say("Record the filing assessment"))
     head.fact("Run").get_by_role("link").click()
     expect(head.page.locator("main p .state").first).to_have_text(head.say("Closed"), timeout=PATIENCE)
-    # Who did not answer are few, and would follow from the number of all.
-    expect(head.fact("Exposed patients")).to_have_text(head.say("withheld (small group)"))
-    expect(head.fact("Answered")).to_have_text(str(ANSWERING + 1))
+    # Who did not answer are few, and would follow from the numbers of the others.
+    for counted in ("Exposed patients", "Answered"):
+        expect(head.fact(counted)).to_have_text(head.say("withheld (small group)"))
