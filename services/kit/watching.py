@@ -23,7 +23,7 @@ from typing import NamedTuple
 
 from pharmaloop.common.v1 import types_pb2 as common
 from services.kit.bus.protocol import Bus, Partition, Position, Reader, Record
-from services.kit.contracts import Contract
+from services.kit.contracts import Contract, Topic
 from services.kit.errors import Exhausted, Invalid, OutOfRange, PharmaLoopError, Retryable
 from services.kit.facts import vector
 from services.kit.log import get_logger
@@ -105,6 +105,15 @@ class Ring:
         return found[::-1][:_BATCH]
 
 
+def owned(contract: Contract, service: str, at_site: bool) -> list[Topic]:
+    """Topics that a process of a service tells of; those of sites where it stands at one."""
+    return [
+        topic
+        for topic in contract.topics
+        if topic.owner == service and not topic.copies and (at_site or topic.scope != "site")
+    ]
+
+
 class Watching:
     """The subscriptions of one process of a service."""
 
@@ -123,9 +132,7 @@ class Watching:
         self._metrics = metrics or Metrics(service)
         #: What the service tells of: topics that it owns, at its own site. Copies are told by their owners.
         self._owned = {
-            topic.at(site): frozenset(topic.events)
-            for topic in contract.topics
-            if topic.owner == service and not topic.copies and (site or topic.scope != "site")
+            topic.at(site): frozenset(topic.events) for topic in owned(contract, service, bool(site))
         }
         self._rings: dict[Partition, Ring] = {}
         self._watched: Counter[str] = Counter()

@@ -21,6 +21,7 @@ from grpc import StatusCode, aio
 from services.kit.contracts import contract
 from services.kit.rpc.client import channel, metadata
 from services.kit.rpc.errors import reason_of, violations_of
+from services.kit.watching import owned
 from services.portal.settings import PortalSettings
 
 #: By service: the module of its API, and the name of the gRPC service in it.
@@ -199,9 +200,9 @@ def told_by(process: str) -> list[str]:
 
     Topics that keep their records for a while only carry readings: a page of readings looks by the clock.
     """
-    owner = process.partition(".")[0]
-    topics = [topic for topic in contract().topics if topic.owner == owner and topic.keep_days is None]
-    return sorted({event for topic in topics if not topic.copies for event in topic.events})
+    service = process.partition(".")[0]
+    topics = owned(contract(), service, at_site=service == "clinical")
+    return sorted({event for topic in topics if topic.keep_days is None for event in topic.events})
 
 
 def _looked_at(answer: asyncio.Future[Any]) -> None:

@@ -83,8 +83,10 @@ class Hub:
                 if error.code() == StatusCode.DEADLINE_EXCEEDED:
                     continue  # its hour is over
                 if error.code() in (StatusCode.OUT_OF_RANGE, StatusCode.INVALID_ARGUMENT):
-                    self._places.pop(process, None)  # its log is another one now
-                    await self._tell(process, [_EVERYTHING])
+                    if self._places.pop(process, None) is not None:  # its log is another one now
+                        await self._tell(process, [_EVERYTHING])
+                    elif process not in self.away:
+                        log.error("changes are not told", process=process, why=error.details())
             except Missing:
                 pass
             except Exception as error:

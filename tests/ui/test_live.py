@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
+import httpx
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
@@ -154,3 +156,9 @@ def test_everything_is_reached_by_keyboard(people: tuple[BrowserContext, Browser
         ".slice(0, 40).map(one => one.outerHTML.slice(0, 200))"
     )
     assert [one for one in wanted if one not in seen] == []
+
+
+def test_the_changes_of_every_service_are_followed(portal: str) -> None:
+    with httpx.stream("GET", f"{portal}/live?on=a", timeout=20) as line:
+        first = next(text for text in line.iter_lines() if text.startswith("data: "))
+    assert json.loads(first.removeprefix("data: "))["away"] == []

@@ -172,3 +172,15 @@ async def test_a_log_that_is_another_one_now_is_followed_from_its_end(hub: Hub, 
     services.change("loops", "a", n=1)
     assert (await line.next())[1]["names"] == ["a"]
     assert [after for process, after in services.asked if process == "loops"][-1] is None
+
+
+async def test_a_service_that_refuses_every_time_does_not_make_pages_look_for_ever(
+    hub: Hub, services: Services
+) -> None:
+    line = Line(hub, "a")
+    await line.next()
+    for _ in range(3):
+        services.breaks("loops", StatusCode.INVALID_ARGUMENT)
+    services.change("production", "a")
+    kind, told = await line.next()
+    assert (kind, told["names"]) == ("change", ["a"])
