@@ -63,7 +63,7 @@ def list_views(session: Session) -> None:
     session.show({"views": [plain(view) for view in views]}, lambda out: _print(out, views))
 
 
-@REBUILD.verb("show", "traceability.exposure", "traceability.exposure --watch", watched=True)
+@REBUILD.verb("show", "traceability.dossier", "traceability.dossier --watch", watched=True)
 @click.argument("view", type=VIEW)
 @click.pass_obj
 def show(session: Session, view: str) -> None:
@@ -73,7 +73,7 @@ def show(session: Session, view: str) -> None:
     _check(found)
 
 
-@REBUILD.verb("start", "traceability.exposure", "traceability.exposure --no-wait")
+@REBUILD.verb("start", "traceability.dossier", "traceability.dossier --no-wait")
 @click.argument("view", type=VIEW)
 @click.option("--no-wait", is_flag=True, help="Return once it has begun.")
 @click.pass_obj
@@ -82,7 +82,7 @@ def start(session: Session, view: str, no_wait: bool) -> None:
     _begin(session, view, no_wait)
 
 
-@REBUILD.verb("cancel", "traceability.exposure")
+@REBUILD.verb("cancel", "traceability.dossier")
 @click.argument("view", type=VIEW)
 @click.pass_obj
 def cancel(session: Session, view: str) -> None:

@@ -110,9 +110,9 @@ class Gate(aio.ServerInterceptor):
     def _unserved(self, method: str) -> grpc.RpcMethodHandler[Any, Any]:
         """Answers a call that is not in the contract: the caller's is older, or newer, than the platform."""
         said = (
-            f"{method.removeprefix('/')} is no call of this service in version {self._version}, which runs; "
-            f"build your program with the partner kit {self._version}, or have the platform upgraded if "
-            "yours is newer"
+            f"{method.removeprefix('/')} is no call of this service in version {self._version}, which runs: "
+            "look whether the address is that of another service; if it is not, build your program with the "
+            f"partner kit {self._version}, or have the platform upgraded if yours is newer"
         )
         error = Unserved("NO_SUCH_CALL", said)
 
