@@ -70,7 +70,9 @@ def find_endpoints(
 
 
 def _parse(text: str, source: str, environment: Mapping[str, str]) -> Endpoints:
-    if not text.lstrip().startswith("{") and Path(text).is_file():
+    if not text.lstrip().startswith("{"):
+        if not Path(text).is_file():
+            raise NoEndpoints(f"{source}: there is no file {text!r}; name one, or write the map of services")
         text, source = Path(text).read_text(), text
     try:
         raw = json.loads(text)

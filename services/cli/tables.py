@@ -25,6 +25,7 @@ _NARROWEST = 14
 _DEEPEST = 4
 _GAP = 2
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _SPACES = re.compile(r"[\t\r\n]+")
 
 
@@ -63,10 +64,21 @@ class Sheet:
         gaps = _GAP * (len(widths) - 1)
         if not self.rows:
             yield Text(f"{self.title}: none")
-        elif self._fits(widths, options.max_width - gaps):
+        elif self._fits(
+            [0 if self._of_ids(n) else w for n, w in enumerate(widths)], self._room(options) - gaps
+        ):
             yield self._table()
         else:
             yield from self._records()
+
+    def _of_ids(self, column: int) -> bool:
+        """Ids are copied, so they are never folded."""
+        return any(_ID.fullmatch(row[column]) for row in self.rows)
+
+    def _room(self, options: ConsoleOptions) -> int:
+        """What ids leave of the width."""
+        ids = [number for number in range(len(self.columns)) if self._of_ids(number)]
+        return options.max_width - sum(self._width(number) for number in ids)
 
     @staticmethod
     def _fits(widths: Sequence[int], room: int) -> bool:
@@ -94,8 +106,8 @@ class Sheet:
             padding=(0, _GAP, 0, 0),
             header_style="bold",
         )
-        for column in self.columns:
-            shown.add_column(column, overflow="fold")
+        for number, column in enumerate(self.columns):
+            shown.add_column(column, overflow="fold", no_wrap=self._of_ids(number))
         for row in self.rows:
             shown.add_row(*(Text(cell) for cell in row))
         return shown

@@ -74,6 +74,7 @@ def says(printed: str, page: str) -> bool:
     )
 
 
+@pytest.mark.req("B10")
 async def test_dispenses_are_sent_and_the_dossier_is_read(
     program: Program, platform: Platform, folder: Path, product: str, page: str
 ) -> None:
@@ -91,6 +92,7 @@ async def test_dispenses_are_sent_and_the_dossier_is_read(
     assert says(printed, shown.replace(PRODUCT, product)), printed
 
 
+@pytest.mark.req("B10")
 async def test_a_held_lot_is_heard(
     program: Program, platform: Platform, folder: Path, product: str, page: str
 ) -> None:
@@ -102,6 +104,7 @@ async def test_a_held_lot_is_heard(
     assert re.fullmatch(f"({form})+", printed), printed  # whatever one answer tells
 
 
+@pytest.mark.req("B10")
 async def test_the_sandbox_says_that_all_is_right(program: Program, folder: Path, page: str) -> None:
     (_, commands), _ = part(page, "5. Is your program safe")
     sandbox = Sandbox(quiet_seconds=0)  # the program has ended when it is judged

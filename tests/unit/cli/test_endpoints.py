@@ -37,7 +37,12 @@ def test_the_order_is_option_environment_file(tmp_path: Path) -> None:
     assert find_endpoints(str(tmp_path / "endpoints.json"), environment).grpc == {"production": "h:1"}
 
 
-@pytest.mark.parametrize("text", ["nonsense", "[1, 2]", '{"grpc": 3}'])
+def test_a_file_that_is_not_there_is_named() -> None:
+    with pytest.raises(NoEndpoints, match="no file '/nowhere.json'"):
+        find_endpoints("/nowhere.json", {})
+
+
+@pytest.mark.parametrize("text", ["{nonsense", '{"grpc": 3}'])
 def test_what_is_no_map_is_refused_plainly(text: str) -> None:
     with pytest.raises(NoEndpoints, match="not a JSON map"):
         find_endpoints(text, {})
