@@ -38,7 +38,7 @@ def test_the_order_is_option_environment_file(tmp_path: Path) -> None:
 
 
 def test_a_file_that_is_not_there_is_named() -> None:
-    with pytest.raises(NoEndpoints, match="no file '/nowhere.json'"):
+    with pytest.raises(NoEndpoints, match=r"no file '/nowhere\.json'"):
         find_endpoints("/nowhere.json", {})
 
 
