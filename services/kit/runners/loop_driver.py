@@ -111,12 +111,12 @@ class Track:
 
         After a seek, records that were already on their way arrive first, all
         beyond the one that was too early; they are skipped. A first one up to
-        it was read again. If it still is beyond `next`, the consumer may have
-        been sent elsewhere at the same moment, as while partitions are handed
-        over: it is asked again. Only a log that answers so every time has a hole.
+        it was read again. If it still is beyond `next`, either the log has a
+        hole there, or the consumer was sent elsewhere at the same moment, as
+        while partitions are handed over: only a look into the log can tell.
         """
         if offset <= self.next:
-            self.sought, self.waited, self.again = None, False, 0
+            self.begin()
             return "take"
         if self.sought is None:
             self.sought = self.skipped = offset
