@@ -248,5 +248,5 @@ def test_a_quality_head_signs_the_corrective_action_and_the_loop_is_closed(
     expect(head.page.locator("main p .state").first).to_have_text(head.say("Closed"), timeout=PATIENCE)
     # Who did not answer are few: a number that they would follow from is withheld, as in the lot's dossier.
     for counted, number in (("Exposed patients", ANSWERING + 2), ("Answered", ANSWERING + 1)):
-        shown = f"^({number}|{re.escape(head.say('withheld (small group)'))})$"
-        expect(head.fact(counted)).to_have_text(re.compile(shown))
+        told = f"^({number}|{re.escape(head.say('withheld (small group)'))})$"
+        expect(head.fact(counted)).to_have_text(re.compile(told))
