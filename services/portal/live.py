@@ -134,12 +134,16 @@ class Hub:
             yield _event("stale", hello, self.token(number))
         else:
             yield _event("open", hello, self.token(number))
+        clock = asyncio.get_running_loop().time
+        silent_until = clock() + _HEARTBEAT_SECONDS
         while not await gone():
             try:
-                async with asyncio.timeout(_HEARTBEAT_SECONDS), self._more:
+                # What others watch comes without end, and is silence to this one.
+                async with asyncio.timeout_at(silent_until), self._more:
                     while self._number == number:
                         await self._more.wait()
             except TimeoutError:
+                silent_until = clock() + _HEARTBEAT_SECONDS
                 yield _event("beat", {"away": sorted(self.away)}, self.token(number))
                 continue
             await asyncio.sleep(_TOGETHER_SECONDS)
@@ -150,8 +154,10 @@ class Hub:
             fresh = [self._row[n] for n in range(number - self._row[-1].number, 0)]
             number = self._number
             if any(change.names is _EVERYTHING for change in fresh):
+                silent_until = clock() + _HEARTBEAT_SECONDS
                 yield _event("stale", {"away": sorted(self.away)}, self.token(number))
             elif seen := sorted({name for change in fresh for name in change.names & watched}):
+                silent_until = clock() + _HEARTBEAT_SECONDS
                 yield _event("change", {"names": seen, "away": sorted(self.away)}, self.token(number))
 
 

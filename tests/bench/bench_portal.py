@@ -54,7 +54,11 @@ class Readers:
     """Everybody who looks."""
 
     def __init__(self, portal: str) -> None:
-        limits = httpx.Limits(max_connections=PAGES + 200, max_keepalive_connections=PAGES + 200)
+        limits = httpx.Limits(
+            max_connections=PAGES + 200,
+            max_keepalive_connections=PAGES + 200,
+            keepalive_expiry=2,  # the server's is 5 s; a browser tries again what meets its end, this does not
+        )
         self._client = httpx.AsyncClient(base_url=portal, headers=_ENGLISH, limits=limits, timeout=30)
         self.seen = Seen()
 

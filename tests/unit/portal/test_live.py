@@ -184,3 +184,25 @@ async def test_a_service_that_refuses_every_time_does_not_make_pages_look_for_ev
     services.change("production", "a")
     kind, told = await line.next()
     assert (kind, told["names"]) == ("change", ["a"])
+
+
+async def test_a_line_whose_own_things_rest_beats_while_everything_else_moves(
+    hub: Hub, services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live, "_HEARTBEAT_SECONDS", 0.2)
+    line = Line(hub, "run-1")
+    assert (await line.next())[0] == "open"
+
+    async def others() -> None:
+        for n in range(1, 1000):
+            services.change("loops", f"run-{n + 1}", n=n)
+            await asyncio.sleep(0.02)
+
+    busy = asyncio.create_task(others())
+    try:
+        assert (await line.next())[0] == "beat"
+        beaten = line.last
+        assert (await line.next())[0] == "beat"
+        assert line.last != beaten  # and goes on from what it has passed over
+    finally:
+        busy.cancel()
