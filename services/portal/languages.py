@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
@@ -52,7 +52,7 @@ class Language:
 
     @property
     def _locale(self) -> Locale:
-        return Locale.parse(_BABEL[self.code])
+        return _locale(self.code)
 
     def say(self, english: str, **values: object) -> str:
         """The sentence in this language, with its values."""
@@ -79,9 +79,7 @@ class Language:
     def moment(self, at: Timestamp | datetime | None) -> str:
         """A moment with its day, in the reader's zone; empty when there is none."""
         known = _moment(at)
-        if known is None:
-            return ""
-        return dates.format_datetime(known, "medium", tzinfo=ZoneInfo(self.zone), locale=self._locale)
+        return _written(known.replace(microsecond=0), self.zone, self.code) if known else ""
 
     def span(self, seconds: float) -> str:
         """How long, to its largest unit: "4 minutes"."""
@@ -90,6 +88,17 @@ class Language:
         return dates.format_timedelta(
             timedelta(seconds=seconds), granularity="second", threshold=1.5, locale=self._locale
         )
+
+
+@cache
+def _locale(code: str) -> Locale:
+    return Locale.parse(_BABEL[code])
+
+
+@lru_cache(maxsize=20_000)
+def _written(at: datetime, zone: str, code: str) -> str:
+    """A moment as a page shows it; a board tells the same ones again and again."""
+    return dates.format_datetime(at, "medium", tzinfo=ZoneInfo(zone), locale=_locale(code))
 
 
 def _moment(at: Timestamp | datetime | None) -> datetime | None:

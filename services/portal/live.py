@@ -14,7 +14,7 @@ import json
 import uuid
 import zlib
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,6 +42,18 @@ class Change:
     names: frozenset[str]
 
 
+class _Line:
+    """An open page: what it watches, the number of the last change that it was told or may miss, and
+    whether there is more."""
+
+    __slots__ = ("number", "watched", "woken")
+
+    def __init__(self, watched: frozenset[str], number: int) -> None:
+        self.watched = watched
+        self.number = number
+        self.woken = asyncio.Event()
+
+
 class Hub:
     """The changes of all services since the portal started, as far as they are kept."""
 
@@ -52,7 +64,7 @@ class Hub:
         self._row: deque[Change] = deque(maxlen=_KEPT)
         self._places: dict[str, common.PositionVector] = {}
         self._number = 0
-        self._more = asyncio.Condition()
+        self._lines: set[_Line] = set()
         self._tasks: list[asyncio.Task[None]] = []
         self.away: set[str] = set()
         #: Told apart from the hub of an earlier process.
@@ -75,16 +87,16 @@ class Hub:
                 async for told in self._backend.watch(process, self._places.get(process)):
                     if process in self.away:
                         self.away.discard(process)
-                        await self._tell(process, [frozenset({f"service:{process}"})])
+                        self._tell([frozenset({f"service:{process}"})])
                     if told.HasField("position"):
                         self._places[process] = told.position
-                    await self._tell(process, [_names(change) for change in told.changes])
+                    self._tell([_names(change) for change in told.changes])
             except aio.AioRpcError as error:
                 if error.code() == StatusCode.DEADLINE_EXCEEDED:
                     continue  # its hour is over
                 if error.code() in (StatusCode.OUT_OF_RANGE, StatusCode.INVALID_ARGUMENT):
                     if self._places.pop(process, None) is not None:  # its log is another one now
-                        await self._tell(process, [_EVERYTHING])
+                        self._tell([_EVERYTHING])
                     elif process not in self.away:
                         log.error("changes are not told", process=process, why=error.details())
             except Missing:
@@ -93,18 +105,16 @@ class Hub:
                 log.error("changes are not followed", process=process, exc_info=error)
             if process not in self.away:
                 self.away.add(process)
-                await self._tell(process, [frozenset({f"service:{process}"})])
+                self._tell([frozenset({f"service:{process}"})])
             await asyncio.sleep(_AGAIN_SECONDS)
 
-    async def _tell(self, process: str, changes: Iterable[frozenset[str]]) -> None:
-        some = False
+    def _tell(self, changes: Iterable[frozenset[str]]) -> None:
         for names in changes:
             self._number += 1
             self._row.append(Change(self._number, names))
-            some = True
-        if some:
-            async with self._more:
-                self._more.notify_all()
+            for line in self._lines:
+                if names is _EVERYTHING or not names.isdisjoint(line.watched):
+                    line.woken.set()
 
     def _since(self, token: str) -> int | None:
         """The number that a token stands for; None where the row does not reach back to it."""
@@ -122,43 +132,51 @@ class Hub:
         place = [self._birth, self._number if number is None else number]
         return base64.urlsafe_b64encode(zlib.compress(json.dumps(place).encode())).decode()
 
-    async def stream(self, watched: frozenset[str], last: str, gone: Callable[[], Any]) -> AsyncIterator[str]:
-        """Server-sent events for one page: `change` with the names that changed, `stale`, and a heartbeat.
+    async def stream(self, watched: frozenset[str], last: str) -> AsyncIterator[str]:
+        """Server-sent events for one page: `change` with the names that changed, `stale`, and a heartbeat
+        when it heard nothing for a while, however much others hear.
 
         The first one says which version of the pages the portal shows now.
         """
         number = self._since(last) if last else self._number
-        hello = {"away": sorted(self.away), "version": self._version}
-        if number is None:
-            number = self._number
-            yield _event("stale", hello, self.token(number))
-        else:
-            yield _event("open", hello, self.token(number))
-        clock = asyncio.get_running_loop().time
-        silent_until = clock() + _HEARTBEAT_SECONDS
-        while not await gone():
-            try:
-                # What others watch comes without end, and is silence to this one.
-                async with asyncio.timeout_at(silent_until), self._more:
-                    while self._number == number:
-                        await self._more.wait()
-            except TimeoutError:
-                silent_until = clock() + _HEARTBEAT_SECONDS
-                yield _event("beat", {"away": sorted(self.away)}, self.token(number))
-                continue
-            await asyncio.sleep(_TOGETHER_SECONDS)
-            if self._row[0].number > number + 1:
-                number = self._number
-                yield _event("stale", {"away": sorted(self.away)}, self.token(number))
-                continue
-            fresh = [self._row[n] for n in range(number - self._row[-1].number, 0)]
-            number = self._number
-            if any(change.names is _EVERYTHING for change in fresh):
-                silent_until = clock() + _HEARTBEAT_SECONDS
-                yield _event("stale", {"away": sorted(self.away)}, self.token(number))
-            elif seen := sorted({name for change in fresh for name in change.names & watched}):
-                silent_until = clock() + _HEARTBEAT_SECONDS
-                yield _event("change", {"names": seen, "away": sorted(self.away)}, self.token(number))
+        kind = "open" if number is not None else "stale"
+        line = _Line(watched, self._number if number is None else number)
+        self._lines.add(line)
+        try:
+            yield self._told(kind, line, version=self._version)
+            if line.number < self._number:
+                line.woken.set()
+            while True:
+                try:
+                    async with asyncio.timeout(_HEARTBEAT_SECONDS):
+                        await line.woken.wait()
+                except TimeoutError:
+                    line.number = self._number
+                    yield self._told("beat", line)
+                    continue
+                await asyncio.sleep(_TOGETHER_SECONDS)
+                line.woken.clear()
+                names = self._missed(line)
+                line.number = self._number
+                if names is None:
+                    yield self._told("stale", line)
+                elif names:
+                    yield self._told("change", line, names=names)
+        finally:
+            self._lines.discard(line)
+
+    def _missed(self, line: _Line) -> list[str] | None:
+        """The names that a line watches and that changed since it was told; None where that is not known."""
+        if self._row[0].number > line.number + 1:
+            return None
+        fresh = [self._row[n] for n in range(line.number - self._number, 0)]
+        if any(change.names is _EVERYTHING for change in fresh):
+            return None
+        return sorted({name for change in fresh for name in change.names & line.watched})
+
+    def _told(self, kind: str, line: _Line, **more: Any) -> str:
+        data = json.dumps({**more, "away": sorted(self.away)}, ensure_ascii=False)
+        return f"event: {kind}\nid: {self.token(line.number)}\ndata: {data}\n\n"
 
 
 def _names(change: Any) -> frozenset[str]:
@@ -175,7 +193,3 @@ def of_site(site: str, names: Iterable[str]) -> tuple[str, ...]:
     site alone, the rest as it is."""
     told = {f"type:{event.rpartition('.')[2]}" for event in told_by("clinical")}
     return tuple(f"{site}/{name}" if name in told else name for name in names)
-
-
-def _event(kind: str, data: dict[str, Any], token: str) -> str:
-    return f"event: {kind}\nid: {token}\ndata: {json.dumps(data, ensure_ascii=False)}\n\n"

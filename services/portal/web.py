@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from urllib.parse import unquote
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -11,8 +11,10 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import PlainTextResponse, RedirectResponse, Response, StreamingResponse
 from fastapi.staticfiles import StaticFiles
+from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.middleware.gzip import GZipMiddleware
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from services.kit.log import get_logger
 from services.portal.addresses import inside
@@ -33,7 +35,6 @@ _POLICY = (
     "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
 _MOST_FORM_BYTES = 100_000
-Next = Callable[[Request], Awaitable[Response]]
 
 
 def make_app(endpoints: Mapping[str, str], settings: PortalSettings) -> FastAPI:
@@ -54,7 +55,7 @@ def make_app(endpoints: Mapping[str, str], settings: PortalSettings) -> FastAPI:
     app.state.told = Told()
     app.state.looks = Looks(settings.share_seconds)
     app.add_middleware(GZipMiddleware, minimum_size=1_000, compresslevel=5)
-    app.middleware("http")(_about)
+    app.add_middleware(Around)
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
     for router in ROUTERS:
         app.include_router(router)
@@ -70,49 +71,79 @@ def make_app(endpoints: Mapping[str, str], settings: PortalSettings) -> FastAPI:
     return app
 
 
-async def _about(request: Request, go_on: Next) -> Response:
-    """Who reads, in which language; and that a form comes from a page of ours."""
+class Around:
+    """Around every answer: who reads, in which language; that a form comes from a page of ours; what a
+    browser is told of all of them. Looks are shared here, before anything is drawn."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        request = Request(scope)
+        _read(request)
+        if refused := _foreign(request):
+            await refused(scope, receive, send)
+            return
+        send = _finished(request.url.path, send)
+        if HEADER not in request.headers or request.method != "GET":
+            await self._app(scope, receive, send)
+            return
+        request.state.actor = ""
+        language: Language = request.state.language
+        encoding = request.headers.get("accept-encoding", "")
+        looks: Looks = request.app.state.looks
+        what = (str(request.url), language.code, language.zone, encoding)
+        await looks.share(what, self._app, scope, receive, send)
+
+
+def _read(request: Request) -> None:
+    """Who reads, in which language, and from which place on changes are told."""
     cookies = request.cookies
     code = chosen(cookies.get("language", ""), request.headers.get("accept-language", ""))
     request.state.language = Language(code, _zone(cookies.get("zone", "")))
     request.state.actor = unquote(cookies.get("actor", ""))[:200]
     hub: Hub | None = getattr(request.app.state, "hub", None)
     request.state.mark = hub.token() if hub else ""  # before anything is asked: what changes then is told
-    if request.method == "POST":
-        site = request.headers.get("sec-fetch-site", "same-origin")
-        origin = request.headers.get("origin", "")
-        if site not in ("same-origin", "none") or (
-            origin and origin.partition("://")[2] != request.headers.get("host", "")
-        ):
-            return PlainTextResponse("this form was sent by another site's page; open ours", status_code=403)
-        length = request.headers.get("content-length", "")
-        if not length.isdigit():
-            return PlainTextResponse("this form does not say how long it is", status_code=411)
-        if int(length) > _MOST_FORM_BYTES:
-            return PlainTextResponse("this form is too large", status_code=413)
-    if HEADER in request.headers and request.method == "GET":
-        request.state.actor = ""
-        what = (
-            str(request.url),
-            code,
-            request.state.language.zone,
-            request.headers.get("accept-encoding", ""),
-        )
-        looks: Looks = request.app.state.looks
-        answer = await looks.share(what, lambda: go_on(request))
-    else:
-        answer = await go_on(request)
-    answer.headers["content-security-policy"] = _POLICY
-    answer.headers["x-content-type-options"] = "nosniff"
-    answer.headers["referrer-policy"] = "same-origin"
-    if request.url.path.startswith("/static/") and answer.status_code == 200:
-        answer.headers["cache-control"] = f"public, max-age={_YEAR}, immutable"
-    else:
-        answer.headers["vary"] = ", ".join(
-            filter(None, (answer.headers.get("vary"), "cookie, accept-language"))
-        )
-        answer.headers.setdefault("cache-control", "no-store")
-    return answer
+
+
+def _foreign(request: Request) -> Response | None:
+    """The refusal of a form that is another site's, endless or too large."""
+    if request.method != "POST":
+        return None
+    site = request.headers.get("sec-fetch-site", "same-origin")
+    origin = request.headers.get("origin", "")
+    if site not in ("same-origin", "none") or (
+        origin and origin.partition("://")[2] != request.headers.get("host", "")
+    ):
+        return PlainTextResponse("this form was sent by another site's page; open ours", status_code=403)
+    length = request.headers.get("content-length", "")
+    if not length.isdigit():
+        return PlainTextResponse("this form does not say how long it is", status_code=411)
+    if int(length) > _MOST_FORM_BYTES:
+        return PlainTextResponse("this form is too large", status_code=413)
+    return None
+
+
+def _finished(path: str, send: Send) -> Send:
+    """`send`, with what every answer tells a browser of safety and of keeping."""
+
+    async def finished(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            headers = MutableHeaders(scope=message)
+            headers["content-security-policy"] = _POLICY
+            headers["x-content-type-options"] = "nosniff"
+            headers["referrer-policy"] = "same-origin"
+            if path.startswith("/static/") and message["status"] == 200:
+                headers["cache-control"] = f"public, max-age={_YEAR}, immutable"
+            else:
+                headers["vary"] = ", ".join(filter(None, (headers.get("vary"), "cookie, accept-language")))
+                headers.setdefault("cache-control", "no-store")
+        await send(message)
+
+    return finished
 
 
 def _zone(told: str) -> str:
@@ -127,9 +158,8 @@ async def _live(request: Request) -> StreamingResponse:
     hub: Hub = request.app.state.hub
     watched = frozenset(request.query_params.getlist("on")[:500])
     last = request.headers.get("last-event-id", "") or request.query_params.get("last", "")
-    stream = hub.stream(watched, last, request.is_disconnected)
     return StreamingResponse(
-        stream,
+        hub.stream(watched, last),
         media_type="text/event-stream",
         headers={"cache-control": "no-store", "x-accel-buffering": "no"},
     )

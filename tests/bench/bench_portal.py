@@ -17,7 +17,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import cycle
 
-import httpx
+import aiohttp
 import uvloop
 
 from pharmaloop.production.v1 import service_pb2_grpc as production_grpc
@@ -54,23 +54,26 @@ class Readers:
     """Everybody who looks."""
 
     def __init__(self, portal: str) -> None:
-        limits = httpx.Limits(
-            max_connections=PAGES + 200,
-            max_keepalive_connections=PAGES + 200,
-            keepalive_expiry=2,  # the server's is 5 s; a browser tries again what meets its end, this does not
+        self._client = aiohttp.ClientSession(
+            portal,
+            headers=_ENGLISH,
+            # The server ends a line that rested 5 s; a browser tries again what meets that, this does not.
+            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=2),
+            timeout=aiohttp.ClientTimeout(total=None, sock_read=30),
         )
-        self._client = httpx.AsyncClient(base_url=portal, headers=_ENGLISH, limits=limits, timeout=30)
         self.seen = Seen()
 
     async def _get(self, path: str, into: list[float], **headers: str) -> None:
         began = time.perf_counter()
-        answer = await self._client.get(path, headers=headers)
-        assert answer.status_code == 200, f"{path} answers {answer.status_code}"
+        async with self._client.get(path, headers=headers) as answer:
+            assert answer.status == 200, f"{path} answers {answer.status}"
+            await answer.read()
         into.append(1000 * (time.perf_counter() - began))
 
     async def _page(self, path: str) -> None:
         """One open page: its live line, and a look when it is told, at most one a second."""
-        await self._client.get(path)
+        async with self._client.get(path) as first:
+            await first.read()
         told = asyncio.Event()
 
         async def looks() -> None:
@@ -83,9 +86,9 @@ class Readers:
 
         async with asyncio.TaskGroup() as group:
             group.create_task(looks())
-            async with self._client.stream("GET", "/live", params={"on": _NAMES.get(path, "")}) as line:
-                async for text in line.aiter_lines():
-                    if text in ("event: change", "event: stale"):
+            async with self._client.get("/live", params={"on": _NAMES.get(path, "")}) as line:
+                async for text in line.content:
+                    if text in (b"event: change\n", b"event: stale\n"):
                         self.seen.told += 1
                         told.set()
 
@@ -114,7 +117,7 @@ class Readers:
                 task.cancel()
             with suppress(BaseExceptionGroup):
                 await asyncio.gather(*tasks, return_exceptions=True)
-            await self._client.aclose()
+            await self._client.close()
 
 
 async def measure(stack: LocalStack, portal: str) -> list[Row]:

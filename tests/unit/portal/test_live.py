@@ -63,10 +63,7 @@ class Line:
     """An open page's line; `next` is what it hears."""
 
     def __init__(self, hub: Hub, *watched: str, last: str = "") -> None:
-        async def gone() -> bool:
-            return False
-
-        self._stream = hub.stream(frozenset(watched), last, gone)
+        self._stream = hub.stream(frozenset(watched), last)
         self.last = last
 
     async def next(self) -> tuple[str, Any]:
