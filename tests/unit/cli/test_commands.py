@@ -287,6 +287,8 @@ def test_alerts_that_are_over_are_listed_by_their_state_and_say_how_they_ended(b
         alerting.ALERT_STATE_UNSPECIFIED,
     ]
     assert "resolved, deviation rejected by qa-2" in bench.run("alert", "show", "al-1").output
+    alert.resolved.end = alerting_events.ALERT_END_DEVIATION_CONFIRMED
+    assert "resolved, deviation confirmed by qa-2" in bench.run("alert", "show", "al-1").output
 
 
 def test_a_run_whose_readings_stopped_is_silent_on_the_wall(bench: Bench) -> None:
