@@ -321,6 +321,20 @@ def test_capas_are_listed(bench: Bench) -> None:
     assert "12/30, 2.0 times" in bench.run("capa", "list").output
 
 
+def test_a_capa_that_leaves_the_limit_says_so_and_why(bench: Bench) -> None:
+    capa = production.Capa(state=production.CAPA_STATE_PROPOSED)
+    capa.proposed.limit_before = capa.proposed.limit_after = 2.7
+    bench.fake.answers["ListCapas"] = lambda request: production.ListCapasResponse(capas=[capa])
+    assert "stays at 2.70 SD" in bench.run("capa", "list").output
+    capa.proposed.kept = events.LIMIT_KEPT_NO_COMPLAINTS
+    output = bench.run("capa", "list").output
+    assert "stays at 2.70 SD: no complaint among the released answers" in output
+    assert "->" not in output
+    assert bench.json("capa", "list")["capas"][0]["proposed"]["kept"] == "LIMIT_KEPT_NO_COMPLAINTS"
+    capa.proposed.limit_after, capa.proposed.kept = 2.5, events.LIMIT_KEPT_UNSPECIFIED
+    assert "2.70 -> 2.50 SD" in bench.run("capa", "list").output
+
+
 def serving(request: Any) -> common.GetStatusResponse:
     return common.GetStatusResponse(
         service="x",

@@ -104,7 +104,7 @@ def test_people_read_what_was_released_and_what_was_not(bench: Bench) -> None:
     assert site.split() == [SITE, "14", "of", "31", "withheld", "yes"]
     assert "Estimates of run run-1, from 2 of 3 sites:" in lines
     assert "  risk ratio 2.5 (1.25 to 5.12)" in lines
-    assert "  rate difference - (NO_PERSON_TIME) a day" in lines
+    assert "  rate difference - (no follow-up time of both groups to compare) a day" in lines
 
 
 def test_programs_read_the_contract(bench: Bench) -> None:
