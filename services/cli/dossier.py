@@ -64,7 +64,7 @@ def _deviations(out: Console, section: page.DeviationSection) -> None:
         [
             iso(one.detected) or "-",
             one.tag,
-            f"{one.magnitude:.1f} SD (limit {one.limit:.1f})",
+            f"{one.magnitude:.3g} SD (limit {one.limit:.3g})",
             _lasted(one),
             one.severity or (f"proposed: {one.proposed_severity}" if one.proposed_severity else "-"),
             one.state,

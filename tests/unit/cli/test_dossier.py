@@ -85,7 +85,7 @@ def test_people_read_every_section(bench: Bench) -> None:
     said = bench.run("lot", "dossier", ROOT)
     assert said.exit_code == 0
     for expected in (
-        ROOT, "held", "9.0 SD (limit 5.0)", PACKED, "(17 more are left out)", "MASS_IMBALANCE", "pharmacy-7",
+        ROOT, "held", "9 SD (limit 5)", PACKED, "(17 more are left out)", "MASS_IMBALANCE", "pharmacy-7",
         "waits for a [/lot]'s owner", "41", "33", "4.00 -> 3.00 SD", "clearly out", "notification N-17",
         "90 s, and goes on", "88.5 % (90 to -), retest passed", "laboratory error", "(3 more are left out)",
         "other results on record: 12",
