@@ -104,6 +104,11 @@ def _resolve(work: Work, alert: Alert, ends: Sequence[End | None]) -> Alert:
 
 def _end(desk: Desk, work: Work, about: str, lot: str, end: End) -> None:
     work.put(MATTERS, about, matters.ended(work.get(MATTERS, about) or Matter(), end))
+    _settle_held(desk, work, about, lot)
+
+
+def _settle_held(desk: Desk, work: Work, about: str, lot: str) -> None:
+    """Settle the alert that stands for this, where there is one yet."""
     held = alerts.holding(work.where(ALERTS, "lot", lot).values(), about)
     if held is not None:
         settle(desk, work, held)
@@ -115,10 +120,27 @@ def on_deviation_rejected(desk: Desk, work: Work, event: Event) -> None:
     _end(desk, work, about_deviation(judged.deviation), judged.lot, end)
 
 
+def on_deviation_judged_real(desk: Desk, work: Work, event: Event) -> None:
+    judged = cast(production.DeviationConfirmed, event.message)
+    end = End(text_of(event.time), events.ALERT_END_DEVIATION_CONFIRMED, judged.actor, judged.reason)
+    _end(desk, work, about_deviation(judged.deviation), judged.lot, end)
+
+
 def on_deviation_closed(desk: Desk, work: Work, event: Event) -> None:
+    """Only what was confirmed is closed, and the confirmation ended the alert, or will where it is told
+    later: a closing ends nothing of its own, so that the end is the same whatever the order.
+
+    Except where the confirmation was taken in by a version that did not let it end the alert: its trigger
+    is there and no end is. Such an alert is over now.
+    """
     closed = cast(production.DeviationClosed, event.message)
-    end = End(text_of(event.time), events.ALERT_END_DEVIATION_CLOSED, closed.actor, closed.reason)
-    _end(desk, work, about_deviation(closed.deviation), closed.lot, end)
+    about = about_deviation(closed.deviation)
+    matter = work.get(MATTERS, about) or Matter()
+    trigger = work.get(TRIGGERS, closed.deviation)
+    if matter.end is None and trigger is not None and trigger.confirmed:
+        end = End(text_of(event.time), events.ALERT_END_DEVIATION_CLOSED, closed.actor, closed.reason)
+        work.put(MATTERS, about, matters.ended(matter, end))
+    _settle_held(desk, work, about, closed.lot)
 
 
 def on_deviation_classified(desk: Desk, work: Work, event: Event) -> None:

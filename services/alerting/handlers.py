@@ -28,6 +28,7 @@ from services.alerting.endings import (
     about_no_run,
     about_stage,
     endings_of,
+    on_deviation_judged_real,
     on_run_over,
     set_clock,
     settle_raised,
@@ -84,8 +85,10 @@ def on_loop_stalled(desk: Desk, work: Work, event: Event) -> None:
     _raise(desk, work, wanted)
 
 
-def on_deviation_confirmed(work: Work, event: Event) -> None:
-    """From now on the clock runs for the run that must take it up, unless it came already."""
+def on_deviation_confirmed(desk: Desk, work: Work, event: Event) -> None:
+    """It is judged, so its alert is over. From now on the clock runs for the run that must take it up,
+    unless it came already."""
+    on_deviation_judged_real(desk, work, event)
     judged = cast(production.DeviationConfirmed, event.message)
     before = work.get(TRIGGERS, judged.deviation) or Trigger(judged.deviation)
     deadline = event.time + PATIENCE
@@ -239,7 +242,7 @@ def events_of(desk: Desk) -> Events:
     """What alerting does with each event."""
     return {
         production.DeviationDetected: partial(on_deviation_detected, desk),
-        production.DeviationConfirmed: on_deviation_confirmed,
+        production.DeviationConfirmed: partial(on_deviation_confirmed, desk),
         loops.SafetyRunOpened: on_safety_run_opened,
         loops.LoopStalled: partial(on_loop_stalled, desk),
         loops.LoopClosed: partial(on_loop_closed, desk),

@@ -9,6 +9,7 @@ from rich.console import Console
 
 from pharmaloop.production.v1 import events_pb2 as events
 from pharmaloop.production.v1 import service_pb2 as api
+from services.cli.limits import change
 from services.cli.nouns import CAPA
 from services.cli.plain import plain, word
 from services.cli.session import Session
@@ -31,6 +32,11 @@ _OUTCOMES = {
     "effective": events.EFFECTIVENESS_OUTCOME_EFFECTIVE,
     "not-effective": events.EFFECTIVENESS_OUTCOME_NOT_EFFECTIVE,
 }
+
+
+def _limit(proposed: dict[str, Any]) -> str:
+    kept = word(proposed["kept"], "LIMIT_KEPT")
+    return change(proposed["limit_before"], proposed["limit_after"], kept)
 
 
 def _evidence(proposed: dict[str, Any]) -> str:
@@ -56,7 +62,7 @@ def capas(session: Session, state: str) -> None:
                 item["proposed"]["capa"],
                 item["proposed"]["lot"],
                 item["proposed"]["tag"],
-                f"{item['proposed']['limit_before']:.2f} -> {item['proposed']['limit_after']:.2f} SD",
+                _limit(item["proposed"]),
                 _evidence(item["proposed"]),
                 word(item["state"], "CAPA_STATE"),
                 _lacking(item),

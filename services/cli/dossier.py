@@ -10,6 +10,7 @@ from rich.console import Console
 from pharmaloop.common.v1 import types_pb2 as common
 from pharmaloop.traceability.v1 import dossier_pb2 as page
 from pharmaloop.traceability.v1 import service_pb2 as api
+from services.cli.limits import change, lacking
 from services.cli.lots import WITHHELD
 from services.cli.nouns import LOT
 from services.cli.plain import iso, plain
@@ -63,7 +64,7 @@ def _deviations(out: Console, section: page.DeviationSection) -> None:
         [
             iso(one.detected) or "-",
             one.tag,
-            f"{one.magnitude:.1f} SD (limit {one.limit:.1f})",
+            f"{one.magnitude:.3g} SD (limit {one.limit:.3g})",
             _lasted(one),
             one.severity or (f"proposed: {one.proposed_severity}" if one.proposed_severity else "-"),
             one.state,
@@ -216,14 +217,14 @@ def _arm(arm: page.ReleasedArm) -> str:
 def _estimate(at: common.Estimate) -> str:
     """The estimate with its interval, and why something of it is left out."""
     if not at.HasField("value"):
-        return f"- ({at.reason})"
-    between = f"{at.lower:.3g} to {at.upper:.3g}" if at.HasField("lower") else at.reason
+        return f"- ({lacking(at.reason)})"
+    between = f"{at.lower:.3g} to {at.upper:.3g}" if at.HasField("lower") else lacking(at.reason)
     return f"{at.value:.3g} ({between})"
 
 
 def _capa(out: Console, capa: page.RunCapa) -> None:
     """What became of it by now."""
-    limit = f"{capa.tag} {capa.limit_before:.2f} -> {capa.limit_after:.2f} SD"
+    limit = f"{capa.tag} {change(capa.limit_before, capa.limit_after, capa.limit_kept)}"
     steps = (
         ("proposed", capa.proposed, ""),
         ("approved", capa.approved, ""),

@@ -47,7 +47,7 @@ def deviations(session: Session, state: str, lot: str | None) -> None:
                 item["detected"]["lot"],
                 item["detected"]["deviation"],
                 item["detected"]["tag"],
-                f"{item['detected']['magnitude']:.1f} SD (limit {item['detected']['limit']:.1f})",
+                _distance(item),
                 _class(item),
                 word(item["state"], "DEVIATION_STATE").replace("_", " "),
                 item["reason"],
@@ -59,6 +59,13 @@ def deviations(session: Session, state: str, lot: str | None) -> None:
         )
 
     session.show({"deviations": found}, people)
+
+
+def _distance(item: dict[str, Any]) -> str:
+    """The largest by now: that at the detection, which a judgement may cite, is in the document."""
+    detected = item["detected"]
+    largest = max(detected["magnitude"], (item["updated"] or detected)["magnitude"])
+    return f"{largest:.3g} SD (limit {detected['limit']:.3g})"
 
 
 def _class(item: dict[str, Any]) -> str:

@@ -54,6 +54,7 @@ WORDS = {
     "ALERT_KIND_NO_RUN": N_("No run was opened"),
     "ALERT_END_DEVIATION_REJECTED": N_("The deviation was a false alarm"),
     "ALERT_END_DEVIATION_CLOSED": N_("The deviation was closed"),
+    "ALERT_END_DEVIATION_CONFIRMED": N_("The deviation was confirmed"),
     "ALERT_END_STAGE_COMPLETED": N_("The stage was completed"),
     "ALERT_END_RUN_ENDED": N_("The run ended"),
     "ALERT_END_RUN_OPENED": N_("A run was opened"),

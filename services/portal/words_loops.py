@@ -87,7 +87,7 @@ LOOPS = {
     "EvidenceReleased": "Evidence released",
     "HazardEvaluated": "Health hazard evaluated",
     "CapaProposed": "CAPA proposed",
-    "ProcessLimitChanged": "Process limit changed",
+    "ProcessLimitChanged": "Limit of the CAPA in force",
     "InsightPublished": "Finding published",
     "InsightRecorded": "Finding recorded",
     "InsightDeclined": "Finding declined",

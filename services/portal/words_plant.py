@@ -76,3 +76,21 @@ PLANT |= {
     "ChangeFilingAssessed": "Filing assessed",
     "CapaEffectivenessChecked": "Effectiveness checked",
 }
+#: Why the evidence of a corrective action leaves the limit as it is.
+PLANT |= {
+    "LIMIT_KEPT_NOBODY_FOLLOWED": "nobody was followed up",
+    "LIMIT_KEPT_WITHHELD": "all numbers of patients are withheld, for a group is below 10",
+    "LIMIT_KEPT_NO_ANSWERS": "nobody answered",
+    "LIMIT_KEPT_NO_COMPLAINTS": "no complaint is among the answers that were released",
+    "LIMIT_KEPT_TOO_FEW": "the share of those with a complaint is too small to move it",
+    "LIMIT_KEPT_NARROWEST": "a narrower one would raise too many false alarms",
+}
+#: Why an estimate, or its interval, is not given.
+PLANT |= {
+    "NOT_RELEASED": "nothing released yet",
+    "WITHHELD": "withheld: a group is below 10",
+    "NO_CASES": "no cases",
+    "NO_COMPARATOR_CASES": "no cases among the comparators",
+    "NO_EXPOSED_CASES": "no cases among the exposed",
+    "NO_PERSON_TIME": "no follow-up time of both groups to compare",
+}

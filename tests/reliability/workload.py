@@ -228,7 +228,6 @@ class Case:
         self._answer(caller, run)
         self._approve(caller, run)
         until("the loop closes", lambda: self._closed(caller), _CASE_SECONDS)
-        self._acknowledge_alerts(caller)
         self.study.wait(caller)
 
     def _id(self, name: str) -> str:
@@ -339,6 +338,7 @@ class Case:
                 caller.production.RecordReadings, request, [("production", "run", f"{self.lot}|{DRYER}")]
             )
         until("the deviation is detected", lambda: self._deviation(caller), _CASE_SECONDS)
+        self._acknowledge_alert(caller)
         confirm = production.ConfirmDeviationRequest(
             request_id=self._id("confirm"), lot=self.lot, deviation=self._deviation(caller), reason="seen"
         )
@@ -444,7 +444,8 @@ class Case:
         )
         caller.do(caller.production.RecordFilingAssessment, filing)
 
-    def _acknowledge_alerts(self, caller: Caller) -> None:
+    def _acknowledge_alert(self, caller: Caller) -> None:
+        """Somebody takes the alert before the deviation is judged: then it is over, and nobody takes it."""
         wanted = derived_id("alert", "deviation", derived_id("deviation", self.lot, TAG))
 
         def raised() -> bool:

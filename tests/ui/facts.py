@@ -42,6 +42,7 @@ _SERVICES = {
     "clinical": "ClinicalService",
     "rnd": "RndService",
     "loops": "LoopsService",
+    "alerting": "AlertingService",
 }
 Table = dict[str, list[float]]
 
@@ -138,6 +139,16 @@ class Recall:
         self._hand_out()
         self._drift()
         until(self._deviations, "the drift is detected")
+
+    def alarm(self) -> str:
+        """The drift alone, which concerns nobody: the alert of it, which nobody has taken."""
+        self._train()
+        self._drift()
+
+        def calling() -> Any:
+            return self.services.call("alerting", "ListAlerts", lot=self.lot, only_open=True).alerts
+
+        return str(until(calling, "the drift alarms")[0].raised.alert)
 
     def open_run(self) -> str:
         """The run of the safety loop, once it is there."""

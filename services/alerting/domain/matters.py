@@ -1,10 +1,10 @@
 """What alerts are about, one by one: how each was classified, and how it ended.
 
-A deviation is over when it is rejected or closed; a late stage when it ends, or
-its run does. Either may be told before the alert is raised, so it is noted here
-whether there is an alert or not, and nothing depends on the order. A trigger
-without a run needs no note: what is kept of triggers and runs says it
-(`triggers`).
+A deviation is over when it is judged, confirmed or rejected, which is said once
+and never taken back; a late stage when it ends, or its run does. Either may be
+told before the alert is raised, so it is noted here whether there is an alert or
+not, and nothing depends on the order. A trigger without a run needs no note:
+what is kept of triggers and runs says it (`triggers`).
 """
 
 from __future__ import annotations

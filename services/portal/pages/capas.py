@@ -16,6 +16,7 @@ from pharmaloop.production.v1 import service_pb2 as api
 from services.portal.backend import Backend
 from services.portal.confirming import Field, Question, settle, show, text
 from services.portal.languages import Language
+from services.portal.limit_change import of_proposal
 from services.portal.parts import parts
 from services.portal.render import page
 from services.portal.words import N_, word
@@ -114,6 +115,7 @@ async def board(request: Request, state: str = "", token: str = "") -> Response:
         "missing": missing,
         "state": state,
         "token": token,
+        "change": lambda proposed: of_proposal(request.state.language, proposed),
         "states": [(name, word(api.CapaState.DESCRIPTOR, number)) for name, number in STATES.items()],
     }
     return page(request, "capas.html", values, live=_LIVE)
@@ -134,6 +136,7 @@ async def one(request: Request, capa: str) -> Response:
     values = {
         "found": found,
         "p": found.proposed,
+        "change": lambda proposed: of_proposal(request.state.language, proposed),
         "told": next((one.capa for one in dossier.evidence.runs if one.run == run), None)
         if dossier
         else None,
@@ -200,7 +203,7 @@ async def _question(request: Request, capa: str, deed: Deed) -> Question:
         (say("Lot"), proposed.lot),
         (say("Product"), proposed.product),
         (say("Tag"), proposed.tag),
-        (say("Change of its limit"), limits(language, found)),
+        (say("Change of its limit"), of_proposal(language, proposed)),
         (say("Reason"), proposed.reason),
         (say("State"), now),
     )
@@ -216,15 +219,6 @@ async def _question(request: Request, capa: str, deed: Deed) -> Question:
         now=now,
         by=by,
         over=not deed.may(found),
-    )
-
-
-def limits(language: Language, capa: api.Capa) -> str:
-    """How the limit is to change, in the reader's words."""
-    return language.say(
-        "from %(before)s to %(after)s spreads of the golden run",
-        before=language.number(capa.proposed.limit_before),
-        after=language.number(capa.proposed.limit_after),
     )
 
 

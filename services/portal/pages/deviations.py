@@ -179,6 +179,7 @@ async def one(request: Request, lot: str, deviation: str) -> Response:
         "lot": lot,
         "latest": latest,
         "going_on": found.updated,
+        "distances": _distances(language, found.detected, latest),
         "points": points,
         "began": latest.evidence[0].at if latest.evidence else None,
         "drawing": course(
@@ -212,6 +213,21 @@ def evidence(points: Any) -> list[Point]:
         Point((one.at.ToDatetime() - begin).total_seconds(), one.value, one.expected, one.low, one.high)
         for one in points
     ]
+
+
+def _distances(language: Language, detected: Any, latest: Any) -> list[tuple[str, str]]:
+    """How far out it was when it was detected, which alerts and judgements cite, and has been since."""
+    say, larger = language.say, latest.magnitude > detected.magnitude
+    now = say(
+        "%(n)s spreads of the golden run; the limit is %(limit)s",
+        n=language.number(latest.magnitude),
+        limit=language.number(detected.limit),
+    )
+    largest = (say("Largest distance"), now)
+    if not larger:
+        return [largest]
+    then = say("%(n)s spreads of the golden run", n=language.number(detected.magnitude))
+    return [(say("Distance at its detection"), then), largest]
 
 
 def _may(found: api.Deviation) -> list[Deed]:
@@ -269,14 +285,7 @@ async def _question(request: Request, lot: str, deviation: str, deed: Deed) -> Q
             (say("Tag"), f"{detected.tag} ({detected.phase})"),
             (say("Detected"), language.moment(detected.detected)),
             (say("Rule that fired"), detected.rule),
-            (
-                say("Largest distance"),
-                say(
-                    "%(n)s spreads of the golden run; the limit is %(limit)s",
-                    n=language.number(latest.magnitude),
-                    limit=language.number(detected.limit),
-                ),
-            ),
+            *_distances(language, detected, latest),
             (say("Samples outside"), language.count(latest.samples_out)),
             (say("State"), now),
         ),

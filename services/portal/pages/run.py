@@ -23,6 +23,7 @@ from services.portal.clock import platform_time
 from services.portal.confirming import Field, Question, settle, show, text
 from services.portal.drawing.intervals import Row, intervals
 from services.portal.languages import Language
+from services.portal.limit_change import of_proposal
 from services.portal.parts import parts
 from services.portal.places import event_word, lot_of, place, short
 from services.portal.render import page
@@ -49,6 +50,7 @@ async def one(request: Request, run: str) -> Response:
     }
     if told.loop == "safety":
         asked["exposure"] = backend.ask("traceability", "GetExposure", run=run)
+        asked["capas"] = backend.ask("production", "ListCapas", run=run)
         asked["unattributed"] = backend.ask(
             "traceability", "ListUnattributed", run=run, only_open=True, page_size=_UNATTRIBUTED
         )
@@ -81,6 +83,8 @@ async def one(request: Request, run: str) -> Response:
         "unattributed": found.get("unattributed"),
         "sites": _sites(found),
         "people": _people(found),
+        "capas": list(found["capas"].capas) if found.get("capas") else [],
+        "change": lambda proposed: of_proposal(language, proposed),
         "missing": missing,
         **_evidence(found, language),
     }
@@ -130,20 +134,10 @@ def _evidence(found: dict[str, Any], language: Language) -> dict[str, Any]:
     return {"evidence": rows, "pooled": pooled, "plot": plot if drawn else ""}
 
 
-#: Why a ratio cannot be told.
-_REASONS = {
-    "NOT_RELEASED": N_("nothing released yet"),
-    "WITHHELD": N_("withheld: a group is below 10"),
-    "NO_CASES": N_("no cases"),
-    "NO_COMPARATOR_CASES": N_("no cases among the comparators"),
-    "NO_EXPOSED_CASES": N_("no cases among the exposed"),
-}
-
-
 def _said(language: Language, ratio: evidence.Ratio) -> str:
     """A ratio with its interval, or why there is none."""
     if ratio.value is None or ratio.lower is None or ratio.upper is None:
-        return language.say(_REASONS.get(ratio.reason, ratio.reason))
+        return language.say(WORDS.get(ratio.reason, ratio.reason))
     value, lower, upper = (language.number(one) for one in (ratio.value, ratio.lower, ratio.upper))
     return language.say("%(value)s (%(lower)s to %(upper)s)", value=value, lower=lower, upper=upper)
 

@@ -105,7 +105,7 @@ class _Dossier:
 
     def _estimate(self, one: Any) -> str:
         if not one.HasField("value"):
-            return one.reason or _NONE
+            return self._word(one.reason) or _NONE
         value, low, high = (self._number(n) for n in (one.value, one.lower, one.upper))
         return self._say("%(value)s (%(lower)s to %(upper)s)", value=value, lower=low, upper=high)
 
@@ -431,6 +431,7 @@ class _Dossier:
         say, when = self._say, self._l.moment
         category = self._word(capa.filing_category, "CHANGE_FILING_")
         effective = self._word(capa.effectiveness, "EFFECTIVENESS_OUTCOME_")
+        stays = self._word(capa.limit_kept, "LIMIT_KEPT_") or self._yes(capa.limit_after >= capa.limit_before)
         self._sheets.facts(
             [
                 (say("CAPA"), f"{capa.capa}: {self._word(capa.state, 'CAPA_STATE_')}"),
@@ -441,6 +442,7 @@ class _Dossier:
                     say("Limit before / after"),
                     f"{self._number(capa.limit_before)} / {self._number(capa.limit_after)}",
                 ),
+                (say("The limit stays as it is"), stays),
                 (say("Proposed"), when(capa.proposed)),
                 (say("Approved"), when(capa.approved)),
                 (say("Change validated"), f"{when(capa.validated)} {capa.validation_record}".strip()),

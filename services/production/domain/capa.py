@@ -59,9 +59,14 @@ class InForce(NamedTuple):
 
 
 def decide_propose(
-    held: Capa | None, evidence: Evidence, capa: str, limit_before: float, limit_after: float
+    held: Capa | None,
+    evidence: Evidence,
+    capa: str,
+    limit_before: float,
+    limit_after: float,
+    narrowest: float = 0.0,
 ) -> list[Message]:
-    """Propose once for a run."""
+    """Propose once for a run. `narrowest` is the smallest limit that may be."""
     if held is not None:
         return []
     moves = (
@@ -87,8 +92,25 @@ def decide_propose(
             answered=evidence.answered,
             affected=evidence.affected,
             evidence=pooled.evidence(evidence.releases),
+            kept=events.LIMIT_KEPT_UNSPECIFIED
+            if limit_after < limit_before
+            else _kept(evidence, narrowest >= limit_before),
         )
     ]
+
+
+def _kept(evidence: Evidence, narrowest: bool) -> events.LimitKept:
+    """What the evidence lacks for a narrower limit; `narrowest`: a narrower one may not be."""
+    followed = pooled.followed(evidence.releases)
+    if not followed:
+        return events.LIMIT_KEPT_NOBODY_FOLLOWED
+    if all(one.exposed.cases is None for one in followed):
+        return events.LIMIT_KEPT_WITHHELD
+    if not evidence.answered:
+        return events.LIMIT_KEPT_NO_ANSWERS
+    if not evidence.affected:
+        return events.LIMIT_KEPT_NO_COMPLAINTS
+    return events.LIMIT_KEPT_NARROWEST if narrowest else events.LIMIT_KEPT_TOO_FEW
 
 
 def decide_approve(held: Capa | None, actor: str, meaning: str) -> list[Message]:

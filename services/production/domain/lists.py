@@ -142,7 +142,9 @@ def _said(event: Message) -> str:
         case events.ChangeValidated() | events.ChangeFilingAssessed() | events.CapaEffectivenessChecked():
             said = event.statement
         case events.ProcessLimitChanged():
-            said = f"limit of {event.tag} from {event.limit_before:g} to {event.limit_after:g} spreads"
+            moved = f"from {event.limit_before:g} to {event.limit_after:g} spreads"
+            stays = f"stays at {event.limit_after:g} spreads"
+            said = f"limit of {event.tag} {moved if event.limit_after < event.limit_before else stays}"
         case _:
             told: Any = event
             said = told.reason

@@ -92,9 +92,11 @@ def totals(releases: Iterable[Release]) -> tuple[int, int]:
 
 
 def evidence(releases: Iterable[Release]) -> events.CapaEvidence:
-    """As it is attached to a corrective action."""
+    """As it is attached to a corrective action. Where no site told its sums because it withholds numbers,
+    the estimates say so, and not that there were no cases."""
     found = events.CapaEvidence()
     total = Sums()
+    releases = tuple(releases)
     for one in sorted(releases, key=lambda release: release.site):
         found.sites.add(
             site=one.site,
@@ -103,6 +105,10 @@ def evidence(releases: Iterable[Release]) -> events.CapaEvidence:
             pooled=one.sums is not None,
         )
         total += one.sums or Sums()
+    withheld = any(None in (one.exposed.cases, one.comparators.cases) for one in releases)
+    if withheld and not any(one.sums for one in releases):
+        found.risk_ratio.reason = found.rate_difference.reason = "WITHHELD"
+        return found
     found.risk_ratio.CopyFrom(risk_ratio(total))
     found.rate_difference.CopyFrom(rate_difference(total))
     return found
@@ -129,9 +135,14 @@ def rate_difference(total: Sums) -> common.Estimate:
     return common.Estimate(value=difference, lower=difference - _Z * error, upper=difference + _Z * error)
 
 
+def followed(releases: Iterable[Release]) -> list[Release]:
+    """Those of sites that followed anybody up."""
+    return [one for one in releases if one.final_plans]
+
+
 def said(releases: Iterable[Release]) -> str:
     """The evidence as a sentence of the reason for a corrective action."""
-    all_of = [one for one in releases if one.final_plans]
+    all_of = followed(releases)
     if not all_of:
         return "nobody was followed up"
     told = [one for one in all_of if one.exposed.cases is not None]

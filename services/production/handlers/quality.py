@@ -92,8 +92,9 @@ def _propose(work: Work, held: Evidence) -> None:
     model = work.get(MODELS, held.product)
     trained = model.message() if model else None
     before = limits.in_force(held.tag, work.get(LIMITS, held.product), trained, _detected(work, held).limit)
-    after = propose_limit(before, held.answered, held.affected, narrowest(trained, held.tag))
-    for decided in capas.decide_propose(work.get(CAPAS, id), held, id, before, after):
+    floor = narrowest(trained, held.tag)
+    after = propose_limit(before, held.answered, held.affected, floor)
+    for decided in capas.decide_propose(work.get(CAPAS, id), held, id, before, after, floor):
         work.apply(CAPAS, id, decided, case=held.root, run=held.run)
     root = work.get(LOTS, held.root)
     for decided in deviation.decide_require_capa(root, held.deviation, id):

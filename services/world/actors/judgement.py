@@ -30,7 +30,8 @@ class Verdict:
 
 def judge(detected: events.DeviationDetected) -> Verdict:
     """Confirm what is clearly and steadily outside on one side, or runs there; reject the rest."""
-    seen = f"{detected.tag} reached {detected.magnitude:.1f} SD (limit {detected.limit:.1f})"
+    # What it comes to later is larger: the page shows both, to as many digits.
+    seen = f"{detected.tag} reached {detected.magnitude:.3g} SD by its detection (limit {detected.limit:.3g})"
     if not detected.evidence:
         return Verdict(False, f"{seen}, but no evidence is shown")
     if len(detected.evidence) < WITHIN:

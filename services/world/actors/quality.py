@@ -232,13 +232,10 @@ class HeadOfQuality:
         request = api.ApproveCapaRequest(
             request_id=desk.request("approve", proposed.capa),
             capa=proposed.capa,
-            meaning=f"I have read the evidence and approve the limit of {proposed.limit_after:.2f} SD.",
+            meaning=f"I have read the evidence and approve {_limit(proposed)}.",
         )
         await desk.call(desk.platform.production.ApproveCapa, request)
-        desk.say(
-            f"capa for {short(proposed.lot)} approved: {proposed.tag} limit "
-            f"{proposed.limit_before:.2f} -> {proposed.limit_after:.2f} SD"
-        )
+        desk.say(f"capa for {short(proposed.lot)} approved: {proposed.tag}, {_limit(proposed)}")
 
     async def _control(self, capa: api.Capa) -> None:
         """Record what change control still lacks; then the limit is in force."""
@@ -248,7 +245,7 @@ class HeadOfQuality:
                 request_id=desk.request("validate", id),
                 capa=id,
                 record=f"VAL-{id[:8]}",
-                statement="The recorded runs were judged again with the narrower limit.",
+                statement=_shown(capa.proposed),
                 meaning="The validation is on record as I say here.",
             )
             await desk.call(desk.platform.production.RecordValidation, validation)
@@ -262,3 +259,21 @@ class HeadOfQuality:
             )
             await desk.call(desk.platform.production.RecordFilingAssessment, filing)
         desk.say(f"capa for {short(capa.proposed.lot)} in force: its change is validated and assessed")
+
+
+def _narrows(proposed: events.CapaProposed) -> bool:
+    return proposed.limit_after < proposed.limit_before
+
+
+def _limit(proposed: events.CapaProposed) -> str:
+    """The limit that is decided on, in words."""
+    if _narrows(proposed):
+        return f"the limit of {proposed.limit_after:.2f} SD instead of {proposed.limit_before:.2f} SD"
+    return f"that the limit stays at {proposed.limit_after:.2f} SD"
+
+
+def _shown(proposed: events.CapaProposed) -> str:
+    """What the validation of the change shows, which is less where there is none."""
+    if _narrows(proposed):
+        return "The recorded runs were judged again with the narrower limit."
+    return "The limit stays as it is, so the recorded runs were judged with it already."

@@ -14,6 +14,7 @@ from unittest import mock
 
 from pharmaloop.clinical.v1 import events_pb2 as clinical
 from pharmaloop.rnd.v1 import events_pb2 as rnd
+from services.alerting import handlers as alerting
 from services.clinical.domain import lots
 from services.exchange import valuations
 from services.exchange.domain import studies
@@ -178,5 +179,6 @@ PLANTED: Mapping[str, Bugs] = {
     "the loops ignore a withdrawal": _patched(transfer, "_on_withdrawal", _ignored),
     "the plant ignores that a later version came": Bugs((_later_version_ignored,)),
     "a study's time is never over": _patched(studies, "decide_expire", _never_over),
+    "a judgement ends no alert": _patched(alerting, "on_deviation_judged_real", lambda *given: None),
     "a contribution that was valued is not metered": _patched(valuations, "_metered", _all_but_one),
 }

@@ -50,8 +50,9 @@ def state(world: World) -> dict[str, Any]:
         "planned": _planned(world),
         "answers": _answers(world),
         "adverse events": _adverse(world),
+        # One for each lot, or one more after the first was judged.
         "alerts of deviations": sorted(
-            a.lot for a in world.databases["alerting"].states(ALERTS).values() if a.kind == 1
+            {a.lot for a in world.databases["alerting"].states(ALERTS).values() if a.kind == 1}
         ),
     }
     if world.story.finished:

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from pharmaloop.alerting.v1 import events_pb2 as alerting
 from pharmaloop.clinical.v1 import events_pb2 as clinical
 from pharmaloop.traceability.v1 import service_pb2 as traceability_api
+from services.alerting.endings import about_deviation
 from services.alerting.views import ALERTS
 from services.clinical.domain.plans import Plan
 from services.clinical.views import ADVERSE, HOLDINGS, PATIENTS, PLANS, RELEASES
@@ -36,6 +37,9 @@ from tests.reliability.sim.loop_invariants import LOOP_RULES, valued_alike
 from tests.reliability.sim.process import SITES, SPECS
 from tests.reliability.sim.replay import Replay, folded
 from tests.reliability.sim.world import World
+
+#: States of a deviation that nobody has judged.
+_UNJUDGED = ("open", "under_investigation")
 
 
 class Violation(NamedTuple):
@@ -444,6 +448,17 @@ def _reminded(world: World) -> Iterator[str]:
                 yield f"plan {plan.plan}: its patient never answered, and was reminded after {given} h"
 
 
+def _calling(world: World) -> Iterator[str]:
+    """An alert of deviations calls exactly while one that it stands for is not judged."""
+    rows = world.databases["production"].states(DEVIATION_ROWS).values()
+    waiting = {about_deviation(row.deviation): row.deviation for row in rows if row.state in _UNJUDGED}
+    for alert in world.databases["alerting"].states(ALERTS).values():
+        left = sorted(waiting[about] for about in alert.abouts if about in waiting)
+        if alert.kind == alerting.ALERT_KIND_DEVIATION and alert.over == bool(left):
+            calls = "is over" if alert.over else "still calls"
+            yield f"alert {alert.alert} of {alert.lot} {calls}; not judged are {left}"
+
+
 def _waited_for(world: World, site: str, plan: Plan) -> bool:
     """A plan whose patient always consented, never answered, took all that they were given, and was asked."""
     if plan.stage != "open":
@@ -467,6 +482,7 @@ RULES: Mapping[str, Callable[[World], Iterator[str]]] = {
     "a site's topics name the lots of its own people": _blinded,
     "I5 recall is monotone": _monotone,
     "I7 closed or alarmed": _ended,
+    "an alert ends with the judgement": _calling,
     "reminded once": _reminded,
     "I2 replay": _replayed,
     **LOOP_RULES,

@@ -287,6 +287,8 @@ def test_alerts_that_are_over_are_listed_by_their_state_and_say_how_they_ended(b
         alerting.ALERT_STATE_UNSPECIFIED,
     ]
     assert "resolved, deviation rejected by qa-2" in bench.run("alert", "show", "al-1").output
+    alert.resolved.end = alerting_events.ALERT_END_DEVIATION_CONFIRMED
+    assert "resolved, deviation confirmed by qa-2" in bench.run("alert", "show", "al-1").output
 
 
 def test_a_run_whose_readings_stopped_is_silent_on_the_wall(bench: Bench) -> None:
@@ -317,6 +319,20 @@ def test_capas_are_listed(bench: Bench) -> None:
     capa.proposed.answered, capa.proposed.affected = 30, 12
     capa.proposed.evidence.risk_ratio.value = 2.04
     assert "12/30, 2.0 times" in bench.run("capa", "list").output
+
+
+def test_a_capa_that_leaves_the_limit_says_so_and_why(bench: Bench) -> None:
+    capa = production.Capa(state=production.CAPA_STATE_PROPOSED)
+    capa.proposed.limit_before = capa.proposed.limit_after = 2.7
+    bench.fake.answers["ListCapas"] = lambda request: production.ListCapasResponse(capas=[capa])
+    assert "stays at 2.70 SD" in bench.run("capa", "list").output
+    capa.proposed.kept = events.LIMIT_KEPT_NO_COMPLAINTS
+    output = bench.run("capa", "list").output
+    assert "stays at 2.70 SD: no complaint among the released answers" in output
+    assert "->" not in output
+    assert bench.json("capa", "list")["capas"][0]["proposed"]["kept"] == "LIMIT_KEPT_NO_COMPLAINTS"
+    capa.proposed.limit_after, capa.proposed.kept = 2.5, events.LIMIT_KEPT_UNSPECIFIED
+    assert "2.70 -> 2.50 SD" in bench.run("capa", "list").output
 
 
 def serving(request: Any) -> common.GetStatusResponse:

@@ -89,6 +89,15 @@ def test_one_that_is_over_says_what_ended_it_and_calls_nobody() -> None:
         assert said not in text
 
 
+@pytest.mark.parametrize(("language", "said"), [("en", "The deviation was confirmed"), ("zh", "偏差已确认")])
+def test_one_whose_deviation_was_confirmed_is_over(language: str, said: str) -> None:
+    ended = events.AlertResolved(end=events.ALERT_END_DEVIATION_CONFIRMED, actor="qa-3", reason="drift")
+    over = alert(state=api.ALERT_STATE_RESOLVED, resolved=ended)
+    text = Browser(backend(over), language=language).get("/alerts?state=resolved").text
+    assert said in text
+    assert "data-open" not in text
+
+
 def test_an_alert_that_a_run_ended_leads_to_the_run() -> None:
     ended = events.AlertResolved(end=events.ALERT_END_RUN_OPENED, reason="run-77777-long")
     text = Browser(backend(alert(resolved=ended))).get("/alerts?state=all").text

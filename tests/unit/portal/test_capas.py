@@ -6,6 +6,7 @@ import re
 
 import pytest
 
+from pharmaloop.common.v1 import types_pb2 as common
 from pharmaloop.production.v1 import events_pb2 as events
 from pharmaloop.production.v1 import service_pb2 as api
 from pharmaloop.traceability.v1 import service_pb2 as trace
@@ -143,3 +144,60 @@ def test_what_is_not_there_is_no_page_and_an_empty_list_says_why() -> None:
     assert Browser(_backend(_capa())).get("/capas/c-1/burn").status == 404
     assert "One is proposed when" in Browser(_backend()).get("/capas").text
     assert Browser(_backend(), language="zh").get("/capas").text.count("<h1>") == 1
+
+
+def _stays(kept: events.LimitKept) -> api.Capa:
+    made = _capa()
+    made.proposed.limit_before = made.proposed.limit_after = 2.7
+    made.proposed.kept = kept
+    made.proposed.evidence.risk_ratio.CopyFrom(common.Estimate(reason="NO_CASES"))
+    made.proposed.evidence.rate_difference.CopyFrom(common.Estimate(reason="NO_PERSON_TIME"))
+    return made
+
+
+@pytest.mark.parametrize("address", ["/capas", "/capas/c-1", "/capas/c-1/approve"])
+@pytest.mark.parametrize(
+    ("language", "stays", "why"),
+    [
+        (
+            "en",
+            "stays at 2.7 spreads of the golden run",
+            "no complaint is among the answers that were released",
+        ),
+        ("zh", "维持黄金批次残差标准差的 2.7 倍不变", "已公布的应答中没有不适主诉"),
+    ],
+)
+def test_a_limit_that_stays_is_said_to_stay_and_why(
+    address: str, language: str, stays: str, why: str
+) -> None:
+    backend = _backend(_stays(events.LIMIT_KEPT_NO_COMPLAINTS))
+    text = Browser(backend, language=language, actor="li").get(address).text
+    assert stays in text
+    assert why in text
+    assert "2.7 / 2.7" not in text
+
+
+@pytest.mark.parametrize(
+    ("language", "said"),
+    [
+        ("en", ("no cases", "no follow-up time of both groups to compare")),
+        ("zh", ("无病例", "没有两组均有的随访时间可供比较")),
+    ],
+)
+def test_why_an_estimate_is_left_out_is_said_in_words(language: str, said: tuple[str, ...]) -> None:
+    backend = _backend(_stays(events.LIMIT_KEPT_WITHHELD))
+    text = Browser(backend, language=language).get("/capas/c-1").text
+    for one in said:
+        assert one in text
+    assert "NO_" not in text
+
+
+def test_a_reason_that_is_not_known_here_leaves_the_sentence_whole() -> None:
+    text = Browser(_backend(_stays(99))).get("/capas/c-1").text  # type: ignore[arg-type]
+    assert "<dd>stays at 2.7 spreads of the golden run</dd>" in text
+
+
+def test_limits_that_differ_by_little_do_not_read_alike() -> None:
+    capa = _capa()
+    capa.proposed.limit_before, capa.proposed.limit_after = 2.703, 2.7
+    assert "from 2.703 to 2.7 spreads" in Browser(_backend(capa)).get("/capas/c-1").text

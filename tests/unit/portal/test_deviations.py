@@ -62,6 +62,26 @@ def test_the_list_filters_by_state_and_keeps_the_filter_on_the_next_part() -> No
     assert 'href="/lots/maker-1%2Fitem%2Fgranulate%2FG-0071"' in text
 
 
+@pytest.mark.parametrize("address", [_AT, f"{_AT}/confirm"])
+@pytest.mark.parametrize(
+    ("language", "then", "now"),
+    [
+        ("en", "Distance at its detection", "Largest distance"),
+        ("zh", "检出时的偏离", "最大偏离"),
+    ],
+)
+def test_the_distance_that_was_judged_by_stands_beside_the_largest(
+    address: str, language: str, then: str, now: str
+) -> None:
+    """A reason cites the distance at the detection; what it came to later is another number."""
+    grown = _deviation()
+    grown.updated.magnitude = 9.125
+    text = Browser(_backend(grown), language=language, actor="li").get(address).text
+    assert re.search(rf"{then}</dt>\s*<dd>(<bdi>)?[^<]*3\.7", text)
+    assert re.search(rf"{now}</dt>\s*<dd>(<bdi>)?[^<]*9\.12", text)
+    assert then not in Browser(_backend(_deviation()), language=language, actor="li").get(address).text
+
+
 def test_a_deviation_shows_its_evidence_its_history_and_what_may_be_decided() -> None:
     answer = Browser(_backend(_deviation())).get(_AT)
     assert answer.status == 200

@@ -108,6 +108,7 @@ def backend(run: loops.Run, **answers: Any) -> FakeBackend:
         ),
         ("traceability", "ExplainUnattributed"): trace.ExplainUnattributedResponse(),
         ("alerting", "ListAlerts"): alerting.ListAlertsResponse(),
+        ("production", "ListCapas"): production.ListCapasResponse(),
         ("production", "GetHazard"): production.GetHazardResponse(),
         ("production", "EvaluateHazard"): production.EvaluateHazardResponse(),
     }
@@ -377,3 +378,22 @@ def test_a_dispense_that_names_nobody_is_explained() -> None:
     assert told.told[0][1] == "ExplainUnattributed"
     assert told.told[0][3]["dispense"] == "d-1"
     assert browser.get(f"/runs/{RUN}/dispenses/d-2").status == 404
+
+
+# -- its corrective action ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("language", "said"),
+    [("en", "stays at 2.7 spreads of the golden run: nobody answered"), ("zh", "没有患者应答")],
+)
+def test_a_run_says_what_its_corrective_action_does_to_the_limit(language: str, said: str) -> None:
+    capa = production.Capa(state=production.CAPA_STATE_APPROVED)
+    proposed = capa.proposed
+    proposed.capa, proposed.tag, proposed.kept = "c-1", HOSTILE, production_events.LIMIT_KEPT_NO_ANSWERS
+    proposed.limit_before = proposed.limit_after = 2.7
+    told = backend(safety(), production__ListCapas=production.ListCapasResponse(capas=[capa]))
+    text = Browser(told, language=language).get(f"/runs/{RUN}").text
+    assert said in text
+    assert 'href="/capas/c-1"' in text
+    assert "<script>alert" not in text

@@ -15,7 +15,7 @@ from pharmaloop.loops.v1 import events_pb2 as loops
 from pharmaloop.production.v1 import events_pb2 as events
 from pharmaloop.traceability.v1 import events_pb2 as traceability
 from services.production.domain import capa as capas
-from services.production.domain import evidence, limits
+from services.production.domain import evidence, limits, lists
 from services.production.domain.capa import Capa, InForce, publishable
 from services.production.domain.errors import Absent, Malformed, Refusal
 from services.production.domain.evidence import Evidence, SiteAnswers
@@ -129,6 +129,41 @@ def test_the_limit_changes_with_the_second_record_of_change_control(first: Any) 
     assert (insight.answered, insight.affected, insight.suppressed) == (28, 12, False)
     assert "12 of 28" in insight.statement
     assert fold(held, [record, changed, insight]).state == "effective"
+
+
+def _released(*told: Row, plans: int = 30) -> tuple[Release, ...]:
+    return tuple(Release(f"s{n}", 1, row, Row(), final_plans=plans) for n, row in enumerate(told))
+
+
+@pytest.mark.parametrize(
+    ("releases", "narrowest", "kept"),
+    [
+        ((), 0.0, events.LIMIT_KEPT_NOBODY_FOLLOWED),
+        (_released(Row(0, 0), plans=0), 0.0, events.LIMIT_KEPT_NOBODY_FOLLOWED),
+        (_released(Row(28, None), Row()), 0.0, events.LIMIT_KEPT_WITHHELD),
+        (_released(Row(0, 0)), 0.0, events.LIMIT_KEPT_NO_ANSWERS),
+        (_released(Row(28, 0), Row(12, None)), 0.0, events.LIMIT_KEPT_NO_COMPLAINTS),
+        (_released(Row(2000, 1)), 2.0, events.LIMIT_KEPT_TOO_FEW),
+        (_released(Row(28, 12)), 2.7, events.LIMIT_KEPT_NARROWEST),
+    ],
+)
+def test_a_limit_that_stays_says_what_is_lacking(
+    releases: tuple[Release, ...], narrowest: float, kept: events.LimitKept
+) -> None:
+    held = replace(WHOLE, releases=releases)
+    (stays,) = capas.decide_propose(None, held, "c1", 2.7, 2.7, narrowest)
+    (moves,) = capas.decide_propose(None, held, "c1", 2.7, 2.5, narrowest)
+    assert isinstance(stays, events.CapaProposed)
+    assert isinstance(moves, events.CapaProposed)
+    assert (stays.kept, moves.kept) == (kept, events.LIMIT_KEPT_UNSPECIFIED)
+    assert "stays at 2.70" in stays.reason
+
+
+@pytest.mark.parametrize(("after", "said"), [(2.5, "from 2.7 to 2.5 spreads"), (2.7, "stays at 2.7 spreads")])
+def test_the_history_says_whether_the_limit_moved(after: float, said: str) -> None:
+    changed = events.ProcessLimitChanged(tag="Temp", limit_before=2.7, limit_after=after, capa="c1")
+    row = lists.moved(None, changed, "2026")
+    assert row.history[-1].statement == f"limit of Temp {said}"
 
 
 def test_a_limit_tightened_further_in_the_meantime_stays() -> None:

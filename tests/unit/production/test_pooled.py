@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -91,3 +92,12 @@ def test_a_risk_ratio_of_some_sites_alone_is_attached_but_not_given_as_a_reason(
 def test_no_interval_is_made_up_where_an_arm_has_no_case(sums: Sums, reason: str) -> None:
     found = pooled.risk_ratio(sums)
     assert (found.reason, found.HasField("lower")) == (reason, False)
+
+
+def test_numbers_that_are_withheld_are_not_told_as_no_cases() -> None:
+    withheld = Release("a", 1, Row(28, None), Row(56, 14), final_plans=30)
+    at = pooled.evidence([withheld])
+    assert (at.risk_ratio.reason, at.rate_difference.reason) == ("WITHHELD", "WITHHELD")
+    nobody = Release("b", 1, Row(0, 0), Row(0, 0), final_plans=0)
+    assert pooled.evidence([nobody]).risk_ratio.reason == "NO_CASES"
+    assert pooled.evidence([withheld, replace(nobody, sums=Sums())]).risk_ratio.reason == "NO_CASES"

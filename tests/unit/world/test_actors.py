@@ -346,21 +346,31 @@ async def test_the_head_of_quality_signs_and_controls_the_change(
 ) -> None:
     proposed = production.Capa(proposed=events.CapaProposed(capa="c-1", lot=ROOT, limit_after=4.5))
     proposed.state = production.CAPA_STATE_PROPOSED
+    proposed.proposed.limit_before = 6.0
     half = production.Capa(
         proposed=events.CapaProposed(capa="c-2", lot=ROOT), state=production.CAPA_STATE_APPROVED
     )
     half.validated.record = "VAL-1"
     fresh = production.Capa(
-        proposed=events.CapaProposed(capa="c-3", lot=ROOT), state=production.CAPA_STATE_APPROVED
+        proposed=events.CapaProposed(capa="c-3", lot=ROOT, limit_before=6, limit_after=4.5),
+        state=production.CAPA_STATE_APPROVED,
     )
-    shown = {production.CAPA_STATE_PROPOSED: [proposed], production.CAPA_STATE_APPROVED: [half, fresh]}
+    stays = production.Capa(
+        proposed=events.CapaProposed(capa="c-4", lot=ROOT, limit_before=6, limit_after=6),
+        state=production.CAPA_STATE_APPROVED,
+    )
+    approved = [half, fresh, stays]
+    shown = {production.CAPA_STATE_PROPOSED: [proposed], production.CAPA_STATE_APPROVED: approved}
     recorder.answers["ListCapas"] = lambda request: production.ListCapasResponse(capas=shown[request.state])
     await for_a_while(HeadOfQuality(desk_for("head-of-quality"), [ROOT]).run())
     signed = recorder.of("ApproveCapa")
     assert {request.capa for request in signed} == {"c-1"}
     assert "4.50" in signed[0].meaning
-    assert {request.capa for request in recorder.of("RecordValidation")} == {"c-3"}
-    assert {request.capa for request in recorder.of("RecordFilingAssessment")} == {"c-2", "c-3"}
+    shows = {request.capa: request.statement for request in recorder.of("RecordValidation")}
+    assert shows.keys() == {"c-3", "c-4"}
+    assert "narrower" in shows["c-3"]
+    assert "narrower" not in shows["c-4"], "the limit stays, so nothing was narrowed"
+    assert {request.capa for request in recorder.of("RecordFilingAssessment")} == {"c-2", "c-3", "c-4"}
 
 
 # -- differences --------------------------------------------------------------------

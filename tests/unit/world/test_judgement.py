@@ -39,4 +39,4 @@ def test_the_rule(values: list[float], magnitude: float, confirmed: bool, becaus
     verdict = judge(detected(values, magnitude))
     assert verdict.confirmed is confirmed
     assert because in verdict.reason
-    assert verdict.reason.startswith(f"DryerTemp reached {magnitude:.1f} SD") or not values
+    assert verdict.reason.startswith(f"DryerTemp reached {magnitude:.3g} SD by its detection") or not values

@@ -102,10 +102,15 @@ def decide_withdraw(
 def decide_request_review(
     held: ParameterSet, changed: production.ProcessLimitChanged
 ) -> list[events.ReviewRequested]:
-    """A corrective action changed a limit: each version that a plant works by is looked at, once."""
+    """A corrective action set a limit: each version that a plant works by is looked at, once."""
+    before, after = changed.limit_before, changed.limit_after
+    moved = (
+        f"changed the limit of {changed.tag} from {before:.2f} to {after:.2f}"
+        if after != before
+        else f"left the limit of {changed.tag} at {after:.2f}"
+    )
     said = (
-        f"corrective action {changed.capa} changed the limit of {changed.tag} from "
-        f"{changed.limit_before:.2f} to {changed.limit_after:.2f} residual standard deviations; "
+        f"corrective action {changed.capa} {moved} residual standard deviations; "
         f"look at its ranges, and draft a new version where they do not fit"
     )
     versions = dict.fromkeys(version.version for version, _ in held.standing())

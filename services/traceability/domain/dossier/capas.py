@@ -44,6 +44,7 @@ class CapaRecord:
     insight: str = ""
     statement: str = ""
     pooled: Pooled | None = None
+    limit_kept: str = ""
 
     @property
     def state(self) -> str:
@@ -86,6 +87,7 @@ def _proposed(record: CapaRecord, event: production.CapaProposed, at: str) -> Ca
         limit_after=event.limit_after,
         proposed=at,
         pooled=pooled(event),
+        limit_kept=name(production.LimitKept, event.kept, "LIMIT_KEPT_") if event.kept else "",
     )
 
 

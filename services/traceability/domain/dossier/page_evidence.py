@@ -103,6 +103,7 @@ def _capa(record: CapaRecord) -> page.RunCapa | None:
         limits_version=record.limits_version,
         checked=_at(record.checked),
         effectiveness=record.effectiveness,
+        limit_kept=record.limit_kept,
     )
 
 
