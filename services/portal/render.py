@@ -24,6 +24,7 @@ STATIC = ROOT / "static"
 #: What the head of every page leads to: path and English name.
 PLACES = (
     ("/runs", "Loops"),
+    ("/waiting", "Waiting"),
     ("/wall", "Quality wall"),
     ("/lots", "Lots"),
     ("/deviations", "Deviations"),
