@@ -207,7 +207,7 @@ def _to_finish(row: Any) -> list[Waiting]:
     steps = (("validation", "validated"), ("filing", "filing"))
     lacks = tuple(name for name, field_name in steps if not row.HasField(field_name))
     what, since = f"{row.set} / {row.version}", _present(row, "at")
-    return [Waiting("finish-change", row.transfer, row.plant, PLANT, what, since, lacks=lacks)]
+    return [Waiting("finish-change", row.transfer, row.plant, PLANT, what, since, row.version, lacks)]
 
 
 def _drafted(row: Any) -> list[Waiting]:

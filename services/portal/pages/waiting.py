@@ -151,7 +151,7 @@ def _row(one: Waiting) -> Row:
 
 def _name(one: Waiting) -> str:
     """What a row is called: the end of what is long, as other pages show it."""
-    if one.version:
+    if one.kind.endswith("set"):
         return f"{one.id} / {one.version}"
     return one.id[:8] if one.kind.endswith(("deviation", "capa", "hazard", "finding")) else one.id
 
