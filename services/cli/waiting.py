@@ -24,8 +24,6 @@ from services.kit import waiting
 from services.kit.waiting import Listed, Waiting
 
 _MODULES = {"production": production, "rnd": rnd, "loops": loops, "exchange": exchange}
-#: Where a process is called clinical alone, it is of this site.
-_FIRST_SITE = "hospital-a"
 
 
 class Role(click.ParamType):
@@ -116,11 +114,7 @@ def _ask(session: Session, one: Listed) -> Any:
 def _boards(session: Session, away: dict[str, str]) -> dict[str, Iterable[Any]]:
     """The boards of the sites that answer; those that do not are added to `away`."""
     found: dict[str, Iterable[Any]] = {}
-    for process in sorted(session.endpoints.grpc):
-        service, _, site = process.partition(".")
-        if service != "clinical":
-            continue
-        site = site or _FIRST_SITE
+    for site, process in session.endpoints.sites.items():
         try:
             stub = session.clinical_at(site)
             found[site] = session.call(stub.GetSiteBoard, clinical.GetSiteBoardRequest(site=site)).runs
