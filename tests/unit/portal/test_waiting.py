@@ -18,6 +18,7 @@ from pharmaloop.rnd.v1 import service_pb2 as rnd
 from services.kit import waiting
 from services.portal.backend import Missing
 from services.portal.pages.waiting import KINDS
+from services.portal.render import BELONGS, PLACES, place_of
 from tests.unit.portal.fakes import HOSTILE, Browser, FakeBackend
 
 LOT, RUN = "maker-1/item/granulate/G-0071", "7fae9767-c366-54d7-a85b-1de86b1a906c"
@@ -290,3 +291,32 @@ def test_in_chinese_no_english_is_left() -> None:
     for kind in KINDS.values():
         for english in (kind.title, kind.deed, kind.who):
             assert english not in text
+
+
+@pytest.mark.parametrize(
+    ("path", "place"),
+    [
+        ("/waiting", "/waiting"),
+        ("/runs/r-7", "/runs"),
+        ("/results", "/lots"),
+        ("/results/close", "/lots"),
+        ("/catalogue", "/hypotheses"),
+        ("/catalogue/product/new", "/hypotheses"),
+        ("/trials/t-1", "/hypotheses"),
+        ("/drafts/trial", "/hypotheses"),
+        ("/sets/set-1/2", "/transfers"),
+        ("/drafts/set", "/transfers"),
+        ("/drafts/study", "/studies"),
+        ("/search", ""),
+        ("/lotsomething", ""),
+    ],
+)
+def test_every_page_marks_the_place_that_it_stands_in(path: str, place: str) -> None:
+    assert place_of(path) == place
+    assert place in {"", *(known for known, _ in PLACES)}
+
+
+@pytest.mark.parametrize("path", ["/catalogue", "/trials", "/results", "/drafts/study"])
+def test_pages_that_the_head_does_not_lead_to_mark_their_place(path: str) -> None:
+    text = Browser(FakeBackend(), actor="dr-li").get(path).text
+    assert f'href="{BELONGS[path]}" aria-current="page"' in text
