@@ -56,7 +56,7 @@ def listed(session: Session, kind: str | None, role: str | None) -> None:
     Exit status 3 when a service does not answer: what the others keep is shown.
     """
     found, more, away = _found(session, kind or "", role or "")
-    document = {"waiting": [_plain(one) for one in found], "more": sorted(more), "away": away}
+    document: dict[str, Any] = {"waiting": [_plain(one) for one in found], "more": sorted(more), "away": away}
 
     def people(out: Console) -> None:
         rows = [

@@ -14,7 +14,8 @@ from services.kit.lacking import Lack
 
 
 def board(**counts: Any) -> clinical.RunBoard:
-    return clinical.RunBoard(**{"run": "r-1", "acknowledged": True} | counts)
+    made: dict[str, Any] = {"run": "r-1", "acknowledged": True}
+    return clinical.RunBoard(**made | counts)
 
 
 def lacks(
