@@ -74,7 +74,7 @@ def listed(session: Session, kind: str | None, role: str | None) -> None:
         columns = ["kind", "what", "of", "about", "since (UTC)", "whose turn", "next"]
         out.print(table("Waiting", columns, rows))
         for name in document["more"]:
-            out.print(f"there is more to {name.replace('-', ' ', 1)}; the oldest {waiting.MOST} are shown")
+            out.print(f"{name.replace('-', ' ', 1)}: not all of the list was read, more may wait")
         for one in away:
             out.print(f"not here now: {one['service']}; {one['why']}")
 
@@ -101,7 +101,7 @@ def _found(session: Session, kind: str, role: str) -> tuple[list[Waiting], set[s
     if waiting.OVERDUE in waiting.kinds_of(kind, role):
         rows += waiting.overdue(_boards(session, away))
     shown = waiting.in_order(row for row in rows if waiting.fits(row, kind, role))
-    more &= {row.kind for row in shown}
+    more &= waiting.kinds_of(kind, role)
     return shown, more, [{"service": name, "why": why} for name, why in away.items()]
 
 

@@ -105,12 +105,12 @@ async def board(request: Request, kind: str = "", role: str = "") -> Response:
     sites = sorted(backend.sites)
     roles = [*ROLES, *(f"{waiting.SITE} {site}" for site in sites)]
     role = role if role in roles else ""
-    lists = waiting.chosen(kind, role)
+    lists, wanted = waiting.chosen(kind, role), waiting.kinds_of(kind, role)
     asked = {
         f"list:{number}": backend.ask(one.service, one.method, **one.asked())
         for number, one in enumerate(lists)
     }
-    if waiting.OVERDUE in waiting.kinds_of(kind, role):
+    if waiting.OVERDUE in wanted:
         for site in sites:
             asked[f"site:{site}"] = backend.ask(backend.sites[site], "GetSiteBoard", site=site)
     found, missing = await parts(**asked)
@@ -119,7 +119,7 @@ async def board(request: Request, kind: str = "", role: str = "") -> Response:
     for number, one in enumerate(lists):
         if answer := found[f"list:{number}"]:
             rows += [row for each in getattr(answer, one.part) for row in one.rows(each)]
-            more |= set(one.kinds) if answer.next_page_token else set()
+            more |= wanted & set(one.kinds) if answer.next_page_token else set()
     boards = {site: found[f"site:{site}"].runs for site in sites if found.get(f"site:{site}") is not None}
     rows += waiting.overdue(boards)
     shown = waiting.in_order(row for row in rows if waiting.fits(row, kind, role))
@@ -127,10 +127,10 @@ async def board(request: Request, kind: str = "", role: str = "") -> Response:
         "groups": [
             (name, KINDS[name], of, name in more)
             for name in KINDS
-            if (of := [_row(one) for one in shown if one.kind == name])
+            if (of := [_row(one) for one in shown if one.kind == name]) or name in more
         ],
         "of": len(shown),
-        "some_more": any(row.kind in more for row in shown),
+        "some_more": bool(more),
         "kinds": KINDS,
         "kind": kind,
         "roles": ROLES,

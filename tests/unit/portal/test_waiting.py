@@ -215,7 +215,15 @@ def test_there_being_more_is_said() -> None:
     answer = api.ListLotsResponse(lots=[api.Lot(lot=LOT)], next_page_token="more")
     text = Browser(full(**{"production.ListLots": answer})).get("/waiting?kind=decide-lot").text
     assert "At least 1 wait." in text
-    assert "There are more; the oldest are shown." in text
+    assert "Not all of this list was read: more may wait here." in text
+
+
+def test_a_list_that_was_not_read_to_its_end_is_never_silent() -> None:
+    other = loops.Run(run="other", loop="safety", case=LOT, stage="plan")
+    answer = loops.ListRunsResponse(runs=[other], next_page_token="more")
+    text = Browser(full(**{"loops.ListRuns": answer})).get("/waiting?kind=evaluate-hazard").text
+    assert "Nothing of this choice waits." not in text
+    assert "Not all of this list was read: more may wait here." in text
 
 
 def test_a_small_group_of_patients_is_no_number_at_any_site() -> None:
@@ -224,9 +232,9 @@ def test_a_small_group_of_patients_is_no_number_at_any_site() -> None:
     text = Browser(services).get("/waiting?kind=overdue-plans").text
     assert text.count("withheld (small group)") == 2
     live = text.partition('id="live"')[2].partition("</main>")[0]
-    assert "<small>30</small>" not in live
-    assert "<small>3</small>" not in live
-    assert "<small>30</small>" in Browser(full()).get("/waiting?kind=overdue-plans").text
+    assert "<small>30 overdue</small>" not in live
+    assert "<small>3 overdue</small>" not in live
+    assert "<small>30 overdue</small>" in Browser(full()).get("/waiting?kind=overdue-plans").text
 
 
 @pytest.mark.parametrize("away", ["production", "rnd", "exchange", "loops", "clinical.hospital-b"])
