@@ -17,6 +17,8 @@ from pathlib import Path
 from typing import Any
 
 _FILE = "endpoints.json"
+_CLINICAL = re.compile(r"clinical(\.|$)")
+_FIRST_SITE = "hospital-a"
 _PASSWORD = re.compile(r"(?<=://)([^:/@]+):[^@]*@")
 
 
@@ -32,6 +34,12 @@ class Endpoints:
     metrics: Mapping[str, str] = field(default_factory=dict)
     kafka: str = ""
     mongodb: str = ""
+
+    @property
+    def sites(self) -> dict[str, str]:
+        """By site, the clinical process that speaks for it; one called clinical alone is the first's."""
+        found = {name.partition(".")[2] or _FIRST_SITE: name for name in self.grpc if _CLINICAL.match(name)}
+        return dict(sorted(found.items()))
 
     def document(self) -> dict[str, Any]:
         """As `status --json` gives it; a password is never shown."""

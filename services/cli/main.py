@@ -33,6 +33,7 @@ from services.cli import (  # noqa: F401  each gives nouns their verbs
     studies,
     transfers,
     verify,
+    waiting,
     walls,
 )
 from services.cli.conformance import command as _conformance  # noqa: F401  the same

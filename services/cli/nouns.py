@@ -36,6 +36,7 @@ NOTICE = Noun("notice", "Who of a run is to be told, and with which words.")
 TEMPLATE = Noun("template", "Templates of follow-up: what is asked, and when.")
 SITE = Noun("site", "A hospital: what it says of lots, runs and cohorts.")
 ALERT = Noun("alert", "What waits for somebody.")
+WAITING = Noun("waiting", "What waits for a person to decide, of every loop.")
 FACT = Noun("fact", "Facts, one request at a time, as JSON; rows of CSV and Parquet go by `feed`.")
 CHANGE = Noun("change", "What changes in a service, as it happens.")
 DLQ = Noun("dlq", "Dead letters: see them, have them processed again, give them up.")
@@ -62,5 +63,5 @@ ALL = (
         TARGET,
     ),
     *(MOLECULE, PRODUCT, STUDY, DATASET, FINDING, INSIGHT, HYPOTHESIS, CANDIDATE, THING, LINEAGE, EXPOSURE),
-    *(SUSPECT, PLAN, NOTICE, TEMPLATE, SITE, FACT, ALERT, CHANGE, DLQ, REBUILD, CONFORMANCE, BENCH),
+    *(SUSPECT, PLAN, NOTICE, TEMPLATE, SITE, FACT, ALERT, WAITING, CHANGE, DLQ, REBUILD, CONFORMANCE, BENCH),
 )

@@ -8,6 +8,7 @@ import click
 from rich.console import Console
 
 from pharmaloop.loops.v1 import service_pb2 as api
+from services.cli.blockers import Blocked, blocked
 from services.cli.follow import follow, tell
 from services.cli.nouns import RUN
 from services.cli.plain import plain, word
@@ -55,9 +56,11 @@ def count(session: Session, product: str, plant: str, site: str) -> None:
 @click.argument("run")
 @click.pass_obj
 def show(session: Session, run: str) -> None:
-    """Show RUN with its stages, and what it waits for."""
-    found = plain(session.call(session.loops.GetRun, api.GetRunRequest(run=run)).run)
-    session.show({"run": found}, lambda out: _print_run(out, found))
+    """Show RUN with its stages, what it waits for, since when, at which sites, and what comes next."""
+    answer = session.call(session.loops.GetRun, api.GetRunRequest(run=run)).run
+    found, waits = plain(answer), blocked(session, answer)
+    document = {"run": found, "blocked": waits.document() if waits else None}
+    session.show(document, lambda out: _print_run(out, found, waits))
 
 
 @RUN.verb("follow", "", "r-7")
@@ -137,10 +140,14 @@ def _rests_on(run: dict[str, Any]) -> str:
     )
 
 
-def _print_run(out: Console, run: dict[str, Any]) -> None:
+def _print_run(out: Console, run: dict[str, Any], waits: Blocked | None) -> None:
     out.print(_table([run]))
     if run["waiting_for"]:
         out.print(f"waits for {run['waiting_for']}")
+    elif waits and run["stage"]:
+        out.print(f"waits in the stage {run['stage']}")
+    for line in waits.lines() if waits else ():
+        out.print(line)
     stages = [[stage["name"], f"{stage['seconds']:.3f} s", stage["ended"] or "-"] for stage in run["stages"]]
     out.print()
     out.print(table("Stages", ["stage", "time", "ended"], stages))

@@ -90,7 +90,7 @@ class ExchangeApi(Api, api_grpc.ExchangeServiceServicer):
     async def ListStudies(self, request: api.ListStudiesRequest, context: Any) -> api.ListStudiesResponse:
         await self.reach(request)
         filters = {"state": _NAMES.get(request.state, "") if request.state else "", "sites": request.site}
-        page = await self.page(request, ROWS, filters, "at", descending=True)
+        page = await self.page(request, ROWS, filters, "at", descending=not request.oldest_first)
         found = await asyncio.gather(*(self._study(item.id) for item in page.items))
         return api.ListStudiesResponse(
             studies=[one for one in found if one is not None], next_page_token=page.token

@@ -24,6 +24,7 @@ STATIC = ROOT / "static"
 #: What the head of every page leads to: path and English name.
 PLACES = (
     ("/runs", "Loops"),
+    ("/waiting", "Waiting"),
     ("/wall", "Quality wall"),
     ("/lots", "Lots"),
     ("/deviations", "Deviations"),
@@ -35,6 +36,24 @@ PLACES = (
     ("/alerts", "Alerts"),
     ("/status", "Status"),
 )
+#: Pages that the head does not lead to, and the place that each belongs to: where one comes from.
+BELONGS = {
+    "/results": "/lots",
+    "/packs": "/lots",
+    "/sets": "/transfers",
+    "/drafts/set": "/transfers",
+    "/catalogue": "/hypotheses",
+    "/trials": "/hypotheses",
+    "/drafts/trial": "/hypotheses",
+    "/drafts/study": "/studies",
+}
+
+
+def place_of(path: str) -> str:
+    """The place of the head that a page stands in; empty where in none."""
+    known = {place: place for place, _ in PLACES} | BELONGS
+    found = max((p for p in known if path == p or path.startswith(f"{p}/")), key=len, default="")
+    return known.get(found, "")
 
 
 def path_of(*parts: str) -> str:
@@ -100,15 +119,13 @@ def page(
     Names are ids of lots, runs, cases, or "type:LotHeld" and "domain:loops" for whole kinds.
     """
     language: Language = request.state.language
-    path = request.url.path
-    place = max((p for p, _ in PLACES if path == p or path.startswith(f"{p}/")), key=len, default="")
     text = request.app.state.templates.get_template(template).render(
         {
             "request": request,
             "L": language,
             "_": language.say,
             "here": here(request),
-            "place": place,
+            "place": place_of(request.url.path),
             "actor": request.state.actor,
             "live": live,
             "mark": request.state.mark,

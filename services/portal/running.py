@@ -21,6 +21,22 @@ MANAGER = N_("Manager of the plant")
 OWNER = N_("Owners of the sites' data")
 SCIENTIST = N_("Scientist of the product")
 
+#: By loop and stage, where one looks when it should have gone on by itself, and did not: the button, and the
+#: page ("": that of the run's thing, "#": a part of the run's own page).
+STOPS = {
+    ("safety", "trace"): (N_("To the services"), "/status"),
+    ("safety", "receive"): (N_("To the sites"), "#sites"),
+    ("safety", "hold"): (N_("To the implicated lots"), "#lots"),
+    ("safety", "plan"): (N_("To the sites"), "#sites"),
+    ("safety", "propose"): (N_("To the evidence"), "#evidence"),
+    ("safety", "learn"): (N_("To the services"), "/status"),
+    ("transfer", "adapt"): (N_("To the transfer"), ""),
+    ("transfer", "advise"): (N_("To the transfer"), ""),
+    ("transfer", "learn"): (N_("To the transfer"), ""),
+    ("evidence", "freeze"): (N_("To the study"), ""),
+    ("evidence", "compute"): (N_("To the study"), ""),
+    ("evidence", "publish"): (N_("To the study"), ""),
+}
 #: By loop and stage: what it waits for, and whose turn it is ("" where the platform goes on by itself).
 WAITS = {
     ("safety", "trace"): (N_("the first announcement of the exposure journal"), ""),
@@ -69,7 +85,8 @@ class Step:
 
 @dataclass(frozen=True)
 class Turn:
-    """The next thing to do: what, whose turn it is, and the page where it is done ("": nobody has to)."""
+    """The next thing to do: what, whose turn it is ("": nobody has to act), and the page where it is done, or
+    where one looks why it stopped."""
 
     waits: str
     who: str = ""
@@ -108,7 +125,17 @@ def turn(run: Any, hops: Iterable[Any] = ()) -> Turn | None:
         return None
     waits, who = WAITS.get((run.loop, run.stage), (run.waiting_for, ""))
     label, to = _place(run, hops) if who else ("", "")
+    if not who and run.state == api.RUN_STATE_STALLED:
+        label, to = _stop(run)
     return Turn(waits, who, label, to)
+
+
+def _stop(run: Any) -> tuple[str, str]:
+    """What the button says, and where it leads, of a run that is late where nobody had to act."""
+    label, to = STOPS.get((run.loop, run.stage), (N_("To the services"), "/status"))
+    if not to:
+        return _place(run, ())
+    return label, f"{path('runs', run.run)}{to}" if to.startswith("#") else to
 
 
 def _place(run: Any, hops: Iterable[Any]) -> tuple[str, str]:

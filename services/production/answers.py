@@ -11,7 +11,7 @@ from pharmaloop.production.v1 import service_pb2 as api
 from services.kit.errors import Invalid
 from services.kit.ids import LotParts, product_of
 from services.kit.rpc.status import timestamp
-from services.production.domain.lists import CapaRow, DeviationRow, Happened, ResultRow
+from services.production.domain.lists import CapaRow, DecisionRow, DeviationRow, Happened, ResultRow
 from services.production.domain.record import Deviation, Investigation, Lot
 from services.production.domain.transfer import parts_of
 from services.production.domain.transfer_rows import Moment, TransferRow
@@ -23,6 +23,8 @@ LOT_STATES = {
     "released": api.LOT_STATE_RELEASED,
     "rejected": api.LOT_STATE_REJECTED,
 }
+#: Those that somebody, or a rule, decided on.
+DECIDED_STATES = (api.LOT_STATE_HELD, api.LOT_STATE_RELEASED, api.LOT_STATE_REJECTED)
 DEVIATION_STATES = {
     "open": api.DEVIATION_STATE_OPEN,
     "confirmed": api.DEVIATION_STATE_CONFIRMED,
@@ -90,6 +92,12 @@ def lot(held: Lot, parts: LotParts) -> api.Lot:
     if held.completed:
         shown.completed.CopyFrom(timestamp(datetime.fromisoformat(held.completed)))
     return shown
+
+
+def since(shown: api.Lot, row: DecisionRow) -> None:
+    """Say since when a lot is as it is; a row that lags behind the lot says nothing."""
+    if LOT_STATES[row.state] == shown.state:
+        shown.since.CopyFrom(timestamp(datetime.fromisoformat(row.since)))
 
 
 def deviation(held: Deviation) -> api.Deviation:

@@ -176,7 +176,7 @@ class ProductionApi(TransferApi, WallApi, api_grpc.ProductionServiceServicer):
                 raise Invalid("WRONG_PRODUCT", said, "product")
             filters["lot"] = request.lot or Prefix(f"{request.product}/")
         await self.reach(request)
-        page = await self.page(request, DEVIATION_ROWS, filters, "at", descending=True)
+        page = await self.page(request, DEVIATION_ROWS, filters, "at", descending=not request.oldest_first)
         rows = [answers.deviation_row(item.state) for item in page.items]
         return api.ListDeviationsResponse(deviations=rows, next_page_token=page.token)
 
@@ -272,7 +272,7 @@ class ProductionApi(TransferApi, WallApi, api_grpc.ProductionServiceServicer):
             "deviation": request.deviation,
             "product": request.product,
         }
-        page = await self.page(request, CAPA_ROWS, filters, "at", descending=True)
+        page = await self.page(request, CAPA_ROWS, filters, "at", descending=not request.oldest_first)
         return api.ListCapasResponse(
             capas=[answers.capa(item.state) for item in page.items], next_page_token=page.token
         )

@@ -110,7 +110,7 @@ class TransferApi(Api):
     ) -> api.ListTransfersResponse:
         await self.reach(request)
         filters = {"state": answers.name(answers.TRANSFER_STATES, request.state), "plant": request.plant}
-        page = await self.page(request, TRANSFER_ROWS, filters, "at", descending=True)
+        page = await self.page(request, TRANSFER_ROWS, filters, "at", descending=not request.oldest_first)
         rows = [answers.transfer(item.state) for item in page.items]
         return api.ListTransfersResponse(transfers=rows, next_page_token=page.token)
 

@@ -26,6 +26,7 @@ from services.production.handlers.detector import parameters_id
 from services.production.handlers.models import opened
 from services.production.looking import Looking
 from services.production.views import (
+    DECISION_ROWS,
     EQUIPMENT,
     LINE_ROWS,
     LOTS,
@@ -196,8 +197,11 @@ class WallApi(Api):
         elif request.prefix:
             filters["number"] = Prefix(request.prefix)
         await self.reach(request)
-        page = await self.page(request, LOTS, filters, "started", descending=True)
+        page = await self.page(request, LOTS, filters, "started", descending=not request.oldest_first)
         lots = [answers.lot(item.state, parse_lot(item.id)) for item in page.items]
+        decided = {one.lot: one for one in lots if one.state in answers.DECIDED_STATES}
+        for row in await self.app.store.among(DECISION_ROWS, "_id", list(decided)) if decided else ():
+            answers.since(decided[row.id], row.state)
         return api.ListLotsResponse(lots=lots, next_page_token=page.token)
 
 

@@ -72,6 +72,7 @@ CAPA_ROWS: Kind[lists.CapaRow] = Kind(
     "capa_row", lists.CapaRow, ("state", "at", "lot", "run", "deviation", "product")
 )
 RESULT_ROWS: Kind[lists.ResultRow] = Kind("result_row", lists.ResultRow, ("state", "lot", "at"))
+DECISION_ROWS: Kind[lists.DecisionRow] = Kind("decision_row", lists.DecisionRow)
 TRANSFER_ROWS: Kind[transfer_rows.TransferRow] = Kind(
     "transfer_row", transfer_rows.TransferRow, ("state", "plant", "at")
 )
@@ -82,7 +83,7 @@ KINDS: tuple[Kind[Any], ...] = (
     *(PLANTS, TRANSFERS, PROFILES, RELEASES, CALIBRATIONS, RESULTS),
     *(WATCHES, PRODUCTS, PARAMETERS),
     *(TRENDS, EVIDENCE, RUNS),
-    *(DEVIATION_ROWS, CAPA_ROWS, RESULT_ROWS, TRANSFER_ROWS, LINE_ROWS),
+    *(DEVIATION_ROWS, CAPA_ROWS, RESULT_ROWS, DECISION_ROWS, TRANSFER_ROWS, LINE_ROWS),
 )
 
 #: Names of the steps: bring a release to a line; work out advice; tell what a completed lot's run was like.

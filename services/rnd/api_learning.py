@@ -84,7 +84,7 @@ class LearningApi(RndBase):
         await self.reach(request)
         state = answers.name(answers.FINDING_STATES, request.state)
         filters = {"product": request.product, "state": state}
-        page = await self.page(request, FINDING_ROWS, filters, "at", descending=True)
+        page = await self.page(request, FINDING_ROWS, filters, "at", descending=not request.oldest_first)
         found = [answers.finding(item.state, await self._reason(item.state)) for item in page.items]
         return api.ListFindingsResponse(findings=found, next_page_token=page.token)
 

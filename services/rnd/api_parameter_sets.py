@@ -94,7 +94,7 @@ class ParameterSetsApi(RndBase):
         await self.reach(request)
         state = answers.name(answers.SET_STATES, request.state)
         filters = {"product": request.product, "set": request.set, "state": state}
-        page = await self.page(request, VERSIONS, filters, "at", descending=True)
+        page = await self.page(request, VERSIONS, filters, "at", descending=not request.oldest_first)
         shown = [answers.version(item.state) for item in page.items]
         return api.ListParameterSetsResponse(versions=shown, next_page_token=page.token)
 

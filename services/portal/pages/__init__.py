@@ -25,6 +25,7 @@ from services.portal.pages import (
     studies,
     transfers,
     trials,
+    waiting,
     wall,
 )
 
@@ -53,6 +54,7 @@ ROUTERS = (
     studies.router,
     transfers.router,
     trials.router,
+    waiting.router,
     wall.router,
     me.router,
 )

@@ -19,6 +19,8 @@ from pharmaloop.loops.v1 import service_pb2 as api
 from pharmaloop.production.v1 import events_pb2 as production
 from services.portal import evidence
 from services.portal.backend import Backend
+from services.portal.blockers import asked as asked_of_sites
+from services.portal.blockers import blockers
 from services.portal.clock import platform_time
 from services.portal.confirming import Field, Question, settle, show, text
 from services.portal.drawing.intervals import Row, intervals
@@ -35,6 +37,8 @@ router = APIRouter()
 _HOPS = 500
 _SHOWN_HOPS = 60
 _UNATTRIBUTED = 50
+#: What changes which sites a run waits for.
+_OF_SITES = ("type:ExposureReceived", "type:PlansOpened", "type:NoticesSummarised", "type:FollowUpSummarised")
 
 
 @router.get("/runs/{run}")
@@ -56,7 +60,7 @@ async def one(request: Request, run: str) -> Response:
         )
         for site, process in backend.sites.items():
             asked[f"evidence:{site}"] = backend.ask(process, "GetEvidence", site=site, run=run)
-    found, missing = await parts(**asked)
+    found, missing = await parts(**asked, **asked_of_sites(backend, told))
     whole = {hop.event for hop in found["lineage"].hops} if found["lineage"] else set()
     hops = own(found["lineage"].hops, kind, id) if found["lineage"] else []
     shown = {hop.event for hop in hops[-_SHOWN_HOPS:]}
@@ -65,6 +69,7 @@ async def one(request: Request, run: str) -> Response:
         "run": told,
         "steps": steps(told, found["now"]),
         "turn": turn(told, hops),
+        "blockers": blockers(told, found, missing, backend.sites),
         "may_cancel": may_cancel(told, found["exposure"].phase if found.get("exposure") else ""),
         "hops": hops[-_SHOWN_HOPS:],
         "hop_at": lambda event: _hop_at(event, shown, whole, kind, id),
@@ -88,7 +93,7 @@ async def one(request: Request, run: str) -> Response:
         "missing": missing,
         **_evidence(found, language),
     }
-    return page(request, "run.html", values, live=(run, told.case, "type:EvidenceReleased"))
+    return page(request, "run.html", values, live=(run, told.case, "type:EvidenceReleased", *_OF_SITES))
 
 
 def _hop_at(event: str, shown: set[str], whole: set[str], kind: str, id: str) -> str:

@@ -1,4 +1,4 @@
-"""Rows that people page through: deviations, corrective actions and laboratory results, newest first."""
+"""Rows that people page through: deviations, corrective actions, laboratory results, decisions on lots."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pharmaloop.production.v1 import events_pb2 as events
 from services.production.domain import capa, deviation
 from services.production.domain.capa import Capa
 from services.production.domain.lot import PLATFORM
-from services.production.domain.record import Deviation
+from services.production.domain.record import Deviation, QualityState
 
 #: The events of a deviation but the first.
 Changes: TypeAlias = (
@@ -32,6 +32,13 @@ CapaChanges: TypeAlias = (
     | events.ProcessLimitChanged
     | events.CapaEffectivenessChecked
 )
+#: What quality, or a rule, decides of a lot.
+Decided: TypeAlias = events.LotHeld | events.LotReleased | events.LotRejected
+_DECIDED: dict[type[Message], QualityState] = {
+    events.LotHeld: "held",
+    events.LotReleased: "released",
+    events.LotRejected: "rejected",
+}
 ResultState: TypeAlias = Literal["recorded", "investigated", "void", "out_of_specification", "out_of_trend"]
 
 
@@ -84,6 +91,23 @@ class ResultRow:
     rule: str = ""
     actor: str = ""
     reason: str = ""
+
+
+@dataclass(frozen=True)
+class DecisionRow:
+    """What was decided of a lot last, by its state, and since when it stands (ISO)."""
+
+    lot: str
+    state: QualityState = "held"
+    since: str = ""
+
+
+def decided(row: DecisionRow | None, event: Decided, at: str) -> DecisionRow:
+    """A lot that is held once more, as one that begins to run while held, is so since the first time."""
+    state = _DECIDED[type(event)]
+    if row is not None and row.state == state:
+        return row
+    return DecisionRow(event.lot, state, at)
 
 
 def detected(row: DeviationRow | None, event: events.DeviationDetected, told: str) -> DeviationRow:

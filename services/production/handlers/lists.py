@@ -9,10 +9,11 @@ from services.kit.envelope import Event
 from services.kit.runners.reactor import Row
 from services.kit.work import moment_text
 from services.production.domain import lists, transfer_rows
-from services.production.domain.lists import CapaRow, DeviationRow, ResultRow
+from services.production.domain.lists import CapaRow, DecisionRow, DeviationRow, ResultRow
 from services.production.domain.transfer_rows import LineRow, TransferRow
 from services.production.views import (
     CAPA_ROWS,
+    DECISION_ROWS,
     DEVIATION_ROWS,
     LINE_ROWS,
     RESULT_ROWS,
@@ -70,6 +71,14 @@ def _reviewed(row: ResultRow | None, event: Event) -> ResultRow:
     return lists.reviewed(row, cast(events.TrendReviewOpened, event.message))
 
 
+def _lot(event: Event) -> str:
+    return cast(lists.Decided, event.message).lot
+
+
+def _decided(row: DecisionRow | None, event: Event) -> DecisionRow:
+    return lists.decided(row, cast(lists.Decided, event.message), moment_text(event.time))
+
+
 def _transfer(event: Event) -> str:
     return cast(events.TwinAdapted, event.message).transfer
 
@@ -95,5 +104,6 @@ TESTED = Row(RESULT_ROWS, _result, _tested)
 INVESTIGATED = Row(RESULT_ROWS, _result, _investigated)
 EXPLAINED = Row(RESULT_ROWS, _result, _explained)
 REVIEWED = Row(RESULT_ROWS, _result, _reviewed)
+DECIDED = Row(DECISION_ROWS, _lot, _decided)
 TRANSFERRED = Row(TRANSFER_ROWS, _transfer, _transferred)
 REGISTERED = Row(LINE_ROWS, _line, _registered)

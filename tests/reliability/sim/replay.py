@@ -25,6 +25,7 @@ from services.loops.views import RUNS as LOOP_RUNS
 from services.production.views import (
     CALIBRATIONS,
     CAPA_ROWS,
+    DECISION_ROWS,
     DEVIATION_ROWS,
     EVIDENCE,
     LINE_ROWS,
@@ -50,6 +51,7 @@ _CLINICAL: tuple[Kind[Any], ...] = (PATIENTS, SITE_DISPENSES, LOTS, ADVERSE)
 FOLDS: Mapping[str, tuple[Kind[Any], ...]] = {
     "production": (
         *(WATCHES, PRODUCTS, PARAMETERS, EVIDENCE, RUNS, DEVIATION_ROWS, CAPA_ROWS, RESULT_ROWS),
+        DECISION_ROWS,
         *(RELEASES, CALIBRATIONS, TRANSFER_ROWS, LINE_ROWS),
     ),
     "traceability": (NODES, DISPENSES, REGISTRY, SUSPECTS, *DOSSIER_RECORDS),

@@ -12,6 +12,8 @@ from pharmaloop.alerting.v1 import service_pb2 as alerting
 from pharmaloop.clinical.v1 import events_pb2 as clinical_events
 from pharmaloop.clinical.v1 import service_pb2 as clinical
 from pharmaloop.common.v1 import service_pb2 as common
+from pharmaloop.exchange.v1 import events_pb2 as exchange_events
+from pharmaloop.exchange.v1 import service_pb2 as exchange
 from pharmaloop.loops.v1 import events_pb2 as events
 from pharmaloop.loops.v1 import service_pb2 as loops
 from pharmaloop.production.v1 import events_pb2 as production_events
@@ -397,3 +399,94 @@ def test_a_run_says_what_its_corrective_action_does_to_the_limit(language: str, 
     assert said in text
     assert 'href="/capas/c-1"' in text
     assert "<script>alert" not in text
+
+
+# -- what a run waits for -----------------------------------------------------------
+
+
+def stalled(stage: str, board: Any, **answers: Any) -> FakeBackend:
+    told = backend(safety(loops.RUN_STATE_STALLED, stage), **answers)
+    told.answers[("clinical.hospital-b", "GetSiteBoard")] = board
+    if not isinstance(board, Missing):
+        told.answers[("clinical.hospital-b", "GetEvidence")] = clinical.GetEvidenceResponse()
+    return told
+
+
+def board_of(**counts: Any) -> clinical.GetSiteBoardResponse:
+    return clinical.GetSiteBoardResponse(runs=[clinical.RunBoard(run=RUN, **counts)])
+
+
+@pytest.mark.parametrize(
+    ("stage", "board", "said"),
+    [
+        ("plan", board_of(), "has not confirmed what was announced to it"),
+        ("plan", refused(), "holds nothing of this run yet"),
+        ("plan", Missing("clinical.hospital-b", "away"), "does not answer now"),
+        (
+            "plan",
+            board_of(acknowledged=True, patients={"pending": 30}),
+            "has patients who wait for a plan – withheld (small group)",  # the trace withholds its patients
+        ),
+        ("seal", board_of(acknowledged=True, only_at_site=3), "has differences to explain"),
+    ],
+)
+def test_a_stalled_run_names_the_site_why_and_where_it_is_resolved(stage: str, board: Any, said: str) -> None:
+    text = Browser(stalled(stage, board)).get(f"/runs/{RUN}").text
+    named = text.partition('id="blockers"')[2].partition("</ul>")[0]
+    assert f'<a href="/sites/hospital-b?run={RUN}&amp;shown=' in named
+    assert said in named
+    assert 'id="turn-button"' in text
+
+
+def test_how_many_wait_is_told_where_the_trace_tells_how_many_there_are() -> None:
+    told = stalled("plan", board_of(acknowledged=True, patients={"pending": 30}))
+    told.answers["traceability", "GetExposure"].sites[0].people.patients.withheld = False
+    told.answers["traceability", "GetExposure"].sites[0].told = True
+    text = Browser(told).get(f"/runs/{RUN}").text
+    assert "has patients who wait for a plan – 30" in text
+
+
+def test_a_stalled_run_says_since_when_it_waits_and_since_when_it_is_late() -> None:
+    run = safety(loops.RUN_STATE_STALLED, "plan")
+    run.stage_due.CopyFrom(at(-900))
+    text = Browser(backend(run)).get(f"/runs/{RUN}").text
+    turn = text.partition('aria-labelledby="turn"')[2].partition("</section>")[0]
+    assert at(-1800).ToJsonString() in turn
+    late = turn.partition("Stalled since (domain)")[2]
+    assert at(-900).ToJsonString() in late
+    assert at(-5000).ToJsonString() not in turn, "when the run began is another matter"
+
+
+@pytest.mark.parametrize(
+    ("run", "to"),
+    [
+        (safety(loops.RUN_STATE_STALLED, "plan"), f"/runs/{RUN}#sites"),
+        (safety(loops.RUN_STATE_STALLED, "trace"), "/status"),
+        (safety(loops.RUN_STATE_STALLED, "hold"), f"/runs/{RUN}#lots"),
+        (safety(stage="evaluate"), f"/runs/{RUN}/hazard"),
+    ],
+)
+def test_a_blocker_on_the_board_leads_to_where_it_is_resolved(run: loops.Run, to: str) -> None:
+    told = backend(run)
+    row = Browser(told).get("/runs").text.partition("<tbody>")[2].rpartition('class="board"')[2]
+    assert f'<a href="{to}">' in row
+    assert "since Nov 18, 2026, 10:36:40" in row
+
+
+def test_a_run_that_goes_on_by_itself_is_no_link() -> None:
+    row = Browser(backend(safety(stage="trace"))).get("/runs").text.rpartition('class="board"')[2]
+    assert 'href="/status"' not in row
+
+
+def test_a_study_names_the_sites_that_have_not_approved() -> None:
+    run = loops.Run(
+        run=RUN, loop="evidence", case="study:s-1", state=loops.RUN_STATE_STALLED, stage="approve"
+    )
+    run.opened_evidence.study = "s-1"
+    study = exchange.Study(requested=exchange_events.StudyRequested(sites=["a-1", "b-2"]))
+    study.approvals.add(site="a-1")
+    told = backend(run, exchange__GetStudy=exchange.GetStudyResponse(study=study))
+    named = Browser(told).get(f"/runs/{RUN}").text.partition('id="blockers"')[2].partition("</ul>")[0]
+    assert "b-2" in named
+    assert "a-1" not in named
+    assert 'href="/studies/s-1"' in named

@@ -18,6 +18,7 @@ from services.kit.store.memory import AsyncMemoryStore
 from services.production.api import ProductionApi
 from services.production.domain import golden, standing, tag_chart
 from services.production.domain.golden import LIMIT, GoldenModel
+from services.production.domain.lists import DecisionRow, decided
 from services.production.domain.samples import Column, Samples
 from services.production.domain.wall import SILENT_SECONDS, silent_after
 from services.production.handlers import DETECTOR, HISTORY, LISTS
@@ -404,6 +405,43 @@ async def test_lots_are_found_by_number_product_and_state_newest_first(plant: Pl
     assert await lots(plant, prefix="b-") == []
     with pytest.raises(Invalid, match="begins so"):
         await lots(plant, product=PRODUCT, prefix="other/")
+
+
+async def test_the_oldest_lots_come_first_where_they_are_asked_for(plant: Plant) -> None:
+    for number, at in (("B-1", 10), ("B-2", 30), ("C-1", 20)):
+        plant.start(number, at=at)
+    assert await lots(plant, oldest_first=True) == ["B-1", "C-1", "B-2"]
+
+
+async def test_a_lot_tells_since_when_it_is_held(plant: Plant) -> None:
+    lot, other = plant.start("B-1"), plant.start("B-2", at=20)
+    held = api.HoldLotRequest(lot=lot, reason="a question")
+    plant.memory.ask("HoldLot", held, at=minutes(40))
+    shown = await plant.api.ListLots(api.ListLotsRequest(state=api.LOT_STATE_HELD), None)
+    assert not shown.lots[0].HasField("since"), "the list has not heard of it yet"
+    plant.tell()
+    asked = await plant.api.ListLots(api.ListLotsRequest(oldest_first=True), None)
+    first, second = asked.lots
+    assert (first.lot, second.lot) == (lot, other)
+    assert first.since.ToDatetime() == minutes(40).replace(tzinfo=None)
+    assert not second.HasField("since"), "nobody decided on it"
+
+
+def test_a_lot_that_is_held_once_more_is_held_since_the_first_time() -> None:
+    row = None
+    for event, at in (
+        (events.LotHeld(lot="l"), "1"),
+        (events.LotHeld(lot="l"), "2"),
+        (events.LotReleased(lot="l"), "3"),
+        (events.LotHeld(lot="l"), "4"),
+        (events.LotRejected(lot="l"), "5"),
+    ):
+        row = decided(row, event, at)
+        if at == "2":
+            assert (row.state, row.since) == ("held", "1")
+        if at == "4":
+            assert (row.state, row.since) == ("held", "4")
+    assert row == DecisionRow("l", "rejected", "5")
 
 
 # -- deviations ------------------------------------------------------------

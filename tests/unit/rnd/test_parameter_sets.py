@@ -272,6 +272,10 @@ def test_sets_are_listed_by_product_and_state(research: Research) -> None:
     draft(research, says(), set="another")
     request = api.ListParameterSetsRequest(product=PRODUCT, state=api.PARAMETER_SET_STATE_DRAFT)
     assert [one.set for one in research.call("ListParameterSets", request).versions] == ["another"]
+    newest = [one.set for one in research.call("ListParameterSets", api.ListParameterSetsRequest()).versions]
+    oldest = research.call("ListParameterSets", api.ListParameterSetsRequest(oldest_first=True)).versions
+    assert len(newest) == 2
+    assert [one.set for one in oldest] == newest[::-1]
 
 
 def test_what_is_not_there_is_said(research: Research) -> None:

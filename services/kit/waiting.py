@@ -1,0 +1,312 @@
+"""What waits for a person: which lists of services are asked, and the rows that come of them.
+
+One rule for the portal and the command. Every list is asked once, by state and oldest first, for `MOST`
+rows: what is beyond is said, not read. Answers are read by the names of their fields, so that nothing here
+knows a service; `min` of no list is a patient. What a hospital is late with is told as a count, and as
+`small_groups` allows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from services.kit import small_groups
+
+#: At most so many rows of a list, the oldest.
+MOST = 200
+#: Whose turn it is. A row of a site says which: "site hospital-a".
+QUALITY, PLANT, RESEARCH, SITE = "quality", "plant", "research", "site"
+ROLES = (QUALITY, PLANT, RESEARCH, SITE)
+#: By kind of work, in the order in which it is shown: whose turn it is.
+KINDS = {
+    "judge-deviation": QUALITY,
+    "classify-deviation": QUALITY,
+    "close-deviation": QUALITY,
+    "decide-lot": QUALITY,
+    "evaluate-hazard": QUALITY,
+    "approve-capa": QUALITY,
+    "validate-capa": QUALITY,
+    "file-capa": QUALITY,
+    "check-capa": QUALITY,
+    "decide-transfer": PLANT,
+    "finish-change": PLANT,
+    "review-set": RESEARCH,
+    "release-set": RESEARCH,
+    "take-up-finding": RESEARCH,
+    "approve-study": SITE,
+    "overdue-plans": SITE,
+}
+#: Asked of every site's own process, not by a list.
+OVERDUE = "overdue-plans"
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """One thing that waits. `of` is what it is about: a lot, a product, a plant or a site.
+
+    `since` is None where no service says it. `lacks` are the steps that a change control still needs, of
+    "validation" and "filing". `people` is how many patients are concerned; None where none are, or where
+    the number is withheld.
+    """
+
+    kind: str
+    id: str
+    of: str
+    role: str
+    what: str = ""
+    since: Timestamp | None = None
+    version: int = 0
+    lacks: tuple[str, ...] = ()
+    people: int | None = None
+    withheld: bool = False
+
+
+@dataclass(frozen=True)
+class Listed:
+    """A list that is asked: its service and call, the field that has the rows, what it may bring, and how."""
+
+    service: str
+    method: str
+    part: str
+    kinds: tuple[str, ...]
+    rows: Callable[[Any], Iterable[Waiting]]
+    fields: Mapping[str, Any] = field(default_factory=dict)
+
+    def asked(self) -> dict[str, Any]:
+        """The fields of the request."""
+        return {"page_size": MOST, **self.fields}
+
+
+def chosen(kind: str = "", role: str = "") -> list[Listed]:
+    """The lists that may bring what is asked for: of this kind, for this role; all where they are empty."""
+    wanted = kinds_of(kind, role)
+    return [one for one in LISTS if wanted & set(one.kinds)]
+
+
+def kinds_of(kind: str = "", role: str = "") -> set[str]:
+    """The kinds that are asked for."""
+    of = role.partition(" ")[0]
+    return {name for name, whose in KINDS.items() if kind in ("", name) and of in ("", whose)}
+
+
+def fits(row: Waiting, kind: str = "", role: str = "") -> bool:
+    """Is it asked for? "site" is every site, "site hospital-a" that one."""
+    return kind in ("", row.kind) and (role in ("", row.role) or row.role.startswith(f"{role} "))
+
+
+def in_order(rows: Iterable[Waiting]) -> list[Waiting]:
+    """By kind as `KINDS` has them, in each the oldest first; those of unknown age last."""
+    places = {kind: place for place, kind in enumerate(KINDS)}
+
+    def place(row: Waiting) -> tuple[int, bool, int, int, str, str]:
+        at = row.since or Timestamp()
+        return places[row.kind], row.since is None, at.seconds, at.nanos, row.of, row.id
+
+    return sorted(rows, key=place)
+
+
+def overdue(boards: Mapping[str, Iterable[Any]]) -> list[Waiting]:
+    """One row for each site where somebody has not answered in time, from the boards of all of them.
+
+    A number is told only where it may be told of every site. Since when is left out: the moment would be
+    that of one patient.
+    """
+    groups: dict[str, dict[str, list[int]]] = {}
+    late: dict[str, int] = {}
+    for site, board in boards.items():
+        runs = list(board)
+        groups |= {f"{site}|{run.run}": _late([run]) for run in runs}
+        groups[site] = _late(runs)
+        late[site] = sum(run.overdue + run.comparators_overdue for run in runs)
+    told = bool(small_groups.told(groups))
+    return [
+        Waiting(OVERDUE, site, site, f"{SITE} {site}", people=count if told else None, withheld=not told)
+        for site, count in late.items()
+        if count
+    ]
+
+
+def _late(runs: Sequence[Any]) -> dict[str, list[int]]:
+    """The groups that follow from how many are overdue and from what stands beside it."""
+    exposed = sum(run.overdue for run in runs)
+    comparators = sum(run.comparators_overdue for run in runs)
+    return {OVERDUE: [exposed, comparators, sum(run.awaited for run in runs) - exposed]}
+
+
+# -- rows of each list -------------------------------------------------------
+
+
+def _when(history: Iterable[Any], *events: str) -> Timestamp | None:
+    """The latest moment of one of these events; None where there is none on record."""
+    found = [one.at for one in history if one.event in events]
+    return max(found, key=lambda at: (at.seconds, at.nanos)) if found else None
+
+
+def _present(message: Any, name: str) -> Timestamp | None:
+    return getattr(message, name) if message.HasField(name) else None
+
+
+def _deviation(kind: str, row: Any, since: Timestamp | None) -> Waiting:
+    found = row.detected
+    what = f"{found.tag} ({found.phase})" if found.phase else found.tag
+    return Waiting(kind, found.deviation, found.lot, QUALITY, what, since)
+
+
+def _to_judge(row: Any) -> list[Waiting]:
+    return [_deviation("judge-deviation", row, _present(row.detected, "detected"))]
+
+
+def _judged(row: Any) -> list[Waiting]:
+    """A real one is classified, then closed. One that a corrective action answers is closed with that."""
+    if not row.severity:
+        return [_deviation("classify-deviation", row, _when(row.history, "DeviationConfirmed"))]
+    if row.capa:
+        return []
+    since = _when(row.history, "DeviationConfirmed", "DeviationClassified")
+    return [_deviation("close-deviation", row, since)]
+
+
+def _capa(kind: str, row: Any, since: Timestamp | None) -> Waiting:
+    return Waiting(kind, row.proposed.capa, row.proposed.lot, QUALITY, row.proposed.tag, since)
+
+
+def _proposed(row: Any) -> list[Waiting]:
+    return [_capa("approve-capa", row, _when(row.history, "CapaProposed"))]
+
+
+def _approved(row: Any) -> list[Waiting]:
+    since = _when(row.history, "CapaApproved")
+    lacking = (("validate-capa", "validated"), ("file-capa", "filing"))
+    return [_capa(kind, row, since) for kind, name in lacking if not row.HasField(name)]
+
+
+def _effective(row: Any) -> list[Waiting]:
+    return [_capa("check-capa", row, _when(row.history, "ProcessLimitChanged"))]
+
+
+def _held(row: Any) -> list[Waiting]:
+    return [Waiting("decide-lot", row.lot, row.product, QUALITY, row.reason, _present(row, "since"))]
+
+
+def _to_evaluate(row: Any) -> list[Waiting]:
+    if row.stage != "evaluate":
+        return []
+    return [Waiting("evaluate-hazard", row.run, row.case, QUALITY, since=_present(row, "stage_since"))]
+
+
+def _to_decide(row: Any) -> list[Waiting]:
+    what = f"{row.set} / {row.version}"
+    return [Waiting("decide-transfer", row.transfer, row.plant, PLANT, what, _present(row, "at"))]
+
+
+def _to_finish(row: Any) -> list[Waiting]:
+    steps = (("validation", "validated"), ("filing", "filing"))
+    lacks = tuple(name for name, field_name in steps if not row.HasField(field_name))
+    what, since = f"{row.set} / {row.version}", _present(row, "at")
+    return [Waiting("finish-change", row.transfer, row.plant, PLANT, what, since, row.version, lacks)]
+
+
+def _drafted(row: Any) -> list[Waiting]:
+    return [_version("review-set", row, _present(row, "drafted"))]
+
+
+def _reviewed(row: Any) -> list[Waiting]:
+    return [_version("release-set", row, _present(row, "reviewed"))]
+
+
+def _version(kind: str, row: Any, since: Timestamp | None) -> Waiting:
+    return Waiting(kind, row.set, row.product, RESEARCH, "", since, version=row.version)
+
+
+def _finding(row: Any) -> list[Waiting]:
+    return [
+        Waiting("take-up-finding", row.insight, row.product, RESEARCH, row.statement, _present(row, "at"))
+    ]
+
+
+def _study(row: Any) -> list[Waiting]:
+    """One row for each site whose owner has not said yes."""
+    asked, signed = row.requested, {one.site for one in row.approvals}
+    return [
+        Waiting("approve-study", asked.study, site, f"{SITE} {site}", asked.question, _present(row, "at"))
+        for site in asked.sites
+        if site not in signed
+    ]
+
+
+def _production(
+    method: str, part: str, state: str, kinds: tuple[str, ...], rows: Callable[[Any], Iterable[Waiting]]
+) -> Listed:
+    return Listed("production", method, part, kinds, rows, {"state": state, "oldest_first": True})
+
+
+_REAL = ("classify-deviation", "close-deviation")
+LISTS = (
+    *(
+        _production("ListDeviations", "deviations", f"DEVIATION_STATE_{state}", kinds, rows)
+        for state, kinds, rows in (
+            ("OPEN", ("judge-deviation",), _to_judge),
+            ("UNDER_INVESTIGATION", ("judge-deviation",), _to_judge),
+            ("CONFIRMED", _REAL, _judged),
+            ("CAPA_REQUIRED", ("classify-deviation",), _judged),
+        )
+    ),
+    *(
+        _production("ListCapas", "capas", f"CAPA_STATE_{state}", kinds, rows)
+        for state, kinds, rows in (
+            ("PROPOSED", ("approve-capa",), _proposed),
+            ("APPROVED", ("validate-capa", "file-capa"), _approved),
+            ("EFFECTIVE", ("check-capa",), _effective),
+        )
+    ),
+    _production("ListLots", "lots", "LOT_STATE_HELD", ("decide-lot",), _held),
+    _production("ListTransfers", "transfers", "TRANSFER_STATE_PROPOSED", ("decide-transfer",), _to_decide),
+    _production(
+        "ListTransfers", "transfers", "TRANSFER_STATE_IN_CHANGE_CONTROL", ("finish-change",), _to_finish
+    ),
+    *(
+        Listed(
+            "loops",
+            "ListRuns",
+            "runs",
+            ("evaluate-hazard",),
+            _to_evaluate,
+            {"loop": "safety", "state": f"RUN_STATE_{state}", "order": "RUN_ORDER_STUCK_FIRST"},
+        )
+        for state in ("OPEN", "STALLED")
+    ),
+    *(
+        Listed(
+            "rnd",
+            "ListParameterSets",
+            "versions",
+            (kind,),
+            rows,
+            {"state": f"PARAMETER_SET_STATE_{state}", "oldest_first": True},
+        )
+        for state, kind, rows in (
+            ("DRAFT", "review-set", _drafted),
+            ("REVIEWED", "release-set", _reviewed),
+        )
+    ),
+    Listed(
+        "rnd",
+        "ListFindings",
+        "findings",
+        ("take-up-finding",),
+        _finding,
+        {"state": "FINDING_STATE_WAITING", "oldest_first": True},
+    ),
+    Listed(
+        "exchange",
+        "ListStudies",
+        "studies",
+        ("approve-study",),
+        _study,
+        {"state": "STUDY_STATE_REQUESTED", "oldest_first": True},
+    ),
+)
