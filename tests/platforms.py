@@ -1,8 +1,9 @@
-"""A platform whose simulated world has ended, started once for all who only look at it."""
+"""What takes long to start and is shared: above all a platform whose simulated world has ended, for all
+who only look at it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from contextlib import ExitStack
 
 import pytest
 
@@ -13,14 +14,25 @@ WORLD_SECONDS = 400
 WORLD = ("--seed", "7", "--size", "small", "--loops", "2", "--speed", "4")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Who looks at it comes last, so that nobody else's platform runs beside it."""
-    items.sort(key=lambda item: "finished" in getattr(item, "fixturenames", ()))
+#: What takes long to start and is shared, the longest first.
+SHARED = ("stand", "finished")
+#: What a session holds of it, until its last test.
+HELD = pytest.StashKey[ExitStack]()
+
+
+def shared_by(item: pytest.Item) -> str:
+    """Which of it a test wants; "" for none."""
+    wanted = getattr(item, "fixturenames", ())
+    return next((name for name in SHARED if name in wanted), "")
+
+
+def held(session: pytest.Session) -> ExitStack:
+    return session.stash.setdefault(HELD, ExitStack())
 
 
 @pytest.fixture(scope="session")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+def finished(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Stack:
     """Everything is up, and all that the world does is done."""
-    with running_stack(tmp_path_factory.mktemp("finished"), *WORLD) as stack:
-        stack.until_world_is_done(WORLD_SECONDS)
-        yield stack
+    stack = held(request.session).enter_context(running_stack(tmp_path_factory.mktemp("finished"), *WORLD))
+    stack.until_world_is_done(WORLD_SECONDS)
+    return stack

@@ -2,35 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 
+from tests.platforms import held
 from tests.reliability.stand import Stand
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Whoever needs the two worlds comes last: twenty processes at rest are not quiet."""
-    items.sort(key=lambda item: "stand" in getattr(item, "fixturenames", ()))
-
-
 @pytest.fixture(scope="session")
-def stands(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[], Stand]]:
+def stands(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Stand]:
     """Gives the two worlds: those of the test before, or new ones after a test that spoilt them."""
-    held: list[Stand] = []
+    made: list[Stand] = []
+
+    def stop() -> None:
+        while made:
+            made.pop().stop()
 
     def ready() -> Stand:
-        if held and not held[-1].spoilt:
-            return held[-1]
-        while held:
-            held.pop().stop()
-        held.append(Stand(tmp_path_factory.mktemp("stand")))
-        held[-1].start()
-        return held[-1]
+        if made and not made[-1].spoilt:
+            return made[-1]
+        stop()
+        made.append(Stand(tmp_path_factory.mktemp("stand")))
+        made[-1].start()
+        return made[-1]
 
-    yield ready
-    for stand in held:
-        stand.stop()
+    held(request.session).callback(stop)
+    return ready
 
 
 @pytest.fixture
