@@ -54,7 +54,11 @@ tab-separated lines, header first; no colours. `NO_COLOR` takes colours off a te
 | 3 | who should answer does not, or it is not known where they listen |
 
 What went wrong stands on stderr: a sentence with the rule and the field, and behind `next:` what one does
-now.
+now. With `--json` it is a document there: `{
+    "error": {
+        "message", "next", "exit_status", "status", "reason", "field", "did_you_mean"
+    }}`. A word that nobody knows names the nearest one; who does not answer is told with
+the address, and with what gave it.
 """
 
 
