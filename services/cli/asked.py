@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,14 +28,17 @@ class Signpost(grpc.UnaryUnaryClientInterceptor, grpc.UnaryStreamClientIntercept
     def __init__(self, asked: Asked) -> None:
         self._asked = asked
 
-    def _mark(self, continuation: Callable[..., Any], details: Any, request: Any) -> Any:
-        call = continuation(details, request)
+    def intercept_unary_unary(self, continuation: Any, client_call_details: Any, request: Any) -> Any:
+        return self._marked(continuation(client_call_details, request))
+
+    def intercept_unary_stream(self, continuation: Any, client_call_details: Any, request: Any) -> Any:
+        return self._marked(continuation(client_call_details, request))
+
+    def _marked(self, call: Any) -> Any:
+        """The call; where it fails it is itself what is raised."""
         if isinstance(call, grpc.RpcError):
             setattr(call, _NAME, self._asked)
         return call
-
-    intercept_unary_unary = _mark
-    intercept_unary_stream = _mark
 
 
 def asked_of(error: grpc.RpcError) -> Asked | None:

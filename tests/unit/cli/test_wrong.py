@@ -70,7 +70,8 @@ def test_a_dead_address_is_told_with_its_service_and_what_gave_it(
     text = json.dumps({"production": "127.0.0.1:1"})
     file = tmp_path / "endpoints.json"
     file.write_text(text)
-    before, source = (), "PHARMALOOP_ENDPOINTS"
+    before: tuple[str, ...] = ()
+    source = "PHARMALOOP_ENDPOINTS"
     bench.environment["PHARMALOOP_ENDPOINTS"] = text
     if named == "option":
         before, source = ("--endpoints", text), "--endpoints"
