@@ -46,6 +46,9 @@ tab-separated lines, header first; no colours. `NO_COLOR` takes colours off a te
 
 **Completion**: `eval "$({PROGRAM} completion bash)"`, or `zsh`; fish: `{PROGRAM} completion fish | source`.
 
+**Ids** of runs, deviations and corrective actions may be given by their beginning, six characters or more,
+where it is of one thing only. Of several it is refused with their names.
+
 **Exit status**
 
 | status | meaning |

@@ -30,6 +30,7 @@ from pharmaloop.production.v1 import service_pb2_grpc as production_grpc
 from pharmaloop.rnd.v1 import service_pb2_grpc as rnd_grpc
 from pharmaloop.traceability.v1 import service_pb2_grpc as traceability_grpc
 from services.cli.asked import Asked, Signpost, asked_of, why
+from services.cli.calls import as_typed
 from services.cli.endpoints import Endpoints, NoEndpoints, find_endpoints, state_dir
 from services.cli.tables import console
 from services.kit.errors import Invalid
@@ -298,7 +299,8 @@ def _fail(error: Any) -> NoReturn:
         ) from None
     if code == grpc.StatusCode.DEADLINE_EXCEEDED:
         raise Unreachable(f"{who} did not answer in time (DEADLINE_EXCEEDED); try again") from None
-    raise Refused(code, reason, where, error.details() or "the call failed", asked) from None
+    said = as_typed(error.details() or "the call failed")
+    raise Refused(code, reason, where, said, asked) from None
 
 
 class LotArgument(click.ParamType):

@@ -40,7 +40,7 @@ def test_parquet_is_sent_to_feed_and_where_no_feed_is_all_are_shown(bench: Bench
     file = tmp_path / "rows.parquet"
     file.write_bytes(b"PAR1\x15\x04\xff")
     assert "takes CSV and Parquet" in bench.run("fact", "returns", str(file)).stderr
-    assert "pharmaloop feed -h" in bench.run("fact", "returns", str(file)).stderr
+    assert "feed -h' tells who takes" in bench.run("fact", "returns", str(file)).stderr
 
 
 @pytest.mark.parametrize("text", ["[1, 2]", '{"dispenses": [}', "", "nonsense"])
