@@ -55,7 +55,7 @@ def kinds(of: type[Failure] = Failure) -> set[type[Failure]]:
     return {of, *(below for kind in of.__subclasses__() for below in kinds(kind))}
 
 
-@pytest.mark.parametrize("kind", sorted(kinds() - {Refused}, key=lambda kind: kind.__name__))
+@pytest.mark.parametrize("kind", sorted(kinds() - {Refused}, key=repr))
 def test_every_kind_of_failure_has_a_next_step(kind: type[Failure]) -> None:
     told = kind("it cannot be")
     assert told.next_step.strip()
