@@ -114,6 +114,8 @@ class Found:
     def tell_silent(self) -> None:
         for service, why in self.silent.items():
             click.echo(f"pharmaloop: {service} did not answer, its letters are missing here: {why}", err=True)
+        if self.silent:
+            click.echo("  next: 'pharmaloop status' shows who answers; then list the letters again", err=True)
 
 
 def find(session: Session, wanted: Wanted) -> Found:

@@ -14,9 +14,11 @@ from typing import Any
 
 import click
 
-from services.cli.session import Failure, Refused
+from services.cli.session import Failure, Refused, Unreachable
 
 JSON = "--json"
+#: How click begins its sentence of a word that is no command.
+_NO_COMMAND = "No such command "
 
 
 class NoSuchWord(click.UsageError):
@@ -25,7 +27,7 @@ class NoSuchWord(click.UsageError):
     def __init__(self, word: str, known: Sequence[str], context: click.Context) -> None:
         self.near = get_close_matches(word, known, 1)
         asked = f" Did you mean {self.near[0]!r}?" if self.near else ""
-        super().__init__(f"No such command {word!r}.{asked}", context)
+        super().__init__(f"{_NO_COMMAND}{word!r}.{asked}", context)
 
 
 class _Told(click.ClickException):
@@ -48,7 +50,17 @@ def told(words: Iterable[str]) -> Iterator[None]:
     except (click.exceptions.NoArgsIsHelpError, _Told):
         raise
     except click.ClickException as error:
-        raise _Told(error, JSON in words) from None
+        raise _Told(_of_a_plugin(error), JSON in words) from None
+
+
+def _of_a_plugin(error: click.ClickException) -> click.ClickException:
+    """The error; a word that a group of another package does not know names the nearest one too."""
+    context = error.ctx if type(error) is click.UsageError else None
+    group = context.command if context else None
+    if context is None or not isinstance(group, click.Group) or not error.message.startswith(_NO_COMMAND):
+        return error
+    word = error.message.removeprefix(_NO_COMMAND).strip("'\". ")
+    return NoSuchWord(word, group.list_commands(context), context)
 
 
 def show(error: click.ClickException, as_json: bool) -> None:
@@ -88,12 +100,12 @@ def next_step(error: click.ClickException) -> str:
         shows = f"'{path} -h' shows what there is"
         return f"'{path} {near[0]}' is the nearest; {shows}" if near else shows
     if isinstance(error, click.NoSuchOption):
-        if _before_the_noun(error):
-            return f"give it before the noun: 'pharmaloop {error.option_name} ...'"
-        return f"'{path} -h' shows the options"
+        before = f"give it before the noun: 'pharmaloop {error.option_name} ...'"
+        return before if _before_the_noun(error) else f"'{path} -h' shows the options"
     if isinstance(error, click.UsageError):
         return f"correct it, and give the command again; '{path} -h' shows how it is given"
-    return "correct what is named, and give the command again"
+    away = error.exit_code == Unreachable.exit_code
+    return Unreachable.usual if away else "correct what is named, and give the command again"
 
 
 def _near(error: click.ClickException) -> list[str]:
@@ -101,7 +113,9 @@ def _near(error: click.ClickException) -> list[str]:
     if isinstance(error, NoSuchWord):
         return error.near
     if isinstance(error, click.NoSuchOption) and not _before_the_noun(error):
-        return list(error.possibilities or ())[:1]
+        # The dashes, which all have, make no option like another.
+        known = {option.lstrip("-"): option for option in error.possibilities or ()}
+        return [known[name] for name in get_close_matches(error.option_name.lstrip("-"), known, 1)]
     return []
 
 

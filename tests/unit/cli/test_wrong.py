@@ -29,6 +29,7 @@ def error_of(result: Any) -> dict[str, Any]:
         (("deviaton", "list"), "deviation", "-h"),
         (("run", "lst"), "list", "run -h"),
         (("feed", "dispense", "x.csv"), "dispenses", "feed -h"),
+        (("world", "mak"), "make", "world -h"),
         (("run", "list", "--stat", "open"), "--state", "run list -h"),
         (("--endpoint", "{}", "run", "list"), "--endpoints", "-h"),
     ],
@@ -55,6 +56,7 @@ def test_a_word_that_nothing_is_near_to_offers_none(bench: Bench) -> None:
     assert "No such command 'xyzzy'" in result.stderr
     assert "Did you mean" not in result.stderr
     assert error_of(bench.run("xyzzy", "--json"))["did_you_mean"] == []
+    assert error_of(bench.run("run", "list", "--bogus", "--json"))["did_you_mean"] == []
 
 
 def test_an_option_of_the_whole_command_is_sent_before_the_noun(bench: Bench) -> None:
