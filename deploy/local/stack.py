@@ -110,8 +110,16 @@ def status(plan: Plan) -> int:
     others = {"kafka": "kafka", "mongod": "mongodb", PORTAL: "portal"}
     addresses = endpoints["grpc"] | {name: endpoints.get(key, "-") for name, key in others.items()}
     for state in supervisor.states().values():
-        print(f"{state.name:<22}{state.state:<10}{addresses.get(state.name, '-'):<50}{state.description}")
+        where = addresses.get(state.name, "-")
+        print(f"{state.name:<22}{shown(state):<14}{where:<50}{state.description}")
     return 0
+
+
+def shown(now: State) -> str:
+    """The state of a program in a word: what had only so much to do is done, what failed says how."""
+    if now.name in _ENDING and now.has_succeeded:
+        return "done"
+    return f"EXITED ({now.exit_status})" if now.state == "EXITED" else now.state
 
 
 def logs(plan: Plan) -> int:
@@ -128,6 +136,8 @@ def logs(plan: Plan) -> int:
     return 0
 
 
+#: Programs that end by themselves: the simulated world when its story is over.
+_ENDING = (MIGRATE, WORLD)
 #: What the simulated world is told.
 _WORLD_OPTIONS = ("--seed", "--size", "--speed", "--qa", "--loops")
 

@@ -50,10 +50,10 @@ func name(code codes.Code) string {
 }
 
 // wait longer after every failure, and never as long as others do ("full jitter").
-func wait(attempt int, why string) {
+func wait(attempt int, why, to string) {
 	most := min(longestWait, firstWait<<attempt)
 	pause := rand.N(most)
-	fmt.Fprintf(os.Stderr, "partner: %s, again in %.1f s\n", why, pause.Seconds())
+	fmt.Fprintf(os.Stderr, "partner: %s, again in %.1f s at %s\n", why, pause.Seconds(), to)
 	time.Sleep(pause)
 }
 
@@ -63,9 +63,9 @@ func as(actor string, within time.Duration) (context.Context, context.CancelFunc
 }
 
 // call makes one call with its deadline, and sends it again while that can help.
-func call[T any](actor string, one func(context.Context) (T, error)) (T, error) {
+func call[T any](options Options, one func(context.Context) (T, error)) (T, error) {
 	for attempt := 0; ; attempt++ {
-		ctx, cancel := as(actor, callTime)
+		ctx, cancel := as(options.actor, callTime)
 		answer, err := one(ctx)
 		cancel()
 		if err == nil {
@@ -75,7 +75,7 @@ func call[T any](actor string, one func(context.Context) (T, error)) (T, error) 
 		if !is || attempt == attempts-1 {
 			return answer, told(err)
 		}
-		wait(attempt, why)
+		wait(attempt, why, options.to)
 	}
 }
 

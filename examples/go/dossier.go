@@ -11,7 +11,7 @@ import (
 
 func dossier(connection *grpc.ClientConn, lot string, options Options) (int, error) {
 	client := traceability.NewTraceabilityServiceClient(connection)
-	answer, err := call(options.actor, func(ctx context.Context) (*traceability.GetLotDossierResponse, error) {
+	answer, err := call(options, func(ctx context.Context) (*traceability.GetLotDossierResponse, error) {
 		return client.GetLotDossier(ctx, &traceability.GetLotDossierRequest{Lot: lot})
 	})
 	if err != nil {

@@ -8,11 +8,13 @@
 package main
 
 import (
+	"errors"
 	"flag"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -49,21 +51,36 @@ func run(arguments []string) (int, error) {
 	if len(arguments) == 0 {
 		return 2, usage
 	}
+	if slices.Contains([]string{"-h", "-help", "--help"}, arguments[0]) {
+		fmt.Println("partner send FILE.csv, partner watch, or partner dossier LOT; each with -h lists its flags")
+		return 0, nil
+	}
 	command, arguments, subject := arguments[0], arguments[1:], ""
-	if command != "watch" && len(arguments) > 0 && !strings.HasPrefix(arguments[0], "--") {
+	if command != "watch" && len(arguments) > 0 && !strings.HasPrefix(arguments[0], "-") {
 		subject, arguments = arguments[0], arguments[1:]
 	}
 	var options Options
 	var batch, count string
 	flags := flag.NewFlagSet(command, flag.ContinueOnError)
 	flags.SetOutput(io.Discard) // main says what is wrong
-	flags.StringVar(&options.to, "to", "", "HOST:PORT")
-	flags.StringVar(&options.actor, "actor", "partner", "NAME")
-	flags.StringVar(&batch, "batch", "500", "ROWS")
-	flags.StringVar(&options.state, "state", "watch.position", "FILE")
-	flags.StringVar(&options.product, "product", "", "KEY")
-	flags.StringVar(&count, "count", "0", "LOTS")
-	if err := flags.Parse(arguments); err != nil {
+	flags.StringVar(&options.to, "to", "", "the service's `HOST:PORT`")
+	flags.StringVar(&options.actor, "actor", "partner", "the `NAME` under which it calls")
+	flags.StringVar(&batch, "batch", "500", "of send: `ROWS` that one request tells")
+	flags.StringVar(&options.state, "state", "watch.position", "of watch: the `FILE` that keeps how far it heard")
+	flags.StringVar(&options.product, "product", "", "of watch: the `KEY` of a product, to hear of its lots alone")
+	flags.StringVar(&count, "count", "0", "of watch: end after so many `LOTS`; 0 stays")
+	if err := flags.Parse(arguments); errors.Is(err, flag.ErrHelp) {
+		fmt.Println("partner send FILE.csv, partner watch, or partner dossier LOT, with:")
+		flags.VisitAll(func(one *flag.Flag) {
+			value, tells := flag.UnquoteUsage(one)
+			fmt.Printf("  %-22s %s", "--"+one.Name+" "+value, tells)
+			if one.DefValue != "" {
+				fmt.Printf(" [%s]", one.DefValue)
+			}
+			fmt.Println()
+		})
+		return 0, nil
+	} else if err != nil {
 		return 2, err
 	}
 	if options.to == "" || (subject == "") != (command == "watch") {

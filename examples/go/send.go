@@ -113,7 +113,7 @@ func send(connection *grpc.ClientConn, path string, options Options) (int, error
 	client := traceability.NewTraceabilityServiceClient(connection)
 	for done.rows < len(rows) {
 		batch := rows[done.rows:min(done.rows+options.batch, len(rows))]
-		refused, err := sendBatch(client, batch, done.rows, options.actor)
+		refused, err := sendBatch(client, batch, done.rows, options)
 		if err != nil {
 			return 2, err
 		}
@@ -140,12 +140,12 @@ func send(connection *grpc.ClientConn, path string, options Options) (int, error
 }
 
 // sendBatch sends the rows that come after so many others; it answers those that were not taken.
-func sendBatch(client traceability.TraceabilityServiceClient, batch []row, before int, actor string) ([]refusal, error) {
+func sendBatch(client traceability.TraceabilityServiceClient, batch []row, before int, options Options) ([]refusal, error) {
 	request := &traceability.RecordDispenseRequest{RequestId: requestID(batch)}
 	var sent []int
 	var refused []refusal
 	for i, r := range batch {
-		record, no := dispense(r, actor)
+		record, no := dispense(r, options.actor)
 		if no != nil {
 			no.number = before + i + 1
 			refused = append(refused, *no)
@@ -157,7 +157,7 @@ func sendBatch(client traceability.TraceabilityServiceClient, batch []row, befor
 	if len(sent) == 0 {
 		return refused, nil
 	}
-	answer, err := call(actor, func(ctx context.Context) (*traceability.RecordDispenseResponse, error) {
+	answer, err := call(options, func(ctx context.Context) (*traceability.RecordDispenseResponse, error) {
 		return client.RecordDispense(ctx, request)
 	})
 	if err != nil {

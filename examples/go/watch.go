@@ -49,7 +49,7 @@ func watch(connection *grpc.ClientConn, options Options) (int, error) {
 		if errors.Is(err, io.EOF) {
 			why = "the stream ended"
 		}
-		wait(attempt, why)
+		wait(attempt, why, options.to)
 		attempt = min(attempt+1, attempts)
 	}
 }

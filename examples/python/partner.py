@@ -61,22 +61,23 @@ class Failed(Exception):
 # -- calls ------------------------------------------------------------------
 
 
-def wait(attempt: int, why: str) -> None:
+def wait(attempt: int, why: str, to: str) -> None:
     """Wait longer after every failure, and never as long as others do ("full jitter")."""
     seconds = random.uniform(0, min(LONGEST_WAIT, FIRST_WAIT * 2**attempt))
-    print(f"partner: {why}, again in {seconds:.1f} s", file=sys.stderr, flush=True)
+    print(f"partner: {why}, again in {seconds:.1f} s at {to}", file=sys.stderr, flush=True)
     time.sleep(seconds)
 
 
-def call(method: Callable[..., Any], request: Any, actor: str) -> Any:
+def call(method: Callable[..., Any], request: Any, arguments: argparse.Namespace) -> Any:
     """One call with its deadline, sent again while that can help."""
+    who = [("x-actor", arguments.actor)]
     for attempt in range(ATTEMPTS):
         try:
-            return method(request, timeout=CALL_SECONDS, metadata=[("x-actor", actor)])
+            return method(request, timeout=CALL_SECONDS, metadata=who)
         except grpc.RpcError as error:
             if error.code() not in AGAIN or attempt == ATTEMPTS - 1:
                 raise Failed(told(error)) from None
-            wait(attempt, error.code().name)
+            wait(attempt, error.code().name, arguments.to)
     raise AssertionError
 
 
@@ -181,7 +182,7 @@ def send(arguments: argparse.Namespace) -> int:
                     refused.append((number, *error.args))
             if records:
                 request = traceability.RecordDispenseRequest(request_id=request_id(batch), dispenses=records)
-                for no in call(method, request, actor).receipt.refused:
+                for no in call(method, request, arguments).receipt.refused:
                     refused.append((sent[no.index], no.reason, no.field.partition("].")[2], no.description))
             # What was refused first, then that these rows are done: a kill in between loses nothing.
             for number, *why in sorted(refused):
@@ -294,7 +295,7 @@ def watch(arguments: argparse.Namespace) -> int:
                 if error.code() not in GO_ON:
                     raise Failed(told(error)) from None
                 why = error.code().name
-            wait(attempt, why)
+            wait(attempt, why, arguments.to)
             attempt = min(attempt + 1, ATTEMPTS)
 
 
@@ -327,7 +328,7 @@ def stamp(at: Any) -> str:
 def dossier(arguments: argparse.Namespace) -> int:
     with connect(arguments.to) as channel:
         method = traceability_grpc.TraceabilityServiceStub(channel).GetLotDossier
-        found = call(method, traceability.GetLotDossierRequest(lot=arguments.lot), arguments.actor).dossier
+        found = call(method, traceability.GetLotDossierRequest(lot=arguments.lot), arguments).dossier
     print(f"lot {found.lot}")
     print(f"  state      {found.process.state or 'unknown'}")
     print(f"  dispensed  {'yes' if found.distribution.dispensed else 'no'}")

@@ -8,6 +8,7 @@ import click
 from rich.console import Console
 
 from pharmaloop.alerting.v1 import service_pb2 as api
+from services.cli.beginnings import RUN_ID
 from services.cli.follow import follow, tell
 from services.cli.nouns import ALERT
 from services.cli.plain import plain, word
@@ -31,7 +32,7 @@ _STATES = {
     help="Only those that nobody took, that somebody took, or whose matter is over.",
 )
 @click.option("--all", "everything", is_flag=True, help="All of them, as --state all.")
-@click.option("--run", default="", help="Only of this run.")
+@click.option("--run", type=RUN_ID, default="", help="Only of this run.")
 @click.option("--lot", default="", help="Only of this lot, or of this case of a transfer or a study.")
 @click.pass_obj
 def alerts(session: Session, state: str, everything: bool, run: str, lot: str) -> None:

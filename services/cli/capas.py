@@ -9,6 +9,7 @@ from rich.console import Console
 
 from pharmaloop.production.v1 import events_pb2 as events
 from pharmaloop.production.v1 import service_pb2 as api
+from services.cli.beginnings import CAPA_ID
 from services.cli.limits import change
 from services.cli.nouns import CAPA
 from services.cli.plain import plain, word
@@ -85,7 +86,7 @@ def _lacking(item: dict[str, Any]) -> str:
 
 
 @CAPA.verb("approve", 'c-5 --meaning "I agree with the limit"')
-@click.argument("capa")
+@click.argument("capa", type=CAPA_ID)
 @click.option("--meaning", required=True, help="What your signature means.")
 @click.pass_obj
 def approve(session: Session, capa: str, meaning: str) -> None:
@@ -105,7 +106,7 @@ def approve(session: Session, capa: str, meaning: str) -> None:
     'c-5 --record V-112 --statement "three lots in range"',
     signed="The validation is on record as I say here.",
 )
-@click.argument("capa")
+@click.argument("capa", type=CAPA_ID)
 @click.option("--record", required=True, help="Where the validation is on record.")
 @click.option("--statement", required=True, help="What was shown.")
 @click.pass_obj
@@ -125,7 +126,7 @@ def validate_change(session: Session, capa: str, record: str, statement: str) ->
     'c-5 --category prior-approval --reference NMPA-7 --statement "the limit is filed"',
     signed="I have assessed what this change needs and stand for it.",
 )
-@click.argument("capa")
+@click.argument("capa", type=CAPA_ID)
 @click.option("--category", type=click.Choice(list(CATEGORIES)), required=True, help="What the change needs.")
 @click.option("--reference", default="", help="The authority's approval, or the notification.")
 @click.option("--statement", required=True, help="Why.")
@@ -151,7 +152,7 @@ def assess_filing(session: Session, capa: str, category: str, reference: str, st
     'c-5 --outcome effective --statement "no deviation in twenty lots"',
     signed="I have checked the effect of this change.",
 )
-@click.argument("capa")
+@click.argument("capa", type=CAPA_ID)
 @click.option("--outcome", type=click.Choice(list(_OUTCOMES)), required=True, help="What was found.")
 @click.option("--statement", required=True, help="What it rests on.")
 @click.pass_obj

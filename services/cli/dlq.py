@@ -114,6 +114,8 @@ class Found:
     def tell_silent(self) -> None:
         for service, why in self.silent.items():
             click.echo(f"pharmaloop: {service} did not answer, its letters are missing here: {why}", err=True)
+        if self.silent:
+            click.echo("  next: 'pharmaloop status' shows who answers; then list the letters again", err=True)
 
 
 def find(session: Session, wanted: Wanted) -> Found:
@@ -194,6 +196,9 @@ def list_letters(context: click.Context, service: str, runner: str, reason: str,
 
 def _print(out: Console, letters: list[api.DeadLetter], most: int = 0) -> None:
     """Each letter by its id alone on a line, to be copied; its story below."""
+    if not letters:
+        out.print(table("Letters", ["letter", "state", "reason"], []))
+        return
     for letter in letters[: most or len(letters)]:
         tries = "once" if letter.attempts == 1 else f"{letter.attempts} times"
         event = letter.event_type.rpartition(".")[2] or "a record of no type"
@@ -205,7 +210,7 @@ def _print(out: Console, letters: list[api.DeadLetter], most: int = 0) -> None:
     if most and len(letters) > most:
         out.print(f"... and {len(letters) - most} more")
     counted = Counter(letter.runner for letter in letters)
-    out.print("\n" + (", ".join(f"{runner} {n}" for runner, n in sorted(counted.items())) or "none"))
+    out.print("\n" + ", ".join(f"{runner} {n}" for runner, n in sorted(counted.items())))
 
 
 def short(letter: str) -> str:

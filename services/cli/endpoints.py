@@ -34,6 +34,8 @@ class Endpoints:
     metrics: Mapping[str, str] = field(default_factory=dict)
     kafka: str = ""
     mongodb: str = ""
+    #: What gave them: an option, a variable of the environment, a file.
+    source: str = "the endpoints"
 
     @property
     def sites(self) -> dict[str, str]:
@@ -48,6 +50,7 @@ class Endpoints:
             "metrics": dict(self.metrics),
             "kafka": self.kafka,
             "mongodb": _PASSWORD.sub(r"\1:***@", self.mongodb),
+            "source": self.source,
         }
 
 
@@ -81,7 +84,7 @@ def _parse(text: str, source: str, environment: Mapping[str, str]) -> Endpoints:
     if not text.lstrip().startswith("{"):
         if not Path(text).is_file():
             raise NoEndpoints(f"{source}: there is no file {text!r}; name one, or write the map of services")
-        text, source = Path(text).read_text(), text
+        text, source = Path(text).read_text(), f"{text}, named by {source}"
     try:
         raw = json.loads(text)
         grpc = raw.get("grpc", raw)
@@ -96,4 +99,5 @@ def _parse(text: str, source: str, environment: Mapping[str, str]) -> Endpoints:
         metrics=whole.get("metrics", {}),
         kafka=whole.get("kafka") or environment.get("KAFKA_BOOTSTRAP_SERVERS", ""),
         mongodb=whole.get("mongodb") or environment.get("MONGODB_URI", ""),
+        source=source,
     )

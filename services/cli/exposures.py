@@ -9,6 +9,7 @@ from rich.console import Console
 
 from pharmaloop.clinical.v1 import service_pb2 as clinical
 from pharmaloop.traceability.v1 import service_pb2 as trace
+from services.cli.beginnings import RUN_ID
 from services.cli.nouns import EXPOSURE, RUN, SUSPECT
 from services.cli.plain import plain
 from services.cli.session import Session
@@ -17,7 +18,7 @@ from services.kit.ids import new_id
 
 
 @RUN.verb("unattributed", "r-7", "r-7 --open", watched=True)
-@click.argument("run")
+@click.argument("run", type=RUN_ID)
 @click.option("--open", "only_open", is_flag=True, help="Only those that nobody has explained.")
 @click.pass_obj
 def unattributed(session: Session, run: str, only_open: bool) -> None:
@@ -46,7 +47,7 @@ def unattributed(session: Session, run: str, only_open: bool) -> None:
 
 @RUN.verb("differences", "hospital-a r-7", watched=True)
 @click.argument("site")
-@click.argument("run")
+@click.argument("run", type=RUN_ID)
 @click.pass_obj
 def differences(session: Session, site: str, run: str) -> None:
     """List the exposures of RUN that the own records of SITE do not show."""
@@ -82,7 +83,7 @@ def _differs(item: clinical.Exposure) -> bool:
     'd-31 --site hospital-a --reason "kept on paper" --meaning "I have seen the sheet"',
 )
 @click.argument("dispense")
-@click.option("--run", default="", help="The run, for a dispense that names no patient.")
+@click.option("--run", type=RUN_ID, default="", help="The run, for a dispense that names no patient.")
 @click.option("--site", default="", help="The site, for one that the site's own records do not show.")
 @click.option("--reason", required=True, help="What was found out.")
 @click.option("--meaning", required=True, help="What your signature means.")
@@ -113,7 +114,7 @@ def explain(session: Session, dispense: str, run: str, site: str, reason: str, m
 
 
 @EXPOSURE.verb("show", "r-7", watched=True)
-@click.argument("run")
+@click.argument("run", type=RUN_ID)
 @click.pass_obj
 def announced(session: Session, run: str) -> None:
     """Show what the trace announced of RUN: its lots, its members by site, and what is not firm yet."""

@@ -11,6 +11,7 @@ import click
 
 from services.cli.session import Failure, Refused, Session, Unreachable
 from services.cli.tables import console
+from services.cli.wrong import show
 from services.kit.rpc.errors import GO_ON
 
 _DAY = 24 * 3600.0
@@ -36,7 +37,7 @@ def follow(session: Session, method: Callable[..., Iterator[Any]], request: Any)
             if not heard or not _goes_on(error):
                 raise
             if not silent:
-                error.show()
+                show(error, session.as_json)
             silent = True
         except KeyboardInterrupt:
             return

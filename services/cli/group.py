@@ -13,6 +13,7 @@ import click
 
 from services.cli.session import Session
 from services.cli.watch import EVERY_SECONDS, watch
+from services.cli.wrong import NoSuchWord
 
 PROGRAM = "pharmaloop"
 _WATCH = "pharmaloop.watch"
@@ -36,6 +37,15 @@ class Shared(click.Group):
     def add_command(self, cmd: click.Command, name: str | None = None) -> None:
         take_shared(cmd)
         super().add_command(cmd, name)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """The command that the first word names; NoSuchWord where it names none."""
+        word = str(args[0])
+        if not word.startswith("-") and not ctx.resilient_parsing and self.get_command(ctx, word) is None:
+            raise NoSuchWord(word, self.list_commands(ctx), ctx)
+        return super().resolve_command(ctx, args)
 
 
 class Noun(Shared):

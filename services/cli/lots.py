@@ -12,6 +12,7 @@ from rich.console import Console
 from pharmaloop.production.v1 import service_pb2 as production
 from pharmaloop.traceability.v1 import service_pb2 as trace
 from services.cli.follow import follow, tell
+from services.cli.holds import NO_HOLDS, holds_of, sentences
 from services.cli.nouns import LOT
 from services.cli.plain import iso, plain, word
 from services.cli.progress import bar
@@ -29,11 +30,12 @@ WITHHELD = "not shown: a kit of a blinded study"
 @click.argument("lot", type=LOT_KEY)
 @click.pass_obj
 def lot(session: Session, lot: str) -> None:
-    """Show the quality state of LOT and its place in the material."""
+    """Show the quality state of LOT, its holds, past ones too, and its place in the material."""
     record = _record(session, lot)
     node = session.call(session.traceability.GetLotNode, trace.GetLotNodeRequest(lot=lot))
     quality = plain(record) if record else None
-    document = {"lot": lot, "quality": quality, "material": plain(node)}
+    held = holds_of(session, lot)
+    document = {"lot": lot, "quality": quality, "material": plain(node), **(held or NO_HOLDS)}
 
     def people(out: Console) -> None:
         out.print(lot, style="bold")
@@ -48,6 +50,8 @@ def lot(session: Session, lot: str) -> None:
                 out.print(f"deviation  {seen['deviation']}  {seen['tag']}  {judged}")
         else:
             out.print("state      not in the plant's records")
+        for line in sentences(held):
+            out.print(f"held       {line}")
         inputs = WITHHELD if node.inputs_withheld else ", ".join(node.inputs)
         out.print(f"made from  {inputs or '-'}")
         out.print(f"went into  {', '.join(node.outputs) or '-'}")

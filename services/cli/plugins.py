@@ -8,16 +8,33 @@ from __future__ import annotations
 
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
+from typing import Any
 
 import click
 
 from services.cli.group import Shared, take_shared
+from services.cli.wrong import told
 
 GROUP = "pharmaloop.commands"
+#: The words of the command line, kept beside the context.
+_WORDS = "pharmaloop.words"
 
 
 class OpenGroup(Shared):
-    """The commands that are built in, and those that are found installed."""
+    """The commands that are built in, and those that are found installed; what goes wrong is told here."""
+
+    def make_context(
+        self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
+    ) -> click.Context:
+        words = tuple(args)
+        with told(words):
+            context = super().make_context(info_name, args, parent, **extra)
+        context.meta[_WORDS] = words
+        return context
+
+    def invoke(self, ctx: click.Context) -> Any:
+        with told(ctx.meta.get(_WORDS, ())):
+            return super().invoke(ctx)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return sorted({*super().list_commands(ctx), *_found()})

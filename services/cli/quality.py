@@ -9,6 +9,7 @@ from rich.console import Console
 
 from pharmaloop.production.v1 import events_pb2 as events
 from pharmaloop.production.v1 import service_pb2 as api
+from services.cli.beginnings import DEVIATION_ID, RUN_ID
 from services.cli.nouns import DEVIATION, RUN
 from services.cli.plain import plain, word
 from services.cli.session import LOT_KEY, Session
@@ -85,7 +86,7 @@ def _class(item: dict[str, Any]) -> str:
     signed="I have judged the evidence: the deviation is real.",
 )
 @click.argument("lot", type=LOT_KEY)
-@click.argument("deviation")
+@click.argument("deviation", type=DEVIATION_ID)
 @click.option("--reason", required=True, help="Why it is real.")
 @click.pass_obj
 def confirm(session: Session, lot: str, deviation: str, reason: str) -> None:
@@ -106,7 +107,7 @@ def confirm(session: Session, lot: str, deviation: str, reason: str) -> None:
     signed="I have judged the evidence: this is a false alarm.",
 )
 @click.argument("lot", type=LOT_KEY)
-@click.argument("deviation")
+@click.argument("deviation", type=DEVIATION_ID)
 @click.option("--reason", required=True, help="Why it is a false alarm.")
 @click.pass_obj
 def reject(session: Session, lot: str, deviation: str, reason: str) -> None:
@@ -124,7 +125,7 @@ def reject(session: Session, lot: str, deviation: str, reason: str) -> None:
     'r-7 --class II --text "Your pack may be too strong." --instruction "Take no more of it." '
     '--meaning "I have judged the hazard"',
 )
-@click.argument("run")
+@click.argument("run", type=RUN_ID)
 @click.option(
     "--class", "hazard_class", type=click.Choice(["I", "II", "III"]), required=True, help="How dangerous."
 )
@@ -159,7 +160,7 @@ def evaluate(
     signed="I take up the investigation of this deviation.",
 )
 @click.argument("lot", type=LOT_KEY)
-@click.argument("deviation")
+@click.argument("deviation", type=DEVIATION_ID)
 @click.option("--reason", required=True, help="What you look into.")
 @click.pass_obj
 def investigate(session: Session, lot: str, deviation: str, reason: str) -> None:
@@ -183,7 +184,7 @@ def investigate(session: Session, lot: str, deviation: str, reason: str) -> None
     signed="I have assessed the impact of this deviation and stand for its class.",
 )
 @click.argument("lot", type=LOT_KEY)
-@click.argument("deviation")
+@click.argument("deviation", type=DEVIATION_ID)
 @click.option("--severity", type=click.Choice(list(_SEVERITIES)), required=True, help="How grave it is.")
 @click.option("--impact", required=True, help="What it may have done to the product and to patients.")
 @click.pass_obj
@@ -205,7 +206,7 @@ def classify(session: Session, lot: str, deviation: str, severity: str, impact: 
     signed="Everything that this deviation called for is done.",
 )
 @click.argument("lot", type=LOT_KEY)
-@click.argument("deviation")
+@click.argument("deviation", type=DEVIATION_ID)
 @click.option("--reason", required=True, help="Why it may be closed.")
 @click.pass_obj
 def close_deviation(session: Session, lot: str, deviation: str, reason: str) -> None:
@@ -219,7 +220,7 @@ def close_deviation(session: Session, lot: str, deviation: str, reason: str) -> 
 
 
 @RUN.verb("hazard", "r-7", watched=True)
-@click.argument("run")
+@click.argument("run", type=RUN_ID)
 @click.pass_obj
 def hazard(session: Session, run: str) -> None:
     """Show the health hazard of RUN as it was evaluated, and by whom."""

@@ -16,6 +16,8 @@ from services.cli.group import PROGRAM
 from services.cli.main import cli
 
 _SHARED = {"--json", "--actor", "--watch", "--every", "--help"}
+#: The document of an error.
+_ERROR = '`{"error": {"message", "next", "exit_status", "status", "reason", "field",\n"did_you_mean"}}`'
 _HEAD = f"""# The `{PROGRAM}` command
 
 Made from the code by `make docs-cli`; do not edit it. [services/cli](../services/cli/README.md) has the
@@ -44,6 +46,9 @@ tab-separated lines, header first; no colours. `NO_COLOR` takes colours off a te
 
 **Completion**: `eval "$({PROGRAM} completion bash)"`, or `zsh`; fish: `{PROGRAM} completion fish | source`.
 
+**Ids** of runs, deviations and corrective actions may be given by their beginning, six characters or more,
+where it is of one thing only. Of several it is refused with their names.
+
 **Exit status**
 
 | status | meaning |
@@ -54,7 +59,9 @@ tab-separated lines, header first; no colours. `NO_COLOR` takes colours off a te
 | 3 | who should answer does not, or it is not known where they listen |
 
 What went wrong stands on stderr: a sentence with the rule and the field, and behind `next:` what one does
-now.
+now. With `--json` it is a document there, {_ERROR}.
+A word that nobody knows names the nearest one; who does not answer is told with
+the address, and with what gave it.
 """
 
 

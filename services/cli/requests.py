@@ -16,13 +16,26 @@ from google.protobuf.json_format import ParseDict, ParseError
 from google.protobuf.message import Message
 from rich.console import Console
 
-from services.cli.group import Noun
+from services.cli.group import PROGRAM, Noun
 from services.cli.plain import plain
 from services.cli.session import Failure, Session
 from services.kit.ids import derived_id, new_id
 
 M = TypeVar("M", bound=Message)
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+#: The `feed` that takes as CSV what a request says in JSON.
+_FED = {
+    "RecordDispenseRequest": "dispenses",
+    "RecordMaterialRequest": "materials",
+    "RecordReadingsRequest": "readings",
+    "RecordTestResultsRequest": "results",
+    "RecordSubjectsRequest": "patients",
+    "RecordMedicationsRequest": "dispenses",
+}
+#: So much of a file is looked at to see what it is.
+_HEAD = 4096
+#: What a batch of facts may say beside its facts.
+_OF_EVERY_BATCH = {"request_id", "site", "all_or_nothing"}
 #: How the calls that record facts are named; all others decide.
 _FACTS = "Record"
 _SAME = """
@@ -53,8 +66,12 @@ def read_request(
     `request_id`, else one made of what it says where `facts_of` names whose
     facts these are, else a random one.
     """
+    name = message.DESCRIPTOR.name
     try:
-        told = json.loads(file.read_text(encoding="utf-8"))
+        raw = file.read_bytes()
+        if is_table(raw):
+            raise _table_instead(file, message)
+        told = json.loads(raw.decode("utf-8-sig"))
         if not isinstance(told, dict):
             raise ValueError("it is no JSON object")
         for name in objects:
@@ -62,10 +79,15 @@ def read_request(
                 told[name] = json.dumps(told[name])
         request = ParseDict(told, message())
     except (ParseError, ValueError, RecursionError, OSError) as error:
-        name = message.DESCRIPTOR.name
         raise Failure(
             f"{file} is no {name} as JSON: {error}; correct it, and give the command again"
         ) from None
+    facts = _facts_of(message) if facts_of is not None else None
+    if facts and not getattr(request, facts):
+        raise Failure(
+            f"{file} tells 0 facts, its {facts} are empty: nothing was sent",
+            f"write at least one into {facts}, and give the command again",
+        )
     made: Any = request
     if not made.request_id:
         own = request_id if request_id or facts_of is None else id_of(request, facts_of)
@@ -74,6 +96,38 @@ def read_request(
         told = f"{file} gives the request id {made.request_id!r}, and --request-id another"
         raise Failure(f"{told}; leave one of them out")
     return request
+
+
+def is_table(raw: bytes) -> bool:
+    """Are these the bytes of Parquet, or of rows with a header, and not of JSON?"""
+    text = raw[:_HEAD].decode("utf-8-sig", "replace").lstrip()
+    if raw.startswith(b"PAR1"):
+        return True
+    if text[:1] in ("", "{", "["):
+        return False
+    header, *rows = text.split("\n", 2)
+    return any(mark in header and mark in (rows or [mark])[0] for mark in ",;\t")
+
+
+def _table_instead(file: Path, message: type[Message]) -> Failure:
+    """A table where JSON is wanted: which command takes it."""
+    noun = _FED.get(message.DESCRIPTOR.name)
+    takes = f"'{PROGRAM} feed {noun} {file}' takes" if noun else f"'{PROGRAM} feed -h' tells who takes"
+    fields = message.DESCRIPTOR.fields
+    first = _facts_of(message) or next(field.name for field in fields if field.name != "request_id")
+    return Failure(
+        f"{file} looks like CSV or Parquet; what is wanted is one request as JSON, "
+        f'{{"{first}": ...}}: nothing was sent',
+        f"{takes} CSV and Parquet",
+    )
+
+
+def _facts_of(message: type[Message]) -> str | None:
+    """The field that holds the facts of a request; None where a request tells just one."""
+    fields = message.DESCRIPTOR.fields
+    lists = [field.name for field in fields if field.is_repeated]
+    others = {field.name for field in fields if not field.is_repeated and not field.message_type}
+    return lists[0] if len(lists) == 1 and others <= _OF_EVERY_BATCH else None
 
 
 def id_of(request: Message, actor: str) -> str:

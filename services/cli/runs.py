@@ -8,6 +8,7 @@ import click
 from rich.console import Console
 
 from pharmaloop.loops.v1 import service_pb2 as api
+from services.cli.beginnings import RUN_ID
 from services.cli.blockers import Blocked, blocked
 from services.cli.follow import follow, tell
 from services.cli.nouns import RUN
@@ -53,7 +54,7 @@ def count(session: Session, product: str, plant: str, site: str) -> None:
 
 
 @RUN.verb("show", "r-7", "r-7 --watch", watched=True)
-@click.argument("run")
+@click.argument("run", type=RUN_ID)
 @click.pass_obj
 def show(session: Session, run: str) -> None:
     """Show RUN with its stages, what it waits for, since when, at which sites, and what comes next."""
@@ -64,7 +65,7 @@ def show(session: Session, run: str) -> None:
 
 
 @RUN.verb("follow", "", "r-7")
-@click.argument("run", required=False)
+@click.argument("run", type=RUN_ID, required=False)
 @click.pass_obj
 def follow_runs(session: Session, run: str | None) -> None:
     """Stay and tell every change of every run, or of RUN, as it happens; with --json one document a line."""
@@ -84,9 +85,9 @@ def follow_runs(session: Session, run: str | None) -> None:
     'r-7 --reason "r-9 covers it" --superseded-by r-9',
     signed="I end this run before its time and stand for the reason.",
 )
-@click.argument("run")
+@click.argument("run", type=RUN_ID)
 @click.option("--reason", required=True, help="Why it is ended.")
-@click.option("--superseded-by", default="", help="The run that covers it.")
+@click.option("--superseded-by", type=RUN_ID, default="", help="The run that covers it.")
 @click.pass_obj
 def cancel(session: Session, run: str, reason: str, superseded_by: str) -> None:
     """End RUN before its seal or its end: it was opened by mistake, or another run covers it."""

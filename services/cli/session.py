@@ -29,6 +29,8 @@ from pharmaloop.loops.v1 import service_pb2_grpc as loops_grpc
 from pharmaloop.production.v1 import service_pb2_grpc as production_grpc
 from pharmaloop.rnd.v1 import service_pb2_grpc as rnd_grpc
 from pharmaloop.traceability.v1 import service_pb2_grpc as traceability_grpc
+from services.cli.asked import Asked, Signpost, asked_of, why
+from services.cli.calls import as_typed
 from services.cli.endpoints import Endpoints, NoEndpoints, find_endpoints, state_dir
 from services.cli.tables import console
 from services.kit.errors import Invalid
@@ -48,7 +50,12 @@ _NEXT = {
     grpc.StatusCode.ABORTED: "somebody was first: look again, then give the command again if it still holds",
     grpc.StatusCode.RESOURCE_EXHAUSTED: "wait for what it names, then give the command again",
     grpc.StatusCode.UNAVAILABLE: "try again in a moment; 'pharmaloop status' shows who is behind",
-    grpc.StatusCode.UNIMPLEMENTED: "the service is older than this command: upgrade it",
+    grpc.StatusCode.CANCELLED: "give the command again: the connection was given up",
+    grpc.StatusCode.OUT_OF_RANGE: "begin anew: give the command without a position",
+    grpc.StatusCode.DATA_LOSS: "tell the platform's operator: what is stored contradicts itself",
+    grpc.StatusCode.UNAUTHENTICATED: "say who you are with --actor",
+    grpc.StatusCode.UNIMPLEMENTED: "look whether the address is this service's; if so, it is older than this "
+    "command: upgrade it",
     grpc.StatusCode.INTERNAL: "the service's log has more; 'pharmaloop status' shows how it does",
 }
 _PAGE = 1000
@@ -58,18 +65,22 @@ class Failure(click.ClickException):
     """It cannot be done as it was asked: what is wrong and what to do, in a sentence; exit status 2."""
 
     exit_code = 2
-    #: What one does now, where the sentence does not say it.
-    next_step = ""
+    #: What one does after it, where the failure itself names nothing nearer.
+    usual = "correct what is named, and give the command again; '{path} -h' shows how it is given"
+
+    def __init__(self, message: str, next_step: str = "") -> None:
+        super().__init__(message)
+        #: What one does now; never empty.
+        self.next_step = next_step or self.usual.format(path=_path(), look=_where_to_look())
 
     def show(self, file: Any = None) -> None:
         click.echo(f"pharmaloop: {self.format_message()}", file=file, err=True)
-        if self.next_step:
-            click.echo(f"  next: {self.next_step}", file=file, err=True)
+        click.echo(f"  next: {self.next_step}", file=file, err=True)
 
     def also(self, more: str) -> Failure:
         """The same failure, with more to say."""
-        told = Failure(f"{self.message}{more}")
-        told.exit_code, told.next_step = self.exit_code, self.next_step
+        told = Failure(f"{self.message}{more}", self.next_step)
+        told.exit_code = self.exit_code
         return told
 
 
@@ -77,12 +88,14 @@ class Missing(Failure):
     """What is named is not there; exit status 1."""
 
     exit_code = 1
+    usual = "{look} shows what there is"
 
 
 class Unreachable(Failure):
     """Who should answer does not, or it is not known where they listen; exit status 3."""
 
     exit_code = 3
+    usual = "give the command again; 'pharmaloop status' shows who answers"
 
 
 class Refused(Failure):
@@ -93,16 +106,28 @@ class Refused(Failure):
 
     exit_code = 1
 
-    def __init__(self, code: grpc.StatusCode, reason: str, field: str, description: str) -> None:
+    def __init__(
+        self, code: grpc.StatusCode, reason: str, field: str, description: str, asked: Asked | None = None
+    ) -> None:
         told = f"{reason or code.name}, field {field}" if field else reason or code.name
-        super().__init__(f"{description} ({told})")
-        self.next_step = _NEXT.get(code, "").format(look=_where_to_look())
+        doubtful = code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.UNIMPLEMENTED)
+        who = f"{asked}: " if asked and doubtful else ""
+        super().__init__(
+            f"{who}{description} ({told})",
+            _NEXT.get(code, _NEXT[grpc.StatusCode.INTERNAL]).format(look=_where_to_look()),
+        )
         if code == grpc.StatusCode.UNAVAILABLE:
             self.exit_code = Unreachable.exit_code
         self.code = code
         self.reason = reason
         self.field = field
         self.description = description
+
+
+def _path() -> str:
+    """The command as it was typed so far."""
+    context = click.get_current_context(silent=True)
+    return context.command_path if context else "pharmaloop"
 
 
 def _where_to_look() -> str:
@@ -142,7 +167,8 @@ class Session:
         try:
             return find_endpoints(self.endpoints_option)
         except NoEndpoints as error:
-            raise Unreachable(str(error)) from None
+            said = "start a platform, or say where one listens; then give the command again"
+            raise Unreachable(str(error), said) from None
 
     @property
     def state(self) -> Path:
@@ -202,8 +228,13 @@ class Session:
             address = self.endpoints.grpc.get(service)
             if not address:
                 known = ", ".join(sorted(self.endpoints.grpc)) or "none"
-                raise Unreachable(f"the endpoints do not say where {service} listens (they name: {known})")
-            self._channels[service] = sync_channel(address)
+                source = self.endpoints.source
+                raise Unreachable(
+                    f"{source} does not say where {service} listens (it names: {known})",
+                    f"give {service} its address in {source}; 'pharmaloop status' shows those that are known",
+                )
+            asked = Asked(service, address, self.endpoints.source)
+            self._channels[service] = grpc.intercept_channel(sync_channel(address), Signpost(asked))
         return self._channels[service]
 
     def call(self, method: Callable[..., M], request: Message, seconds: float = SECONDS) -> M:
@@ -257,14 +288,19 @@ def plain_errors() -> Iterator[None]:
 
 def _fail(error: Any) -> NoReturn:
     code: grpc.StatusCode = error.code()
-    if code == grpc.StatusCode.UNAVAILABLE and not reason_of(error)[0]:
+    asked = asked_of(error)
+    who = asked or "the service"
+    reason, where = reason_of(error)
+    if code == grpc.StatusCode.UNAVAILABLE and not reason:
+        mend = f"; if the address is wrong, mend it in {asked.source}" if asked else ""
         raise Unreachable(
-            "the service does not answer (UNAVAILABLE); 'pharmaloop status' shows which are up"
+            f"{who} does not answer: {why(error.details())} (UNAVAILABLE)",
+            f"'pharmaloop status' shows which are up{mend}",
         ) from None
     if code == grpc.StatusCode.DEADLINE_EXCEEDED:
-        raise Unreachable("the service did not answer in time (DEADLINE_EXCEEDED); try again") from None
-    reason, where = reason_of(error)
-    raise Refused(code, reason, where, error.details() or "the call failed") from None
+        raise Unreachable(f"{who} did not answer in time (DEADLINE_EXCEEDED); try again") from None
+    said = as_typed(error.details() or "the call failed")
+    raise Refused(code, reason, where, said, asked) from None
 
 
 class LotArgument(click.ParamType):

@@ -8,6 +8,7 @@ import click
 from rich.console import Console
 
 from pharmaloop.clinical.v1 import service_pb2 as api
+from services.cli.beginnings import RUN_ID
 from services.cli.nouns import EXPOSURE, NOTICE, PLAN, SITE, TEMPLATE
 from services.cli.plain import plain, word
 from services.cli.session import LOT_KEY, Session
@@ -20,7 +21,7 @@ def _yes(value: bool) -> str:
 
 @PLAN.verb("list", "hospital-a --open", "hospital-a --run r-7 --watch", watched=True)
 @click.argument("site")
-@click.option("--run", default="", help="Only of this run.")
+@click.option("--run", type=RUN_ID, default="", help="Only of this run.")
 @click.option("--patient", default="", metavar="PSEUDONYM", help="Only of this patient.")
 @click.option("--open", "only_open", is_flag=True, help="Only those that nobody has answered.")
 @click.pass_obj
@@ -52,7 +53,7 @@ def plans(session: Session, site: str, run: str, patient: str, only_open: bool) 
 
 @SITE.verb("board", "hospital-a", "hospital-a --run r-7 --watch", watched=True)
 @click.argument("site")
-@click.option("--run", default="", help="Only of this run.")
+@click.option("--run", type=RUN_ID, default="", help="Only of this run.")
 @click.pass_obj
 def board(session: Session, site: str, run: str) -> None:
     """Show what SITE has to do for each run: plans, answers awaited and overdue, differences."""
@@ -78,7 +79,7 @@ def board(session: Session, site: str, run: str) -> None:
 
 @NOTICE.verb("list", "hospital-a r-7", "hospital-a r-7 --open", watched=True)
 @click.argument("site")
-@click.argument("run")
+@click.argument("run", type=RUN_ID)
 @click.option("--open", "only_open", is_flag=True, help="Only those who have not been told.")
 @click.pass_obj
 def notices(session: Session, site: str, run: str, only_open: bool) -> None:
@@ -129,7 +130,7 @@ def templates(session: Session, site: str) -> None:
 
 @EXPOSURE.verb("list", "hospital-a r-7", watched=True)
 @click.argument("site")
-@click.argument("run")
+@click.argument("run", type=RUN_ID)
 @click.pass_obj
 def exposures(session: Session, site: str, run: str) -> None:
     """List who of SITE was exposed in RUN, and whether the site's own records show it."""
@@ -173,7 +174,7 @@ def _responses(told: dict[str, Any]) -> list[Any]:
 
 @SITE.verb("evidence", "hospital-a r-7", watched=True)
 @click.argument("site")
-@click.argument("run")
+@click.argument("run", type=RUN_ID)
 @click.pass_obj
 def evidence(session: Session, site: str, run: str) -> None:
     """Show what SITE says of complaints and laboratory values in RUN, exposed beside comparators."""
@@ -230,7 +231,7 @@ def adverse_events(session: Session, site: str, patient: str) -> None:
 
 @SITE.verb("answers", "hospital-a --run r-7", "hospital-a --run r-7 --patient p-9 --words", watched=True)
 @click.argument("site")
-@click.option("--run", default="", help="Only of this run.")
+@click.option("--run", type=RUN_ID, default="", help="Only of this run.")
 @click.option("--patient", default="", metavar="PSEUDONYM", help="Only of this patient.")
 @click.option("--words", is_flag=True, help="The patient's own words too; needs --patient.")
 @click.pass_obj

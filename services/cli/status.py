@@ -10,6 +10,7 @@ import grpc
 from rich.console import Console
 
 from pharmaloop.common.v1 import service_pb2 as api
+from services.cli.asked import why
 from services.cli.group import alone
 from services.cli.plain import plain
 from services.cli.session import Session
@@ -51,8 +52,9 @@ def _ask(session: Session, name: str) -> dict[str, Any]:
             api.GetStatusRequest(), timeout=_SECONDS, metadata=metadata(session.actor)
         )
     except grpc.RpcError as error:
-        why = f"no answer ({error.code().name}): its log says why it does not run"
-        return {**DOWN, "detail": error.code().name, "not_ready": [why]}
+        silent = why(error.details()) if error.code() == grpc.StatusCode.UNAVAILABLE else "no answer"
+        told = f"{silent} ({error.code().name}): its log says why it does not run; is the address right?"
+        return {**DOWN, "detail": error.code().name, "not_ready": [told]}
     return {
         "health": answer.health,
         "lag": sum(runner.lag for runner in answer.runners),
@@ -87,6 +89,7 @@ def _print(out: Console, session: Session, services: dict[str, dict[str, Any]]) 
         out.print(f"\nThe services were built with different contracts ({told}): upgrade all to the newest.")
     where = session.endpoints.document()
     out.print(f"\nkafka    {where['kafka'] or 'not known'}\nmongodb  {where['mongodb'] or 'not known'}")
+    out.print(f"addresses from {where['source']}")
 
 
 def _shown(value: object) -> str:

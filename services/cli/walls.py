@@ -92,13 +92,19 @@ def _number(point: dict[str, Any], name: str) -> str:
 @click.option("--state", type=click.Choice(list(_STATES)), help="Only of this state.")
 @click.option("--product", default="", help="Only of this product: owner/scheme/item.")
 @click.option("--prefix", default="", help="Only lots whose own part begins so.")
+@click.option("--most", type=click.IntRange(1, 1000), default=100, show_default=True, help="Lots at most.")
+@click.option("--after", default="", metavar="TOKEN", help="Go on behind a list, as it says at its end.")
+@click.option("--all", "everything", is_flag=True, help="All of them, whatever --most says.")
 @click.pass_obj
-def lots(session: Session, state: str | None, product: str, prefix: str) -> None:
-    """List the lots of the plants, newest first."""
-    request = api.ListLotsRequest(product=product, prefix=prefix)
+def lots(
+    session: Session, state: str | None, product: str, prefix: str, most: int, after: str, everything: bool
+) -> None:
+    """List the lots of the plants, newest first; where there are more, the list says how to go on."""
+    request = api.ListLotsRequest(product=product, prefix=prefix, page_token=after)
     request.state = _STATES.get(state or "", 0)  # type: ignore[assignment]
-    pages = session.pages(session.production.ListLots, request)
+    pages = list(session.pages(session.production.ListLots, request, 0 if everything else most))
     found = [plain(item) for page in pages for item in page.lots]
+    further = pages[-1].next_page_token
 
     def people(out: Console) -> None:
         rows = [
@@ -113,5 +119,7 @@ def lots(session: Session, state: str | None, product: str, prefix: str) -> None
             for one in found
         ]
         out.print(table("Lots", ["lot", "state", "equipment", "started", "deviations", "why"], rows))
+        if further:
+            out.print(f"\nthere are more: --after '{further}' goes on, --all shows every one")
 
-    session.show({"lots": found}, people)
+    session.show({"lots": found, "after": further or None}, people)

@@ -16,6 +16,7 @@ import click
 from rich.console import Console
 
 from services.cli.session import Failure, Session, Unreachable
+from services.cli.wrong import show
 
 EVERY_SECONDS = 2.0
 
@@ -57,7 +58,7 @@ def watch(session: Session, look: Callable[[], Any], every: float) -> None:
                 if error.exit_code != Unreachable.exit_code:
                     raise
                 if seen.silent != error.message:
-                    error.show()
+                    show(error, session.as_json)
                 seen.silent = error.message
             time.sleep(every)
     except KeyboardInterrupt:

@@ -85,10 +85,10 @@ def test_a_service_that_is_down_is_one_plain_sentence(bench: Bench) -> None:
     bench.environment["PHARMALOOP_ENDPOINTS"] = json.dumps({"production": "127.0.0.1:1"})
     result = bench.run("deviation", "list")
     assert result.exit_code == 3
-    assert "the service does not answer (UNAVAILABLE)" in result.stderr
+    assert "production at 127.0.0.1:1 (from PHARMALOOP_ENDPOINTS) does not answer" in result.stderr
     result = bench.run("run", "list")
     assert result.exit_code == 3
-    assert "do not say where loops listens" in result.stderr
+    assert "PHARMALOOP_ENDPOINTS does not say where loops listens" in result.stderr
 
 
 def test_a_service_that_cannot_answer_yet_says_why(bench: Bench) -> None:
@@ -349,7 +349,7 @@ def test_status_gives_endpoints_and_services(bench: Bench) -> None:
     bench.fake.answers["GetStatus"] = serving
     document = bench.json("status")
     assert document["endpoints"]["grpc"]["production"] == bench.address
-    assert set(document["endpoints"]) == {"grpc", "metrics", "kafka", "mongodb"}
+    assert set(document["endpoints"]) == {"grpc", "metrics", "kafka", "mongodb", "source"}
     production_status = document["services"]["production"]
     assert {"health": "serving", "lag": 7, "memory_mb": 80.5, "version": "0.1.0"}.items() <= (
         production_status.items()

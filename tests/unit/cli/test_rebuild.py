@@ -120,7 +120,7 @@ def test_without_a_name_all_views_are_listed(rnd: Bench) -> None:
         (["start", "insights"], 2, "names no service"),
         (["show", "rnd.nothing"], 1, f"those of rnd are: {NAME}"),
         (["cancel"], 2, "Missing argument 'VIEW'"),
-        (["start", "production.lists"], 3, "do not say where production listens"),
+        (["start", "production.lists"], 3, "does not say where production listens"),
     ],
 )
 def test_what_cannot_be_meant_is_refused_plainly(

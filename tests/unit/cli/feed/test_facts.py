@@ -251,7 +251,7 @@ def test_nothing_but_a_sentence_when_nobody_listens(platform: Platform, tmp_path
     file = write(tmp_path / "list.csv", DISPENSES + dispense(1))
     result = platform.bench.run("feed", "dispenses", file)
     assert result.exit_code == 3
-    assert "does not answer (UNAVAILABLE)" in result.stderr
+    assert "traceability at 127.0.0.1:1 (from PHARMALOOP_ENDPOINTS) does not answer" in result.stderr
 
 
 @pytest.mark.parametrize(

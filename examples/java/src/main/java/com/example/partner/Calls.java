@@ -75,7 +75,7 @@ final class Calls {
         if (!AGAIN.contains(error.getStatus().getCode()) || attempt == ATTEMPTS - 1) {
           throw new Failed(told(error));
         }
-        pause(attempt, error.getStatus().getCode().name());
+        pause(attempt, error.getStatus().getCode().name(), stub.getChannel().authority());
       }
     }
   }
@@ -86,10 +86,10 @@ final class Calls {
   }
 
   /** Wait longer after every failure, and never as long as others do ("full jitter"). */
-  static void pause(int attempt, String why) throws Failed {
+  static void pause(int attempt, String why, String to) throws Failed {
     double most = Math.min(LONGEST_WAIT, FIRST_WAIT * (1L << attempt));
     double seconds = ThreadLocalRandom.current().nextDouble(most);
-    System.err.printf(Locale.ROOT, "partner: %s, again in %.1f s%n", why, seconds);
+    System.err.printf(Locale.ROOT, "partner: %s, again in %.1f s at %s%n", why, seconds, to);
     try {
       TimeUnit.MILLISECONDS.sleep((long) (seconds * 1000));
     } catch (InterruptedException interrupted) {

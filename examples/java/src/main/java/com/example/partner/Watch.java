@@ -54,7 +54,7 @@ final class Watch {
         }
         why = error.getStatus().getCode().name();
       }
-      Calls.pause(attempt, why);
+      Calls.pause(attempt, why, options.to());
       attempt = Math.min(attempt + 1, Calls.ATTEMPTS);
     }
   }
