@@ -30,6 +30,21 @@ def held(session: pytest.Session) -> ExitStack:
     return session.stash.setdefault(HELD, ExitStack())
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Who shares a platform runs in one process, where tests run in several: the longest first, then
+    file by file."""
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group(shared_by(item) or item.path.name))
+    items.sort(key=lambda item: [*SHARED, ""].index(shared_by(item)))
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
+    """What nobody shares any more stops now, and leaves the machine to the others."""
+    if nextitem is None or shared_by(nextitem) != shared_by(item):
+        item.session.stash.get(HELD, ExitStack()).close()
+
+
 @pytest.fixture(scope="session")
 def finished(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Stack:
     """Everything is up, and all that the world does is done."""

@@ -74,9 +74,9 @@ def read_request(
         told = json.loads(raw.decode("utf-8-sig"))
         if not isinstance(told, dict):
             raise ValueError("it is no JSON object")
-        for name in objects:
-            if isinstance(told.get(name), dict):
-                told[name] = json.dumps(told[name])
+        for field in objects:
+            if isinstance(told.get(field), dict):
+                told[field] = json.dumps(told[field])
         request = ParseDict(told, message())
     except (ParseError, ValueError, RecursionError, OSError) as error:
         raise Failure(
