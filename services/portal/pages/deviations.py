@@ -19,6 +19,7 @@ from services.portal.drawing.course import Point, course
 from services.portal.languages import Language
 from services.portal.parts import parts
 from services.portal.render import page
+from services.portal.sayings import rule
 from services.portal.words import N_, word
 
 router = APIRouter()
@@ -268,7 +269,7 @@ async def _question(request: Request, lot: str, deviation: str, deed: Deed) -> Q
             (say("Lot"), lot),
             (say("Tag"), f"{detected.tag} ({detected.phase})"),
             (say("Detected"), language.moment(detected.detected)),
-            (say("Rule that fired"), detected.rule),
+            (say("Rule that fired"), rule(language, detected)),
             (
                 say("Largest distance"),
                 say(

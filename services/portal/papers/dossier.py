@@ -13,6 +13,7 @@ from typing import Any
 from services.portal.languages import Language
 from services.portal.papers.letters import NO_GLYPH
 from services.portal.papers.sheets import About, Column, Sheets
+from services.portal.sayings import rule
 from services.portal.words import WORDS
 
 _NONE = "–"
@@ -211,7 +212,7 @@ class _Dossier:
                         say("Distance / limit"),
                         f"{self._number(one.magnitude)} / {self._number(one.limit)}",
                     ),
-                    (say("Rule that fired"), one.rule),
+                    (say("Rule that fired"), rule(self._l, one)),
                     (say("Model version"), one.model_version),
                     (say("Who"), one.who),
                     (say("Why"), one.why),

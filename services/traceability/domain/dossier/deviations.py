@@ -52,6 +52,8 @@ class Deviation:
     proposed_severity: str = ""
     impact: str = ""
     capa: str = ""
+    #: The rule as its code and values: the bytes of a Saying, empty where none was told.
+    rule_saying: bytes = b""
 
 
 def detected(event: production.DeviationDetected) -> Deviation:
@@ -70,6 +72,7 @@ def detected(event: production.DeviationDetected) -> Deviation:
         last_out=at,
         samples_out=event.samples_out,
         proposed_severity=_severity(event.proposed_severity),
+        rule_saying=event.rule_saying.SerializeToString(deterministic=True),
     )
 
 

@@ -60,6 +60,7 @@ def _deviation(one: Deviation) -> page.LotDeviation:
         proposed_severity=one.proposed_severity,
         impact=one.impact,
         capa=one.capa,
+        rule_saying=common.Saying.FromString(one.rule_saying) if one.rule_saying else None,
     )
 
 

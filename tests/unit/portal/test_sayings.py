@@ -1,0 +1,158 @@
+"""What the platform says by itself is said in the reader's language: alerts, and rules that fired."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+from pharmaloop.alerting.v1 import events_pb2 as alerting
+from pharmaloop.alerting.v1 import service_pb2 as alerts
+from pharmaloop.common.v1 import service_pb2 as operations
+from pharmaloop.common.v1 import types_pb2 as common
+from pharmaloop.loops.v1 import events_pb2 as loops
+from pharmaloop.production.v1 import events_pb2 as production
+from pharmaloop.production.v1 import service_pb2 as plant
+from services.alerting.domain import texts
+from services.kit.ids import study_case, transfer_case
+from services.portal.languages import CHINESE, ENGLISH, Language
+from services.portal.running import WAITS
+from services.portal.sayings import SAYINGS, plain, rule
+from services.production.domain.charting import Charts, read
+from services.production.domain.residuals import CHARTS
+from services.production.domain.spc.charts import Cusum, Ewma
+from services.production.domain.spc.rules import RULES
+from tests.unit.portal.english import sentences
+from tests.unit.portal.fakes import HOSTILE, Browser, FakeBackend
+
+LOT = "m/item/x/1"
+ZH, EN = Language(CHINESE), Language(ENGLISH)
+
+
+def detected(phase: str = "growth", evidence: bool = True, **other: Any) -> production.DeviationDetected:
+    points = [production.EvidencePoint(value=7.25, low=6.9, high=7.125)] if evidence else []
+    return production.DeviationDetected(
+        deviation="d-1",
+        lot=LOT,
+        tag="ph",
+        equipment="reactor-2",
+        phase=phase,
+        magnitude=3.4567,
+        limit=2.7,
+        unit="[pH]",
+        evidence=points,
+        **other,
+    )
+
+
+def all_told() -> Iterator[texts.Told]:
+    """Everything that an alert may say."""
+    for phase in ("", "growth"):
+        for evidence in (False, True):
+            yield texts.of_deviation(detected(phase, evidence))
+    for (loop, stage), (waits, _) in WAITS.items():
+        case = {"safety": LOT, "transfer": transfer_case("s", "p"), "evidence": study_case("q")}[loop]
+        yield texts.of_stall(loops.LoopStalled(run="r-1", case=case, stage=stage, waiting_for=waits))
+    yield texts.of_missing_run(LOT, "d-1")
+    yield texts.of_missing_successor(LOT, "r-1", "r-2")
+    yield texts.of_unanswered("version 3 was released", "transfer", transfer_case("s", "p"))
+    yield texts.of_unanswered("study q was requested", "evidence", study_case("q"))
+
+
+def page(told: texts.Told, language: str) -> str:
+    one = alerts.Alert(
+        raised=alerting.AlertRaised(
+            alert="a-1",
+            kind=alerting.ALERT_KIND_DEVIATION,
+            lot=LOT,
+            to="quality-head",
+            text=told.text,
+            sayings=told.sayings,
+        ),
+        latest_text=told.text,
+        latest_sayings=told.sayings,
+        level=1,
+        asked="quality-head",
+        count=1,
+    )
+    backend = FakeBackend(
+        {
+            ("alerting", "ListAlerts"): alerts.ListAlertsResponse(alerts=[one]),
+            ("alerting", "GetAlert"): alerts.GetAlertResponse(alert=one),
+            ("alerting", "GetStatus"): operations.GetStatusResponse(),
+        }
+    )
+    browser = Browser(backend, language, actor="王芳")
+    return browser.get("/alerts").text + browser.get("/alerts/a-1").text
+
+
+@pytest.mark.parametrize("told", list(all_told()), ids=lambda told: told.text[:60])
+def test_the_chinese_page_of_an_alert_has_no_english_sentence(told: texts.Told) -> None:
+    text = page(told, "zh")
+    assert sentences(text) == []
+    assert told.text not in text
+
+
+def test_an_alert_says_the_same_numbers_in_both_languages() -> None:
+    told = texts.of_deviation(detected())
+    for language in (ZH, EN):
+        said = plain(language, told.sayings, told.text)
+        for part in ("ph", "reactor-2", "growth", "3.5", "2.7", "7.25", "6.9", "7.125", "d-1", LOT):
+            assert part in said, (language.code, part)
+
+
+def test_what_has_no_parts_is_shown_as_it_was_written_and_marked_as_english() -> None:
+    text = page(texts.Told("the pressure is high"), "zh")
+    assert '<bdi lang="en">the pressure is high</bdi>' in text
+    assert "the pressure is high" in sentences(text)
+
+
+@pytest.mark.parametrize(
+    "sayings",
+    [
+        (common.Saying(code="OF_TOMORROW"),),
+        (texts.saying("LAST_POINT", value=1.0),),
+        (texts.saying("CHECK_LOOPS"), common.Saying(code="OF_TOMORROW")),
+    ],
+)
+def test_a_part_of_a_newer_service_is_no_error(sayings: tuple[common.Saying, ...]) -> None:
+    assert plain(ZH, sayings, "as it was written") == "as it was written"
+
+
+def test_names_in_what_an_alert_says_are_escaped() -> None:
+    told = texts.of_missing_run(HOSTILE, HOSTILE)
+    text = page(told, "zh")
+    assert "<script>alert" not in text
+    assert "偏差 <bdi>&lt;script&gt;" in text
+
+
+def test_every_rule_of_the_detector_has_its_sentence() -> None:
+    codes = {f"TWO_OF_THREE_{chart.upper()}" for chart in CHARTS} | set(RULES)
+    z = np.zeros((20, 1))
+    for in_spreads in (False, True):
+        charts = Charts(tuple(RULES), Cusum(0.5, 5.0), Ewma(0.2, 2.86), in_spreads=in_spreads)
+        for signal in read(charts, z):
+            codes.add(signal.code)
+            saying = common.Saying(
+                code=signal.code,
+                values=[common.SayingValue(name=name, number=value) for name, value in signal.values],
+            )
+            assert plain(EN, (saying,), "").lower().startswith("control chart: ")
+            assert plain(EN, (saying,), "").lower() == f"control chart: {signal.words}".lower()
+    assert codes <= set(SAYINGS)
+
+
+def test_a_rule_that_fired_is_chinese_on_the_page_of_its_deviation() -> None:
+    saying = texts.saying("TWO_OF_THREE_LEVEL", limit=2.7)
+    english = "two of three samples left the golden run by more than 2.7 spreads (level chart)"
+    one = detected(rule=english, rule_saying=saying)
+    told = plant.ListDeviationsResponse(deviations=[plant.Deviation(detected=one)])
+    backend = FakeBackend({("production", "ListDeviations"): told})
+    text = Browser(backend, "zh").get("/deviations/m%2Fitem%2Fx%2F1/d-1").text
+    assert "三个样本中有两个偏离黄金批次超过" in text
+    assert sentences(text) == []
+    assert rule(EN, one).lower() == english
+    one.ClearField("rule_saying")
+    assert rule(ZH, one) == english
