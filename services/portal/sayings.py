@@ -71,7 +71,7 @@ def _values(language: Language, saying: Any) -> dict[str, str]:
     """The values as they are read."""
     told = {
         one.name: language.number(one.number, _DIGITS) if one.WhichOneof("value") == "number" else one.text
-        for one in saying.values
+        for one in saying.arguments
     }
     if saying.code == "STAGE_LATE":
         stage = told.get("stage", "")

@@ -23,7 +23,7 @@ def saying(code: str, **values: str | float) -> common.Saying:
     """One part, by its code: a text stays as written, a number is written as the reader's language does."""
     return common.Saying(
         code=code,
-        values=[
+        arguments=[
             common.SayingValue(name=name, text=value)
             if isinstance(value, str)
             else common.SayingValue(name=name, number=value)

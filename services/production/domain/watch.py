@@ -244,7 +244,7 @@ def _detected(held: Watch, basis: Basis, alarm: Alarm) -> events.DeviationDetect
         samples_out=alarm.samples_out,
         rule_saying=common.Saying(
             code=alarm.code,
-            values=[common.SayingValue(name=name, number=value) for name, value in alarm.values],
+            arguments=[common.SayingValue(name=name, number=value) for name, value in alarm.values],
         )
         if alarm.code
         else None,

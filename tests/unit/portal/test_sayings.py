@@ -137,7 +137,7 @@ def test_every_rule_of_the_detector_has_its_sentence() -> None:
             codes.add(signal.code)
             saying = common.Saying(
                 code=signal.code,
-                values=[common.SayingValue(name=name, number=value) for name, value in signal.values],
+                arguments=[common.SayingValue(name=name, number=value) for name, value in signal.values],
             )
             assert plain(EN, (saying,), "").lower().startswith("control chart: ")
             assert plain(EN, (saying,), "").lower() == f"control chart: {signal.words}".lower()
