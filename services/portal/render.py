@@ -16,7 +16,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from services.portal import addresses
 from services.portal.addresses import here
 from services.portal.languages import NAMES, Language
-from services.portal.sayings import marked, marked_rule
+from services.portal.sayings import marked, marked_rule, why
 from services.portal.words import WORDS, word
 from services.portal.words_refusals import REASONS
 
@@ -79,6 +79,7 @@ def make_environment() -> Environment:
         "reasons": REASONS,
         "said": marked,
         "rule_said": marked_rule,
+        "why_said": why,
         "places": PLACES,
         "languages": NAMES,
     }

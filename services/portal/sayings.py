@@ -40,6 +40,17 @@ SAYINGS = {
     "NO_TRANSFER_RUN": N_("A version was released for %(case)s, and no run of the transfer loop was opened."),
     "NO_EVIDENCE_RUN": N_("%(case)s was requested, and no run of the evidence loop was opened."),
     "CHECK_LOOPS": N_("Check the loops service."),
+    # Why a lot is held, or was held before.
+    "HELD_FOR_DEVIATION": N_("Deviation of %(tag)s confirmed: %(words)s"),
+    "HELD_FOR_RESULT": N_("Out of specification: %(words)s"),
+    "IMPLICATED": N_("Implicated by run %(run)s of %(root)s"),
+    "IMPLICATED_BY": N_("Implicated by run %(run)s"),
+    "HELD_WHEN_KNOWN": N_("The lot has no process run in this plant; it is held, also when it appears."),
+    "HELD_BY_IMPLICATION": N_("Held by this implication"),
+    "HELD_BEFORE": N_("Held before:"),
+    "HELD_BEFORE_IN_WORDS": N_("Held before: %(words)s"),
+    "REJECTED_BEFORE": N_("Rejected before:"),
+    "REJECTED_BEFORE_IN_WORDS": N_("Rejected before: %(words)s"),
     # The rule that a deviation broke.
     "TWO_OF_THREE_SHIFT": N_(
         "Two of three samples left their own recent level by more than %(limit)s spreads (shift chart)"
@@ -118,6 +129,17 @@ def marked(language: Language, sayings: Iterable[Any], english: str) -> Markup:
         for sentence, values in parts
     ]
     return Markup(_between(language)).join(said)
+
+
+def reason(lot: Any, language: Language) -> str:
+    """Why a lot is held or was rejected, as text: a person's words stay as they are."""
+    return plain(language, lot.reason_sayings, lot.reason)
+
+
+def why(language: Language, sayings: Iterable[Any], words: str) -> Markup:
+    """A reason, for a page: the platform's sentence in the language, or a person's words as they are."""
+    parts = list(sayings)
+    return marked(language, parts, words) if parts else Markup("<bdi>{}</bdi>").format(words)
 
 
 def rule(language: Language, detected: Any) -> str:

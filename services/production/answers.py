@@ -11,6 +11,7 @@ from pharmaloop.production.v1 import service_pb2 as api
 from services.kit.errors import Invalid
 from services.kit.ids import LotParts, product_of
 from services.kit.rpc.status import timestamp
+from services.production.domain import sayings
 from services.production.domain.lists import CapaRow, DeviationRow, Happened, ResultRow
 from services.production.domain.record import Deviation, Investigation, Lot
 from services.production.domain.transfer import parts_of
@@ -84,6 +85,7 @@ def lot(held: Lot, parts: LotParts) -> api.Lot:
         transfer=held.transfer,
         actor=held.actor,
         meaning=held.meaning,
+        reason_sayings=sayings.told(held.sayings),
     )
     if held.started:
         shown.started.CopyFrom(timestamp(datetime.fromisoformat(held.started)))

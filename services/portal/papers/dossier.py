@@ -13,7 +13,7 @@ from typing import Any
 from services.portal.languages import Language
 from services.portal.papers.letters import NO_GLYPH
 from services.portal.papers.sheets import About, Column, Sheets
-from services.portal.sayings import rule
+from services.portal.sayings import plain, reason, rule
 from services.portal.words import WORDS
 
 _NONE = "–"
@@ -138,13 +138,13 @@ class _Dossier:
         state = self._word(self._found.process.state, "LOT_STATE_")
         if not self._found.process.state:
             state = say("No plant here made it")
-        reason = self._lot.reason if self._lot else ""
+        why = reason(self._lot, self._l) if self._lot else ""
         wall, platform = say("wall time"), say("platform clock")
         made = [f"{self._when(taken.made)} ({self._l.zone}, {wall})"]
         made += [f"{self._when(taken.now)} ({platform})"] if taken.now else []
         self._sheets.facts(
             [
-                (say("State"), f"{state}: {reason}" if reason else state),
+                (say("State"), f"{state}: {why}" if why else state),
                 (say("This paper was made"), "\n".join(made)),
                 (say("SHA-256 of the dossier as JSON"), taken.digest),
             ]
@@ -188,7 +188,10 @@ class _Dossier:
         self._note_left(process.left_out)
         self._table(
             ((say("When"), 2), (say("What"), 2), (say("Who"), 2), (say("Why"), 4)),
-            ((self._when(one.at), self._word(one.what), one.who, one.why) for one in process.steps),
+            (
+                (self._when(one.at), self._word(one.what), one.who, plain(self._l, one.why_sayings, one.why))
+                for one in process.steps
+            ),
         )
 
     def _deviations(self) -> None:
@@ -467,6 +470,11 @@ class _Dossier:
             ]
         )
 
+    def _why(self, one: Any) -> str:
+        """Why somebody decided so, and below it what the signature means."""
+        why = plain(self._l, one.why_sayings, one.why)
+        return "\n".join(filter(None, (why, f"({one.meaning})" if one.meaning else "")))
+
     def _decisions(self) -> None:
         say, found = self._say, self._found.decisions
         self._sheets.section(say("Decisions"))
@@ -481,7 +489,7 @@ class _Dossier:
                     self._when(one.at),
                     self._word(one.what),
                     one.who,
-                    "\n".join(filter(None, (one.why, f"({one.meaning})" if one.meaning else ""))),
+                    self._why(one),
                     "\n".join(filter(None, (one.subject, one.run))),
                 )
                 for one in found.decisions

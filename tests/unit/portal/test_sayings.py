@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -15,15 +16,22 @@ from pharmaloop.common.v1 import types_pb2 as common
 from pharmaloop.loops.v1 import events_pb2 as loops
 from pharmaloop.production.v1 import events_pb2 as production
 from pharmaloop.production.v1 import service_pb2 as plant
+from pharmaloop.traceability.v1 import dossier_pb2 as trace
+from pharmaloop.traceability.v1 import service_pb2 as trace_api
 from services.alerting.domain import texts
-from services.kit.ids import study_case, transfer_case
+from services.kit.ids import LotParts, study_case, transfer_case
 from services.portal.languages import CHINESE, ENGLISH, Language
 from services.portal.running import WAITS
 from services.portal.sayings import SAYINGS, plain, rule
+from services.production import answers
+from services.production.domain import lot as lots
+from services.production.domain import record, sayings
 from services.production.domain.charting import Charts, read
 from services.production.domain.residuals import CHARTS
 from services.production.domain.spc.charts import Cusum, Ewma
 from services.production.domain.spc.rules import RULES
+from services.traceability.domain.dossier import lots as dossiers
+from services.traceability.domain.dossier import page_lot
 from tests.unit.portal.english import sentences
 from tests.unit.portal.fakes import HOSTILE, Browser, FakeBackend
 
@@ -156,3 +164,50 @@ def test_a_rule_that_fired_is_chinese_on_the_page_of_its_deviation() -> None:
     assert rule(EN, one).lower() == english
     one.ClearField("rule_saying")
     assert rule(ZH, one) == english
+
+
+RUN = "0b7a6c1e-run"
+
+
+def held() -> Iterator[record.Lot]:
+    """A lot by everything that a rule holds it for, with a person's words where there are some."""
+    started = lots.evolve(None, production.LotStarted(lot=LOT, product="m/item/x", equipment="reactor-2"))
+    found = lots.evolve(started, detected())
+    *_, event = lots.decide_confirm(found, "d-1", "看过曲线，属实", "王芳")
+    yield lots.evolve(found, event)
+    event, _ = lots.decide_implicate(started, LOT, RUN, "m/item/y/7")
+    yield lots.evolve(started, event)
+    (event,) = lots.decide_implicate(None, LOT, RUN, "m/item/y/7")
+    yield lots.evolve(None, event)
+
+
+@pytest.mark.parametrize("lot", list(held()), ids=lambda lot: lot.reason)
+def test_the_chinese_page_of_a_lot_says_in_chinese_why_a_rule_holds_it(lot: record.Lot) -> None:
+    parts = LotParts("m", "item", "x", "1")
+    backend = FakeBackend({("production", "GetLot"): plant.GetLotResponse(lot=answers.lot(lot, parts))})
+    text = Browser(backend, "zh").get("/lots/m%2Fitem%2Fx%2F1").text
+    assert lot.reason not in text
+    assert sentences(text) == []
+    assert ("看过曲线，属实" in text) == ("看过曲线，属实" in lot.reason)
+    english = Browser(backend, "en").get("/lots/m%2Fitem%2Fx%2F1").text
+    assert lot.reason.lower() in re.sub(r"</?bdi>", "", english).lower()
+
+
+def test_words_that_a_person_wrote_stay_as_they_are() -> None:
+    lot = plant.Lot(lot=LOT, state=plant.LOT_STATE_HELD, reason="the label is torn", actor="王芳")
+    backend = FakeBackend({("production", "GetLot"): plant.GetLotResponse(lot=lot)})
+    assert "<bdi>the label is torn</bdi>" in Browser(backend, "zh").get("/lots/m%2Fitem%2Fx%2F1").text
+
+
+def test_the_chinese_dossier_says_in_chinese_why_a_rule_held_the_lot() -> None:
+    lot = next(held())
+    before = lots.decide_implicate(lot, LOT, RUN, "m/item/y/7")
+    hold = production.LotHeld(lot=LOT, reason=lot.reason, reason_sayings=sayings.told(lot.sayings))
+    entry = dossiers.LotRecord(LOT)
+    for number, event in enumerate((hold, *before)):
+        entry = dossiers.after(entry, event, f"2026-01-01T00:00:0{number}+00:00", f"e-{number}")
+    told = trace.LotDossier(lot=LOT, process=page_lot.process(entry))
+    backend = FakeBackend({("traceability", "GetLotDossier"): trace_api.GetLotDossierResponse(dossier=told)})
+    text = Browser(backend, "zh").get("/lots/m%2Fitem%2Fx%2F1/dossier").text
+    assert "的偏差已确认" in text
+    assert sentences(text) == []

@@ -27,7 +27,16 @@ def process(record: LotRecord) -> page.ProcessSection:
         equipment=record.equipment,
         started=stamp(record.started),
         completed=stamp(record.completed),
-        steps=[page.ProcessStep(at=stamp(s.at), what=s.what, who=s.who, why=s.why) for s in steps],
+        steps=[
+            page.ProcessStep(
+                at=stamp(s.at),
+                what=s.what,
+                who=s.who,
+                why=s.why,
+                why_sayings=[common.Saying.FromString(one) for one in s.sayings],
+            )
+            for s in steps
+        ],
         left_out=record.changed.left_out,
     )
 
