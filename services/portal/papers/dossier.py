@@ -387,6 +387,7 @@ class _Dossier:
 
     def _answers(self, run: Any) -> None:
         say = self._say
+        self._sheets.say(say("Answers are those of exposed patients: comparators are not among them."))
         self._table(
             (
                 (say("Site"), 2),
