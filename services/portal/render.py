@@ -114,6 +114,7 @@ def page(
             "live": live,
             "mark": request.state.mark,
             "version": request.app.state.version,
+            "simulated": request.app.state.world.simulated,
             **values,
         }
     )

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from services.portal.clock import apart
 from services.portal.languages import Language
 from services.portal.papers.letters import NO_GLYPH
 from services.portal.papers.sheets import About, Column, Sheets
@@ -149,6 +150,8 @@ class _Dossier:
                 (say("SHA-256 of the dossier as JSON"), taken.digest),
             ]
         )
+        if taken.now and apart(taken.now, taken.made):
+            self._sheets.say(say("Simulated world: its clock does not go with the calendar."))
         self._sheets.say(say("Everything that is known of this lot. It names no patient."))
         self._sheets.say(
             say("A letter that this paper cannot write stands as %(sign)s; the JSON has it.", sign=NO_GLYPH)
