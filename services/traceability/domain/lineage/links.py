@@ -174,8 +174,9 @@ JOINS: dict[type[Message], Joins] = {
 
 def site_of(message: Message) -> str:
     """The hospital that an event is of: a place, and no patient. Empty where an event has none."""
-    told = isinstance(message, clinical.PlansOpened | clinical.EvidenceReleased)
-    return message.site if told else ""
+    if isinstance(message, clinical.PlansOpened | clinical.EvidenceReleased):
+        return message.site
+    return ""
 
 
 def link(message: Message, blinded: Callable[[str], bool]) -> Link:
