@@ -51,6 +51,19 @@ SAYINGS = {
     "HELD_BEFORE_IN_WORDS": N_("Held before: %(words)s"),
     "REJECTED_BEFORE": N_("Rejected before:"),
     "REJECTED_BEFORE_IN_WORDS": N_("Rejected before: %(words)s"),
+    # What a laboratory result broke.
+    "RESULT_BELOW": N_("%(test)s of %(value)s %(unit)s is below the lower limit of %(limit)s %(unit)s"),
+    "RESULT_ABOVE": N_("%(test)s of %(value)s %(unit)s is above the upper limit of %(limit)s %(unit)s"),
+    "RESULT_OUT_OF_TREND": N_(
+        "%(test)s of %(value)s %(unit)s lies more than %(sigmas)s standard deviations of %(deviation)s from "
+        "%(mean)s, the mean of %(earlier)s earlier results"
+    ),
+    # What became of a deviation and of its corrective action.
+    "CLOSED_WITH_CAPA": N_("Corrective action %(capa)s is closed"),
+    "CAPA_REQUIRED": N_("Corrective action %(capa)s"),
+    "CLASSIFIED": N_("%(word)s: %(impact)s"),
+    "LIMIT_CHANGED": N_("Limit of %(tag)s from %(before)s to %(after)s spreads"),
+    "LIMIT_STAYS": N_("Limit of %(tag)s stays at %(limit)s spreads"),
     # The rule that a deviation broke.
     "TWO_OF_THREE_SHIFT": N_(
         "Two of three samples left their own recent level by more than %(limit)s spreads (shift chart)"
@@ -84,6 +97,8 @@ def _values(language: Language, saying: Any) -> dict[str, str]:
         one.name: language.number(one.number, _DIGITS) if one.WhichOneof("value") == "number" else one.text
         for one in saying.arguments
     }
+    if "word" in told:
+        told["word"] = language.say(WORDS.get(told["word"], told["word"]))
     if saying.code == "STAGE_LATE":
         stage = told.get("stage", "")
         waits, _ = WAITS.get((loop_of(told.get("case", "")), stage), ("", ""))
@@ -132,7 +147,7 @@ def marked(language: Language, sayings: Iterable[Any], english: str) -> Markup:
 
 
 def reason(lot: Any, language: Language) -> str:
-    """Why a lot is held or was rejected, as text: a person's words stay as they are."""
+    """Why a lot is held, or a deviation is closed, as text: a person's words stay as they are."""
     return plain(language, lot.reason_sayings, lot.reason)
 
 
@@ -143,12 +158,12 @@ def why(language: Language, sayings: Iterable[Any], words: str) -> Markup:
 
 
 def rule(language: Language, detected: Any) -> str:
-    """The rule that a deviation broke, as text."""
+    """The rule that a deviation or a result broke, as text."""
     return plain(language, _of_rule(detected), detected.rule)
 
 
 def marked_rule(language: Language, detected: Any) -> Markup:
-    """The rule that a deviation broke, for a page."""
+    """The rule that a deviation or a result broke, for a page."""
     return marked(language, _of_rule(detected), detected.rule)
 
 

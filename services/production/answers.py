@@ -106,6 +106,7 @@ def deviation(held: Deviation) -> api.Deviation:
         severity=events.Severity.Name(held.severity),
         impact=held.impact,
         capa=held.capa,
+        reason_sayings=sayings.told(held.sayings),
         updated=events.DeviationUpdated.FromString(held.updated) if held.updated else None,
     )
 
@@ -124,6 +125,7 @@ def _happened(held: Happened) -> api.RecordMoment:
         actor=held.actor,
         statement=held.statement,
         meaning=held.meaning,
+        statement_sayings=sayings.told(held.sayings),
     )
 
 
@@ -150,6 +152,7 @@ def result(row: ResultRow) -> api.TestResult:
         rule=row.rule,
         actor=row.actor,
         reason=row.reason,
+        rule_saying=common.Saying.FromString(row.rule_saying) if row.rule_saying else None,
     )
 
 

@@ -221,7 +221,7 @@ class _Dossier:
                     (say("Rule that fired"), rule(self._l, one)),
                     (say("Model version"), one.model_version),
                     (say("Who"), one.who),
-                    (say("Why"), one.why),
+                    (say("Why"), plain(self._l, one.why_sayings, one.why)),
                     (
                         say("Class"),
                         self._word(one.severity, "SEVERITY_") if one.severity else say("not classified"),
@@ -254,7 +254,7 @@ class _Dossier:
                         self._number(one.value, one.unit) if one.HasField("value") else "",
                         self._limits(one),
                         f"{self._when(one.tested)}\n{one.source} {one.record}",
-                        one.rule,
+                        rule(self._l, one),
                         self._investigated(one),
                     )
                     for one in found.findings

@@ -33,6 +33,8 @@ class Deviation:
     impact: str = ""
     capa: str = ""
     updated: bytes = b""
+    #: The parts of a reason that no person wrote.
+    sayings: tuple[bytes, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -24,8 +24,8 @@ from services.portal.languages import CHINESE, ENGLISH, Language
 from services.portal.running import WAITS
 from services.portal.sayings import SAYINGS, plain, rule
 from services.production import answers
+from services.production.domain import deviation, laboratory, lists, record, sayings, trend
 from services.production.domain import lot as lots
-from services.production.domain import record, sayings
 from services.production.domain.charting import Charts, read
 from services.production.domain.residuals import CHARTS
 from services.production.domain.spc.charts import Cusum, Ewma
@@ -211,3 +211,58 @@ def test_the_chinese_dossier_says_in_chinese_why_a_rule_held_the_lot() -> None:
     text = Browser(backend, "zh").get("/lots/m%2Fitem%2Fx%2F1/dossier").text
     assert "的偏差已确认" in text
     assert sentences(text) == []
+
+
+def _tested(value: float) -> production.TestResultRecorded:
+    return production.TestResultRecorded(lot=LOT, test="assay", value=value, unit="%", low=95.0, high=105.0)
+
+
+def _results() -> Iterator[lists.ResultRow]:
+    """A result by everything that it may break."""
+    lot = record.Lot(LOT, "started")
+    for number, value in enumerate((94.2, 105.8)):
+        told = _tested(value)
+        (opened,) = laboratory.investigate(lot, told, f"r-{number}", f"i-{number}", "2026-01-01", "")
+        assert isinstance(opened, production.LaboratoryInvestigationOpened)
+        yield lists.investigated(lists.tested(None, told, f"r-{number}"), opened)
+    days = range(1, 31)
+    known = [trend.Measured(f"2026-01-{day:02}", f"e-{day}", 100 + day % 3 / 10, LOT) for day in days]
+    one = trend.Measured("2026-02-01", "r-9", 103.5, LOT)
+    (review,) = trend.review(trend.Trend("t", results=tuple(known)), one, _tested(103.5))
+    yield lists.reviewed(lists.tested(None, _tested(103.5), "r-9"), review)
+
+
+@pytest.mark.parametrize("row", list(_results()), ids=lambda row: row.rule)
+def test_the_chinese_list_of_results_says_in_chinese_what_a_result_broke(row: lists.ResultRow) -> None:
+    told = plant.ListResultsResponse(results=[answers.result(row)])
+    backend = FakeBackend({("production", "ListResults"): told})
+    text = Browser(backend, "zh").get("/results?state=all").text
+    assert row.rule not in text
+    assert sentences(text) == []
+    assert re.sub(r"<[^>]+>", "", rule(EN, told.results[0])) == row.rule
+
+
+def test_the_chinese_history_of_a_deviation_says_in_chinese_what_the_platform_did() -> None:
+    lot = record.Lot(
+        LOT, "held", deviations=(record.Deviation("d-1", b"", state="capa_required", capa="c-1"),)
+    )
+    row = lists.detected(
+        None, detected(rule_saying=texts.saying("WE2"), rule="a rule in English"), "2026-01-01"
+    )
+    happened: list[Any] = [
+        production.DeviationClassified(
+            lot=LOT, deviation="d-1", severity=production.SEVERITY_MAJOR, impact="影响有限", actor="王芳"
+        ),
+        production.DeviationCapaRequired(lot=LOT, deviation="d-1", capa="c-1"),
+        *deviation.decide_close_with(lot, "c-1", "王芳"),
+    ]
+    for event in happened:
+        row = lists.changed(row, event, "2026-01-02")
+    told = plant.ListDeviationsResponse(deviations=[answers.deviation_row(row)])
+    backend = FakeBackend({("production", "ListDeviations"): told})
+    text = Browser(backend, "zh").get("/deviations/m%2Fitem%2Fx%2F1/d-1").text
+    assert sentences(text) == []
+    for english in ("a rule in English", "corrective action", "major: "):
+        assert english not in text
+    assert "影响有限" in text
+    assert text.count("<bdi>c-1</bdi> 已关闭") == 2  # above, and in the history

@@ -21,6 +21,7 @@ from services.kit.errors import Invalid, Unknown
 from services.kit.runners.reactor import projector
 from services.kit.store.memory import AsyncMemoryStore
 from services.traceability import lineages
+from services.traceability.domain.lineage import links
 from services.traceability.views import HOPS
 from tests.unit.memory_service import MemoryService, Said
 

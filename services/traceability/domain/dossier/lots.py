@@ -156,5 +156,6 @@ def _investigated(
 def _reviewed(record: LotRecord, event: production.TrendReviewOpened) -> LotRecord:
     if len(record.reviews) == KEPT:
         return replace(record, reviews_left_out=record.reviews_left_out + 1)
-    review = Review(event.result, event.test, event.rule)
+    saying = event.rule_saying.SerializeToString(deterministic=True)
+    review = Review(event.result, event.test, event.rule, saying)
     return replace(record, reviews=(*record.reviews, review))

@@ -62,6 +62,7 @@ def _deviation(one: Deviation) -> page.LotDeviation:
         state=one.state,
         who=one.who,
         why=one.why,
+        why_sayings=[common.Saying.FromString(part) for part in one.sayings],
         last_out=stamp(one.last_out),
         samples_out=one.samples_out,
         lasting=one.lasting,
@@ -96,6 +97,7 @@ def _finding(one: Finding) -> page.LotFinding:
         tested=stamp(one.tested),
         rule=one.rule,
         state=one.state,
+        rule_saying=common.Saying.FromString(one.rule_saying) if one.rule_saying else None,
     )
     if told := one.recorded:
         measured = page.LotFinding(
