@@ -10,6 +10,7 @@ from typing import Any, cast
 from pharmaloop.alerting.v1 import events_pb2 as events
 from pharmaloop.alerting.v1 import service_pb2 as api
 from pharmaloop.alerting.v1 import service_pb2_grpc as api_grpc
+from pharmaloop.common.v1 import types_pb2 as common
 from services.alerting.domain.alerts import Alert
 from services.alerting.views import ALERTS
 from services.kit.contracts import event_type
@@ -120,6 +121,7 @@ def shown(state: Alert) -> api.Alert:
         count=state.count,
         latest=timestamp(datetime.fromisoformat(state.at)),
         latest_text=state.text,
+        latest_sayings=[common.Saying.FromString(one) for one in state.sayings],
         level=state.level,
         asked=state.asked,
         severity=cast("events.AlertSeverity", state.severity),

@@ -18,7 +18,7 @@ from pharmaloop.loops.v1 import events_pb2 as loops
 from pharmaloop.production.v1 import events_pb2 as production
 from pharmaloop.rnd.v1 import events_pb2 as rnd
 from pharmaloop.traceability.v1 import events_pb2 as traceability
-from services.alerting.domain import alerts, triggers
+from services.alerting.domain import alerts, texts, triggers
 from services.alerting.domain.escalation import CRITICAL, MAJOR, OF_DEVIATION
 from services.alerting.domain.triggers import PATIENCE, Run, Trigger
 from services.alerting.endings import (
@@ -61,7 +61,7 @@ def on_deviation_detected(desk: Desk, work: Work, event: Event) -> None:
     wanted = alerts.raised(
         about_deviation(detected.deviation),
         events.ALERT_KIND_DEVIATION,
-        alerts.of_deviation(detected),
+        texts.of_deviation(detected),
         work.now,
         lot=detected.lot,
         severity=OF_DEVIATION.get(detected.proposed_severity, MAJOR),
@@ -75,7 +75,7 @@ def on_loop_stalled(desk: Desk, work: Work, event: Event) -> None:
     wanted = alerts.raised(
         about_stage(stalled.run, stalled.stage),
         events.ALERT_KIND_LOOP_STALLED,
-        alerts.of_stall(stalled),
+        texts.of_stall(stalled),
         work.now,
         lot=stalled.case,
         run=stalled.run,
@@ -123,14 +123,14 @@ def on_release(work: Work, event: Event) -> None:
     """A version was released to a plant: the clock runs for its transfer."""
     released = cast(rnd.ParameterSetReleased, event.message)
     case = transfer_case(released.set, released.plant)
-    _ask(work, event, _release(case, released.version), case, alerts.of_release(released))
+    _ask(work, event, _release(case, released.version), case, texts.of_release(released))
 
 
 def on_study_requested(work: Work, event: Event) -> None:
     """Sites are asked a question: the clock runs for the run that takes it to its answer."""
     requested = cast(exchange.StudyRequested, event.message)
     case = study_case(requested.study)
-    _ask(work, event, case, case, alerts.of_study(requested))
+    _ask(work, event, case, case, texts.of_study(requested))
 
 
 def _ask(work: Work, event: Event, name: str, case: str, what: str) -> None:
@@ -214,12 +214,12 @@ def escalate_alert(desk: Desk, work: Work, request: events.AlertEscalated) -> Me
     return request
 
 
-def _missing(trigger: Trigger) -> str:
+def _missing(trigger: Trigger) -> texts.Told:
     if trigger.asked:
-        return alerts.of_unanswered(trigger.asked, loop_of(trigger.lot))
+        return texts.of_unanswered(trigger.asked, loop_of(trigger.lot), trigger.lot)
     if trigger.follows:
-        return alerts.of_missing_successor(trigger.lot, trigger.follows, trigger.deviation)
-    return alerts.of_missing_run(trigger.lot, trigger.deviation)
+        return texts.of_missing_successor(trigger.lot, trigger.follows, trigger.deviation)
+    return texts.of_missing_run(trigger.lot, trigger.deviation)
 
 
 def acknowledge_alert(work: Work, request: api.AcknowledgeAlertRequest) -> Message:

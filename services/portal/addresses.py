@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from urllib.parse import quote
+
 from fastapi import Request
 
 
@@ -14,3 +16,8 @@ def here(request: Request) -> str:
 def inside(to: str) -> str:
     """A place of this portal; anything else is its first page."""
     return to if to.startswith("/") and not to.startswith(("//", "/\\")) else "/"
+
+
+def path_of(*parts: str) -> str:
+    """A path of the portal; a lot key with its slashes is one part."""
+    return "/" + "/".join(quote(part, safe="") for part in parts)

@@ -17,7 +17,6 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, TypeAlias
-from urllib.parse import quote
 from zoneinfo import ZoneInfo
 
 from fastapi import Request
@@ -26,11 +25,13 @@ from starlette.datastructures import FormData
 
 from pharmaloop.common.v1 import types_pb2 as common
 from services.kit.words import LONGEST
-from services.portal.addresses import here
+from services.portal.actors import clean, keep
 from services.portal.backend import Backend, Missing, Refused
 from services.portal.languages import Language
 from services.portal.render import page
 
+#: Where a form has the name of a person whom the portal does not know yet.
+NAME = "actor"
 _MOST_TOLD = 10_000
 Fields: TypeAlias = Callable[[FormData], Mapping[str, Any]]
 #: So much of each fact goes with the form, so that the form stays small.
@@ -165,9 +166,7 @@ def show(
     request_id: str = "",
     status: int = 200,
 ) -> Response:
-    """The page on which a person signs; who has no name yet gives it first."""
-    if not request.state.actor:
-        return RedirectResponse(f"/me?to={quote(here(request))}", status_code=303)
+    """The page on which a person signs: what is decided, then who signs, unless the portal knows it."""
     language: Language = request.state.language
     stale = written is not None and written.get("seen") != question.seen
     values = {
@@ -180,6 +179,8 @@ def show(
         "refused": refused,
         "lacking": bad.field if bad and bad.lacking else "",
         "unreadable": bad.field if bad and not bad.lacking else "",
+        "nameless": bool(bad and bad.field == NAME),
+        "named": str(written.get(NAME, "")) if written else "",
         "changed": changed,
         "unanswered": missing,
         "request_id": request_id or str(uuid.uuid4()),
@@ -202,21 +203,27 @@ async def settle(
     request_id = str(form.get("request_id", ""))
     if request_id in told:  # sent twice
         return RedirectResponse(question.back, status_code=303)
-    if not request.state.actor or form.get("seen") != question.seen:
+    if form.get("seen") != question.seen:
         return show(request, question, form, changed=True, status=409)
+    actor = request.state.actor or clean(text(form, NAME))
     try:
+        if not actor:
+            raise Unreadable(NAME, lacking=True)
         wanted = {"request_id": request_id, **_read(question, form, fields)}
     except Unreadable as bad:
         return show(request, question, form, bad=bad, status=422)
     backend: Backend = request.app.state.backend
     try:
-        await backend.tell(service, method, request.state.actor, **wanted)
+        await backend.tell(service, method, actor, **wanted)
     except Refused as refused:
         return show(request, await ask(), form, refused=refused, status=409)
     except Missing as missing:  # it may have been taken: the same id, so that it counts once
         return show(request, question, form, missing=missing, request_id=request_id, status=503)
     told.note(request_id)
-    return RedirectResponse(question.back, status_code=303)
+    answer = RedirectResponse(question.back, status_code=303)
+    if not request.state.actor:
+        keep(answer, actor)
+    return answer
 
 
 def _read(

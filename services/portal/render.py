@@ -7,15 +7,16 @@ from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 from fastapi import Request
 from fastapi.responses import HTMLResponse
 from google.protobuf.message import Message
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from services.portal import addresses
 from services.portal.addresses import here
 from services.portal.languages import NAMES, Language
+from services.portal.sayings import marked, marked_rule, why
 from services.portal.words import WORDS, word
 from services.portal.words_refusals import REASONS
 
@@ -56,9 +57,7 @@ def place_of(path: str) -> str:
     return known.get(found, "")
 
 
-def path_of(*parts: str) -> str:
-    """A path of the portal; a lot key with its slashes is one part."""
-    return "/" + "/".join(quote(part, safe="") for part in parts)
+path_of = addresses.path_of
 
 
 def _asset(name: str) -> str:
@@ -98,6 +97,9 @@ def make_environment() -> Environment:
         "word": _word,
         "words": WORDS,
         "reasons": REASONS,
+        "said": marked,
+        "rule_said": marked_rule,
+        "why_said": why,
         "places": PLACES,
         "languages": NAMES,
     }
@@ -130,6 +132,7 @@ def page(
             "live": live,
             "mark": request.state.mark,
             "version": request.app.state.version,
+            "simulated": request.app.state.world.simulated,
             **values,
         }
     )

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from pharmaloop.loops.v1 import service_pb2 as api
-from services.portal.render import path_of as path
+from services.portal.addresses import path_of as path
 from services.portal.words import N_
 
 QUALITY_HEAD = N_("Quality head of the lot's owner")

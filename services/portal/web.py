@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from urllib.parse import unquote
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -19,6 +20,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from services.kit.log import get_logger
 from services.portal.addresses import inside
 from services.portal.backend import Backend, Missing, Refused
+from services.portal.clock import World
 from services.portal.confirming import Told
 from services.portal.languages import NAMES, Language, chosen
 from services.portal.live import Hub
@@ -45,7 +47,11 @@ def make_app(endpoints: Mapping[str, str], settings: PortalSettings) -> FastAPI:
         app.state.backend = Backend(endpoints, settings)
         app.state.hub = Hub(app.state.backend, app.state.version)
         app.state.hub.start()
+        watching = asyncio.create_task(app.state.world.watch(app.state.backend))
         yield
+        watching.cancel()
+        with suppress(asyncio.CancelledError):
+            await watching
         await app.state.hub.stop()
         await app.state.backend.close()
 
@@ -53,6 +59,7 @@ def make_app(endpoints: Mapping[str, str], settings: PortalSettings) -> FastAPI:
     app.state.templates = make_environment()
     app.state.version = version()
     app.state.told = Told()
+    app.state.world = World()
     app.state.looks = Looks(settings.share_seconds)
     app.add_middleware(GZipMiddleware, minimum_size=1_000, compresslevel=5)
     app.add_middleware(Around)

@@ -11,6 +11,7 @@ from pharmaloop.production.v1 import service_pb2 as api
 from services.kit.errors import Invalid
 from services.kit.ids import LotParts, product_of
 from services.kit.rpc.status import timestamp
+from services.production.domain import sayings
 from services.production.domain.lists import CapaRow, DecisionRow, DeviationRow, Happened, ResultRow
 from services.production.domain.record import Deviation, Investigation, Lot
 from services.production.domain.transfer import parts_of
@@ -86,6 +87,7 @@ def lot(held: Lot, parts: LotParts) -> api.Lot:
         transfer=held.transfer,
         actor=held.actor,
         meaning=held.meaning,
+        reason_sayings=sayings.told(held.sayings),
     )
     if held.started:
         shown.started.CopyFrom(timestamp(datetime.fromisoformat(held.started)))
@@ -112,6 +114,7 @@ def deviation(held: Deviation) -> api.Deviation:
         severity=events.Severity.Name(held.severity),
         impact=held.impact,
         capa=held.capa,
+        reason_sayings=sayings.told(held.sayings),
         updated=events.DeviationUpdated.FromString(held.updated) if held.updated else None,
     )
 
@@ -130,6 +133,7 @@ def _happened(held: Happened) -> api.RecordMoment:
         actor=held.actor,
         statement=held.statement,
         meaning=held.meaning,
+        statement_sayings=sayings.told(held.sayings),
     )
 
 
@@ -156,6 +160,7 @@ def result(row: ResultRow) -> api.TestResult:
         rule=row.rule,
         actor=row.actor,
         reason=row.reason,
+        rule_saying=common.Saying.FromString(row.rule_saying) if row.rule_saying else None,
     )
 
 

@@ -48,6 +48,7 @@ def _kept(held: Hop | None, event: Event) -> Hop:
         about=found.about,
         ids=tuple(sorted({links.id_of(name) for name in names})),
         recorded=recorded,
+        site=links.site_of(event.message),
     )
 
 
@@ -116,4 +117,5 @@ def _shown(hop: Hop) -> api.LineageHop:
         cause=hop.cause,
         comes_from=[_thing(name) for name in hop.froms or hop.about],
         leads_to=[_thing(name) for name in hop.tos],
+        site=hop.site,
     )

@@ -18,12 +18,10 @@ from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from pharmaloop.alerting.v1 import events_pb2 as alerting
-from pharmaloop.exchange.v1 import events_pb2 as exchange
-from pharmaloop.loops.v1 import events_pb2 as loops
-from pharmaloop.production.v1 import events_pb2 as production
-from pharmaloop.rnd.v1 import events_pb2 as rnd
+from pharmaloop.common.v1 import types_pb2 as common
 from services.alerting.domain.escalation import MAJOR, Ladder, escalated
 from services.alerting.domain.matters import End, Matter
+from services.alerting.domain.texts import Told
 
 
 class Refused(ValueError):
@@ -53,7 +51,8 @@ class Alert:
     `next_escalation` when the next one is: empty when somebody took the alert, at
     the top, and for an alert of before there were levels. `open` is an alert that
     nobody took and that is not `over`; `ended` is the bytes of the event that says
-    how it was resolved; `meaning` what the signature of `actor` means.
+    how it was resolved; `meaning` what the signature of `actor` means; `sayings` are the bytes of the parts
+    of `text`.
     """
 
     alert: str
@@ -76,6 +75,7 @@ class Alert:
     meaning: str = ""
     over: bool = False
     ended: bytes = b""
+    sayings: tuple[bytes, ...] = ()
 
     @property
     def abouts(self) -> tuple[str, ...]:
@@ -98,6 +98,7 @@ def evolve(state: Alert | None, event: Message) -> Alert:
             event.SerializeToString(),
             _text(event.at),
             text=event.text,
+            sayings=_bytes(event.sayings),
             severity=event.severity,
             asked=event.to,
             next_escalation=_next(event),
@@ -133,16 +134,23 @@ def evolve(state: Alert | None, event: Message) -> Alert:
 
 def _repeated(state: Alert, event: alerting.AlertRepeated) -> Alert:
     """One more joined: the highest severity counts, and the earliest clock. At the top there is none."""
-    at, text = max((state.at, state.text), (_text(event.at), event.text))
+    at, text, sayings = max(
+        (state.at, state.text, state.sayings), (_text(event.at), event.text, _bytes(event.sayings))
+    )
     clocks = [clock for clock in (state.next_escalation, _next(event)) if clock]
     return replace(
         state,
         at=at,
         text=text,
+        sayings=sayings,
         merged=tuple(sorted({*state.merged, event.about})),
         severity=max(state.severity, event.severity),
         next_escalation=min(clocks) if state.next_escalation else "",
     )
+
+
+def _bytes(sayings: Iterable[common.Saying]) -> tuple[bytes, ...]:
+    return tuple(one.SerializeToString(deterministic=True) for one in sayings)
 
 
 def _next(
@@ -174,7 +182,12 @@ def again(
 
 def _again(alert: Alert, raised: alerting.AlertRaised) -> alerting.AlertRepeated:
     repeated = alerting.AlertRepeated(
-        alert=alert.alert, about=raised.alert, text=raised.text, at=raised.at, severity=raised.severity
+        alert=alert.alert,
+        about=raised.alert,
+        text=raised.text,
+        sayings=raised.sayings,
+        at=raised.at,
+        severity=raised.severity,
     )
     if raised.HasField("next_escalation"):
         repeated.next_escalation.CopyFrom(raised.next_escalation)
@@ -247,65 +260,10 @@ def resolve(state: Alert, ends: Sequence[End | None]) -> list[alerting.AlertReso
     return [event]
 
 
-def of_deviation(detected: production.DeviationDetected) -> str:
-    """What an alert about a deviation says: what left its limits, where, and how far out it is."""
-    phase = f" in phase {detected.phase}" if detected.phase else ""
-    return (
-        f"{detected.tag} on {detected.equipment} left the golden run{phase}: "
-        f"{detected.magnitude:.1f} standard deviations (limit {detected.limit:.1f}){_last_point(detected)}; "
-        f"judge deviation {detected.deviation} of lot {detected.lot}"
-    )
-
-
-def _last_point(detected: production.DeviationDetected) -> str:
-    if not detected.evidence:
-        return ""
-    last = detected.evidence[-1]
-    return f", at last {last.value:.4g} {detected.unit} where {last.low:.4g} to {last.high:.4g} are allowed"
-
-
-def of_stall(stalled: loops.LoopStalled) -> str:
-    """What an alert about a stalled loop says."""
-    return f"run {stalled.run} is late in stage {stalled.stage}: it waits for {stalled.waiting_for}"
-
-
-def of_missing_run(lot: str, deviation: str) -> str:
-    """What an alert about a trigger without a run says."""
-    return (
-        f"deviation {deviation} of lot {lot} was confirmed and no safety run was opened; "
-        "check the loops service"
-    )
-
-
-def of_missing_successor(lot: str, follows: str, successor: str) -> str:
-    """What an alert about a sealed run whose successor was not opened says."""
-    return (
-        f"something came after the seal of run {follows} of lot {lot}, and its successor {successor} was not "
-        "opened: patients may be missing; check the loops service"
-    )
-
-
-def of_release(released: rnd.ParameterSetReleased) -> str:
-    """What was asked of the transfer loop."""
-    return (
-        f"version {released.version} of parameter set {released.set} was released to plant {released.plant}"
-    )
-
-
-def of_study(requested: exchange.StudyRequested) -> str:
-    """What was asked of the evidence loop."""
-    return f"study {requested.study} was requested"
-
-
-def of_unanswered(asked: str, loop: str) -> str:
-    """What an alert about a release or a study without a run says."""
-    return f"{asked} and no run of the {loop} loop was opened; check the loops service"
-
-
 def raised(
     alert: str,
     kind: alerting.AlertKind,
-    text: str,
+    told: Told,
     at: datetime,
     lot: str = "",
     run: str = "",
@@ -320,7 +278,8 @@ def raised(
         kind=kind,
         lot=lot,
         run=run,
-        text=text,
+        text=told.text,
+        sayings=told.sayings,
         severity=severity,
         to=ladder.asked(kind, 1),
     )

@@ -18,6 +18,7 @@ from services.portal.languages import Language
 from services.portal.parts import parts
 from services.portal.places import case_place
 from services.portal.render import page
+from services.portal.sayings import plain
 from services.portal.words import WORDS, word
 
 router = APIRouter()
@@ -93,6 +94,13 @@ def _row(alert: Any, now: datetime | None) -> dict[str, Any]:
     }
 
 
+def _says(language: Language, alert: api.Alert) -> str:
+    """What happened last, in the reader's language."""
+    return plain(
+        language, alert.latest_sayings or alert.raised.sayings, alert.latest_text or alert.raised.text
+    )
+
+
 def _stands(alert: api.Alert, language: Language) -> tuple[str, str, str]:
     """How it stands: in a word for the form, in a sentence, and by whom; no sentence while it is open."""
     say = language.say
@@ -121,7 +129,7 @@ async def _taking(request: Request, alert: str) -> Question:
         facts=(
             (say("Kind"), say(word(events.AlertKind.DESCRIPTOR, told.raised.kind))),
             (say("Severity"), say(word(events.AlertSeverity.DESCRIPTOR, told.severity))),
-            (say("What happened"), told.latest_text or told.raised.text),
+            (say("What happened"), _says(language, told)),
             (say("How often"), language.count(max(1, told.count))),
             (say("Lot or case"), told.raised.lot),
             (say("Run"), told.raised.run),

@@ -19,6 +19,7 @@ from services.portal.drawing.course import Point, course
 from services.portal.languages import Language
 from services.portal.parts import parts
 from services.portal.render import page
+from services.portal.sayings import reason, rule
 from services.portal.words import N_, word
 
 router = APIRouter()
@@ -259,7 +260,7 @@ async def _question(request: Request, lot: str, deviation: str, deed: Deed) -> Q
             "It is now: %(state)s, by %(actor)s: %(reason)s",
             state=state,
             actor=found.actor,
-            reason=found.reason,
+            reason=reason(found, language),
         )
     fields: tuple[Field, ...] = (
         Field("reason", say(deed.asked), "words", value=found.impact if deed.name == "classify" else ""),
@@ -284,7 +285,7 @@ async def _question(request: Request, lot: str, deviation: str, deed: Deed) -> Q
             (say("Lot"), lot),
             (say("Tag"), f"{detected.tag} ({detected.phase})"),
             (say("Detected"), language.moment(detected.detected)),
-            (say("Rule that fired"), detected.rule),
+            (say("Rule that fired"), rule(language, detected)),
             *_distances(language, detected, latest),
             (say("Samples outside"), language.count(latest.samples_out)),
             (say("State"), now),

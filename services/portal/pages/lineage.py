@@ -28,7 +28,8 @@ async def find(request: Request, id: str = "") -> Response:
     """Asks for a thing; with one it leads to its lineage."""
     if id.strip():
         return RedirectResponse(path("lineage", id.strip()), status_code=303)
-    return page(request, "lineage.html", {"id": "", "hops": [], "drawing": "", "truncated": False})
+    values = {"id": "", "hops": [], "drawing": "", "truncated": False, "begins": ""}
+    return page(request, "lineage.html", values)
 
 
 @router.get("/lineage/{id:path}")
@@ -77,6 +78,7 @@ async def show(
         "next": link(opened=opened, start=start + _ROWS) if start + _ROWS < len(hops) else "",
         "truncated": told.truncated,
         "more": link(opened=opened, most=_MOST_HOPS) if told.truncated and most < _MOST_HOPS else "",
+        "begins": "" if told.truncated else _begins(things),
         "drawing": lineage(
             _lines(hops, language),
             things,
@@ -102,6 +104,12 @@ def _things(hops: Any) -> list[Thing]:
         for one in (*hop.comes_from, *hop.leads_to):
             found[one.kind, one.id] = None
     return list(found)
+
+
+def _begins(things: list[Thing]) -> str:
+    """The kind of thing that a lineage begins with: the first in the order of the loops; empty for none."""
+    kinds = {kind for kind, _ in things}
+    return next((kind for kind in KINDS if kind in kinds), "")
 
 
 def _lines(hops: Any, language: Language) -> list[Line]:

@@ -16,6 +16,7 @@ from services.portal.confirming import Field, Question, settle, show, text
 from services.portal.keys import LOT
 from services.portal.languages import Language
 from services.portal.render import path_of
+from services.portal.sayings import reason
 from services.portal.words import N_, word
 
 router = APIRouter()
@@ -166,7 +167,7 @@ async def _question(request: Request, key: str, deed: Deed) -> Question:
 def _now(language: Language, lot: api.Lot) -> str:
     """How a lot stands and who brought it there."""
     state = language.say(word(api.LotState.DESCRIPTOR, lot.state))
-    told: dict[str, Any] = {"state": state, "actor": lot.actor, "reason": lot.reason or "–"}
+    told: dict[str, Any] = {"state": state, "actor": lot.actor, "reason": reason(lot, language) or "–"}
     if lot.actor:
         return language.say("It is now: %(state)s, by %(actor)s: %(reason)s", **told)
     return language.say("It is now: %(state)s", state=state)

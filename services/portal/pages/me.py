@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from urllib.parse import quote
-
 from fastapi import APIRouter, Form, Request
 from fastapi.responses import RedirectResponse, Response
 
+from services.portal.actors import clean, keep
 from services.portal.addresses import inside
 from services.portal.render import page
 
 router = APIRouter()
-_DAY = 24 * 3600
-_MOST = 200
 
 
 @router.get("/me")
@@ -22,9 +19,9 @@ async def show(request: Request, to: str = "/") -> Response:
 
 @router.post("/me")
 async def remember(request: Request, name: str = Form(""), to: str = Form("/")) -> Response:
-    name = " ".join(name.split())
-    if not name or len(name) > _MOST:
+    name = clean(name)
+    if not name:
         return page(request, "me.html", {"to": to, "error": "name"}, status=422)
     answer = RedirectResponse(inside(to), status_code=303)
-    answer.set_cookie("actor", quote(name), max_age=_DAY, samesite="lax", httponly=True)
+    keep(answer, name)
     return answer

@@ -15,6 +15,7 @@ from services.portal.confirming import Field, Question, settle, show, text
 from services.portal.languages import Language
 from services.portal.parts import parts
 from services.portal.render import page, path_of
+from services.portal.sayings import rule
 from services.portal.several import every
 from services.portal.words import word
 
@@ -126,7 +127,7 @@ async def _question(request: Request, lot: str, investigation: str) -> Question:
             (say("Test"), told.test),
             (say("Value"), f"{language.number(told.value, 5)} {told.unit}"),
             (say("Specification"), limits),
-            (say("Rule"), result.rule),
+            (say("Rule"), rule(language, result)),
             (say("Tested"), language.moment(told.at.at)),
             (say("State"), state),
         ),

@@ -10,9 +10,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from services.portal.clock import apart
 from services.portal.languages import Language
 from services.portal.papers.letters import NO_GLYPH
 from services.portal.papers.sheets import About, Column, Sheets
+from services.portal.sayings import plain, reason, rule
 from services.portal.words import WORDS
 
 _NONE = "–"
@@ -137,17 +139,19 @@ class _Dossier:
         state = self._word(self._found.process.state, "LOT_STATE_")
         if not self._found.process.state:
             state = say("No plant here made it")
-        reason = self._lot.reason if self._lot else ""
+        why = reason(self._lot, self._l) if self._lot else ""
         wall, platform = say("wall time"), say("platform clock")
         made = [f"{self._when(taken.made)} ({self._l.zone}, {wall})"]
         made += [f"{self._when(taken.now)} ({platform})"] if taken.now else []
         self._sheets.facts(
             [
-                (say("State"), f"{state}: {reason}" if reason else state),
+                (say("State"), f"{state}: {why}" if why else state),
                 (say("This paper was made"), "\n".join(made)),
                 (say("SHA-256 of the dossier as JSON"), taken.digest),
             ]
         )
+        if taken.now and apart(taken.now, taken.made):
+            self._sheets.say(say("Simulated world: its clock does not go with the calendar."))
         self._sheets.say(say("Everything that is known of this lot. It names no patient."))
         self._sheets.say(
             say("A letter that this paper cannot write stands as %(sign)s; the JSON has it.", sign=NO_GLYPH)
@@ -187,7 +191,10 @@ class _Dossier:
         self._note_left(process.left_out)
         self._table(
             ((say("When"), 2), (say("What"), 2), (say("Who"), 2), (say("Why"), 4)),
-            ((self._when(one.at), self._word(one.what), one.who, one.why) for one in process.steps),
+            (
+                (self._when(one.at), self._word(one.what), one.who, plain(self._l, one.why_sayings, one.why))
+                for one in process.steps
+            ),
         )
 
     def _deviations(self) -> None:
@@ -211,10 +218,10 @@ class _Dossier:
                         say("Distance / limit"),
                         f"{self._number(one.magnitude)} / {self._number(one.limit)}",
                     ),
-                    (say("Rule that fired"), one.rule),
+                    (say("Rule that fired"), rule(self._l, one)),
                     (say("Model version"), one.model_version),
                     (say("Who"), one.who),
-                    (say("Why"), one.why),
+                    (say("Why"), plain(self._l, one.why_sayings, one.why)),
                     (
                         say("Class"),
                         self._word(one.severity, "SEVERITY_") if one.severity else say("not classified"),
@@ -247,7 +254,7 @@ class _Dossier:
                         self._number(one.value, one.unit) if one.HasField("value") else "",
                         self._limits(one),
                         f"{self._when(one.tested)}\n{one.source} {one.record}",
-                        one.rule,
+                        rule(self._l, one),
                         self._investigated(one),
                     )
                     for one in found.findings
@@ -383,6 +390,7 @@ class _Dossier:
 
     def _answers(self, run: Any) -> None:
         say = self._say
+        self._sheets.say(say("Answers are those of exposed patients: comparators are not among them."))
         self._table(
             (
                 (say("Site"), 2),
@@ -468,6 +476,11 @@ class _Dossier:
             ]
         )
 
+    def _why(self, one: Any) -> str:
+        """Why somebody decided so, and below it what the signature means."""
+        why = plain(self._l, one.why_sayings, one.why)
+        return "\n".join(filter(None, (why, f"({one.meaning})" if one.meaning else "")))
+
     def _decisions(self) -> None:
         say, found = self._say, self._found.decisions
         self._sheets.section(say("Decisions"))
@@ -482,7 +495,7 @@ class _Dossier:
                     self._when(one.at),
                     self._word(one.what),
                     one.who,
-                    "\n".join(filter(None, (one.why, f"({one.meaning})" if one.meaning else ""))),
+                    self._why(one),
                     "\n".join(filter(None, (one.subject, one.run))),
                 )
                 for one in found.decisions

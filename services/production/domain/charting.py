@@ -78,11 +78,13 @@ class Charting:
 
 @dataclass(frozen=True)
 class Signal:
-    """Where something holds on a chart (samples x tags), and what, in words."""
+    """Where something holds on a chart (samples x tags), and what: in words, and as a code and values."""
 
     chart: str
     words: str
     hits: Bools
+    code: str
+    values: tuple[tuple[str, float], ...] = ()
 
 
 def check(charts: Charts) -> None:
@@ -145,24 +147,29 @@ def read(charts: Charts, z: Floats) -> Iterator[Signal]:
     by_tag = [signals(z[:, tag], rules) for tag in range(z.shape[1])]
     for rule in rules:
         hits = np.column_stack([found[rule.name] for found in by_tag])
-        yield Signal(_rules(charts), f"{rule.text} ({rule.name})", hits)
+        yield Signal(_rules(charts), f"{rule.text} ({rule.name})", hits, rule.name)
     nought, unit = np.zeros(z.shape[1]), "spreads" if charts.in_spreads else "sigma"
     if charts.cusum:
         words = f"CUSUM beyond {charts.cusum.h:g} {unit} (k {charts.cusum.k:g})"
-        yield Signal(CUSUM, words, charts.cusum.alarms(*charts.cusum.follow(z, nought, nought)))
+        hits = charts.cusum.alarms(*charts.cusum.follow(z, nought, nought))
+        yield Signal(
+            CUSUM, words, hits, f"CUSUM_{unit.upper()}", (("h", charts.cusum.h), ("k", charts.cusum.k))
+        )
     if charts.ewma:
         words = f"EWMA beyond {charts.ewma.limit:.3g} {unit} (lambda {charts.ewma.weight:g})"
-        yield Signal(EWMA, words, charts.ewma.alarms(charts.ewma.follow(z, nought)))
+        hits = charts.ewma.alarms(charts.ewma.follow(z, nought))
+        values = (("limit", float(f"{charts.ewma.limit:.3g}")), ("weight", charts.ewma.weight))
+        yield Signal(EWMA, words, hits, f"EWMA_{unit.upper()}", values)
 
 
-def first(charts: Charts, z: Floats) -> dict[int, tuple[int, str]]:
+def first(charts: Charts, z: Floats) -> dict[int, tuple[int, Signal]]:
     """Of each tag that alarms: the first sample, and what holds there."""
-    found: dict[int, tuple[int, str]] = {}
+    found: dict[int, tuple[int, Signal]] = {}
     for signal in read(charts, z):
         for tag in np.flatnonzero(signal.hits.any(axis=0)).tolist():
             row = int(signal.hits[:, tag].argmax())
             if tag not in found or row < found[tag][0]:
-                found[tag] = row, signal.words
+                found[tag] = row, signal
     return found
 
 

@@ -26,6 +26,7 @@ from google.protobuf.message import Message
 from pharmaloop.production.v1 import events_pb2 as events
 from services.production.domain.errors import Absent, Malformed, Refusal
 from services.production.domain.record import Deviation, DeviationState, Lot, given, known
+from services.production.domain.sayings import kept, saying
 
 #: The states that may follow each.
 NEXT: dict[DeviationState, tuple[DeviationState, ...]] = {
@@ -132,7 +133,11 @@ def decide_close_with(lot: Lot | None, capa: str, actor: str) -> list[Message]:
         return []
     return [
         events.DeviationClosed(
-            lot=lot.lot, deviation=found.deviation, actor=actor, reason=f"corrective action {capa} is closed"
+            lot=lot.lot,
+            deviation=found.deviation,
+            actor=actor,
+            reason=f"corrective action {capa} is closed",
+            reason_sayings=[saying("CLOSED_WITH_CAPA", capa=capa)],
         )
         for found in lot.deviations
         if found.capa == capa and "closed" in NEXT[found.state]
@@ -204,7 +209,8 @@ def changed(held: D, event: Message) -> D:
         case events.DeviationCapaRequired():
             return replace(held, state="capa_required", capa=event.capa)
     said: Any = event
-    return replace(held, state=_SAID[type(event)], actor=said.actor, reason=said.reason)
+    parts = kept(event.reason_sayings) if isinstance(event, events.DeviationClosed) else ()
+    return replace(held, state=_SAID[type(event)], actor=said.actor, reason=said.reason, sayings=parts)
 
 
 def evolve(lot: Lot, event: Message, deviation: str) -> Lot:

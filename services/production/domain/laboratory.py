@@ -14,11 +14,13 @@ from dataclasses import replace
 
 from google.protobuf.message import Message
 
+from pharmaloop.common.v1 import types_pb2 as common
 from pharmaloop.production.v1 import events_pb2 as events
 from services.production.domain.equipment import is_ucum
 from services.production.domain.errors import Absent, Malformed, Refusal
 from services.production.domain.readings import check_moment
 from services.production.domain.record import Investigation, Lot, Outcome, given, known
+from services.production.domain.sayings import saying
 
 _OUTCOMES: dict[events.InvestigationOutcome, Outcome] = {
     events.INVESTIGATION_OUTCOME_LABORATORY_ERROR: "laboratory_error",
@@ -49,16 +51,33 @@ def check(result: events.TestResultRecorded, unit: str | None) -> None:
         raise Malformed("OUT_OF_RANGE", said, "low")
 
 
+_SIDES = {"low": "below the lower", "high": "above the upper"}
+_CODES = {"low": "RESULT_BELOW", "high": "RESULT_ABOVE"}
+
+
+def _beyond(result: events.TestResultRecorded) -> str:
+    """Which limit the result is beyond, "low" or "high"; empty when it is within specification."""
+    if result.HasField("low") and result.value < result.low:
+        return "low"
+    return "high" if result.HasField("high") and result.value > result.high else ""
+
+
 def broken(result: events.TestResultRecorded) -> str:
     """The limit that the result is beyond, in words; empty when it is within specification."""
-    for limit, is_out, side in (
-        ("low", result.value < result.low, "below the lower"),
-        ("high", result.value > result.high, "above the upper"),
-    ):
-        if result.HasField(limit) and is_out:
-            said = f"{result.test} of {result.value:g} {result.unit} is {side} limit"
-            return f"{said} of {getattr(result, limit):g} {result.unit}"
-    return ""
+    limit = _beyond(result)
+    if not limit:
+        return ""
+    said = f"{result.test} of {result.value:g} {result.unit} is {_SIDES[limit]} limit"
+    return f"{said} of {getattr(result, limit):g} {result.unit}"
+
+
+def broken_saying(result: events.TestResultRecorded) -> common.Saying | None:
+    """The same as a code with its values; None when the result is within specification."""
+    limit = _beyond(result)
+    if not limit:
+        return None
+    told = {"test": result.test, "unit": result.unit}
+    return saying(_CODES[limit], **told, value=result.value, limit=float(getattr(result, limit)))
 
 
 def investigate(
@@ -80,6 +99,7 @@ def investigate(
             test=result.test,
             at=result.at.at,
             rule=rule,
+            rule_saying=broken_saying(result),
         )
         passed = events.RetestPassed(lot=lot.lot, investigation=investigation, result=retest)
         return [opened, passed] if retest else [opened]

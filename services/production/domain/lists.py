@@ -8,11 +8,13 @@ from typing import Any, Literal, TypeAlias
 
 from google.protobuf.message import Message
 
+from pharmaloop.common.v1 import types_pb2 as common
 from pharmaloop.production.v1 import events_pb2 as events
 from services.production.domain import capa, deviation
 from services.production.domain.capa import Capa
 from services.production.domain.lot import PLATFORM
 from services.production.domain.record import Deviation, QualityState
+from services.production.domain.sayings import kept, saying
 
 #: The events of a deviation but the first.
 Changes: TypeAlias = (
@@ -52,6 +54,8 @@ class Happened:
     actor: str
     statement: str
     meaning: str = ""
+    #: The statement in parts, where no person wrote it.
+    sayings: tuple[bytes, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -91,6 +95,8 @@ class ResultRow:
     rule: str = ""
     actor: str = ""
     reason: str = ""
+    #: The rule as its code and values: the bytes of a Saying, empty where none was told.
+    rule_saying: bytes = b""
 
 
 @dataclass(frozen=True)
@@ -149,7 +155,33 @@ def moved(row: CapaRow | None, event: CapaChanges, at: str) -> CapaRow:
 def _happened(event: Message, at: str) -> Happened:
     told: Any = event
     actor, meaning = getattr(told, "actor", ""), getattr(told, "meaning", "")
-    return Happened(at, type(event).__name__, actor or PLATFORM, _said(event), meaning)
+    said = kept(_sayings(event))
+    return Happened(at, type(event).__name__, actor or PLATFORM, _said(event), meaning, said)
+
+
+def _sayings(event: Message) -> list[common.Saying]:
+    """What the event says as codes with values, where no person wrote it."""
+    match event:
+        case events.DeviationDetected() if event.HasField("rule_saying"):
+            said = [event.rule_saying]
+        case events.DeviationClassified():
+            said = [saying("CLASSIFIED", word=events.Severity.Name(event.severity), impact=event.impact)]
+        case events.DeviationCapaRequired():
+            said = [saying("CAPA_REQUIRED", capa=event.capa)]
+        case events.ProcessLimitChanged():
+            said = [_limit(event)]
+        case events.DeviationClosed():
+            said = list(event.reason_sayings)
+        case _:
+            said = []
+    return said
+
+
+def _limit(event: events.ProcessLimitChanged) -> common.Saying:
+    before, after = event.limit_before, event.limit_after
+    if before == after:
+        return saying("LIMIT_STAYS", tag=event.tag, limit=after)
+    return saying("LIMIT_CHANGED", tag=event.tag, before=before, after=after)
 
 
 def _said(event: Message) -> str:
@@ -186,7 +218,7 @@ def tested(row: ResultRow | None, event: events.TestResultRecorded, id: str) -> 
 
 def investigated(row: ResultRow | None, event: events.LaboratoryInvestigationOpened) -> ResultRow:
     held = row or ResultRow(event.result, event.lot)
-    return replace(held, state="investigated", investigation=event.investigation, rule=event.rule)
+    return replace(held, state="investigated", investigation=event.investigation, **_rule(event))
 
 
 def explained(row: ResultRow | None, event: events.InvestigationClosed) -> ResultRow:
@@ -197,4 +229,9 @@ def explained(row: ResultRow | None, event: events.InvestigationClosed) -> Resul
 
 
 def reviewed(row: ResultRow | None, event: events.TrendReviewOpened) -> ResultRow:
-    return replace(row or ResultRow(event.result, event.lot), state="out_of_trend", rule=event.rule)
+    return replace(row or ResultRow(event.result, event.lot), state="out_of_trend", **_rule(event))
+
+
+def _rule(event: events.LaboratoryInvestigationOpened | events.TrendReviewOpened) -> dict[str, Any]:
+    """The rule that a result broke, in English and as a code with its values."""
+    return {"rule": event.rule, "rule_saying": event.rule_saying.SerializeToString(deterministic=True)}

@@ -24,10 +24,12 @@ from dataclasses import replace
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from pharmaloop.common.v1 import types_pb2 as common
 from pharmaloop.production.v1 import events_pb2 as events
-from services.production.domain import deviation, laboratory
+from services.production.domain import deviation, laboratory, sayings
 from services.production.domain.errors import Refusal
 from services.production.domain.record import Deviation, Lot, QualityState, given, known, number_of
+from services.production.domain.sayings import saying
 
 #: Who holds a lot by rule.
 PLATFORM = "platform"
@@ -53,7 +55,12 @@ def decide_start(lot: Lot | None, asked: events.LotStarted) -> list[Message]:
         return [asked]
     if lot.state != "held":
         raise _illegal(lot, "started")
-    return [asked, events.LotHeld(lot=lot.lot, reason=lot.reason, actor=PLATFORM)]
+    return [
+        asked,
+        events.LotHeld(
+            lot=lot.lot, reason=lot.reason, actor=PLATFORM, reason_sayings=sayings.told(lot.sayings)
+        ),
+    ]
 
 
 def decide_complete(lot: Lot | None, asked: events.LotCompleted) -> list[Message]:
@@ -100,7 +107,10 @@ def decide_confirm(lot: Lot | None, id: str, reason: str, actor: str) -> list[Me
     if "held" not in NEXT[found.state]:
         return [confirmed]
     held = events.LotHeld(
-        lot=found.lot, reason=f"deviation of {confirmed.tag} confirmed: {reason}", actor=actor
+        lot=found.lot,
+        reason=f"deviation of {confirmed.tag} confirmed: {reason}",
+        actor=actor,
+        reason_sayings=[saying("HELD_FOR_DEVIATION", tag=confirmed.tag, words=reason)],
     )
     return [confirmed, held]
 
@@ -118,27 +128,48 @@ def decide_close_investigation(
     stands = closed.outcome == events.INVESTIGATION_OUTCOME_CONFIRMED
     if not stands or "held" not in NEXT[found.state]:
         return [closed]
-    return [closed, events.LotHeld(lot=found.lot, reason=f"out of specification: {reason}", actor=actor)]
+    told = events.LotHeld(
+        lot=found.lot,
+        reason=f"out of specification: {reason}",
+        actor=actor,
+        reason_sayings=[saying("HELD_FOR_RESULT", words=reason)],
+    )
+    return [closed, told]
 
 
 def decide_implicate(lot: Lot | None, key: str, run: str, root: str) -> list[Message]:
     """Answer a run that found the lot under watch; hold it where that is possible."""
-    reason = f"implicated by run {run} of {root}"
     if lot is None or (lot.state == "held" and not lot.started):
         decision = events.IMPLICATION_DECISION_HELD_WHEN_KNOWN
         why = "the lot has no process run in this plant; it is held, also when it appears"
-        return [events.LotImplicationAnswered(lot=key, run=run, decision=decision, reason=why)]
+        return [_answered(key, run, decision, why, [saying("HELD_WHEN_KNOWN")])]
     if lot.state == "rejected":
         decision, why = events.IMPLICATION_DECISION_REJECTED, f"rejected before: {lot.reason}"
-        return [events.LotImplicationAnswered(lot=key, run=run, decision=decision, reason=why)]
-    held = lot.state == "held"
-    answer = events.LotImplicationAnswered(
+        return [_answered(key, run, decision, why, _before("REJECTED_BEFORE", lot))]
+    decision = events.IMPLICATION_DECISION_HELD
+    if lot.state == "held":
+        return [_answered(key, run, decision, f"held before: {lot.reason}", _before("HELD_BEFORE", lot))]
+    held = events.LotHeld(
         lot=key,
-        run=run,
-        decision=events.IMPLICATION_DECISION_HELD,
-        reason=f"held before: {lot.reason}" if held else "held by this implication",
+        reason=f"implicated by run {run} of {root}",
+        actor=PLATFORM,
+        reason_sayings=[saying("IMPLICATED", run=run, root=root)],
     )
-    return [answer] if held else [events.LotHeld(lot=key, reason=reason, actor=PLATFORM), answer]
+    why = "held by this implication"
+    return [held, _answered(key, run, decision, why, [saying("HELD_BY_IMPLICATION")])]
+
+
+def _answered(
+    key: str, run: str, decision: events.ImplicationDecision, why: str, told: Iterable[common.Saying]
+) -> events.LotImplicationAnswered:
+    return events.LotImplicationAnswered(lot=key, run=run, decision=decision, reason=why, reason_sayings=told)
+
+
+def _before(code: str, lot: Lot) -> list[common.Saying]:
+    """What was decided before, with the reason of then: the platform's parts, or a person's words."""
+    if lot.sayings:
+        return [saying(code), *sayings.told(lot.sayings)]
+    return [saying(f"{code}_IN_WORDS", words=lot.reason)]
 
 
 # -- rules ----------------------------------------------------------------
@@ -184,7 +215,9 @@ def evolve(lot: Lot | None, event: Message) -> Lot:
         case events.LotCompleted():
             after = _completed(_there(lot), event)
         case events.LotHeld():
-            after = _moved(lot, "held", event, event.reason)
+            after = replace(
+                _moved(lot, "held", event, event.reason), sayings=sayings.kept(event.reason_sayings)
+            )
         case events.LotReleased():
             after = _moved(lot, "released", event)
         case events.LotRejected():
@@ -206,7 +239,9 @@ def _moved(
     reason: str = "",
 ) -> Lot:
     """Where quality brought the lot, and under whose signature."""
-    return replace(_there(lot), state=state, reason=reason, actor=event.actor, meaning=event.meaning)
+    return replace(
+        _there(lot), state=state, reason=reason, actor=event.actor, meaning=event.meaning, sayings=()
+    )
 
 
 def _started(lot: Lot | None, event: events.LotStarted) -> Lot:
@@ -218,6 +253,7 @@ def _started(lot: Lot | None, event: events.LotStarted) -> Lot:
         equipment=event.equipment,
         started=_iso(event.at),
         reason="",
+        sayings=(),
         transfer=event.transfer,
         transfer_version=event.transfer_version,
     )
@@ -230,7 +266,8 @@ def _completed(lot: Lot, event: events.LotCompleted) -> Lot:
 
 def _implicated(lot: Lot | None, event: events.LotImplicationAnswered) -> Lot:
     reason = f"implicated by run {event.run}"
-    before = lot or Lot(event.lot, "held", reason=reason, number=number_of(event.lot))
+    told = sayings.kept([saying("IMPLICATED_BY", run=event.run)])
+    before = lot or Lot(event.lot, "held", reason=reason, number=number_of(event.lot), sayings=told)
     if event.run in before.runs:
         return before
     return replace(before, runs=(*before.runs, event.run))

@@ -65,6 +65,9 @@ class Alarm:
     rule: str
     samples_out: int
     evidence: tuple[Point, ...]
+    #: The rule as a code with its values, for readers of other languages.
+    code: str = ""
+    values: tuple[tuple[str, float], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -245,7 +248,7 @@ def chart_alarms(
     units = model.charting.units(len(tags))
     left = window.values - judged.middle[:, :, SHIFT]
     z = charting.standardised(model.recipe, units, left, window.points)
-    for place, (row, words) in charting.first(charts, z).items():
+    for place, (row, signal) in charting.first(charts, z).items():
         limit = limits.get(tags[place], LIMIT)
         yield Alarm(
             tag=tags[place],
@@ -254,9 +257,11 @@ def chart_alarms(
             detected=float(window.times[row]),
             magnitude=float(np.abs(judged.distance[row, place, SHIFT])),
             limit=limit,
-            rule=f"control chart: {words}",
+            rule=f"control chart: {signal.words}",
             samples_out=0,
             evidence=evidence(window, judged, place, SHIFT, row, limit),
+            code=signal.code,
+            values=signal.values,
         )
 
 
@@ -277,6 +282,8 @@ def _alarm(model: GoldenModel, window: Window, judged: Judged, tag: int, row: in
         rule=f"two of three samples {RULES[chart]} by more than {limit:g} spreads ({CHARTS[chart]} chart)",
         samples_out=int((beyond > limit).sum()),
         evidence=evidence(window, judged, tag, chart, row, limit),
+        code=f"TWO_OF_THREE_{CHARTS[chart].upper()}",
+        values=(("limit", limit),),
     )
 
 

@@ -33,6 +33,8 @@ class Deviation:
     impact: str = ""
     capa: str = ""
     updated: bytes = b""
+    #: The parts of a reason that no person wrote.
+    sayings: tuple[bytes, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,7 @@ class Lot:
     recipe it is made by, where that came by technology transfer. `number` is the
     last part of the key, as it is printed: people look a lot up by it. `actor`
     held, released or rejected it last, and `meaning` is what that signature means.
+    `sayings` are the parts of a reason that no person wrote.
     """
 
     lot: str
@@ -81,6 +84,7 @@ class Lot:
     number: str = ""
     actor: str = ""
     meaning: str = ""
+    sayings: tuple[bytes, ...] = ()
 
     def deviation(self, id: str) -> Deviation | None:
         return next((found for found in self.deviations if found.deviation == id), None)

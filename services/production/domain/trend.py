@@ -14,6 +14,7 @@ import statistics
 from dataclasses import dataclass, replace
 
 from pharmaloop.production.v1 import events_pb2 as events
+from services.production.domain.sayings import saying
 
 #: Fewer earlier results than these say nothing of a trend.
 FEWEST = 8
@@ -76,5 +77,15 @@ def review(
             mean=mean,
             deviation=deviation,
             earlier=len(earlier),
+            rule_saying=saying(
+                "RESULT_OUT_OF_TREND",
+                test=recorded.test,
+                unit=recorded.unit,
+                value=result.value,
+                sigmas=float(SIGMAS),
+                deviation=float(f"{deviation:.3g}"),
+                mean=mean,
+                earlier=float(len(earlier)),
+            ),
         )
     ]

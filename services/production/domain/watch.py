@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from pharmaloop.common.v1 import types_pb2 as common
 from pharmaloop.production.v1 import events_pb2 as events
 from services.production.domain import limits, maturity, samples
 from services.production.domain.course import Extent, judge_extents
@@ -241,4 +242,10 @@ def _detected(held: Watch, basis: Basis, alarm: Alarm) -> events.DeviationDetect
         evidence=[_point(moment, point) for point in alarm.evidence],
         unit=held.samples.units()[alarm.tag],
         samples_out=alarm.samples_out,
+        rule_saying=common.Saying(
+            code=alarm.code,
+            arguments=[common.SayingValue(name=name, number=value) for name, value in alarm.values],
+        )
+        if alarm.code
+        else None,
     )

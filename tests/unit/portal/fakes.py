@@ -98,10 +98,12 @@ class Browser:
     backend: FakeBackend
     language: str = "en"
     actor: str = ""
+    simulated: bool = False
 
     def __post_init__(self) -> None:
         self._app = make_app({}, PortalSettings())
         self._app.state.backend = self.backend
+        self._app.state.world.simulated = self.simulated
 
     def get(self, address: str) -> Answer:
         return asyncio.run(self._send("GET", address, b""))

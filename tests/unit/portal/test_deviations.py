@@ -152,10 +152,32 @@ def test_an_empty_list_says_what_would_fill_it() -> None:
     assert "黄金批次" in Browser(_backend(), language="zh").get("/deviations").text
 
 
-def test_who_has_no_name_gives_it_first() -> None:
-    answer = Browser(_backend(_deviation())).get(f"{_AT}/confirm")
+def test_who_has_no_name_sees_what_is_decided_and_gives_the_name_with_it() -> None:
+    backend = _backend(_deviation(), ConfirmDeviation=api.ConfirmDeviationResponse())
+    browser = Browser(backend)
+    text = browser.get(f"{_AT}/confirm").text
+    assert text.index("Largest distance") < text.index('name="reason"') < text.index('name="actor"')
+    assert "You sign as" not in text
+    form = form_of(text, reason="the jacket failed")
+    for name in ("", "   ", "x" * 201):
+        answer = browser.post(f"{_AT}/confirm", form | {"actor": name})
+        assert answer.status == 422
+        assert "Name: write 1 to 200 characters." in answer.text
+        assert "the jacket failed" in answer.text
+        assert backend.told == []
+    answer = browser.post(f"{_AT}/confirm", form | {"actor": " 王  芳 "})
     assert answer.status == 303
-    assert answer.headers["location"].startswith("/me?to=")
+    assert [actor for _, _, actor, _ in backend.told] == ["王 芳"]
+    assert answer.headers["set-cookie"].startswith("actor=%E7%8E%8B%20%E8%8A%B3;")
+
+
+def test_a_form_does_not_take_another_name_than_the_one_that_is_known() -> None:
+    backend = _backend(_deviation(), ConfirmDeviation=api.ConfirmDeviationResponse())
+    browser = Browser(backend, actor="李雷")
+    text = browser.get(f"{_AT}/confirm").text
+    assert 'name="actor"' not in text
+    browser.post(f"{_AT}/confirm", form_of(text, reason="it failed") | {"actor": "somebody else"})
+    assert [actor for _, _, actor, _ in backend.told] == ["李雷"]
 
 
 def test_a_confirmation_is_told_once_with_its_reason() -> None:

@@ -39,7 +39,9 @@ def _text(pdf: bytes) -> list[str]:
 def _filled(message: Message, count: Iterator[int]) -> None:
     """Something of its own in every field, two of what repeats; nothing withheld and nothing hidden."""
     for field in message.DESCRIPTOR.fields:
-        if field.name in ("withheld", "inputs_withheld", "key", "reason"):
+        # A saying is the sentence beside it once more; a code that nobody knows is not printed.
+        said = field.name.endswith(("saying", "sayings"))
+        if said or field.name in ("withheld", "inputs_withheld", "key", "reason"):
             continue
         for _ in range(2 if field.is_repeated else 1):
             _fill(message, field, count)

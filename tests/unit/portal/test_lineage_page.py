@@ -46,6 +46,25 @@ def backend(hops: list[Any], truncated: bool = False, of: tuple[str, str] = ("ru
     return FakeBackend({("traceability", "GetLineage"): told})
 
 
+def test_a_lineage_says_what_it_begins_with() -> None:
+    assert "It begins with: Target." in Browser(backend(STORY)).get("/lineage/r-1").text
+    text = Browser(backend(STORY[3:]), "zh").get("/lineage/r-1").text
+    assert "起点：批次。" in text
+    assert "分子" not in text[text.index('<p class="purpose">') : text.index("</p>")]
+    assert "It begins with" not in Browser(backend(STORY[3:], truncated=True)).get("/lineage/r-1").text
+    assert "It begins with" not in Browser(FakeBackend()).get("/lineage").text
+
+
+def test_plans_and_evidence_name_their_hospital_and_nobody_else() -> None:
+    opened = hop("e7", "PlansOpened", [("run", "r-1")], [], when=7)
+    opened.site = HOSTILE
+    text = Browser(backend([*STORY, opened])).get("/lineage/r-1").text
+    row = text[text.index('id="h-e7"') :]
+    assert 'href="/sites/' in row[: row.index("</tr>")]
+    assert "<script>alert" not in text
+    assert text.count('href="/sites/') == 1
+
+
 def test_every_thing_and_every_hop_of_the_drawing_leads_on() -> None:
     text = Browser(backend(STORY)).get("/lineage/r-1").text
     drawn = text[text.index('<svg class="lineage"') : text.index("</svg>")]

@@ -367,10 +367,10 @@ def _seen(browser: Browser) -> dict[str, str]:
     return {name: hidden(text, name) for name in ("request_id", "seen")}
 
 
-def test_who_explains_gives_a_name_first() -> None:
+def test_who_explains_is_asked_for_a_name() -> None:
     page = Browser(_backend()).get(_FORM)
-    assert page.status == 303
-    assert page.headers["location"].startswith("/me?to=/sites/hospital-a/explain%3F")
+    assert page.status == 200
+    assert 'name="actor"' in page.text
 
 
 def test_an_explanation_is_told_once_under_the_name() -> None:

@@ -233,6 +233,19 @@ def test_what_is_over_has_no_form() -> None:
     assert browser.get(f"{_AT}/decide?answer=maybe").status == 404
 
 
+def test_why_a_transfer_does_not_fit_is_said_in_chinese_before_the_services_english() -> None:
+    transfer = _transfer(api.TRANSFER_STATE_REFUSED)
+    said = "12 /min is outside 1 to 4 /min; choose another criterion"
+    reasons = [
+        events.TransferRefusal(rule=rule, statement=said) for rule in ("OUTSIDE_VALIDATED", "OF_TOMORROW")
+    ]
+    transfer.refused.reasons.extend(reasons)
+    text = Browser(_backend(transfer), language="zh").get(_AT).text
+    assert f'<td>放大参数超出已验证的范围。 <bdi lang="en">{said}</bdi></td>' in text
+    assert f'<td><bdi lang="en">{said}</bdi></td>' in text
+    assert "放大参数" not in Browser(_backend(transfer)).get(_AT).text
+
+
 def test_names_and_statements_are_shown_as_text() -> None:
     text = Browser(_backend(_transfer(actor="x")), language="zh").get(_AT).text
     assert "<script>alert" not in text

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from google.protobuf.message import Message
 
 from pharmaloop.loops.v1 import events_pb2 as loops
@@ -13,7 +15,7 @@ from tests.unit.traceability.driver import lot
 
 def test_every_decision_about_a_lot_is_shown_with_what_was_signed(platform: Platform) -> None:
     raw = lot("raw")
-    of = {"lot": raw, "deviation": "d", "actor": "qa"}
+    of: dict[str, Any] = {"lot": raw, "deviation": "d", "actor": "qa"}
     said: list[Message] = [
         production.LotHeld(lot=raw, actor="platform", reason="rule"),
         production.LotHeld(lot=raw, actor="qa", reason="r", meaning="hold"),

@@ -21,6 +21,7 @@ from services.kit.errors import Invalid, Unknown
 from services.kit.runners.reactor import projector
 from services.kit.store.memory import AsyncMemoryStore
 from services.traceability import lineages
+from services.traceability.domain.lineage import links
 from services.traceability.views import HOPS
 from tests.unit.memory_service import MemoryService, Said
 
@@ -186,3 +187,10 @@ def test_a_hop_tells_when_it_happened_and_when_it_was_recorded() -> None:
     for kept in trace.rows():  # as a view has them that was made before this was kept
         del kept["recorded"]
     assert not trace.read("VKORC1").hops[1].HasField("recorded_at")
+
+
+def test_a_hop_of_plans_or_of_evidence_keeps_its_hospital_and_no_other_hop_does() -> None:
+    for message in (clinical.PlansOpened(site="hospital-a"), clinical.EvidenceReleased(site="hospital-a")):
+        assert links.site_of(message) == "hospital-a"
+    for other in (production.HazardEvaluated(run="r-1"), events.ExposureSealed(run="r-1")):
+        assert links.site_of(other) == ""

@@ -100,6 +100,16 @@ def test_what_was_released_of_all_who_answered_withholds_nothing() -> None:
     assert {"answered", "plans", "patients"} <= result.by_site
 
 
+@pytest.mark.parametrize(("released", "told"), [(10, False), (13, False), (15, True)])
+def test_whether_answers_are_told_follows_from_how_many_the_release_caught(released: int, told: bool) -> None:
+    """A site looks when its tenth patient answered, and releases what it holds by then: 10, or some more
+    where answers come at once. A release holds for good while fewer than ten came after it."""
+    people = People(dispenses=16, patients=16, plans=16, notified=16, answered=15, released=released)
+    shown = published({"hospital-a": people})
+    assert ("answered" in shown.in_all) == told
+    assert not {"patients", "plans", "notified", "dispenses"} & shown.in_all  # they would tell who did not
+
+
 def test_the_attack_finds_what_a_careless_page_would_tell() -> None:
     # 30 patients in all, 25 of them at one hospital: the other has 5. Shown is the sum alone.
     table = {"a": People(25, 25), "b": People(5, 5)}

@@ -52,6 +52,10 @@ class Deviation:
     proposed_severity: str = ""
     impact: str = ""
     capa: str = ""
+    #: The rule as its code and values: the bytes of a Saying, empty where none was told.
+    rule_saying: bytes = b""
+    #: `why` in parts, where no person wrote it.
+    sayings: tuple[bytes, ...] = ()
 
 
 def detected(event: production.DeviationDetected) -> Deviation:
@@ -70,6 +74,7 @@ def detected(event: production.DeviationDetected) -> Deviation:
         last_out=at,
         samples_out=event.samples_out,
         proposed_severity=_severity(event.proposed_severity),
+        rule_saying=event.rule_saying.SerializeToString(deterministic=True),
     )
 
 
@@ -89,7 +94,13 @@ def changed(held: Deviation, event: Change) -> Deviation:
             return replace(held, severity=_severity(event.severity), impact=event.impact)
         case production.DeviationCapaRequired():
             return replace(held, state=CAPA_REQUIRED, capa=event.capa)
-    return replace(held, state=_state(event), who=event.actor, why=event.reason)
+    return replace(held, state=_state(event), who=event.actor, why=event.reason, sayings=_sayings(event))
+
+
+def _sayings(event: Change) -> tuple[bytes, ...]:
+    """A reason in parts, where no person wrote it."""
+    told = event.reason_sayings if isinstance(event, production.DeviationClosed) else ()
+    return tuple(one.SerializeToString(deterministic=True) for one in told)
 
 
 def decided(event: Change, at: str, id: str) -> Decided | None:
@@ -102,7 +113,8 @@ def decided(event: Change, at: str, id: str) -> Decided | None:
             what, why = f"DEVIATION_CLASSIFIED_{severity}", event.impact
         case _:
             what, why = f"DEVIATION_{_state(event).upper()}", event.reason
-    return Decided(at, id, what, event.actor, why, event.meaning, subject=event.deviation)
+    told = Decided(at, id, what, event.actor, why, event.meaning, subject=event.deviation)
+    return replace(told, sayings=_sayings(event))
 
 
 def _severity(value: int) -> str:

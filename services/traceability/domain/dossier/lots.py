@@ -7,10 +7,12 @@ counted.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from google.protobuf.message import Message
 
+from pharmaloop.common.v1 import types_pb2 as common
 from pharmaloop.production.v1 import events_pb2 as production
 from services.traceability.domain.dossier import deviations, results
 from services.traceability.domain.dossier.deviations import Deviation
@@ -82,14 +84,21 @@ def _changed(
 ) -> LotRecord:
     state = _STATES[type(event)]
     why = "" if isinstance(event, production.LotReleased) else event.reason
-    told = Decided(at, id, state.upper(), event.actor, why, event.meaning)
+    parts = _kept(event.reason_sayings) if isinstance(event, production.LotHeld) else ()
+    told = Decided(at, id, state.upper(), event.actor, why, event.meaning, sayings=parts)
     return replace(record, state=state, changed=record.changed.then(told))
 
 
 def _implicated(record: LotRecord, event: production.LotImplicationAnswered, at: str, id: str) -> LotRecord:
     decision = name(production.ImplicationDecision, event.decision, "IMPLICATION_DECISION_").upper()
     told = Decided(at, id, f"IMPLICATION_{decision}", PLATFORM, event.reason, run=event.run)
+    told = replace(told, sayings=_kept(event.reason_sayings))
     return replace(record, judged=record.judged.then(told))
+
+
+def _kept(sayings: Iterable[common.Saying]) -> tuple[bytes, ...]:
+    """The parts of a reason, as a record keeps them."""
+    return tuple(one.SerializeToString(deterministic=True) for one in sayings)
 
 
 # -- deviations -------------------------------------------------------------
@@ -147,5 +156,6 @@ def _investigated(
 def _reviewed(record: LotRecord, event: production.TrendReviewOpened) -> LotRecord:
     if len(record.reviews) == KEPT:
         return replace(record, reviews_left_out=record.reviews_left_out + 1)
-    review = Review(event.result, event.test, event.rule)
+    saying = event.rule_saying.SerializeToString(deterministic=True)
+    review = Review(event.result, event.test, event.rule, saying)
     return replace(record, reviews=(*record.reviews, review))

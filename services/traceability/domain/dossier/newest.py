@@ -20,6 +20,8 @@ class Decided:
     meaning: str = ""
     run: str = ""
     subject: str = ""
+    #: `why` in parts, where no person wrote it: the bytes of each Saying.
+    sayings: tuple[bytes, ...] = ()
 
 
 @dataclass(frozen=True)

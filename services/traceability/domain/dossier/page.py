@@ -82,6 +82,7 @@ def _decision(one: Decided) -> page.Decision:
         what=one.what,
         who=one.who,
         why=one.why,
+        why_sayings=[common.Saying.FromString(part) for part in one.sayings],
         meaning=one.meaning,
         run=one.run,
         subject=one.subject,

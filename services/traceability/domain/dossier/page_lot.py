@@ -27,7 +27,16 @@ def process(record: LotRecord) -> page.ProcessSection:
         equipment=record.equipment,
         started=stamp(record.started),
         completed=stamp(record.completed),
-        steps=[page.ProcessStep(at=stamp(s.at), what=s.what, who=s.who, why=s.why) for s in steps],
+        steps=[
+            page.ProcessStep(
+                at=stamp(s.at),
+                what=s.what,
+                who=s.who,
+                why=s.why,
+                why_sayings=[common.Saying.FromString(one) for one in s.sayings],
+            )
+            for s in steps
+        ],
         left_out=record.changed.left_out,
     )
 
@@ -53,6 +62,7 @@ def _deviation(one: Deviation) -> page.LotDeviation:
         state=one.state,
         who=one.who,
         why=one.why,
+        why_sayings=[common.Saying.FromString(part) for part in one.sayings],
         last_out=stamp(one.last_out),
         samples_out=one.samples_out,
         lasting=one.lasting,
@@ -60,6 +70,7 @@ def _deviation(one: Deviation) -> page.LotDeviation:
         proposed_severity=one.proposed_severity,
         impact=one.impact,
         capa=one.capa,
+        rule_saying=common.Saying.FromString(one.rule_saying) if one.rule_saying else None,
     )
 
 
@@ -86,6 +97,7 @@ def _finding(one: Finding) -> page.LotFinding:
         tested=stamp(one.tested),
         rule=one.rule,
         state=one.state,
+        rule_saying=common.Saying.FromString(one.rule_saying) if one.rule_saying else None,
     )
     if told := one.recorded:
         measured = page.LotFinding(

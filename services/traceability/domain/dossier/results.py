@@ -51,6 +51,8 @@ class Investigation:
     closed: str = ""
     who: str = ""
     why: str = ""
+    #: The rule as its code and values: the bytes of a Saying, empty where none was told.
+    rule_saying: bytes = b""
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,7 @@ class Review:
     result: str
     test: str
     rule: str
+    rule_saying: bytes = b""
 
 
 class Recorded(NamedTuple):
@@ -82,6 +85,7 @@ class Finding(NamedTuple):
     rule: str = ""
     recorded: Result | None = None
     investigation: Investigation | None = None
+    rule_saying: bytes = b""
 
 
 def recorded(event: production.TestResultRecorded, id: str) -> Result:
@@ -104,7 +108,14 @@ def recorded(event: production.TestResultRecorded, id: str) -> Result:
 
 
 def opened(event: production.LaboratoryInvestigationOpened) -> Investigation:
-    return Investigation(event.investigation, event.result, event.test, iso(event.at), event.rule)
+    return Investigation(
+        event.investigation,
+        event.result,
+        event.test,
+        iso(event.at),
+        event.rule,
+        rule_saying=event.rule_saying.SerializeToString(deterministic=True),
+    )
 
 
 def changed(
@@ -136,12 +147,27 @@ def findings(
     for held in investigations:
         result = told.results.get(held.result)
         found[held.result] = Finding(
-            held.result, OUT_OF_SPECIFICATION, held.test, held.tested, held.state, held.rule, result, held
+            held.result,
+            OUT_OF_SPECIFICATION,
+            held.test,
+            held.tested,
+            held.state,
+            held.rule,
+            result,
+            held,
+            held.rule_saying,
         )
     for review in reviews:
         result = told.results.get(review.result)
         tested = result.tested if result else ""
         found[review.result] = Finding(
-            review.result, OUT_OF_TREND, review.test, tested, REVIEW, review.rule, result
+            review.result,
+            OUT_OF_TREND,
+            review.test,
+            tested,
+            REVIEW,
+            review.rule,
+            result,
+            rule_saying=review.rule_saying,
         )
     return sorted(found.values(), key=lambda one: (one.tested, one.result))

@@ -56,7 +56,7 @@ class Link:
 class Hop:
     """An event of a lineage as it is kept. `at` is platform time (ISO, UTC); `froms`, `tos`, `about`: as in
     `Link`; `ids` their names without the kind; `recorded` is the wall time of its record (ISO, UTC), empty
-    in a view that was made before it was kept."""
+    in a view that was made before it was kept; `site` the hospital of plans and of evidence."""
 
     event: str
     type: str
@@ -68,6 +68,7 @@ class Hop:
     about: tuple[str, ...] = ()
     ids: tuple[str, ...] = ()
     recorded: str = ""
+    site: str = ""
 
 
 Joins: TypeAlias = Callable[[Any], Link]
@@ -169,6 +170,13 @@ JOINS: dict[type[Message], Joins] = {
     rnd.HypothesisUpdated: _from("insight", to="hypothesis"),
     rnd.CandidatesRanked: _ranked,
 }
+
+
+def site_of(message: Message) -> str:
+    """The hospital that an event is of: a place, and no patient. Empty where an event has none."""
+    if isinstance(message, clinical.PlansOpened | clinical.EvidenceReleased):
+        return message.site
+    return ""
 
 
 def link(message: Message, blinded: Callable[[str], bool]) -> Link:
