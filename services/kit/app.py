@@ -373,8 +373,11 @@ class Running:
 
     async def _tell_behind(self) -> None:
         while True:
-            for runner in self._app.runners:
-                runner.tell_behind()
+            try:
+                for runner in self._app.runners:
+                    runner.tell_behind()
+            except Exception as error:  # noqa: BLE001 -- a number must not end what it is about
+                _log.error("what waits is not told", exc_info=error)
             await asyncio.sleep(_BEHIND_SECONDS)
 
     async def _tell_rows(self) -> None:
