@@ -9,12 +9,15 @@ alone has to be installed, for it reads a file of its package under /usr/share;
 its checker has not.
 """
 
+import fcntl
 import os
 import re
 import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,7 +53,7 @@ def find(program: str) -> str | None:
     """Path of a program: what PHARMALOOP_<PROGRAM> says, else the fetched one, else this machine's."""
     told = os.environ.get(f"PHARMALOOP_{program.upper()}")
     debian = PROGRAMS[program].programs[program]
-    fetched = TOOLS / "usr" / "bin" / debian
+    fetched = TOOLS / PROGRAMS[program].name / "usr" / "bin" / debian
     if told or fetched.exists():
         return told or str(fetched)
     return shutil.which(program) or shutil.which(debian)
@@ -59,10 +62,14 @@ def find(program: str) -> str | None:
 def need(program: str) -> str:
     """Path of a program, fetched where this machine has none. ToolsError says how to get it by hand."""
     if not (path := find(program)):
-        _fetch(PROGRAMS[program])
+        with _alone():
+            if not find(program):
+                _fetch(PROGRAMS[program])
         path = find(program)
     if program == "alertmanager" and path and path.startswith(str(TOOLS)) and not _TEMPLATE.exists():
-        _install(PROGRAMS[program])
+        with _alone():
+            if not _TEMPLATE.exists():
+                _install(PROGRAMS[program])
     if not path:
         raise ToolsError(f"{program} is not in what was unpacked to {TOOLS}: name one in {_setting(program)}")
     return path
@@ -70,9 +77,22 @@ def need(program: str) -> str:
 
 def version(program: str) -> str:
     """What a program says of its version, such as 2.42.0."""
-    done = subprocess.run([need(program), "--version"], capture_output=True, text=True, check=True)
+    return _version(need(program))
+
+
+def _version(path: str) -> str:
+    done = subprocess.run([path, "--version"], capture_output=True, text=True, check=True)
     found = re.search(r"version (\d[\d.]*)", done.stdout + done.stderr)
     return found[1] if found else ""
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    """One process at a time: tests run in several."""
+    TOOLS.mkdir(parents=True, exist_ok=True)
+    with (TOOLS / "lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def _setting(program: str) -> str:
@@ -85,16 +105,17 @@ def _fetch(package: Package) -> None:
     if shutil.which("apt-get") is None or shutil.which("dpkg-deb") is None:
         raise ToolsError(f"this machine has no {' and no '.join(package.programs)}: {how}")
     print(f"watch: fetching Debian's {package.name} into {TOOLS} ...", file=sys.stderr, flush=True)
-    with tempfile.TemporaryDirectory(prefix="pharmaloop-tools-") as folder:
+    # In the same file system, so that it is moved into its place whole.
+    with tempfile.TemporaryDirectory(prefix="fetching-", dir=TOOLS) as folder:
         _download(package, Path(folder), how)
-        TOOLS.mkdir(parents=True, exist_ok=True)
+        unpacked = Path(folder) / "unpacked"
         for file in Path(folder).glob("*.deb"):
-            _run(["dpkg-deb", "--extract", str(file), str(TOOLS)], how)
-    for usual in package.programs:
-        if not version(usual).startswith(f"{package.series}."):
-            was = version(usual)
-            shutil.rmtree(TOOLS)
-            raise ToolsError(f"Debian's {package.name} is {was} here, not {package.series}: {how}")
+            _run(["dpkg-deb", "--extract", str(file), str(unpacked)], how)
+        for debian in package.programs.values():
+            was = _version(str(unpacked / "usr" / "bin" / debian))
+            if not was.startswith(f"{package.series}."):
+                raise ToolsError(f"Debian's {package.name} is {was} here, not {package.series}: {how}")
+        unpacked.rename(TOOLS / package.name)
 
 
 def _install(package: Package) -> None:

@@ -29,7 +29,7 @@ def test_a_machine_without_debian_is_told_what_to_do(monkeypatch: pytest.MonkeyP
 def test_who_may_not_install_alertmanager_is_told_the_command(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    fetched = tmp_path / "usr" / "bin" / "prometheus-alertmanager"
+    fetched = tmp_path / "prometheus-alertmanager" / "usr" / "bin" / "prometheus-alertmanager"
     fetched.parent.mkdir(parents=True)
     fetched.touch()
     monkeypatch.setattr(tools, "TOOLS", tmp_path)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from types import SimpleNamespace
 from typing import Any
 
 from pharmaloop.production.v1 import events_pb2 as production
+from services.kit.app import Running, ServiceSpec
 from services.kit.clock import ManualClock
 from services.kit.errors import Poison, Retryable
 from services.kit.metrics import (
@@ -132,5 +134,44 @@ def test_a_count_that_fails_ends_nothing(monkeypatch: Any) -> None:
         store: AsyncMemoryStore = bench.waiting
         async with running(keep_telling(store, ManualClock(), bench.metrics, lambda: ["rnd.test"], tally)):
             await eventually(lambda: len(calls) > 3)
+
+    asyncio.run(story())
+
+
+def test_a_running_service_tells_what_waits_and_what_its_rows_hold(monkeypatch: Any) -> None:
+    monkeypatch.setattr("services.kit.app._BEHIND_SECONDS", 0.001)
+    told_rows: list[int] = []
+
+    async def tally(store: Any, clock: Any, metrics: Any) -> None:
+        told_rows.append(1)
+
+    class Bad:
+        name = "rnd.bad"
+
+        def tell_behind(self) -> None:
+            raise RuntimeError("a bug")
+
+    async def story() -> None:
+        bench = Bench()
+        turner = bench.turner({production.LotStarted: refuse})
+        bench.send(lot_event("a", 1))
+        turner.settle()
+        live: list[Any] = [turner.runner, Bad()]
+        app = SimpleNamespace(
+            spec=ServiceSpec("rnd", loops=("cases",), tally=tally),
+            runners=live,
+            store=bench.waiting,
+            clock=bench.clock,
+            metrics=bench.metrics,
+        )
+        service: Any = object.__new__(Running)
+        service._app = app
+        async with running(service._tell_behind(), service._tell_rows()):
+            await eventually(lambda: bool(told_rows))
+            await eventually(lambda: told(bench, WATERMARK_AGE, runner="rnd.test") is not None)
+        assert told(bench, DEAD_LETTERS_OPEN, runner="rnd.test") == 1
+        assert told(bench, DEAD_LETTERS_OPEN, runner="rnd.cases") == 0, (
+            "a loop's letters count like the others"
+        )
 
     asyncio.run(story())
