@@ -15,8 +15,10 @@ from services.kit.store.protocol import AsyncStore
 from services.kit.tallies import Tally
 
 STAGES: tuple[str, ...] = get_args(Stage)
+#: Before the hazard is evaluated nobody tells them.
+UNEVALUATED = "unevaluated"
 #: Nobody need tell a patient without a notice.
-STATES: tuple[str, ...] = tuple(filter(None, get_args(Notice)))
+STATES: tuple[str, ...] = (UNEVALUATED, *filter(None, get_args(Notice)))
 
 
 def tally_of(here: Here) -> Tally:
@@ -39,7 +41,10 @@ def tell(metrics: Metrics, site: str, holdings: list[Holding]) -> None:
     stages, states = Counter[str](), Counter[str]()
     for holding in holdings:
         stages.update({stage: count.patients for stage, count in holding.stages.items()})
-        states.update(holding.notices)
+        told = dict(holding.notices)
+        if holding.hazard is None:
+            told[UNEVALUATED] = told.pop("owed", 0)
+        states.update(told)
     for stage in STAGES:
         metrics.set(PLANS, stages[stage], site=site, stage=stage)
     for state in STATES:

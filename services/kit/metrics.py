@@ -260,7 +260,7 @@ NOTICES = Metric(
     "pharmaloop_notices",
     "gauge",
     ("site", "state"),
-    "Patients of runs that go on who are to be told (owed), know (notified), or were not reached.",
+    "Patients of runs that go on: to be told (owed; before the hazard is judged: unevaluated), told, or not.",
 )
 DIGEST_MISMATCHES = Metric(
     "pharmaloop_digest_mismatches",

@@ -7,9 +7,9 @@ from typing import Any
 
 from services.clinical.domain.digests import EMPTY
 from services.clinical.domain.going import Going
-from services.clinical.domain.holdings import Announced, Holding, StageCount
+from services.clinical.domain.holdings import Announced, Hazard, Holding, StageCount
 from services.clinical.handlers import Here
-from services.clinical.tallies import tally_of
+from services.clinical.tallies import STATES, tally_of
 from services.clinical.views import ALL_RUNS, GOING, HOLDINGS
 from services.kit.clock import ManualClock
 from services.kit.metrics import DIGEST_MISMATCHES, NOTICES, PLANS, Metrics
@@ -38,8 +38,15 @@ def test_patients_of_running_runs_are_counted_and_a_digest_that_differs_is() -> 
             announced=Announced(1, 1, EMPTY),
             stages={"open": StageCount(2, 2), "pending": StageCount(1, 1)},
             notices={"owed": 2, "notified": 1},
+            hazard=Hazard("II", "too strong", "take no more", "2026-03-01T12:00:00+00:00"),
         )
-        second = held("r-2", EMPTY, announced=Announced(1, 1, OTHER), stages={"open": StageCount(3, 4)})
+        second = held(
+            "r-2",
+            EMPTY,
+            announced=Announced(1, 1, OTHER),
+            stages={"open": StageCount(3, 4)},
+            notices={"owed": 3},
+        )
         ended = held("r-3", EMPTY, announced=Announced(1, 1, OTHER), stages={"open": StageCount(9, 9)})
         for holding in (first, second, ended):
             await put(store, HOLDINGS, f"{holding.run}|{SITE}", holding)
@@ -47,8 +54,10 @@ def test_patients_of_running_runs_are_counted_and_a_digest_that_differs_is() -> 
         await tally(store, ManualClock(), metrics)
         told = {stage: sample(metrics, PLANS.name, stage=stage) for stage in ("open", "pending", "moved")}
         assert told == {"open": 5, "pending": 1, "moved": 0}, "not those of the run that is over"
-        notices = {s: sample(metrics, NOTICES.name, state=s) for s in ("owed", "notified", "unreachable")}
-        assert notices == {"owed": 2, "notified": 1, "unreachable": 0}
+        notices = {s: sample(metrics, NOTICES.name, state=s) for s in STATES}
+        assert notices == {"unevaluated": 3, "owed": 2, "notified": 1, "unreachable": 0}, (
+            "the hospital does not owe what nobody has judged"
+        )
         assert sample(metrics, DIGEST_MISMATCHES.name) == 1
 
     asyncio.run(story())
