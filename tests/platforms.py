@@ -30,6 +30,7 @@ def held(session: pytest.Session) -> ExitStack:
     return session.stash.setdefault(HELD, ExitStack())
 
 
+@pytest.hookimpl(tryfirst=True)  # xdist reads the groups in the same hook
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Who shares a platform runs in one process, where tests run in several: the longest first, then
     file by file."""
