@@ -37,9 +37,9 @@ def users() -> list[dict[str, Any]]:
 
 
 def _user(workload: Workload) -> dict[str, Any]:
-    read, written = set(reads(workload)), set(writes(workload))
-    letters = {f"{name}.dlq" for name in read}
-    logs = {log.name for log in contract().changelogs if log.owner == workload.service}
+    own_logs = [log for log in contract().changelogs if log.owner == workload.service]
+    read, written = {*reads(workload), *(log.source for log in own_logs)}, set(writes(workload))
+    letters, logs = {f"{name}.dlq" for name in read}, {log.name for log in own_logs}
     owned = {t.name for t in contract().topics if t.owner == workload.service}
     return {
         "name": workload.service,

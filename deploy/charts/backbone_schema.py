@@ -26,11 +26,15 @@ def schema() -> Schema:
             {
                 "name": text("its name", pattern=SITE_NAME, maxLength=40),
                 "create": switch("make it; false: its topics and users only"),
-                "version": text("Kafka's version; empty: the operator's", pattern=r"^([0-9]+\.[0-9]+\.[0-9]+)?$"),
+                "version": text(
+                    "Kafka's version; empty: the operator's", pattern=r"^([0-9]+\.[0-9]+\.[0-9]+)?$"
+                ),
                 "controllers": _pool("controller"),
                 "brokers": _pool("broker"),
                 "zoneKey": text("label of nodes by which copies are spread; empty: not at all"),
-                "listeners": rows("further listeners, such as one for a hospital's network", free("a listener")),
+                "listeners": rows(
+                    "further listeners, such as one for a hospital's network", free("a listener")
+                ),
             },
         ),
         "replicationFactor": whole("copies of each record", 1, 9),

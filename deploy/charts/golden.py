@@ -40,7 +40,9 @@ def normal(text: str) -> str:
     found.sort(key=lambda d: (d["kind"], d["metadata"]["name"]))
     dumper: Any = yaml.CSafeDumper
     return str(
-        yaml.dump_all(found, Dumper=dumper, sort_keys=False, default_flow_style=None, width=140, allow_unicode=True)
+        yaml.dump_all(
+            found, Dumper=dumper, sort_keys=False, default_flow_style=None, width=140, allow_unicode=True
+        )
     )
 
 

@@ -13,7 +13,9 @@ from deploy.local.kube_tools import helm
 
 ROOT = Path(__file__).resolve().parents[2]
 CHARTS = ROOT / "charts"
-UMBRELLA, BACKBONE, LIBRARY = (CHARTS / name for name in ("pharmaloop", "pharmaloop-kafka", "pharmaloop-service"))
+UMBRELLA, BACKBONE, LIBRARY = (
+    CHARTS / name for name in ("pharmaloop", "pharmaloop-kafka", "pharmaloop-service")
+)
 EXAMPLES = UMBRELLA / "examples"
 RELEASE, NAMESPACE = "pharmaloop", "pharma"
 #: What Helm tells about the library's link, at every call.

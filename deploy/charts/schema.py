@@ -123,9 +123,7 @@ def _kafka() -> Schema:
             "securityProtocol": text(
                 "how clients connect", enum=["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"]
             ),
-            "saslMechanism": text(
-                "how clients log in", enum=["", "PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"]
-            ),
+            "saslMechanism": text("how clients log in", enum=["", "PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"]),
             "replicationFactor": whole("copies of each record in topics that the migration makes", 1, 9),
             "minInsyncReplicas": whole("copies that must be in step for a write", 1, 9),
             "credentials": secret(
@@ -242,13 +240,18 @@ def _service(workload: Workload) -> Schema:
         )
     if not workload.alone:
         properties["autoscaling"] = scaled
-    return table(f"The service {workload.service}{', once for each site' if workload.site else ''}.", properties)
+    return table(
+        f"The service {workload.service}{', once for each site' if workload.site else ''}.", properties
+    )
 
 
 def _portal() -> Schema:
     issuer = table(
         "Whom cert-manager asks for the certificate.",
-        {"name": text("its name; empty: you bring the certificate"), "kind": text("", enum=["ClusterIssuer", "Issuer"])},
+        {
+            "name": text("its name; empty: you bring the certificate"),
+            "kind": text("", enum=["ClusterIssuer", "Issuer"]),
+        },
     )
     ingress = table(
         "The way in from outside.",
@@ -317,9 +320,11 @@ def _demo() -> Schema:
 def schema() -> Schema:
     """The schema of the umbrella chart's values."""
     by_name = {workload.service: workload for workload in WORKLOADS}
-    address = text("host:port", pattern=rf"^{_ADDRESS}$")
+    address = text("where it listens, host:port", pattern=rf"^{_ADDRESS}$")
     properties: dict[str, Schema] = {
-        "fullnameOverride": text("beginning of all names instead of the release's; 18 characters", maxLength=18),
+        "fullnameOverride": text(
+            "beginning of all names instead of the release's; 18 characters", maxLength=18
+        ),
         "commonLabels": words("labels of every resource"),
         "podAnnotations": words("annotations of every pod"),
         "logLevel": text("what is logged", enum=list(LEVELS)),
@@ -331,12 +336,10 @@ def schema() -> Schema:
             "Digests of exposures.",
             {"masterKey": secret("Key of traceability alone.", {"key": "key of 32 bytes"})},
         ),
-        "endpoints": {
-            "type": "object",
-            "additionalProperties": address,
-            "propertyNames": {"enum": [w.service for w in WORKLOADS if not w.site]},
-            "description": "Services that are deployed elsewhere, by name: host:port.",
-        },
+        "endpoints": table(
+            "Services that are deployed elsewhere.",
+            {w.service: address for w in WORKLOADS if not w.site},
+        ),
         "services": table("The services.", {w.service: _service(w) for w in WORKLOADS}),
         "portal": _portal(),
         "migration": table(

@@ -14,7 +14,9 @@ from deploy.charts.render import BACKBONE, EXAMPLES, LIBRARY, UMBRELLA, lint, no
 @pytest.mark.parametrize("name", golden.names())
 def test_a_variant_renders_as_it_is_held(name: str, text_of: Callable[[str], str]) -> None:
     held, now = golden.path(name).read_text(), golden.normal(text_of(name))
-    shown = "\n".join(list(difflib.unified_diff(held.splitlines(), now.splitlines(), "held", "now", n=2))[:60])
+    shown = "\n".join(
+        list(difflib.unified_diff(held.splitlines(), now.splitlines(), "held", "now", n=2))[:60]
+    )
     assert now == held, f"{name} renders otherwise; if that is meant, run 'make charts-docs':\n{shown}"
 
 

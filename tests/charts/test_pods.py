@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from deploy.charts.catalogue import BY_NAME
+from deploy.charts.render import EXAMPLES, UMBRELLA, documents, template
 from services.kit import app, sealing
 from services.loops import main as loops
 from tests.charts.resources import Pod, Resources, selects
@@ -99,16 +102,20 @@ def _keys(pod: Pod) -> set[str]:
     return {path.removeprefix(folder) for path in pod.mounts if path.startswith(folder)}
 
 
-def test_traceability_and_a_site_share_that_sites_key_and_no_other(three_sites: Resources, tmp_path: object) -> None:
+def test_traceability_and_a_site_share_that_sites_key_and_no_other(
+    three_sites: Resources, tmp_path: Path
+) -> None:
     """The file is where the service looks for the key of that name."""
-    keys = sealing.LocalKeys(__import__("pathlib").Path(str(tmp_path)))
+    keys = sealing.LocalKeys(tmp_path)
     file = {name: keys._path(name).name for name in ("traceability/exposure", *_exposures("abc"))}
     trace = _keys(three_sites.pod("pharmaloop-traceability"))
     assert trace == set(file.values())
     for letter in "abc":
         site = _keys(three_sites.pod(f"pharmaloop-clinical-hospital-{letter}"))
         assert site == {file[f"exposure/hospital-{letter}"]}
-    others = [pod for pod in three_sites.processes if not pod.name.startswith(("pharmaloop-tr", "pharmaloop-cl"))]
+    others = [
+        pod for pod in three_sites.processes if not pod.name.startswith(("pharmaloop-tr", "pharmaloop-cl"))
+    ]
     assert all(not _keys(pod) for pod in others)
 
 
@@ -135,7 +142,10 @@ def test_keys_outlive_the_release_and_tables_do_not(production: Resources) -> No
     for claim in production.of("PersistentVolumeClaim"):
         assert claim["metadata"]["annotations"] == {"helm.sh/resource-policy": "keep"}
     loops_set = production.named("StatefulSet", "pharmaloop-loops")["spec"]
-    assert loops_set["persistentVolumeClaimRetentionPolicy"] == {"whenDeleted": "Delete", "whenScaled": "Delete"}
+    assert loops_set["persistentVolumeClaimRetentionPolicy"] == {
+        "whenDeleted": "Delete",
+        "whenScaled": "Delete",
+    }
 
 
 def test_selectors_take_their_own_pods_and_no_others(platform: Resources) -> None:
@@ -172,8 +182,6 @@ def test_where_there_are_several_one_goes_at_a_time_and_they_are_spread(platform
 
 
 def test_an_image_by_digest_comes_from_the_registry_inside() -> None:
-    from deploy.charts.render import EXAMPLES, UMBRELLA, documents, template
-
     air = Resources(documents(template(UMBRELLA, [EXAMPLES / "air-gapped.yaml"])))
     for pod in air.pods:
         image = pod.container["image"]

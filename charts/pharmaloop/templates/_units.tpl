@@ -49,10 +49,10 @@
       {{- if eq $service "traceability" -}}
         {{- $secretKeys = append $secretKeys (dict "volume" "key-master" "id" "traceability/exposure" "secretName" $.Values.exposure.masterKey.secretName "key" $.Values.exposure.masterKey.key) -}}
         {{- range $.Values.sites -}}
-          {{- $secretKeys = append $secretKeys (dict "volume" (printf "key-%s" .name) "id" (printf "exposure/%s" .name) "secretName" .exposureKey.secretName "key" (.exposureKey.key | default "key")) -}}
+          {{- $secretKeys = append $secretKeys (dict "volume" (printf "key-%s" .name) "id" (printf "exposure/%s" .name) "secretName" (dig "exposureKey" "secretName" "" .) "key" (dig "exposureKey" "key" "key" .)) -}}
         {{- end -}}
       {{- else if eq $service "clinical" -}}
-        {{- $secretKeys = append $secretKeys (dict "volume" "key-exposure" "id" (printf "exposure/%s" $site) "secretName" $place.exposureKey.secretName "key" ($place.exposureKey.key | default "key")) -}}
+        {{- $secretKeys = append $secretKeys (dict "volume" "key-exposure" "id" (printf "exposure/%s" $site) "secretName" (dig "exposureKey" "secretName" "" $place) "key" (dig "exposureKey" "key" "key" $place)) -}}
       {{- end -}}
       {{- $settings := deepCopy ($values.settings | default dict) -}}
       {{- if eq $service "agent" }}{{ $settings = mergeOverwrite $settings (deepCopy ($place.agentSettings | default dict)) }}{{ end -}}
@@ -60,9 +60,9 @@
       {{- $resources := $values.resources | default (dict "requests" (dict "cpu" $entry.cpu "memory" $entry.memory.request) "limits" (dict "memory" $entry.memory.limit "cpu" "2")) -}}
       {{- $scaled := ternary $values.autoscaling (dict) (dig "enabled" false ($values.autoscaling | default dict)) -}}
       {{- if eq ($values.roles | default "together") "split" -}}
-        {{- $units = append $units (merge (dict "name" (printf "%s-api" $base) "role" "api" "kind" "Deployment" "replicas" $values.api.replicas "serves" true "resources" ($values.api.resources | default $resources) "autoscaling" dict) $common) -}}
+        {{- $units = append $units (merge (dict "name" (printf "%s-api" $base) "role" "api" "kind" "Deployment" "replicas" (dig "api" "replicas" 1 $values) "serves" true "resources" (dig "api" "resources" dict $values | default $resources) "autoscaling" dict) $common) -}}
         {{- $units = append $units (merge (dict "name" (printf "%s-worker" $base) "role" "worker" "kind" "StatefulSet" "replicas" $values.replicas "serves" false "resources" $resources "autoscaling" $scaled "tables" $entry.tables) $common) -}}
-        {{- $units = append $units (merge (dict "name" (printf "%s-relay" $base) "role" "relay" "kind" "Deployment" "replicas" $values.relay.replicas "serves" false "resources" ($values.relay.resources | default $resources) "autoscaling" dict) $common) -}}
+        {{- $units = append $units (merge (dict "name" (printf "%s-relay" $base) "role" "relay" "kind" "Deployment" "replicas" (dig "relay" "replicas" 1 $values) "serves" false "resources" (dig "relay" "resources" dict $values | default $resources) "autoscaling" dict) $common) -}}
       {{- else -}}
         {{- $units = append $units (merge (dict "name" $base "role" "all" "kind" "StatefulSet" "replicas" $values.replicas "serves" true "resources" $resources "autoscaling" $scaled "tables" $entry.tables) $common) -}}
       {{- end -}}
