@@ -26,7 +26,7 @@ def topics() -> list[dict[str, Any]]:
     kafka = KafkaSettings.model_construct(replication_factor=1, min_insync_replicas=1)
     found = []
     for topic in wanted(contract(), (SITE,), kafka):
-        config = {key: value for key, value in topic.config.items() if key != "min.insync.replicas"}
+        config = {key: value for key, value in (topic.config or {}).items() if key != "min.insync.replicas"}
         found.append({"name": topic.topic, "partitions": topic.num_partitions, "config": config})
     return found
 

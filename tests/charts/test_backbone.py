@@ -75,8 +75,8 @@ def test_a_service_may_do_what_it_does(workload: Any, site: str, backbone: Resou
         if workload.service in (entry.owner, *entry.writers):
             assert "Write" in rights[topic]
     # What it looks at before it starts.
-    for topic in needed(contract(), workload.service, folds, site, SITES, ""):
-        assert {"Describe", "DescribeConfigs"} <= rights[topic.name]
+    for wants in needed(contract(), workload.service, folds, site, SITES, ""):
+        assert {"Describe", "DescribeConfigs"} <= rights[wants.name]
     assert "Read" in rights[REGISTER]
     suffix = f".{site}" if site else ""
     runners = {f"{workload.service}.{reactor.name}{suffix}" for reactor in workload.spec.reactors}

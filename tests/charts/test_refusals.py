@@ -10,7 +10,7 @@ import pytest
 from deploy.charts.render import BACKBONE, EXAMPLES, UMBRELLA, RenderError, template
 
 MINIMAL, PRODUCTION = EXAMPLES / "minimal.yaml", EXAMPLES / "production.yaml"
-SITE = {
+SITE: dict[str, object] = {
     "name": "hospital-a",
     "displayName": "Hospital A",
     "exposureKey": {"secretName": "exposure-hospital-a"},
