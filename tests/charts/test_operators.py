@@ -35,6 +35,19 @@ def test_a_scaler_counts_workers_on_time_lag_and_never_beyond_the_partitions(pro
         assert f'namespace="pharma",service="{service}"' in metadata["query"]
 
 
+def test_the_scaler_of_a_site_looks_at_that_site() -> None:
+    sets = [
+        'services.clinical.autoscaling={"enabled":true,"maxReplicas":3}',
+        'services.clinical.persistence.accessMode="ReadWriteMany"',
+        'autoscaling.prometheusServer="http://prometheus:9090"',
+    ]
+    sited = Resources(documents(template(UMBRELLA, [EXAMPLES / "three-sites.yaml"], sets)))
+    for site in ("hospital-a", "hospital-b", "hospital-c"):
+        spec = sited.named("ScaledObject", f"pharmaloop-clinical-{site}")["spec"]
+        query = spec["triggers"][0]["metadata"]["query"]
+        assert query.count(f'namespace="pharma",service="clinical",site="{site}"') == 2
+
+
 def test_a_scaler_asks_for_metrics_that_there_are(production: Resources) -> None:
     known = {metric.name: metric.labels for metric in CATALOGUE}
     for scaler in production.of("ScaledObject"):
@@ -93,7 +106,15 @@ def test_split_roles_are_one_service(production: Resources) -> None:
 def test_metrics_of_every_process_are_collected(production: Resources) -> None:
     (monitor,) = production.of("PodMonitor")
     assert monitor["metadata"]["labels"]["release"] == "prometheus"
+    assert monitor["spec"]["jobLabel"] == "app.kubernetes.io/part-of", "the job is pharmaloop, as rules say"
     (endpoint,) = monitor["spec"]["podMetricsEndpoints"]
+    assert endpoint["honorLabels"] is True, "a process says best which service it is"
+    labels = {rule["targetLabel"]: rule["sourceLabels"] for rule in endpoint["relabelings"]}
+    assert labels == {
+        "service": ["__meta_kubernetes_pod_label_app_kubernetes_io_component"],
+        "site": ["__meta_kubernetes_pod_label_pharmaloop_site"],
+        "role": ["__meta_kubernetes_pod_label_pharmaloop_role"],
+    }
     for pod in production.processes:
         assert selects(monitor["spec"]["selector"], pod.labels), pod.name
         assert endpoint["port"] in pod.ports, pod.name

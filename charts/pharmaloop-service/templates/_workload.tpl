@@ -120,7 +120,7 @@ spec:
 {{- define "pharmaloop-service.scaler" -}}
 {{- $unit := .unit -}}
 {{- $these := printf "namespace=%q,service=%q" .root.Release.Namespace $unit.service -}}
-{{- if $unit.site }}{{ $these = printf "%s,pod=~\"%s-.*\"" $these (include "pharmaloop-service.name" .) }}{{ end -}}
+{{- with $unit.site }}{{ $these = printf "%s,site=%q" $these . }}{{ end -}}
 apiVersion: keda.sh/v1alpha1
 kind: ScaledObject
 metadata:
