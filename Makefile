@@ -12,7 +12,7 @@ WORLD := $(if $(SEED),--seed $(SEED)) $(if $(SIZE),--size $(SIZE)) $(if $(SPEED)
 OPTIONS := $(WORLD) $(if $(ONLY),--only $(ONLY))
 
 .DEFAULT_GOAL := help
-.PHONY: charts charts-docs docs-cli screenshots help setup run up down status logs clean test faults sim sim-night model lint proto proto-baseline bench bench-large evidence lock partner-kit
+.PHONY: charts charts-docs charts-policy docs-cli screenshots help setup run up down status logs clean test faults sim sim-night model lint proto proto-baseline bench bench-large evidence lock partner-kit
 .NOTPARALLEL:
 
 help: ## List the targets
@@ -111,3 +111,6 @@ charts: setup ## Check the charts: lint, schemas, refusals, held variants, right
 charts-docs: setup ## Write what the charts take from the project, their tables of values, and the held variants
 	@$(BIN)/python -m deploy.charts.generate
 	@$(BIN)/python -m deploy.charts.golden
+
+charts-policy: setup ## Judge the rendered charts by checkov's policies (installs it into .tools on first use)
+	@$(BIN)/python -m deploy.charts.policy

@@ -2,23 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
-import pytest
-
 from deploy.charts.catalogue import BY_NAME
-from deploy.charts.render import documents, variants
+from deploy.charts.render import EXAMPLES, UMBRELLA, documents, template
 from tests.charts.resources import Pod, Resources, selects
-
-#: The plant alone leaves the network to its cluster.
-GUARDED = [name for name in variants() if name != "two-services"]
-
-
-@pytest.fixture(params=GUARDED)
-def guarded(request: pytest.FixtureRequest, text_of: Callable[[str], str]) -> Resources:
-    """Each variant with policies."""
-    return Resources(documents(text_of(request.param)))
 
 
 def _policies(resources: Resources, pod: Pod) -> list[dict[str, Any]]:
@@ -49,18 +37,18 @@ def _may_call(resources: Resources, caller: Pod, called: Pod, port: int) -> bool
     return out and into
 
 
-def test_every_pod_starts_with_nothing(guarded: Resources) -> None:
-    for pod in guarded.pods:
+def test_every_pod_starts_with_nothing(platform: Resources) -> None:
+    for pod in platform.pods:
         denying = [
             p
-            for p in _policies(guarded, pod)
+            for p in _policies(platform, pod)
             if set(p["policyTypes"]) == {"Ingress", "Egress"} and not {"ingress", "egress"} & set(p)
         ]
         assert denying, pod.name
 
 
-def test_no_rule_is_open(guarded: Resources) -> None:
-    for policy in guarded.of("NetworkPolicy"):
+def test_no_rule_is_open(platform: Resources) -> None:
+    for policy in platform.of("NetworkPolicy"):
         for rule in policy["spec"].get("ingress", []):
             assert rule["from"], policy["metadata"]["name"]
             assert all(rule["from"]), policy["metadata"]["name"]
@@ -71,17 +59,17 @@ def test_no_rule_is_open(guarded: Resources) -> None:
             assert rule["ports"], policy["metadata"]["name"]
 
 
-def test_who_calls_can_and_nobody_else(guarded: Resources) -> None:
+def test_who_calls_can_and_nobody_else(platform: Resources) -> None:
     """The portal and the test ask everybody; an agent its hospital and the exchange; services no service."""
-    for caller in guarded.pods:
+    for caller in platform.pods:
         who, site = caller.labels["app.kubernetes.io/component"], caller.labels.get("pharmaloop/site")
-        for called in guarded.processes:
+        for called in platform.processes:
             service = called.labels["app.kubernetes.io/component"]
             at = called.labels.get("pharmaloop/site")
             asks = who in ("portal", "test")
             if who in BY_NAME:
                 asks = service in BY_NAME[who].calls and (not BY_NAME[service].site or site == at)
-            assert _may_call(guarded, caller, called, 50051) == asks, (caller.name, called.name)
+            assert _may_call(platform, caller, called, 50051) == asks, (caller.name, called.name)
 
 
 def test_who_uses_an_engine_reaches_it_and_names(production: Resources) -> None:
@@ -111,3 +99,8 @@ def test_metrics_are_for_the_collector_and_pages_for_the_controller(production: 
         assert namespaces(pod, 9464) == {"monitoring"}, pod.name
         assert namespaces(pod, 50051) == {"partners"}, pod.name
     assert namespaces(production.pod("pharmaloop-portal"), 8080) == {"ingress"}
+
+
+def test_a_cluster_that_guards_itself_gets_no_policies() -> None:
+    open_ = template(UMBRELLA, [EXAMPLES / "minimal.yaml"], ["networkPolicy.enabled=false"])
+    assert Resources(documents(open_)).of("NetworkPolicy") == []
