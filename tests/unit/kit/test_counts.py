@@ -15,9 +15,11 @@ from services.kit.metrics import (
     GROUP_LAG,
     HANDLED,
     PROJECTOR_DELAY,
+    RUNNER_UP,
     WATERMARK_AGE,
     Metrics,
 )
+from services.kit.runners.reactor import Reactor
 from services.kit.store.memory import AsyncMemoryStore
 from services.kit.tallies import keep_telling, tally_letters
 from tests.unit.kit.support import LOT_TOPIC, Bench, eventually, lot_event, note_lot, running
@@ -38,7 +40,7 @@ def test_events_are_counted_by_type_and_by_what_became_of_them() -> None:
     turner.settle()
     started = {"runner": "rnd.test", "type": "production.LotStarted"}
     assert told(bench, HANDLED, **started, outcome="done") == 2
-    assert told(bench, HANDLED, **started, outcome="dead") is None
+    assert told(bench, HANDLED, **started, outcome="dead") == 0
     assert told(bench, HANDLED, runner="rnd.test", type="production.LotHeld", outcome="dead") == 1
     assert (told(bench, BATCH_SECONDS, "_count", runner="rnd.test") or 0) >= 1
 
@@ -54,8 +56,10 @@ def test_whatever_somebody_sends_makes_one_series_and_anothers_events_none() -> 
     family = next(
         f for f in bench.metrics.registry.collect() if f.name == HANDLED.name.removesuffix("_total")
     )
-    kinds = {s.labels["type"]: s.value for s in family.samples if s.name == HANDLED.name}
+    kinds = {s.labels["type"]: s.value for s in family.samples if s.name == HANDLED.name and s.value}
     assert kinds == {"other": 21}
+    types = {s.labels["type"] for s in family.samples}
+    assert types == {"production.LotStarted", "other"}, "said from the start, so that a first one is an increase"
 
 
 def test_a_runner_that_was_overtaken_says_so_once() -> None:
@@ -63,7 +67,7 @@ def test_a_runner_that_was_overtaken_says_so_once() -> None:
     old, new = (bench.turner({production.LotStarted: note_lot}) for _ in range(2))
     bench.send(lot_event("a", 1))
     new.settle()
-    assert told(bench, FENCED, part="rnd.test") is None
+    assert told(bench, FENCED, part="rnd.test") == 0
     old.turn()
     assert told(bench, FENCED, part="rnd.test") == 1
 
@@ -83,6 +87,16 @@ def test_what_waits_is_told_by_topic_and_of_a_projector_as_what_its_readers_see(
     projector.runner.tell_behind()
     assert (told(bench, GROUP_LAG, **group) or 0) > 1e9, "it hangs on a record of 1970"
     assert (told(bench, PROJECTOR_DELAY, runner="rnd.test") or 0) > 1e9
+
+
+def test_the_live_making_runs_though_the_one_it_replaced_has_ended() -> None:
+    bench = Bench()
+    reactor = Reactor("test", {production.LotStarted: note_lot}, emits=False)
+    old, new = bench.making(reactor), bench.making(reactor, 2)
+    new.runner._state("running")
+    old.runner._state("stopped")
+    new.runner.tell_behind()
+    assert told(bench, RUNNER_UP, runner="rnd.test") == 1
 
 
 def test_letters_that_wait_are_counted_and_settled_ones_are_not() -> None:
