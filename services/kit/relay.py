@@ -50,6 +50,7 @@ class Relay:
         self._producer = producer
         self._clock = clock
         self._metrics = metrics
+        metrics.add(FENCED, 0, part="relay")
         self._lease = FencedLease(store, "relay", holder, clock)
         self._loop = asyncio.get_running_loop()
         self._wake = asyncio.Event()

@@ -49,6 +49,7 @@ from services.kit.runners.loop_driver import LoopDriver
 from services.kit.settings import KafkaSettings
 from services.loops.checks import Needs, check
 from services.loops.domain import cases
+from services.loops.domain.cases import STAGES
 from services.loops.domain.runs import outcome_word, stage_seconds
 from services.loops.domain.stages import Happened
 from services.loops.engine import APP_ID, Engine
@@ -121,6 +122,10 @@ class Machine:
         self._trouble = ""
         self._commits = CommitWatch()
         self._behind = Behind()
+        for name, stages in STAGES.items():
+            for stage in stages:
+                # A first time that makes the series itself would be no increase of it.
+                metrics.add(STAGE_STALLS, 0, loop=name, stage=stage)
         #: Where each partition's commits and its table were at the last look.
         self._looked: dict[int, tuple[int, int]] = {}
         #: How many records had been taken at the last look.

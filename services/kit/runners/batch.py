@@ -154,8 +154,12 @@ class BatchRunner:
         return dict(self._positions)
 
     def tell_behind(self) -> None:
-        """Measure how old what waits is. For another thread, so that it is told of a runner that hangs."""
+        """Measure how old what waits is. For another thread, so that it is told of a runner that hangs.
+
+        Whether it runs is told again: another making of its views has the same name, and may have ended.
+        """
         self._counts.tell_behind(self.positions())
+        self._around.metrics.set(RUNNER_UP, float(self.status.state == "running"), runner=self.name)
 
     def go_live(self) -> None:
         """From now on this making is the live one: it emits, and follows nobody."""

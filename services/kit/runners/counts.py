@@ -39,6 +39,14 @@ class Counts:
         self._projects = not reactor.emits
         self._types = {event_type(cls): short_type(cls) for cls in reactor.events}
         self.behind = Behind()
+        self._begin()
+
+    def _begin(self) -> None:
+        """Say 0 of all that may happen: a first time that makes the series itself is no increase of it."""
+        self._metrics.add(FENCED, 0, part=self._runner)
+        for type in (*self._types.values(), "other"):
+            for outcome in ("done", "dead"):
+                self._metrics.add(HANDLED, 0, runner=self._runner, type=type, outcome=outcome)
 
     def taken(self, records: list[Record]) -> None:
         """They are done with, or passed over."""

@@ -61,6 +61,7 @@ class LoopLetters:
         self._store = store
         self._producer = producer
         self._metrics = metrics
+        metrics.add(FENCED, 0, part=self.name)
         self._taken = taken
         self._mark = Get(MARKS, Making(self.name).mark(self._place))
         self._next = 0

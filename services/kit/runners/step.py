@@ -140,6 +140,7 @@ class StepRunner:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._wake = asyncio.Event()
         self._told = -_TELL_SECONDS
+        metrics.add(FENCED, 0, part="steps")
 
     def wake(self) -> None:
         """A commit may have made a step due. May be called from any thread."""

@@ -59,7 +59,9 @@ def test_whatever_somebody_sends_makes_one_series_and_anothers_events_none() -> 
     kinds = {s.labels["type"]: s.value for s in family.samples if s.name == HANDLED.name and s.value}
     assert kinds == {"other": 21}
     types = {s.labels["type"] for s in family.samples}
-    assert types == {"production.LotStarted", "other"}, "said from the start, so that a first one is an increase"
+    assert types == {"production.LotStarted", "other"}, (
+        "said from the start, so that a first one is an increase"
+    )
 
 
 def test_a_runner_that_was_overtaken_says_so_once() -> None:
