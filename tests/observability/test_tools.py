@@ -35,5 +35,5 @@ def test_who_may_not_install_alertmanager_is_told_the_command(
     monkeypatch.setattr(tools, "TOOLS", tmp_path)
     monkeypatch.setattr(tools, "_TEMPLATE", tmp_path / "default.tmpl")
     monkeypatch.setattr("deploy.watch.tools.os.geteuid", lambda: 1000)
-    with pytest.raises(tools.ToolsError, match="apt-get install .* prometheus-alertmanager as root"):
+    with pytest.raises(tools.ToolsError, match=r"apt-get install .* prometheus-alertmanager as root"):
         tools.need("alertmanager")
