@@ -41,7 +41,10 @@ def test_every_alert_has_a_test_in_which_it_fires_and_one_in_which_it_is_silent(
                 continue
             alert, what, severity, why = found.groups()
             (case,) = test["promql_expr_test"]
-            assert f'alertname="{alert}",alertstate="firing",severity="{severity}"' in case["expr"]
+            asked = f'ALERTS{{alertname="{alert}",alertstate="firing",severity="{severity}"'
+            assert asked in case["expr"]
+            # Silent all the time, and not just again.
+            assert ("count_over_time" in case["expr"]) == (what == "is silent")
             assert bool(case["exp_samples"]) == (what == "fires"), test["name"]
             assert bool(why) == (what == "is silent"), "say why it need not fire"
             told[what].add((alert, severity))
