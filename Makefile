@@ -114,3 +114,11 @@ charts-docs: setup ## Write what the charts take from the project, their tables 
 
 charts-policy: setup ## Judge the rendered charts by checkov's policies (installs it into .tools on first use)
 	@$(BIN)/python -m deploy.charts.policy
+
+.PHONY: watch watch-tools
+
+watch: setup ## Watch the stack that runs here with Prometheus and Alertmanager; what fires is shown, Ctrl-C ends it
+	@$(BIN)/python -m deploy.watch
+
+watch-tools: setup ## Fetch Prometheus, Alertmanager and their checkers where this machine has none
+	@$(BIN)/python -m deploy.watch.tools

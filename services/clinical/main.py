@@ -13,6 +13,7 @@ from services.clinical.api import ClinicalApi
 from services.clinical.handlers import Here, commands, events
 from services.clinical.keys import digest_keys
 from services.clinical.steps import Steps
+from services.clinical.tallies import tally_of
 from services.clinical.views import KINDS
 from services.kit.app import App, ServiceSpec, main
 from services.kit.runners.reactor import Reactor
@@ -56,6 +57,7 @@ def make_spec() -> ServiceSpec:
         steps=steps,
         settings=ClinicalSettings,
         on_start=_register,
+        tally=tally_of(here),
     )
 
 

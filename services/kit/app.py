@@ -64,6 +64,7 @@ from services.kit.startup.database import explained
 from services.kit.store.kinds import Kind
 from services.kit.store.mongo import MongoStore
 from services.kit.store.motor_db import MotorStore
+from services.kit.tallies import Tally, keep_telling
 from services.kit.version import code_version
 from services.kit.watching import Limits, Watching
 from services.kit.work import STEPS
@@ -79,6 +80,7 @@ _HEALTH_SECONDS = 0.1
 _DRAIN_SECONDS = 15.0
 _RECOVERY_SECONDS = 0.2
 _NOTE_SECONDS = 20.0
+_BEHIND_SECONDS = 2.0
 #: sysexits.h: a person has to change the configuration; or: the same start may succeed later.
 EXIT_CONFIG, EXIT_LATER = 78, 75
 Background = Callable[["App"], Awaitable[None]]
@@ -93,6 +95,7 @@ class ServiceSpec:
     the runners have started; `background` runs beside the runners until it is
     cancelled, and the service stops when it fails. `loops` are the names of the
     loops that it runs, whose dead letters are settled like those of `reactors`.
+    `tally` counts its rows for whoever watches.
     """
 
     name: str
@@ -106,6 +109,7 @@ class ServiceSpec:
     settings: type[ServiceSettings] = ServiceSettings
     on_start: Background | None = None
     background: Background | None = None
+    tally: Tally | None = None
 
 
 @dataclass
@@ -332,6 +336,9 @@ class Running:
             self._spawn(watch(), watch.__name__)
         self._spawn(self._watch_health(), "health")
         self._spawn(self._note_own_log(), "own log")
+        if self._worker:
+            self._spawn(self._tell_behind(), "behind")
+            self._spawn(self._tell_rows(), "tallies")
         _log.info("started", grpc_port=port, metrics_port=metrics_port, version=app.version)
 
     async def _after_restore(self, restored: Restored) -> None:
@@ -363,6 +370,21 @@ class Running:
             with contextlib.suppress(PharmaLoopError):
                 await asyncio.to_thread(self._app.own.note)
             await asyncio.sleep(_NOTE_SECONDS)
+
+    async def _tell_behind(self) -> None:
+        while True:
+            for runner in self._app.runners:
+                runner.tell_behind()
+            await asyncio.sleep(_BEHIND_SECONDS)
+
+    async def _tell_rows(self) -> None:
+        app = self._app
+
+        def runners() -> list[str]:
+            of_loops = [f"{app.spec.name}.{loop}" for loop in app.spec.loops]
+            return [*(runner.name for runner in app.runners), *of_loops]
+
+        await keep_telling(app.store, app.clock, app.metrics, runners, app.spec.tally)
 
     def _serve_metrics(self) -> int:
         settings = self._app.settings

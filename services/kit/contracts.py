@@ -146,3 +146,9 @@ def event_type(cls: type[Message]) -> str:
     if name is None:
         name = _type_names[cls] = str(cls.DESCRIPTOR.full_name)
     return name
+
+
+def short_type(cls: type[Message]) -> str:
+    """An event class as metrics name it: its domain and its name, such as production.LotStarted."""
+    _, domain, *_, name = event_type(cls).split(".")
+    return f"{domain}.{name}"

@@ -9,7 +9,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    ProcessCollector,
+    start_http_server,
+)
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800)
 
@@ -24,6 +31,36 @@ class Metric:
     help: str
     buckets: tuple[float, ...] = _SECONDS
 
+
+#: Every label there may be, and what bounds the values it can have. Who is a patient, a lot, a run, a
+#: person or a request is in no label, ever: there is no end to them, and metrics are kept by whoever may
+#: not know them.
+LABELS: dict[str, str] = {
+    "service": "the services of the platform",
+    "runner": "the reactors, projectors and loops that services declare",
+    "group": "the consumer groups: one a runner, and at a hospital one a runner and site",
+    "topic": "the topics of the contract that a runner reads",
+    "type": "the event types of the contract, and `other` for whatever else stands in a topic",
+    "method": "the calls of the contract, and one for those that are in none",
+    "code": "the status codes of gRPC",
+    "reason": "the reasons of refusals, which are words of the code",
+    "outcome": "the few words that the metric names",
+    "step": "the steps that services declare",
+    "part": "what a process stands on, and what of it can be fenced",
+    "loop": "safety, transfer, evidence",
+    "stage": "the stages of the loops; of plans, the stages of a plan",
+    "state": "the few words that the metric names",
+    "site": "the hospitals of the installation",
+}
+#: What `prometheus_client` tells of the process itself. They carry no label of ours.
+PROCESS = (
+    "process_cpu_seconds_total",
+    "process_max_fds",
+    "process_open_fds",
+    "process_resident_memory_bytes",
+    "process_start_time_seconds",
+    "process_virtual_memory_bytes",
+)
 
 RPC_SECONDS = Metric(
     "pharmaloop_rpc_seconds",
@@ -45,6 +82,42 @@ RUNNER_AGE = Metric(
     "histogram",
     ("service", "runner"),
     "Wall time from a record's creation to its effect.",
+)
+BATCH_SECONDS = Metric(
+    "pharmaloop_batch_seconds",
+    "histogram",
+    ("service", "runner"),
+    "Wall time to fold a batch of records and commit it; beyond a second the runner takes smaller ones.",
+)
+HANDLED = Metric(
+    "pharmaloop_handled_total",
+    "counter",
+    ("service", "runner", "type", "outcome"),
+    "Events a handler has had, by type; outcome: done, or dead for those that became dead letters.",
+)
+GROUP_LAG = Metric(
+    "pharmaloop_group_lag_seconds",
+    "gauge",
+    ("service", "group", "topic"),
+    "Age of the oldest record of a topic that a group has not taken; if it only grows, see the watermark's.",
+)
+PROJECTOR_DELAY = Metric(
+    "pharmaloop_projector_delay_seconds",
+    "gauge",
+    ("service", "runner"),
+    "How old what a projector's readers see is: the largest lag of its topics; pages show an earlier state.",
+)
+WATERMARK_AGE = Metric(
+    "pharmaloop_watermark_age_seconds",
+    "gauge",
+    ("service", "runner"),
+    "Seconds since a runner last got on in a partition where records wait; old: stuck, young with lag: slow.",
+)
+FENCED = Metric(
+    "pharmaloop_fenced_total",
+    "counter",
+    ("service", "part"),
+    "Times that a runner, relay or step came back and found its work taken over; it did nothing twice.",
 )
 RUNNER_RETRIES = Metric(
     "pharmaloop_runner_retries_total",
@@ -69,6 +142,12 @@ DEAD_LETTERS = Metric(
     "counter",
     ("service", "runner", "reason"),
     "Records that were dead-lettered; any on a safety topic needs a person.",
+)
+DEAD_LETTERS_OPEN = Metric(
+    "pharmaloop_dead_letters_open",
+    "gauge",
+    ("service", "runner"),
+    "Dead letters that nobody has settled; on a recall's topics they hold its seal: pharmaloop dlq list.",
 )
 EVENTS = Metric(
     "pharmaloop_events_total",
@@ -147,6 +226,54 @@ STAGE_SECONDS = Metric(
 LOOP_RUNS = Metric(
     "pharmaloop_loop_runs_total", "counter", ("loop", "outcome"), "Runs that ended, by outcome."
 )
+STAGE_STALLS = Metric(
+    "pharmaloop_stage_stalls_total",
+    "counter",
+    ("loop", "stage"),
+    "Stages that were not over by their deadline; with the number of stages, the loop SLO.",
+)
+RUNS_OPEN = Metric(
+    "pharmaloop_runs_open",
+    "gauge",
+    ("loop", "stage", "state"),
+    "Runs that go on, by their stage; state stalled: it is past its deadline; pharmaloop run list says why.",
+)
+RUN_OLDEST = Metric(
+    "pharmaloop_run_oldest_seconds",
+    "gauge",
+    ("loop", "stage"),
+    "Wall time since the oldest run of those in a stage began; 0 where none is.",
+)
+RUN_IN_STAGE = Metric(
+    "pharmaloop_run_in_stage_seconds",
+    "gauge",
+    ("loop", "stage"),
+    "Wall time that the run which is longest in a stage has spent in it; 0 where none is.",
+)
+PLANS = Metric(
+    "pharmaloop_plans",
+    "gauge",
+    ("site", "stage"),
+    "Patients of runs that go on, by what became of their plan; pending: exposed, and no record of them yet.",
+)
+NOTICES = Metric(
+    "pharmaloop_notices",
+    "gauge",
+    ("site", "state"),
+    "Patients of runs that go on who are to be told (owed), know (notified), or were not reached.",
+)
+DIGEST_MISMATCHES = Metric(
+    "pharmaloop_digest_mismatches",
+    "gauge",
+    ("site",),
+    "Runs of which a site holds something else than was announced; if it lasts, patients are missing.",
+)
+UNATTRIBUTED = Metric(
+    "pharmaloop_unattributed_exposures",
+    "gauge",
+    ("service",),
+    "Dispenses in open journals of which nobody knows the patient; each holds the seal of its run.",
+)
 LOOP_COMMIT_STALLED = Metric(
     "pharmaloop_loop_commit_stalled_seconds",
     "gauge",
@@ -172,6 +299,7 @@ class Metrics:
     def __init__(self, service: str) -> None:
         self.service = service
         self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
         self._made: dict[Metric, Counter | Gauge | Histogram] = {}
         for metric in CATALOGUE:
             self._made[metric] = self._make(metric)

@@ -21,7 +21,7 @@ from services.kit.clock import Clock
 from services.kit.errors import Retryable
 from services.kit.lease import LEASE_SECONDS, LEASES, FencedLease, Lease, LeaseLost
 from services.kit.log import get_logger
-from services.kit.metrics import EVENTS, OUTBOX_AGE, OUTBOX_BLOCKED, OUTBOX_WAITING, Metrics
+from services.kit.metrics import EVENTS, FENCED, OUTBOX_AGE, OUTBOX_BLOCKED, OUTBOX_WAITING, Metrics
 from services.kit.stands import Stands
 from services.kit.store.kinds import OutboxRow
 from services.kit.store.protocol import AsyncStore
@@ -50,6 +50,7 @@ class Relay:
         self._producer = producer
         self._clock = clock
         self._metrics = metrics
+        metrics.add(FENCED, 0, part="relay")
         self._lease = FencedLease(store, "relay", holder, clock)
         self._loop = asyncio.get_running_loop()
         self._wake = asyncio.Event()
@@ -84,6 +85,8 @@ class Relay:
             try:
                 more = await self.publish_once()
             except Retryable as error:
+                if isinstance(error, LeaseLost):
+                    self._metrics.add(FENCED, part="relay")
                 _log.warning("outbox not published, trying again", error=str(error))
                 await asyncio.sleep(_POLL_SECONDS)
                 continue

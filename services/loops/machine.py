@@ -20,13 +20,15 @@ from typing import Any
 from services.kit.bus.kafka import KafkaBus
 from services.kit.bus.protocol import Partition, Record
 from services.kit.clock import wall_now
-from services.kit.contracts import contract, event_type
-from services.kit.envelope import Event
-from services.kit.errors import PharmaLoopError, Retryable
+from services.kit.contracts import contract, event_type, short_type
+from services.kit.envelope import Event, type_of
+from services.kit.errors import PharmaLoopError, Poison, Retryable
 from services.kit.ids import derived_id, loop_of
 from services.kit.log import get_logger
 from services.kit.metrics import (
     DEAD_LETTERS,
+    GROUP_LAG,
+    HANDLED,
     LOOP_COMMIT_STALLED,
     LOOP_COMMITTED,
     LOOP_RUNS,
@@ -35,15 +37,19 @@ from services.kit.metrics import (
     RUNNER_RECORDS,
     RUNNER_UP,
     STAGE_SECONDS,
+    STAGE_STALLS,
+    WATERMARK_AGE,
     Metrics,
 )
 from services.kit.runners.batch import RunnerState
+from services.kit.runners.behind import Behind
 from services.kit.runners.limit import DeadLetterLimit
 from services.kit.runners.loop import Effect, Loop, Turn
 from services.kit.runners.loop_driver import LoopDriver
 from services.kit.settings import KafkaSettings
 from services.loops.checks import Needs, check
 from services.loops.domain import cases
+from services.loops.domain.cases import STAGES
 from services.loops.domain.runs import outcome_word, stage_seconds
 from services.loops.domain.stages import Happened
 from services.loops.engine import APP_ID, Engine
@@ -115,6 +121,11 @@ class Machine:
         self._failure = ""
         self._trouble = ""
         self._commits = CommitWatch()
+        self._behind = Behind()
+        for name, stages in STAGES.items():
+            for stage in stages:
+                # A first time that makes the series itself would be no increase of it.
+                metrics.add(STAGE_STALLS, 0, loop=name, stage=stage)
         #: Where each partition's commits and its table were at the last look.
         self._looked: dict[int, tuple[int, int]] = {}
         #: How many records had been taken at the last look.
@@ -168,7 +179,11 @@ class Machine:
         """Counts and stage times, once for what really changed."""
         self.status.records += 1
         self._metrics.add(RUNNER_RECORDS, runner=self.name)
-        age = wall_now().timestamp() - record.timestamp_ms / 1000
+        outcome = "done" if turn.letter is None else "dead"
+        self._metrics.add(HANDLED, runner=self.name, type=_type(record), outcome=outcome)
+        now = wall_now().timestamp()
+        self._behind.done((record,), now)
+        age = now - record.timestamp_ms / 1000
         self._metrics.observe(RUNNER_AGE, max(0.0, age), runner=self.name)
         if turn.letter is not None:
             self.status.dead_letters += 1
@@ -184,6 +199,8 @@ class Machine:
             if effect.type.endswith(".StageCompleted"):
                 seconds = stage_seconds(message)
                 self._metrics.observe(STAGE_SECONDS, seconds, loop=message.loop, stage=message.stage)
+            elif effect.type.endswith(".LoopStalled"):
+                self._metrics.add(STAGE_STALLS, loop=loop_of(message.case), stage=message.stage)
             elif effect.type.endswith(".LoopClosed"):
                 self._metrics.add(LOOP_RUNS, loop=message.loop, outcome=outcome_word(message))
 
@@ -303,8 +320,22 @@ class Machine:
         self._metrics.set(LOOP_COMMITTED, committed, runner=self.name)
         self._metrics.set(LOOP_COMMIT_STALLED, stalled, runner=self.name)
         self.status.parked = self._driver.parked
+        mine, now = self.positions(), wall_now().timestamp()
+        if ends:
+            self._behind.saw(ends, now)
+        lags, stuck = self._behind.look(mine, now)
+        lag = lags.get(self._source, 0.0)
+        self._metrics.set(GROUP_LAG, lag, group=APP_ID, topic=self._source)
+        self._metrics.set(WATERMARK_AGE, stuck, runner=self.name)
         if not ends:
             return
-        mine = self.positions()
         self.status.lag = sum(max(0, ends[p] - mine[p]) for p in mine if p in ends)
         self._metrics.set(RUNNER_LAG, self.status.lag, runner=self.name)
+
+
+def _type(record: Record) -> str:
+    """The record's event type in short, as far as the contract knows it."""
+    try:
+        return short_type(contract().class_of(type_of(record)))
+    except Poison:
+        return "other"

@@ -17,6 +17,7 @@ from services.kit.work import Step
 from services.loops.api import LoopsApi
 from services.loops.handlers import CASE_TOPIC, COMMANDS, DEADLINE_EVENTS, JOURNAL_EVENTS, PROJECTION, ROUTER
 from services.loops.machine import CASES, Machine
+from services.loops.tallies import tally
 from services.loops.views import JOURNALS, KINDS, RUNS, SCOPES
 
 _LEAVE_SECONDS = 15.0
@@ -68,6 +69,7 @@ SPEC = ServiceSpec(
     commands=COMMANDS,
     steps=_steps,
     background=run_machine,
+    tally=tally,
 )
 
 if __name__ == "__main__":

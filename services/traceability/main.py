@@ -19,6 +19,7 @@ from services.traceability.handlers import CUT_EVENTS, commands, fold_events
 from services.traceability.lineages import HOP_ROWS
 from services.traceability.outside import Outside
 from services.traceability.steps import cut_step
+from services.traceability.tallies import tally
 from services.traceability.views import KINDS
 
 
@@ -48,6 +49,7 @@ def make_spec() -> ServiceSpec:
         ),
         commands=commands(outside),
         steps=steps,
+        tally=tally,
     )
 
 

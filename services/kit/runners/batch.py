@@ -26,17 +26,9 @@ from services.kit.clock import wall_now
 from services.kit.contracts import Contract
 from services.kit.errors import Integrity, PharmaLoopError, Poison, Retryable
 from services.kit.log import get_logger
-from services.kit.metrics import (
-    DEAD_LETTERS,
-    RUNNER_AGE,
-    RUNNER_LAG,
-    RUNNER_RECORDS,
-    RUNNER_RETRIES,
-    RUNNER_UP,
-    RUNNER_WAITING,
-    Metrics,
-)
+from services.kit.metrics import RUNNER_LAG, RUNNER_RETRIES, RUNNER_UP, RUNNER_WAITING, Metrics
 from services.kit.runners.aside import Aside
+from services.kit.runners.counts import Counts
 from services.kit.runners.fold import Flags, HandlerFold, scope_of
 from services.kit.runners.letters import Graves
 from services.kit.runners.limit import DeadLetterLimit
@@ -132,6 +124,9 @@ class BatchRunner:
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name=self.name, daemon=True)
         self._log = around.bus.log()
+        # A site's processes read for their site alone: another site's take nothing from them.
+        self._group = ".".join(filter(None, (self.name, around.site)))
+        self._counts = Counts(around.metrics, reactor, self.name, self._group, self._topics)
         self._told: dict[Partition, int] = {}
         self._told_at = 0.0
         self._aside_at = 0.0
@@ -158,6 +153,14 @@ class BatchRunner:
         """The offset it takes next, by partition."""
         return dict(self._positions)
 
+    def tell_behind(self) -> None:
+        """Measure how old what waits is. For another thread, so that it is told of a runner that hangs.
+
+        Whether it runs is told again: another making of its views has the same name, and may have ended.
+        """
+        self._counts.tell_behind(self.positions())
+        self._around.metrics.set(RUNNER_UP, float(self.status.state == "running"), runner=self.name)
+
     def go_live(self) -> None:
         """From now on this making is the live one: it emits, and follows nobody."""
         self._follows = 0
@@ -167,8 +170,7 @@ class BatchRunner:
     def _run(self) -> None:
         consumer: Consumer | None = None
         try:
-            # A site's processes read for their site alone: another site's take nothing from them.
-            group = self._around.group_prefix + ".".join(filter(None, (self.name, self._around.site)))
+            group = self._around.group_prefix + self._group
             if self.making.generation > 1:
                 group += f".g{self.making.generation}"
             consumer = self._around.bus.consumer(group, self._around.instance)
@@ -241,6 +243,7 @@ class BatchRunner:
         """
         left, attempt = records, 0
         while left and not self._stopping.is_set():
+            self._counts.behind.took(left)
             piece, began = self._piece_of(left), time.monotonic()
             try:
                 done = self._take_in(consumer, piece, left)
@@ -254,6 +257,7 @@ class BatchRunner:
             self._goes_on()
             left, attempt = left[len(piece) :] if done else [], 0
             self._piece = self._next_piece(len(piece), time.monotonic() - began)
+        self._counts.behind.took(())
 
     def _piece_of(self, left: list[Record]) -> list[Record]:
         size = 0
@@ -293,6 +297,7 @@ class BatchRunner:
         try:
             self.process(piece)
         except Fenced:
+            self._counts.fenced()
             self._take_anew(consumer, _partitions(left))
             return False
         return True
@@ -332,6 +337,7 @@ class BatchRunner:
                 self._around.store.transact(lambda txn: txn.write(Plan(self._marks(txn, behind), ())))
                 self._marked |= behind
             except Fenced:
+                self._counts.fenced()
                 self._take_anew(consumer, set())
         except Retryable as error:
             _log.warning("watermarks not written, trying again", runner=self.name, error=str(error))
@@ -344,6 +350,7 @@ class BatchRunner:
         Where the database can never store what a batch makes, its records are
         folded one by one, and the one at fault is dead-lettered.
         """
+        began = time.monotonic()
         try:
             reasons = self._around.store.transact(lambda txn: self._batch(txn, records))
         except Unstorable as error:
@@ -357,6 +364,7 @@ class BatchRunner:
         self._limit.note(reasons)
         self._stand_at(self.unmarked | _ends(records))
         self._around.committed()
+        self._counts.committed(records, reasons, time.monotonic() - began)
         self._count(records, [reason for reason in reasons if reason is not None])
 
     def _batch(self, txn: Transaction, records: list[Record]) -> list[str | None]:
@@ -398,6 +406,7 @@ class BatchRunner:
             try:
                 self.look_aside()
             except Fenced:
+                self._counts.fenced()
                 self._take_anew(consumer, set(self._positions))
         except Retryable as error:
             _log.warning("what was set aside is not taken up yet", runner=self.name, error=str(error))
@@ -499,17 +508,14 @@ class BatchRunner:
 
     def _count(self, records: list[Record], dead: list[str]) -> None:
         self.status.records += len(records)
-        self._around.metrics.add(RUNNER_RECORDS, len(records), runner=self.name)
-        now = wall_now().timestamp()
-        oldest = min(record.timestamp_ms for record in records) / 1000
-        self._around.metrics.observe(RUNNER_AGE, max(0.0, now - oldest), runner=self.name)
+        self._counts.taken(records)
         if dead:
             self.status.dead_letters += len(dead)
             # The batch is committed: a database that goes away now must not have it folded again.
             with contextlib.suppress(Retryable):
                 self._recount()
             for reason in dead:
-                self._around.metrics.add(DEAD_LETTERS, runner=self.name, reason=reason)
+                self._counts.dead(reason)
 
     def _tell_group(self, consumer: Consumer) -> None:
         """For lag tools, so not with every batch: each telling is a write of the log's own."""
@@ -524,6 +530,7 @@ class BatchRunner:
             ends = self._log.ends(self._topics)
         except Retryable:
             return
+        self._counts.behind.saw(ends, wall_now().timestamp())
         mine = self.positions()
         self.status.lag = sum(max(0, ends[p] - mine[p]) for p in mine if p in ends)
         self._around.metrics.set(RUNNER_LAG, self.status.lag, runner=self.name)

@@ -21,7 +21,7 @@ from functools import partial
 from services.kit.bus.protocol import Bus, Consumer, Partition, Position, Producer, Record
 from services.kit.errors import Retryable
 from services.kit.log import get_logger
-from services.kit.metrics import RUNNER_LAG, RUNNER_RECORDS, RUNNER_UP, Metrics
+from services.kit.metrics import FENCED, RUNNER_LAG, RUNNER_RECORDS, RUNNER_UP, Metrics
 from services.kit.runners.batch import RunnerState
 from services.kit.runners.letters import LETTERS, REDRIVE, Letter
 from services.kit.runners.loop_rows import claim, done, is_taken, keep, lane, read_letter, record_for, told
@@ -61,6 +61,7 @@ class LoopLetters:
         self._store = store
         self._producer = producer
         self._metrics = metrics
+        metrics.add(FENCED, 0, part=self.name)
         self._taken = taken
         self._mark = Get(MARKS, Making(self.name).mark(self._place))
         self._next = 0
@@ -136,6 +137,7 @@ class LoopLetters:
         try:
             self._store.transact(lambda txn: self._keep(txn, records))
         except Fenced:
+            self._metrics.add(FENCED, part=self.name)
             self._rewind(reader, self._stored())
             return 0
         except Retryable:

@@ -20,7 +20,7 @@ from services.kit import points
 from services.kit.clock import Clock
 from services.kit.errors import PharmaLoopError, Retryable
 from services.kit.log import get_logger
-from services.kit.metrics import STEP_OVERDUE, STEP_RUNNING, Metrics
+from services.kit.metrics import FENCED, STEP_OVERDUE, STEP_RUNNING, Metrics
 from services.kit.store.kinds import Get, Plan, Stored, Write
 from services.kit.store.protocol import AsyncStore, AsyncTransaction
 from services.kit.work import STEPS, Step, moment_text
@@ -140,6 +140,7 @@ class StepRunner:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._wake = asyncio.Event()
         self._told = -_TELL_SECONDS
+        metrics.add(FENCED, 0, part="steps")
 
     def wake(self) -> None:
         """A commit may have made a step due. May be called from any thread."""
@@ -204,6 +205,8 @@ class StepRunner:
     def _ended(self, task: asyncio.Task[bool]) -> None:
         self._running.pop(task, None)
         if not task.cancelled() and (error := task.exception()) is not None:
+            if isinstance(error, StepLost):
+                self._metrics.add(FENCED, part="steps")
             # Its row stands, and is claimed again when its lease has run out.
             _log.warning("step not ended, it will run again", error=repr(error))
 

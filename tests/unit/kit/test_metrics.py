@@ -13,7 +13,9 @@ from services.kit import metrics
 from services.kit.metrics import (
     CATALOGUE,
     DEAD_LETTERS,
+    LABELS,
     LOOP_RUNS,
+    PROCESS,
     RUNNER_LAG,
     STAGE_SECONDS,
     Metric,
@@ -78,3 +80,20 @@ def test_two_services_in_one_process_do_not_mix() -> None:
 def test_a_label_that_the_registry_does_not_name_is_refused() -> None:
     with pytest.raises(ValueError, match="label"):
         Metrics("rnd").set(RUNNER_LAG, 1, runner="x", lot="m/item/G/1")
+
+
+@pytest.mark.parametrize("metric", CATALOGUE, ids=NAMES)
+def test_every_label_is_bounded_by_the_installation(metric: Metric) -> None:
+    assert set(metric.labels) <= set(LABELS), "say in LABELS what bounds it, or leave it out"
+
+
+def test_no_label_names_a_patient_a_lot_a_run_or_a_person() -> None:
+    endless = {"patient", "pseudonym", "lot", "batch", "run", "case", "dispense", "actor", "request", "event"}
+    endless |= {"plan", "study", "set", "transfer", "key", "id", "offset", "partition", "trace", "address"}
+    assert not endless & set(LABELS)
+    assert set(LABELS) == {label for metric in CATALOGUE for label in metric.labels}, "one that nobody uses"
+
+
+def test_the_process_tells_of_itself() -> None:
+    names = {family.name for family in Metrics("rnd").registry.collect()}
+    assert {name.removesuffix("_total") for name in PROCESS} <= names
