@@ -19,6 +19,7 @@ from deploy.charts.schema import schema
 
 ROOT = Path(__file__).resolve().parents[2]
 CHARTS = ROOT / "charts"
+RULES = ROOT / "deploy" / "prometheus"
 _NOTE = "# Made by `make charts-docs` from proto/topics.yaml and the services; do not edit.\n"
 
 
@@ -32,8 +33,17 @@ def files() -> dict[Path, str]:
     return {
         umbrella / "files" / "catalogue.yaml": _yaml(catalogue.document()),
         kafka / "files" / "backbone.yaml": _yaml(backbone.document()),
+        **{umbrella / "files" / "rules" / name: text for name, text in rules().items()},
         **_values(umbrella, schema()),
         **_values(kafka, backbone_schema.schema()),
+    }
+
+
+def rules() -> dict[str, str]:
+    """The rules of Prometheus by their name in the chart, as they are in deploy/prometheus."""
+    found = sorted(RULES.glob("*/*.rules.yaml"))
+    return {
+        f"{path.parent.name}.{path.name.removesuffix('.rules.yaml')}.yaml": path.read_text() for path in found
     }
 
 
@@ -48,7 +58,9 @@ def _values(chart: Path, schema: dict[str, Any]) -> dict[Path, str]:
 
 def differing() -> list[Path]:
     """Generated files that are not as they must be."""
-    return [path for path, text in files().items() if not path.exists() or path.read_text() != text]
+    wanted = files()
+    gone = set((CHARTS / "pharmaloop" / "files" / "rules").glob("*")) - set(wanted)
+    return [*(p for p, text in wanted.items() if not p.exists() or p.read_text() != text), *sorted(gone)]
 
 
 def main() -> int:
@@ -56,6 +68,8 @@ def main() -> int:
         for path in (found := differing()):
             print(f"{path.relative_to(ROOT)} is not as the project is now: run 'make charts-docs'")
         return 1 if found else 0
+    for path in (CHARTS / "pharmaloop" / "files" / "rules").glob("*"):
+        path.unlink()
     for path, text in files().items():
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)

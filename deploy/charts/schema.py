@@ -20,6 +20,7 @@ _ADDRESS = r"[A-Za-z0-9._-]+:[0-9]{1,5}"
 #: Longer than a process takes to come to its end (a test compares).
 LEAST_GRACE = 50
 _MOST = 64
+_LINK = r"^(https?://[^\s]+)?$"
 
 
 def text(description: str, **more: Any) -> Schema:
@@ -370,7 +371,7 @@ def schema() -> Schema:
         ),
         "autoscaling": table(
             "For all services.",
-            {"prometheusServer": text("Prometheus that KEDA asks", pattern=r"^(https?://[^\s]+)?$")},
+            {"prometheusServer": text("Prometheus that KEDA asks", pattern=_LINK)},
         ),
         "monitoring": table(
             "For the Prometheus operator.",
@@ -382,7 +383,16 @@ def schema() -> Schema:
                         "interval": text("how often", pattern=r"^[0-9]+(s|m)$"),
                         "labels": words("labels by which the operator finds it"),
                     },
-                )
+                ),
+                "rules": table(
+                    "Recording and alerting rules, one PrometheusRule for each file of deploy/prometheus.",
+                    {
+                        "enabled": switch("make them"),
+                        "labels": words("labels by which the operator finds them"),
+                        "portal": text("address of the portal, before the links to its pages", pattern=_LINK),
+                        "runbooks": text("what stands before docs/runbooks in links", pattern=_LINK),
+                    },
+                ),
             },
         ),
         "networkPolicy": _network(),

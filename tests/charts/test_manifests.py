@@ -17,6 +17,7 @@ OPERATORS = {
 } | {
     ("keda.sh/v1alpha1", "ScaledObject"),
     ("monitoring.coreos.com/v1", "PodMonitor"),
+    ("monitoring.coreos.com/v1", "PrometheusRule"),
     ("cert-manager.io/v1", "Certificate"),
 }
 #: The oldest that Chart.yaml allows, and the newest that is known.

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+from pathlib import Path
 
 import pytest
+import yaml
 
 from deploy.charts.catalogue import BY_NAME, WORKLOADS, cap, reads
+from deploy.charts.generate import rules
 from deploy.charts.render import EXAMPLES, UMBRELLA, documents, template
+from deploy.watch import tools
 from services.kit.contracts import contract
 from services.kit.metrics import CATALOGUE
 from tests.charts.resources import Resources, selects
@@ -118,6 +123,33 @@ def test_metrics_of_every_process_are_collected(production: Resources) -> None:
     for pod in production.processes:
         assert selects(monitor["spec"]["selector"], pod.labels), pod.name
         assert endpoint["port"] in pod.ports, pod.name
+
+
+def test_every_rule_is_there_and_its_links_lead_somewhere(production: Resources) -> None:
+    """Word for word what is tested under tests/observability, but for the addresses before the links."""
+    rendered = {rule["metadata"]["name"]: rule["spec"] for rule in production.of("PrometheusRule")}
+    assert len(rendered) == len(rules())
+    for name, text in rules().items():
+        wanted = yaml.safe_load(text)
+        for rule in (rule for group in wanted["groups"] for rule in group["rules"]):
+            if links := rule.get("annotations"):
+                links["portal"] = f"https://pharmaloop.example.org{links['portal']}"
+                links["runbook_url"] = f"https://wiki.example.org/pharmaloop/{links['runbook_url']}"
+        assert rendered[f"pharmaloop-{name.removesuffix('.yaml').replace('.', '-')}"] == wanted
+    for one in production.of("PrometheusRule"):
+        assert one["metadata"]["labels"]["release"] == "prometheus"
+
+
+def test_prometheus_takes_the_rendered_rules(production: Resources, tmp_path: Path) -> None:
+    files = []
+    for rule in production.of("PrometheusRule"):
+        files.append(tmp_path / f"{rule['metadata']['name']}.yaml")
+        files[-1].write_text(yaml.safe_dump(rule["spec"]))
+    done = subprocess.run(
+        [tools.need("promtool"), "check", "rules", *files], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.count("SUCCESS") == len(files)
 
 
 def test_the_portals_certificate_is_the_one_that_its_ingress_shows(production: Resources) -> None:

@@ -93,6 +93,7 @@ BAD_VALUES = [
     ("networkPolicy.kafka.to=[{}]", "at '/networkPolicy/kafka/to/0': minProperties: got 0, want 1"),
     ("networkPolicy.mongodb.ports=[70000]", "at '/networkPolicy/mongodb/ports/0': maximum: got 70,000, want"),
     ('portal.ingress.host="https://x"', "at '/portal/ingress/host': 'https://x' does not match"),
+    ('monitoring.rules.portal="portal"', "at '/monitoring/rules/portal': 'portal' does not match pattern"),
     ("demo.clock.speed=0", "at '/demo/clock/speed': exclusiveMinimum: got 0, want 0"),
     ('demo.clock.anchor="today"', "at '/demo/clock/anchor': 'today' does not match pattern"),
     ('fullnameOverride="a-very-long-name-indeed"', "at '/fullnameOverride': maxLength: got 23, want 18"),
