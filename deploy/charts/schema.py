@@ -87,7 +87,7 @@ def resources(description: str) -> Schema:
     }
 
 
-def peers(description: str) -> Schema:
+def peers(description: str, **more: Any) -> Schema:
     peer = table(
         "a peer of a network policy",
         {
@@ -96,7 +96,7 @@ def peers(description: str) -> Schema:
             "ipBlock": free("addresses"),
         },
     )
-    return rows(description, {**peer, "minProperties": 1})
+    return rows(description, {**peer, "minProperties": 1}, **more)
 
 
 def _image() -> Schema:
@@ -290,7 +290,7 @@ def _network() -> Schema:
             "enabled": switch("make the policies"),
             "kafka": engine("Kafka"),
             "mongodb": engine("MongoDB"),
-            "dns": table("Where names are resolved.", {"to": peers("its pods"), "port": port}),
+            "dns": table("Where names are resolved.", {"to": peers("its pods", minItems=1), "port": port}),
             "clients": peers("who else may call the services: partners' gateways"),
             "monitoring": peers("who collects metrics"),
             "ingressController": peers("who leads people to the portal"),
@@ -324,7 +324,9 @@ def schema() -> Schema:
     address = text("where it listens, host:port", pattern=rf"^{_ADDRESS}$")
     properties: dict[str, Schema] = {
         "fullnameOverride": text(
-            "beginning of all names instead of the release's; 18 characters", maxLength=18
+            "beginning of all names instead of the release's; 18 characters",
+            pattern=r"^([a-z]([a-z0-9-]*[a-z0-9])?)?$",
+            maxLength=18,
         ),
         "commonLabels": words("labels of every resource"),
         "podAnnotations": words("annotations of every pod"),

@@ -212,3 +212,7 @@ def test_a_hospital_alone_in_its_own_cluster() -> None:
         "to": [{"ipBlock": {"cidr": "192.0.2.0/24"}}],
         "ports": [{"protocol": "TCP", "port": 8443}],
     } in policy
+    (out,) = [
+        r for r in alone.named("NetworkPolicy", "pharmaloop-callers")["spec"]["egress"] if "ipBlock" in str(r)
+    ]
+    assert out["ports"] == [{"protocol": "TCP", "port": 8443}]

@@ -91,6 +91,8 @@ BAD_VALUES = [
         "at '/networkPolicy/kafka/to/0': additional properties",
     ),
     ("networkPolicy.kafka.to=[{}]", "at '/networkPolicy/kafka/to/0': minProperties: got 0, want 1"),
+    ("networkPolicy.dns.to=[]", "at '/networkPolicy/dns/to': minItems: got 0, want 1"),
+    ('fullnameOverride="Pharma_Loop"', "at '/fullnameOverride': 'Pharma_Loop' does not match pattern"),
     ("networkPolicy.mongodb.ports=[70000]", "at '/networkPolicy/mongodb/ports/0': maximum: got 70,000, want"),
     ('portal.ingress.host="https://x"', "at '/portal/ingress/host': 'https://x' does not match"),
     ('monitoring.rules.portal="portal"', "at '/monitoring/rules/portal': 'portal' does not match pattern"),
@@ -254,6 +256,12 @@ CONTRADICTIONS: list[tuple[list[str], str, str, str]] = [
     ),
     (["networkPolicy.kafka.to=[]"], "networkPolicy.kafka.to", "everything is denied", "name its pods"),
     (["networkPolicy.mongodb.to=[]"], "networkPolicy.mongodb.to", "everything is denied", "name its pods"),
+    (
+        ["services.exchange.enabled=false", 'endpoints={"exchange":"exchange.example.org:443"}'],
+        "networkPolicy.elsewhere",
+        "nobody may reach them",
+        "name their addresses",
+    ),
     (
         ["monitoring.podMonitor.enabled=true"],
         "networkPolicy.monitoring",
