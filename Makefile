@@ -11,7 +11,7 @@ WORLD := $(if $(SEED),--seed $(SEED)) $(if $(SIZE),--size $(SIZE)) $(if $(SPEED)
 OPTIONS := $(WORLD) $(if $(ONLY),--only $(ONLY))
 
 .DEFAULT_GOAL := help
-.PHONY: docs-cli screenshots help setup run up down status logs clean test faults sim sim-night model lint proto proto-baseline bench bench-large evidence lock partner-kit
+.PHONY: charts charts-docs charts-policy docs-cli screenshots help setup run up down status logs clean test faults sim sim-night model lint proto proto-baseline bench bench-large evidence lock partner-kit
 .NOTPARALLEL:
 
 help: ## List the targets
@@ -101,6 +101,17 @@ partner-kit: setup ## Make the bundle for partners: contract, stubs, reference, 
 
 lock: setup ## Resolve the dependencies anew and write requirements/ [UPGRADE=1]
 	@$(BIN)/python -m deploy.local.lock $(if $(UPGRADE),--upgrade)
+
+charts: setup ## Check the charts: lint, schemas, refusals, held variants, rights
+	@$(BIN)/python -m deploy.charts.generate --check
+	@$(BIN)/python -m pytest tests/charts --ignore tests/charts/e2e
+
+charts-docs: setup ## Write what the charts take from the project, their tables of values, and the held variants
+	@$(BIN)/python -m deploy.charts.generate
+	@$(BIN)/python -m deploy.charts.golden
+
+charts-policy: setup ## Judge the rendered charts by checkov's policies (installs it into .tools on first use)
+	@$(BIN)/python -m deploy.charts.policy
 
 .PHONY: watch watch-tools
 
