@@ -32,7 +32,7 @@ def held(session: pytest.Session) -> ExitStack:
     return session.stash.setdefault(HELD, ExitStack())
 
 
-class Shared(LoadScopeScheduling):
+class Shared(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no types
     """Where tests run in several processes, one process runs all that may share a platform."""
 
     def _split_scope(self, nodeid: str) -> str:
