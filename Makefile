@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STACK := $(BIN)/python -m deploy.local.stack
 # Tests that start nothing and wait for nobody: they run on every core. The others start engines and wait for
-# them: two at once, whose groups tests/conftest.py makes.
+# them: two folders at once (tests/platforms.py).
 APART := tests/unit tests/contract tests/replay tests/model $(addprefix tests/reliability/test_,sim.py study_rules.py checker.py)
 # What the simulated world is told: make run SEED=3 SIZE=small SPEED=2 QA=manual
 WORLD := $(if $(SEED),--seed $(SEED)) $(if $(SIZE),--size $(SIZE)) $(if $(SPEED),--speed $(SPEED)) $(if $(QA),--qa $(QA)) $(if $(LOOPS),--loops $(LOOPS))
@@ -48,7 +48,7 @@ ifdef T
 else
 	@failed=0; \
 	$(BIN)/python -m pytest -n logical --dist worksteal $(APART) || failed=1; \
-	$(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder $(addprefix --ignore=,$(APART)) || failed=1; \
+	$(BIN)/python -m pytest -n 2 --dist loadscope --no-loadscope-reorder $(addprefix --ignore=,$(APART)) || failed=1; \
 	exit $$failed
 endif
 

@@ -6,6 +6,8 @@ from __future__ import annotations
 from contextlib import ExitStack
 
 import pytest
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
 
 from tests.loops.stack import Stack, running_stack
 
@@ -30,12 +32,20 @@ def held(session: pytest.Session) -> ExitStack:
     return session.stash.setdefault(HELD, ExitStack())
 
 
-@pytest.hookimpl(tryfirst=True)  # xdist reads the groups in the same hook
+class Shared(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no types
+    """Where tests run in several processes, one process runs all that may share a platform."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        folder = nodeid.split("/")[1]
+        return "finished" if folder in ("loops", "ui") else folder
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadScopeScheduling | None:
+    return Shared(config, log) if config.getvalue("dist") == "loadscope" else None
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Who shares a platform runs in one process, where tests run in several: the longest first, then
-    file by file."""
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group(shared_by(item) or item.path.name))
+    """What is shared begins first: it takes longest."""
     items.sort(key=lambda item: [*SHARED, ""].index(shared_by(item)))
 
 
