@@ -103,3 +103,14 @@ partner-kit: setup ## Make the bundle for partners: contract, stubs, reference, 
 
 lock: setup ## Resolve the dependencies anew and write requirements/ [UPGRADE=1]
 	@$(BIN)/python -m deploy.local.lock $(if $(UPGRADE),--upgrade)
+
+.PHONY: cluster cluster-down charts-e2e
+cluster: setup ## Start a Kubernetes control plane without containers in the background [KUBERNETES=1.34]
+	@$(BIN)/python -m deploy.cluster up $(if $(KUBERNETES),--version $(KUBERNETES))
+
+cluster-down: ## Stop what `make cluster` started
+	@test ! -x $(BIN)/python || $(BIN)/python -m deploy.cluster down
+
+charts-e2e: setup ## Really install the charts on every Kubernetes that is tried [KUBERNETES=1.34 T=path]
+	@$(BIN)/python -m deploy.cluster build $(if $(KUBERNETES),--version $(KUBERNETES))
+	@KUBERNETES=$(KUBERNETES) $(BIN)/python -m pytest -m cluster $(or $(T),tests/charts/e2e)
