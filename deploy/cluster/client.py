@@ -88,10 +88,10 @@ class Client:
         try:
             answer = self.kubectl("auth", "can-i", verb, resource, "--namespace", namespace, token=token)
         except CommandFailed as error:
-            if error.output.strip().endswith("no"):
+            if error.output.startswith("no"):
                 return False
             raise
-        return answer.strip().endswith("yes")
+        return answer.startswith("yes")
 
     def inventory(self) -> frozenset[str]:
         """Everything that the cluster holds, as "Kind namespace/name", less what comes and goes by itself."""
