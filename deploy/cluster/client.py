@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from deploy.cluster import crds, references
+from deploy.cluster import crds, references, stages
 from deploy.local import kube_tools
 
 Object = dict[str, Any]
@@ -67,6 +67,11 @@ class Client:
         self.create([{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}}])
         self.kubectl("wait", "--for=create", "serviceaccount/default", "--namespace", name, "--timeout=60s")
         return name
+
+    def storage_class(self, name: str) -> None:
+        """Make a storage class that gets volumes, as the default one does."""
+        kind = {"apiVersion": "storage.k8s.io/v1", "kind": "StorageClass", "provisioner": stages.PROVISIONER}
+        self.create([kind | {"metadata": {"name": name}, "reclaimPolicy": "Delete"}])
 
     def objects(self, kinds: str, namespace: str) -> list[Object]:
         """All objects of the kinds ("pods,services") in a namespace, as the server has them."""

@@ -93,8 +93,28 @@ def pod_spec(workload: Object) -> Object | None:
     return found
 
 
+@dataclass(frozen=True, slots=True)
+class Unmet:
+    """A reference of one workload that nobody met; `exists` when only the key is lacking."""
+
+    workload: Object
+    reference: Reference
+    exists: bool
+
+    def __str__(self) -> str:
+        wanted, metadata = self.reference, self.workload["metadata"]
+        key = f" with the key {wanted.key}" if self.exists else ""
+        named = f"{wanted.kind} {wanted.name}{key} ({wanted.place})"
+        return f"{self.workload['kind']} {metadata['name']} names {named}, which does not exist"
+
+
 def missing(objects: Iterable[Object]) -> list[str]:
-    """One sentence for each name in the objects' pods that is not among the objects of the same namespace.
+    """One sentence for each name in the objects' pods that is not among the objects of the same namespace."""
+    return sorted({str(one) for one in unmet(objects)})
+
+
+def unmet(objects: Iterable[Object]) -> Iterator[Unmet]:
+    """What the objects' pods name and is not among the objects.
 
     An object that another of them has made (a pod of a ReplicaSet, a Job of a CronJob) is passed over: its
     maker tells the same. The claims that a StatefulSet's templates make count as brought.
@@ -102,22 +122,17 @@ def missing(objects: Iterable[Object]) -> list[str]:
     listed = list(objects)
     brought = {_identity(one): _keys(one) for one in listed if one["kind"] in NAMED}
     makers = {one["metadata"].get("uid") for one in listed}
-    sentences = set()
     for one in listed:
         if (spec := pod_spec(one)) is None or any(owner in makers for owner in _owners(one)):
             continue
-        space, name = one["metadata"].get("namespace", ""), one["metadata"]["name"]
+        space = one["metadata"].get("namespace", "")
         made = {claim["metadata"]["name"] for claim in one["spec"].get("volumeClaimTemplates", ())}
         for wanted in references(spec):
             if wanted.kind == "PersistentVolumeClaim" and wanted.name in made:
                 continue
             keys = brought.get((wanted.kind, space, wanted.name))
-            if keys is not None and (not wanted.key or wanted.key in keys):
-                continue
-            what = f"{wanted.kind} {wanted.name}"
-            what += f" with the key {wanted.key}" if keys is not None else ""
-            sentences.add(f"{one['kind']} {name} names {what} ({wanted.place}), which does not exist")
-    return sorted(sentences)
+            if keys is None or (wanted.key and wanted.key not in keys):
+                yield Unmet(one, wanted, exists=keys is not None)
 
 
 def _identity(one: Object) -> tuple[str, str, str]:

@@ -2,7 +2,8 @@
 
 No container runs: a pod becomes Ready because a stage says so. So that a chart's
 bad days can be seen too, an image's tag decides:
-- `...:broken` never becomes ready: an upgrade to it must roll back by itself.
+- `...:broken` never becomes ready: an upgrade to it must roll back by itself. A pod that is not started again
+  (a migration before the upgrade, with the same image) is not asked to be ready, and succeeds.
 - `...:failing`, of a pod that is not started again, ends with exit code 1: a migration that fails.
 Pods of Jobs succeed, and so do the pods of Helm's hooks that belong to no Job, else `helm test` would
 wait for ever.
@@ -18,6 +19,15 @@ BROKEN, FAILING = ":broken", ":failing"
 
 #: What the API server holds beside the nodes: the class that claims of volumes fall to.
 STORAGE = "StorageClass"
+#: Who makes volumes; every storage class that names it gets them.
+PROVISIONER = "kwok.x-k8s.io/volume"
+_ONE_CLASS = "self.spec.storageClassName == 'kwok-volume'"
+#: kwok serves one storage class by its name. These notes are made by the controller manager (and by the stage
+#: that makes volumes) for every class with the provisioner, so a class that does not exist gets no volume.
+_NOTES = {
+    "PersistentVolumeClaim": "volume.kubernetes.io/storage-provisioner",
+    "PersistentVolume": "pv.kubernetes.io/provisioned-by",
+}
 
 
 def write(stages: Path, config: Path, storage: Path) -> None:
@@ -32,7 +42,10 @@ def write(stages: Path, config: Path, storage: Path) -> None:
 def adapted(stages: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """kwok's stages with our conditions, and the two of ours; the arguments stay as they are."""
     named = {stage["metadata"]["name"]: copy.deepcopy(stage) for stage in stages}
-    _conditions(named["pod-ready"]).append(_tagged(BROKEN, "NotIn"))
+    stays = ' and .spec.restartPolicy != "Never"'
+    _conditions(named["pod-ready"]).append(_tagged(BROKEN, "NotIn", stays))
+    for stage in named.values():
+        _serve_every_class(stage)
     complete = named["pod-complete"]
     hook = _again(complete, "hook-complete", "Succeeded", 0)
     _conditions(hook)[:] = [
@@ -49,6 +62,16 @@ def adapted(stages: list[dict[str, Any]]) -> list[dict[str, Any]]:
     ]
     _conditions(complete).append(_tagged(FAILING, "NotIn"))
     return [*named.values(), hook, failed]
+
+
+def _serve_every_class(stage: dict[str, Any]) -> None:
+    note = _NOTES.get(stage["spec"].get("resourceRef", {}).get("kind", ""))
+    for condition in _conditions(stage):
+        if note and condition.get("cel", {}).get("expression") == _ONE_CLASS:
+            condition["cel"]["expression"] = (
+                f"has(self.metadata.annotations) && '{note}' in self.metadata.annotations && "
+                f"self.metadata.annotations['{note}'] == '{PROVISIONER}'"
+            )
 
 
 def _again(complete: dict[str, Any], name: str, phase: str, exit_code: int) -> dict[str, Any]:
@@ -78,5 +101,5 @@ def _running() -> list[dict[str, Any]]:
     return [deleted, _condition(".status.phase", "In", "Running")]
 
 
-def _tagged(tag: str, operator: str) -> dict[str, Any]:
-    return _condition(f'[.spec.containers[].image | endswith("{tag}")] | any', operator, "true")
+def _tagged(tag: str, operator: str, more: str = "") -> dict[str, Any]:
+    return _condition(f'([.spec.containers[].image | endswith("{tag}")] | any){more}', operator, "true")
