@@ -29,7 +29,7 @@ var parts = map[string]func(){
 	"etcd":                    func() { etcdmain.Main(os.Args) },
 	"kube-apiserver":          run(apiserver.NewAPIServerCommand),
 	"kube-controller-manager": run(manager.NewControllerManagerCommand),
-	"kube-scheduler":          run(scheduler.NewSchedulerCommand),
+	"kube-scheduler":          run(func() *cobra.Command { return scheduler.NewSchedulerCommand() }),
 }
 
 // run makes the command only when its part is called: making one registers flags for the whole process.
