@@ -17,6 +17,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "e2e" in item.path.parts:
             item.add_marker(pytest.mark.cluster)
+            # The first test of a version starts its cluster, on a machine that may be busy.
+            item.add_marker(pytest.mark.timeout(600))
 
 
 @pytest.fixture(scope="session", params=asked_for())
