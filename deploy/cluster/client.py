@@ -17,7 +17,7 @@ from deploy.local import kube_tools
 
 Object = dict[str, Any]
 
-COMMAND_SECONDS = 300
+COMMAND_SECONDS = 600
 
 #: What a namespace has without anybody's doing, and what comes and goes by itself.
 _STANDING = {("ConfigMap", "kube-root-ca.crt"), ("ServiceAccount", "default")}

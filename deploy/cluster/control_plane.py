@@ -178,6 +178,9 @@ class ControlPlane:
             return []
         return [
             "--use-service-account-credentials=true",
+            # Where kwok gets no turn for a while its nodes must not be given up: it never makes a pod
+            # ready a second time.
+            "--node-monitor-grace-period=1h",
             f"--service-account-private-key-file={self.folder / 'sa.key'}",
             f"--root-ca-file={self.folder / 'ca.crt'}",
         ]

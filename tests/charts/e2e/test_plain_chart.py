@@ -85,7 +85,7 @@ def test_a_broken_upgrade_rolls_back_by_itself(lab: Lab, namespace: str) -> None
             lab,
             namespace,
             *("--set", "image=registry.invalid/plain:broken"),
-            *("--rollback-on-failure", "--timeout=8s"),
+            *("--rollback-on-failure", "--timeout=20s"),
         )
     now = deployment(lab, namespace)
     assert (image(now), now["status"]["availableReplicas"]) == ("registry.invalid/plain:1", 3)
