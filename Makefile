@@ -12,7 +12,7 @@ WORLD := $(if $(SEED),--seed $(SEED)) $(if $(SIZE),--size $(SIZE)) $(if $(SPEED)
 OPTIONS := $(WORLD) $(if $(ONLY),--only $(ONLY))
 
 .DEFAULT_GOAL := help
-.PHONY: docs-cli screenshots help setup run up down status logs clean test faults sim sim-night model lint proto proto-baseline bench bench-large evidence lock partner-kit
+.PHONY: charts charts-docs charts-policy docs-cli screenshots help setup run up down status logs clean test faults sim sim-night model lint proto proto-baseline bench bench-large evidence lock partner-kit
 .NOTPARALLEL:
 
 help: ## List the targets
@@ -114,3 +114,14 @@ cluster-down: ## Stop what `make cluster` started
 charts-e2e: setup ## Really install the charts on every Kubernetes that is tried [T=path]
 	@$(BIN)/python -m deploy.cluster build
 	@$(BIN)/python -m pytest -m cluster $(or $(T),tests/charts/e2e)
+
+charts: setup ## Check the charts: lint, schemas, refusals, held variants, rights
+	@$(BIN)/python -m deploy.charts.generate --check
+	@$(BIN)/python -m pytest tests/charts --ignore tests/charts/e2e
+
+charts-docs: setup ## Write what the charts take from the project, their tables of values, and the held variants
+	@$(BIN)/python -m deploy.charts.generate
+	@$(BIN)/python -m deploy.charts.golden
+
+charts-policy: setup ## Judge the rendered charts by checkov's policies (installs it into .tools on first use)
+	@$(BIN)/python -m deploy.charts.policy

@@ -52,6 +52,8 @@ def main() -> None:
             "--upgrade",
         )
     compile_list(REQUIREMENTS / "data.txt", str(REQUIREMENTS / "data.in"), "--no-deps", *upgrade)
+    # A tool with an environment of its own (deploy.charts.policy): its pins contradict the services'.
+    compile_list(REQUIREMENTS / "checkov.txt", str(REQUIREMENTS / "checkov.in"), *upgrade)
 
 
 if __name__ == "__main__":

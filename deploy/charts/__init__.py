@@ -1,0 +1,1 @@
+"""What generates, renders and checks the charts of `charts/`."""

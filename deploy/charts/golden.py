@@ -1,0 +1,65 @@
+"""The rendered variants as they are held: what a change of a template changes is seen in a diff.
+
+Left out is what changes with every version: the chart's and the platform's number.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from deploy.charts.render import BACKBONE, EXAMPLES, ROOT, UMBRELLA, documents, template, variants
+
+FOLDER = ROOT / "tests" / "charts" / "golden"
+KAFKA = "kafka-two-sites"
+KAFKA_SITES = ('sites=["hospital-a","hospital-b"]',)
+_VERSIONS = ("helm.sh/chart", "app.kubernetes.io/version")
+
+
+def rendered(name: str) -> str:
+    """A variant's resources, or the backbone's."""
+    if name == KAFKA:
+        return template(BACKBONE, sets=KAFKA_SITES)
+    return template(UMBRELLA, [EXAMPLES / f"{name}.yaml"])
+
+
+def names() -> list[str]:
+    return [*variants(), KAFKA]
+
+
+def path(name: str) -> Path:
+    return FOLDER / f"{name}.yaml"
+
+
+def normal(text: str) -> str:
+    """Resources in order of kind and name, short lines, without versions."""
+    found = [_without_versions(document) for document in documents(text)]
+    found.sort(key=lambda d: (d["kind"], d["metadata"]["name"]))
+    dumper: Any = yaml.CSafeDumper
+    return str(
+        yaml.dump_all(
+            found, Dumper=dumper, sort_keys=False, default_flow_style=None, width=140, allow_unicode=True
+        )
+    )
+
+
+def _without_versions(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_versions(part) for key, part in value.items() if key not in _VERSIONS}
+    if isinstance(value, list):
+        return [_without_versions(part) for part in value]
+    return value
+
+
+def main() -> int:
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    for name in names():
+        path(name).write_text(normal(rendered(name)))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
