@@ -1,0 +1,1 @@
+"""A Kubernetes control plane without a container engine, on which charts are really installed."""
