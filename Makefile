@@ -5,7 +5,7 @@ BIN := .venv/bin
 STACK := $(BIN)/python -m deploy.local.stack
 # Tests that start nothing and wait for nobody: they run on every core. The others start engines and wait for
 # them: two folders at once (tests/platforms.py).
-APART := tests/unit tests/contract tests/replay tests/model $(addprefix tests/reliability/test_,sim.py study_rules.py checker.py)
+APART := tests/unit tests/contract tests/replay tests/model tests/charts $(addprefix tests/reliability/test_,sim.py study_rules.py checker.py)
 # What the simulated world is told: make run SEED=3 SIZE=small SPEED=2 QA=manual
 WORLD := $(if $(SEED),--seed $(SEED)) $(if $(SIZE),--size $(SIZE)) $(if $(SPEED),--speed $(SPEED)) $(if $(QA),--qa $(QA)) $(if $(LOOPS),--loops $(LOOPS))
 OPTIONS := $(WORLD) $(if $(ONLY),--only $(ONLY))
