@@ -73,8 +73,9 @@ _OPTIONS: list[tuple[str, Any]] = [
     ("grpc.max_reconnect_backoff_ms", 500),
     ("grpc.enable_retries", 0),
 ]
-_CALL_SECONDS, _TRAINING_SECONDS, _ESCALATED = 2
-_CASE_SECONDS = 5.0, 120.0, 150.0
+#: The level of an alert that was given to the next role.
+_ESCALATED = 2
+_CALL_SECONDS, _TRAINING_SECONDS, _CASE_SECONDS = 5.0, 120.0, 150.0
 Table = dict[str, list[float]]
 
 
