@@ -32,12 +32,21 @@ def held(session: pytest.Session) -> ExitStack:
     return session.stash.setdefault(HELD, ExitStack())
 
 
+#: Folders that take longest, one after the other: the platform whose world has ended, and the worlds that are
+#: broken.
+LONGEST = ("finished", "reliability")
+
+
+def _folder(nodeid: str) -> str:
+    folder = nodeid.split("/")[1] if "/" in nodeid else ""
+    return "finished" if folder in ("loops", "ui") else folder
+
+
 class Shared(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no types
     """Where tests run in several processes, one process runs all that may share a platform."""
 
     def _split_scope(self, nodeid: str) -> str:
-        folder = nodeid.split("/")[1]
-        return "finished" if folder in ("loops", "ui") else folder
+        return _folder(nodeid)
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadScopeScheduling | None:
@@ -45,8 +54,15 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadSco
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What is shared begins first: it takes longest."""
-    items.sort(key=lambda item: [*SHARED, ""].index(shared_by(item)))
+    """What takes longest begins first; in it, what everything is up for comes last or first, never beside
+    the start of another."""
+
+    def order(item: pytest.Item) -> tuple[int, int]:
+        folder = _folder(item.nodeid)
+        place = LONGEST.index(folder) if folder in LONGEST else len(LONGEST)
+        return place, {"finished": 0, "": 1, "stand": 2}[shared_by(item)]
+
+    items.sort(key=order)
 
 
 @pytest.hookimpl(trylast=True)

@@ -17,7 +17,7 @@ from deploy.local.plan import Plan, make_plan
 from deploy.local.supervised import State, Supervisor
 from services.kit.testing.service import environment
 
-_UP_SECONDS = 120
+_UP_SECONDS = 300
 
 
 @dataclass

@@ -73,6 +73,8 @@ _OPTIONS: list[tuple[str, Any]] = [
     ("grpc.max_reconnect_backoff_ms", 500),
     ("grpc.enable_retries", 0),
 ]
+#: The level of an alert that was given to the next role.
+_ESCALATED = 2
 _CALL_SECONDS, _TRAINING_SECONDS, _CASE_SECONDS = 5.0, 120.0, 150.0
 Table = dict[str, list[float]]
 
@@ -445,14 +447,18 @@ class Case:
         caller.do(caller.production.RecordFilingAssessment, filing)
 
     def _acknowledge_alert(self, caller: Caller) -> None:
-        """Somebody takes the alert before the deviation is judged: then it is over, and nobody takes it."""
+        """Somebody takes the alert before the deviation is judged: then it is over, and nobody takes it.
+
+        The lot's day is weeks ago, so the next role is asked at once: it is waited for, or who is killed
+        meanwhile would decide whether it was. The one after it is asked when the case is long over.
+        """
         wanted = derived_id("alert", "deviation", derived_id("deviation", self.lot, TAG))
 
         def raised() -> bool:
             answer = caller.ask(caller.alerting.ListAlerts, alerting.ListAlertsRequest(page_size=1000))
-            return any(alert.raised.alert == wanted for alert in answer.alerts)
+            return any(alert.raised.alert == wanted and alert.level == _ESCALATED for alert in answer.alerts)
 
-        until("the alert is raised", raised, _CASE_SECONDS)
+        until("the alert is raised and escalated", raised, _CASE_SECONDS)
         request = alerting.AcknowledgeAlertRequest(
             request_id=self._id("acknowledge"), alert=wanted, note="seen"
         )
