@@ -109,3 +109,8 @@ watch: setup ## Watch the stack that runs here with Prometheus and Alertmanager;
 
 watch-tools: setup ## Fetch Prometheus, Alertmanager and their checkers where this machine has none
 	@$(BIN)/python -m deploy.watch.tools
+
+.PHONY: dashboards
+
+dashboards: setup ## Make Grafana's dashboards and their page from deploy/grafana/boards
+	@$(BIN)/python -m deploy.grafana
