@@ -17,7 +17,6 @@ import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -133,19 +132,20 @@ def _get(url: str, body: bytes | None = None) -> str:
         return str(answer.read().decode())
 
 
-def _here() -> list[dict[str, Any]]:
+def _here() -> list[tuple[str, Mapping[str, str]]]:
+    """The processes of the stack that runs here: address, and the labels that a scraper adds."""
     try:
         endpoints = json.loads((state_dir() / "endpoints.json").read_text())
     except FileNotFoundError as error:
         raise NotAsked("no stack runs here: start one with `make up`, or name --metrics URL") from error
-    return targets(endpoints["metrics"])
+    return [(one["targets"][0], one["labels"]) for one in targets(endpoints["metrics"])]
 
 
 def _asker(metrics: list[str], prometheus: str) -> Ask:
     if prometheus:
         return of_prometheus(prometheus)
-    places = [{"targets": [url], "labels": {}} for url in metrics] or _here()
-    return of_series(series for one in places for series in scraped(one["targets"][0], one["labels"]))
+    places: list[tuple[str, Mapping[str, str]]] = [(url, {}) for url in metrics] or _here()
+    return of_series(series for address, added in places for series in scraped(address, added))
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -18,7 +18,7 @@ Seven dashboards for Grafana 11.6, as files: `deploy/grafana/dashboards/*.json`,
 `deploy/grafana/provisioning`. Start with **Loops**: it says which loop is stuck, at which stage, at which
 hospital, and how many patients wait; each panel leads to a page of the portal, another dashboard, or a
 runbook. A panel's description says what it shows and what to do. Colour is kept for what is wrong: red from
-where an alert pages, orange from where it makes a ticket, at the bound of the rule itself.
+where an alert pages, orange from where it makes a ticket: the bound of the rule itself, without its patience.
 
 **Grafana itself was not run.** What is checked: the files are what the SDK makes and reads back; every query
 is taken by Prometheus and gives a result over series of the metric registry; names, labels and values of

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import re
 from pathlib import Path
@@ -433,7 +432,24 @@ def test_who_cannot_be_asked_is_named(
     assert "as a Prometheus does" in capsys.readouterr().err
 
 
-def test_without_the_sdk_nothing_but_the_files_is_missing() -> None:
-    """Who checks a stack needs no builder of dashboards."""
-    module = importlib.import_module("deploy.grafana.check")
-    assert "grafana_foundation_sdk" not in Path(str(module.__file__)).read_text()
+@pytest.mark.parametrize(
+    ("values", "lacks"),
+    [
+        (["1"], ""),
+        (["NaN", "0"], ""),
+        ([], "nothing for sum(rate(x_total[5m]))"),
+        (["NaN"], "not a number for sum(rate(x_total[5m]))"),
+    ],
+)
+def test_a_prometheus_is_asked_for_results_that_are_numbers(
+    monkeypatch: pytest.MonkeyPatch, values: list[str], lacks: str
+) -> None:
+    asked = []
+
+    def get(url: str, body: bytes | None = None) -> str:
+        asked.append((url, parse_qs((body or b"").decode())))
+        return json.dumps({"data": {"result": [{"value": [1, value]} for value in values]}})
+
+    monkeypatch.setattr(check, "_get", get)
+    assert check.of_prometheus("http://p:9090/")("sum(rate(x_total[$__rate_interval]))") == lacks
+    assert asked == [("http://p:9090/api/v1/query", {"query": ["sum(rate(x_total[5m]))"]})]

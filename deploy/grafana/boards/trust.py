@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from deploy.grafana.alerts import BURN, burn
-from deploy.grafana.links import STATUS, board, label, portal, uid
-from deploy.grafana.model import Board, Levels, Panel, Query, Row
+from deploy.grafana.links import STATUS, board, label, portal, runbook, uid
+from deploy.grafana.model import Board, Panel, Query, Row
 
 _SITE = portal("this hospital", f"/sites/{label('site')}")
 _RECALLS = portal("open recalls", "/runs?loop=safety")
@@ -174,9 +174,7 @@ _OLD = Row(
                     "{{runner}} committed",
                 ),
             ),
-            links=(board("backbone", service=label("service")), STATUS),
-            alerts=("LoopCommitsHang",),
-            levels=Levels(),
+            links=(board("backbone", service=label("service")), STATUS, runbook("LoopCommitsHang")),
         ),
     ),
 )
