@@ -34,9 +34,10 @@ labels exist; links lead to pages, dashboards and runbooks that there are. How i
 - Kafka's and MongoDB's own exporters are not used: these are the platform's numbers.
 
 ## Which panels have numbers
-`.venv/bin/python -m deploy.grafana.check` asks the stack that runs here, or the processes of
-`--metrics URL ...`, whether each selector of a panel finds a series, and tells the panels without. With
-`--prometheus URL` (`make watch` tells its address) a Prometheus evaluates every query instead.
+`make dashboards-check` asks the stack that runs here whether each selector of a panel finds a series, and
+tells the panels without. With `PROMETHEUS=URL` (`make watch` tells its address) a Prometheus evaluates every
+query instead. `.venv/bin/python -m deploy.grafana.check --metrics URL ...` asks other processes. A whole stack
+was not yet asked: a real Prometheus was, over two processes with some of the metrics.
 """
 
 

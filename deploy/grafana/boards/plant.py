@@ -197,6 +197,7 @@ _PROCESS = Row(
             queries=(Query("max(pharmaloop_decider_waiting{service='production'})", "waiting"),),
             links=(board("services", service="production"), STATUS),
             alerts=("CommandsQueue",),
+            empty="no command was given yet",
         ),
     ),
 )

@@ -155,6 +155,7 @@ _COMMANDS = Row(
             queries=(Query(f"max by (service, site) (pharmaloop_decider_waiting{{{_CHOSEN}}})", _NAMED),),
             links=(STATUS, _BACKBONE),
             alerts=("CommandsQueue",),
+            empty="no command was given yet",
         ),
         Panel(
             "A decision",
@@ -224,6 +225,7 @@ _COMMANDS = Row(
             "an instance.",
             queries=(Query(f"sum by (service, site) (pharmaloop_subscriptions{{{_CHOSEN}}})", _NAMED),),
             links=(STATUS, _BACKBONE),
+            empty="nobody has followed anything yet",
         ),
     ),
 )
