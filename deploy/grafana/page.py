@@ -36,8 +36,8 @@ labels exist; links lead to pages, dashboards and runbooks that there are. How i
 ## Which panels have numbers
 `make dashboards-check` asks the stack that runs here whether each selector of a panel finds a series, and
 tells the panels without. With `PROMETHEUS=URL` (`make watch` tells its address) a Prometheus evaluates every
-query instead. `.venv/bin/python -m deploy.grafana.check --metrics URL ...` asks other processes. A whole stack
-was not yet asked: a real Prometheus was, over two processes with some of the metrics.
+query instead. `.venv/bin/python -m deploy.grafana.check --metrics URL ...` asks other processes. A whole
+stack was not yet asked: a real Prometheus was, over two processes with some of the metrics.
 """
 
 
