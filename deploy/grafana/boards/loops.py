@@ -16,8 +16,7 @@ _ACT = Row(
             "table",
             "suffix:alerts",
             shows="The alerts that fire now, and of what.",
-            do="Open the runbook of the first that says page; what only follows from another one is "
-            "silenced.",
+            do="Begin with what says page; a database or Kafka that is away explains the rest of a service.",
             queries=(
                 Query(
                     "sum by (alertname, severity, loop, stage, site, service, runner) "
