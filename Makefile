@@ -131,3 +131,11 @@ watch: setup ## Watch the stack that runs here with Prometheus and Alertmanager;
 
 watch-tools: setup ## Fetch Prometheus, Alertmanager and their checkers where this machine has none
 	@$(BIN)/python -m deploy.watch.tools
+
+.PHONY: dashboards dashboards-check
+
+dashboards: setup ## Make Grafana's dashboards and their page from deploy/grafana/boards
+	@$(BIN)/python -m deploy.grafana
+
+dashboards-check: setup ## Tell which panels of the dashboards have no data on the stack that runs here [PROMETHEUS=url]
+	@$(BIN)/python -m deploy.grafana.check $(if $(PROMETHEUS),--prometheus $(PROMETHEUS))
