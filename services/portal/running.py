@@ -18,6 +18,7 @@ from services.portal.words import N_, WORDS
 
 QUALITY_HEAD = N_("Quality head of the lot's owner")
 HOSPITAL = N_("Pharmacists of the sites")
+PATIENTS = N_("patients, who answer; a pharmacist of the site may record it")
 MANAGER = N_("Manager of the plant")
 OWNER = N_("Owners of the sites' data")
 SCIENTIST = N_("Scientist of the product")
@@ -47,7 +48,7 @@ WAITS = {
     ("safety", "seal"): (N_("the journal's seal: a site or a dispense is unexplained"), HOSPITAL),
     ("safety", "evaluate"): (N_("a person to evaluate the health hazard"), QUALITY_HEAD),
     ("safety", "notify"): (N_("patients to be told"), HOSPITAL),
-    ("safety", "respond"): (N_("patients' answers"), HOSPITAL),
+    ("safety", "respond"): (N_("patients' answers"), PATIENTS),
     ("safety", "propose"): (N_("evidence of a site, or production to propose"), ""),
     # What is missing of it, `turn` says where production answers.
     ("safety", "approve"): (

@@ -227,6 +227,7 @@ def test_hops_that_a_run_does_not_show_are_links_into_its_lineage() -> None:
         ("evaluate", f"/runs/{RUN}/hazard"),
         ("approve", "/capas/capa-9"),
         ("seal", f"/runs/{RUN}#sites"),
+        ("respond", f"/runs/{RUN}#sites"),
     ],
 )
 def test_the_next_step_leads_to_where_it_is_decided(stage: str, to: str) -> None:
