@@ -61,6 +61,23 @@ def test_small_groups_stay_withheld_and_estimates_come_with_their_interval() -> 
     assert "<script>alert" not in text
 
 
+def test_whoever_approves_is_told_where_the_evidence_is_thin() -> None:
+    def told(capa: api.Capa) -> str:
+        return Browser(_backend(capa), actor="han").get("/capas/c-1/approve").text
+
+    assert "The numbers are of one site alone." in told(_capa())
+    assert "No comparison" not in told(_capa())
+    alone = _capa()
+    alone.proposed.evidence.ClearField("risk_ratio")
+    assert "No comparison" in told(alone)
+    without = _capa()
+    without.proposed.evidence.Clear()
+    assert "No site has released numbers" in told(without)
+    enough = _capa()
+    enough.proposed.evidence.sites.add(site="hospital-c", pooled=True)
+    assert "Thin evidence" not in told(enough)
+
+
 _VALIDATED = events.ChangeValidated(capa="c-1", record="VAL-1", statement="shown", actor="li")
 _FILED = events.ChangeFilingAssessed(capa="c-1", category=events.FILING_CATEGORY_NOTIFICATION, actor="han")
 _CHECKED = events.CapaEffectivenessChecked(outcome=events.EFFECTIVENESS_OUTCOME_EFFECTIVE, actor="han")

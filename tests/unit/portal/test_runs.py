@@ -227,6 +227,7 @@ def test_hops_that_a_run_does_not_show_are_links_into_its_lineage() -> None:
         ("evaluate", f"/runs/{RUN}/hazard"),
         ("approve", "/capas/capa-9"),
         ("seal", f"/runs/{RUN}#sites"),
+        ("respond", f"/runs/{RUN}#sites"),
     ],
 )
 def test_the_next_step_leads_to_where_it_is_decided(stage: str, to: str) -> None:
@@ -492,3 +493,48 @@ def test_a_study_names_the_sites_that_have_not_approved() -> None:
     assert "b-2" in named
     assert "a-1" not in named
     assert 'href="/studies/s-1"' in named
+
+
+def _action(**fields: Any) -> production.Capa:
+    """The run's corrective action; what is not said of it is as at its proposal."""
+    proposed = production_events.CapaProposed(capa="capa-9", run=RUN, lot=LOT, tag="t")
+    return production.Capa(proposed=proposed, **({"state": production.CAPA_STATE_PROPOSED} | fields))
+
+
+_VALIDATED = {"validated": production_events.ChangeValidated(capa="capa-9")}
+_APPROVED = {"state": production.CAPA_STATE_APPROVED, "actor": HOSTILE}
+
+
+@pytest.mark.parametrize(
+    ("fields", "waits", "buttons"),
+    [
+        ({}, "a person to approve the corrective action", ["/capas/capa-9"]),
+        (
+            _APPROVED,
+            "validation and filing assessment of the corrective action",
+            ["/capas/capa-9/validate", "/capas/capa-9/file"],
+        ),
+        (_APPROVED | _VALIDATED, "filing assessment of the corrective action", ["/capas/capa-9/file"]),
+    ],
+)
+def test_a_run_says_what_its_corrective_action_really_lacks(
+    fields: dict[str, Any], waits: str, buttons: list[str]
+) -> None:
+    answer = production.ListCapasResponse(capas=[_action(**fields)])
+    told = backend(safety(loops.RUN_STATE_STALLED, stage="approve"), production__ListCapas=answer)
+    for path in ("/runs", f"/runs/{RUN}"):
+        text = Browser(told).get(path).text
+        assert waits in text, path
+        assert ("pproved by" in text) == bool(fields), path
+        assert "<script>alert" not in text
+        assert "Approval and change control" in text, path
+    turn = text[text.index('id="turn"') :].partition("</section>")[0]
+    assert [part.partition('"')[0] for part in turn.split('href="')[1:]] == buttons
+
+
+def test_a_run_tells_in_general_words_what_production_does_not_say() -> None:
+    gone = Missing("production", "away")
+    told = backend(safety(stage="approve"), production__ListCapas=gone)
+    for path in ("/runs", f"/runs/{RUN}"):
+        said = "the corrective action to be approved, validated and assessed for filing"
+        assert said in Browser(told).get(path).text
