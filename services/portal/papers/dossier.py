@@ -384,7 +384,8 @@ class _Dossier:
             self._sheets.say(say("No evidence yet"))
         for run in found.runs:
             self._sheets.part(f"{say('Run')} {run.run}")
-            self._sheets.facts([(say("Every site's answers are complete"), self._yes(run.complete))])
+            ended = say("Follow-up ended at every site (all answered, or its time is over)")
+            self._sheets.facts([(ended, self._yes(run.complete))])
             self._answers(run)
             if run.HasField("pooled"):
                 self._pooled(run.pooled)
