@@ -108,7 +108,7 @@ class Blocked:
         found += [f"  stalled since {self.stalled}"] if self.stalled else []
         for one in self.lacks:
             count = "" if one.people is None else f": {one.people}"
-            count = ": a small group (withheld)" if one.withheld else count
+            count = ": withheld (protects a small group)" if one.withheld else count
             found.append(f"  {one.site} {_SAYS[one.why][0]}{count}")
         return found + [f"  next: {line}" for line in self.next]
 

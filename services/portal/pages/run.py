@@ -32,7 +32,7 @@ from services.portal.places import event_word, lot_of, place, short
 from services.portal.render import page
 from services.portal.render import path_of as path
 from services.portal.running import may_cancel, own, stage_word, steps, thing_of, turn
-from services.portal.words import N_, WORDS
+from services.portal.words import N_, WITHHELD, WORDS
 
 router = APIRouter()
 _HOPS = 500
@@ -234,7 +234,7 @@ async def cancelled(request: Request, run: str) -> Response:
 
 def _published(language: Language, count: Any) -> str:
     if count.withheld:
-        return language.say("withheld (small group)")
+        return language.say(WITHHELD)
     return language.count(count.value)
 
 

@@ -93,7 +93,7 @@ def test_how_many_plans_wait_is_told_unless_the_group_is_small(bench: Bench) -> 
 
     assert (pending(30)["people"], pending(30)["withheld"]) == (30, False)
     assert (pending(3)["people"], pending(3)["withheld"]) == (None, True)
-    assert "a small group (withheld)" in bench.run("run", "show", RUN).output
+    assert "withheld (protects a small group)" in bench.run("run", "show", RUN).output
 
 
 def test_the_moments_are_of_the_stage_and_of_the_stall(bench: Bench) -> None:

@@ -56,7 +56,7 @@ def test_the_list_leads_to_lot_run_and_action() -> None:
 def test_small_groups_stay_withheld_and_estimates_come_with_their_interval() -> None:
     text = Browser(_backend(_capa())).get("/capas/c-1").text
     assert "2.4 (95 % interval 1.3 to 4.1)" in text
-    assert text.count("withheld (small group)") == 2
+    assert text.count("withheld (protects a small group)") == 2
     assert "CAPA approved" in text
     assert "<script>alert" not in text
 
