@@ -9,12 +9,13 @@ from typing import Any
 from pharmaloop.clinical.v1 import service_pb2 as clinical
 from pharmaloop.exchange.v1 import service_pb2 as exchange
 from pharmaloop.loops.v1 import service_pb2 as loops
+from pharmaloop.production.v1 import service_pb2 as production
 from pharmaloop.traceability.v1 import service_pb2 as trace
 from services.cli.group import PROGRAM
 from services.cli.plain import iso
 from services.cli.session import Failure, Refused, Session
 from services.kit import lacking
-from services.kit.lacking import Lack
+from services.kit.lacking import Control, Lack
 
 #: So many sites have their next step told; the others are named.
 _STEPS = 5
@@ -29,6 +30,12 @@ _SAYS = {
     lacking.ANSWERS: ("waits for answers of its patients", "plan list {site} --run {run} --open"),
     lacking.APPROVAL: ("has not approved the study", "study approve {study} --site {site} --meaning MEANING"),
 }
+#: By step that a corrective action lacks: what it is called, and the command that does it.
+_STEPS_OF_CONTROL = {
+    "approve": ("approval", "capa approve {capa} --meaning MEANING"),
+    "validate": ("validation", "capa validate {capa} --record RECORD --statement TEXT"),
+    "file": ("filing assessment", "capa file {capa} --category CATEGORY --statement TEXT"),
+}
 #: By loop and stage, the command that does what the run waits for, or shows where it stands.
 _NEXT = {
     ("safety", "hold"): "exposure show {run}",
@@ -37,7 +44,7 @@ _NEXT = {
         "safety",
         "evaluate",
     ): "run evaluate {run} --class CLASS --text TEXT --instruction TEXT --meaning MEANING",
-    ("safety", "approve"): "capa list --state proposed",
+    ("safety", "approve"): "capa list",
     ("transfer", "sign"): "transfer show {case}",
     ("transfer", "validate"): "transfer show {case}",
     ("transfer", "produce"): "transfer show {case}",
@@ -57,6 +64,19 @@ class Blocked:
     since: str | None
     stalled: str | None
     next: tuple[str, ...]
+    control: Control | None = None
+
+    def waits_for(self) -> str:
+        """What the corrective action lacks; empty where the run waits for none, or that is not known."""
+        if self.control is None:
+            return ""
+        lacks = " and ".join(_STEPS_OF_CONTROL[step][0] for step in self.control.steps)
+        of = f"corrective action {self.control.capa}"
+        if not self.control.by:
+            return f"{lacks} of {of}"
+        if not lacks:
+            return f"the changed limit of {of}, which {self.control.by} approved, to reach the loop"
+        return f"{lacks} of {of}, which {self.control.by} approved"
 
     def document(self) -> dict[str, Any]:
         sites = [
@@ -73,6 +93,12 @@ class Blocked:
             "since": self.since,
             "stalled_since": self.stalled,
             "sites": sites,
+            "capa": self.control
+            and {
+                "capa": self.control.capa,
+                "approved_by": self.control.by or None,
+                "lacks": list(self.control.steps),
+            },
             "next": list(self.next),
         }
 
@@ -82,7 +108,7 @@ class Blocked:
         found += [f"  stalled since {self.stalled}"] if self.stalled else []
         for one in self.lacks:
             count = "" if one.people is None else f": {one.people}"
-            count = ": a small group (withheld)" if one.withheld else count
+            count = ": withheld (protects a small group)" if one.withheld else count
             found.append(f"  {one.site} {_SAYS[one.why][0]}{count}")
         return found + [f"  next: {line}" for line in self.next]
 
@@ -91,14 +117,23 @@ def blocked(session: Session, run: loops.Run) -> Blocked | None:
     """What the run waits for; None when it ended. A service that does not answer leaves out what it knows."""
     if run.state == loops.RUN_STATE_CLOSED:
         return None
-    lacks = tuple(_lacks(session, run))
+    lacks, control = tuple(_lacks(session, run)), _control(session, run)
     stalled = run.state == loops.RUN_STATE_STALLED and run.HasField("stage_due")
     return Blocked(
         lacks,
         iso(run.stage_since) if run.HasField("stage_since") else None,
         iso(run.stage_due) if stalled else None,
-        tuple(_next(run, lacks)),
+        tuple(_next(run, lacks, control)),
+        control,
     )
+
+
+def _control(session: Session, run: loops.Run) -> Control | None:
+    """What the corrective action lacks that the run waits for."""
+    if (run.loop, run.stage) != ("safety", "approve"):
+        return None
+    found = _answer(session, "production", "ListCapas", production.ListCapasRequest(run=run.run, page_size=1))
+    return lacking.of_capas(found.capas) if found else None
 
 
 def _lacks(session: Session, run: loops.Run) -> list[Lack]:
@@ -143,9 +178,10 @@ def _answer(session: Session, service: str, method: str, request: Any) -> Any:
         return None
 
 
-def _next(run: loops.Run, lacks: tuple[Lack, ...]) -> list[str]:
+def _next(run: loops.Run, lacks: tuple[Lack, ...], control: Control | None) -> list[str]:
     """The command lines that come next, each once."""
     lines = [(_SAYS[one.why][1], one.site) for one in lacks[:_STEPS]]
+    lines += [(_STEPS_OF_CONTROL[step][1], "") for step in control.steps] if control else []
     if not lines or run.stage == "seal":
         found = _NEXT.get((run.loop, run.stage))
         if found is None and run.state == loops.RUN_STATE_STALLED:
@@ -157,6 +193,7 @@ def _next(run: loops.Run, lacks: tuple[Lack, ...]) -> list[str]:
             run=shlex.quote(run.run),
             case=shlex.quote(run.case),
             study=shlex.quote(run.opened_evidence.study),
+            capa=shlex.quote(control.capa if control else ""),
         )
         for line, site in lines
     ]

@@ -186,7 +186,7 @@ def _evidence(out: Console, section: page.EvidenceSection) -> None:
         ]
         for run in section.runs
     ]
-    _table(out, "Evidence", "run plans answered affected complete insight", rows, section.left_out)
+    _table(out, "Evidence", "run plans answered affected ended insight", rows, section.left_out)
     for run in section.runs:
         _released(out, run)
         if run.HasField("capa"):

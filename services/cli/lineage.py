@@ -46,7 +46,7 @@ def lineage(session: Session, thing: str, kind: str, most: int) -> None:
             [
                 _short(one["type"]),
                 one["service"],
-                one["at"],
+                one.get("plant_at") or one["at"],
                 _named(one["comes_from"]),
                 _named(one["leads_to"]),
             ]

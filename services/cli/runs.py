@@ -143,8 +143,8 @@ def _rests_on(run: dict[str, Any]) -> str:
 
 def _print_run(out: Console, run: dict[str, Any], waits: Blocked | None) -> None:
     out.print(_table([run]))
-    if run["waiting_for"]:
-        out.print(f"waits for {run['waiting_for']}")
+    if told := (waits.waits_for() if waits else "") or run["waiting_for"]:
+        out.print(f"waits for {told}")
     elif waits and run["stage"]:
         out.print(f"waits in the stage {run['stage']}")
     for line in waits.lines() if waits else ():

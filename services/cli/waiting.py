@@ -142,8 +142,8 @@ def _plain(one: Waiting) -> dict[str, Any]:
 def _what(one: Waiting) -> str:
     """What a row is about, in words."""
     if one.kind == waiting.OVERDUE:
-        told = "a small group (withheld)" if one.withheld else f"{one.people} patients"
-        return f"answers of {told} are overdue"
+        told = "withheld (protects a small group)" if one.withheld else f"{one.people} patients"
+        return f"answers overdue: {told}"
     return f"{one.what}, lacks {' and '.join(one.lacks)}" if one.lacks else one.what
 
 

@@ -2,6 +2,7 @@
 
 One rule for the portal and the command. A safety run's stages wait for every site of its journal, and each
 site's board says what it has done; a study waits for owners. Boards are read by the names of their fields.
+A corrective action waits for its approval, then for its change control.
 How many people wait at a site is told as `small_groups` allows, and only where the trace tells of every
 site how many patients it has (decision 21): what one page withholds follows from no other.
 """
@@ -80,6 +81,28 @@ def of_study(sites: Iterable[str], approved: Iterable[str]) -> list[Lack]:
     """The sites whose owner has not said yes to a study."""
     signed = set(approved)
     return [Lack(site, APPROVAL) for site in sorted(sites) if site not in signed]
+
+
+@dataclass(frozen=True)
+class Control:
+    """A corrective action on its way: who approved it ("" while nobody has), and the steps that it still
+    needs, of "approve", "validate" and "file"; none where its change is in force."""
+
+    capa: str
+    by: str
+    steps: tuple[str, ...]
+
+
+#: What an approved corrective action needs before its change is in force, and what of it is then on record.
+_CHANGE_CONTROL = (("validate", "validated"), ("file", "filing"))
+
+
+def of_capas(rows: Iterable[Any]) -> Control | None:
+    """What a run's corrective action lacks; `rows` as production lists those of the run, newest first."""
+    for row in rows:
+        steps = tuple(step for step, on_record in _CHANGE_CONTROL if not row.HasField(on_record))
+        return Control(row.proposed.capa, row.actor, steps if row.actor else ("approve",))
+    return None
 
 
 def _lacks(board: Any, why: str) -> bool:

@@ -12,11 +12,13 @@ from datetime import UTC, datetime
 from typing import Any
 
 from pharmaloop.loops.v1 import service_pb2 as api
+from services.kit.lacking import Control
 from services.portal.addresses import path_of as path
-from services.portal.words import N_
+from services.portal.words import N_, WORDS
 
 QUALITY_HEAD = N_("Quality head of the lot's owner")
 HOSPITAL = N_("Pharmacists of the sites")
+PATIENTS = N_("patients, who answer; a pharmacist of the site may record it")
 MANAGER = N_("Manager of the plant")
 OWNER = N_("Owners of the sites' data")
 SCIENTIST = N_("Scientist of the product")
@@ -46,9 +48,13 @@ WAITS = {
     ("safety", "seal"): (N_("the journal's seal: a site or a dispense is unexplained"), HOSPITAL),
     ("safety", "evaluate"): (N_("a person to evaluate the health hazard"), QUALITY_HEAD),
     ("safety", "notify"): (N_("patients to be told"), HOSPITAL),
-    ("safety", "respond"): (N_("patients' answers"), HOSPITAL),
+    ("safety", "respond"): (N_("patients' answers"), PATIENTS),
     ("safety", "propose"): (N_("evidence of a site, or production to propose"), ""),
-    ("safety", "approve"): (N_("a person to approve the corrective action"), QUALITY_HEAD),
+    # What is missing of it, `turn` says where production answers.
+    ("safety", "approve"): (
+        N_("the corrective action to be approved, validated and assessed for filing"),
+        QUALITY_HEAD,
+    ),
     ("safety", "learn"): (N_("research to take the finding"), ""),
     ("transfer", "adapt"): (N_("the plant's twin to fit the parameters to a line"), ""),
     ("transfer", "advise"): (N_("the plant's twin to propose set-points"), ""),
@@ -62,6 +68,21 @@ WAITS = {
     ("evidence", "publish"): (N_("the study's answer"), ""),
     ("evidence", "take-up"): (N_("research to take up the finding"), SCIENTIST),
 }
+#: By the steps that a corrective action lacks, what its run waits for.
+LACKS = {
+    ("approve",): N_("a person to approve the corrective action"),
+    ("validate", "file"): N_("validation and filing assessment of the corrective action"),
+    ("validate",): N_("validation of the corrective action"),
+    ("file",): N_("filing assessment of the corrective action"),
+    (): N_("the changed limit to reach the loop"),
+}
+#: What the button of a step says.
+DEEDS = {"validate": N_("Record the validation"), "file": N_("Record the filing assessment")}
+
+
+def stage_word(loop: str, stage: str) -> str:
+    """A stage as people read it: a word of its loop where the same name is another thing elsewhere."""
+    return WORDS.get(f"{loop}/{stage}", WORDS.get(stage, stage))
 
 
 @dataclass(frozen=True)
@@ -86,12 +107,14 @@ class Step:
 @dataclass(frozen=True)
 class Turn:
     """The next thing to do: what, whose turn it is ("": nobody has to act), and the page where it is done, or
-    where one looks why it stopped."""
+    where one looks why it stopped. `by`: who approved the corrective action; `others`: further buttons."""
 
     waits: str
     who: str = ""
     label: str = ""
     to: str = ""
+    by: str = ""
+    others: tuple[tuple[str, str], ...] = ()
 
 
 def steps(run: Any, now: datetime | None) -> list[Step]:
@@ -119,15 +142,35 @@ def steps(run: Any, now: datetime | None) -> list[Step]:
     return found
 
 
-def turn(run: Any, hops: Iterable[Any] = ()) -> Turn | None:
-    """What the run waits for and whose turn it is; None when it ended. `hops` name its corrective action."""
+def in_control(run: Any) -> bool:
+    """Does the run wait for its corrective action, so that production is asked what that lacks?"""
+    return bool(run.state != api.RUN_STATE_CLOSED and (run.loop, run.stage) == ("safety", "approve"))
+
+
+def turn(run: Any, hops: Iterable[Any] = (), control: Control | None = None) -> Turn | None:
+    """What the run waits for and whose turn it is; None when it ended. `hops` name its corrective action,
+    `control` says what that lacks, where production told it."""
     if run.state == api.RUN_STATE_CLOSED:
         return None
+    if control is not None and in_control(run):
+        return _controlled(run, control)
     waits, who = WAITS.get((run.loop, run.stage), (run.waiting_for, ""))
     label, to = _place(run, hops) if who else ("", "")
     if not who and run.state == api.RUN_STATE_STALLED:
         label, to = _stop(run)
     return Turn(waits, who, label, to)
+
+
+def _controlled(run: Any, control: Control) -> Turn:
+    """The next step of a run that waits for its corrective action."""
+    waits = LACKS[control.steps]
+    if not control.steps:
+        label, to = _stop(run) if run.state == api.RUN_STATE_STALLED else ("", "")
+        return Turn(waits, "", label, to, control.by)
+    if not control.by:
+        return Turn(waits, QUALITY_HEAD, N_("To the corrective action"), path("capas", control.capa))
+    first, *others = [(DEEDS[step], path("capas", control.capa, step)) for step in control.steps]
+    return Turn(waits, QUALITY_HEAD, *first, control.by, tuple(others))
 
 
 def _stop(run: Any) -> tuple[str, str]:

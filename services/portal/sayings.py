@@ -13,7 +13,7 @@ from markupsafe import Markup, escape
 
 from services.kit.ids import loop_of
 from services.portal.languages import ENGLISH, Language
-from services.portal.running import WAITS
+from services.portal.running import WAITS, stage_word
 from services.portal.words import N_, WORDS
 
 #: By code. A value is written in its place: a number as the language does, a stage as its word.
@@ -101,8 +101,9 @@ def _values(language: Language, saying: Any) -> dict[str, str]:
         told["word"] = language.say(WORDS.get(told["word"], told["word"]))
     if saying.code == "STAGE_LATE":
         stage = told.get("stage", "")
-        waits, _ = WAITS.get((loop_of(told.get("case", "")), stage), ("", ""))
-        told["stage"] = language.say(WORDS.get(stage, stage))
+        loop = loop_of(told.get("case", ""))
+        waits, _ = WAITS.get((loop, stage), ("", ""))
+        told["stage"] = language.say(stage_word(loop, stage))
         told["waits"] = language.say(waits) if waits else "–"
     return told
 

@@ -17,6 +17,9 @@ def N_(word: str) -> str:
     return word
 
 
+#: What stands for a number that is not told: of a small group, or of a total that would tell of one.
+WITHHELD = N_("withheld (protects a small group)")
+
 #: By the contract's name of a value.
 WORDS = {
     "RUN_STATE_OPEN": N_("Going on"),

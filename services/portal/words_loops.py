@@ -34,6 +34,7 @@ LOOPS = {
     "respond": "Respond",
     "propose": "Propose",
     "approve": "Approve",
+    "safety/approve": "Approval and change control",
     "learn": "Learn",
     "adapt": "Adapt",
     "advise": "Advise",

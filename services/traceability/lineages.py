@@ -49,6 +49,7 @@ def _kept(held: Hop | None, event: Event) -> Hop:
         ids=tuple(sorted({links.id_of(name) for name in names})),
         recorded=recorded,
         site=links.site_of(event.message),
+        plant_at=links.plant_time(event.message),
     )
 
 
@@ -118,4 +119,5 @@ def _shown(hop: Hop) -> api.LineageHop:
         comes_from=[_thing(name) for name in hop.froms or hop.about],
         leads_to=[_thing(name) for name in hop.tos],
         site=hop.site,
+        plant_at=stamp(hop.plant_at),
     )

@@ -250,5 +250,5 @@ def test_a_quality_head_signs_the_corrective_action_and_the_loop_is_closed(
     # The answers are told only where the site's release caught all of them; a look at the first ten that is
     # done before the others came withholds them, for those few would follow (docs/adr/0021).
     for counted, number in (("Exposed patients", ANSWERING + 2), ("Answered", ANSWERING + 1)):
-        told = f"^({number}|{re.escape(head.say('withheld (small group)'))})$"
+        told = f"^({number}|{re.escape(head.say('withheld (protects a small group)'))})$"
         expect(head.fact(counted)).to_have_text(re.compile(told))

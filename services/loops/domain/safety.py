@@ -158,8 +158,13 @@ RULES: tuple[StageRule[Run], ...] = (
     StageRule(
         "propose", lambda r: bool(r.capa), timedelta(hours=16), "evidence of a site, or production to propose"
     ),
+    # It ends when the change is in force, so more than a signature may be missing. Which steps are, the
+    # machine does not hear: whoever shows the run asks production.
     StageRule(
-        "approve", lambda r: r.limited, timedelta(hours=72), "a person to approve the corrective action"
+        "approve",
+        lambda r: r.limited,
+        timedelta(hours=72),
+        "the corrective action to be approved, validated and assessed for filing",
     ),
     StageRule("learn", lambda r: bool(r.insight), _QUICK, "research to take the insight"),
 )

@@ -199,6 +199,7 @@ async def _question(request: Request, capa: str, deed: Deed) -> Question:
     now = say("It is now: %(state)s", state=state)
     if by:
         now = say("It is now: %(state)s; the last to decide was %(actor)s", state=state, actor=by)
+    thin = _thin(say, proposed.evidence) if deed.name == "approve" else []
     facts = (
         (say("Lot"), proposed.lot),
         (say("Product"), proposed.product),
@@ -206,6 +207,7 @@ async def _question(request: Request, capa: str, deed: Deed) -> Question:
         (say("Change of its limit"), of_proposal(language, proposed)),
         (say("Reason"), proposed.reason),
         (say("State"), now),
+        *([(say("Thin evidence"), " ".join(thin))] if thin else []),
     )
     return Question(
         title=say(deed.title),
@@ -220,6 +222,18 @@ async def _question(request: Request, capa: str, deed: Deed) -> Question:
         by=by,
         over=not deed.may(found),
     )
+
+
+def _thin(say: Callable[[str], str], evidence: events.CapaEvidence) -> list[str]:
+    """What who approves should know that the evidence lacks."""
+    if not evidence.sites:
+        return [say("No site has released numbers for this corrective action.")]
+    found = []
+    if not evidence.risk_ratio.HasField("value"):
+        found.append(say("No comparison: the risk of the exposed over that of the comparators is not known."))
+    if len(evidence.sites) == 1:
+        found.append(say("The numbers are of one site alone."))
+    return found
 
 
 def _asked(deed: Deed, language: Language) -> tuple[Field, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
@@ -33,6 +33,8 @@ class Deed:
     method: str
     states: tuple[int, ...]
     meaning: str
+    #: The state that it brings a lot to, and what is said of a lot that is in it.
+    done: tuple[int, str]
     #: What is asked for in words; a release has none but what its signature means.
     asked: str = ""
     danger: bool = False
@@ -47,6 +49,7 @@ DEEDS = {
             "HoldLot",
             (api.LOT_STATE_STARTED, api.LOT_STATE_COMPLETED, api.LOT_STATE_RELEASED),
             N_("I hold this lot: it does not leave and is not used until quality decides."),
+            (api.LOT_STATE_HELD, N_("The lot is held already.")),
             N_("Why it is held"),
         ),
         Deed(
@@ -55,6 +58,7 @@ DEEDS = {
             "ReleaseLot",
             (api.LOT_STATE_COMPLETED, api.LOT_STATE_HELD),
             N_("I have judged the record of this lot and release it for use."),
+            (api.LOT_STATE_RELEASED, N_("The lot is released already.")),
         ),
         Deed(
             "reject",
@@ -62,6 +66,7 @@ DEEDS = {
             "RejectLot",
             (api.LOT_STATE_COMPLETED, api.LOT_STATE_HELD, api.LOT_STATE_RELEASED),
             N_("I have judged the record of this lot and reject it for good."),
+            (api.LOT_STATE_REJECTED, N_("The lot is rejected already.")),
             N_("Why it is rejected"),
             danger=True,
         ),
@@ -69,12 +74,19 @@ DEEDS = {
 }
 
 
+class Why(NamedTuple):
+    """What forbids a decision, and the page of the thing that does; empty where that is none."""
+
+    says: str
+    to: str = ""
+
+
 @dataclass(frozen=True)
 class Way:
     """A decision with what forbids it now, in the reader's language; nothing where it may be taken."""
 
     deed: Deed
-    forbidden: tuple[str, ...]
+    forbidden: tuple[Why, ...]
 
 
 def ways(language: Language, lot: api.Lot) -> list[Way]:
@@ -82,27 +94,32 @@ def ways(language: Language, lot: api.Lot) -> list[Way]:
     return [Way(deed, _forbidden(language, lot, deed)) for deed in DEEDS.values()]
 
 
-def _forbidden(language: Language, lot: api.Lot, deed: Deed) -> tuple[str, ...]:
+def _forbidden(language: Language, lot: api.Lot, deed: Deed) -> tuple[Why, ...]:
+    if deed.done[0] == lot.state:
+        return (Why(language.say(deed.done[1])),)
     if lot.state not in deed.states:
         state = language.say(word(api.LotState.DESCRIPTOR, lot.state))
-        return (language.say("Not while it is: %(state)s.", state=state),)
+        return (Why(language.say("Not while it is: %(state)s.", state=state)),)
     if deed.name != "release":
         return ()
     say = language.say
     found = []
     if lot.HasField("started") and not lot.HasField("completed"):
-        found.append(say("Its process run goes on; it has to be completed first."))
+        found.append(Why(say("Its process run goes on; it has to be completed first.")))
     for one in lot.deviations:
-        name = {"deviation": one.detected.deviation[:12]}
+        name = {"deviation": one.detected.deviation[:8]}
+        to = path_of("deviations", lot.lot, one.detected.deviation)
         if one.state in _UNJUDGED:
-            found.append(say("Deviation %(deviation)s is not judged.", **name))
+            found.append(Why(say("Deviation %(deviation)s is not judged.", **name), to))
         elif one.state in _REAL:
-            found.append(say("Deviation %(deviation)s is confirmed and not closed.", **name))
+            found.append(Why(say("Deviation %(deviation)s is confirmed and not closed.", **name), to))
         elif one.state == api.DEVIATION_STATE_CLOSED and not one.severity:
-            found.append(say("Deviation %(deviation)s is not classified.", **name))
+            found.append(Why(say("Deviation %(deviation)s is not classified.", **name), to))
         elif one.state == api.DEVIATION_STATE_CLOSED and one.severity == events.SEVERITY_CRITICAL:
-            found.append(say("Deviation %(deviation)s is critical: the lot can only be rejected.", **name))
-    return (*found, *_of_laboratory(language, lot))
+            found.append(
+                Why(say("Deviation %(deviation)s is critical: the lot can only be rejected.", **name), to)
+            )
+    return (*found, *map(Why, _of_laboratory(language, lot)))
 
 
 def _of_laboratory(language: Language, lot: api.Lot) -> list[str]:
@@ -145,7 +162,7 @@ async def _question(request: Request, key: str, deed: Deed) -> Question:
         (say("State"), now),
     ]
     if forbidden and lot.state in deed.states:
-        facts.append((say("What forbids it"), " ".join(forbidden)))
+        facts.append((say("What forbids it"), " ".join(one.says for one in forbidden)))
     marks = ",".join(f"{one.state}.{one.severity}" for one in lot.deviations)
     tested = ",".join(f"{one.outcome}.{bool(one.retest)}" for one in lot.investigations)
     return Question(
@@ -157,7 +174,7 @@ async def _question(request: Request, key: str, deed: Deed) -> Question:
         fields=(Field("reason", say(deed.asked), "words"),) if deed.asked else (),
         meaning=say(deed.meaning),
         seen=f"{lot.state}|{lot.actor}|{lot.HasField('completed')}|{marks}|{tested}",
-        now=" ".join((now, *forbidden)),
+        now=" ".join((now, *(one.says for one in forbidden))),
         by=lot.actor,
         over=bool(forbidden),
         danger=deed.danger,

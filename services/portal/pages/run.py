@@ -17,6 +17,7 @@ from fastapi.responses import Response
 from pharmaloop.loops.v1 import events_pb2 as events
 from pharmaloop.loops.v1 import service_pb2 as api
 from pharmaloop.production.v1 import events_pb2 as production
+from services.kit import lacking
 from services.portal import evidence
 from services.portal.backend import Backend
 from services.portal.blockers import asked as asked_of_sites
@@ -30,13 +31,15 @@ from services.portal.parts import parts
 from services.portal.places import event_word, lot_of, place, short
 from services.portal.render import page
 from services.portal.render import path_of as path
-from services.portal.running import may_cancel, own, steps, thing_of, turn
-from services.portal.words import N_, WORDS
+from services.portal.running import may_cancel, own, stage_word, steps, thing_of, turn
+from services.portal.words import N_, WITHHELD, WORDS
 
 router = APIRouter()
 _HOPS = 500
 _SHOWN_HOPS = 60
 _UNATTRIBUTED = 50
+#: What changes which steps of its corrective action a run waits for.
+_OF_CONTROL = ("type:CapaApproved", "type:ChangeValidated", "type:ChangeFilingAssessed")
 #: What changes which sites a run waits for.
 _OF_SITES = ("type:ExposureReceived", "type:PlansOpened", "type:NoticesSummarised", "type:FollowUpSummarised")
 
@@ -68,7 +71,8 @@ async def one(request: Request, run: str) -> Response:
     values = {
         "run": told,
         "steps": steps(told, found["now"]),
-        "turn": turn(told, hops),
+        "turn": turn(told, hops, lacking.of_capas(found["capas"].capas) if found.get("capas") else None),
+        "stage_word": stage_word,
         "blockers": blockers(told, found, missing, backend.sites),
         "may_cancel": may_cancel(told, found["exposure"].phase if found.get("exposure") else ""),
         "hops": hops[-_SHOWN_HOPS:],
@@ -93,7 +97,9 @@ async def one(request: Request, run: str) -> Response:
         "missing": missing,
         **_evidence(found, language),
     }
-    return page(request, "run.html", values, live=(run, told.case, "type:EvidenceReleased", *_OF_SITES))
+    return page(
+        request, "run.html", values, live=(run, told.case, "type:EvidenceReleased", *_OF_SITES, *_OF_CONTROL)
+    )
 
 
 def _hop_at(event: str, shown: set[str], whole: set[str], kind: str, id: str) -> str:
@@ -176,7 +182,7 @@ async def _cancelling(request: Request, run: str) -> Question:
         facts=(
             (say("Loop"), say(WORDS.get(told.loop, told.loop))),
             (say("Case"), told.case),
-            (say("Stage"), say(WORDS.get(told.stage, told.stage)) if told.stage else ""),
+            (say("Stage"), say(stage_word(told.loop, told.stage)) if told.stage else ""),
         ),
         fields=(
             Field("reason", say("Reason"), "words"),
@@ -188,7 +194,7 @@ async def _cancelling(request: Request, run: str) -> Question:
         if ended
         else say("The journal is sealed: its patients are known and followed, and the run ends by itself.")
         if not may_cancel(told, phase)
-        else say("The run is now in the stage “%(stage)s”.", stage=say(WORDS.get(told.stage, told.stage))),
+        else say("The run is now in the stage “%(stage)s”.", stage=say(stage_word(told.loop, told.stage))),
         by=told.closed.actor if ended else "",
         over=not may_cancel(told, phase),
         danger=True,
@@ -228,7 +234,7 @@ async def cancelled(request: Request, run: str) -> Response:
 
 def _published(language: Language, count: Any) -> str:
     if count.withheld:
-        return language.say("withheld (small group)")
+        return language.say(WITHHELD)
     return language.count(count.value)
 
 

@@ -9,14 +9,17 @@ from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
 from pharmaloop.loops.v1 import service_pb2 as api
+from pharmaloop.production.v1 import service_pb2 as production
+from services.kit import lacking, waiting
+from services.kit.lacking import Control
 from services.portal.backend import Backend
 from services.portal.clock import platform_time
 from services.portal.drawing.stages import bars
 from services.portal.languages import Language
 from services.portal.parts import parts
 from services.portal.render import page
-from services.portal.running import steps, turn
-from services.portal.words import WORDS, word
+from services.portal.running import in_control, stage_word, steps, turn
+from services.portal.words import word
 
 router = APIRouter()
 _STATES = {
@@ -27,6 +30,8 @@ _STATES = {
 _KINDS = api.RunState.DESCRIPTOR
 _LOOPS = ("safety", "transfer", "evidence")
 _ROWS = 100
+#: What changes which steps of its corrective action a run waits for.
+_OF_CONTROL = ("type:CapaApproved", "type:ChangeValidated", "type:ChangeFilingAssessed")
 
 
 @router.get("/runs")
@@ -62,10 +67,12 @@ async def board(
     filters = {"loop": loop, "state": state, **about}
     told = found["runs"]
     runs = list(told.runs) if told else []
-    rows = [_row(run, found["now"], language) for run in runs]
+    controls = await _controls(backend, runs)
+    rows = [_row(run, found["now"], language, controls.get(run.run)) for run in runs]
     token = told.next_page_token if told else ""
     values = {
         "rows": rows,
+        "stage_word": stage_word,
         "counts": _counts(found["counts"]),
         "missing": missing,
         "filters": filters,
@@ -80,11 +87,31 @@ async def board(
         "first": bool(after),
         "moving": any(row["present"] for row in rows),
     }
-    return page(request, "runs.html", values, live=("domain:loops",))
+    return page(request, "runs.html", values, live=("domain:loops", *_OF_CONTROL))
 
 
-def _row(run: Any, now: Any, language: Language) -> dict[str, Any]:
-    """A run with its stages drawn."""
+async def _controls(backend: Backend, runs: list[Any]) -> dict[str, Control]:
+    """By run, what its corrective action lacks, of those that wait for theirs. The lists are those of what
+    waits for a person; a run that they do not have is told in general words."""
+    if not any(in_control(run) for run in runs):
+        return {}
+    found, _ = await parts(
+        **{
+            name: backend.ask(
+                "production", "ListCapas", state=state, oldest_first=True, page_size=waiting.MOST
+            )
+            for name, state in (
+                ("proposed", production.CAPA_STATE_PROPOSED),
+                ("approved", production.CAPA_STATE_APPROVED),
+            )
+        }
+    )
+    rows = [row for answer in found.values() if answer for row in answer.capas]
+    return {row.proposed.run: control for row in rows if (control := lacking.of_capas([row]))}
+
+
+def _row(run: Any, now: Any, language: Language, control: Control | None = None) -> dict[str, Any]:
+    """A run with its stages drawn; `control`: what its corrective action lacks, where that is known."""
     stages = steps(run, now)
     done = sum(step.state in ("done", "late") for step in stages)
     present = next((step for step in stages if step.state in ("now", "stuck")), None)
@@ -98,7 +125,7 @@ def _row(run: Any, now: Any, language: Language) -> dict[str, Any]:
     if present and present.share is not None:
         said += "; " + language.say(
             "%(stage)s: %(share)s of its SLO",
-            stage=language.say(WORDS.get(present.name, present.name)),
+            stage=language.say(stage_word(run.loop, present.name)),
             share=language.percent(present.share, 0),
         )
     return {
@@ -107,7 +134,7 @@ def _row(run: Any, now: Any, language: Language) -> dict[str, Any]:
         "done": done,
         "of": len(stages),
         "present": present,
-        "turn": turn(run),
+        "turn": turn(run, control=control),
     }
 
 

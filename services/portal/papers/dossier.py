@@ -15,7 +15,7 @@ from services.portal.languages import Language
 from services.portal.papers.letters import NO_GLYPH
 from services.portal.papers.sheets import About, Column, Sheets
 from services.portal.sayings import plain, reason, rule
-from services.portal.words import WORDS
+from services.portal.words import WITHHELD, WORDS
 
 _NONE = "–"
 
@@ -103,7 +103,7 @@ class _Dossier:
     def _people(self, count: Any, told: bool = True) -> str:
         if not told:
             return self._say("not told yet")
-        return self._say("withheld (small group)") if count.withheld else self._l.count(count.value)
+        return self._say(WITHHELD) if count.withheld else self._l.count(count.value)
 
     def _estimate(self, one: Any) -> str:
         if not one.HasField("value"):
@@ -309,7 +309,12 @@ class _Dossier:
         if not found.runs:
             self._sheets.say(say("No run of the safety loop lists this lot."))
             return
-        self._sheets.say(say("People are counted over all lots of a run. Groups of 1 to 9 are withheld."))
+        self._sheets.say(
+            say(
+                "People are counted over all lots of a run. "
+                "Groups of 1 to 9 and what tells of one are withheld."
+            )
+        )
         for run in found.runs:
             self._run(run)
 
@@ -379,7 +384,8 @@ class _Dossier:
             self._sheets.say(say("No evidence yet"))
         for run in found.runs:
             self._sheets.part(f"{say('Run')} {run.run}")
-            self._sheets.facts([(say("Every site's answers are complete"), self._yes(run.complete))])
+            ended = say("Follow-up ended at every site (all answered, or its time is over)")
+            self._sheets.facts([(ended, self._yes(run.complete))])
             self._answers(run)
             if run.HasField("pooled"):
                 self._pooled(run.pooled)

@@ -12,8 +12,10 @@ from pharmaloop.clinical.v1 import service_pb2 as clinical
 from pharmaloop.exchange.v1 import events_pb2 as exchange_events
 from pharmaloop.exchange.v1 import service_pb2 as exchange
 from pharmaloop.loops.v1 import service_pb2 as loops
+from pharmaloop.production.v1 import events_pb2 as production_events
+from pharmaloop.production.v1 import service_pb2 as production
 from pharmaloop.traceability.v1 import service_pb2 as trace
-from services.cli.blockers import _NEXT, _SAYS
+from services.cli.blockers import _NEXT, _SAYS, _STEPS_OF_CONTROL
 from services.cli.endpoints import Endpoints
 from services.cli.main import cli
 from services.kit import lacking
@@ -91,7 +93,7 @@ def test_how_many_plans_wait_is_told_unless_the_group_is_small(bench: Bench) -> 
 
     assert (pending(30)["people"], pending(30)["withheld"]) == (30, False)
     assert (pending(3)["people"], pending(3)["withheld"]) == (None, True)
-    assert "a small group (withheld)" in bench.run("run", "show", RUN).output
+    assert "withheld (protects a small group)" in bench.run("run", "show", RUN).output
 
 
 def test_the_moments_are_of_the_stage_and_of_the_stall(bench: Bench) -> None:
@@ -127,6 +129,44 @@ def test_a_study_names_the_owners_who_have_not_said_yes(bench: Bench) -> None:
     assert found["next"] == ["pharmaloop study approve s-1 --site hospital-b --meaning MEANING"]
 
 
+@pytest.mark.parametrize(
+    ("fields", "lacks", "said"),
+    [
+        ({}, ["approve"], "waits for approval of corrective action c-5"),
+        (
+            {"actor": "wang"},
+            ["validate", "file"],
+            "waits for validation and filing assessment of corrective action c-5, which wang approved",
+        ),
+        (
+            {"actor": "wang", "filing": production_events.ChangeFilingAssessed()},
+            ["validate"],
+            "waits for validation of corrective action c-5, which wang approved",
+        ),
+    ],
+)
+def test_a_run_says_what_its_corrective_action_lacks_and_the_commands(
+    bench: Bench, fields: dict[str, Any], lacks: list[str], said: str
+) -> None:
+    run = loops.Run(run=RUN, loop="safety", case=LOT, stage="approve", state=loops.RUN_STATE_STALLED)
+    run.waiting_for = "as a loop told it that does not hear of the approval"
+    action = production.Capa(proposed=production_events.CapaProposed(capa="c-5", run=RUN), **fields)
+    bench.fake.answers = {
+        "GetRun": lambda request: loops.GetRunResponse(run=run),
+        "ListCapas": lambda request: production.ListCapasResponse(capas=[action] * (request.run == RUN)),
+    }
+    found = bench.json("run", "show", RUN)["blocked"]
+    approved_by = fields.get("actor")
+    assert found["capa"] == {"capa": "c-5", "approved_by": approved_by, "lacks": lacks}
+    starts = [f"pharmaloop capa {step} c-5 " for step in lacks]
+    assert [line.startswith(start) for line, start in zip(found["next"], starts, strict=True)] == [
+        True
+    ] * len(lacks)
+    shown = " ".join(bench.run("run", "show", RUN).output.split())
+    assert said in shown
+    assert "as a loop told it" not in shown
+
+
 def test_a_run_that_ended_waits_for_nothing(bench: Bench) -> None:
     ended = loops.Run(run=RUN, loop="safety", case=LOT, state=loops.RUN_STATE_CLOSED)
     bench.fake.answers = {"GetRun": lambda request: loops.GetRunResponse(run=ended)}
@@ -136,7 +176,7 @@ def test_a_run_that_ended_waits_for_nothing(bench: Bench) -> None:
 
 def test_every_next_step_is_a_command_that_there_is() -> None:
     assert set(_SAYS) >= {*lacking.STAGES["plan"], *lacking.STAGES["seal"], lacking.AWAY, lacking.NOTHING}
-    for line in [line for _, line in _SAYS.values()] + list(_NEXT.values()):
+    for line in [line for _, line in [*_SAYS.values(), *_STEPS_OF_CONTROL.values()]] + list(_NEXT.values()):
         words = line.split()
         noun: Any = cli.commands[words[0]]
         command = noun.commands[words[1]] if hasattr(noun, "commands") else noun

@@ -77,7 +77,8 @@ def test_what_waits_is_told_the_oldest_first_with_the_command_that_does_it(busy:
 def test_a_small_group_has_no_number(busy: Bench) -> None:
     (row,) = busy.json("waiting", "list", "--kind", "overdue-plans")["waiting"]
     assert (row["people"], row["withheld"]) == (None, True)
-    assert "a small group (withheld)" in busy.run("waiting", "list", "--kind", "overdue-plans").output
+    told = busy.run("waiting", "list", "--kind", "overdue-plans").output
+    assert "withheld (protects a small group)" in told
 
 
 def test_a_role_asks_its_own_services_alone(busy: Bench) -> None:

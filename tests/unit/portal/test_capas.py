@@ -56,9 +56,26 @@ def test_the_list_leads_to_lot_run_and_action() -> None:
 def test_small_groups_stay_withheld_and_estimates_come_with_their_interval() -> None:
     text = Browser(_backend(_capa())).get("/capas/c-1").text
     assert "2.4 (95 % interval 1.3 to 4.1)" in text
-    assert text.count("withheld (small group)") == 2
+    assert text.count("withheld (protects a small group)") == 2
     assert "CAPA approved" in text
     assert "<script>alert" not in text
+
+
+def test_whoever_approves_is_told_where_the_evidence_is_thin() -> None:
+    def told(capa: api.Capa) -> str:
+        return Browser(_backend(capa), actor="han").get("/capas/c-1/approve").text
+
+    assert "The numbers are of one site alone." in told(_capa())
+    assert "No comparison" not in told(_capa())
+    alone = _capa()
+    alone.proposed.evidence.ClearField("risk_ratio")
+    assert "No comparison" in told(alone)
+    without = _capa()
+    without.proposed.evidence.Clear()
+    assert "No site has released numbers" in told(without)
+    enough = _capa()
+    enough.proposed.evidence.sites.add(site="hospital-c", pooled=True)
+    assert "Thin evidence" not in told(enough)
 
 
 _VALIDATED = events.ChangeValidated(capa="c-1", record="VAL-1", statement="shown", actor="li")

@@ -108,6 +108,11 @@ def test_what_a_form_carries_of_what_was_seen_may_be_anything(carried: str) -> N
     assert _rows(answer.text) == []
 
 
+def test_every_signature_says_that_a_name_is_not_checked() -> None:
+    assert "The platform does not check who you are yet" in Browser(_backend()).get(_AT).text
+    assert "平台目前尚不核验身份" in Browser(_backend(), "zh").get(_AT).text
+
+
 def test_what_was_seen_and_what_is_now_are_text() -> None:
     browser = Browser(_backend(reason=HOSTILE, actor=HOSTILE), actor="b")
     form = form_of(browser.get(_AT).text, reason="x")

@@ -55,6 +55,16 @@ def test_a_lineage_says_what_it_begins_with() -> None:
     assert "It begins with" not in Browser(FakeBackend()).get("/lineage").text
 
 
+def test_a_lot_was_started_when_its_plant_says_and_told_later() -> None:
+    started = hop("e3", "LotStarted", [("product", "m/item/x")], [("lot", LOT)], when=3)
+    started.plant_at.FromJsonString("2024-03-26T06:59:34Z")
+    text = Browser(backend([*STORY[:2], started])).get("/lineage/r-1").text
+    row = text[text.index('id="h-e3"') :].partition("</tr>")[0]
+    assert "Mar 26, 2024" in row
+    assert "by the plant&#39;s record; told Nov 18, 2026" in row
+    assert text.count("by the plant&#39;s record") == 1
+
+
 def test_plans_and_evidence_name_their_hospital_and_nobody_else() -> None:
     opened = hop("e7", "PlansOpened", [("run", "r-1")], [], when=7)
     opened.site = HOSTILE

@@ -57,7 +57,9 @@ def test_a_lot_offers_what_its_state_allows_and_says_what_forbids_the_rest(
     assert re.findall(r'id="deed-(\w+)" href="([^"]*)"', text) == [
         (deed, f"{_AT}/decide/{deed}") for deed in offered
     ]
-    forbidden = re.findall(r'id="forbidden-(\w+)"><bdi>Not while it is: [A-Z][a-z ]+\.</bdi>', text)
+    forbidden = re.findall(
+        r'id="forbidden-(\w+)"><bdi>(?:Not while it is: [A-Z][a-z ]+|The lot is [a-z]+ already)\.</bdi>', text
+    )
     assert sorted([*offered, *forbidden]) == ["hold", "reject", "release"]
 
 
@@ -94,6 +96,20 @@ def test_a_release_waits_for_what_is_not_disposed_of_and_says_for_what(more: Any
     page = Browser(backend, actor="qp").get(f"{_AT}/decide/release").text
     assert why in page
     assert "There is nothing left to decide here." in page
+
+
+def test_a_decision_that_was_taken_already_is_said_as_that() -> None:
+    said = {"hold": "该批次已在暂控中。", "release": "该批次已放行。", "reject": "该批次已是不合格批次。"}
+    states = {"hold": api.LOT_STATE_HELD, "release": api.LOT_STATE_RELEASED, "reject": api.LOT_STATE_REJECTED}
+    for deed, state in states.items():
+        text = Browser(_backend(_lot(state)), language="zh").get(_AT).text
+        assert f'id="forbidden-{deed}"><bdi>{said[deed]}</bdi>' in text
+
+
+def test_the_deviation_that_forbids_a_release_is_a_link() -> None:
+    text = Browser(_backend(_lot(deviations=[_deviation(api.DEVIATION_STATE_OPEN)]))).get(_AT).text
+    address = "/deviations/maker-1%2Fitem%2Fgranulate%2FG-0071/d-1"
+    assert f'<a href="{address}">Deviation d-1 is not judged.</a>' in text
 
 
 def test_what_is_disposed_of_forbids_nothing() -> None:

@@ -86,7 +86,7 @@ def test_a_lot_shows_what_every_service_says_of_it() -> None:
         "91.25",
         "warehouse &lt;1&gt;",
         "57",
-        "withheld (small group)",
+        "withheld (protects a small group)",
         "not told yet",
     ):
         assert said in text

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from typing import Any
 
 import pytest
@@ -191,7 +192,7 @@ def test_a_run_shows_hops_with_cause_counts_epochs_and_digests() -> None:
     assert 'id="h-e1"' in text
     assert "/deviations/maker-1%2Fitem%2Fgranulate%2FG-0071/dev-1" in text
     assert "1,234" in text
-    assert "withheld (small group)" in text
+    assert "withheld (protects a small group)" in text
     assert "comparators are not among them" in text
     assert "不含对照患者" in Browser(backend(safety()), "zh").get(f"/runs/{RUN}").text
     assert "ab" * 32 in text
@@ -227,6 +228,7 @@ def test_hops_that_a_run_does_not_show_are_links_into_its_lineage() -> None:
         ("evaluate", f"/runs/{RUN}/hazard"),
         ("approve", "/capas/capa-9"),
         ("seal", f"/runs/{RUN}#sites"),
+        ("respond", f"/runs/{RUN}#sites"),
     ],
 )
 def test_the_next_step_leads_to_where_it_is_decided(stage: str, to: str) -> None:
@@ -427,7 +429,8 @@ def board_of(**counts: Any) -> clinical.GetSiteBoardResponse:
         (
             "plan",
             board_of(acknowledged=True, patients={"pending": 30}),
-            "has patients who wait for a plan – withheld (small group)",  # the trace withholds its patients
+            # the trace withholds its patients
+            "has patients who wait for a plan – withheld (protects a small group)",
         ),
         ("seal", board_of(acknowledged=True, only_at_site=3), "has differences to explain"),
     ],
@@ -472,7 +475,7 @@ def test_a_blocker_on_the_board_leads_to_where_it_is_resolved(run: loops.Run, to
     told = backend(run)
     row = Browser(told).get("/runs").text.partition("<tbody>")[2].rpartition('class="board"')[2]
     assert f'<a href="{to}">' in row
-    assert "since Nov 18, 2026, 10:36:40" in row
+    assert re.search(r"since Nov 18, 2026, 10:36:40[^<]* \(domain\)", row)
 
 
 def test_a_run_that_goes_on_by_itself_is_no_link() -> None:
@@ -492,3 +495,48 @@ def test_a_study_names_the_sites_that_have_not_approved() -> None:
     assert "b-2" in named
     assert "a-1" not in named
     assert 'href="/studies/s-1"' in named
+
+
+def _action(**fields: Any) -> production.Capa:
+    """The run's corrective action; what is not said of it is as at its proposal."""
+    proposed = production_events.CapaProposed(capa="capa-9", run=RUN, lot=LOT, tag="t")
+    return production.Capa(proposed=proposed, **({"state": production.CAPA_STATE_PROPOSED} | fields))
+
+
+_VALIDATED = {"validated": production_events.ChangeValidated(capa="capa-9")}
+_APPROVED = {"state": production.CAPA_STATE_APPROVED, "actor": HOSTILE}
+
+
+@pytest.mark.parametrize(
+    ("fields", "waits", "buttons"),
+    [
+        ({}, "a person to approve the corrective action", ["/capas/capa-9"]),
+        (
+            _APPROVED,
+            "validation and filing assessment of the corrective action",
+            ["/capas/capa-9/validate", "/capas/capa-9/file"],
+        ),
+        (_APPROVED | _VALIDATED, "filing assessment of the corrective action", ["/capas/capa-9/file"]),
+    ],
+)
+def test_a_run_says_what_its_corrective_action_really_lacks(
+    fields: dict[str, Any], waits: str, buttons: list[str]
+) -> None:
+    answer = production.ListCapasResponse(capas=[_action(**fields)])
+    told = backend(safety(loops.RUN_STATE_STALLED, stage="approve"), production__ListCapas=answer)
+    for path in ("/runs", f"/runs/{RUN}"):
+        text = Browser(told).get(path).text
+        assert waits in text, path
+        assert ("pproved by" in text) == bool(fields), path
+        assert "<script>alert" not in text
+        assert "Approval and change control" in text, path
+    turn = text[text.index('id="turn"') :].partition("</section>")[0]
+    assert [part.partition('"')[0] for part in turn.split('href="')[1:]] == buttons
+
+
+def test_a_run_tells_in_general_words_what_production_does_not_say() -> None:
+    gone = Missing("production", "away")
+    told = backend(safety(stage="approve"), production__ListCapas=gone)
+    for path in ("/runs", f"/runs/{RUN}"):
+        said = "the corrective action to be approved, validated and assessed for filing"
+        assert said in Browser(told).get(path).text

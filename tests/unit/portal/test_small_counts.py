@@ -37,18 +37,18 @@ def test_large_counts_are_told() -> None:
     text = _text(_board(plans=60, answered=20, awaited=40, overdue=25), _board(plans=30, awaited=30))
     assert ">40<" in text
     assert ">25<" in text
-    assert "withheld (small group)" not in text
+    assert "withheld (protects a small group)" not in text
 
 
 def test_a_small_count_withholds_its_column_at_every_site() -> None:
     text = _text(_board(plans=60, answered=20, awaited=40), _board(plans=15, answered=11, awaited=4))
     assert ">40<" not in text
-    assert text.count("withheld (small group)") == 2
+    assert text.count("withheld (protects a small group)") == 2
 
 
 def test_nobody_is_no_group() -> None:
     text = _text(_board(notices_owed=7), _board(notices_owed=0))
-    assert text.count("withheld (small group)") == 1
+    assert text.count("withheld (protects a small group)") == 1
     assert ">7<" not in text
 
 

@@ -230,7 +230,7 @@ def test_a_small_group_of_patients_is_no_number_at_any_site() -> None:
     services = full()
     services.answers["clinical.hospital-b", "GetSiteBoard"] = board(overdue=3, awaited=40)
     text = Browser(services).get("/waiting?kind=overdue-plans").text
-    assert text.count("withheld (small group)") == 2
+    assert text.count("withheld (protects a small group)") == 2
     live = text.partition('id="live"')[2].partition("</main>")[0]
     assert "<small>30 overdue</small>" not in live
     assert "<small>3 overdue</small>" not in live

@@ -189,6 +189,18 @@ def test_a_hop_tells_when_it_happened_and_when_it_was_recorded() -> None:
     assert not trace.read("VKORC1").hops[1].HasField("recorded_at")
 
 
+def test_a_started_lot_tells_when_its_plant_says_that_it_was_and_when_the_platform_heard_of_it() -> None:
+    by_plant = datetime(2024, 3, 26, 6, 59, tzinfo=UTC)
+    started = production.LotStarted(lot=LOT, product=PRODUCT)
+    started.at.FromDatetime(by_plant)
+    trace = Trace([started, production.LotReleased(lot=LOT)])
+    told, released = trace.read(LOT).hops
+    assert told.plant_at.ToDatetime(UTC) == by_plant
+    assert told.at.ToDatetime(UTC) == START
+    assert not released.HasField("plant_at")
+    assert links.plant_time(production.LotStarted(lot=LOT)) == ""
+
+
 def test_a_hop_of_plans_or_of_evidence_keeps_its_hospital_and_no_other_hop_does() -> None:
     for message in (clinical.PlansOpened(site="hospital-a"), clinical.EvidenceReleased(site="hospital-a")):
         assert links.site_of(message) == "hospital-a"

@@ -20,6 +20,7 @@ from pharmaloop.loops.v1 import events_pb2 as loops
 from pharmaloop.production.v1 import events_pb2 as production
 from pharmaloop.rnd.v1 import events_pb2 as rnd
 from pharmaloop.traceability.v1 import events_pb2 as traceability
+from services.traceability.domain.moments import iso
 
 #: The kinds of things, in the order of the loops.
 KINDS = (
@@ -56,7 +57,8 @@ class Link:
 class Hop:
     """An event of a lineage as it is kept. `at` is platform time (ISO, UTC); `froms`, `tos`, `about`: as in
     `Link`; `ids` their names without the kind; `recorded` is the wall time of its record (ISO, UTC), empty
-    in a view that was made before it was kept; `site` the hospital of plans and of evidence."""
+    in a view that was made before it was kept; `site` the hospital of plans and of evidence; `plant_at` when
+    a lot was started by its plant's clock (ISO, UTC)."""
 
     event: str
     type: str
@@ -69,6 +71,7 @@ class Hop:
     ids: tuple[str, ...] = ()
     recorded: str = ""
     site: str = ""
+    plant_at: str = ""
 
 
 Joins: TypeAlias = Callable[[Any], Link]
@@ -176,6 +179,13 @@ def site_of(message: Message) -> str:
     """The hospital that an event is of: a place, and no patient. Empty where an event has none."""
     if isinstance(message, clinical.PlansOpened | clinical.EvidenceReleased):
         return message.site
+    return ""
+
+
+def plant_time(message: Message) -> str:
+    """When a lot was started by its plant's own clock; empty for other events, and where it is not told."""
+    if isinstance(message, production.LotStarted) and message.HasField("at"):
+        return iso(message.at)
     return ""
 
 
