@@ -109,3 +109,11 @@ watch: setup ## Watch the stack that runs here with Prometheus and Alertmanager;
 
 watch-tools: setup ## Fetch Prometheus, Alertmanager and their checkers where this machine has none
 	@$(BIN)/python -m deploy.watch.tools
+
+.PHONY: images images-smoke
+
+images: setup ## Build images here without a container engine, as root [ONLY="alerting portal"]; see deploy/images
+	@$(BIN)/python -m deploy.images.build $(ONLY)
+
+images-smoke: setup ## Start images that `make images` built in a chroot, until they answer health [ONLY="alerting portal"]
+	@$(BIN)/python -m deploy.images.smoke $(ONLY)
