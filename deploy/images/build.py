@@ -9,6 +9,7 @@ lists. It needs root, and Debian's packages buildah and mmdebstrap.
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import os
 import shutil
@@ -123,7 +124,10 @@ def fetch_wheels(image: Image) -> Path:
     ]
     checked = ["--require-hashes", "--only-binary", ":all:", "--no-deps", "--python-version", "3.11"]
     for name in lists:
-        run(*pip, *checked, "-r", name)
+        fetched = wheels / f".{hashlib.sha256((ROOT / name).read_bytes()).hexdigest()}"
+        if not fetched.exists():
+            run(*pip, *checked, "-r", name)
+            fetched.touch()
     if not (wheels / "pip").exists():
         with zipfile.ZipFile(next(wheels.glob("pip-*.whl"))) as file:
             file.extractall(wheels)
@@ -142,7 +146,7 @@ def revision() -> str:
 def build(image: Image) -> Built:
     """Build one image into buildah's storage."""
     base, wheels = make_base(), fetch_wheels(image)
-    reference = f"localhost/pharmaloop-{image.name}:{version()}"
+    reference = f"localhost/{image.repository}:{version()}"
     arguments = {
         "BASE_IMAGE": base,
         "IMAGE": image.name,

@@ -31,6 +31,11 @@ class Image:
     data: bool = False
 
     @property
+    def repository(self) -> str:
+        """Its name in a registry; the charts ask for the one that holds everything."""
+        return "pharmaloop" if self.name == "platform" else f"pharmaloop-{self.name}"
+
+    @property
     def lists(self) -> tuple[str, ...]:
         """Files in requirements/ that it installs from."""
         return tuple(f"{extra}.txt" for extra in self.extras)

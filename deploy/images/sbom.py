@@ -55,7 +55,7 @@ def _python(found: Distribution) -> dict[str, Any]:
     meta = found.metadata
     name = re.sub(r"[-_.]+", "-", meta["Name"]).lower()
     purl = f"pkg:pypi/{name}@{quote(found.version)}"
-    expression = meta.get("License-Expression")
+    expression = next(iter(meta.get_all("License-Expression", [])), "")
     told = [line.rpartition(" :: ")[2] for line in meta.get_all("Classifier", []) if "License ::" in line]
     licences: list[dict[str, Any]] = [{"license": {"name": name}} for name in told]
     return _part(name, found.version, purl, [{"expression": expression}] if expression else licences)

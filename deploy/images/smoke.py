@@ -57,7 +57,7 @@ class Root:
 
 def smoke(name: str) -> str:
     """Start an image and wait until it serves; answers what was seen. BuildError when it does not."""
-    reference = f"localhost/pharmaloop-{name}:{version()}"
+    reference = f"localhost/{IMAGES[name].repository}:{version()}"
     with ExitStack() as stack:
         files = stack.enter_context(opened(reference))
         work = Path(stack.enter_context(tempfile.TemporaryDirectory()))

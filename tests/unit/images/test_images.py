@@ -14,7 +14,7 @@ from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
 
 from deploy.images import fill, sbom
-from deploy.images.catalogue import IMAGES, PLATFORM, SCIENTIFIC, SERVICES, USER
+from deploy.images.catalogue import IMAGES, PLATFORM, SCIENTIFIC, SERVICES, USER, Image
 from deploy.images.smoke import Root
 from deploy.local.plan import PORTAL, ROOT, program_of
 from deploy.local.plan import SERVICES as PROCESSES
@@ -90,7 +90,7 @@ def test_who_computes_no_matrices_has_nothing_that_does(name: str) -> None:
 
 
 @pytest.mark.parametrize("image", SERVICES, ids=lambda image: image.name)
-def test_a_service_imports_nothing_that_its_image_lacks(image: fill.Image) -> None:
+def test_a_service_imports_nothing_that_its_image_lacks(image: Image) -> None:
     sources = [*(ROOT / "services" / "kit").rglob("*.py"), *(ROOT / "services" / image.name).rglob("*.py")]
     texts = [file.read_text() for file in sources if "testing" not in file.parts]
     names = {
