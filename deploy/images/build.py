@@ -38,7 +38,7 @@ ENVIRONMENT = {"STORAGE_DRIVER": "vfs", "BUILDAH_ISOLATION": "chroot"}
 #: What a service never reads.
 _LEFT_OUT = ("doc/*", "man/*", "locale/*", "info/*")
 #: What a service needs of Debian. The first, with the hook, keeps out a converter that needs all of Perl.
-_PACKAGES = ("usr-is-merged", "python3", "ca-certificates")
+_PACKAGES = ("usr-is-merged", "python3", "libstdc++6", "ca-certificates")
 _MERGED = "/usr/share/mmdebstrap/hooks/merged-usr"
 _WHEELS = "/wheels"
 

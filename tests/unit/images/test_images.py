@@ -106,7 +106,9 @@ def test_files_that_code_reads_are_installed_with_it() -> None:
     """Beside modules, a wheel holds what the project names and nothing else."""
     told = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]
     portal = ROOT / "services" / "portal"
-    patterns = [portal.glob(pattern) for pattern in told["services.portal"]]
+    # In a project's file `**` means files as well.
+    wholly = [pattern.replace("**", "**/*") for pattern in told["services.portal"]]
+    patterns = [portal.glob(pattern) for pattern in wholly]
     named = {file for found in patterns for file in found} | {ROOT / "services" / "__init__.py"}
     assert "topics.yaml" in told["pharmaloop"]
     for file in (ROOT / "services").rglob("*"):
