@@ -98,7 +98,7 @@ def make_base() -> str:
         run(
             "mmdebstrap", "--variant=essential", f"--hook-dir={_MERGED}", f"--include={','.join(_PACKAGES)}",
             *excludes, "--dpkgopt=path-include=/usr/share/doc/*/copyright",
-            "--customize-hook=rm -rf \"$1\"/dev/*", "bookworm", str(draft),
+            "bookworm", str(draft),
         )  # fmt: skip
         draft.rename(tar)
     container = run("buildah", "from", "scratch").strip()
