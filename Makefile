@@ -139,3 +139,11 @@ dashboards: setup ## Make Grafana's dashboards and their page from deploy/grafan
 
 dashboards-check: setup ## Tell which panels of the dashboards have no data on the stack that runs here [PROMETHEUS=url]
 	@$(BIN)/python -m deploy.grafana.check $(if $(PROMETHEUS),--prometheus $(PROMETHEUS))
+
+.PHONY: images images-smoke
+
+images: setup ## Build images here without a container engine, as root [ONLY="alerting portal"]; see deploy/images
+	@$(BIN)/python -m deploy.images.build $(ONLY)
+
+images-smoke: setup ## Start images that `make images` built in a chroot, until they answer health [ONLY="alerting portal"]
+	@$(BIN)/python -m deploy.images.smoke $(ONLY)
