@@ -83,7 +83,7 @@ class Child:
         assert self.process.stdout is not None
         for line in self.process.stdout:
             if line.startswith('{"state"'):
-                self.status = json.loads(line)
+                self.status, _ = json.JSONDecoder().raw_decode(line)  # a library may write on, after it
                 self.states.append(self.status["state"])
 
     def until(self, condition: Callable[[dict[str, Any]], bool], what: str) -> None:

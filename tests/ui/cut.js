@@ -6,16 +6,18 @@
     found.push(`${why}: ${one.tagName}.${one.getAttribute("class") || ""} ${text}`);
   };
   document.querySelectorAll("details").forEach((one) => { one.open = true; });
+  // Read aloud, and not drawn: heads of tables whose rows are records on a phone.
+  const undrawn = (one) => { const head = one.closest("thead"); return head && getComputedStyle(head).clipPath === "inset(50%)"; };
   const cuts = (way) => ["hidden", "clip"].includes(way);
   for (const one of document.querySelectorAll("body *")) {
     const style = getComputedStyle(one);
-    if (one.closest("svg, [hidden], .unseen, input, textarea, select") || ["none", "inline"].includes(style.display)) continue;
+    if (one.closest("svg, [hidden], .unseen, input, textarea, select") || ["none", "inline"].includes(style.display) || undrawn(one)) continue;
     if (cuts(style.overflowX) && one.scrollWidth > one.clientWidth + 1) say(one, "cut at its side");
     if (cuts(style.overflowY) && one.scrollHeight > one.clientHeight + 1) say(one, "cut below");
   }
   const boxes = "button, .button, th, td, h1, h2, h3, p, li, dt, dd, label, summary, .state, .card";
   for (const one of document.querySelectorAll(boxes)) {
-    if (!one.getClientRects().length || one.closest("svg, .unseen, .skip, .track")) continue;
+    if (!one.getClientRects().length || one.closest("svg, .unseen, .skip, .track") || undrawn(one)) continue;
     if (one.querySelector(".unseen, .wide, .track")) continue;
     const range = document.createRange();
     range.selectNodeContents(one);

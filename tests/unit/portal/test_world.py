@@ -63,8 +63,8 @@ def test_print_keeps_it() -> None:
     assert hidden
     assert not any(".world" in rules for rules in hidden)
     text = Browser(FakeBackend(), simulated=True).get("/me").text
-    assert text.index('<p class="world">') > text.index("</main>")
-    assert text.index('<p class="world">') < text.index("<footer>")
+    assert text.index('<aside class="world">') > text.index("</main>")
+    assert text.index('<aside class="world">') < text.index("<footer>")
 
 
 @pytest.mark.parametrize("code", ["en", "zh"])
