@@ -15,8 +15,7 @@ WORLD_SECONDS = 400
 #: With the developer, whose transfers and studies close the other two loops; it ends within minutes.
 WORLD = ("--seed", "7", "--size", "small", "--loops", "2", "--speed", "4")
 
-
-#: What takes long to start and is shared, the longest first.
+#: What takes long to start and is shared: the two worlds that are broken, the platform whose world has ended.
 SHARED = ("stand", "finished")
 #: What a session holds of it, until its last test.
 HELD = pytest.StashKey[ExitStack]()
@@ -32,8 +31,7 @@ def held(session: pytest.Session) -> ExitStack:
     return session.stash.setdefault(HELD, ExitStack())
 
 
-#: Folders that take longest, one after the other: the platform whose world has ended, and the worlds that are
-#: broken.
+#: The groups that take longest: each is begun by a process of its own.
 LONGEST = ("finished", "reliability")
 
 
@@ -54,8 +52,8 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadSco
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What takes longest begins first; in it, what everything is up for comes last or first, never beside
-    the start of another."""
+    """The groups that take longest begin first. The platform is started at the beginning of its group and
+    the two worlds at the end of theirs: never both at once."""
 
     def order(item: pytest.Item) -> tuple[int, int]:
         folder = _folder(item.nodeid)

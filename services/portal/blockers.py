@@ -10,8 +10,8 @@ from urllib.parse import urlencode
 from pharmaloop.loops.v1 import service_pb2 as api
 from services.kit import lacking
 from services.kit.lacking import Lack
+from services.portal.addresses import path_of as path
 from services.portal.backend import Backend, Missing
-from services.portal.render import path_of as path
 from services.portal.words import N_
 
 #: What is said of a site, by what it lacks.

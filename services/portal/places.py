@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from services.portal.render import path_of as path
+from services.portal.addresses import path_of as path
 
 _PAGES = {"lot": "lots", "run": "runs", "capa": "capas", "transfer": "transfers", "study": "studies"}
 

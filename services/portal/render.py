@@ -57,9 +57,6 @@ def place_of(path: str) -> str:
     return known.get(found, "")
 
 
-path_of = addresses.path_of
-
-
 def _asset(name: str) -> str:
     """Where a file of `static` is, with its content in the address so that browsers may keep it for good."""
     digest = hashlib.sha256((STATIC / name).read_bytes()).hexdigest()[:12]
@@ -93,7 +90,7 @@ def make_environment() -> Environment:
         extensions=["jinja2.ext.do"],
     )
     made.globals |= {
-        "path": path_of,
+        "path": addresses.path_of,
         "word": _word,
         "words": WORDS,
         "WITHHELD": WITHHELD,

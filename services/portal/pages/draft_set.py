@@ -8,12 +8,12 @@ from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
 from pharmaloop.rnd.v1 import parameter_set_pb2 as content
+from services.portal.addresses import path_of
 from services.portal.backend import Backend, Missing, Refused
 from services.portal.drafting import Draft, Way, show_draft, take_draft
 from services.portal.forms import Entry, Group, Typed, written
 from services.portal.languages import Language
 from services.portal.parts import parts
-from services.portal.render import path_of
 from services.portal.words import N_, word
 
 router = APIRouter()

@@ -11,12 +11,12 @@ from fastapi.responses import Response
 
 from pharmaloop.exchange.v1 import cohort_pb2 as cohort
 from pharmaloop.exchange.v1 import events_pb2 as events
+from services.portal.addresses import path_of
 from services.portal.backend import Backend
 from services.portal.drafting import Draft, Way, show_draft, take_draft
 from services.portal.forms import Entry, Group, Typed, written
 from services.portal.languages import Language
 from services.portal.parts import parts
-from services.portal.render import path_of
 from services.portal.specifications import MODELS, Asked, proposed
 from services.portal.words import N_, word
 

@@ -9,13 +9,13 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 
 from services.portal import genealogies
+from services.portal.addresses import path_of as path
 from services.portal.backend import Backend
 from services.portal.drawing.genealogy import Look, drawing
 from services.portal.genealogies import DOWN, UP, Genealogy, Group, Opened
 from services.portal.keys import LOT
 from services.portal.languages import Language
 from services.portal.render import page
-from services.portal.render import path_of as path
 
 router = APIRouter()
 _LONGEST = 200

@@ -11,11 +11,11 @@ from starlette.exceptions import HTTPException
 
 from pharmaloop.production.v1 import events_pb2 as events
 from pharmaloop.production.v1 import service_pb2 as api
+from services.portal.addresses import path_of
 from services.portal.backend import Backend
 from services.portal.confirming import Field, Question, settle, show, text
 from services.portal.keys import LOT
 from services.portal.languages import Language
-from services.portal.render import path_of
 from services.portal.sayings import reason
 from services.portal.words import N_, word
 

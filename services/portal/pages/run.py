@@ -19,6 +19,7 @@ from pharmaloop.loops.v1 import service_pb2 as api
 from pharmaloop.production.v1 import events_pb2 as production
 from services.kit import lacking
 from services.portal import evidence
+from services.portal.addresses import path_of as path
 from services.portal.backend import Backend
 from services.portal.blockers import asked as asked_of_sites
 from services.portal.blockers import blockers
@@ -30,7 +31,6 @@ from services.portal.limit_change import of_proposal
 from services.portal.parts import parts
 from services.portal.places import event_word, lot_of, place, short
 from services.portal.render import page
-from services.portal.render import path_of as path
 from services.portal.running import may_cancel, own, stage_word, steps, thing_of, turn
 from services.portal.words import N_, WITHHELD, WORDS
 

@@ -14,9 +14,10 @@ from typing import Any
 from fastapi import APIRouter, Request
 from fastapi.responses import RedirectResponse, Response
 
+from services.portal.addresses import path_of
 from services.portal.backend import Backend, Missing, Refused
 from services.portal.codes import serial_of
-from services.portal.render import page, path_of
+from services.portal.render import page
 from services.portal.words import N_
 
 router = APIRouter()

@@ -10,12 +10,13 @@ from fastapi.responses import RedirectResponse, Response
 
 from pharmaloop.rnd.v1 import parameter_set_pb2 as content
 from pharmaloop.rnd.v1 import service_pb2 as api
+from services.portal.addresses import path_of
 from services.portal.backend import Backend, Missing
 from services.portal.confirming import Field, Question, settle, show, text
 from services.portal.languages import Language
 from services.portal.pages.draft_set import VESSEL
 from services.portal.parts import parts
-from services.portal.render import page, path_of
+from services.portal.render import page
 from services.portal.several import every
 from services.portal.words import word
 

@@ -16,12 +16,12 @@ from starlette.datastructures import FormData
 
 from pharmaloop.clinical.v1 import events_pb2 as clinical
 from pharmaloop.clinical.v1 import service_pb2 as api
+from services.portal.addresses import path_of
 from services.portal.backend import Backend, Missing
 from services.portal.clock import platform_time
 from services.portal.confirming import Field, Question, moment, number, settle, show, text, written
 from services.portal.followed import asked_text, wording
 from services.portal.languages import Language
-from services.portal.render import path_of
 from services.portal.several import every
 from services.portal.words import word
 

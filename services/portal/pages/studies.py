@@ -14,12 +14,13 @@ from google.protobuf.json_format import MessageToJson
 from markupsafe import Markup
 
 from pharmaloop.exchange.v1 import service_pb2 as api
+from services.portal.addresses import path_of
 from services.portal.backend import Backend
 from services.portal.confirming import Field, Question, settle, show, text
 from services.portal.drawing.intervals import intervals, row
 from services.portal.languages import Language
 from services.portal.parts import parts
-from services.portal.render import page, path_of
+from services.portal.render import page
 from services.portal.words import word
 
 router = APIRouter()

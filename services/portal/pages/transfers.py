@@ -12,12 +12,13 @@ from markupsafe import Markup
 
 from pharmaloop.production.v1 import events_pb2 as events
 from pharmaloop.production.v1 import service_pb2 as api
+from services.portal.addresses import path_of
 from services.portal.backend import Backend
 from services.portal.confirming import Field, Question, settle, show, text
 from services.portal.drawing.intervals import Row, intervals, row
 from services.portal.languages import Language
 from services.portal.parts import parts
-from services.portal.render import page, path_of
+from services.portal.render import page
 from services.portal.words import N_, WORDS, word
 
 router = APIRouter()

@@ -10,12 +10,13 @@ from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
 from pharmaloop.rnd.v1 import events_pb2 as events
+from services.portal.addresses import path_of
 from services.portal.backend import Backend
 from services.portal.drafting import Draft, Way, show_draft, take_draft
 from services.portal.forms import Entry, Group, Typed
 from services.portal.languages import Language
 from services.portal.parts import parts
-from services.portal.render import page, path_of
+from services.portal.render import page
 from services.portal.words import N_
 
 router = APIRouter()

@@ -10,10 +10,10 @@ from fastapi.responses import Response
 
 from services.kit import waiting
 from services.kit.waiting import Waiting
+from services.portal.addresses import path_of as path
 from services.portal.backend import Backend
 from services.portal.parts import parts
 from services.portal.render import page
-from services.portal.render import path_of as path
 from services.portal.running import HOSPITAL, MANAGER, OWNER, QUALITY_HEAD, SCIENTIST
 from services.portal.words import N_
 
