@@ -31,8 +31,10 @@ def portal(finished: Stack) -> str:
     return str(json.loads((finished.state_dir / "endpoints.json").read_text())["portal"])
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
+    """A browser for the tests of one file. Playwright's loop runs in this process for as long as it is
+    open, and no other test of the process could run a loop of its own beside it."""
     path = installed.find()
     assert path, "no browser: run 'python -m deploy.local.browser'"
     with sync_playwright() as playwright:
