@@ -11,7 +11,7 @@ WORLD := $(if $(SEED),--seed $(SEED)) $(if $(SIZE),--size $(SIZE)) $(if $(SPEED)
 OPTIONS := $(WORLD) $(if $(ONLY),--only $(ONLY))
 
 .DEFAULT_GOAL := help
-.PHONY: charts charts-docs charts-policy docs-cli screenshots help setup run up down status logs clean test faults sim sim-night model lint proto proto-baseline bench bench-large evidence lock partner-kit
+.PHONY: charts charts-docs charts-policy docs-cli screenshots help setup run up down status logs clean test test-all faults sim sim-night model lint proto proto-baseline bench bench-large evidence lock partner-kit
 .NOTPARALLEL:
 
 help: ## List the targets
@@ -52,8 +52,10 @@ else
 	exit $$failed
 endif
 
-faults: setup ## Run the long faults on two whole platforms: disks, networks, clocks, frozen and killed processes [T=path]
-	@$(BIN)/python -m pytest -m faults $(or $(T),tests/reliability)
+faults: setup ## Run the long faults on whole platforms: disks, networks, clocks, frozen and killed processes [T=path]
+	@$(BIN)/python -m pytest -m faults $(or $(T),tests/reliability tests/loops)
+
+test-all: test faults charts-e2e ## Run the tests, the long faults, and the charts on a Kubernetes
 
 sim: setup ## Run one simulated world and print its steps [SEED=0]
 	@$(BIN)/python -m tests.reliability.sim $(or $(SEED),0)

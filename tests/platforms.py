@@ -3,7 +3,9 @@ who only look at it."""
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+import fcntl
+from collections.abc import Generator, Iterator
+from contextlib import ExitStack, contextmanager
 
 import pytest
 from xdist.remote import Producer
@@ -61,6 +63,27 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         return place, {"finished": 0, "": 1, "stand": 2}[shared_by(item)]
 
     items.sort(key=order)
+
+
+@contextmanager
+def _room(config: pytest.Config, *, alone: bool) -> Iterator[None]:
+    """Room on the machine, beside others or alone.
+
+    Who waits to be alone stands in the door, so that nobody slips in before."""
+    place = config.rootpath / ".state"
+    place.mkdir(exist_ok=True)
+    with (place / "tests.room").open("w") as room:
+        with (place / "tests.door").open("w") as door:
+            fcntl.flock(door, fcntl.LOCK_EX)
+            fcntl.flock(room, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
+        yield
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Where times are promised, the tests of other processes wait; they do so before their own time runs."""
+    with _room(item.config, alone=item.get_closest_marker("alone") is not None):
+        return (yield)
 
 
 @pytest.hookimpl(trylast=True)

@@ -130,6 +130,7 @@ def _assert_the_medicine_went_round(stack: Stack, verdict: dict[str, Any]) -> No
 
 
 @pytest.mark.req("G2b", "G2c", "G2e", "G3c", "A1")
+@pytest.mark.alone
 @pytest.mark.timeout(600)
 def test_planted_faults_find_all_their_patients_and_all_three_loops_close(finished: Stack) -> None:
     code, verdict = finished.pharmaloop("verify")
@@ -173,6 +174,7 @@ class _Killer(threading.Thread):
         return bool(runs and runs["runs"])
 
 
+@pytest.mark.faults
 @pytest.mark.timeout(700)
 def test_every_service_killed_once_in_the_middle_gives_the_same_answer(tmp_path: Path) -> None:
     with running_stack(tmp_path / "s", *SAFETY) as stack:

@@ -141,7 +141,7 @@ def test_a_study_that_an_owner_never_answers_expires_once_though_the_exchange_di
 ) -> None:
     _arm(world, "exchange", (VARIABLE, "step.ran"))
     world.wait_serving()
-    people.study("study-without-answer", SITES[:2], seconds=5)
+    people.study("study-without-answer", SITES[:2], seconds=20)
     closed = people.closed(study_case("study-without-answer"))
     assert (closed.outcome, closed.insight) == (loops.RUN_OUTCOME_EXPIRED, "")
     _died(world, {"exchange": ""})

@@ -21,7 +21,7 @@ from tests.reliability.sim.faults import LIKELY, RARE
 from tests.reliability.sim.verdict import caught, judged, strikes, workers
 
 pytestmark = pytest.mark.timeout(600)
-_SEEDS = 200
+_SEEDS = 100
 _CHUNK = 5
 _ENOUGH = 40
 _FEW = 12
