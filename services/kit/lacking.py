@@ -86,7 +86,7 @@ def of_study(sites: Iterable[str], approved: Iterable[str]) -> list[Lack]:
 @dataclass(frozen=True)
 class Control:
     """A corrective action on its way: who approved it ("" while nobody has), and the steps that it still
-    needs, of "approve", "validate" and "file"; none where its change is in force, or where it was `refused`."""
+    needs, of "approve", "validate" and "file"; none where its change is in force, or it was `refused`."""
 
     capa: str
     by: str

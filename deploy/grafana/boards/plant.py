@@ -108,8 +108,9 @@ _CHANGES = Row(
     (
         _events(
             "Corrective actions, an hour",
-            "Actions that were proposed, approved, refused, validated, made effective and checked within an hour.",
-            "Proposed and neither approved nor refused, they wait for a person: the list of actions says for whom.",
+            "Actions that were proposed, approved or refused, validated, made effective and checked "
+            "within an hour.",
+            "Proposed and not decided, they wait for a person: the list of actions says for whom.",
             (
                 "CapaProposed",
                 "CapaApproved",

@@ -294,8 +294,8 @@ def _on_run_event(run: Run, event: Happened) -> tuple[Run, list[Effect]]:
 
 
 def _end_if_refused(out: Emitter[Run]) -> None:
-    """A refused action never takes effect, so nothing more is waited for. Not before the approval's stage: the
-    refusal may overtake what sites say, and the run tells what they said."""
+    """A refused action never takes effect, so nothing more is waited for. Not before the approval's stage:
+    the refusal may overtake what sites say, and the run tells what they said."""
     said = out.run.refused
     if said is not None and out.run.stage == "approve" and not out.run.closed:
         STAGES.close(

@@ -266,17 +266,20 @@ def evolve(held: Capa | None, event: Message) -> Capa:
 
 def changed(held: C, event: Message) -> C:
     """The action after one of its events but the first."""
+    told = event.SerializeToString(deterministic=True)
     match event:
         case events.CapaApproved():
-            return replace(held, state="approved", actor=event.actor)
-        case events.ChangeValidated():
-            return replace(held, validated=event.SerializeToString(deterministic=True))
-        case events.ChangeFilingAssessed():
-            return replace(held, filing=event.SerializeToString(deterministic=True))
-        case events.ProcessLimitChanged():
-            return replace(held, state="effective")
-        case events.CapaEffectivenessChecked():
-            return replace(held, state="closed", check=event.SerializeToString(deterministic=True))
+            after = replace(held, state="approved", actor=event.actor)
         case events.CapaRefused():
-            return replace(held, state="refused", refused=event.SerializeToString(deterministic=True))
-    return held
+            after = replace(held, state="refused", refused=told)
+        case events.ChangeValidated():
+            after = replace(held, validated=told)
+        case events.ChangeFilingAssessed():
+            after = replace(held, filing=told)
+        case events.ProcessLimitChanged():
+            after = replace(held, state="effective")
+        case events.CapaEffectivenessChecked():
+            after = replace(held, state="closed", check=told)
+        case _:
+            after = held
+    return after

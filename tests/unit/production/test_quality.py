@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -227,6 +228,14 @@ def _refuse(memory: Memory, id: str) -> None:
     memory.ask("RefuseCapa", asked, minutes(50), "li")
 
 
+def _close(memory: Memory, at: datetime) -> None:
+    """A person classifies and closes the deviation."""
+    of: dict[str, Any] = {"lot": ROOT, "deviation": "d1"}
+    classified = api.ClassifyDeviationRequest(**of, severity=events.SEVERITY_MINOR, impact="none")
+    memory.ask("ClassifyDeviation", classified, at)
+    memory.ask("CloseDeviation", api.CloseDeviationRequest(**of, reason="judged without it"), at)
+
+
 def test_a_refused_action_changes_no_limit_and_leaves_its_deviation_to_a_person() -> None:
     memory, id = answered_run()
     _refuse(memory, id)
@@ -241,11 +250,7 @@ def test_a_refused_action_changes_no_limit_and_leaves_its_deviation_to_a_person(
     (held,) = memory.states(LOTS)[ROOT].deviations
     assert (held.state, held.capa) == ("confirmed", "")
     assert memory.states(LOTS)[ROOT].state == "held", "lots are judged one by one"
-    of: dict[str, Any] = {"lot": ROOT, "deviation": "d1"}
-    memory.ask(
-        "ClassifyDeviation", api.ClassifyDeviationRequest(**of, severity="SEVERITY_MINOR", impact="none")
-    )
-    memory.ask("CloseDeviation", api.CloseDeviationRequest(**of, reason="judged without it"), minutes(60))
+    _close(memory, minutes(60))
     memory.give(LIST, memory.told())
     (capa,) = memory.states(CAPA_ROWS).values()
     assert events.CapaRefused.FromString(capa.refused).actor == "li"
@@ -284,14 +289,10 @@ def test_a_run_that_follows_a_refused_one_may_propose_for_the_deviation_again() 
 
 def test_a_deviation_that_a_person_closed_before_stays_closed_when_its_action_is_refused() -> None:
     memory, id = answered_run()
-    of: dict[str, Any] = {"lot": ROOT, "deviation": "d1"}
-    memory.ask(
-        "ClassifyDeviation", api.ClassifyDeviationRequest(**of, severity="SEVERITY_MINOR", impact="none")
-    )
-    memory.ask("CloseDeviation", api.CloseDeviationRequest(**of, reason="judged"), minutes(45))
+    _close(memory, minutes(45))
     _refuse(memory, id)
     (held,) = memory.states(LOTS)[ROOT].deviations
-    assert (held.state, held.reason) == ("closed", "judged")
+    assert (held.state, held.reason) == ("closed", "judged without it")
     assert not memory.out(events.DeviationCapaRefused)
 
 

@@ -123,9 +123,7 @@ def test_an_action_is_as_far_as_its_newest_step(platform: Platform, told: int, s
     assert (run.HasField("capa"), run.capa.state) == (bool(told), state)
 
 
-def test_a_refused_action_says_who_and_why_and_its_deviation_waits_for_nobody_else(
-    platform: Platform,
-) -> None:
+def test_a_refused_action_says_who_and_why_and_its_deviation_is_confirmed(platform: Platform) -> None:
     for one in loop()[:1]:
         platform.tell(*one)
     raw = lot("raw")
