@@ -178,9 +178,16 @@ def _in(held: Capa | None, state: CapaState, to: str) -> Capa:
     if held is None:
         raise Absent("UNKNOWN_CAPA", "no such corrective action; list them with ListCapas", "capa")
     if held.state != state:
-        said = f"a corrective action that is {held.state} cannot become {to}; it must be {state}"
+        said = f"a corrective action that is {held.state}{_by(held)} cannot become {to}; it must be {state}"
         raise Refusal("ILLEGAL_TRANSITION", said, "capa")
     return held
+
+
+def _by(held: Capa) -> str:
+    """Who decided what is proposed: of two people who decide at once, the second is told of the first."""
+    if held.state == "refused":
+        return f" (by {events.CapaRefused.FromString(held.refused).actor})"
+    return f" (by {held.actor})" if held.state == "approved" else ""
 
 
 def _again(what: str) -> Refusal:

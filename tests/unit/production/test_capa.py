@@ -129,6 +129,13 @@ def test_a_refusal_says_who_and_why_and_is_all_that_happens() -> None:
     )  # fmt: skip
 
 
+@pytest.mark.parametrize(("first", "second"), [("approved", "refuse"), ("refused", "approve")])
+def test_of_two_people_who_decide_at_once_the_second_is_told_of_the_first(first: str, second: str) -> None:
+    held = capa_in(first)
+    with pytest.raises(Refusal, match=rf"that is {first} \(by qa\)"):
+        STEPS[second](held)
+
+
 @pytest.mark.parametrize("first", [validate, assess], ids=["validation first", "filing first"])
 def test_the_limit_changes_with_the_second_record_of_change_control(first: Any) -> None:
     second = assess if first is validate else validate
