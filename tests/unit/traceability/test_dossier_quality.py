@@ -127,7 +127,7 @@ def test_a_refused_action_says_who_and_why_and_its_deviation_is_confirmed(platfo
     for one in loop()[:1]:
         platform.tell(*one)
     raw = lot("raw")
-    of = {"lot": raw, "deviation": "d"}
+    of: dict[str, Any] = {"lot": raw, "deviation": "d"}
     platform.tell("lot-raw", production.DeviationDetected(**of), 1)
     platform.tell("lot-raw", production.DeviationConfirmed(**of, actor="qa"), 2)
     platform.tell("lot-raw", production.DeviationCapaRequired(**of, capa="c"), 20)
