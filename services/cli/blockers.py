@@ -72,6 +72,8 @@ class Blocked:
             return ""
         lacks = " and ".join(_STEPS_OF_CONTROL[step][0] for step in self.control.steps)
         of = f"corrective action {self.control.capa}"
+        if self.control.refused:
+            return f"the refusal of {of} to reach the loop"
         if not self.control.by:
             return f"{lacks} of {of}"
         if not lacks:
@@ -98,6 +100,7 @@ class Blocked:
                 "capa": self.control.capa,
                 "approved_by": self.control.by or None,
                 "lacks": list(self.control.steps),
+                "refused": self.control.refused,
             },
             "next": list(self.next),
         }

@@ -23,6 +23,7 @@ _CAPA_STATES = {
     "approved": api.CAPA_STATE_APPROVED,
     "effective": api.CAPA_STATE_EFFECTIVE,
     "closed": api.CAPA_STATE_CLOSED,
+    "refused": api.CAPA_STATE_REFUSED,
 }
 CATEGORIES = {
     "not-reported": events.FILING_CATEGORY_NOT_REPORTED,
@@ -67,7 +68,7 @@ def capas(session: Session, state: str) -> None:
                 _evidence(item["proposed"]),
                 word(item["state"], "CAPA_STATE"),
                 _lacking(item),
-                item["actor"],
+                item["actor"] or (item["refused"] or {}).get("actor", ""),
             ]
             for item in found
         ]
@@ -98,6 +99,21 @@ def approve(session: Session, capa: str, meaning: str) -> None:
         lambda out: out.print(
             f"approved: {capa} takes effect after 'pharmaloop capa validate' and 'pharmaloop capa file'"
         ),
+    )
+
+
+@CAPA.verb("refuse", 'c-5 --reason "one hospital alone" --meaning "I do not agree with the limit"')
+@click.argument("capa", type=CAPA_ID)
+@click.option("--reason", required=True, help="Why it is refused.")
+@click.option("--meaning", required=True, help="What your signature means.")
+@click.pass_obj
+def refuse(session: Session, capa: str, reason: str, meaning: str) -> None:
+    """Refuse CAPA while nobody has approved it: its limit stays, and its run ends."""
+    request = api.RefuseCapaRequest(request_id=new_id(), capa=capa, reason=reason, meaning=meaning)
+    answer = session.call(session.production.RefuseCapa, request)
+    session.show(
+        {"capa": capa, "state": "refused", "receipt": plain(answer.receipt)},
+        lambda out: out.print(f"refused: {capa} changes no limit; its deviation is left to be closed"),
     )
 
 

@@ -228,6 +228,7 @@ def _capa(out: Console, capa: page.RunCapa) -> None:
     steps = (
         ("proposed", capa.proposed, ""),
         ("approved", capa.approved, ""),
+        ("refused", capa.refused, ""),
         ("validated", capa.validated, capa.validation_record),
         ("assessed for filing", capa.filing_assessed, f"{capa.filing_category} {capa.filing_reference}"),
         ("effective", capa.effective, f"limits version {capa.limits_version}"),

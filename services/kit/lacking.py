@@ -86,11 +86,12 @@ def of_study(sites: Iterable[str], approved: Iterable[str]) -> list[Lack]:
 @dataclass(frozen=True)
 class Control:
     """A corrective action on its way: who approved it ("" while nobody has), and the steps that it still
-    needs, of "approve", "validate" and "file"; none where its change is in force."""
+    needs, of "approve", "validate" and "file"; none where its change is in force, or it was `refused`."""
 
     capa: str
     by: str
     steps: tuple[str, ...]
+    refused: bool = False
 
 
 #: What an approved corrective action needs before its change is in force, and what of it is then on record.
@@ -100,6 +101,8 @@ _CHANGE_CONTROL = (("validate", "validated"), ("file", "filing"))
 def of_capas(rows: Iterable[Any]) -> Control | None:
     """What a run's corrective action lacks; `rows` as production lists those of the run, newest first."""
     for row in rows:
+        if row.HasField("refused"):
+            return Control(row.proposed.capa, "", (), refused=True)
         steps = tuple(step for step, on_record in _CHANGE_CONTROL if not row.HasField(on_record))
         return Control(row.proposed.capa, row.actor, steps if row.actor else ("approve",))
     return None

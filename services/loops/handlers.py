@@ -89,6 +89,7 @@ ROUTED: dict[type[Message], Handler] = {
     production.DeviationConfirmed: route_trigger,
     production.LotImplicationAnswered: route,
     production.CapaProposed: route,
+    production.CapaRefused: route,
     production.HazardEvaluated: route,
     production.ProcessLimitChanged: route_if_cased,
     traceability.ExposureAnnounced: route,

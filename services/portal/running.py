@@ -76,6 +76,8 @@ LACKS = {
     ("file",): N_("filing assessment of the corrective action"),
     (): N_("the changed limit to reach the loop"),
 }
+#: What the run of a refused corrective action waits for.
+REFUSED = N_("the refusal of the corrective action to reach the loop")
 #: What the button of a step says.
 DEEDS = {"validate": N_("Record the validation"), "file": N_("Record the filing assessment")}
 
@@ -163,7 +165,7 @@ def turn(run: Any, hops: Iterable[Any] = (), control: Control | None = None) -> 
 
 def _controlled(run: Any, control: Control) -> Turn:
     """The next step of a run that waits for its corrective action."""
-    waits = LACKS[control.steps]
+    waits = REFUSED if control.refused else LACKS[control.steps]
     if not control.steps:
         label, to = _stop(run) if run.state == api.RUN_STATE_STALLED else ("", "")
         return Turn(waits, "", label, to, control.by)

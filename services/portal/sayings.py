@@ -61,6 +61,7 @@ SAYINGS = {
     # What became of a deviation and of its corrective action.
     "CLOSED_WITH_CAPA": N_("Corrective action %(capa)s is closed"),
     "CAPA_REQUIRED": N_("Corrective action %(capa)s"),
+    "CAPA_REFUSED": N_("Corrective action %(capa)s was refused"),
     "CLASSIFIED": N_("%(word)s: %(impact)s"),
     "LIMIT_CHANGED": N_("Limit of %(tag)s from %(before)s to %(after)s spreads"),
     "LIMIT_STAYS": N_("Limit of %(tag)s stays at %(limit)s spreads"),

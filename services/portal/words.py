@@ -45,6 +45,7 @@ WORDS = {
     "CAPA_STATE_APPROVED": N_("Approved"),
     "CAPA_STATE_EFFECTIVE": N_("Effective"),
     "CAPA_STATE_CLOSED": N_("Closed"),
+    "CAPA_STATE_REFUSED": N_("Refused"),
     "TRANSFER_STATE_ADAPTED": N_("Adapted"),
     "TRANSFER_STATE_REFUSED": N_("Refused"),
     "TRANSFER_STATE_PROPOSED": N_("Awaiting decision"),

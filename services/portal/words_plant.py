@@ -30,6 +30,7 @@ PLANT |= {
     "OOS_LABORATORY_ERROR": "Result void: laboratory error",
     "HAZARD_EVALUATED": "Health hazard evaluated",
     "CAPA_APPROVED": "CAPA approved",
+    "CAPA_REFUSED": "CAPA refused",
     "CHANGE_VALIDATED": "Change validated",
     "CHANGE_FILING_NOT_REPORTED": "Filing: not reported",
     "CHANGE_FILING_NOTIFICATION": "Filing: notification",
@@ -52,6 +53,7 @@ PLANT |= {
     "run.closed": "Closed",
     "run.cancelled": "Cancelled",
     "run.superseded": "Superseded",
+    "run.refused": "Refused",
 }
 #: What a row of the quality wall calls for, and whether a run is judged.
 PLANT |= {
@@ -70,8 +72,10 @@ PLANT |= {
     "DeviationRejected": "Deviation rejected as a false alarm",
     "DeviationClassified": "Classified",
     "DeviationCapaRequired": "CAPA required",
+    "DeviationCapaRefused": "CAPA refused: the deviation waits for a person",
     "DeviationClosed": "Deviation closed",
     "CapaApproved": "CAPA approved",
+    "CapaRefused": "CAPA refused",
     "ChangeValidated": "Change validated",
     "ChangeFilingAssessed": "Filing assessed",
     "CapaEffectivenessChecked": "Effectiveness checked",

@@ -39,6 +39,7 @@ CAPA_STATES = {
     "approved": api.CAPA_STATE_APPROVED,
     "effective": api.CAPA_STATE_EFFECTIVE,
     "closed": api.CAPA_STATE_CLOSED,
+    "refused": api.CAPA_STATE_REFUSED,
 }
 RESULT_STATES = {
     "recorded": api.RESULT_STATE_RECORDED,
@@ -147,6 +148,8 @@ def capa(row: CapaRow) -> api.Capa:
         shown.filing.ParseFromString(row.filing)
     if row.check:
         shown.check.ParseFromString(row.check)
+    if row.refused:
+        shown.refused.ParseFromString(row.refused)
     shown.history.extend(map(_happened, row.history))
     return shown
 

@@ -280,6 +280,9 @@ class ProductionApi(TransferApi, WallApi, api_grpc.ProductionServiceServicer):
     async def ApproveCapa(self, request: api.ApproveCapaRequest, context: Any) -> api.ApproveCapaResponse:
         return await self.decide("ApproveCapa", request, api.ApproveCapaResponse)
 
+    async def RefuseCapa(self, request: api.RefuseCapaRequest, context: Any) -> api.RefuseCapaResponse:
+        return await self.decide("RefuseCapa", request, api.RefuseCapaResponse)
+
     async def RecordValidation(
         self, request: api.RecordValidationRequest, context: Any
     ) -> api.RecordValidationResponse:

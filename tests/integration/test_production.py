@@ -157,6 +157,43 @@ async def train(plant: Plant, runs: dict[str, Table]) -> str:
     return version
 
 
+async def test_a_refused_action_changes_no_limit_and_a_person_closes_its_deviation(plant: Plant) -> None:
+    runs = dryer_runs()
+    await train(plant, runs)
+    lot = plant.lot("R")
+    await plant.call("StartLot", lot=lot, equipment=DRYER)
+    await plant.record(batch(lot, with_fault(runs[FAULTY], TAG, FAULT)))
+    found = await until(lambda: found_in(plant, lot, TAG))
+    about = {"lot": lot, "deviation": found.detected.deviation}
+    await plant.call("ConfirmDeviation", **about, reason="seen")
+    capa = await propose(plant, lot, found.detected, str(uuid.uuid4()))
+    id, words = capa.proposed.capa, {"reason": "one hospital alone", "meaning": "I refuse the new limit"}
+    assert await refusal(plant.call("RefuseCapa", capa=id, meaning="I refuse")) == (
+        "INVALID_ARGUMENT", "REQUIRED", "reason",
+    )  # fmt: skip
+
+    # Two people decide at once: one of them is first, and the same request again has no second effect.
+    one = api.RefuseCapaRequest(request_id=str(uuid.uuid4()), capa=id, **words)
+    receipts = [await plant.stub.RefuseCapa(one, timeout=20, metadata=metadata("qa")) for _ in range(2)]
+    assert receipts[0].receipt.event_ids == receipts[1].receipt.event_ids
+    late = plant.call("ApproveCapa", capa=id, meaning="I approve")
+    assert await refusal(late) == ("FAILED_PRECONDITION", "ILLEGAL_TRANSITION", "capa")
+
+    asked = api.ListCapasRequest(capa=id, min_position=receipts[0].receipt.positions)
+    (shown,) = (await plant.stub.ListCapas(asked, timeout=5)).capas
+    assert shown.state == api.CAPA_STATE_REFUSED
+    assert (shown.refused.actor, shown.refused.reason, shown.refused.meaning) == ("qa", *words.values())
+    assert [moment.event for moment in shown.history] == ["CapaProposed", "CapaRefused"]
+    model = await plant.stub.GetModel(api.GetModelRequest(product=plant.product), timeout=5)
+    assert not model.changed_limits
+    await plant.call("ClassifyDeviation", **about, severity=events.SEVERITY_MINOR, impact="none")
+    await plant.call("CloseDeviation", **about, reason="judged without it")
+    answer = await plant.stub.GetLot(api.GetLotRequest(lot=lot), timeout=5)
+    states = {one.detected.deviation: (one.state, one.capa) for one in answer.lot.deviations}
+    assert states[found.detected.deviation] == (api.DEVIATION_STATE_CLOSED, "")
+    assert answer.lot.state == api.LOT_STATE_HELD
+
+
 @pytest.mark.req("G2a")
 async def test_from_real_runs_to_a_tightened_limit(plant: Plant) -> None:
     runs = dryer_runs()
@@ -204,9 +241,9 @@ async def assert_held(plant: Plant, lot: str) -> None:
     )
 
 
-async def close_the_loop(plant: Plant, lot: str, detected: events.DeviationDetected) -> None:
-    """The safety loop's other services speak; production answers, proposes, and a person approves."""
-    run, finished = str(uuid.uuid4()), plant.lot("finished")
+async def propose(plant: Plant, lot: str, detected: events.DeviationDetected, run: str) -> api.Capa:
+    """The safety loop's other services speak; production answers and proposes."""
+    finished = plant.lot("finished")
     opened = loops.SafetyRunOpened(
         run=run, case=lot, lot=lot, deviation=detected.deviation, product=detected.product, tag=detected.tag
     )
@@ -230,7 +267,14 @@ async def close_the_loop(plant: Plant, lot: str, detected: events.DeviationDetec
     sealed = traceability.ExposureSealed(run=run, version=1, lots=[lot, finished], members=40)
     for message in (answers, told, sealed, *implied, announced, opened):
         await plant.say("test", message, lot, run)
-    capa = await until(lambda: proposed(plant, run))
+    capa: api.Capa = await until(lambda: proposed(plant, run))
+    return capa
+
+
+async def close_the_loop(plant: Plant, lot: str, detected: events.DeviationDetected) -> None:
+    """A run brings its evidence, and a person approves what is proposed."""
+    run, finished = str(uuid.uuid4()), plant.lot("finished")
+    capa = await propose(plant, lot, detected, run)
     assert (capa.proposed.deviation, capa.proposed.answered, capa.proposed.affected) == (
         detected.deviation,
         36,

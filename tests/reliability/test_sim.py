@@ -43,6 +43,13 @@ def test_every_invariant_holds_in_every_weather(aside: ProcessPoolExecutor, firs
     assert not failed, "\n\n".join(failed)
 
 
+def test_every_invariant_holds_where_corrective_actions_are_refused(aside: ProcessPoolExecutor) -> None:
+    """So they are in the worlds of seeds below 0; some of these end well, so that runs end as refused."""
+    found = aside.submit(judged, -_FEW, 0).result()
+    failed = [verdict.said(60) for verdict in found if not verdict.good]
+    assert not failed, "\n\n".join(failed)
+
+
 @pytest.mark.parametrize("bug", PLANTED)
 def test_a_planted_bug_is_caught(aside: ProcessPoolExecutor, bug: str) -> None:
     """The checker is worth nothing if it lets these pass."""

@@ -108,11 +108,13 @@ _CHANGES = Row(
     (
         _events(
             "Corrective actions, an hour",
-            "Actions that were proposed, approved, validated, made effective and checked within an hour.",
-            "Proposed and not approved, they wait for a person: the list of actions says for whom.",
+            "Actions that were proposed, approved or refused, validated, made effective and checked "
+            "within an hour.",
+            "Proposed and not decided, they wait for a person: the list of actions says for whom.",
             (
                 "CapaProposed",
                 "CapaApproved",
+                "CapaRefused",
                 "ChangeValidated",
                 "ProcessLimitChanged",
                 "CapaEffectivenessChecked",

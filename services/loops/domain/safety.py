@@ -77,8 +77,18 @@ class Trigger:
 
 
 @dataclass(frozen=True)
+class Refusal:
+    """A person refused the corrective action that the run led to."""
+
+    actor: str
+    reason: str
+    meaning: str
+
+
+@dataclass(frozen=True)
 class Run:
-    """One run of the loop; `joined` are triggers that came while it was open."""
+    """One run of the loop; `joined` are triggers that came while it was open. A run whose corrective action
+    was `refused` ends where it would wait for the approval."""
 
     run: str
     lot: str
@@ -105,6 +115,7 @@ class Run:
     evaluated: bool = False
     joined: tuple[Trigger, ...] = ()
     clock: str = ""
+    refused: Refusal | None = None
 
     @property
     def case(self) -> str:
@@ -278,7 +289,18 @@ def _on_run_event(run: Run, event: Happened) -> tuple[Run, list[Effect]]:
         out.change(asked=out.run.version)
         out.emit(loops.SealRequested(run=run.run, version=out.run.version))
     STAGES.advance(out, event)
+    _end_if_refused(out)
     return out.run, out.effects
+
+
+def _end_if_refused(out: Emitter[Run]) -> None:
+    """A refused action never takes effect, so nothing more is waited for. Not before the approval's stage:
+    the refusal may overtake what sites say, and the run tells what they said."""
+    said = out.run.refused
+    if said is not None and out.run.stage == "approve" and not out.run.closed:
+        STAGES.close(
+            out, loops.RUN_OUTCOME_REFUSED, reason=said.reason, actor=said.actor, meaning=said.meaning
+        )
 
 
 def _limit(run: Run) -> timedelta:
@@ -394,6 +416,10 @@ def _decided(run: Run, message: production.LotImplicationAnswered) -> Run:
     return replace(run, decided=tuple(sorted({*run.decided, message.lot})))
 
 
+def _refused(run: Run, message: production.CapaRefused) -> Run:
+    return replace(run, refused=Refusal(message.actor, message.reason, message.meaning))
+
+
 _TAKERS: dict[type[Message], Callable[[Run, Message], Run]] = {
     traceability.ExposureAnnounced: _announced,  # type: ignore[dict-item]
     clinical.ExposureReceived: _received,  # type: ignore[dict-item]
@@ -405,6 +431,7 @@ _TAKERS: dict[type[Message], Callable[[Run, Message], Run]] = {
     production.LotImplicationAnswered: _decided,  # type: ignore[dict-item]
     traceability.ExposureSealed: lambda run, m: replace(run, sealed=m.version, members=m.members),  # type: ignore[attr-defined]
     production.CapaProposed: lambda run, m: replace(run, capa=m.capa),  # type: ignore[attr-defined]
+    production.CapaRefused: _refused,  # type: ignore[dict-item]
     production.ProcessLimitChanged: lambda run, m: replace(run, limited=True),
     rnd.InsightRecorded: lambda run, m: replace(run, insight=m.insight),  # type: ignore[attr-defined]
 }

@@ -28,10 +28,12 @@ STATES = {
     "approved": api.CAPA_STATE_APPROVED,
     "effective": api.CAPA_STATE_EFFECTIVE,
     "closed": api.CAPA_STATE_CLOSED,
+    "refused": api.CAPA_STATE_REFUSED,
 }
 _LIVE = (
     "type:CapaProposed",
     "type:CapaApproved",
+    "type:CapaRefused",
     "type:ChangeValidated",
     "type:ChangeFilingAssessed",
     "type:ProcessLimitChanged",
@@ -51,6 +53,12 @@ class Deed:
     fields: Callable[[FormData], Mapping[str, Any]]
 
 
+_AFTER_REFUSAL = N_(
+    "The limit stays, research is not told, and the run ends as refused. Held lots stay held until each is "
+    "judged, and the deviation waits to be closed. This run proposes nothing again."
+)
+
+
 def _number(form: FormData, name: str) -> int:
     """A picked value of an enumeration; 0, which services refuse, where it is none."""
     said = text(form, name)
@@ -67,6 +75,14 @@ DEEDS = {
             N_("I have judged the evidence and approve this change; it goes into change control."),
             lambda capa: capa.state == api.CAPA_STATE_PROPOSED,
             lambda form: {},
+        ),
+        Deed(
+            "refuse",
+            N_("Refuse the corrective action"),
+            "RefuseCapa",
+            N_("I have judged the evidence and refuse this change; its limit stays as it is."),
+            lambda capa: capa.state == api.CAPA_STATE_PROPOSED,
+            lambda form: {"reason": text(form, "reason")},
         ),
         Deed(
             "validate",
@@ -182,7 +198,7 @@ async def _find(backend: Backend, capa: str, *, fresh: bool = False) -> api.Capa
 
 def _last(capa: api.Capa) -> str:
     """Who decided last."""
-    for part in ("check", "filing", "validated"):
+    for part in ("check", "refused", "filing", "validated"):
         if capa.HasField(part):
             return str(getattr(capa, part).actor)
     return capa.actor
@@ -199,7 +215,7 @@ async def _question(request: Request, capa: str, deed: Deed) -> Question:
     now = say("It is now: %(state)s", state=state)
     if by:
         now = say("It is now: %(state)s; the last to decide was %(actor)s", state=state, actor=by)
-    thin = _thin(say, proposed.evidence) if deed.name == "approve" else []
+    thin = _thin(say, proposed.evidence) if deed.name in ("approve", "refuse") else []
     facts = (
         (say("Lot"), proposed.lot),
         (say("Product"), proposed.product),
@@ -208,6 +224,7 @@ async def _question(request: Request, capa: str, deed: Deed) -> Question:
         (say("Reason"), proposed.reason),
         (say("State"), now),
         *([(say("Thin evidence"), " ".join(thin))] if thin else []),
+        *([(say("What follows"), say(_AFTER_REFUSAL))] if deed.name == "refuse" else []),
     )
     return Question(
         title=say(deed.title),
@@ -225,7 +242,7 @@ async def _question(request: Request, capa: str, deed: Deed) -> Question:
 
 
 def _thin(say: Callable[[str], str], evidence: events.CapaEvidence) -> list[str]:
-    """What who approves should know that the evidence lacks."""
+    """What who approves or refuses should know that the evidence lacks."""
     if not evidence.sites:
         return [say("No site has released numbers for this corrective action.")]
     found = []
@@ -240,6 +257,8 @@ def _asked(deed: Deed, language: Language) -> tuple[Field, ...]:
     say = language.say
     if deed.name == "approve":
         return ()
+    if deed.name == "refuse":
+        return (Field("reason", say("Reason"), "words"),)
     if deed.name == "validate":
         return (
             Field("record", say("Where the validation is on record")),

@@ -39,7 +39,7 @@ _HOPS = 500
 _SHOWN_HOPS = 60
 _UNATTRIBUTED = 50
 #: What changes which steps of its corrective action a run waits for.
-_OF_CONTROL = ("type:CapaApproved", "type:ChangeValidated", "type:ChangeFilingAssessed")
+_OF_CONTROL = ("type:CapaApproved", "type:CapaRefused", "type:ChangeValidated", "type:ChangeFilingAssessed")
 #: What changes which sites a run waits for.
 _OF_SITES = ("type:ExposureReceived", "type:PlansOpened", "type:NoticesSummarised", "type:FollowUpSummarised")
 

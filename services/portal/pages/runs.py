@@ -31,7 +31,7 @@ _KINDS = api.RunState.DESCRIPTOR
 _LOOPS = ("safety", "transfer", "evidence")
 _ROWS = 100
 #: What changes which steps of its corrective action a run waits for.
-_OF_CONTROL = ("type:CapaApproved", "type:ChangeValidated", "type:ChangeFilingAssessed")
+_OF_CONTROL = ("type:CapaApproved", "type:CapaRefused", "type:ChangeValidated", "type:ChangeFilingAssessed")
 
 
 @router.get("/runs")

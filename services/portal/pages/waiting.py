@@ -72,9 +72,9 @@ _LIVE = tuple(
     f"type:{name}"
     for name in (
         *(f"Deviation{what}" for what in ("Detected", "Confirmed", "Rejected", "InvestigationStarted")),
-        *("DeviationClassified", "DeviationCapaRequired", "DeviationClosed"),
+        *("DeviationClassified", "DeviationCapaRequired", "DeviationCapaRefused", "DeviationClosed"),
         *("LotHeld", "LotReleased", "LotRejected"),
-        *("CapaProposed", "CapaApproved", "ChangeValidated", "ChangeFilingAssessed"),
+        *("CapaProposed", "CapaApproved", "CapaRefused", "ChangeValidated", "ChangeFilingAssessed"),
         *("ProcessLimitChanged", "CapaEffectivenessChecked", "HazardEvaluated", "StageCompleted"),
         *("LoopClosed", "OptimisationProposed", "OptimisationDecided", "RecipeValidated"),
         *("RecipeFilingAssessed", "RecipeEffective", "TransferEnded", "ParameterSetDrafted"),

@@ -459,6 +459,7 @@ class _Dossier:
                 (say("The limit stays as it is"), stays),
                 (say("Proposed"), when(capa.proposed)),
                 (say("Approved"), when(capa.approved)),
+                (say("Refused"), when(capa.refused)),
                 (say("Change validated"), f"{when(capa.validated)} {capa.validation_record}".strip()),
                 (
                     say("Filing assessed"),

@@ -1,9 +1,11 @@
 """Corrective actions: from patients' evidence to a changed limit, and the check that it helped.
 
     proposed -> approved -> validated and filing assessed, in either order -> effective -> closed
+             -> refused
 
 A proposal tightens one limit and says what it rests on. A person signs it,
-which opens change control. The limit changes, and research is told, in the
+which opens change control, or refuses it and says why: then nothing changes,
+and its run gets no other. The limit changes, and research is told, in the
 commit that records the later of validation and filing assessment. The check
 of its effectiveness closes the action. What is told beyond the platform never
 lets a small group of patients be counted.
@@ -24,7 +26,7 @@ from services.production.domain.errors import Absent, Malformed, Refusal
 from services.production.domain.evidence import Evidence
 from services.production.domain.record import given
 
-CapaState: TypeAlias = Literal["proposed", "approved", "effective", "closed"]
+CapaState: TypeAlias = Literal["proposed", "approved", "effective", "closed", "refused"]
 _OUTCOMES = (events.EFFECTIVENESS_OUTCOME_EFFECTIVE, events.EFFECTIVENESS_OUTCOME_NOT_EFFECTIVE)
 #: The smallest count of patients that is published.
 SMALLEST_COUNT = 10
@@ -32,8 +34,8 @@ SMALLEST_COUNT = 10
 
 @dataclass(frozen=True)
 class Capa:
-    """A corrective action; `proposed`, `validated`, `filing` and `check` keep the events of these names
-    as they were, empty before they happened. `actor` approved it."""
+    """A corrective action; `proposed`, `validated`, `filing`, `check` and `refused` keep the events of these
+    names as they were, empty before they happened. `actor` approved it."""
 
     capa: str
     proposed: bytes
@@ -42,6 +44,7 @@ class Capa:
     validated: bytes = b""
     filing: bytes = b""
     check: bytes = b""
+    refused: bytes = b""
 
     def message(self) -> events.CapaProposed:
         return events.CapaProposed.FromString(self.proposed)
@@ -122,6 +125,16 @@ def decide_approve(held: Capa | None, actor: str, meaning: str) -> list[Message]
     return [events.CapaApproved(capa=found.capa, run=run, actor=actor, meaning=meaning)]
 
 
+def decide_refuse(held: Capa | None, actor: str, reason: str, meaning: str) -> list[Message]:
+    """A person refuses what is proposed; it is closed with that."""
+    found = _in(held, "proposed", "refused")
+    given(reason, "reason", "say why the corrective action is refused")
+    if not meaning.strip():
+        raise Malformed("REQUIRED", "say what the signature means", "meaning")
+    run = found.message().run
+    return [events.CapaRefused(capa=found.capa, run=run, actor=actor, reason=reason, meaning=meaning)]
+
+
 def decide_validate(
     held: Capa | None, asked: events.ChangeValidated, now: Callable[[], InForce]
 ) -> list[Message]:
@@ -165,9 +178,16 @@ def _in(held: Capa | None, state: CapaState, to: str) -> Capa:
     if held is None:
         raise Absent("UNKNOWN_CAPA", "no such corrective action; list them with ListCapas", "capa")
     if held.state != state:
-        said = f"a corrective action that is {held.state} cannot become {to}; it must be {state}"
+        said = f"a corrective action that is {held.state}{_by(held)} cannot become {to}; it must be {state}"
         raise Refusal("ILLEGAL_TRANSITION", said, "capa")
     return held
+
+
+def _by(held: Capa) -> str:
+    """Who decided what is proposed: of two people who decide at once, the second is told of the first."""
+    if held.state == "refused":
+        return f" (by {events.CapaRefused.FromString(held.refused).actor})"
+    return f" (by {held.actor})" if held.state == "approved" else ""
 
 
 def _again(what: str) -> Refusal:
@@ -253,15 +273,20 @@ def evolve(held: Capa | None, event: Message) -> Capa:
 
 def changed(held: C, event: Message) -> C:
     """The action after one of its events but the first."""
+    told = event.SerializeToString(deterministic=True)
     match event:
         case events.CapaApproved():
-            return replace(held, state="approved", actor=event.actor)
+            after = replace(held, state="approved", actor=event.actor)
+        case events.CapaRefused():
+            after = replace(held, state="refused", refused=told)
         case events.ChangeValidated():
-            return replace(held, validated=event.SerializeToString(deterministic=True))
+            after = replace(held, validated=told)
         case events.ChangeFilingAssessed():
-            return replace(held, filing=event.SerializeToString(deterministic=True))
+            after = replace(held, filing=told)
         case events.ProcessLimitChanged():
-            return replace(held, state="effective")
+            after = replace(held, state="effective")
         case events.CapaEffectivenessChecked():
-            return replace(held, state="closed", check=event.SerializeToString(deterministic=True))
-    return held
+            after = replace(held, state="closed", check=told)
+        case _:
+            after = held
+    return after

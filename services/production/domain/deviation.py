@@ -11,7 +11,8 @@
 
 A deviation is rejected when it was a false alarm. A confirmed one needs a
 corrective action as soon as one is proposed for it, and is closed with that
-action, or by a person who says why. A person classifies it after its impact
+action, or by a person who says why. Where a person refuses the action, it is
+confirmed as it was before the proposal. A person classifies it after its impact
 was assessed; what the product's rules propose is only proposed.
 """
 
@@ -118,6 +119,17 @@ def decide_require_capa(lot: Lot | None, deviation: str, capa: str) -> list[Mess
     return [events.DeviationCapaRequired(lot=lot.lot, deviation=deviation, capa=capa)]
 
 
+def decide_refuse_capa(lot: Lot | None, capa: str) -> list[Message]:
+    """The corrective action was refused: what waits for it waits for a person again."""
+    if lot is None:
+        return []
+    return [
+        events.DeviationCapaRefused(lot=lot.lot, deviation=found.deviation, capa=capa)
+        for found in lot.deviations
+        if found.capa == capa and found.state == "capa_required"
+    ]
+
+
 def decide_close(lot: Lot | None, deviation: str, reason: str, actor: str) -> list[Message]:
     """A person closes a confirmed deviation, which must be classified."""
     found = _may(lot, deviation, "closed", reason, "why the deviation may be closed")
@@ -208,6 +220,8 @@ def changed(held: D, event: Message) -> D:
             return replace(held, severity=event.severity, impact=event.impact)
         case events.DeviationCapaRequired():
             return replace(held, state="capa_required", capa=event.capa)
+        case events.DeviationCapaRefused():
+            return replace(held, state="confirmed", capa="")
     said: Any = event
     parts = kept(event.reason_sayings) if isinstance(event, events.DeviationClosed) else ()
     return replace(held, state=_SAID[type(event)], actor=said.actor, reason=said.reason, sayings=parts)

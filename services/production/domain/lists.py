@@ -24,11 +24,13 @@ Changes: TypeAlias = (
     | events.DeviationRejected
     | events.DeviationClassified
     | events.DeviationCapaRequired
+    | events.DeviationCapaRefused
     | events.DeviationClosed
 )
 #: The events of a corrective action that its row shows, but the first.
 CapaChanges: TypeAlias = (
     events.CapaApproved
+    | events.CapaRefused
     | events.ChangeValidated
     | events.ChangeFilingAssessed
     | events.ProcessLimitChanged
@@ -168,6 +170,8 @@ def _sayings(event: Message) -> list[common.Saying]:
             said = [saying("CLASSIFIED", word=events.Severity.Name(event.severity), impact=event.impact)]
         case events.DeviationCapaRequired():
             said = [saying("CAPA_REQUIRED", capa=event.capa)]
+        case events.DeviationCapaRefused():
+            said = [saying("CAPA_REFUSED", capa=event.capa)]
         case events.ProcessLimitChanged():
             said = [_limit(event)]
         case events.DeviationClosed():
@@ -193,6 +197,8 @@ def _said(event: Message) -> str:
             said = f"{events.Severity.Name(event.severity).removeprefix('SEVERITY_').lower()}: {event.impact}"
         case events.DeviationCapaRequired():
             said = f"corrective action {event.capa}"
+        case events.DeviationCapaRefused():
+            said = f"corrective action {event.capa} was refused"
         case events.CapaApproved():
             said = event.meaning
         case events.ChangeValidated() | events.ChangeFilingAssessed() | events.CapaEffectivenessChecked():

@@ -205,6 +205,7 @@ def evolve(lot: Lot | None, event: Message) -> Lot:
             | events.DeviationRejected()
             | events.DeviationClassified()
             | events.DeviationCapaRequired()
+            | events.DeviationCapaRefused()
             | events.DeviationClosed()
         ):
             after = deviation.evolve(_there(lot), event, event.deviation)

@@ -1,4 +1,4 @@
-"""Corrective actions through change control: signed, validated, assessed, in force, checked."""
+"""Corrective actions through change control: signed or refused, validated, assessed, in force, checked."""
 
 from __future__ import annotations
 
@@ -20,6 +20,18 @@ def approve_capa(work: Work, request: api.ApproveCapaRequest) -> api.ApproveCapa
     held = work.get(CAPAS, request.capa)
     _apply(work, held, capas.decide_approve(held, work.cause.actor, request.meaning))
     return api.ApproveCapaResponse()
+
+
+@refusals()
+def refuse_capa(work: Work, request: api.RefuseCapaRequest) -> api.RefuseCapaResponse:
+    """What was to be answered by it waits for a person again."""
+    held = work.get(CAPAS, request.capa)
+    _apply(work, held, capas.decide_refuse(held, work.cause.actor, request.reason, request.meaning))
+    assert held is not None, "refused before"
+    proposed = held.message()
+    for event in deviation.decide_refuse_capa(work.get(LOTS, proposed.lot), held.capa):
+        work.apply(LOTS, proposed.lot, event, case=proposed.lot, run=proposed.run)
+    return api.RefuseCapaResponse()
 
 
 @refusals()

@@ -89,12 +89,15 @@ def _keep(work: Work, held: Evidence) -> None:
 
 def _propose(work: Work, held: Evidence) -> None:
     id = derived_id("capa", held.run)
+    proposed = work.get(CAPAS, id)
+    if proposed is not None and proposed.state == "refused":
+        return  # what is told of the run later does not ask anybody again
     model = work.get(MODELS, held.product)
     trained = model.message() if model else None
     before = limits.in_force(held.tag, work.get(LIMITS, held.product), trained, _detected(work, held).limit)
     floor = narrowest(trained, held.tag)
     after = propose_limit(before, held.answered, held.affected, floor)
-    for decided in capas.decide_propose(work.get(CAPAS, id), held, id, before, after, floor):
+    for decided in capas.decide_propose(proposed, held, id, before, after, floor):
         work.apply(CAPAS, id, decided, case=held.root, run=held.run)
     root = work.get(LOTS, held.root)
     for decided in deviation.decide_require_capa(root, held.deviation, id):

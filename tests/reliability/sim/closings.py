@@ -15,7 +15,7 @@ from services.clinical.views import PLANS
 from services.kit.ids import plan_id
 from services.loops.domain.runs import RunView
 from services.loops.views import RUNS as LOOP_RUNS
-from services.production.views import LOTS, TRANSFERS
+from services.production.views import CAPAS, LIMITS, LOTS, TRANSFERS
 from services.traceability.views import RUNS
 from tests.reliability.sim import business
 from tests.reliability.sim.story import Person, Story
@@ -37,6 +37,7 @@ def amiss(world: World) -> list[str]:
             found += _closed(world, run)
         elif run.loop == "transfer":
             found += _transferred(world, run)
+    found += decided(world)
     return found + [wrong for transfer in world.tale.transfers for wrong in _released(world, transfer)]
 
 
@@ -89,6 +90,41 @@ def _of_root(world: World, root: str, runs: list[RunView]) -> Iterator[str]:
     lacking = world.story.exposed(root) - held
     if lacking:
         yield f"every run of {root} is closed, and nobody misses {sorted(lacking)}"
+
+
+# -- what a person decided of a corrective action ---------------------------------
+
+
+def decided(world: World) -> Iterator[str]:
+    """A run ends as its corrective action was decided. What was refused changed no limit, told research
+    nothing, and holds no deviation back."""
+    production = world.databases["production"]
+    held = production.states(CAPAS)
+    refused = {id for id, capa in held.items() if capa.state == "refused"}
+    for run in world.databases["loops"].states(LOOP_RUNS).values():
+        if run.closed and run.loop == "safety":
+            yield from _as_decided(run, refused)
+    for limits in production.states(LIMITS).values():
+        for change in limits.changes:
+            if change.capa in refused:
+                yield f"the limit of {change.tag} was changed by {change.capa}, which was refused"
+    for lot in production.states(LOTS).values():
+        for found in lot.deviations:
+            if found.state == "capa_required" and found.capa in refused:
+                yield f"deviation {found.deviation} of {lot.lot} waits for {found.capa}, which was refused"
+
+
+def _as_decided(run: RunView, refused: set[str]) -> Iterator[str]:
+    """One that follows another ends without waiting for its own action."""
+    closed, opened = loops.LoopClosed.FromString(run.closed), loops.SafetyRunOpened.FromString(run.opened)
+    if closed.outcome == loops.RUN_OUTCOME_REFUSED:
+        if opened.follows or closed.capa not in refused or closed.insight:
+            yield f"run {run.run} closed as refused, and was not"
+        if not (closed.actor and closed.reason and closed.meaning):
+            yield f"run {run.run} closed as refused, and does not say by whom and why"
+    whole = closed.outcome == loops.RUN_OUTCOME_CLOSED and not opened.follows
+    if whole and (closed.capa in refused or not closed.insight):
+        yield f"run {run.run} closed as if its corrective action {closed.capa} had not been refused"
 
 
 # -- one closed run ---------------------------------------------------------------

@@ -437,11 +437,15 @@ _STANDS = production.INVESTIGATION_OUTCOME_CONFIRMED
 
 
 def _signatures(world: World) -> Iterator[Input]:
-    """Approve, validate and assess once every lot is started: a limit judges the lots started after it."""
+    """Approve, validate and assess once every lot is started: a limit judges the lots started after it. Or
+    refuse, where the story says so."""
     if world.story.unsigned or not world.answered("start "):
         return
     for row in world.databases["production"].states(CAPA_ROWS).values():
-        if row.state == "proposed" and row.proposed:
+        if row.state == "proposed" and row.proposed and world.story.refused:
+            refusal = production_api.RefuseCapaRequest(capa=row.capa, reason="thin", meaning="I refuse")
+            yield Input(f"refuse {row.capa}", "production", "RefuseCapa", refusal, 1, actor="qa")
+        elif row.state == "proposed" and row.proposed:
             request = production_api.ApproveCapaRequest(capa=row.capa, meaning="I approve")
             yield Input(f"approve {row.capa}", "production", "ApproveCapa", request, 1, actor="qa")
         if row.state == "approved" and not row.validated:

@@ -31,7 +31,7 @@ from services.production.views import RUNS as HISTORY
 from services.traceability.domain.dispense import Dispense
 from services.traceability.domain.entries import MEMBER
 from services.traceability.views import DISPENSES, ENTRIES, EXPOSURES, NODES, RUNS
-from tests.reliability.sim import business
+from tests.reliability.sim import business, closings
 from tests.reliability.sim.inputs import Input
 from tests.reliability.sim.loop_invariants import LOOP_RULES, valued_alike
 from tests.reliability.sim.process import SITES, SPECS
@@ -482,6 +482,7 @@ RULES: Mapping[str, Callable[[World], Iterator[str]]] = {
     "a site's topics name the lots of its own people": _blinded,
     "I5 recall is monotone": _monotone,
     "I7 closed or alarmed": _ended,
+    "a run ends as its corrective action was decided": closings.decided,
     "an alert ends with the judgement": _calling,
     "reminded once": _reminded,
     "I2 replay": _replayed,

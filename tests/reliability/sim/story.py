@@ -114,6 +114,11 @@ class Story:
         return self.unfinished == "unsigned"
 
     @property
+    def refused(self) -> bool:
+        """Are corrective actions refused instead of approved? So they are in the worlds of seeds below 0."""
+        return self.seed < 0
+
+    @property
     def finished(self) -> bool:
         """May every run come to its end?"""
         return not self.unfinished

@@ -143,6 +143,11 @@ def test_a_study_names_the_owners_who_have_not_said_yes(bench: Bench) -> None:
             ["validate"],
             "waits for validation of corrective action c-5, which wang approved",
         ),
+        (
+            {"refused": production_events.CapaRefused(actor="wang")},
+            [],
+            "waits for the refusal of corrective action c-5 to reach the loop",
+        ),
     ],
 )
 def test_a_run_says_what_its_corrective_action_lacks_and_the_commands(
@@ -156,12 +161,12 @@ def test_a_run_says_what_its_corrective_action_lacks_and_the_commands(
         "ListCapas": lambda request: production.ListCapasResponse(capas=[action] * (request.run == RUN)),
     }
     found = bench.json("run", "show", RUN)["blocked"]
-    approved_by = fields.get("actor")
-    assert found["capa"] == {"capa": "c-5", "approved_by": approved_by, "lacks": lacks}
-    starts = [f"pharmaloop capa {step} c-5 " for step in lacks]
+    approved_by, refused = fields.get("actor"), "refused" in fields
+    assert found["capa"] == {"capa": "c-5", "approved_by": approved_by, "lacks": lacks, "refused": refused}
+    starts = ["pharmaloop capa list"] if refused else [f"pharmaloop capa {step} c-5 " for step in lacks]
     assert [line.startswith(start) for line, start in zip(found["next"], starts, strict=True)] == [
         True
-    ] * len(lacks)
+    ] * len(starts)
     shown = " ".join(bench.run("run", "show", RUN).output.split())
     assert said in shown
     assert "as a loop told it" not in shown

@@ -119,6 +119,25 @@ def test_confirm_and_reject_and_approve_say_who_and_why(bench: Bench) -> None:
     assert bench.run("deviation", "confirm", ROOT, "d-1").exit_code == 2
 
 
+def test_a_refusal_of_a_capa_needs_a_reason_and_says_who(bench: Bench) -> None:
+    bench.fake.answers["RefuseCapa"] = lambda request: production.RefuseCapaResponse()
+    asked = ["--actor", "li", "capa", "refuse", "c-1", "--meaning", "I refuse"]
+    assert bench.run(*asked).exit_code == 2
+    result = bench.run(*asked, "--reason", "one site alone")
+    assert result.exit_code == 0
+    assert "changes no limit" in result.output
+    (request,) = bench.fake.of("RefuseCapa")
+    assert (request.capa, request.reason, request.meaning) == ("c-1", "one site alone", "I refuse")
+    assert request.request_id
+    refused = production.Capa(state=production.CAPA_STATE_REFUSED)
+    refused.proposed.capa = "c-1"
+    refused.refused.actor = "li"
+    bench.fake.answers["ListCapas"] = lambda request: production.ListCapasResponse(capas=[refused])
+    row = next(line for line in bench.run("capa", "list").output.splitlines() if line.startswith("c-1"))
+    assert "refused" in row
+    assert row.rstrip().endswith("li")
+
+
 def test_results_show_limits_that_were_left_out_as_left_out(bench: Bench) -> None:
     recorded = events.TestResultRecorded(lot=ROOT, test="assay", value=94, unit="%", low=95)
     found = production.TestResult(result="r-1", recorded=recorded, state=production.RESULT_STATE_VOID)

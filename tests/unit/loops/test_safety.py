@@ -119,18 +119,22 @@ def whole_run(player: Player) -> list[tuple[Message, str, int]]:
     ]
 
 
+def refused_run(player: Player) -> list[tuple[Message, str, int]]:
+    """The same, of a run whose corrective action a person refuses."""
+    refused = production.CapaRefused(capa="c", actor="head", reason="one site alone", meaning="I refuse")
+    return [*whole_run(player)[:14], (refused, "capa", 2)]
+
+
 def final(player: Player) -> loops.LoopClosed:
     closed = [e.message for e in player.out if isinstance(e.message, loops.LoopClosed)]
     assert len({message.SerializeToString() for message in closed}) == 1
     return closed[0]
 
 
-@given(st.randoms(use_true_random=False))
-def test_any_order_across_sources_and_any_repeat_closes_the_run_alike(chance: random.Random) -> None:
-    player = Player()
-    player.open()
+def play(player: Player, items: list[tuple[Message, str, int]], chance: random.Random) -> None:
+    """Feed them in any order across sources, and some again."""
     queues: dict[str, list[tuple[Message, str, int]]] = {}
-    for item in whole_run(player):
+    for item in items:
         queues.setdefault(item[1], []).append(item)
     while queues:
         source = chance.choice(sorted(queues))
@@ -143,6 +147,13 @@ def test_any_order_across_sources_and_any_repeat_closes_the_run_alike(chance: ra
             again = chance.choice(player.fed)
             player.driver.take(again)
             assert player.driver.cases[LOT].state == before
+
+
+@given(st.randoms(use_true_random=False))
+def test_any_order_across_sources_and_any_repeat_closes_the_run_alike(chance: random.Random) -> None:
+    player = Player()
+    player.open()
+    play(player, whole_run(player), chance)
     closed = final(player)
     assert (closed.members, closed.patients, closed.plans, closed.answered) == (2, 2, 1, 1)
     assert player.stages() == [
@@ -158,6 +169,45 @@ def test_any_order_across_sources_and_any_repeat_closes_the_run_alike(chance: ra
         "approve",
         "learn",
     ]
+
+
+@given(st.randoms(use_true_random=False))
+def test_a_refused_action_ends_the_run_in_any_order_once_all_else_is_known(chance: random.Random) -> None:
+    player = Player()
+    player.open()
+    play(player, refused_run(player), chance)
+    closed = final(player)
+    assert closed.outcome == loops.RUN_OUTCOME_REFUSED
+    assert (closed.actor, closed.reason, closed.meaning) == ("head", "one site alone", "I refuse")
+    assert (closed.capa, closed.insight) == ("c", "")
+    assert (closed.members, closed.patients, closed.plans, closed.answered) == (2, 2, 1, 1)
+    assert player.stages()[-1] == "propose", "neither approved nor learnt from"
+
+
+def test_a_refusal_that_overtakes_a_site_waits_for_what_it_says() -> None:
+    player = Player()
+    player.open()
+    *before, late, proposed, refused = refused_run(player)
+    for item in (*before, proposed, refused):
+        player.feed(player.event(*item))
+    assert "LoopClosed" not in player.names()
+    player.feed(player.event(*late))
+    assert final(player).outcome == loops.RUN_OUTCOME_REFUSED
+
+
+def test_nothing_follows_a_refused_run_but_its_successors() -> None:
+    player = Player()
+    player.open()
+    for item in refused_run(player):
+        player.feed(player.event(*item))
+    before = len(player.out)
+    player.feed(player.event(loops.DeadlinePassed(run=player.run, case=LOT, stage="approve"), "deadline", 1))
+    cancel(player)
+    assert len(player.out) == before
+    late = traceability.ExposureAfterSeal(run=player.run, successor="run-2", root=LOT)
+    opened = player.feed(player.event(late, "exposure", 3))
+    assert isinstance(opened[0].message, loops.SafetyRunOpened)
+    assert opened[0].message.follows == player.run
 
 
 @given(st.integers(0, 15))

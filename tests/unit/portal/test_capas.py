@@ -80,18 +80,20 @@ def test_whoever_approves_is_told_where_the_evidence_is_thin() -> None:
 
 _VALIDATED = events.ChangeValidated(capa="c-1", record="VAL-1", statement="shown", actor="li")
 _FILED = events.ChangeFilingAssessed(capa="c-1", category=events.FILING_CATEGORY_NOTIFICATION, actor="han")
+_REFUSED = events.CapaRefused(capa="c-1", actor="李雷", reason=HOSTILE, meaning="I refuse")
 _CHECKED = events.CapaEffectivenessChecked(outcome=events.EFFECTIVENESS_OUTCOME_EFFECTIVE, actor="han")
 
 
 @pytest.mark.parametrize(
     ("capa", "deeds"),
     [
-        (_capa(), ["approve"]),
+        (_capa(), ["approve", "refuse"]),
         (_capa(api.CAPA_STATE_APPROVED), ["validate", "file"]),
         (_capa(api.CAPA_STATE_APPROVED, validated=_VALIDATED), ["file"]),
         (_capa(api.CAPA_STATE_APPROVED, filing=_FILED), ["validate"]),
         (_capa(api.CAPA_STATE_EFFECTIVE, validated=_VALIDATED, filing=_FILED), ["check"]),
         (_capa(api.CAPA_STATE_CLOSED, validated=_VALIDATED, filing=_FILED, check=_CHECKED), []),
+        (_capa(api.CAPA_STATE_REFUSED, refused=_REFUSED), []),
     ],
 )
 def test_only_the_next_steps_are_offered(capa: api.Capa, deeds: list[str]) -> None:
@@ -103,6 +105,13 @@ def test_only_the_next_steps_are_offered(capa: api.Capa, deeds: list[str]) -> No
     ("deed", "capa", "method", "written", "fields"),
     [
         ("approve", _capa(), "ApproveCapa", {"meaning": "I approve"}, {"meaning": "I approve"}),
+        (
+            "refuse",
+            _capa(),
+            "RefuseCapa",
+            {"meaning": "I refuse", "reason": "one site alone"},
+            {"meaning": "I refuse", "reason": "one site alone"},
+        ),
         (
             "validate",
             _capa(api.CAPA_STATE_APPROVED),
@@ -144,6 +153,42 @@ def test_who_is_second_sees_who_was_first() -> None:
     answer = Browser(later, actor="b").post("/capas/c-1/approve", form)
     assert answer.status == 409
     assert "It is now: Approved; the last to decide was 李雷" in answer.text
+    assert later.told == []
+
+
+@pytest.mark.parametrize(
+    ("language", "said"),
+    [
+        ("en", ("Refused", "The limit stays as it is, and research is not told")),
+        ("zh", ("已拒绝", "限度维持不变，也不通知研发")),
+    ],
+)
+def test_a_refused_action_shows_by_whom_and_why_and_waits_for_nothing(
+    language: str, said: tuple[str, ...]
+) -> None:
+    backend = _backend(_capa(api.CAPA_STATE_REFUSED, refused=_REFUSED))
+    text = Browser(backend, language=language).get("/capas/c-1").text
+    for one in ("李雷", *said):
+        assert one in text
+    assert "<script>alert" not in text
+    assert "not on record yet" not in text
+    assert "Taking effect" not in text
+
+
+def test_whoever_refuses_is_told_what_follows_and_must_say_why() -> None:
+    backend = _backend(_capa(), RefuseCapa=api.RefuseCapaResponse())
+    text = Browser(backend, actor="han").get("/capas/c-1/refuse").text
+    assert "the run ends as refused" in text
+    assert "The numbers are of one site alone." in text
+    assert re.search(r'<textarea[^>]*name="reason"[^>]*required', text)
+
+
+def test_who_approves_what_was_refused_meanwhile_sees_who_refused_it() -> None:
+    form = form_of(Browser(_backend(_capa()), actor="b").get("/capas/c-1/approve").text, meaning="I approve")
+    later = _backend(_capa(api.CAPA_STATE_REFUSED, refused=_REFUSED))
+    answer = Browser(later, actor="b").post("/capas/c-1/approve", form)
+    assert answer.status == 409
+    assert "It is now: Refused; the last to decide was 李雷" in answer.text
     assert later.told == []
 
 

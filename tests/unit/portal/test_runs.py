@@ -534,6 +534,26 @@ def test_a_run_says_what_its_corrective_action_really_lacks(
     assert [part.partition('"')[0] for part in turn.split('href="')[1:]] == buttons
 
 
+def test_a_run_whose_action_was_refused_waits_for_nobody_and_then_says_who_ended_it_and_why() -> None:
+    refused = _action(
+        state=production.CAPA_STATE_REFUSED, refused=production_events.CapaRefused(actor="li", reason="why")
+    )
+    answer = production.ListCapasResponse(capas=[refused])
+    meanwhile = backend(safety(stage="approve"), production__ListCapas=answer)
+    text = Browser(meanwhile).get(f"/runs/{RUN}").text
+    assert "the refusal of the corrective action to reach the loop" in text
+    assert "a person to approve" not in text
+    over = safety(loops.RUN_STATE_CLOSED)
+    closed = events.LoopClosed(run=RUN, outcome=events.RUN_OUTCOME_REFUSED, actor="li", reason=HOSTILE)
+    over.closed.CopyFrom(closed)
+    told = backend(over, production__ListCapas=answer)
+    for path, said in (("/runs", "Refused"), (f"/runs/{RUN}", "Refused")):
+        text = Browser(told).get(path).text
+        assert said in text, path
+        assert "<script>alert" not in text
+    assert "li</bdi>" in text.partition('class="ended"')[2].partition("</p>")[0]
+
+
 def test_a_run_tells_in_general_words_what_production_does_not_say() -> None:
     gone = Missing("production", "away")
     told = backend(safety(stage="approve"), production__ListCapas=gone)

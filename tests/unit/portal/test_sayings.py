@@ -253,6 +253,8 @@ def test_the_chinese_history_of_a_deviation_says_in_chinese_what_the_platform_di
         production.DeviationClassified(
             lot=LOT, deviation="d-1", severity=production.SEVERITY_MAJOR, impact="影响有限", actor="王芳"
         ),
+        production.DeviationCapaRequired(lot=LOT, deviation="d-1", capa="c-0"),
+        production.DeviationCapaRefused(lot=LOT, deviation="d-1", capa="c-0"),
         production.DeviationCapaRequired(lot=LOT, deviation="d-1", capa="c-1"),
         *deviation.decide_close_with(lot, "c-1", "王芳"),
     ]
@@ -265,4 +267,5 @@ def test_the_chinese_history_of_a_deviation_says_in_chinese_what_the_platform_di
     for english in ("a rule in English", "corrective action", "major: "):
         assert english not in text
     assert "影响有限" in text
+    assert "<bdi>c-0</bdi> 已被拒绝" in text
     assert text.count("<bdi>c-1</bdi> 已关闭") == 2  # above, and in the history

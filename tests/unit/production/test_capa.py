@@ -75,6 +75,8 @@ def capa_in(state: str) -> Capa:
     held = proposal()
     if state == "proposed":
         return held
+    if state == "refused":
+        return fold(held, capas.decide_refuse(held, "qa", "one site", "I refuse"))
     held = approved(held)
     if state == "approved":
         return held
@@ -111,6 +113,27 @@ def test_approval_opens_change_control_and_changes_nothing_yet() -> None:
     (signed,) = capas.decide_approve(proposal(), "qa", "I agree")
     assert isinstance(signed, events.CapaApproved)
     assert (signed.actor, signed.meaning, signed.run) == ("qa", "I agree", "r1")
+
+
+def test_a_refusal_says_who_and_why_and_is_all_that_happens() -> None:
+    (refused,) = capas.decide_refuse(proposal(), "qa", "one site alone", "I refuse")
+    assert isinstance(refused, events.CapaRefused)
+    assert (refused.capa, refused.run) == ("c1", "r1")
+    assert (refused.actor, refused.reason, refused.meaning) == ("qa", "one site alone", "I refuse")
+    row = lists.moved(lists.proposed(None, proposal().message(), "2026"), refused, "2027")
+    assert (row.state, row.actor) == ("refused", ""), "nobody approved it"
+    assert events.CapaRefused.FromString(row.refused) == refused
+    last = row.history[-1]
+    assert (last.event, last.actor, last.statement, last.meaning) == (
+        "CapaRefused", "qa", "one site alone", "I refuse",
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(("first", "second"), [("approved", "refuse"), ("refused", "approve")])
+def test_of_two_people_who_decide_at_once_the_second_is_told_of_the_first(first: str, second: str) -> None:
+    held = capa_in(first)
+    with pytest.raises(Refusal, match=rf"that is {first} \(by qa\)"):
+        STEPS[second](held)
 
 
 @pytest.mark.parametrize("first", [validate, assess], ids=["validation first", "filing first"])
@@ -174,12 +197,14 @@ def test_a_limit_tightened_further_in_the_meantime_stays() -> None:
 
 STEPS: dict[str, Callable[[Capa | None], list[Message]]] = {
     "approve": lambda held: capas.decide_approve(held, "qa", "I agree"),
+    "refuse": lambda held: capas.decide_refuse(held, "qa", "one site", "I refuse"),
     "validate": validate,
     "assess": assess,
     "check": check,
 }
 LEGAL = {
     ("proposed", "approve"),
+    ("proposed", "refuse"),
     ("approved", "validate"),
     ("approved", "assess"),
     ("validated", "assess"),
@@ -188,7 +213,7 @@ LEGAL = {
 
 
 @pytest.mark.parametrize("step", STEPS)
-@pytest.mark.parametrize("state", ["proposed", "approved", "validated", "effective", "closed"])
+@pytest.mark.parametrize("state", ["proposed", "approved", "validated", "effective", "closed", "refused"])
 def test_every_state_takes_its_steps_and_refuses_the_others_with_the_reason(state: str, step: str) -> None:
     held = capa_in(state)
     if (state, step) in LEGAL:
@@ -205,6 +230,8 @@ def test_every_state_takes_its_steps_and_refuses_the_others_with_the_reason(stat
     ("decide", "told"),
     [
         (lambda: capas.decide_approve(proposal(), "qa", " "), ("REQUIRED", "meaning")),
+        (lambda: capas.decide_refuse(proposal(), "qa", " ", "I refuse"), ("REQUIRED", "reason")),
+        (lambda: capas.decide_refuse(proposal(), "qa", "one site", ""), ("REQUIRED", "meaning")),
         (lambda: validate(approved(), record=""), ("REQUIRED", "record")),
         (lambda: validate(approved(), statement=" "), ("REQUIRED", "statement")),
         (lambda: assess(approved(), category=0), ("REQUIRED", "category")),

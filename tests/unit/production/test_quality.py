@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -220,6 +221,79 @@ def test_an_action_goes_through_change_control_and_moves_the_limit_once() -> Non
     assert {(event.case, event.run) for event in told} == {(ROOT, "r1")}
     limits = memory.states(LIMITS)[PRODUCT]
     assert (list(limits.now()), limits.version) == (["Temp"], 1)
+
+
+def _refuse(memory: Memory, id: str) -> None:
+    asked = api.RefuseCapaRequest(capa=id, reason="one site alone", meaning="I refuse")
+    memory.ask("RefuseCapa", asked, minutes(50), "li")
+
+
+def _close(memory: Memory, at: datetime) -> None:
+    """A person classifies and closes the deviation."""
+    of: dict[str, Any] = {"lot": ROOT, "deviation": "d1"}
+    classified = api.ClassifyDeviationRequest(**of, severity=events.SEVERITY_MINOR, impact="none")
+    memory.ask("ClassifyDeviation", classified, at)
+    memory.ask("CloseDeviation", api.CloseDeviationRequest(**of, reason="judged without it"), at)
+
+
+def test_a_refused_action_changes_no_limit_and_leaves_its_deviation_to_a_person() -> None:
+    memory, id = answered_run()
+    _refuse(memory, id)
+    asked = api.ApproveCapaRequest(capa=id, meaning="I approve")
+    with pytest.raises(Rejected, match="ILLEGAL_TRANSITION"):
+        memory.ask("ApproveCapa", asked, minutes(51))
+    told = [event for event in memory.out() if event.run == "r1" and event.time == minutes(50)]
+    assert [type(event.message) for event in told] == [events.CapaRefused, events.DeviationCapaRefused]
+    assert {event.case for event in told} == {ROOT}
+    assert not memory.states(LIMITS)
+    assert not memory.out(events.InsightPublished)
+    (held,) = memory.states(LOTS)[ROOT].deviations
+    assert (held.state, held.capa) == ("confirmed", "")
+    assert memory.states(LOTS)[ROOT].state == "held", "lots are judged one by one"
+    _close(memory, minutes(60))
+    memory.give(LIST, memory.told())
+    (capa,) = memory.states(CAPA_ROWS).values()
+    assert events.CapaRefused.FromString(capa.refused).actor == "li"
+    (row,) = memory.states(DEVIATION_ROWS).values()
+    assert (row.state, row.capa) == ("closed", "")
+    assert [one.event for one in row.history][1:4] == [
+        "DeviationConfirmed",
+        "DeviationCapaRequired",
+        "DeviationCapaRefused",
+    ]
+
+
+def test_what_is_told_of_a_run_after_the_refusal_proposes_nothing_again() -> None:
+    memory, id = answered_run()
+    _refuse(memory, id)
+    before = len(memory.out())
+    memory.give(REACT, [told("a", 3, 60)])
+    assert len(memory.out()) == before
+    (held,) = memory.states(LOTS)[ROOT].deviations
+    assert held.state == "confirmed"
+
+
+def test_a_run_that_follows_a_refused_one_may_propose_for_the_deviation_again() -> None:
+    memory, id = answered_run()
+    _refuse(memory, id)
+    for event in (
+        opened("r2", follows="r1"),
+        announced(1, run="r2"),
+        of_run(traceability.ExposureSealed(run="r2", version=1), 2, "r2"),
+    ):
+        memory.give(REACT, [event])
+    (held,) = memory.states(LOTS)[ROOT].deviations
+    assert held.state == "capa_required"
+    assert held.capa in memory.states(CAPAS).keys() - {id}
+
+
+def test_a_deviation_that_a_person_closed_before_stays_closed_when_its_action_is_refused() -> None:
+    memory, id = answered_run()
+    _close(memory, minutes(45))
+    _refuse(memory, id)
+    (held,) = memory.states(LOTS)[ROOT].deviations
+    assert (held.state, held.reason) == ("closed", "judged without it")
+    assert not memory.out(events.DeviationCapaRefused)
 
 
 @pytest.mark.parametrize(

@@ -123,6 +123,38 @@ def test_an_action_is_as_far_as_its_newest_step(platform: Platform, told: int, s
     assert (run.HasField("capa"), run.capa.state) == (bool(told), state)
 
 
+def test_a_refused_action_says_who_and_why_and_its_deviation_is_confirmed(platform: Platform) -> None:
+    for one in loop()[:1]:
+        platform.tell(*one)
+    raw = lot("raw")
+    of: dict[str, Any] = {"lot": raw, "deviation": "d"}
+    platform.tell("lot-raw", production.DeviationDetected(**of), 1)
+    platform.tell("lot-raw", production.DeviationConfirmed(**of, actor="qa"), 2)
+    platform.tell("lot-raw", production.DeviationCapaRequired(**of, capa="c"), 20)
+    platform.tell("capa", production.CapaProposed(capa="c", run=RUN), 20)
+    refused = production.CapaRefused(capa="c", run=RUN, actor="li", reason="one site", meaning="I refuse")
+    platform.tell("capa", refused, 21)
+    platform.tell("lot-raw", production.DeviationCapaRefused(**of, capa="c"), 21)
+    ended = loops.LoopClosed(
+        run=RUN, outcome=loops.RUN_OUTCOME_REFUSED, actor="li", reason="one site", meaning="I refuse"
+    )
+    platform.tell("run", ended, 22)
+    platform.settle()
+    dossier = platform.dossier("raw")
+    (run,) = dossier.evidence.runs
+    assert run.capa.state == "refused"
+    assert (run.capa.refused.ToDatetime(tzinfo=START.tzinfo) - START) / timedelta(hours=1) == 21
+    assert not run.HasField("insight")
+    (exposed,) = dossier.exposed.runs
+    assert exposed.outcome == "refused"
+    decided = [one for one in dossier.decisions.decisions if one.who == "li"]
+    assert [(one.what, one.why, one.meaning, one.subject) for one in decided] == [
+        ("CAPA_REFUSED", "one site", "I refuse", "c")
+    ], "the run's end is no decision of its own"
+    (deviation,) = dossier.deviations.deviations
+    assert (deviation.state, deviation.capa, deviation.who) == ("confirmed", "", "qa")
+
+
 def test_values_of_a_newer_service_are_printed_and_kill_no_record(platform: Platform) -> None:
     """`dossier` asserts that there is no dead letter."""
     raw = lot("raw")

@@ -40,6 +40,7 @@ class CapaRecord:
     effective: str = ""
     limits_version: int = 0
     checked: Decided | None = None
+    refused: Decided | None = None
     effectiveness: str = ""
     insight: str = ""
     statement: str = ""
@@ -48,6 +49,8 @@ class CapaRecord:
 
     @property
     def state(self) -> str:
+        if self.refused:
+            return "refused"
         if self.checked:
             return "closed"
         if self.effective:
@@ -56,7 +59,7 @@ class CapaRecord:
 
     @property
     def decisions(self) -> list[Decided]:
-        by_one = (self.approved, self.validated, self.filing, self.checked)
+        by_one = (self.approved, self.validated, self.filing, self.checked, self.refused)
         return [one for one in by_one if one is not None]
 
 
@@ -71,6 +74,8 @@ def capa_after(record: CapaRecord, event: Message, at: str, id: str) -> CapaReco
             return replace(record, insight=event.insight, statement=event.statement)
         case production.CapaApproved():
             return replace(record, approved=_approved(event, at, id))
+        case production.CapaRefused():
+            return replace(record, refused=_refused(event, at, id))
     return _stated(record, event, at, id)
 
 
@@ -104,6 +109,11 @@ def _effective(record: CapaRecord, event: production.ProcessLimitChanged, at: st
 def _approved(event: production.CapaApproved, at: str, id: str) -> Decided:
     subject, run = event.capa, event.run
     return Decided(at, id, "CAPA_APPROVED", event.actor, meaning=event.meaning, run=run, subject=subject)
+
+
+def _refused(event: production.CapaRefused, at: str, id: str) -> Decided:
+    what, subject = "CAPA_REFUSED", event.capa
+    return Decided(at, id, what, event.actor, event.reason, event.meaning, event.run, subject)
 
 
 def _stated(record: CapaRecord, event: Message, at: str, id: str) -> CapaRecord:

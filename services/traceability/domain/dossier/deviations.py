@@ -23,8 +23,9 @@ Change: TypeAlias = (
     | production.DeviationUpdated
     | production.DeviationClassified
     | production.DeviationCapaRequired
+    | production.DeviationCapaRefused
 )
-OPEN, CAPA_REQUIRED = "open", "capa_required"
+OPEN, CONFIRMED, CAPA_REQUIRED = "open", "confirmed", "capa_required"
 
 
 @dataclass(frozen=True)
@@ -94,6 +95,8 @@ def changed(held: Deviation, event: Change) -> Deviation:
             return replace(held, severity=_severity(event.severity), impact=event.impact)
         case production.DeviationCapaRequired():
             return replace(held, state=CAPA_REQUIRED, capa=event.capa)
+        case production.DeviationCapaRefused():
+            return replace(held, state=CONFIRMED, capa="")
     return replace(held, state=_state(event), who=event.actor, why=event.reason, sayings=_sayings(event))
 
 
@@ -106,7 +109,11 @@ def _sayings(event: Change) -> tuple[bytes, ...]:
 def decided(event: Change, at: str, id: str) -> Decided | None:
     """What a person decided by it, if one did."""
     match event:
-        case production.DeviationUpdated() | production.DeviationCapaRequired():
+        case (
+            production.DeviationUpdated()
+            | production.DeviationCapaRequired()
+            | production.DeviationCapaRefused()
+        ):
             return None
         case production.DeviationClassified():
             severity = name(production.Severity, event.severity, "SEVERITY_").upper()
@@ -126,7 +133,7 @@ def _state(event: Judgement) -> str:
         case production.DeviationInvestigationStarted():
             return "under_investigation"
         case production.DeviationConfirmed():
-            return "confirmed"
+            return CONFIRMED
         case production.DeviationRejected():
             return "rejected"
     return "closed"

@@ -102,6 +102,7 @@ def _capa(record: CapaRecord) -> page.RunCapa | None:
         effective=stamp(record.effective),
         limits_version=record.limits_version,
         checked=_at(record.checked),
+        refused=_at(record.refused),
         effectiveness=record.effectiveness,
         limit_kept=record.limit_kept,
     )

@@ -158,6 +158,7 @@ JOINS: dict[type[Message], Joins] = {
     clinical.EvidenceReleased: _about("run"),
     production.HazardEvaluated: _about("run"),
     production.CapaProposed: _from("run", to="capa"),
+    production.CapaRefused: _about("capa"),
     production.ProcessLimitChanged: _about("capa"),
     production.InsightPublished: _from("capa", to="insight"),
     rnd.InsightRecorded: _about("insight"),
