@@ -245,7 +245,7 @@ def test_a_service_that_is_away_is_named_and_the_rest_is_shown(away: str) -> Non
             services.answers[service, method] = Missing(away, "nobody answers")
     page = Browser(services).get("/waiting")
     assert page.status == 200
-    assert f"Not here now: {away}" in page.text
+    assert f'data-service="{away}"' in page.text
     assert 0 < len(rows(page.text)) <= len(EVERYTHING)
 
 
