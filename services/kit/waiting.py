@@ -130,12 +130,13 @@ _CLASS = {0: 2, 1: 1, 2: 2, 3: 3}
 
 
 def in_order(rows: Iterable[Waiting]) -> list[Waiting]:
-    """By kind as `KINDS` has them, in each the gravest first; of equals the oldest, unknown age last."""
+    """By kind as `KINDS` has them, in each the gravest first (of overdue plans, where most are, if that is
+    told); of equals the oldest, unknown age last."""
     places = {kind: place for place, kind in enumerate(KINDS)}
 
     def place(row: Waiting) -> tuple[Any, ...]:
         at = row.since or Timestamp()
-        grave = (-row.sites, -_CLASS[row.severity], -row.distance)
+        grave = (-row.sites, -_CLASS[row.severity], -row.distance, -(row.people or 0))
         return places[row.kind], *grave, row.since is None, at.seconds, at.nanos, row.of, row.id
 
     return sorted(rows, key=place)

@@ -110,3 +110,11 @@ def test_who_asks_for_lots_alone_asks_for_what_tells_their_order() -> None:
     methods = {one.method for one in waiting.chosen("decide-lot")}
     assert methods == {"ListLots", "ListRuns"}
     assert {one.method for one in waiting.chosen(role="plant")} == {"ListTransfers"}
+
+
+def test_of_overdue_plans_the_most_stand_first_where_that_is_told() -> None:
+    def late(site: str, people: int | None) -> Waiting:
+        return Waiting(waiting.OVERDUE, site, site, f"site {site}", people=people, withheld=people is None)
+
+    assert ids(waiting.in_order([late("a", 11), late("b", 30)])) == ["b", "a"]
+    assert ids(waiting.in_order([late("b", None), late("a", None)])) == ["a", "b"]
