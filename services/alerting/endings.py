@@ -1,9 +1,11 @@
-"""What ends alerts, and what makes them worse: judgements of deviations, stages and runs that end, runs that
-take a trigger up. What is told before its alert is raised is kept and counts then (`settle_raised`)."""
+"""What ends alerts, and what makes them worse: judgements of deviations and how far they go, the evaluation
+of a health hazard, stages and runs that end, runs that take a trigger up. What is told before its alert is
+raised is kept and counts then (`settle_raised`)."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import cast
@@ -11,7 +13,7 @@ from typing import cast
 from pharmaloop.alerting.v1 import events_pb2 as events
 from pharmaloop.loops.v1 import events_pb2 as loops
 from pharmaloop.production.v1 import events_pb2 as production
-from services.alerting.domain import alerts, matters, triggers
+from services.alerting.domain import alerts, grading, matters, triggers
 from services.alerting.domain.alerts import Alert
 from services.alerting.domain.escalation import OF_DEVIATION, Ladder
 from services.alerting.domain.matters import End, Matter
@@ -22,6 +24,8 @@ from services.kit.runners.reactor import Events
 from services.kit.work import Work, moment_text
 
 ESCALATE_STEP = "escalate"
+#: Whose word it is that a deviation went further out.
+PLATFORM = "platform"
 
 
 class Desk:
@@ -84,10 +88,11 @@ def settle(desk: Desk, work: Work, alert: Alert) -> Alert:
     of_run = _of_run(alert)
     work.load(MATTERS, [*alert.abouts, *of_run])
     known = [work.get(MATTERS, about) or Matter() for about in alert.abouts]
-    for matter in known:
+    of_runs = [held for about in of_run if (held := work.get(MATTERS, about))]
+    for matter in (*known, *of_runs):
         for worse in alerts.worse(alert, matter, desk.ladder):
             alert = work.apply(ALERTS, alert.alert, worse, case=alert.lot, run=alert.run)
-    over = [held.end for about in of_run if (held := work.get(MATTERS, about))]
+    over = [held.end for held in of_runs]
     return _resolve(work, alert, [_first([matter.end, *over]) for matter in known])
 
 
@@ -150,9 +155,52 @@ def on_deviation_classified(desk: Desk, work: Work, event: Event) -> None:
     before = work.get(MATTERS, about) or Matter()
     after = matters.classified(before, severity, text_of(event.time), said.actor, said.impact)
     work.put(MATTERS, about, after)
-    held = alerts.holding(work.where(ALERTS, "lot", said.lot).values(), about)
+    _set_worse(desk, work, about, said.lot)
+
+
+def _set_worse(desk: Desk, work: Work, about: str, lot: str) -> None:
+    """The alert that stands for this, where there is one yet, and its clock."""
+    held = alerts.holding(work.where(ALERTS, "lot", lot).values(), about)
     if held is not None:
         set_clock(work, settle(desk, work, held))
+
+
+def note_detected(work: Work, raised: events.AlertRaised, limit: float) -> None:
+    """Keep which limit a deviation left, for how far it goes later is told without it, and how grave that
+    was."""
+    matter = work.get(MATTERS, raised.alert) or Matter()
+    if limit <= 0 or matter.limit == limit:
+        return
+    at = text_of(raised.at.ToDatetime(UTC))
+    after = matters.classified(matter, raised.severity, at, PLATFORM, "")
+    work.put(MATTERS, raised.alert, replace(after, limit=limit))
+
+
+def on_deviation_updated(desk: Desk, work: Work, event: Event) -> None:
+    """It went on since it was detected: the alert is as grave as it is by now."""
+    told = cast(production.DeviationUpdated, event.message)
+    about = about_deviation(told.deviation)
+    before = work.get(MATTERS, about) or Matter()
+    if not before.limit:
+        return  # detected before limits were kept: a person classifies it
+    severity = grading.of_deviation(told.proposed_severity, told.magnitude, before.limit)
+    said = f"it went to {told.magnitude:.1f} standard deviations (limit {before.limit:.1f})"
+    after = matters.classified(before, severity, text_of(event.time), PLATFORM, said)
+    if after.severity > before.severity:
+        work.put(MATTERS, about, after)
+        _set_worse(desk, work, about, told.lot)
+
+
+def on_hazard_evaluated(desk: Desk, work: Work, event: Event) -> None:
+    """A physician says how dangerous it is: that the run is late is at least as grave."""
+    told = cast(production.HazardEvaluated, event.message)
+    about, severity = about_stage(told.run, ""), grading.OF_HAZARD.get(told.hazard_class, 0)
+    before = work.get(MATTERS, about) or Matter()
+    after = matters.classified(before, severity, text_of(event.time), told.actor, told.text)
+    work.put(MATTERS, about, after)
+    for held in work.where(ALERTS, "run", told.run).values():
+        if held.kind == events.ALERT_KIND_LOOP_STALLED:
+            set_clock(work, settle(desk, work, held))
 
 
 def on_stage_completed(desk: Desk, work: Work, event: Event) -> None:
@@ -197,5 +245,7 @@ def endings_of(desk: Desk) -> Events:
         production.DeviationRejected: partial(on_deviation_rejected, desk),
         production.DeviationClosed: partial(on_deviation_closed, desk),
         production.DeviationClassified: partial(on_deviation_classified, desk),
+        production.DeviationUpdated: partial(on_deviation_updated, desk),
+        production.HazardEvaluated: partial(on_hazard_evaluated, desk),
         loops.StageCompleted: partial(on_stage_completed, desk),
     }

@@ -18,8 +18,8 @@ from pharmaloop.loops.v1 import events_pb2 as loops
 from pharmaloop.production.v1 import events_pb2 as production
 from pharmaloop.rnd.v1 import events_pb2 as rnd
 from pharmaloop.traceability.v1 import events_pb2 as traceability
-from services.alerting.domain import alerts, texts, triggers
-from services.alerting.domain.escalation import CRITICAL, MAJOR, OF_DEVIATION
+from services.alerting.domain import alerts, grading, texts, triggers
+from services.alerting.domain.escalation import CRITICAL
 from services.alerting.domain.triggers import PATIENCE, Run, Trigger
 from services.alerting.endings import (
     ESCALATE_STEP,
@@ -28,6 +28,7 @@ from services.alerting.endings import (
     about_no_run,
     about_stage,
     endings_of,
+    note_detected,
     on_deviation_judged_real,
     on_run_over,
     set_clock,
@@ -64,9 +65,10 @@ def on_deviation_detected(desk: Desk, work: Work, event: Event) -> None:
         texts.of_deviation(detected),
         work.now,
         lot=detected.lot,
-        severity=OF_DEVIATION.get(detected.proposed_severity, MAJOR),
+        severity=grading.of_deviation(detected.proposed_severity, detected.magnitude, detected.limit),
         ladder=desk.ladder,
     )
+    note_detected(work, wanted, detected.limit)
     _raise(desk, work, wanted)
 
 
@@ -79,7 +81,7 @@ def on_loop_stalled(desk: Desk, work: Work, event: Event) -> None:
         work.now,
         lot=stalled.case,
         run=stalled.run,
-        severity=MAJOR,
+        severity=grading.of_late_stage(loop_of(stalled.case)),
         ladder=desk.ladder,
     )
     _raise(desk, work, wanted)

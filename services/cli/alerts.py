@@ -36,10 +36,14 @@ _STATES = {
 @click.option("--lot", default="", help="Only of this lot, or of this case of a transfer or a study.")
 @click.pass_obj
 def alerts(session: Session, state: str, everything: bool, run: str, lot: str) -> None:
-    """List alerts, newest first: those that still wait for somebody, unless others are asked for."""
+    """List alerts, the gravest first, then the newest: those that still wait for somebody, unless others are
+    asked for."""
     request = api.ListAlertsRequest(state=_STATES["all" if everything else state], run=run, lot=lot)
     pages = session.pages(session.alerting.ListAlerts, request)
-    found = [plain(item) for page in pages for item in page.alerts]
+    told = [item for page in pages for item in page.alerts]
+    found = [
+        plain(item) for item in sorted(told, key=lambda item: (item.HasField("resolved"), -item.severity))
+    ]
     session.show({"alerts": found}, lambda out: out.print(_table(found)))
 
 

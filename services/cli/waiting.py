@@ -23,6 +23,8 @@ from services.cli.tables import table
 from services.kit import waiting
 from services.kit.waiting import Listed, Waiting
 
+#: Classes of a deviation as they are told; empty where nobody and no rule said it.
+_CLASSES = ("", "minor", "major", "critical")
 _MODULES = {"production": production, "rnd": rnd, "loops": loops, "exchange": exchange}
 
 
@@ -51,7 +53,11 @@ class Role(click.ParamType):
 @click.option("--role", type=Role(), default=None, help="Only what is this role's turn.")
 @click.pass_obj
 def listed(session: Session, kind: str | None, role: str | None) -> None:
-    """List what waits for a person, by kind of work, the oldest first, with the command that does it.
+    """List what waits for a person, by kind of work, with the command that does it.
+
+    In each kind the gravest first: at how many hospitals patients were exposed, then the class, then how far
+    beyond its limit, then the oldest. What belongs together is one row of the table: deviations of one lot,
+    lots of one product that are held for one reason; --json has each.
 
     Exit status 3 when a service does not answer: what the others keep is shown.
     """
@@ -59,19 +65,8 @@ def listed(session: Session, kind: str | None, role: str | None) -> None:
     document: dict[str, Any] = {"waiting": [_plain(one) for one in found], "more": sorted(more), "away": away}
 
     def people(out: Console) -> None:
-        rows = [
-            [
-                one["kind"].replace("-", " "),
-                f"{one['id']} / {one['version']}" if one["kind"].endswith("set") else one["id"],
-                one["of"],
-                one["what"] or "-",
-                (one["since"] or "-").partition(".")[0],
-                one["role"],
-                one["next"],
-            ]
-            for one in document["waiting"]
-        ]
-        columns = ["kind", "what", "of", "about", "since (UTC)", "whose turn", "next"]
+        rows = [_line([_plain(one) for one in group]) for group in waiting.groups(found)]
+        columns = ["kind", "what", "of", "about", "how grave", "since (UTC)", "whose turn", "next"]
         out.print(table("Waiting", columns, rows))
         for name in document["more"]:
             out.print(f"{name.replace('-', ' ', 1)}: not all of the list was read, more may wait")
@@ -83,9 +78,44 @@ def listed(session: Session, kind: str | None, role: str | None) -> None:
         raise click.exceptions.Exit(Unreachable.exit_code)
 
 
+def _line(group: list[dict[str, Any]]) -> list[str]:
+    """A row of the table: one thing, or how many belong together and how to see each."""
+    one, several = group[0], len(group) > 1
+    what = f"{one['id']} / {one['version']}" if one["kind"].endswith("set") else one["id"]
+    since = min((each["since"] for each in group if each["since"]), default="-")
+    return [
+        one["kind"].replace("-", " "),
+        f"{len(group)}, the gravest {what}" if several else what,
+        one["of"],
+        one["what"] or "-",
+        _grave(one),
+        since.partition(".")[0],
+        one["role"],
+        one["next"] if not several else f"{PROGRAM} {_EACH[one['kind']].format(of=shlex.quote(one['of']))}",
+    ]
+
+
+#: By kind, the command that shows each of several that belong together.
+_EACH = {
+    "judge-deviation": "lot show {of}",
+    "classify-deviation": "lot show {of}",
+    "close-deviation": "lot show {of}",
+    "decide-lot": "waiting list --kind decide-lot --json",
+}
+
+
+def _grave(one: dict[str, Any]) -> str:
+    """How grave it is, of what is known."""
+    told = [f"hospitals {one['sites']}"] if one["sites"] else []
+    told += [one["severity"]] if one["severity"] else []
+    told += [f"{one['magnitude']:.3g} SD (limit {one['limit']:.3g})"] if one["limit"] else []
+    return ", ".join(told) or "-"
+
+
 def _found(session: Session, kind: str, role: str) -> tuple[list[Waiting], set[str], list[dict[str, str]]]:
     """The rows in order, the kinds of which there are more, and who did not answer and why."""
     rows: list[Waiting] = []
+    runs: list[Any] = []
     more: set[str] = set()
     away: dict[str, str] = {}
     for one in waiting.chosen(kind, role):
@@ -96,11 +126,13 @@ def _found(session: Session, kind: str, role: str) -> tuple[list[Waiting], set[s
         except Unreachable as error:
             away[one.service] = error.message
             continue
+        runs += answer.runs if one.weighs else ()
         rows += [row for each in getattr(answer, one.part) for row in one.rows(each)]
         more |= set(one.kinds) if answer.next_page_token else set()
     if waiting.OVERDUE in waiting.kinds_of(kind, role):
         rows += waiting.overdue(_boards(session, away))
-    shown = waiting.in_order(row for row in rows if waiting.fits(row, kind, role))
+    fitting = [row for row in rows if waiting.fits(row, kind, role)]
+    shown = waiting.in_order(waiting.exposed(fitting, runs))
     more &= waiting.kinds_of(kind, role)
     return shown, more, [{"service": name, "why": why} for name, why in away.items()]
 
@@ -135,6 +167,11 @@ def _plain(one: Waiting) -> dict[str, Any]:
         "lacks": list(one.lacks),
         "people": one.people,
         "withheld": one.withheld,
+        "sites": one.sites,
+        "severity": _CLASSES[one.severity],
+        "magnitude": one.magnitude,
+        "limit": one.limit,
+        "group": one.belongs,
         "next": next_step(one),
     }
 

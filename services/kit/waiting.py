@@ -4,12 +4,17 @@ One rule for the portal and the command. Every list is asked once, by state and 
 rows: what is beyond is said, not read. Answers are read by the names of their fields, so that nothing here
 knows a service; `min` of no list is a patient. What a hospital is late with is told as a count, and as
 `small_groups` allows.
+
+The gravest stands first, by what is known of a risk in the order of ICH Q9(R1): whom it can harm (at how many
+hospitals a safety run that goes on found exposed patients), how bad it is (the class), how likely it is real
+(how far beyond its limit), then how long it waits. Of hospitals the number is told anyway; no number of
+patients is needed for the order, so that none follows from it. What belongs together is one group.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -51,6 +56,11 @@ class Waiting:
     `since` is None where no service says it. `lacks` are the steps that a change control still needs, of
     "validation" and "filing". `people` is how many patients are concerned; None where none are, or where
     the number is withheld.
+
+    How grave it is: `sites` are hospitals with exposed patients; `severity` is 1 to 3 (minor, major,
+    critical), 0 where nobody and no rule said it; `magnitude` and `limit` are in spreads, 0 where nothing
+    left a limit. `lot` and `runs` (of the safety loop) are what `sites` is known by. `belongs` is what rows
+    of a kind are grouped by; empty for one that stands alone.
     """
 
     kind: str
@@ -63,11 +73,26 @@ class Waiting:
     lacks: tuple[str, ...] = ()
     people: int | None = None
     withheld: bool = False
+    sites: int = 0
+    severity: int = 0
+    magnitude: float = 0.0
+    limit: float = 0.0
+    lot: str = ""
+    runs: tuple[str, ...] = ()
+    belongs: str = ""
+
+    @property
+    def distance(self) -> float:
+        """How many times its limit it went; 0 where it left none."""
+        return self.magnitude / self.limit if self.limit > 0 else 0.0
 
 
 @dataclass(frozen=True)
 class Listed:
-    """A list that is asked: its service and call, the field that has the rows, what it may bring, and how."""
+    """A list that is asked: its service and call, the field that has the rows, what it may bring, and how.
+
+    `weighs` are kinds of other lists whose order it tells.
+    """
 
     service: str
     method: str
@@ -75,6 +100,7 @@ class Listed:
     kinds: tuple[str, ...]
     rows: Callable[[Any], Iterable[Waiting]]
     fields: Mapping[str, Any] = field(default_factory=dict)
+    weighs: tuple[str, ...] = ()
 
     def asked(self) -> dict[str, Any]:
         """The fields of the request."""
@@ -82,9 +108,10 @@ class Listed:
 
 
 def chosen(kind: str = "", role: str = "") -> list[Listed]:
-    """The lists that may bring what is asked for: of this kind, for this role; all where they are empty."""
+    """The lists that may bring what is asked for, or tell its order: of this kind, for this role; all where
+    they are empty."""
     wanted = kinds_of(kind, role)
-    return [one for one in LISTS if wanted & set(one.kinds)]
+    return [one for one in LISTS if wanted & {*one.kinds, *one.weighs}]
 
 
 def kinds_of(kind: str = "", role: str = "") -> set[str]:
@@ -98,15 +125,43 @@ def fits(row: Waiting, kind: str = "", role: str = "") -> bool:
     return kind in ("", row.kind) and (role in ("", row.role) or row.role.startswith(f"{role} "))
 
 
+#: What a class counts in the order. One that nobody and no rule said is not put off.
+_CLASS = {0: 2, 1: 1, 2: 2, 3: 3}
+
+
 def in_order(rows: Iterable[Waiting]) -> list[Waiting]:
-    """By kind as `KINDS` has them, in each the oldest first; those of unknown age last."""
+    """By kind as `KINDS` has them, in each the gravest first (of overdue plans, where most are, if that is
+    told); of equals the oldest, unknown age last."""
     places = {kind: place for place, kind in enumerate(KINDS)}
 
-    def place(row: Waiting) -> tuple[int, bool, int, int, str, str]:
+    def place(row: Waiting) -> tuple[Any, ...]:
         at = row.since or Timestamp()
-        return places[row.kind], row.since is None, at.seconds, at.nanos, row.of, row.id
+        grave = (-row.sites, -_CLASS[row.severity], -row.distance, -(row.people or 0))
+        return places[row.kind], *grave, row.since is None, at.seconds, at.nanos, row.of, row.id
 
     return sorted(rows, key=place)
+
+
+def groups(rows: Iterable[Waiting]) -> list[tuple[Waiting, ...]]:
+    """Rows in order, those that belong together as one: it stands where its gravest row does."""
+    found: dict[tuple[str, ...], list[Waiting]] = {}
+    for number, row in enumerate(rows):
+        key = (row.kind, row.belongs) if row.belongs else (row.kind, "", str(number))
+        found.setdefault(key, []).append(row)
+    return [tuple(group) for group in found.values()]
+
+
+def exposed(rows: Iterable[Waiting], runs: Iterable[Any]) -> list[Waiting]:
+    """The rows with how many hospitals have exposed patients, by the safety runs that go on."""
+    of_run: dict[str, int] = {}
+    of_lot: dict[str, int] = {}
+    for run in runs:
+        of_run[run.run] = len(run.sites)
+        of_lot[run.case] = max(of_lot.get(run.case, 0), len(run.sites))
+    return [
+        replace(row, sites=max((row.sites, of_lot.get(row.lot, 0), *(of_run.get(id, 0) for id in row.runs))))
+        for row in rows
+    ]
 
 
 def overdue(boards: Mapping[str, Iterable[Any]]) -> list[Waiting]:
@@ -139,6 +194,9 @@ def _late(runs: Sequence[Any]) -> dict[str, list[int]]:
 
 # -- rows of each list -------------------------------------------------------
 
+#: How a deviation stands that was judged a false alarm, as production numbers its states.
+_REJECTED = 3
+
 
 def _when(history: Iterable[Any], *events: str) -> Timestamp | None:
     """The latest moment of one of these events; None where there is none on record."""
@@ -150,10 +208,21 @@ def _present(message: Any, name: str) -> Timestamp | None:
     return getattr(message, name) if message.HasField(name) else None
 
 
+def _measured(row: Any) -> dict[str, Any]:
+    """How grave a deviation is: as it was classified, else as the product's rules propose by now."""
+    found, latest = row.detected, row.updated
+    return {
+        "severity": row.severity or max(found.proposed_severity, latest.proposed_severity),
+        "magnitude": max(found.magnitude, latest.magnitude),
+        "limit": found.limit,
+    }
+
+
 def _deviation(kind: str, row: Any, since: Timestamp | None) -> Waiting:
     found = row.detected
     what = f"{found.tag} ({found.phase})" if found.phase else found.tag
-    return Waiting(kind, found.deviation, found.lot, QUALITY, what, since)
+    own = {"lot": found.lot, "belongs": found.lot, **_measured(row)}
+    return Waiting(kind, found.deviation, found.lot, QUALITY, what, since, **own)
 
 
 def _to_judge(row: Any) -> list[Waiting]:
@@ -171,7 +240,8 @@ def _judged(row: Any) -> list[Waiting]:
 
 
 def _capa(kind: str, row: Any, since: Timestamp | None) -> Waiting:
-    return Waiting(kind, row.proposed.capa, row.proposed.lot, QUALITY, row.proposed.tag, since)
+    found = row.proposed
+    return Waiting(kind, found.capa, found.lot, QUALITY, found.tag, since, lot=found.lot, runs=(found.run,))
 
 
 def _proposed(row: Any) -> list[Waiting]:
@@ -189,13 +259,32 @@ def _effective(row: Any) -> list[Waiting]:
 
 
 def _held(row: Any) -> list[Waiting]:
-    return [Waiting("decide-lot", row.lot, row.product, QUALITY, row.reason, _present(row, "since"))]
+    """A lot on hold, as grave as the worst of its own deviations that is not judged a false alarm. Lots of
+    one product that one safety run implicated, or that are held for the same reason, belong together."""
+    own = [_measured(one) for one in row.deviations if one.state != _REJECTED]
+    worst = max(own, key=lambda one: (_CLASS[one["severity"]], one["magnitude"]), default={})
+    why = row.runs[-1] if row.runs else row.reason
+    return [
+        Waiting(
+            "decide-lot",
+            row.lot,
+            row.product,
+            QUALITY,
+            row.reason,
+            _present(row, "since"),
+            lot=row.lot,
+            runs=tuple(row.runs),
+            belongs=f"{row.product}|{why}",
+            **worst,
+        )
+    ]
 
 
 def _to_evaluate(row: Any) -> list[Waiting]:
     if row.stage != "evaluate":
         return []
-    return [Waiting("evaluate-hazard", row.run, row.case, QUALITY, since=_present(row, "stage_since"))]
+    since, sites = _present(row, "stage_since"), len(row.sites)
+    return [Waiting("evaluate-hazard", row.run, row.case, QUALITY, since=since, lot=row.case, sites=sites)]
 
 
 def _to_decide(row: Any) -> list[Waiting]:
@@ -276,6 +365,7 @@ LISTS = (
             ("evaluate-hazard",),
             _to_evaluate,
             {"loop": "safety", "state": f"RUN_STATE_{state}", "order": "RUN_ORDER_STUCK_FIRST"},
+            weighs=tuple(kind for kind, role in KINDS.items() if role == QUALITY),
         )
         for state in ("OPEN", "STALLED")
     ),

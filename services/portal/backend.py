@@ -43,12 +43,13 @@ _WATCH_SECONDS = 3_600.0
 
 
 class Missing(Exception):
-    """A service does not answer; `service` names the part of the page that is not there."""
+    """A service does not answer; `method` is what it was asked: the part of the page that is not there."""
 
-    def __init__(self, service: str, why: str) -> None:
+    def __init__(self, service: str, why: str, method: str = "") -> None:
         super().__init__(f"{service}: {why}")
         self.service = service
         self.why = why
+        self.method = method
 
 
 class Refused(Exception):
@@ -134,9 +135,17 @@ class Backend:
     async def common(self, process: str, offered: str, method: str, /, **fields: Any) -> Any:
         """The answer of what every process offers, for example ("loops", "StatusService", "GetStatus")."""
         request = getattr(_module("common", f"{_COMMON[offered]}_pb2"), f"{method}Request")(**fields)
+
+        async def call() -> Any:
+            try:
+                return await self._answer(
+                    process, getattr(self._common(process, offered), method), request, "portal"
+                )
+            except Missing as missing:
+                raise Missing(process, missing.why, method) from None
+
         return await self._once(
-            (process, offered, method, request.SerializeToString(deterministic=True)),
-            lambda: self._answer(process, getattr(self._common(process, offered), method), request, "portal"),
+            (process, offered, method, request.SerializeToString(deterministic=True)), call
         )
 
     def watch(self, process: str, after: Any) -> AsyncIterator[Any]:
@@ -168,7 +177,10 @@ class Backend:
 
     async def _call(self, service: str, method: str, request: Message, actor: str) -> Any:
         seconds = _PATIENCE.get(method, self._settings.answer_seconds)
-        return await self._answer(service, getattr(self._stub(service), method), request, actor, seconds)
+        try:
+            return await self._answer(service, getattr(self._stub(service), method), request, actor, seconds)
+        except Missing as missing:
+            raise Missing(service, missing.why, method) from None
 
     async def _answer(
         self, service: str, method: Any, request: Message, actor: str, seconds: float | None = None

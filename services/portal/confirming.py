@@ -102,6 +102,8 @@ class Question:
     #: True when there is nothing left to decide.
     over: bool = False
     danger: bool = False
+    #: Where a signature leads; empty where it leads back.
+    done: str = ""
 
 
 @dataclass(frozen=True)
@@ -202,7 +204,7 @@ async def settle(
     told: Told = request.app.state.told
     request_id = str(form.get("request_id", ""))
     if request_id in told:  # sent twice
-        return RedirectResponse(question.back, status_code=303)
+        return RedirectResponse(question.done or question.back, status_code=303)
     if form.get("seen") != question.seen:
         return show(request, question, form, changed=True, status=409)
     actor = request.state.actor or clean(text(form, NAME))
@@ -220,7 +222,7 @@ async def settle(
     except Missing as missing:  # it may have been taken: the same id, so that it counts once
         return show(request, question, form, missing=missing, request_id=request_id, status=503)
     told.note(request_id)
-    answer = RedirectResponse(question.back, status_code=303)
+    answer = RedirectResponse(question.done or question.back, status_code=303)
     if not request.state.actor:
         keep(answer, actor)
     return answer

@@ -11,14 +11,13 @@ import uuid
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import quote
 
 from fastapi import Request
 from fastapi.responses import RedirectResponse, Response
 
-from services.portal.addresses import here
+from services.portal.actors import clean, keep
 from services.portal.backend import Backend, Missing, Refused
-from services.portal.confirming import Told
+from services.portal.confirming import NAME, Told
 from services.portal.forms import Group, Read, Typed, Wrong, drawn, read, refusals, typed
 from services.portal.languages import Language
 from services.portal.render import page
@@ -59,9 +58,7 @@ def show_draft(
     request_id: str = "",
     status: int = 200,
 ) -> Response:
-    """The form; who has no name yet gives it first."""
-    if not request.state.actor and request.method == "GET":
-        return RedirectResponse(f"/me?to={quote(here(request))}", status_code=303)
+    """The form; it asks for the name of whom the portal does not know yet, as a decision does."""
     wrong = wrong or []
     language: Language = request.state.language
     values = {
@@ -71,6 +68,8 @@ def show_draft(
         "wrong": wrong,
         "changed": changed,
         "unanswered": missing,
+        "nameless": any(one.key == NAME for one in wrong),
+        "named": _first(said, NAME),
         "request_id": request_id or str(uuid.uuid4()),
     }
     return page(request, "draft.html", values, status=status)
@@ -100,22 +99,23 @@ async def take_draft(request: Request, ask: Callable[[Typed], Awaitable[Draft]],
         return show_draft(request, draft, said, request_id=request_id)
     language: Language = request.state.language
     found = read(draft.groups, said, language)
-    if not request.state.actor:
-        found.wrong.insert(0, Wrong("", "", language.say("The portal does not know your name any more.")))
+    actor = request.state.actor or clean(_first(said, NAME))
+    if not actor:
+        found.wrong.append(Wrong(NAME, language.say("Name"), language.say("Write 1 to 200 characters.")))
     if found.wrong:
         return show_draft(request, draft, said, found.wrong, request_id=request_id, status=422)
     told: Told = request.app.state.told
     if draft.seen and request_id not in told and _first(said, "seen") != draft.seen:
         return show_draft(request, draft, said, changed=True, status=409)
-    return await _tell(request, draft, said, found, way)
+    return await _tell(request, draft, said, found, way, actor)
 
 
-async def _tell(request: Request, draft: Draft, said: Typed, found: Read, way: Way) -> Response:
+async def _tell(request: Request, draft: Draft, said: Typed, found: Read, way: Way, actor: str) -> Response:
     backend: Backend = request.app.state.backend
     request_id = _first(said, "request_id")
     fields = {"request_id": request_id, **way.fields(found)}
     try:
-        answer = await backend.tell(way.service, way.method, request.state.actor, **fields)
+        answer = await backend.tell(way.service, way.method, actor, **fields)
     except Refused as error:
         violations = error.violations or ((error.field, error.description, error.reason),)
         wrong = refusals(draft.groups, violations, found, request.state.language, draft.above)
@@ -124,7 +124,10 @@ async def _tell(request: Request, draft: Draft, said: Typed, found: Read, way: W
         return show_draft(request, draft, said, missing=error, request_id=request_id, status=503)
     told: Told = request.app.state.told
     told.note(request_id)
-    return RedirectResponse(way.leads(answer, found), status_code=303)
+    leads = RedirectResponse(way.leads(answer, found), status_code=303)
+    if not request.state.actor:
+        keep(leads, actor)
+    return leads
 
 
 def _first(said: Typed, name: str) -> str:

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cache, lru_cache
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
-from babel import Locale, dates, numbers
+from babel import Locale, dates, lists, numbers
 from babel.messages.pofile import read_po
 from google.protobuf.timestamp_pb2 import Timestamp
 
@@ -58,6 +58,10 @@ class Language:
         """The sentence in this language, with its values."""
         text = catalogue(self.code).get(english, english)
         return text % values if values else text
+
+    def listed(self, parts: Sequence[str]) -> str:
+        """Several things in one line, as the language lists them."""
+        return lists.format_list(parts, locale=self._locale) if parts else ""
 
     def number(self, value: float, digits: int = 3) -> str:
         """A number to significant digits, grouped as the language does."""

@@ -14,6 +14,7 @@ from google.protobuf.message import Message
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from services.portal import addresses
+from services.portal.absent import absent
 from services.portal.addresses import here
 from services.portal.languages import NAMES, Language
 from services.portal.sayings import marked, marked_rule, why
@@ -98,6 +99,7 @@ def make_environment() -> Environment:
         "said": marked,
         "rule_said": marked_rule,
         "why_said": why,
+        "absent": absent,
         "places": PLACES,
         "languages": NAMES,
     }

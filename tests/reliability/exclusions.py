@@ -70,6 +70,8 @@ FIELDS: dict[tuple[str, str], str] = {
     ("production.capa_row", "at"): COMPLETED,
     ("production.watch", "heard"): WALL,
     ("alerting.matter", "end.at"): COMPLETED,
+    ("alerting.matter", "classified"): UPDATES,
+    ("alerting.matter", "impact"): UPDATES,
     ("exchange.study", "jobs"): JOBS,
     ("exchange.study", "insight"): JOBS,
     ("exchange.study", "contributions"): JOBS,

@@ -227,8 +227,9 @@ def acknowledge(state: Alert, actor: str, note: str, at: datetime) -> list[alert
 
 
 def worse(state: Alert, matter: Matter, ladder: Ladder) -> list[alerting.AlertSeverityRaised]:
-    """The alert of a matter that a person classified as worse than the alert; nothing where it is not, or
-    the alert is over. Its clock begins anew with the shorter time, and never runs out later than before."""
+    """The alert of a matter that was classified as worse than the alert; nothing where it is not, or the
+    alert is over. Its clock begins anew with the shorter time, and never runs out later than before; the role
+    that is asked now has that time from when it was asked, also where the class is of before."""
     if state.over or matter.severity <= state.severity:
         return []
     at = datetime.fromisoformat(matter.classified)
@@ -239,7 +240,8 @@ def worse(state: Alert, matter: Matter, ladder: Ladder) -> list[alerting.AlertSe
         reason=matter.impact,
     )
     event.at.FromDatetime(at)
-    following = ladder.next_at(state.kind, matter.severity, state.level, at)
+    asked = [datetime.fromisoformat(step.at) for step in state.escalations[-1:]]
+    following = ladder.next_at(state.kind, matter.severity, state.level, max([at, *asked]))
     if state.next_escalation and following is not None:
         event.next_escalation.FromDatetime(min(following, datetime.fromisoformat(state.next_escalation)))
     return [event]

@@ -22,7 +22,8 @@ MINOR, MAJOR, CRITICAL = (
     alerting.ALERT_SEVERITY_MAJOR,
     alerting.ALERT_SEVERITY_CRITICAL,
 )
-#: What a deviation's own severity makes of its alert. One that no rule knows is not put off.
+#: What a deviation's own severity makes of its alert (`grading` has the distance besides). One that no rule
+#: knows is not put off.
 OF_DEVIATION: Mapping[production.Severity, alerting.AlertSeverity] = {
     production.SEVERITY_UNSPECIFIED: MAJOR,
     production.SEVERITY_MINOR: MINOR,

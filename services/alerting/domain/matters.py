@@ -34,8 +34,10 @@ class End:
 class Matter:
     """What an alert is, or would be, about; its id is that of the alert that it would be by itself.
 
-    `severity` is the highest that a person classified it as (0 while nobody has), `classified` when that
-    was first said, ISO text, `classified_by` by whom, `impact` with what assessment.
+    `severity` is the highest that it was classified as, by a person or by how far it went since (0 while
+    neither has), `classified` when that was first said, ISO text, `classified_by` by whom, `impact` with what
+    assessment. `limit` is the one that a deviation left, in residual standard deviations; 0 where none is
+    known.
     """
 
     end: End | None = None
@@ -43,6 +45,7 @@ class Matter:
     classified: str = ""
     classified_by: str = ""
     impact: str = ""
+    limit: float = 0.0
 
     @property
     def alert_severity(self) -> alerting.AlertSeverity:
@@ -55,7 +58,7 @@ def ended(matter: Matter, end: End) -> Matter:
 
 
 def classified(matter: Matter, severity: int, at: str, actor: str, impact: str) -> Matter:
-    """A person classified it. The highest counts, since it was first said: an alert is not called off
+    """It was classified. The highest counts, since it was first said: an alert is not called off
     by a second thought."""
     held = (-matter.severity, matter.classified, matter.classified_by, matter.impact)
     best = min(held, (-severity, at, actor, impact))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlencode
@@ -41,9 +42,16 @@ _SHAPES = {events.ALERT_SEVERITY_CRITICAL: "abnormal", events.ALERT_SEVERITY_MIN
 
 @router.get("/alerts")
 async def listed(
-    request: Request, state: str = "open", kind: str = "", run: str = "", lot: str = "", after: str = ""
+    request: Request,
+    state: str = "open",
+    kind: str = "",
+    run: str = "",
+    lot: str = "",
+    after: str = "",
+    took: str = "",
 ) -> Response:
-    """The alerts, newest first: those that nobody took, unless others are asked for."""
+    """The alerts of a page, the gravest first, then the newest: those that nobody took, unless others are
+    asked for. `took` is the alert that a person comes from having taken."""
     backend: Backend = request.app.state.backend
     state = state if state in _STATES else "open"
     kind = kind if kind in _KINDS else ""
@@ -56,14 +64,21 @@ async def listed(
         "page_token": after,
         **about,
     }
-    found, missing = await parts(
-        alerts=backend.ask("alerting", "ListAlerts", **asked), now=_CLOCK.now(backend, "alerting")
-    )
+    wanted: dict[str, Awaitable[Any]] = {
+        "alerts": backend.ask("alerting", "ListAlerts", **asked),
+        "now": _CLOCK.now(backend, "alerting"),
+    }
+    if took:
+        wanted["took"] = backend.ask("alerting", "GetAlert", fresh=True, alert=took)
+    found, missing = await parts(**wanted)
     told = found["alerts"]
+    rows = [_row(one, found["now"]) for one in told.alerts] if told else []
     filters = {"state": state, "kind": kind, **about}
     token = told.next_page_token if told else ""
     values = {
-        "rows": [_row(one, found["now"]) for one in told.alerts] if told else [],
+        "rows": sorted(rows, key=lambda row: (row["over"], -row["alert"].severity)),
+        "took": _own(found.get("took"), request.state.actor),
+        "filtered": kind or any(about.values()) or state != "open",
         "known": told is not None,
         "filters": filters,
         "kinds": {name: WORDS[events.AlertKind.Name(number)] for name, number in _KINDS.items()},
@@ -92,6 +107,11 @@ def _row(alert: Any, now: datetime | None) -> dict[str, Any]:
         "until": until,
         "left": left,
     }
+
+
+def _own(answer: Any, actor: str) -> api.Alert | None:
+    """The alert, where this person took it."""
+    return answer.alert if answer is not None and actor and answer.alert.actor == actor else None
 
 
 def _says(language: Language, alert: api.Alert) -> str:
@@ -125,6 +145,7 @@ async def _taking(request: Request, alert: str) -> Question:
         title=say("Take this alert"),
         purpose=say("Says that you look after it: its clock stops, and nobody else is asked."),
         back="/alerts",
+        done=f"/alerts?{urlencode({'took': alert})}",
         submit=say("Take it"),
         facts=(
             (say("Kind"), say(word(events.AlertKind.DESCRIPTOR, told.raised.kind))),

@@ -100,7 +100,7 @@ async def catalogue(request: Request, targets: str = "", molecules: str = "", pr
     values["next"] = {
         name: f"?{urlencode(tokens | {name: token})}#{name}" for name, token in after.items() if token
     }
-    values["missing"] = missing[:1]  # one service answers them all
+    values["missing"] = missing
     return page(request, "catalogue.html", values, live=_LIVE)
 
 

@@ -75,7 +75,7 @@ async def hypotheses(
         "findings_next": _next(found["findings"], filters, "findings"),
         "insights": _list(found["insights"], "insights"),
         "insights_next": _next(found["insights"], filters, "insights"),
-        "missing": missing[:1],  # one service answers them all
+        "missing": missing,
     }
     return page(request, "hypotheses.html", values, live=_LIVE)
 

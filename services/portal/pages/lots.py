@@ -13,9 +13,11 @@ from google.protobuf.json_format import MessageToJson
 from starlette.exceptions import HTTPException
 
 from pharmaloop.production.v1 import service_pb2 as api
+from services.portal.absent import absent
 from services.portal.backend import Backend
 from services.portal.clock import platform_time
 from services.portal.keys import LOT
+from services.portal.languages import Language
 from services.portal.pages.lot_decisions import ways
 from services.portal.papers.dossier import Taken, dossier_paper
 from services.portal.parts import parts
@@ -89,6 +91,7 @@ async def taken(request: Request, key: str) -> Response:
 async def printed(request: Request, key: str) -> Response:
     """The dossier as a PDF in the reader's language. Without the trace's part there is none."""
     backend: Backend = request.app.state.backend
+    language: Language = request.state.language
     dossier = (await backend.ask("traceability", "GetLotDossier", lot=key)).dossier
     runs = [run.run for run in dossier.exposed.runs]
     found, missing = await parts(
@@ -105,9 +108,9 @@ async def printed(request: Request, key: str) -> Response:
         digest=hashlib.sha256(_json(dossier).encode()).hexdigest(),
         made=datetime.now(UTC),
         now=found["now"],
-        missing=tuple(sorted({one.service for one in missing})),
+        missing=tuple(one.told(language) or one.whose(language) for one in absent(missing)),
     )
-    made = await asyncio.to_thread(dossier_paper, what, request.state.language)
+    made = await asyncio.to_thread(dossier_paper, what, language)
     return _file(key, "pdf", "application/pdf", made)
 
 

@@ -172,7 +172,7 @@ async def one(request: Request, of: str, version: int, against: int = 0) -> Resp
         "may_review": shown.state == api.PARAMETER_SET_STATE_DRAFT,
         "may_release": shown.state in (api.PARAMETER_SET_STATE_REVIEWED, api.PARAMETER_SET_STATE_RELEASED),
         "may_withdraw": shown.state != api.PARAMETER_SET_STATE_WITHDRAWN,
-        "missing": missing[:1],
+        "missing": missing,
     }
     return page(request, "set.html", values, live=(of, *_LIVE))
 

@@ -200,7 +200,7 @@ async def one(
         "late": lambda plan: _late(language, plan, found["now"]),
         "hazard": found.get("hazard"),
         **_notices(found.get("notices"), patient),
-        "missing": missing[:1],  # one process answers them all
+        "missing": missing,
     }
     return page(request, "site.html", values, live=(*of_site(site, _LIVE), f"service:{process}"))
 

@@ -1,21 +1,26 @@
-"""What waits for a person, of every loop: by kind of work, the oldest first, with who may do it and where."""
+"""What waits for a person, of every loop: by kind of work, the gravest first, with who may do it and where.
+
+What belongs together is one row that opens: deviations of one lot, lots that are held for one reason."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 from urllib.parse import urlencode
 
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
+from pharmaloop.production.v1 import events_pb2 as production
 from services.kit import waiting
+from services.kit.ids import derived_id
 from services.kit.waiting import Waiting
 from services.portal.addresses import path_of as path
 from services.portal.backend import Backend
 from services.portal.parts import parts
 from services.portal.render import page
 from services.portal.running import HOSPITAL, MANAGER, OWNER, QUALITY_HEAD, SCIENTIST
-from services.portal.words import N_
+from services.portal.words import N_, word
 
 router = APIRouter()
 
@@ -65,6 +70,13 @@ ROLES = {
     waiting.RESEARCH: N_("Research"),
     waiting.SITE: N_("Every site"),
 }
+#: What a row of several says of them, by kind.
+SEVERAL = {
+    "judge-deviation": N_("%(n)s suspicions of one lot"),
+    "classify-deviation": N_("%(n)s deviations of one lot"),
+    "close-deviation": N_("%(n)s deviations of one lot"),
+    "decide-lot": N_("%(n)s lots of one product, held for one reason"),
+}
 #: What a change control still needs.
 LACKS = {"validation": N_("Validation"), "filing": N_("Filing assessment")}
 #: What brings a thing onto the list, or takes it off.
@@ -95,6 +107,17 @@ class Row:
     about: str
     act: str
     site: str
+    #: The word for its class; empty where nobody and no rule said it.
+    grave: str
+
+
+@dataclass(frozen=True)
+class Group:
+    """Rows that belong together, the gravest first; `id` names it on the page, `says` what they are."""
+
+    id: str
+    says: str
+    rows: tuple[Row, ...]
 
 
 @router.get("/waiting")
@@ -115,21 +138,26 @@ async def board(request: Request, kind: str = "", role: str = "") -> Response:
             asked[f"site:{site}"] = backend.ask(backend.sites[site], "GetSiteBoard", site=site)
     found, missing = await parts(**asked)
     rows: list[Waiting] = []
+    runs: list[Any] = []
     more: set[str] = set()
     for number, one in enumerate(lists):
         if answer := found[f"list:{number}"]:
+            runs += answer.runs if one.weighs else ()
             rows += [row for each in getattr(answer, one.part) for row in one.rows(each)]
             more |= wanted & set(one.kinds) if answer.next_page_token else set()
     boards = {site: found[f"site:{site}"].runs for site in sites if found.get(f"site:{site}") is not None}
     rows += waiting.overdue(boards)
-    shown = waiting.in_order(row for row in rows if waiting.fits(row, kind, role))
+    fitting = [row for row in rows if waiting.fits(row, kind, role)]
+    shown = waiting.in_order(waiting.exposed(fitting, runs))
+    groups = [_group(group) for group in waiting.groups(shown)]
     values = {
-        "groups": [
-            (name, KINDS[name], of, name in more)
+        "kinds_shown": [
+            (name, KINDS[name], of, sum(len(group.rows) for group in of), name in more)
             for name in KINDS
-            if (of := [_row(one) for one in shown if one.kind == name]) or name in more
+            if (of := [group for group in groups if group.rows[0].one.kind == name]) or name in more
         ],
         "of": len(shown),
+        "grouped": len(groups) < len(shown),
         "some_more": bool(more),
         "kinds": KINDS,
         "kind": kind,
@@ -143,10 +171,17 @@ async def board(request: Request, kind: str = "", role: str = "") -> Response:
     return page(request, "waiting.html", values, live=(*_LIVE, *processes))
 
 
+def _group(rows: tuple[Waiting, ...]) -> Group:
+    first = rows[0]
+    says = SEVERAL[first.kind] if len(rows) > 1 else ""
+    return Group(derived_id(first.kind, first.belongs or first.id), says, tuple(map(_row, rows)))
+
+
 def _row(one: Waiting) -> Row:
     site = one.role.partition(" ")[2]
     to, act = _places(one)
-    return Row(one, _name(one), to, _about(one), act, site)
+    grave = word(production.Severity.DESCRIPTOR, one.severity) if one.severity else ""
+    return Row(one, _name(one), to, _about(one), act, site, grave)
 
 
 def _name(one: Waiting) -> str:

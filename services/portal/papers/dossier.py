@@ -26,8 +26,9 @@ class Taken:
 
     `lot` is the plant's own record (production's `Lot`), None where no plant here made it; `exposures`
     have a run's journal (`ExposureAnnounced`) by the run's id, where it was told; `digest` is the SHA-256 of
-    the same dossier as JSON, in hexadecimal; `missing` names services that did not answer; `now` is the
-    platform's time, None where its clock did not answer, and `made` the wall time.
+    the same dossier as JSON, in hexadecimal; `missing` names what is not there, for its service
+    did not answer; `now` is the platform's time, None where its clock did not answer, and `made` the wall
+    time.
     """
 
     key: str
@@ -134,8 +135,8 @@ class _Dossier:
 
     def _head(self) -> None:
         say, taken = self._say, self._taken
-        for service in taken.missing:
-            self._sheets.say(say("Not here now: %(service)s", service=service))
+        for part in taken.missing:
+            self._sheets.say(say("Not here now: %(service)s", service=part))
         state = self._word(self._found.process.state, "LOT_STATE_")
         if not self._found.process.state:
             state = say("No plant here made it")

@@ -115,3 +115,31 @@ def test_every_kind_has_a_command_that_there_is(kind: str) -> None:
             if isinstance(parameter, click.Option) and parameter.required
         }
         assert required <= set(words), "it would be refused for want of an option"
+
+
+def test_suspicions_of_one_lot_are_one_row_of_the_table_and_each_in_json(busy: Bench) -> None:
+    busy.fake.answers["ListRuns"] = lambda request: loops.ListRunsResponse(
+        runs=[loops.Run(run="r-1", case=LOT, stage="plan", sites=["hospital-a"])]
+    )
+    told = busy.run("waiting", "list", "--kind", "judge-deviation").output
+    assert "2, the gravest d-1" in told
+    assert f"pharmaloop lot show {LOT}" in told
+    rows = busy.json("waiting", "list", "--kind", "judge-deviation")["waiting"]
+    assert [(one["id"], one["group"], one["sites"]) for one in rows] == [("d-1", LOT, 1), ("d-2", LOT, 1)]
+
+
+def test_the_gravest_stands_first(busy: Bench) -> None:
+    def told(request: Any) -> production.ListDeviationsResponse:
+        answer = deviations(request)
+        for one in answer.deviations:
+            one.detected.limit = 3.0
+            one.detected.magnitude = 34.7 if one.detected.deviation == "d-2" else 3.1
+        return answer
+
+    busy.fake.answers["ListDeviations"] = told
+    rows = busy.json("waiting", "list", "--kind", "judge-deviation")["waiting"]
+    assert [(one["id"], one["magnitude"], one["limit"]) for one in rows] == [
+        ("d-2", 34.7, 3.0),
+        ("d-1", 3.1, 3.0),
+    ]
+    assert "34.7 SD (limit 3)" in busy.run("waiting", "list", "--kind", "judge-deviation").output

@@ -53,6 +53,8 @@ class FakeBackend:
 
     def _answer(self, service: str, method: str, fields: dict[str, Any]) -> Any:
         answer = self.answers.get((service, method), Missing(service, "nobody answers"))
+        if isinstance(answer, Missing):
+            raise Missing(answer.service, answer.why, method)
         if isinstance(answer, Exception):
             raise answer
         return answer(**fields) if callable(answer) else answer

@@ -144,7 +144,7 @@ def test_no_alert_is_said_so_and_a_service_that_is_away_is_not_no_alert() -> Non
     told.answers["alerting", "ListAlerts"] = Missing("alerting", "away")
     text = Browser(told).get("/alerts").text
     assert "No alert matches" not in text
-    assert "Not here now: alerting" in text
+    assert 'data-service="alerting"' in text
 
 
 def test_taking_is_two_taps_and_one_command() -> None:
@@ -152,7 +152,7 @@ def test_taking_is_two_taps_and_one_command() -> None:
     browser = Browser(told, actor="Night shift")
     sent = form_of(browser.get("/alerts/a-1").text)
     done = browser.post("/alerts/a-1", sent)
-    assert (done.status, done.headers["location"]) == (303, "/alerts")
+    assert (done.status, done.headers["location"]) == (303, "/alerts?took=a-1")
     assert [(method, actor) for _, method, actor, _ in told.told] == [("AcknowledgeAlert", "Night shift")]
     assert told.told[0][3] == {
         "request_id": sent["request_id"],
@@ -190,3 +190,45 @@ def test_the_pace_of_the_clock_is_made_of_two_looks() -> None:
     clock.heard(start - timedelta(days=1), 11.0)
     clock.heard(start, 11.0 + 86400)
     assert clock.pace == pytest.approx(1)
+
+
+def test_who_took_one_is_told_so_at_the_top_and_nobody_else_is() -> None:
+    told = backend(alert(actor="Night shift"))
+    text = Browser(told, actor="Night shift").get("/alerts?took=a-1").text
+    said = re.search(r'<p class="done" role="status">.*?</p>', text, re.DOTALL)
+    assert said
+    assert "You took this alert" in said[0]
+    assert 'href="/lots/m%2Fitem%2Fx%2F1"' in said[0]
+    assert text.index('class="done"') < text.index('class="alerts"')
+    for actor in ("Somebody else", ""):
+        assert "You took this alert" not in Browser(told, actor=actor).get("/alerts?took=a-1").text
+    told.answers["alerting", "GetAlert"] = refused()
+    assert Browser(told, actor="Night shift").get("/alerts?took=nothing").status == 200
+    assert "您已接手此警报" in Browser(backend(alert(actor="A")), "zh", "A").get("/alerts?took=a-1").text
+
+
+def test_filters_are_folded_until_one_is_set() -> None:
+    told = backend(alert())
+    assert '<details class="fold" id="filters"><summary>' in Browser(told).get("/alerts").text
+    for asked in ("state=all", "kind=stalled", "run=r-1", "lot=l-1"):
+        text = Browser(told).get(f"/alerts?{asked}").text
+        assert '<details class="fold" id="filters" open>' in text
+
+
+def test_the_gravest_stands_first_and_one_that_grew_says_what_it_was() -> None:
+    def one(name: str, severity: Any, raised: Any) -> api.Alert:
+        of = events.AlertRaised(alert=name, kind=events.ALERT_KIND_DEVIATION, severity=raised)
+        return api.Alert(raised=of, severity=severity, count=1, level=1)
+
+    low, middle, high = (
+        events.ALERT_SEVERITY_MINOR,
+        events.ALERT_SEVERITY_MAJOR,
+        events.ALERT_SEVERITY_CRITICAL,
+    )
+    told = backend(alert())
+    rows = [one("new", middle, middle), one("near", low, low), one("grew", high, low)]
+    told.answers["alerting", "ListAlerts"] = api.ListAlertsResponse(alerts=rows)
+    text = Browser(told).get("/alerts").text
+    assert re.findall(r'data-alert="([^"]+)"', text) == ["grew", "new", "near"]
+    assert text.count("when it was raised") == 1
+    assert "Critical; when it was raised: Minor" in text

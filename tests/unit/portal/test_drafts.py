@@ -232,7 +232,28 @@ def test_a_form_of_somebody_whose_name_is_gone_is_kept() -> None:
     assert answer.status == 422
     assert form_of(answer.text)["statement"] == form["statement"]
     assert backend.told == []
-    assert Browser(backend).get(_AT).headers["location"].startswith("/me?to=")
+    assert 'href="#field-actor"' in answer.text
+    assert 'aria-invalid="true" aria-describedby="wrong-actor"' in answer.text
+
+
+def test_the_form_asks_for_the_name_itself_and_keeps_it() -> None:
+    backend = _backend()
+    browser = Browser(backend)
+    assert '<input id="field-actor" name="actor" value=""' in browser.get(_AT).text
+    form = _complete(Browser(backend, actor="ada"))
+    answer = browser.post(_AT, form | {"actor": "  Ada   Li "})
+    assert answer.status == 303
+    assert [actor for _, _, actor, _ in backend.told] == ["Ada Li"]
+    assert "actor=Ada%20Li" in answer.headers["set-cookie"]
+    assert 'name="actor"' not in Browser(backend, actor="ada").get(_AT).text
+
+
+def test_a_name_stands_where_it_was_typed_while_the_form_is_mended() -> None:
+    form = _complete(Browser(_backend(), actor="ada"))
+    answer = Browser(_backend()).post(_AT, form | {"statement": "", "actor": HOSTILE})
+    assert answer.status == 422
+    assert form_of(answer.text)["actor"] == [HOSTILE]
+    assert 'id="wrong-actor"' not in answer.text
 
 
 def test_an_unknown_version_is_no_form() -> None:

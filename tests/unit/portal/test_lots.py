@@ -100,7 +100,7 @@ def test_a_part_that_is_away_is_named_and_a_lot_that_nobody_knows_is_no_page() -
     backend = _backend()
     backend.answers["traceability", "GetLotDossier"] = Missing("traceability", "away")
     text = Browser(backend).get(_AT).text
-    assert "Not here now: traceability" in text
+    assert 'data-service="traceability"' in text
     assert "Torque" in text
     backend.answers["production", "GetLot"] = refused()
     backend.answers["traceability", "GetLotDossier"] = refused()

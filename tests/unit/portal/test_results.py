@@ -62,4 +62,4 @@ def test_an_unknown_investigation_is_nothing_and_production_being_away_is_said()
     browser = Browser(_backend(), actor="qc")
     assert browser.get("/results/close?lot=m/i/1/L&investigation=other").status == 404
     assert browser.get("/results/close?lot=m/i/1/L&investigation=").status == 404
-    assert "Not here now: production" in Browser(FakeBackend()).get("/results").text
+    assert 'data-service="production"' in Browser(FakeBackend()).get("/results").text

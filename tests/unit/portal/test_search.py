@@ -175,7 +175,7 @@ def test_without_the_trace_whole_names_lead_on_and_it_is_named() -> None:
         backend.answers["traceability", method] = Missing("traceability", "away")
     assert _leads(_RUN, backend) == f"/runs/{_RUN}"
     assert _leads(_LOT, backend) == "/lots/maker-1%2Fitem%2Fgranulate%2FG-0071"
-    assert "Not here now: traceability" in Browser(backend).get("/search?q=G-00").text
+    assert 'data-service="traceability"' in Browser(backend).get("/search?q=G-00").text
 
 
 def test_what_bears_the_very_name_stands_first() -> None:

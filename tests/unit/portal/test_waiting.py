@@ -245,7 +245,7 @@ def test_a_service_that_is_away_is_named_and_the_rest_is_shown(away: str) -> Non
             services.answers[service, method] = Missing(away, "nobody answers")
     page = Browser(services).get("/waiting")
     assert page.status == 200
-    assert f"Not here now: {away}" in page.text
+    assert f'data-service="{away}"' in page.text
     assert 0 < len(rows(page.text)) <= len(EVERYTHING)
 
 
@@ -328,3 +328,57 @@ def test_every_page_marks_the_place_that_it_stands_in(path: str, place: str) -> 
 def test_pages_that_the_head_does_not_lead_to_mark_their_place(path: str) -> None:
     text = Browser(FakeBackend(), actor="dr-li").get(path).text
     assert f'href="{BELONGS[path]}" aria-current="page"' in text
+
+
+def test_the_gravest_stands_first_and_says_why() -> None:
+    detected = events.DeviationDetected(
+        deviation="d-far", lot=LOT, tag="Temp", magnitude=34.7, limit=3.0, detected=at(90)
+    )
+    detected.proposed_severity = events.SEVERITY_MAJOR
+    far = api.Deviation(detected=detected)
+    near = deviation("d-near", 10)
+    near.detected.magnitude, near.detected.limit = 3.1, 3.0
+    near.detected.lot = "m/item/x/other"
+    told = {
+        "DEVIATION_STATE_OPEN": [near, far],
+        "DEVIATION_STATE_UNDER_INVESTIGATION": [],
+        "DEVIATION_STATE_CONFIRMED": [],
+        "DEVIATION_STATE_CAPA_REQUIRED": [],
+    }
+    services = full(
+        **{
+            "production.ListDeviations": lambda **asked: api.ListDeviationsResponse(
+                deviations=told[asked["state"]]
+            ),
+            "loops.ListRuns": loops.ListRunsResponse(
+                runs=[loops.Run(run=RUN, case=LOT, stage="plan", sites=["hospital-a", "hospital-b"])]
+            ),
+        }
+    )
+    text = Browser(services).get("/waiting?kind=judge-deviation").text
+    assert [one.rpartition("/")[2] for _, one in rows(text)] == ["d-far", "d-near"]
+    assert "Hospitals with exposed patients: 2" in text
+    assert "Major · 34.7 spreads, limit 3" in text
+    assert "In each kind the gravest stands first" in text
+
+
+def test_suspicions_of_one_lot_are_one_row_that_leads_to_each() -> None:
+    text = Browser(full()).get("/waiting?kind=judge-deviation").text
+    (opened,) = re.findall(r'<details id="[^" ]+">.*?</details>', text, re.DOTALL)
+    assert "3 suspicions of one lot" in opened
+    for one in ("d-open", "d-looked", "d-young"):
+        assert f'class="button" href="{DEVIATION}/{one}"' in opened
+    assert "3 wait." in text
+    assert "What belongs together stands in one row" in text
+
+
+def test_many_lots_held_for_one_reason_are_one_row_and_another_reason_is_another() -> None:
+    lots = [api.Lot(lot=f"m/item/x/{n}", product="m/item/x", reason="recall", runs=[RUN]) for n in range(61)]
+    lots.append(api.Lot(lot="m/item/x/alone", product="m/item/x", reason=HOSTILE))
+    services = full(**{"production.ListLots": api.ListLotsResponse(lots=lots)})
+    text = Browser(services).get("/waiting?kind=decide-lot").text
+    assert "61 lots of one product, held for one reason" in text
+    assert text.count("<details") == 1
+    assert len(rows(text)) == 62
+    assert "<script>alert" not in text
+    assert "同一产品因同一原因暂控的 61 个批次" in Browser(services, language="zh").get("/waiting").text

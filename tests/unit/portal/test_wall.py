@@ -139,7 +139,7 @@ def test_the_wall_without_its_service_and_without_rows() -> None:
     backend = _backend()
     assert "A row appears here when" in Browser(backend).get("/wall").text
     backend.answers["production", "ListWall"] = Missing("production", "away")
-    assert "Not here now: production" in Browser(backend).get("/wall").text
+    assert 'data-service="production"' in Browser(backend).get("/wall").text
 
 
 def test_a_chart_says_rule_model_and_false_alarm_rate() -> None:

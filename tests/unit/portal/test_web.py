@@ -133,7 +133,7 @@ async def test_a_service_that_is_away_is_named_and_the_page_stands(
     service[0].slow = 5.0
     answer = await browser.get("/runs")
     assert answer.status_code == 200
-    assert "Not here now: loops" in answer.text
+    assert 'data-service="loops"' in answer.text
 
 
 async def test_two_hundred_who_look_at_the_same_ask_once(
