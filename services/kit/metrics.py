@@ -188,6 +188,12 @@ CLOCK_SKEW = Metric(
     ("service",),
     "By how much the database's clock is ahead of the machine's; beyond 1 s it is followed: mend NTP.",
 )
+CERTIFICATE_EXPIRES = Metric(
+    "pharmaloop_certificate_expires_seconds",
+    "gauge",
+    ("service", "part"),
+    "Until a certificate expires that the process uses, or an authority's; negative: since. Renew it before.",
+)
 OUTBOX_BLOCKED = Metric(
     "pharmaloop_outbox_blocked",
     "gauge",

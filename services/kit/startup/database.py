@@ -81,7 +81,7 @@ class DatabaseProbe:
 
     def __init__(self, settings: MongoSettings, database: str) -> None:
         self._options = {**client_options(settings), **_BOUNDS, "maxPoolSize": 2}
-        self._tls = bool(settings.tls_ca_file)
+        self._tls = bool(settings.tls_ca_file or settings.tls_certificate_key_file)
         self.database = database
         try:
             # Some versions of the driver quote the port, which may be a part of a password.
