@@ -46,7 +46,7 @@ LABELS: dict[str, str] = {
     "reason": "the reasons of refusals, which are words of the code",
     "outcome": "the few words that the metric names",
     "step": "the steps that services declare",
-    "part": "what a process stands on, and what of it can be fenced",
+    "part": "what a process stands on, what of it can be fenced, and what its certificates secure",
     "loop": "safety, transfer, evidence",
     "stage": "the stages of the loops; of plans, the stages of a plan",
     "state": "the few words that the metric names",
