@@ -122,6 +122,18 @@ CONTRADICTIONS: list[tuple[list[str], str, str, str]] = [
         "choose",
     ),
     (['kafka.ca.secretName="ca"'], "kafka.ca", "certificates have no effect", "choose SSL or SASL_SSL"),
+    (
+        ['grpcTls.issuer.name="internal"'],
+        "grpcTls",
+        "no effect with grpcTls.enabled=false",
+        "enable it, or leave them out",
+    ),
+    (
+        ["grpcTls.enabled=true", 'grpcTls.issuer.name="internal"', 'grpcTls.caKey="root.pem"'],
+        "grpcTls.certificateKey",
+        "cert-manager writes tls.crt, tls.key and ca.crt",
+        "leave the keys out",
+    ),
     (["kafka.minInsyncReplicas=3", "kafka.replicationFactor=3"], "", "", ""),
     (
         ["kafka.minInsyncReplicas=4", "kafka.replicationFactor=3"],
