@@ -346,7 +346,8 @@ class Running:
             await app.spec.on_start(app)
         for watch in (app.readiness.watch_database, app.readiness.watch_backbone, app.readiness.watch_loops):
             self._spawn(watch(), watch.__name__)
-        self._spawn(app.expiry.watch(), "certificates")
+        if app.expiry.papers:
+            self._spawn(app.expiry.watch(), "certificates")
         self._spawn(self._watch_health(), "health")
         self._spawn(self._note_own_log(), "own log")
         if self._worker:

@@ -5,8 +5,6 @@ The machine's own clock judges, for TLS asks it too.
 
 from __future__ import annotations
 
-import ipaddress
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -81,10 +79,8 @@ def _names(certificate: x509.Certificate) -> tuple[str, ...]:
         found = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     except (x509.ExtensionNotFound, ValueError):
         return ()
-    names = [str(name) for name in found.get_values_for_type(x509.DNSName)]
-    addresses: Sequence[ipaddress.IPv4Address | ipaddress.IPv6Address]
-    addresses = [one for one in found.get_values_for_type(x509.IPAddress) if hasattr(one, "packed")]
-    return (*names, *(str(address) for address in addresses))
+    addresses = found.get_values_for_type(x509.IPAddress)
+    return (*map(str, found.get_values_for_type(x509.DNSName)), *map(str, addresses))
 
 
 def read(path: str | Path, variable: str) -> list[Certificate]:

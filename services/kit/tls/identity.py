@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import cast
 
 import grpc
 
@@ -128,7 +129,9 @@ def server_credentials(who: Identity) -> grpc.ServerCredentials:
             told = now
         return _configuration(now)
 
-    return grpc.dynamic_ssl_server_credentials(_configuration(told), newer, True)
+    # None is allowed, and says that nothing changed; the stubs of types do not know it.
+    asked = cast(Callable[[], grpc.ServerCertificateConfiguration], newer)
+    return grpc.dynamic_ssl_server_credentials(_configuration(told), asked, True)
 
 
 def _configuration(files: Files) -> grpc.ServerCertificateConfiguration:

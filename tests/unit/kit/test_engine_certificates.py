@@ -88,7 +88,7 @@ def kafka(address: str, mine: Papers) -> str:
 def mongodb(address: str, mine: Papers) -> str:
     uri = f"mongodb://{address}/?replicaSet=rs0"
     files = {"tls_ca_file": str(mine.ca), "tls_certificate_key_file": str(mine.both)}
-    probe = DatabaseProbe(MongoSettings(uri=uri, **files), "rnd")  # type: ignore[arg-type]
+    probe = DatabaseProbe(MongoSettings(uri=uri, **files), "rnd")
     with pytest.raises(PharmaLoopError) as error:
         probe.check()
     probe.close()
@@ -147,7 +147,7 @@ def test_a_file_for_mongodb_that_cannot_be_read_is_named(
     papers = authority.write(tmp_path, "rnd")
     files = {"tls_ca_file": str(papers.ca), "tls_certificate_key_file": str(papers.both), file: "/nowhere"}
     with pytest.raises(PharmaLoopError, match=f"MONGODB_{file.upper()}"):
-        DatabaseProbe(MongoSettings(**files), "rnd")  # type: ignore[arg-type]
+        DatabaseProbe(MongoSettings(**files), "rnd")
 
 
 def test_an_authority_alone_is_enough_for_mongodb(authority: Authority, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -241,7 +242,7 @@ async def test_probes_ask_a_port_of_their_own_that_answers_health_alone(
     address = f"127.0.0.1:{unused_port}"
     async with Server(server_papers, health_port=unused_port), channel(address) as probe:
         assert await ask(probe) == SERVING
-        other = probe.unary_unary("/pharmaloop.common.v1.StatusService/GetStatus")
+        other: Any = probe.unary_unary("/pharmaloop.common.v1.StatusService/GetStatus")
         with pytest.raises(aio.AioRpcError) as error:
             await other(b"", timeout=5)
     assert error.value.code() == grpc.StatusCode.UNIMPLEMENTED
