@@ -18,8 +18,8 @@ def own() -> Resources:
     """With Secrets that a user brings, under other keys than cert-manager's, and the simulated industry."""
     sets = [
         "grpcTls.enabled=true",
-        "grpcTls.secretName=ours",
-        "grpcTls.certificateKey=chain.pem",
+        'grpcTls.secretName="ours"',
+        'grpcTls.certificateKey="chain.pem"',
         "demo.enabled=true",
         'demo.clock.anchor="2026-11-27T09:00:00+00:00"',
     ]
