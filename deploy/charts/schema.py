@@ -158,6 +158,35 @@ def _mongodb() -> Schema:
     )
 
 
+def _issuer(unnamed: str) -> Schema:
+    return table(
+        "Whom cert-manager asks for the certificate.",
+        {
+            "name": text(f"its name; empty: {unnamed}"),
+            "kind": text("", enum=["ClusterIssuer", "Issuer"]),
+        },
+    )
+
+
+def _grpc_tls() -> Schema:
+    hours = r"^[1-9][0-9]*h$"
+    return table(
+        "Certificates of all who serve gRPC or call it.",
+        {
+            "enabled": switch("both ends of every call prove who they are"),
+            "issuer": _issuer("you bring a Secret for each"),
+            "duration": text("how long a certificate of the issuer holds", pattern=hours),
+            "renewBefore": text("how long before its end it is renewed", pattern=hours),
+            "secretName": text(
+                "what Secrets' names begin with, before -SERVICE, -portal, -test; empty: RELEASE-grpc"
+            ),
+            "certificateKey": text("key of the certificate", minLength=1),
+            "keyKey": text("key of the private key", minLength=1),
+            "caKey": text("key of the authority that all have in common", minLength=1),
+        },
+    )
+
+
 def _site(agent: Workload) -> Schema:
     return table(
         "One hospital.",
@@ -247,13 +276,6 @@ def _service(workload: Workload) -> Schema:
 
 
 def _portal() -> Schema:
-    issuer = table(
-        "Whom cert-manager asks for the certificate.",
-        {
-            "name": text("its name; empty: you bring the certificate"),
-            "kind": text("", enum=["ClusterIssuer", "Issuer"]),
-        },
-    )
     ingress = table(
         "The way in from outside.",
         {
@@ -262,7 +284,7 @@ def _portal() -> Schema:
             "host": text("name under which people find it", pattern=r"^([a-z0-9-]+(\.[a-z0-9-]+)+)?$"),
             "annotations": words("for the controller"),
             "tlsSecret": text("Secret with the certificate"),
-            "issuer": issuer,
+            "issuer": _issuer("you bring the certificate"),
             "plain": switch("no TLS here: it ends before"),
         },
     )
@@ -334,6 +356,7 @@ def schema() -> Schema:
         "image": _image(),
         "kafka": _kafka(),
         "mongodb": _mongodb(),
+        "grpcTls": _grpc_tls(),
         "sites": rows("The hospitals. Add new ones at the end.", _site(by_name["agent"])),
         "exposure": table(
             "Digests of exposures.",

@@ -7,12 +7,14 @@ import urllib.request
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from services.kit.rpc.client import is_secured, sync_channel
+
 NOT_ANSWERING = "not answering"
 
 
 def health(address: str, timeout: float = 1.0) -> str:
     """SERVING, another status of the health protocol, or `not answering`."""
-    with grpc.insecure_channel(address) as channel:
+    with sync_channel(address) if is_secured() else grpc.insecure_channel(address) as channel:
         try:
             answer = health_pb2_grpc.HealthStub(channel).Check(
                 health_pb2.HealthCheckRequest(), timeout=timeout

@@ -47,8 +47,11 @@ def asked_of(error: grpc.RpcError) -> Asked | None:
     return found if isinstance(found, Asked) else None
 
 
-def why(details: str | None) -> str:
-    """Why nobody answered, from what gRPC says of a connection that was not made."""
+def why(details: str | None, address: str = "") -> str:
+    """Why nobody answered, from what gRPC says of a connection that was not made.
+
+    Where it may be a certificate, host:port is tried once more to see whose.
+    """
     told = (details or "").lower()
     if any(word in told for word in ("dns", "name resolution", "resolving", "lookup")):
         return "the name of the host is not known"
@@ -56,4 +59,10 @@ def why(details: str | None) -> str:
         return "nobody listens there"
     if "unreachable" in told or "no route" in told:
         return "there is no way to that host"
-    return "there is no connection"
+    return (_secured(address) if address else "") or "there is no connection"
+
+
+def _secured(address: str) -> str:
+    from services.kit.tls import handshake  # noqa: PLC0415 -- the command starts sooner without it
+
+    return handshake.of_grpc(address)

@@ -234,7 +234,11 @@ class Session:
                     f"give {service} its address in {source}; 'pharmaloop status' shows those that are known",
                 )
             asked = Asked(service, address, self.endpoints.source)
-            self._channels[service] = grpc.intercept_channel(sync_channel(address), Signpost(asked))
+            try:
+                connected = sync_channel(address)
+            except Invalid as error:
+                raise Failure(error.description, "correct the environment; docs/tls.md says how") from None
+            self._channels[service] = grpc.intercept_channel(connected, Signpost(asked))
         return self._channels[service]
 
     def call(self, method: Callable[..., M], request: Message, seconds: float = SECONDS) -> M:
@@ -294,7 +298,7 @@ def _fail(error: Any) -> NoReturn:
     if code == grpc.StatusCode.UNAVAILABLE and not reason:
         mend = f"; if the address is wrong, mend it in {asked.source}" if asked else ""
         raise Unreachable(
-            f"{who} does not answer: {why(error.details())} (UNAVAILABLE)",
+            f"{who} does not answer: {why(error.details(), asked.address if asked else '')} (UNAVAILABLE)",
             f"'pharmaloop status' shows which are up{mend}",
         ) from None
     if code == grpc.StatusCode.DEADLINE_EXCEEDED:

@@ -52,7 +52,11 @@ def _ask(session: Session, name: str) -> dict[str, Any]:
             api.GetStatusRequest(), timeout=_SECONDS, metadata=metadata(session.actor)
         )
     except grpc.RpcError as error:
-        silent = why(error.details()) if error.code() == grpc.StatusCode.UNAVAILABLE else "no answer"
+        silent = (
+            why(error.details(), session.endpoints.grpc[name])
+            if error.code() == grpc.StatusCode.UNAVAILABLE
+            else "no answer"
+        )
         told = f"{silent} ({error.code().name}): its log says why it does not run; is the address right?"
         return {**DOWN, "detail": error.code().name, "not_ready": [told]}
     return {

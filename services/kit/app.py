@@ -55,6 +55,7 @@ from services.kit.settings import (
     MongoSettings,
     PlatformSettings,
     ServiceSettings,
+    TlsSettings,
     read_settings,
     service_prefix,
     service_settings,
@@ -65,6 +66,8 @@ from services.kit.store.kinds import Kind
 from services.kit.store.mongo import MongoStore
 from services.kit.store.motor_db import MotorStore
 from services.kit.tallies import Tally, keep_telling
+from services.kit.tls.expiry import Expiry, Renewed, papers
+from services.kit.tls.identity import identity
 from services.kit.version import code_version
 from services.kit.watching import Limits, Watching
 from services.kit.work import STEPS
@@ -153,6 +156,8 @@ class App:
     contract_digest: str
     own: OwnLog
     restored: Restored | None
+    tls: TlsSettings
+    expiry: Expiry
     ready: bool = False
     loops: list[Runner] = field(default_factory=list)
     #: Called, the last first, when the service has stopped: ends what it made beside itself.
@@ -178,6 +183,9 @@ async def connect(spec: ServiceSpec, role: str = "all") -> App:
     settings = service_settings(spec.name, spec.settings)
     platform = read_settings(PlatformSettings)
     kafka, mongo = read_settings(KafkaSettings), read_settings(MongoSettings)
+    tls = read_settings(TlsSettings)
+    if tls.on:
+        identity(tls)  # what cannot be read ends the start at once
     site = getattr(settings, "site", "")
     database = settings.database or "_".join(["pharmaloop", spec.name, *([site] if site else [])])
     reads = {topic for reactor in spec.reactors for topic in reactor.topics(contract(), site)}
@@ -189,6 +197,7 @@ async def connect(spec: ServiceSpec, role: str = "all") -> App:
         platform=platform,
         kafka=kafka,
         mongo=mongo,
+        tls=tls,
         database=database,
         contract=contract(),
         reads=tuple(sorted(reads)),
@@ -240,6 +249,7 @@ async def _assemble(spec: ServiceSpec, plan: Plan, ground: Ground) -> App:
         heartbeat=ground.heartbeat,
         runners=lambda: [*makings.runners, *loops] if plan.consumes else [],
     )
+    expiry = Expiry([*papers(plan.tls, plan.kafka, plan.mongo)], client, metrics, readiness.waits)
     return App(
         spec=spec,
         settings=settings,
@@ -276,6 +286,8 @@ async def _assemble(spec: ServiceSpec, plan: Plan, ground: Ground) -> App:
         contract_digest=digest_of(contract()),
         own=own,
         restored=restored,
+        tls=plan.tls,
+        expiry=expiry,
         loops=loops,
     )
 
@@ -291,7 +303,7 @@ class Running:
         self._tasks: list[asyncio.Task[None]] = []
         #: What a service does at its start may need commands: it waits until they are taken again.
         self._recovering = False
-        self._server = RpcServer(app.settings, app.metrics)
+        self._server = RpcServer(app.settings, app.metrics, tls=app.tls)
         self.port = 0
         self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
@@ -334,6 +346,8 @@ class Running:
             await app.spec.on_start(app)
         for watch in (app.readiness.watch_database, app.readiness.watch_backbone, app.readiness.watch_loops):
             self._spawn(watch(), watch.__name__)
+        if app.expiry.papers:
+            self._spawn(app.expiry.watch(), "certificates")
         self._spawn(self._watch_health(), "health")
         self._spawn(self._note_own_log(), "own log")
         if self._worker:
@@ -467,10 +481,12 @@ async def serve(spec: ServiceSpec, role: str) -> int:
     gc.freeze()
     done, _ = await asyncio.wait({stop, running.failed}, return_when=asyncio.FIRST_COMPLETED)
     failure = running.failed.exception() if running.failed in done else None
-    if failure:
+    if isinstance(failure, Renewed):
+        _log.info("begins anew", reason=str(failure))
+    elif failure:
         told = {"reason": str(failure)} if isinstance(failure, PharmaLoopError) else {"exc_info": failure}
         _log.error("a part of the service failed", **told)
-    await running.stop(clean=failure is None)
+    await running.stop(clean=failure is None or isinstance(failure, Renewed))
     _log.info("stopped")
     return exit_code(failure) if failure else 0
 

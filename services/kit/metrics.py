@@ -46,7 +46,7 @@ LABELS: dict[str, str] = {
     "reason": "the reasons of refusals, which are words of the code",
     "outcome": "the few words that the metric names",
     "step": "the steps that services declare",
-    "part": "what a process stands on, and what of it can be fenced",
+    "part": "what a process stands on, what of it can be fenced, and what its certificates secure",
     "loop": "safety, transfer, evidence",
     "stage": "the stages of the loops; of plans, the stages of a plan",
     "state": "the few words that the metric names",
@@ -187,6 +187,12 @@ CLOCK_SKEW = Metric(
     "gauge",
     ("service",),
     "By how much the database's clock is ahead of the machine's; beyond 1 s it is followed: mend NTP.",
+)
+CERTIFICATE_EXPIRES = Metric(
+    "pharmaloop_certificate_expires_seconds",
+    "gauge",
+    ("service", "part"),
+    "Until a certificate expires that the process uses, or an authority's; negative: since. Renew it before.",
 )
 OUTBOX_BLOCKED = Metric(
     "pharmaloop_outbox_blocked",

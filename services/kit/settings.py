@@ -72,6 +72,32 @@ class MongoSettings(BaseSettings):
     tls_certificate_key_file: str = ""
 
 
+class TlsSettings(BaseSettings):
+    """How gRPC is secured, by PEM files: both ends prove who they are. All three, or none for plain text."""
+
+    model_config = SettingsConfigDict(env_prefix=f"{PREFIX}TLS_", frozen=True)
+
+    cert: str = Field(default="", description="own certificate, and those between it and the authority")
+    key: str = Field(default="", description="its private key, not encrypted")
+    ca: str = Field(default="", description="authorities whose certificates are taken")
+
+    @property
+    def on(self) -> bool:
+        return bool(self.ca)
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        given = {name: getattr(self, name) for name in ("cert", "key", "ca")}
+        if any(given.values()):
+            for name, value in given.items():
+                if not value:
+                    raise ValueError(
+                        f"{PREFIX}TLS_{name.upper()}: give it with the other two of {PREFIX}TLS_CERT, "
+                        f"{PREFIX}TLS_KEY and {PREFIX}TLS_CA, or none of them"
+                    )
+        return self
+
+
 class ServiceSettings(BaseSettings):
     """What every service needs to know; `for_service` reads its own prefix."""
 
@@ -79,6 +105,9 @@ class ServiceSettings(BaseSettings):
 
     grpc_host: str = "127.0.0.1"
     grpc_port: int = Field(default=0, ge=0, le=65535)
+    health_port: int = Field(
+        default=0, ge=0, le=65535, description="answers health alone, in plain text; 0: nowhere beside gRPC"
+    )
     metrics_host: str = "127.0.0.1"
     metrics_port: int = Field(default=0, ge=0, le=65535)
     database: str = ""

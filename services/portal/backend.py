@@ -19,11 +19,14 @@ from google.protobuf.message import Message
 from grpc import StatusCode, aio
 
 from services.kit.contracts import contract
+from services.kit.log import get_logger
 from services.kit.rpc.client import channel, metadata
 from services.kit.rpc.errors import reason_of, violations_of
+from services.kit.tls import handshake
 from services.kit.watching import owned
 from services.portal.settings import PortalSettings
 
+_log = get_logger("portal.backend")
 #: By service: the module of its API, and the name of the gRPC service in it.
 _APIS = {
     "production": ("production", "ProductionService"),
@@ -40,6 +43,8 @@ _COMMON = {"StatusService": "service", "ChangesService": "changes"}
 _PATIENCE = {"RunTrial": 30.0}
 #: A subscription is asked for anew after this time; it goes on where it was.
 _WATCH_SECONDS = 3_600.0
+#: Why a process refuses the connection is logged again after so long.
+_LOOK_SECONDS = 60.0
 
 
 class Missing(Exception):
@@ -99,6 +104,8 @@ class Backend:
         self._endpoints = dict(endpoints)
         self._settings = settings
         self._channels: dict[str, aio.Channel] = {}
+        self._look_again: dict[str, float] = {}
+        self._looking: set[asyncio.Task[None]] = set()
         self._shared: dict[tuple[Any, ...], _Shared] = {}
 
     @property
@@ -189,7 +196,22 @@ class Backend:
             timeout = seconds or self._settings.answer_seconds
             return await method(request, timeout=timeout, metadata=metadata(actor))
         except aio.AioRpcError as error:
+            if error.code() == StatusCode.UNAVAILABLE and handshake.is_sign(error.details()):
+                self._look_at_certificates(service)
             raise _said(service, error) from None
+
+    def _look_at_certificates(self, process: str) -> None:
+        """Log whose certificate keeps the portal from a process: pages say only that it does not answer."""
+        now = time.monotonic()
+        if self._look_again.get(process, 0.0) < now:
+            self._look_again[process] = now + _LOOK_SECONDS
+            looking = asyncio.ensure_future(self._tell_certificates(process))
+            self._looking.add(looking)
+            looking.add_done_callback(self._looking.discard)
+
+    async def _tell_certificates(self, process: str) -> None:
+        if why := await asyncio.to_thread(handshake.of_grpc, self._endpoints[process]):
+            _log.warning("no secure connection", process=process, reason=why)
 
     def _stub(self, service: str) -> Any:
         domain, name = _APIS[service.partition(".")[0]]

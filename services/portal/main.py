@@ -8,7 +8,9 @@ import sys
 import uvicorn
 
 from services.kit import log
-from services.kit.settings import PlatformSettings
+from services.kit.errors import Invalid
+from services.kit.settings import PlatformSettings, TlsSettings, read_settings
+from services.kit.tls.identity import identity
 from services.portal.settings import PortalSettings
 from services.portal.web import make_app
 
@@ -24,6 +26,11 @@ def main() -> None:
         sys.exit(
             "portal: PHARMALOOP_ENDPOINTS does not say where the services listen (JSON, name to host:port)"
         )
+    try:
+        if (tls := read_settings(TlsSettings)).on:
+            identity(tls)
+    except Invalid as error:
+        sys.exit(f"portal: {error.description}")
     settings = PortalSettings()
     uvicorn.run(
         make_app(endpoints, settings),

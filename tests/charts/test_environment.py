@@ -16,6 +16,7 @@ from services.kit.settings import (
     KafkaSettings,
     MongoSettings,
     PlatformSettings,
+    TlsSettings,
     read_settings,
     service_settings,
 )
@@ -124,8 +125,10 @@ def test_every_service_understands_what_it_is_told(
             read_settings(KafkaSettings)
             read_settings(MongoSettings)
             read_settings(PlatformSettings)
+            assert read_settings(TlsSettings).on == ("grpc" in pod.volumes), pod.name
         assert settings.grpc_port == pod.ports["grpc"], pod.name
         assert settings.metrics_port == pod.ports["metrics"], pod.name
+        assert settings.health_port == pod.ports.get("health", 0), pod.name
         assert settings.grpc_host == settings.metrics_host == "0.0.0.0", pod.name
         assert getattr(settings, "site", "") == pod.labels.get("pharmaloop/site", ""), pod.name
         assert pod.command[2] == BY_NAME[service].module

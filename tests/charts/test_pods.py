@@ -51,9 +51,13 @@ def test_every_container_says_what_it_asks_for_and_what_it_may_take(platform: Re
 
 
 def test_probes_tell_the_truth(platform: Resources) -> None:
-    """Ready by gRPC health, which is all that the process knows; alive by the heartbeat of its loops."""
+    """Ready by gRPC health, which is all that the process knows; alive by the heartbeat of its loops.
+
+    A probe has no certificate to show: where gRPC asks for one, it asks where health alone is answered.
+    """
     for pod in platform.processes:
-        assert pod.container["readinessProbe"]["grpc"] == {"port": pod.ports["grpc"]}, pod.name
+        port = pod.ports.get("health", pod.ports["grpc"])
+        assert pod.container["readinessProbe"]["grpc"] == {"port": port}, pod.name
         for kind in ("startupProbe", "livenessProbe"):
             command = pod.container[kind]["exec"]["command"]
             assert command[:4] == ["python", "-m", "services.kit.alive", "--older-than"], pod.name
@@ -73,7 +77,7 @@ def test_what_a_pod_names_is_rendered_or_is_yours_to_bring(platform: Resources) 
         for workload in platform.of("StatefulSet")
         for volume in workload["spec"].get("volumeClaimTemplates", [])
     }
-    yours = set(platform.secrets)
+    yours = set(platform.secrets) | {one["spec"]["secretName"] for one in platform.of("Certificate")}
     for pod in platform.pods:
         for kind, name in pod.references():
             there = yours if kind == "Secret" else platform.names(kind)

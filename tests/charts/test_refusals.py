@@ -39,6 +39,8 @@ BAD_VALUES = [
     ('kafka.bootstrapServers="kafka:9092, other:9092"', "at '/kafka/bootstrapServers'"),
     ('kafka.securityProtocol="TLS"', "at '/kafka/securityProtocol': value must be one of 'PLAINTEXT', 'SSL'"),
     ('kafka.saslMechanism="GSSAPI"', "at '/kafka/saslMechanism': value must be one of"),
+    ('grpcTls.enabled="yes"', "at '/grpcTls/enabled': got string, want boolean"),
+    ('grpcTls.duration="90d"', "at '/grpcTls/duration': '90d' does not match pattern"),
     ("kafka.replicationFactor=0", "at '/kafka/replicationFactor': minimum: got 0, want 1"),
     ('kafka.minInsyncReplicas="2"', "at '/kafka/minInsyncReplicas': got string, want integer"),
     ('mongodb.uri="mongodb://user:secret@host/"', "at '/mongodb/uri': got string, want object"),
@@ -120,6 +122,18 @@ CONTRADICTIONS: list[tuple[list[str], str, str, str]] = [
         "choose",
     ),
     (['kafka.ca.secretName="ca"'], "kafka.ca", "certificates have no effect", "choose SSL or SASL_SSL"),
+    (
+        ['grpcTls.issuer.name="internal"'],
+        "grpcTls",
+        "no effect with grpcTls.enabled=false",
+        "enable it, or leave them out",
+    ),
+    (
+        ["grpcTls.enabled=true", 'grpcTls.issuer.name="internal"', 'grpcTls.caKey="root.pem"'],
+        "grpcTls.certificateKey",
+        "cert-manager writes tls.crt, tls.key and ca.crt",
+        "leave the keys out",
+    ),
     (["kafka.minInsyncReplicas=3", "kafka.replicationFactor=3"], "", "", ""),
     (
         ["kafka.minInsyncReplicas=4", "kafka.replicationFactor=3"],

@@ -74,6 +74,32 @@ capabilities:
 {{ .of.secretName }}{{ if .of.perService }}-{{ .user }}{{ end }}
 {{- end -}}
 
+{{/* Certificates of gRPC: where a process finds its own and the authority of all others. */}}
+{{- define "pharmaloop-service.grpcTls" -}}
+{{- with .Values.grpcTls }}
+- name: PHARMALOOP_TLS_CERT
+  value: /etc/pharmaloop/grpc/{{ .certificateKey }}
+- name: PHARMALOOP_TLS_KEY
+  value: /etc/pharmaloop/grpc/{{ .keyKey }}
+- name: PHARMALOOP_TLS_CA
+  value: /etc/pharmaloop/grpc/{{ .caKey }}
+{{- end }}
+{{- end -}}
+
+{{/* Name of the Secret with the certificate of a user: a service, at its site if it has sites; portal, test, world. */}}
+{{- define "pharmaloop-service.grpcSecret" -}}
+{{ .root.Values.grpcTls.secretName | default (printf "%s-grpc" (include "pharmaloop-service.fullname" .root)) }}-{{ .user }}
+{{- end -}}
+
+{{/* The same as a mount and as a volume, for pods that only call. */}}
+{{- define "pharmaloop-service.grpcMount" -}}
+- {name: grpc, mountPath: /etc/pharmaloop/grpc, readOnly: true}
+{{- end -}}
+{{- define "pharmaloop-service.grpcVolume" -}}
+- name: grpc
+  secret: {secretName: {{ include "pharmaloop-service.grpcSecret" . }}, defaultMode: 0440}
+{{- end -}}
+
 {{/* Files of connections, as volumes: list of (name, secret, folder). */}}
 {{- define "pharmaloop-service.files" -}}
 {{- $kafka := .root.Values.kafka -}}
@@ -90,6 +116,9 @@ capabilities:
 {{- end }}
 {{- if and .database $mongodb.clientCertificate.secretName }}
 {{- $files = append $files (dict "name" "mongodb-client" "secret" $mongodb.clientCertificate.secretName) -}}
+{{- end }}
+{{- if and .database .root.Values.grpcTls.enabled }}
+{{- $files = append $files (dict "name" "grpc" "secret" (include "pharmaloop-service.grpcSecret" (dict "root" .root "user" .user))) -}}
 {{- end }}
 {{- dict "files" $files | toYaml -}}
 {{- end -}}
@@ -153,6 +182,11 @@ topologySpreadConstraints:
 {{- $prefix := printf "PHARMALOOP_%s" (upper $unit.service) -}}
 {{ include "pharmaloop-service.connections" (dict "root" .root "user" $unit.user "site" $unit.entry "database" true) }}
 {{ include "pharmaloop-service.platform" .root }}
+{{- if .root.Values.grpcTls.enabled }}
+{{ include "pharmaloop-service.grpcTls" .root | trim }}
+- name: {{ $prefix }}_HEALTH_PORT
+  value: "50052"
+{{- end }}
 - name: PHARMALOOP_ENDPOINTS
   value: {{ include "pharmaloop.endpoints" .root | fromYaml | toJson | quote }}
 - name: {{ $prefix }}_INSTANCE
@@ -206,6 +240,9 @@ spec:
       ports:
         - {name: grpc, containerPort: 50051}
         - {name: metrics, containerPort: 9464}
+        {{- if $root.Values.grpcTls.enabled }}
+        - {name: health, containerPort: 50052}
+        {{- end }}
       # Started: the process has written that its loops turn. Only then is it asked for more.
       startupProbe:
         exec:
@@ -213,9 +250,12 @@ spec:
         periodSeconds: 5
         timeoutSeconds: 5
         failureThreshold: {{ div (int $root.Values.probes.startSeconds) 5 }}
-      # Ready: nothing keeps it from its work (Kafka, database, state folder, each of its runners).
+      # Ready: nothing keeps it from its work (Kafka, database, state folder, certificates, each of its runners).
+      {{- if $root.Values.grpcTls.enabled }}
+      # Probes of Kubernetes have no certificate: a port of its own answers health, in plain text and nothing else.
+      {{- end }}
       readinessProbe:
-        grpc: {port: 50051}
+        grpc: {port: {{ ternary 50052 50051 $root.Values.grpcTls.enabled }}}
         periodSeconds: 5
         timeoutSeconds: 3
         failureThreshold: 2

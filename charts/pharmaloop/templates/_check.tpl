@@ -126,6 +126,15 @@
 {{- $wrong = append $wrong "image.tag: a digest is given too, and says everything; leave one of them out" -}}
 {{- end -}}
 
+{{- /* Certificates of gRPC */ -}}
+{{- $grpc := .Values.grpcTls -}}
+{{- if and (not $grpc.enabled) (or $grpc.issuer.name $grpc.secretName) -}}
+{{- $wrong = append $wrong "grpcTls: an issuer or Secrets have no effect with grpcTls.enabled=false; enable it, or leave them out" -}}
+{{- end -}}
+{{- if and $grpc.issuer.name (or (ne $grpc.certificateKey "tls.crt") (ne $grpc.keyKey "tls.key") (ne $grpc.caKey "ca.crt")) -}}
+{{- $wrong = append $wrong "grpcTls.certificateKey: cert-manager writes tls.crt, tls.key and ca.crt; leave the keys out where grpcTls.issuer is named" -}}
+{{- end -}}
+
 {{- /* The portal */ -}}
 {{- $ingress := .Values.portal.ingress -}}
 {{- if $ingress.enabled -}}

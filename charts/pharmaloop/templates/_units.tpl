@@ -73,6 +73,18 @@
 {{- dict "units" $units | toYaml -}}
 {{- end -}}
 
+{{/* Who has a certificate for gRPC: by user, the names under which it is called ("" for who only calls). */}}
+{{- define "pharmaloop.grpcUsers" -}}
+{{- $found := dict -}}
+{{- range $unit := (include "pharmaloop.units" . | fromYaml).units -}}
+  {{- $_ := set $found $unit.user (include "pharmaloop-service.host" (dict "root" $ "unit" $unit)) -}}
+{{- end -}}
+{{- if .Values.portal.enabled }}{{ $_ := set $found "portal" "" }}{{ end -}}
+{{- if .Values.test.enabled }}{{ $_ := set $found "test" "" }}{{ end -}}
+{{- if .Values.demo.enabled }}{{ $_ := set $found "world" "" }}{{ end -}}
+{{- $found | toYaml -}}
+{{- end -}}
+
 {{/* Secrets that the installation names and does not make: yours to bring, with what each holds. */}}
 {{- define "pharmaloop.secrets" -}}
 {{- $kafka := .Values.kafka -}}
@@ -98,6 +110,13 @@
 {{- range $user := uniq $users -}}
   {{- if $kafka.credentials.secretName }}{{ $_ := set $found (include "pharmaloop-service.secret" (dict "of" $kafka.credentials "user" $user)) (printf "%s: who logs in to Kafka" (list $kafka.credentials.usernameKey $kafka.credentials.passwordKey | compact | join ", ")) }}{{ end -}}
   {{- if $kafka.clientCertificate.secretName }}{{ $_ := set $found (include "pharmaloop-service.secret" (dict "of" $kafka.clientCertificate "user" $user)) (printf "%s, %s: certificate and key for Kafka, PEM" $kafka.clientCertificate.certificateKey $kafka.clientCertificate.keyKey) }}{{ end -}}
+{{- end -}}
+{{- $grpc := .Values.grpcTls -}}
+{{- if and $grpc.enabled (not $grpc.issuer.name) -}}
+  {{- range $user, $host := include "pharmaloop.grpcUsers" . | fromYaml -}}
+    {{- $for := ternary "it only calls" (printf "for the name %s" $host) (empty $host) -}}
+    {{- $_ := set $found (include "pharmaloop-service.grpcSecret" (dict "root" $ "user" $user)) (printf "%s, %s, %s: certificate and key for gRPC (%s), and the authority" $grpc.certificateKey $grpc.keyKey $grpc.caKey $for) -}}
+  {{- end -}}
 {{- end -}}
 {{- $ingress := .Values.portal.ingress -}}
 {{- if and .Values.portal.enabled $ingress.enabled $ingress.tlsSecret (not $ingress.issuer.name) }}{{ $_ := set $found $ingress.tlsSecret "tls.crt, tls.key: certificate of the portal" }}{{ end -}}

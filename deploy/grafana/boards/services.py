@@ -289,6 +289,22 @@ _PROCESSES = Row(
             alerts=("ClockSkew",),
         ),
         Panel(
+            "Certificates",
+            "lines",
+            "s",
+            shows="How long the certificates still hold that a process uses, and those of their authorities.",
+            do="Below two weeks nobody renewed it, or the old one is still in use; below zero it expired.",
+            queries=(
+                Query(
+                    f"min by (service, site, part) (pharmaloop_certificate_expires_seconds{{{_CHOSEN}}})",
+                    "{{service}} {{site}} {{part}}",
+                ),
+            ),
+            links=(STATUS, _BACKBONE),
+            alerts=("CertificateExpires",),
+            empty="no certificates are used",
+        ),
+        Panel(
             "Processor",
             "lines",
             "suffix:cores",

@@ -1,13 +1,18 @@
-"""Channels to services: one function connects, with retries for what may be repeated."""
+"""Channels to services: one function connects, with retries for what may be repeated.
+
+Where PHARMALOOP_TLS_CERT, _KEY and _CA are set, both ends prove who they are.
+"""
 
 from __future__ import annotations
 
 import json
+import os
 from typing import Any
 
 import grpc
 from grpc import aio
 
+_TLS = "PHARMALOOP_TLS_"
 _SERVICE_CONFIG = json.dumps(
     {
         "methodConfig": [
@@ -36,14 +41,27 @@ _OPTIONS: list[tuple[str, Any]] = [
 ]
 
 
+def is_secured() -> bool:
+    """Whether this process proves who it is, and asks others to."""
+    return any(value for name, value in os.environ.items() if name.startswith(_TLS))
+
+
 def channel(target: str) -> aio.Channel:
     """An asynchronous channel. Every mutating call carries a request id, so a retry has one effect."""
-    return aio.insecure_channel(target, options=_OPTIONS)
+    if not is_secured():
+        return aio.insecure_channel(target, options=_OPTIONS)
+    from services.kit.rpc.renewing import renewing_channel  # noqa: PLC0415 -- for the start of the command
+
+    return renewing_channel(target, _OPTIONS)
 
 
 def sync_channel(target: str) -> grpc.Channel:
-    """A blocking channel, for the command line."""
-    return grpc.insecure_channel(target, options=_OPTIONS)
+    """A blocking channel, for the command line: with the certificates of its beginning."""
+    if not is_secured():
+        return grpc.insecure_channel(target, options=_OPTIONS)
+    from services.kit.rpc.renewing import blocking_channel  # noqa: PLC0415
+
+    return blocking_channel(target, _OPTIONS)
 
 
 def metadata(actor: str) -> tuple[tuple[str, str | bytes], ...]:

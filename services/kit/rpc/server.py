@@ -27,7 +27,8 @@ from services.kit.log import get_logger
 from services.kit.metrics import RPC_SECONDS, Metrics
 from services.kit.rpc.context import Caller, bind
 from services.kit.rpc.errors import code_of, status_of
-from services.kit.settings import ServiceSettings
+from services.kit.settings import ServiceSettings, TlsSettings
+from services.kit.tls.identity import identity, server_credentials
 from services.kit.version import code_version
 
 _log = get_logger("kit.rpc")
@@ -51,11 +52,6 @@ def actor_from_metadata(metadata: dict[str, str]) -> str:
 def _text(value: str | bytes) -> str:
     """A value of the metadata; one under a `-bin` key is bytes, which are UTF-8 or not ours."""
     return value.decode(errors="replace") if isinstance(value, bytes) else value
-
-
-def server_credentials(settings: ServiceSettings) -> grpc.ServerCredentials | None:
-    """The one place that says how the server's port is secured; None is plain text."""
-    return None
 
 
 _OPTIONS: list[tuple[str, Any]] = [
@@ -208,41 +204,63 @@ class Gate(aio.ServerInterceptor):
 
 
 class RpcServer:
-    """The server with health and reflection."""
+    """The server with health and reflection.
+
+    With TLS its port takes nobody who does not prove who they are. Kubernetes' probes cannot: for them there
+    may be a port that answers health, the same and nothing else, in plain text.
+    """
 
     def __init__(
-        self, settings: ServiceSettings, metrics: Metrics, actor_of: ActorOf = actor_from_metadata
+        self,
+        settings: ServiceSettings,
+        metrics: Metrics,
+        actor_of: ActorOf = actor_from_metadata,
+        tls: TlsSettings | None = None,
     ) -> None:
         self._settings = settings
+        self._tls = tls
         self.server = aio.server(interceptors=[Gate(metrics, settings, actor_of)], options=_OPTIONS)
         self._health = health.aio.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self.server)
+        self._for_probes: aio.Server | None = None
         self.port = 0
 
     async def start(self, names: list[str]) -> int:
         """Listen; answers the port. Invalid when the port is taken."""
-        address = f"{self._settings.grpc_host}:{self._settings.grpc_port}"
         if self._settings.reflection:
             known = [*names, health.SERVICE_NAME, reflection.SERVICE_NAME]
             reflection.enable_server_reflection(known, self.server)
-        credentials = server_credentials(self._settings)
+        credentials = server_credentials(identity(self._tls)) if self._tls and self._tls.on else None
+        self.port = self._listen(self.server, self._settings.grpc_port, "grpc_port", credentials)
+        if self._settings.health_port:
+            self._for_probes = aio.server(options=_OPTIONS)
+            health_pb2_grpc.add_HealthServicer_to_server(self._health, self._for_probes)
+            self._listen(self._for_probes, self._settings.health_port, "health_port", None)
+        await self.set_serving(False)
+        await self.server.start()
+        if self._for_probes:
+            await self._for_probes.start()
+        return self.port
+
+    def _listen(
+        self, server: aio.Server, port: int, setting: str, credentials: grpc.ServerCredentials | None
+    ) -> int:
+        address = f"{self._settings.grpc_host}:{port}"
         try:
             if credentials is None:
-                self.port = self.server.add_insecure_port(address)
+                found = server.add_insecure_port(address)
             else:
-                self.port = self.server.add_secure_port(address, credentials)
+                found = server.add_secure_port(address, credentials)
         except RuntimeError:
-            self.port = 0
-        if not self.port:
+            found = 0
+        if not found:
             raise Invalid(
                 "PORT_IN_USE",
                 f"cannot listen on {address}: stop the program that holds the port, or set "
-                "PHARMALOOP_<SERVICE>_GRPC_PORT to another",
-                "grpc_port",
+                f"PHARMALOOP_<SERVICE>_{setting.upper()} to another",
+                setting,
             )
-        await self.set_serving(False)
-        await self.server.start()
-        return self.port
+        return found
 
     async def set_serving(self, serving: bool) -> None:
         status = health_pb2.HealthCheckResponse.ServingStatus
@@ -251,3 +269,5 @@ class RpcServer:
     async def stop(self) -> None:
         await self._health.enter_graceful_shutdown()
         await self.server.stop(2.0)
+        if self._for_probes:
+            await self._for_probes.stop(0)

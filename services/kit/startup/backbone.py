@@ -22,6 +22,7 @@ from services.kit.bus.kafka import client_config
 from services.kit.contracts import Contract
 from services.kit.errors import Integrity, Invalid, PharmaLoopError, Retryable
 from services.kit.settings import KafkaSettings
+from services.kit.tls import handshake
 
 ATTEMPT_SECONDS = 3.0
 _SLICE_SECONDS = 0.25
@@ -108,10 +109,22 @@ class BackboneProbe:
                 self.admin.poll(0)
                 found = cause(self._told, self._where)
                 if found:
-                    raise found from None
+                    raise self._exactly(found) from None
                 if time.monotonic() > end:
                     raise Retryable(self._silent(str(error.args[0]))) from None
                 time.sleep(0.05)
+
+    def _exactly(self, found: PharmaLoopError) -> PharmaLoopError:
+        """Of certificates librdkafka tells little: say whose it is and what is wrong with it."""
+        variable = str(getattr(found, "field", ""))
+        told = self._of_certificates() if variable.startswith("KAFKA_SSL") else ""
+        return Invalid("BACKBONE", f"Kafka: {told}", variable) if told else found
+
+    def _of_certificates(self) -> str:
+        if not self._settings.security_protocol.endswith("SSL"):
+            return ""
+        addresses = (address.strip() for address in self._where.split(","))
+        return next(filter(None, (handshake.of_kafka(one, self._settings) for one in addresses)), "")
 
     def _silent(self, error: str) -> str:
         """Nobody answers: say whether anybody listens."""
@@ -120,6 +133,8 @@ class BackboneProbe:
         if all(troubles):
             listed = "; ".join(f"{a} {t}" for a, t in zip(addresses, troubles, strict=True))
             return f"no Kafka answers ({listed}): start it, or correct KAFKA_BOOTSTRAP_SERVERS={self._where}"
+        if told := self._of_certificates():
+            return f"Kafka: {told}"
         return (
             f"Kafka at {self._where} accepts connections and does not answer ({error}): it is still "
             f"starting, it expects another KAFKA_SECURITY_PROTOCOL than {self._settings.security_protocol}, "

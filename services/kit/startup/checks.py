@@ -24,7 +24,7 @@ from services.kit.contracts import Contract
 from services.kit.errors import Retryable
 from services.kit.log import get_logger
 from services.kit.presence import Presence
-from services.kit.settings import KafkaSettings, MongoSettings, PlatformSettings, ServiceSettings
+from services.kit.settings import KafkaSettings, MongoSettings, PlatformSettings, ServiceSettings, TlsSettings
 from services.kit.startup.backbone import BackboneProbe, check_topics, needed
 from services.kit.startup.database import DatabaseProbe
 from services.kit.startup.environment import check_environment
@@ -47,6 +47,7 @@ class Plan:
     platform: PlatformSettings
     kafka: KafkaSettings
     mongo: MongoSettings
+    tls: TlsSettings
     database: str
     contract: Contract
     reads: tuple[str, ...]

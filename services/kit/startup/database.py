@@ -28,6 +28,7 @@ from services.kit.settings import MongoSettings
 from services.kit.startup.backbone import reach
 from services.kit.store.kinds import Doc
 from services.kit.store.mongo import client_options
+from services.kit.tls import certificates, handshake
 
 T = TypeVar("T")
 URI = "MONGODB_URI"
@@ -81,7 +82,8 @@ class DatabaseProbe:
 
     def __init__(self, settings: MongoSettings, database: str) -> None:
         self._options = {**client_options(settings), **_BOUNDS, "maxPoolSize": 2}
-        self._tls = bool(settings.tls_ca_file)
+        self._settings = settings
+        self._tls = bool(settings.tls_ca_file or settings.tls_certificate_key_file)
         self.database = database
         try:
             # Some versions of the driver quote the port, which may be a part of a password.
@@ -94,7 +96,11 @@ class DatabaseProbe:
                 "27017/?replicaSet=rs0, with @ : / % in a password percent-encoded"
             ) from None
         except OSError:
-            raise _invalid("a TLS file cannot be read; correct it", "MONGODB_TLS_CA_FILE") from None
+            files = {"MONGODB_TLS_CERTIFICATE_KEY_FILE": settings.tls_certificate_key_file}
+            for variable, path in {"MONGODB_TLS_CA_FILE": settings.tls_ca_file, **files}.items():
+                if path:
+                    certificates.read(path, variable)
+            raise _invalid("a TLS file cannot be read; correct it", next(iter(files))) from None
 
     def check(self) -> None:
         """Raises what keeps us out. Invalid: the settings; Retryable: it may come by itself."""
@@ -126,11 +132,21 @@ class DatabaseProbe:
             except ConfigurationError as error:
                 raise _too_old(str(error)) from None
             except AutoReconnect as error:
-                troubles.append(f"{address} does not answer in the protocol of MongoDB ({_brief(error)})")
+                told = self._of_certificates(address)
+                troubles.append(
+                    told or f"{address} does not answer in the protocol of MongoDB ({_brief(error)})"
+                )
         raise Retryable(
             f"no database answers ({'; '.join(troubles)}): start it, or correct {URI}; "
             "if it wants TLS, give MONGODB_TLS_CA_FILE"
         )
+
+    def _of_certificates(self, address: str) -> str:
+        """Whose certificate keeps us out, and what is wrong with it; empty where none is known to."""
+        if self._wants_tls():
+            authority, own = self._settings.tls_ca_file, self._settings.tls_certificate_key_file
+            return handshake.of_mongodb(address, authority, own) if authority else ""
+        return f"{address} speaks TLS" if handshake.speaks_tls(address) else ""
 
     def _wants_tls(self) -> bool:
         return self._tls or bool(self._option("tls") or self._option("ssl"))

@@ -10,6 +10,8 @@ import difflib
 import re
 from collections.abc import Iterable, Mapping
 
+from pydantic_settings import BaseSettings
+
 from services.kit.errors import Invalid
 from services.kit.log import get_logger
 from services.kit.settings import (
@@ -18,6 +20,7 @@ from services.kit.settings import (
     MongoSettings,
     PlatformSettings,
     ServiceSettings,
+    TlsSettings,
     service_prefix,
 )
 
@@ -31,7 +34,7 @@ _TOOLS = ("PORT_", "WORLD_", "TEST_", "PORTAL_", "AGENT_", "EVALUATOR_")
 _SERVICE_LINK = re.compile(r"_SERVICE_HOST$|_SERVICE_PORT(_|$)|_PORT_\d+_(TCP|UDP|SCTP)(_|$)")
 
 
-def _names(cls: type[PlatformSettings | ServiceSettings | KafkaSettings | MongoSettings]) -> set[str]:
+def _names(cls: type[BaseSettings]) -> set[str]:
     return {name.upper() for name in cls.model_fields}
 
 
@@ -44,6 +47,7 @@ def check_environment(
     """
     own = service_prefix(service)
     known = {PREFIX + name for name in (*_names(PlatformSettings), *_BARE)} | {own + n for n in _names(cls)}
+    known |= {f"{PREFIX}TLS_{name}" for name in _names(TlsSettings)}
     others = {service_prefix(name): _names(ServiceSettings) for name in services if name != service}
     offered = known | {prefix + name for prefix, names in others.items() for name in names}
     foreign = (*others, *(PREFIX + tool for tool in _TOOLS))

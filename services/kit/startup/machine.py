@@ -35,8 +35,9 @@ def check_state_dir(folder: Path) -> None:
 
 def check_ports(service: str, settings: ServiceSettings) -> None:
     """Refuse a port that another program holds. It may be a predecessor that is about to leave."""
-    for kind in ("grpc", "metrics"):
-        host, port = getattr(settings, f"{kind}_host"), getattr(settings, f"{kind}_port")
+    hosts = {"grpc": settings.grpc_host, "metrics": settings.metrics_host, "health": settings.grpc_host}
+    for kind, host in hosts.items():
+        port = getattr(settings, f"{kind}_port")
         variable = f"{service_prefix(service)}{kind.upper()}"
         if port:
             _check_port(host, port, variable)

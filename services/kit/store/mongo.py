@@ -73,7 +73,8 @@ def client_options(settings: MongoSettings, client: str = "pharmaloop") -> dict[
     }
     if settings.tls_ca_file:
         options |= {"tls": True, "tlsCAFile": settings.tls_ca_file}
-        options |= {"tlsCertificateKeyFile": settings.tls_certificate_key_file}
+    if settings.tls_certificate_key_file:
+        options |= {"tls": True, "tlsCertificateKeyFile": settings.tls_certificate_key_file}
     return options
 
 
