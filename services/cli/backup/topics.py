@@ -37,6 +37,11 @@ _SECONDS = 30.0
 #: A partition that gives nothing for so long, although something is left, ends the backup.
 _SILENT_SECONDS = 60.0
 _TAKE = 2000
+_ELECTING = (
+    ck.KafkaError.NOT_LEADER_FOR_PARTITION,
+    ck.KafkaError.LEADER_NOT_AVAILABLE,
+    ck.KafkaError.UNKNOWN_TOPIC_OR_PART,
+)
 #: They follow from the cluster that the topics come to, not from that which they come from.
 _OF_THE_CLUSTER = "min.insync.replicas"
 
@@ -93,11 +98,19 @@ class Backbone:
         }
 
     def offsets(self, places: Iterable[Place], spec: Any) -> dict[Place, int]:
+        """Asked for in one call; a topic that was made just now has no leader for a moment."""
         asked = {ck.TopicPartition(topic, number): spec for topic, number in places}
-        if not asked:
-            return {}
-        answers = self.admin.list_offsets(asked, request_timeout=_SECONDS)
-        return {(at.topic, at.partition): future.result().offset for at, future in answers.items()}
+        end = time.monotonic() + _SECONDS
+        while asked:
+            answers = self.admin.list_offsets(asked, request_timeout=_SECONDS)
+            try:
+                return {(at.topic, at.partition): future.result().offset for at, future in answers.items()}
+            except ck.KafkaException as error:
+                cause: Any = error.args[0]
+                if cause.code() not in _ELECTING or time.monotonic() > end:
+                    raise
+            time.sleep(0.1)
+        return {}
 
     def cut(self) -> Cut:
         """First offset and end of every partition, now."""

@@ -72,6 +72,12 @@ class Filling:
             ]
         )
         self._alter({topic.name: self._lasting(topic) | _MEANWHILE for topic in self._manifest.topics})
+        self._backbone.offsets(self._places(), OffsetSpec.latest())  # answers when all have their leaders
+
+    def _places(self) -> dict[Place, Partition]:
+        return {
+            (topic.name, part.number): part for topic in self._manifest.topics for part in topic.partitions
+        }
 
     def _lasting(self, topic: Topic) -> dict[str, str]:
         return {
@@ -81,9 +87,7 @@ class Filling:
 
     def fill(self, moved: Moved) -> None:
         """All records, at their offsets."""
-        places = {
-            (topic.name, part.number): part for topic in self._manifest.topics for part in topic.partitions
-        }
+        places = self._places()
         empty = {at: refill.before(one.first, one.end, one.records) for at, one in places.items()}
         producer = _Producer(self._backbone)
         for at, count in empty.items():
