@@ -1,4 +1,7 @@
-"""The `pharmaloop` command: the operator's tool and the partner's example. gRPC only."""
+"""The `pharmaloop` command: the operator's tool and the partner's example.
+
+It speaks gRPC only; `backup` alone, which is about Kafka and MongoDB, speaks to these.
+"""
 
 from __future__ import annotations
 
@@ -36,6 +39,7 @@ from services.cli import (  # noqa: F401  each gives nouns their verbs
     waiting,
     walls,
 )
+from services.cli.backup import command as _backup  # noqa: F401  the same
 from services.cli.conformance import command as _conformance  # noqa: F401  the same
 from services.cli.feed.command import feed
 from services.cli.group import PROGRAM, example_text

@@ -41,6 +41,7 @@ FACT = Noun("fact", "Facts, one request at a time, as JSON; rows of CSV and Parq
 CHANGE = Noun("change", "What changes in a service, as it happens.")
 DLQ = Noun("dlq", "Dead letters: see them, have them processed again, give them up.")
 REBUILD = Noun("rebuild", "Views that are made anew from the log, beside those that answer.")
+BACKUP = Noun("backup", "Backups: all databases and topics, made, checked, laid back into an empty platform.")
 CONFORMANCE = Noun("conformance", "A partner's own program, judged by what it does to a sandbox.")
 BENCH = Noun("bench", "Benchmarks, where the checkout is.")
 
@@ -63,5 +64,6 @@ ALL = (
         TARGET,
     ),
     *(MOLECULE, PRODUCT, STUDY, DATASET, FINDING, INSIGHT, HYPOTHESIS, CANDIDATE, THING, LINEAGE, EXPOSURE),
-    *(SUSPECT, PLAN, NOTICE, TEMPLATE, SITE, FACT, ALERT, WAITING, CHANGE, DLQ, REBUILD, CONFORMANCE, BENCH),
+    *(SUSPECT, PLAN, NOTICE, TEMPLATE, SITE, FACT, ALERT, WAITING, CHANGE, DLQ, REBUILD, BACKUP),
+    *(CONFORMANCE, BENCH),
 )

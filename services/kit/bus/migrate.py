@@ -20,10 +20,12 @@ from services.kit.bus.register import TOPIC as REGISTER
 from services.kit.bus.register import register
 from services.kit.clock import ensure_clock
 from services.kit.contracts import Contract, contract
-from services.kit.errors import PharmaLoopError, Retryable
+from services.kit.errors import Integrity, PharmaLoopError, Retryable
 from services.kit.settings import KafkaSettings, PlatformSettings, read_settings
 from services.kit.startup.backbone import BackboneProbe, check_partitions
 
+#: Stands while a backup is being laid back; where that was broken off, nothing may start on what is there.
+UNFINISHED = "pharmaloop.platform.restore.unfinished"
 _FOREVER = "-1"
 _DAY_MS = 86_400_000
 _ROUNDS = 25
@@ -63,8 +65,9 @@ def wanted(contract: Contract, sites: tuple[str, ...], kafka: KafkaSettings) -> 
 def migrate(kafka: KafkaSettings, sites: tuple[str, ...]) -> list[str]:
     """Create what is missing, register the contract; answers the names created.
 
-    Raises Integrity when a topic exists with another partition count, Invalid
-    when a setting keeps us out, and Retryable when the broker does not answer.
+    Raises Integrity when a topic exists with another partition count or a restore
+    did not end, Invalid when a setting keeps us out, and Retryable when the broker
+    does not answer.
     """
     probe = BackboneProbe(kafka, "topic-migration")
     created = _migrate(probe, kafka, sites)
@@ -104,6 +107,12 @@ def _migrate(probe: BackboneProbe, kafka: KafkaSettings, sites: tuple[str, ...])
 
 
 def _missing(topics: list[NewTopic], metadata: Any) -> list[NewTopic]:
+    if UNFINISHED in metadata.topics:
+        raise Integrity(
+            f"a backup is being laid back into this Kafka, or that was broken off (topic {UNFINISHED}): "
+            "wait until 'pharmaloop backup restore' has ended; if it ended with an error, empty this Kafka "
+            "and its MongoDB and restore again"
+        )
     for topic in topics:
         check_partitions(topic.topic, topic.num_partitions, metadata)
     return [topic for topic in topics if topic.topic not in metadata.topics]

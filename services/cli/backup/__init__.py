@@ -1,0 +1,1 @@
+"""A copy of everything that the platform keeps, databases and topics; checked, and laid back."""
