@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from pydantic import Field
@@ -17,7 +16,6 @@ from services.clinical.tallies import tally_of
 from services.clinical.views import KINDS
 from services.kit.app import App, ServiceSpec, main
 from services.kit.runners.reactor import Reactor
-from services.kit.runners.step import StepFunction
 from services.kit.settings import ServiceSettings
 
 
@@ -40,21 +38,21 @@ async def _register(app: App) -> None:
 
 
 def make_spec() -> ServiceSpec:
-    """The service; its handlers are connected to the site when the workers start."""
+    """The service; its handlers are connected to the site before any of them is called."""
     here = Here()
 
-    def steps(app: App) -> Mapping[str, StepFunction]:
+    def connect(app: App) -> None:
         here.connect(app.site, digest_keys(app.sealer), app.clock)
-        return Steps(app).all()
 
     return ServiceSpec(
         name="clinical",
         rpc_names=("pharmaloop.clinical.v1.ClinicalService",),
+        connect=connect,
         servicer=_servicer,
         kinds=KINDS,
         reactors=(Reactor("exposure", events(here)),),
         commands=commands(here),
-        steps=steps,
+        steps=lambda app: Steps(app).all(),
         settings=ClinicalSettings,
         on_start=_register,
         tally=tally_of(here),

@@ -117,8 +117,9 @@ def _simulated_parts() -> Iterator[None]:
 
 
 def steps_of(app: Any) -> Mapping[str, StepFunction]:
-    """The steps of a service; making them connects its handlers to keys and clock."""
+    """The steps of a service, once its handlers are connected to keys and clock."""
     with _simulated_parts():
+        app.spec.connect(app)
         return dict(app.spec.steps(app))
 
 
