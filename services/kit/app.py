@@ -61,6 +61,7 @@ from services.kit.settings import (
 )
 from services.kit.startup.checks import Ground, Plan, prepare
 from services.kit.startup.database import explained
+from services.kit.store.elsewhere import Elsewhere
 from services.kit.store.kinds import Kind
 from services.kit.store.mongo import MongoStore
 from services.kit.store.motor_db import MotorStore
@@ -78,6 +79,8 @@ _DRAIN_SECONDS = 15.0
 _RECOVERY_SECONDS = 0.2
 _NOTE_SECONDS = 20.0
 _BEHIND_SECONDS = 2.0
+#: Longer than a row of another process stands still.
+_OTHERS_SECONDS = 5.0
 #: sysexits.h: a person has to change the configuration; or: the same start may succeed later.
 EXIT_CONFIG, EXIT_LATER = 78, 75
 Background = Callable[["App"], Awaitable[None]]
@@ -302,6 +305,7 @@ class Running:
         #: What a service does at its start may need commands: it waits until they are taken again.
         self._recovering = False
         self._server = RpcServer(app.settings, app.metrics)
+        self._ears: Elsewhere | None = None
         self.port = 0
         self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
@@ -325,6 +329,7 @@ class Running:
             self._spawn(app.decider.run(), "decider")
         if self._relay:
             self._spawn(app.relay.run(), "relay")
+            self._spawn(self._listen(), "listening")
         functions = app.spec.steps(app) if self._worker else {}
         if functions:
             steps = StepRunner(app.store, app.clock, app.metrics, functions)
@@ -347,6 +352,18 @@ class Running:
             self._spawn(self._tell_behind(), "behind")
             self._spawn(self._tell_rows(), "tallies")
         _log.info("started", grpc_port=port, metrics_port=metrics_port, version=app.version)
+
+    async def _listen(self) -> None:
+        """Hear of what other processes of the service commit: a relay by itself always, who does everything
+        once there are others."""
+        presence = self._app.readiness.presence
+        alone = self._worker
+        while alone:
+            await asyncio.sleep(_OTHERS_SECONDS)
+            with contextlib.suppress(PharmaLoopError):
+                alone = not await asyncio.to_thread(presence.others)
+        self._ears = Elsewhere(self._app.batch_store.outbox_stream, self._app.relay.wake)
+        self._ears.start()
 
     def _offer(self) -> list[str]:
         """Add what this process answers to its server; the names of the services, for reflection."""
@@ -439,6 +456,8 @@ class Running:
     async def stop(self, *, clean: bool = True) -> None:
         """Stop every part; `clean`: as it should end, so there is nothing to watch any more."""
         app = self._app
+        if self._ears:
+            self._ears.stop()
         app.watching.close()
         await self._server.stop()
         await app.watching.leave()
@@ -456,6 +475,8 @@ class Running:
         await asyncio.to_thread(app.producer.close)
         await asyncio.to_thread(app.readiness.leave, clean)
         await app.store.close()
+        if self._ears:
+            await asyncio.to_thread(self._ears.join)
         app.batch_store.close()
 
 

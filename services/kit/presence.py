@@ -89,6 +89,7 @@ class Presence:
         self._exclusive = exclusive
         self._me = this_process()
         self._seen: tuple[tuple[str, int], float] | None = None
+        self._beats: dict[str, int] = {}
 
     def claim(self) -> datetime | None:
         """Take the row; answers the time it was last beaten. Retryable while another process has it."""
@@ -148,6 +149,16 @@ class Presence:
                 "since": "?",
             }
             raise Usurped(f"this process leaves: {self._taken(other)}") from None
+
+    def others(self) -> bool:
+        """Do other processes of the service run? By rows that have changed since this was last asked."""
+        query = {"_id": {"$ne": self._id}, "holder.token": {"$ne": ""}}
+        try:
+            beats = {row["_id"]: int(row["beat"]) for row in self._rows.find(query, {"beat": 1})}
+        except PyMongoError as error:
+            raise explain(error, self._probe.database) from None
+        before, self._beats = self._beats, beats
+        return any(id in before and before[id] != beat for id, beat in beats.items())
 
     def release(self) -> None:
         """Give the row up, so that a successor need not wait; the time stays in it."""

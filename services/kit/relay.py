@@ -1,7 +1,8 @@
 """The relay: publishes the outbox, at least once, in order of (aggregate, version).
 
 One relay of a service works at a time, under a fenced lease. It is woken by
-every commit; a slow poll is the safety net. After a crash it may publish a
+every commit of its own process, and by the database of those of others
+(`store/elsewhere.py`); a slow poll is the safety net. After a crash it may publish a
 row again, at a new offset: receivers drop what is not newer. So it must never
 publish a version while an earlier one of its aggregate is not in the log: a
 row that the log refuses holds back its aggregate, and says so.
@@ -65,7 +66,9 @@ class Relay:
 
     def wake(self) -> None:
         """There is something to publish. May be called from any thread."""
-        self._loop.call_soon_threadsafe(self._wake.set)
+        # Who is awake already looks after whatever was committed before this.
+        if not self._wake.is_set():
+            self._loop.call_soon_threadsafe(self._wake.set)
 
     # -- running --------------------------------------------------------
 
@@ -95,7 +98,7 @@ class Relay:
 
     async def _wait(self) -> None:
         if not self._lease.valid():
-            # Its commits wake the process that leads by themselves, or by its poll.
+            # Who leads hears of this process's commits as well.
             await asyncio.sleep(_POLL_SECONDS)
             return
         # Not wait_for: before Python 3.12 it may swallow a cancellation, and the stop would hang.

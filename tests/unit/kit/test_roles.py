@@ -7,8 +7,10 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from pymongo.errors import AutoReconnect
 
 from pharmaloop.common.v1 import service_pb2 as common
+from services.kit import app
 from services.kit.app import App, Running, ServiceSpec
 from services.kit.bus.protocol import Partition
 from services.kit.clock import ManualClock, wall_now
@@ -30,6 +32,7 @@ class _Parts:
 
     def __init__(self, **spec: Any) -> None:
         self.begun: list[str] = []
+        self.others = False
         self.spec = ServiceSpec(
             name="alerting",
             connect=spec.pop("connect", lambda app: self.begun.append("handlers")),
@@ -55,7 +58,9 @@ class _Parts:
             leaving=[],
             site="",
             decider=SimpleNamespace(run=self._part("decider")),
-            relay=SimpleNamespace(run=self._part("relay"), drain=self._drain, close=lambda: None),
+            relay=SimpleNamespace(
+                run=self._part("relay"), drain=self._drain, close=lambda: None, wake=lambda: None
+            ),
             makings=SimpleNamespace(
                 start=self._part("makings", ends=True),
                 run=_for_ever,
@@ -73,9 +78,14 @@ class _Parts:
             watching=SimpleNamespace(close=lambda: None, leave=self._part("left", ends=True)),
             own=SimpleNamespace(note=lambda: self.begun.append("own log")),
             producer=SimpleNamespace(close=lambda: None),
-            batch_store=SimpleNamespace(close=lambda: None),
+            batch_store=SimpleNamespace(close=lambda: None, outbox_stream=self._stream),
         )
+        self.app.readiness.presence = SimpleNamespace(others=lambda: self.others)
         self.app.store.close = self._part("closed", ends=True)
+
+    def _stream(self) -> None:
+        self.begun.append("hears others")
+        raise AutoReconnect
 
     def _steps(self, app: App) -> dict[str, Any]:
         self.begun.append("steps")
@@ -110,8 +120,18 @@ async def test_each_role_starts_what_it_needs() -> None:
     worker = {"handlers", "decider", "makings", "steps", "background", "on_start", "own log"}
     assert await _Parts().of("api") == api
     assert await _Parts().of("worker") == worker
-    assert await _Parts().of("relay") == {"relay"}
+    assert await _Parts().of("relay") == {"relay", "hears others"}
     assert await _Parts().of("all") == api | worker | {"relay"}
+
+
+async def test_who_does_everything_hears_of_others_when_there_are_any(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(app, "_OTHERS_SECONDS", 0.001)
+    alone, joined = _Parts(), _Parts()
+    joined.others = True
+    assert "hears others" not in await alone.of("all")
+    assert "hears others" in await joined.of("all")
 
 
 @pytest.mark.parametrize("role", ["api", "worker", "all"])
