@@ -12,6 +12,7 @@ import contextlib
 import gc
 import os
 import signal
+import socket
 import sys
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -217,7 +218,7 @@ async def _assemble(spec: ServiceSpec, plan: Plan, ground: Ground) -> App:
     await explained(store.prepare(kinds), plan.database)
     own = OwnLog(spec.name, contract(), bus, batch_store, spec.kinds, platform.sites, site)
     restored = await explained(asyncio.to_thread(recover, own, plan.reads), plan.database)
-    holder = f"{spec.name}-{settings.instance}-{os.getpid()}"
+    holder = f"{socket.gethostname()}/{spec.name}-{settings.instance}-{os.getpid()}"
     outlet = WatchedOrderedProducer(bus.ordered_producer(), producer)
     relay = Relay(store, outlet, clock, metrics, holder)
     bell = Bell([relay.wake])

@@ -37,7 +37,11 @@ SILENT_SECONDS = 7.0
 
 @dataclass(frozen=True)
 class Holder:
-    """A process, so that another on the same machine can see whether it lives."""
+    """A process, so that another that numbers processes alike can see whether it lives.
+
+    `boot` is the start of the machine and the space in which its process numbers count: in each container the
+    first process is number 1, and two containers of one machine may be called alike. Empty: not known.
+    """
 
     host: str
     boot: str
@@ -46,11 +50,12 @@ class Holder:
     token: str
 
     def is_dead(self, onlooker: Holder) -> bool:
-        """Surely dead: only a process of the same machine and boot can know."""
-        if (self.host, self.boot) != (onlooker.host, onlooker.boot):
+        """Surely dead: only a process of the same machine, start and numbering can know; others wait."""
+        if not self.boot or (self.host, self.boot) != (onlooker.host, onlooker.boot):
             return False
         # In one process (tests) a later service follows an earlier one.
-        return self.pid == onlooker.pid or _born(self.pid) != self.born
+        same = (self.pid, self.born) == (onlooker.pid, onlooker.born)
+        return same or _born(self.pid) != self.born
 
 
 class Usurped(Integrity):
@@ -68,7 +73,9 @@ def _born(pid: int) -> str:
 
 def this_process() -> Holder:
     try:
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        started = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        # One text: an older version of the platform, which may run beside this one, knows no other field.
+        boot = f"{started} {os.readlink('/proc/self/ns/pid')}"
     except OSError:
         boot = ""
     return Holder(socket.gethostname(), boot, os.getpid(), _born(os.getpid()), new_id())
