@@ -75,6 +75,8 @@ _PATIENCE: Mapping[str, Any] = {
     for name, field in settings.model_fields.items()
     if name.endswith("_seconds") or name.startswith("escalate_")
 }
+#: Whom an agent and the evaluator call: the simulated network leads there by itself.
+_ADDRESSES = {"exchange": "exchange", "clinical": "clinical"}
 
 
 class Keys:
@@ -155,7 +157,7 @@ def connect_outside(spec: ServiceSpec, site: str, clock: Any) -> None:
             site=site,
             clock=clock,
             platform=platform,
-            settings=SimpleNamespace(**_PATIENCE),
+            settings=SimpleNamespace(**_PATIENCE, **_ADDRESSES),
             sealer=Sealer(Keys()),
             contract=contract(),
             store=None,
@@ -217,7 +219,9 @@ class Process:
         runners = [world.bugs.runner(reactor, around) for reactor in spec.reactors]
         parts: dict[str, Any] = {
             "spec": spec,
-            "settings": SimpleNamespace(site=site, site_name=site, instance=str(self.instance), **_PATIENCE),
+            "settings": SimpleNamespace(
+                site=site, site_name=site, instance=str(self.instance), **_PATIENCE, **_ADDRESSES
+            ),
             "platform": SimpleNamespace(state_dir=_NoFolder()),
             "site": site,
             "clock": world.time,
