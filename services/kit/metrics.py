@@ -40,7 +40,8 @@ LABELS: dict[str, str] = {
     "runner": "the reactors, projectors and loops that services declare",
     "group": "the consumer groups: one a runner, and at a hospital one a runner and site",
     "topic": "the topics of the contract that a runner reads",
-    "type": "the event types of the contract, and `other` for whatever else stands in a topic",
+    "type": "the event types of the contract by domain and name, as `production.LotHeld`, and `other` for "
+    "whatever else stands in a topic",
     "method": "the calls of the contract, and one for those that are in none",
     "code": "the status codes of gRPC",
     "reason": "the reasons of refusals, which are words of the code",
@@ -153,7 +154,7 @@ EVENTS = Metric(
     "pharmaloop_events_total",
     "counter",
     ("service", "type"),
-    "Events a service has published, by type; AlertRepeated: alerts that joined one nobody had taken.",
+    "Events a service has published, by type; alerting.AlertRepeated: alerts that joined an open one.",
 )
 OUTBOX_WAITING = Metric(
     "pharmaloop_outbox_waiting", "gauge", ("service",), "Outbox rows committed and not published."

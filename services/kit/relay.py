@@ -19,6 +19,7 @@ from services.kit import points
 from services.kit.blocked import Blocked
 from services.kit.bus.protocol import OrderedProducer, Outcome, Outgoing, Position
 from services.kit.clock import Clock
+from services.kit.contracts import short_name
 from services.kit.errors import Retryable
 from services.kit.lease import LEASE_SECONDS, LEASES, FencedLease, Lease, LeaseLost
 from services.kit.log import get_logger
@@ -208,7 +209,7 @@ class Relay:
         """By type; not dead letters, whose headers are whatever somebody sent."""
         own = (row for row in rows if not row.topic.endswith(".dlq"))
         for type, count in Counter(dict(row.headers).get("ce_type", b"") for row in own).items():
-            self._metrics.add(EVENTS, count, type=type.decode().rpartition(".")[2])
+            self._metrics.add(EVENTS, count, type=short_name(type.decode()))
 
     async def _offer(self, rows: Sequence[OutboxRow]) -> list[Outcome]:
         """The log's outcomes; the lease is renewed while they are waited for."""
