@@ -44,6 +44,7 @@ LABELS: dict[str, str] = {
     "whatever else stands in a topic",
     "method": "the calls of the contract, and one for those that are in none",
     "code": "the status codes of gRPC",
+    "page": "the addresses of the portal's pages as templates, one for its files, and `none` for all others",
     "reason": "the reasons of refusals, which are words of the code",
     "outcome": "the few words that the metric names",
     "step": "the steps that services declare",
@@ -68,6 +69,14 @@ RPC_SECONDS = Metric(
     "histogram",
     ("service", "method", "code"),
     "Time to answer an RPC, by status code.",
+)
+PAGE_SECONDS = Metric(
+    "pharmaloop_page_seconds",
+    "histogram",
+    ("service", "page", "outcome"),
+    "Time to answer a browser; outcome: done, refused (4xx), or failed, by the portal or by what it asks: "
+    "its log and the calls of the services say which.",
+    (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
 )
 RUNNER_RECORDS = Metric(
     "pharmaloop_runner_records_total", "counter", ("service", "runner"), "Records a runner has taken."

@@ -8,6 +8,7 @@ import sys
 import uvicorn
 
 from services.kit import log
+from services.kit.metrics import Metrics
 from services.kit.settings import PlatformSettings
 from services.portal.settings import PortalSettings
 from services.portal.web import make_app
@@ -24,9 +25,17 @@ def main() -> None:
         sys.exit(
             "portal: PHARMALOOP_ENDPOINTS does not say where the services listen (JSON, name to host:port)"
         )
-    settings = PortalSettings()
+    settings, metrics = PortalSettings(), Metrics("portal")
+    try:
+        metrics.serve(settings.metrics_host, settings.metrics_port)
+    except OSError as error:
+        where = f"{settings.metrics_host}:{settings.metrics_port}"
+        sys.exit(
+            f"portal: cannot listen on {where} ({error.strerror}): stop the program that holds the port, or "
+            "set PHARMALOOP_PORTAL_METRICS_PORT to another"
+        )
     uvicorn.run(
-        make_app(endpoints, settings),
+        make_app(endpoints, settings, metrics),
         host=settings.http_host,
         port=settings.http_port,
         log_level="warning",
