@@ -15,8 +15,11 @@ from services.clinical.steps import Steps
 from services.clinical.tallies import tally_of
 from services.clinical.views import KINDS
 from services.kit.app import App, ServiceSpec, main
+from services.kit.log import get_logger
 from services.kit.runners.reactor import Reactor
 from services.kit.settings import ServiceSettings
+
+_log = get_logger("clinical.main")
 
 
 class ClinicalSettings(ServiceSettings):
@@ -42,6 +45,13 @@ def make_spec() -> ServiceSpec:
     here = Here()
 
     def connect(app: App) -> None:
+        if not app.sealer.has(f"exposure/{app.site}"):
+            _log.warning(
+                "this site has no key: no run can be acknowledged before it has the same as traceability",
+                key=f"exposure/{app.site}",
+                folder=str(app.platform.state_dir / "keys"),
+                next_step="mount the same key at both, or give both one folder: the first run makes it",
+            )
         here.connect(app.site, digest_keys(app.sealer), app.clock)
 
     return ServiceSpec(

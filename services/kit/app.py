@@ -114,6 +114,8 @@ class ServiceSpec:
     on_start: Background | None = None
     background: Background | None = None
     tally: Tally | None = None
+    #: One process runs all of it: a second one on the same database is refused.
+    alone: bool = False
 
 
 @dataclass
@@ -201,6 +203,7 @@ async def connect(spec: ServiceSpec, role: str = "all") -> App:
         database=database,
         contract=contract(),
         reads=tuple(sorted(reads)),
+        alone=spec.alone,
     )
     return await _assemble(spec, plan, await prepare(plan))
 

@@ -30,6 +30,8 @@ from services.kit.settings import service_prefix
 from services.kit.startup.database import DatabaseProbe, explain
 
 COLLECTION = "_presence"
+#: The row of a service that runs as one process, whatever its instance is called.
+ONLY = "the only one"
 BEAT_SECONDS = 2.0
 #: A row that has stood still for so long belongs to nobody.
 SILENT_SECONDS = 7.0
@@ -84,15 +86,28 @@ def this_process() -> Holder:
 class Presence:
     """This process's row in the database of its service.
 
-    `exclusive`: it consumes, so nobody else may run under its instance id.
+    `exclusive`: it consumes, so nobody else may run under its instance id; `alone`: nor under any other, for
+    the service runs as one process.
     """
 
-    def __init__(self, probe: DatabaseProbe, service: str, instance: str, role: str, exclusive: bool) -> None:
+    def __init__(
+        self,
+        probe: DatabaseProbe,
+        service: str,
+        instance: str,
+        role: str,
+        exclusive: bool,
+        *,
+        alone: bool = False,
+    ) -> None:
         self._probe = probe
         self._rows = probe.collection(COLLECTION)
         self._variable = f"{service_prefix(service)}INSTANCE"
         self._instance = instance
-        self._id = instance if exclusive else f"{role}/{instance}"
+        self._service = service
+        self._alone = exclusive and alone
+        own = instance if exclusive else f"{role}/{instance}"
+        self._id = ONLY if self._alone else own
         self._exclusive = exclusive
         self._me = this_process()
         self._seen: tuple[tuple[str, int], float] | None = None
@@ -127,6 +142,12 @@ class Presence:
 
     def _taken(self, found: dict[str, Any]) -> str:
         other = found["holder"]
+        if self._alone:
+            return (
+                f"{service_prefix(self._service)}DATABASE={self._probe.database}: process {other['pid']} on "
+                f"{other['host']} works there since {found['since']}, and {self._service} is one process: "
+                "stop the other, or give this one's installation a database of its own"
+            )
         return (
             f"{self._variable}={self._instance}: process {other['pid']} on {other['host']} runs as this "
             f"instance since {found['since']}: give each process an instance id of its own, or stop the other"

@@ -32,6 +32,8 @@ def make_spec() -> ServiceSpec:
     outside = Outside()
 
     def connect(app: App) -> None:
+        for site in app.platform.sites:
+            app.sealer.has(f"exposure/{site}")
         outside.connect(LocalKeys(app.platform.state_dir / "keys"), app.clock)
 
     def steps(app: App) -> Mapping[str, StepFunction]:

@@ -71,6 +71,7 @@ def make_spec() -> ServiceSpec:
 
     return ServiceSpec(
         name="evaluator",
+        alone=True,
         connect=connect,
         kinds=(SEEN_STUDIES, SEEN_DATASETS),
         reactors=(projector("seen", SEEN),),

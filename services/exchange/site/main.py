@@ -130,6 +130,7 @@ def make_spec(source: MakeSource = _from_clinical) -> ServiceSpec:
 
     return ServiceSpec(
         name="agent",
+        alone=True,
         connect=connect,
         kinds=(*COHORTS, SEEN_STUDIES, SEEN_DATASETS),
         reactors=(projector("seen", SEEN),),

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from deploy.charts.catalogue import WORKLOADS
 from services.kit import presence
 from services.kit.errors import Retryable
 from services.kit.presence import SILENT_SECONDS, Holder, Presence, this_process
@@ -47,9 +48,9 @@ class _Rows:
             row |= {**change["$set"], "beat": row["beat"] + 1}
         return SimpleNamespace(matched_count=int(found))
 
-    def presence(self, instance: str = "0") -> Presence:
+    def presence(self, instance: str = "0", *, alone: bool = False) -> Presence:
         probe: Any = SimpleNamespace(database="pharmaloop_rnd", collection=lambda name: self)
-        return Presence(probe, "rnd", instance, "all", True)
+        return Presence(probe, "rnd", instance, "all", True, alone=alone)
 
 
 def _dead_number() -> int:
@@ -98,7 +99,7 @@ def test_unknown_numbering_is_never_alike() -> None:
 @pytest.fixture
 def watch(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     now = [100.0]
-    monkeypatch.setattr(presence.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr("services.kit.presence.time.monotonic", lambda: now[0])
     return now
 
 
@@ -123,6 +124,26 @@ def test_the_place_of_one_that_beats_is_not_taken(watch: list[float]) -> None:
         with pytest.raises(Retryable):
             mine.claim()
         watch[0] += SILENT_SECONDS - 1
+
+
+def test_a_service_that_runs_as_one_process_runs_once_on_a_database(watch: list[float]) -> None:
+    """Two releases on one database: their pods are called differently, and both would speak for the same."""
+    rows = _Rows()
+    assert rows.presence("one-exchange-0", alone=True).claim() is None
+    rows.put(presence.ONLY, replace(ME, host="one-exchange-0", token="one"), beat=3)
+    with pytest.raises(Retryable) as refused:
+        rows.presence("two-exchange-0", alone=True).claim()
+    said = str(refused.value)
+    assert "PHARMALOOP_RND_DATABASE=pharmaloop_rnd" in said
+    assert "on one-exchange-0 works there" in said
+    assert "a database of its own" in said
+    assert rows.presence("two-exchange-0").claim() is None, "others share their work"
+
+
+def test_who_runs_as_one_process_in_a_cluster_does_so_on_its_database() -> None:
+    assert {workload.service for workload in WORKLOADS if workload.spec.alone} == {
+        workload.service for workload in WORKLOADS if workload.alone
+    }
 
 
 def test_another_process_is_one_whose_row_moves() -> None:
