@@ -217,5 +217,5 @@ def test_prometheus_is_told_what_it_is_told_elsewhere() -> None:
                 **({"site": sites[process]} if process in sites else {}),
             },
         }
-        for process in SERVICES
+        for process in PROCESSES
     ]
