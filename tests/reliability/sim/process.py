@@ -150,7 +150,7 @@ def methods_of(app: Any) -> Mapping[str, Callable[..., Any]]:
 
 def connect_outside(spec: ServiceSpec, site: str, clock: Any) -> None:
     """Connect the handlers of a specification without a process."""
-    platform = SimpleNamespace(state_dir=_NoFolder(), sites=SITES)
+    platform = _platform()
     steps_of(
         SimpleNamespace(
             spec=spec,
@@ -222,7 +222,7 @@ class Process:
             "settings": SimpleNamespace(
                 site=site, site_name=site, instance=str(self.instance), **_PATIENCE, **_ADDRESSES
             ),
-            "platform": SimpleNamespace(state_dir=_NoFolder(), sites=SITES),
+            "platform": _platform(),
             "site": site,
             "clock": world.time,
             "contract": contract(),
@@ -374,6 +374,11 @@ class Process:
                 raise Crash(self.label)
         if point.startswith("batch."):
             self.between()
+
+
+def _platform() -> SimpleNamespace:
+    """What processes of one installation share."""
+    return SimpleNamespace(state_dir=_NoFolder(), sites=SITES, endpoints={})
 
 
 class _NoFolder:
