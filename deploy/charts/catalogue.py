@@ -20,7 +20,6 @@ from services.kit.settings import ServiceSettings
 
 #: Stands for a hospital in names of topics; the charts put each site's own there.
 SITE = "{site}"
-_HANDLERS = "its commands need the keys of digests, which only a process with the workers opens"
 _HUB = "the agents' streams end in the process whose steps lead the jobs"
 _SPEAKS = "one process speaks for it"
 
@@ -58,8 +57,8 @@ class Workload:
 
 WORKLOADS = (
     Workload("production", keys=True, cpu="250m", memory=("320Mi", "1Gi")),
-    Workload("traceability", whole=_HANDLERS, cpu="250m", memory=("256Mi", "1Gi")),
-    Workload("clinical", site=True, keys=True, whole=_HANDLERS),
+    Workload("traceability", cpu="250m", memory=("256Mi", "1Gi")),
+    Workload("clinical", site=True, keys=True),
     Workload("alerting"),
     Workload("rnd", keys=True),
     Workload("loops", tables=True, memory=("256Mi", "1Gi")),

@@ -55,6 +55,7 @@ PORT_NAMES = [
     *(port_name(service, kind) for service in SERVICES for kind in ("grpc", "metrics")),
     "world_metrics",
     "portal_http",
+    "portal_metrics",
 ]
 MIGRATE = "migrate"
 PORTAL = "portal"
@@ -151,7 +152,7 @@ class Plan:
 
     def endpoints(self) -> dict[str, object]:
         """Where everything listens: written for the command line tool, and for whoever looks."""
-        metrics = [*self.services, *([WORLD] if self.runs(WORLD) else [])]
+        metrics = [*self.services, *(name for name in (PORTAL, WORLD) if self.runs(name))]
         return {
             "grpc": {name: f"{HOST}:{self.ports[port_name(name, 'grpc')]}" for name in self.services},
             "metrics": {name: f"{HOST}:{self.ports[port_name(name, 'metrics')]}" for name in metrics},

@@ -30,7 +30,7 @@ PLATFORM = "platform"
 
 class Desk:
     """Whom alerts ask. The handlers are made before the process has read its settings, so they hold this,
-    which is told when the workers start."""
+    which is told before any of them is called."""
 
     def __init__(self) -> None:
         self.ladder = Ladder()

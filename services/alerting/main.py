@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from pydantic import Field, field_validator
@@ -17,7 +16,6 @@ from services.alerting.steps import steps
 from services.alerting.views import KINDS, MATTERS, RUNS, TRIGGERS
 from services.kit.app import App, ServiceSpec, main
 from services.kit.runners.reactor import Reactor
-from services.kit.runners.step import StepFunction
 from services.kit.settings import ServiceSettings
 
 
@@ -73,21 +71,21 @@ def _servicer(app: App, server: Any) -> None:
 
 
 def make_spec() -> ServiceSpec:
-    """The service; its handlers are told the settings when the workers start."""
+    """The service; its handlers are told the settings before any of them is called."""
     desk = Desk()
 
-    def connected(app: App) -> Mapping[str, StepFunction]:
+    def connect(app: App) -> None:
         desk.ladder = ladder_of(app.settings)
-        return steps(app)
 
     return ServiceSpec(
         name="alerting",
         rpc_names=("pharmaloop.alerting.v1.AlertingService",),
+        connect=connect,
         servicer=_servicer,
         kinds=KINDS,
         reactors=(Reactor("alerts", events_of(desk), views=(TRIGGERS, RUNS, MATTERS)),),
         commands=commands_of(desk),
-        steps=connected,
+        steps=steps,
         settings=AlertingSettings,
     )
 

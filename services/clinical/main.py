@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from pydantic import Field
@@ -16,9 +15,11 @@ from services.clinical.steps import Steps
 from services.clinical.tallies import tally_of
 from services.clinical.views import KINDS
 from services.kit.app import App, ServiceSpec, main
+from services.kit.log import get_logger
 from services.kit.runners.reactor import Reactor
-from services.kit.runners.step import StepFunction
 from services.kit.settings import ServiceSettings
+
+_log = get_logger("clinical.main")
 
 
 class ClinicalSettings(ServiceSettings):
@@ -40,21 +41,28 @@ async def _register(app: App) -> None:
 
 
 def make_spec() -> ServiceSpec:
-    """The service; its handlers are connected to the site when the workers start."""
+    """The service; its handlers are connected to the site before any of them is called."""
     here = Here()
 
-    def steps(app: App) -> Mapping[str, StepFunction]:
+    def connect(app: App) -> None:
+        if not app.sealer.has(f"exposure/{app.site}"):
+            _log.warning(
+                "this site has no key: no run can be acknowledged before it has the same as traceability",
+                key=f"exposure/{app.site}",
+                folder=str(app.platform.state_dir / "keys"),
+                next_step="mount the same key at both, or give both one folder: the first run makes it",
+            )
         here.connect(app.site, digest_keys(app.sealer), app.clock)
-        return Steps(app).all()
 
     return ServiceSpec(
         name="clinical",
         rpc_names=("pharmaloop.clinical.v1.ClinicalService",),
+        connect=connect,
         servicer=_servicer,
         kinds=KINDS,
         reactors=(Reactor("exposure", events(here)),),
         commands=commands(here),
-        steps=steps,
+        steps=lambda app: Steps(app).all(),
         settings=ClinicalSettings,
         on_start=_register,
         tally=tally_of(here),

@@ -57,6 +57,7 @@ def make_spec() -> ServiceSpec:
 
     return ServiceSpec(
         name="exchange",
+        alone=True,
         rpc_names=tuple(
             f"pharmaloop.exchange.v1.{name}"
             for name in ("ExchangeService", "SiteService", "EvaluatorService")

@@ -12,6 +12,7 @@ import contextlib
 import gc
 import os
 import signal
+import socket
 import sys
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -62,6 +63,7 @@ from services.kit.settings import (
 )
 from services.kit.startup.checks import Ground, Plan, prepare
 from services.kit.startup.database import explained
+from services.kit.store.elsewhere import Elsewhere
 from services.kit.store.kinds import Kind
 from services.kit.store.mongo import MongoStore
 from services.kit.store.motor_db import MotorStore
@@ -73,17 +75,16 @@ from services.kit.watching import Limits, Watching
 from services.kit.work import STEPS
 
 _log = log.get_logger("kit.app")
-_OF_EVERY_SERVICE = (
-    "pharmaloop.common.v1.StatusService",
-    "pharmaloop.common.v1.OperationsService",
-    "pharmaloop.common.v1.ChangesService",
-)
+_STATUS = "pharmaloop.common.v1.StatusService"
+_OF_EVERY_API = ("pharmaloop.common.v1.OperationsService", "pharmaloop.common.v1.ChangesService")
 ROLES = ("api", "worker", "relay", "all")
 _HEALTH_SECONDS = 0.1
 _DRAIN_SECONDS = 15.0
 _RECOVERY_SECONDS = 0.2
 _NOTE_SECONDS = 20.0
 _BEHIND_SECONDS = 2.0
+#: Longer than a row of another process stands still.
+_OTHERS_SECONDS = 5.0
 #: sysexits.h: a person has to change the configuration; or: the same start may succeed later.
 EXIT_CONFIG, EXIT_LATER = 78, 75
 Background = Callable[["App"], Awaitable[None]]
@@ -93,6 +94,8 @@ Background = Callable[["App"], Awaitable[None]]
 class ServiceSpec:
     """What a service is made of.
 
+    `connect` gives its handlers what they need of the process (settings, keys,
+    the clock), before any of them is called, and refuses to start without it;
     `servicer` adds its gRPC servicer to the server; `rpc_names` are the full
     names of the gRPC services, for reflection; `on_start` runs once, after
     the runners have started; `background` runs beside the runners until it is
@@ -103,6 +106,7 @@ class ServiceSpec:
 
     name: str
     rpc_names: tuple[str, ...] = ()
+    connect: Callable[[App], None] = lambda app: None
     servicer: Callable[[App, Any], None] = lambda app, server: None
     kinds: tuple[Kind[Any], ...] = ()
     reactors: tuple[Reactor, ...] = ()
@@ -113,6 +117,8 @@ class ServiceSpec:
     on_start: Background | None = None
     background: Background | None = None
     tally: Tally | None = None
+    #: One process runs all of it: a second one on the same database is refused.
+    alone: bool = False
 
 
 @dataclass
@@ -165,8 +171,13 @@ class App:
 
     @property
     def watched(self) -> list[Runner]:
-        """Everything that takes records."""
-        return [*self.runners, *self.loops]
+        """Everything that takes records in this process."""
+        return [*(self.runners if self.makings.works else ()), *self.loops]
+
+    @property
+    def elsewhere(self) -> list[BatchRunner]:
+        """Runners of the service that other processes run."""
+        return [] if self.makings.works else self.runners
 
     @property
     def runners(self) -> list[BatchRunner]:
@@ -201,6 +212,7 @@ async def connect(spec: ServiceSpec, role: str = "all") -> App:
         database=database,
         contract=contract(),
         reads=tuple(sorted(reads)),
+        alone=spec.alone,
     )
     return await _assemble(spec, plan, await prepare(plan))
 
@@ -218,7 +230,7 @@ async def _assemble(spec: ServiceSpec, plan: Plan, ground: Ground) -> App:
     await explained(store.prepare(kinds), plan.database)
     own = OwnLog(spec.name, contract(), bus, batch_store, spec.kinds, platform.sites, site)
     restored = await explained(asyncio.to_thread(recover, own, plan.reads), plan.database)
-    holder = f"{spec.name}-{settings.instance}-{os.getpid()}"
+    holder = f"{socket.gethostname()}/{spec.name}-{settings.instance}-{os.getpid()}"
     outlet = WatchedOrderedProducer(bus.ordered_producer(), producer)
     relay = Relay(store, outlet, clock, metrics, holder)
     bell = Bell([relay.wake])
@@ -293,7 +305,12 @@ async def _assemble(spec: ServiceSpec, plan: Plan, ground: Ground) -> App:
 
 
 class Running:
-    """The parts of a service that run, started in order and stopped in reverse."""
+    """The parts of a service that run, started in order and stopped in reverse.
+
+    `api` answers calls, so it decides commands and follows which makings of views are read; `worker` folds
+    topics, and runs steps, loops and what a service does by itself, which decides commands as well; `relay`
+    publishes the outbox. `all` does everything. Each says how it is.
+    """
 
     def __init__(self, app: App, role: str) -> None:
         self._app = app
@@ -304,6 +321,7 @@ class Running:
         #: What a service does at its start may need commands: it waits until they are taken again.
         self._recovering = False
         self._server = RpcServer(app.settings, app.metrics, tls=app.tls)
+        self._ears: Elsewhere | None = None
         self.port = 0
         self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
@@ -319,41 +337,67 @@ class Running:
 
     async def start(self) -> None:
         app = self._app
-        if app.restored is not None:
+        decides = self._api or self._worker
+        if app.restored is not None and decides:
             await self._after_restore(app.restored)
-        self._spawn(app.decider.run(), "decider")
+        if decides:
+            app.spec.connect(app)
+            self._spawn(app.decider.run(), "decider")
         if self._relay:
             self._spawn(app.relay.run(), "relay")
-        # Steps are made first: what connects handlers to the process does so there.
+            self._spawn(self._listen(), "listening")
         functions = app.spec.steps(app) if self._worker else {}
         if functions:
             steps = StepRunner(app.store, app.clock, app.metrics, functions)
             app.bell.listeners.append(steps.wake)
             self._spawn(steps.run(), "steps")
-        await app.makings.start()
-        self._spawn(app.makings.run(), "makings")
-        add_status(app, self._server.server)
-        add_operations(app, self._server.server)
-        add_changes(app, self._server.server)
-        if self._api:
-            app.spec.servicer(app, self._server.server)
-        names = [*app.spec.rpc_names, *_OF_EVERY_SERVICE]
-        port = self.port = await self._server.start(names)
+        if decides:
+            await app.makings.start()
+            self._spawn(app.makings.run(), "makings")
+        port = self.port = await self._server.start(self._offer())
         metrics_port = self._serve_metrics()
         if app.spec.background and self._worker:
             self._spawn(app.spec.background(app), "background")
-        if app.spec.on_start and not self._recovering:
-            await app.spec.on_start(app)
+        if not self._recovering:
+            await self._begin()
         for watch in (app.readiness.watch_database, app.readiness.watch_backbone, app.readiness.watch_loops):
             self._spawn(watch(), watch.__name__)
         if app.expiry.papers:
             self._spawn(app.expiry.watch(), "certificates")
         self._spawn(self._watch_health(), "health")
-        self._spawn(self._note_own_log(), "own log")
         if self._worker:
+            self._spawn(self._note_own_log(), "own log")
             self._spawn(self._tell_behind(), "behind")
             self._spawn(self._tell_rows(), "tallies")
         _log.info("started", grpc_port=port, metrics_port=metrics_port, version=app.version)
+
+    async def _listen(self) -> None:
+        """Hear of what other processes of the service commit: a relay by itself always, who does everything
+        once there are others."""
+        presence = self._app.readiness.presence
+        alone = self._worker
+        while alone:
+            await asyncio.sleep(_OTHERS_SECONDS)
+            with contextlib.suppress(PharmaLoopError):
+                alone = not await asyncio.to_thread(presence.others)
+        self._ears = Elsewhere(self._app.batch_store.outbox_stream, self._app.relay.wake)
+        self._ears.start()
+
+    def _offer(self) -> list[str]:
+        """Add what this process answers to its server; the names of the services, for reflection."""
+        app, server = self._app, self._server.server
+        add_status(app, server)
+        if not self._api:
+            return [_STATUS]
+        add_operations(app, server)
+        add_changes(app, server)
+        app.spec.servicer(app, server)
+        return [*app.spec.rpc_names, _STATUS, *_OF_EVERY_API]
+
+    async def _begin(self) -> None:
+        """What the service does once at its start, by a command: not everywhere where it is asked."""
+        if self._app.spec.on_start and self._worker:
+            await self._app.spec.on_start(self._app)
 
     async def _after_restore(self, restored: Restored) -> None:
         """Commands wait until the runners have folded again what they had folded before."""
@@ -374,8 +418,7 @@ class Running:
             self._wait_for(left)
             await asyncio.sleep(_RECOVERY_SECONDS)
         self._app.decider.open()
-        if self._app.spec.on_start:
-            await self._app.spec.on_start(self._app)
+        await self._begin()
         self._app.readiness.waits.pop("recovery", None)
 
     async def _note_own_log(self) -> None:
@@ -431,6 +474,8 @@ class Running:
     async def stop(self, *, clean: bool = True) -> None:
         """Stop every part; `clean`: as it should end, so there is nothing to watch any more."""
         app = self._app
+        if self._ears:
+            self._ears.stop()
         app.watching.close()
         await self._server.stop()
         await app.watching.leave()
@@ -448,6 +493,8 @@ class Running:
         await asyncio.to_thread(app.producer.close)
         await asyncio.to_thread(app.readiness.leave, clean)
         await app.store.close()
+        if self._ears:
+            await asyncio.to_thread(self._ears.join)
         app.batch_store.close()
 
 

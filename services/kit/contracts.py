@@ -136,6 +136,8 @@ def contract() -> Contract:
     return Contract(topics, changelogs, {event: _class(event) for event in by_event}, by_event)
 
 
+#: What metrics call an event that is of no type of the contract.
+OTHER = "other"
 #: Asked for with every event; a descriptor makes its name anew each time.
 _type_names: dict[type[Message], str] = {}
 
@@ -149,6 +151,14 @@ def event_type(cls: type[Message]) -> str:
 
 
 def short_type(cls: type[Message]) -> str:
-    """An event class as metrics name it: its domain and its name, such as production.LotStarted."""
-    _, domain, *_, name = event_type(cls).split(".")
-    return f"{domain}.{name}"
+    """An event class as metrics name it."""
+    return short_name(event_type(cls))
+
+
+def short_name(full: str) -> str:
+    """An event's type as metrics name it: its domain and its name, such as production.LotStarted.
+
+    `other` for what is the full name of none.
+    """
+    parts = full.split(".")
+    return f"{parts[1]}.{parts[-1]}" if len(parts) > 2 else OTHER

@@ -40,9 +40,11 @@ LABELS: dict[str, str] = {
     "runner": "the reactors, projectors and loops that services declare",
     "group": "the consumer groups: one a runner, and at a hospital one a runner and site",
     "topic": "the topics of the contract that a runner reads",
-    "type": "the event types of the contract, and `other` for whatever else stands in a topic",
+    "type": "the event types of the contract by domain and name, as `production.LotHeld`, and `other` for "
+    "whatever else stands in a topic",
     "method": "the calls of the contract, and one for those that are in none",
     "code": "the status codes of gRPC",
+    "page": "the addresses of the portal's pages as templates, one for its files, and `none` for all others",
     "reason": "the reasons of refusals, which are words of the code",
     "outcome": "the few words that the metric names",
     "step": "the steps that services declare",
@@ -67,6 +69,14 @@ RPC_SECONDS = Metric(
     "histogram",
     ("service", "method", "code"),
     "Time to answer an RPC, by status code.",
+)
+PAGE_SECONDS = Metric(
+    "pharmaloop_page_seconds",
+    "histogram",
+    ("service", "page", "outcome"),
+    "Time to answer a browser; outcome: done, refused (4xx), or failed, by the portal or by what it asks: "
+    "its log and the calls of the services say which.",
+    (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
 )
 RUNNER_RECORDS = Metric(
     "pharmaloop_runner_records_total", "counter", ("service", "runner"), "Records a runner has taken."
@@ -153,7 +163,7 @@ EVENTS = Metric(
     "pharmaloop_events_total",
     "counter",
     ("service", "type"),
-    "Events a service has published, by type; AlertRepeated: alerts that joined one nobody had taken.",
+    "Events a service has published, by type; alerting.AlertRepeated: alerts that joined an open one.",
 )
 OUTBOX_WAITING = Metric(
     "pharmaloop_outbox_waiting", "gauge", ("service",), "Outbox rows committed and not published."

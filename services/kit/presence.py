@@ -30,6 +30,8 @@ from services.kit.settings import service_prefix
 from services.kit.startup.database import DatabaseProbe, explain
 
 COLLECTION = "_presence"
+#: The row of a service that runs as one process, whatever its instance is called.
+ONLY = "the only one"
 BEAT_SECONDS = 2.0
 #: A row that has stood still for so long belongs to nobody.
 SILENT_SECONDS = 7.0
@@ -37,7 +39,11 @@ SILENT_SECONDS = 7.0
 
 @dataclass(frozen=True)
 class Holder:
-    """A process, so that another on the same machine can see whether it lives."""
+    """A process, so that another that numbers processes alike can see whether it lives.
+
+    `boot` is the start of the machine and the space in which its process numbers count: in each container the
+    first process is number 1, and two containers of one machine may be called alike. Empty: not known.
+    """
 
     host: str
     boot: str
@@ -46,11 +52,12 @@ class Holder:
     token: str
 
     def is_dead(self, onlooker: Holder) -> bool:
-        """Surely dead: only a process of the same machine and boot can know."""
-        if (self.host, self.boot) != (onlooker.host, onlooker.boot):
+        """Surely dead: only a process of the same machine, start and numbering can know; others wait."""
+        if not self.boot or (self.host, self.boot) != (onlooker.host, onlooker.boot):
             return False
         # In one process (tests) a later service follows an earlier one.
-        return self.pid == onlooker.pid or _born(self.pid) != self.born
+        same = (self.pid, self.born) == (onlooker.pid, onlooker.born)
+        return same or _born(self.pid) != self.born
 
 
 class Usurped(Integrity):
@@ -68,7 +75,9 @@ def _born(pid: int) -> str:
 
 def this_process() -> Holder:
     try:
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        started = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        # One text: an older version of the platform, which may run beside this one, knows no other field.
+        boot = f"{started} {os.readlink('/proc/self/ns/pid')}"
     except OSError:
         boot = ""
     return Holder(socket.gethostname(), boot, os.getpid(), _born(os.getpid()), new_id())
@@ -77,18 +86,32 @@ def this_process() -> Holder:
 class Presence:
     """This process's row in the database of its service.
 
-    `exclusive`: it consumes, so nobody else may run under its instance id.
+    `exclusive`: it consumes, so nobody else may run under its instance id; `alone`: nor under any other, for
+    the service runs as one process.
     """
 
-    def __init__(self, probe: DatabaseProbe, service: str, instance: str, role: str, exclusive: bool) -> None:
+    def __init__(
+        self,
+        probe: DatabaseProbe,
+        service: str,
+        instance: str,
+        role: str,
+        exclusive: bool,
+        *,
+        alone: bool = False,
+    ) -> None:
         self._probe = probe
         self._rows = probe.collection(COLLECTION)
         self._variable = f"{service_prefix(service)}INSTANCE"
         self._instance = instance
-        self._id = instance if exclusive else f"{role}/{instance}"
+        self._service = service
+        self._alone = exclusive and alone
+        own = instance if exclusive else f"{role}/{instance}"
+        self._id = ONLY if self._alone else own
         self._exclusive = exclusive
         self._me = this_process()
         self._seen: tuple[tuple[str, int], float] | None = None
+        self._beats: dict[str, int] = {}
 
     def claim(self) -> datetime | None:
         """Take the row; answers the time it was last beaten. Retryable while another process has it."""
@@ -119,6 +142,12 @@ class Presence:
 
     def _taken(self, found: dict[str, Any]) -> str:
         other = found["holder"]
+        if self._alone:
+            return (
+                f"{service_prefix(self._service)}DATABASE={self._probe.database}: process {other['pid']} on "
+                f"{other['host']} works there since {found['since']}, and {self._service} is one process: "
+                "stop the other, or give this one's installation a database of its own"
+            )
         return (
             f"{self._variable}={self._instance}: process {other['pid']} on {other['host']} runs as this "
             f"instance since {found['since']}: give each process an instance id of its own, or stop the other"
@@ -148,6 +177,16 @@ class Presence:
                 "since": "?",
             }
             raise Usurped(f"this process leaves: {self._taken(other)}") from None
+
+    def others(self) -> bool:
+        """Do other processes of the service run? By rows that have changed since this was last asked."""
+        query = {"_id": {"$ne": self._id}, "holder.token": {"$ne": ""}}
+        try:
+            beats = {row["_id"]: int(row["beat"]) for row in self._rows.find(query, {"beat": 1})}
+        except PyMongoError as error:
+            raise explain(error, self._probe.database) from None
+        before, self._beats = self._beats, beats
+        return any(id in before and before[id] != beat for id, beat in beats.items())
 
     def release(self) -> None:
         """Give the row up, so that a successor need not wait; the time stays in it."""

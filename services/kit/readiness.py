@@ -78,6 +78,8 @@ class Readiness:
     async def watch_backbone(self) -> None:
         while True:
             await self._ask("kafka", self.backbone.check)
+            if "kafka" not in self._found:
+                await self._ask("topics", self.backbone.check_topics_again)
             await asyncio.sleep(BEAT_SECONDS)
 
     async def watch_loops(self) -> None:

@@ -1,7 +1,8 @@
 """The relay: publishes the outbox, at least once, in order of (aggregate, version).
 
 One relay of a service works at a time, under a fenced lease. It is woken by
-every commit; a slow poll is the safety net. After a crash it may publish a
+every commit of its own process, and by the database of those of others
+(`store/elsewhere.py`); a slow poll is the safety net. After a crash it may publish a
 row again, at a new offset: receivers drop what is not newer. So it must never
 publish a version while an earlier one of its aggregate is not in the log: a
 row that the log refuses holds back its aggregate, and says so.
@@ -18,6 +19,7 @@ from services.kit import points
 from services.kit.blocked import Blocked
 from services.kit.bus.protocol import OrderedProducer, Outcome, Outgoing, Position
 from services.kit.clock import Clock
+from services.kit.contracts import short_name
 from services.kit.errors import Retryable
 from services.kit.lease import LEASE_SECONDS, LEASES, FencedLease, Lease, LeaseLost
 from services.kit.log import get_logger
@@ -65,7 +67,9 @@ class Relay:
 
     def wake(self) -> None:
         """There is something to publish. May be called from any thread."""
-        self._loop.call_soon_threadsafe(self._wake.set)
+        # Who is awake already looks after whatever was committed before this.
+        if not self._wake.is_set():
+            self._loop.call_soon_threadsafe(self._wake.set)
 
     # -- running --------------------------------------------------------
 
@@ -95,7 +99,7 @@ class Relay:
 
     async def _wait(self) -> None:
         if not self._lease.valid():
-            # Its commits wake the process that leads by themselves, or by its poll.
+            # Who leads hears of this process's commits as well.
             await asyncio.sleep(_POLL_SECONDS)
             return
         # Not wait_for: before Python 3.12 it may swallow a cancellation, and the stop would hang.
@@ -205,7 +209,7 @@ class Relay:
         """By type; not dead letters, whose headers are whatever somebody sent."""
         own = (row for row in rows if not row.topic.endswith(".dlq"))
         for type, count in Counter(dict(row.headers).get("ce_type", b"") for row in own).items():
-            self._metrics.add(EVENTS, count, type=type.decode().rpartition(".")[2])
+            self._metrics.add(EVENTS, count, type=short_name(type.decode()))
 
     async def _offer(self, rows: Sequence[OutboxRow]) -> list[Outcome]:
         """The log's outcomes; the lease is renewed while they are waited for."""

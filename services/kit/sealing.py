@@ -74,6 +74,11 @@ class LocalKeys:
         key = path.read_bytes() if path.exists() else b""
         if not key:
             raise Unknown("NO_KEY", f"there is no key {key_id!r}; it was never made, or was destroyed")
+        if len(key) != _KEY_BYTES:
+            raise Integrity(
+                f"the key {key_id!r} ({path.name} in the folder of keys) has {len(key)} bytes and must have "
+                f"{_KEY_BYTES}, not written in hex or base64: head -c {_KEY_BYTES} /dev/urandom makes one"
+            )
         return key
 
     def destroy(self, key_id: str) -> None:
@@ -91,6 +96,13 @@ class Sealer:
 
     def __init__(self, keys: KeyProvider) -> None:
         self._keys = keys
+
+    def has(self, key_id: str) -> bool:
+        """Is there such a key? Integrity where something else stands in its place."""
+        try:
+            return bool(self._keys.find(key_id))
+        except Unknown:
+            return False
 
     def secret(self, key_id: str, purpose: str) -> bytes:
         """32 bytes that only the key's holder can make, for naming things (HMAC-SHA256 of the purpose)."""

@@ -20,7 +20,7 @@ from typing import Any
 from services.kit.bus.kafka import KafkaBus
 from services.kit.bus.protocol import Partition, Record
 from services.kit.clock import wall_now
-from services.kit.contracts import contract, event_type, short_type
+from services.kit.contracts import OTHER, contract, event_type, short_type
 from services.kit.envelope import Event, type_of
 from services.kit.errors import PharmaLoopError, Poison, Retryable
 from services.kit.ids import derived_id, loop_of
@@ -338,4 +338,4 @@ def _type(record: Record) -> str:
     try:
         return short_type(contract().class_of(type_of(record)))
     except Poison:
-        return "other"
+        return OTHER

@@ -19,6 +19,7 @@ _MOST = 1_000
 
 @dataclass(slots=True)
 class _Look:
+    scope: Scope
     told: asyncio.Future[list[Message]]
     until: float
 
@@ -39,10 +40,13 @@ class Looks:
         if look is None or look.until < now:
             if len(self._looks) >= _MOST:
                 self._looks = {key: one for key, one in self._looks.items() if one.until >= now}
-            look = _Look(asyncio.ensure_future(_whole(app, scope, receive)), now + self._seconds)
+            look = _Look(scope, asyncio.ensure_future(_whole(app, scope, receive)), now + self._seconds)
             look.told.add_done_callback(lambda done: done.cancelled() or done.exception())
             self._looks[what] = look
-        for message in await asyncio.shield(look.told):
+        messages = await asyncio.shield(look.told)
+        # Whoever shared it asked for the same page as who had it made.
+        scope["route"] = look.scope.get("route")
+        for message in messages:
             await send(dict(message))
 
 

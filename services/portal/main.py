@@ -9,6 +9,7 @@ import uvicorn
 
 from services.kit import log
 from services.kit.errors import Invalid
+from services.kit.metrics import Metrics
 from services.kit.settings import PlatformSettings, TlsSettings, read_settings
 from services.kit.tls.identity import identity
 from services.portal.settings import PortalSettings
@@ -31,9 +32,17 @@ def main() -> None:
             identity(tls)
     except Invalid as error:
         sys.exit(f"portal: {error.description}")
-    settings = PortalSettings()
+    settings, metrics = PortalSettings(), Metrics("portal")
+    try:
+        metrics.serve(settings.metrics_host, settings.metrics_port)
+    except OSError as error:
+        where = f"{settings.metrics_host}:{settings.metrics_port}"
+        sys.exit(
+            f"portal: cannot listen on {where} ({error.strerror}): stop the program that holds the port, or "
+            "set PHARMALOOP_PORTAL_METRICS_PORT to another"
+        )
     uvicorn.run(
-        make_app(endpoints, settings),
+        make_app(endpoints, settings, metrics),
         host=settings.http_host,
         port=settings.http_port,
         log_level="warning",

@@ -18,6 +18,7 @@ from starlette.middleware.gzip import GZipMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from services.kit.log import get_logger
+from services.kit.metrics import Metrics
 from services.portal.addresses import inside
 from services.portal.backend import Backend, Missing, Refused
 from services.portal.clock import World
@@ -25,6 +26,7 @@ from services.portal.confirming import Told
 from services.portal.languages import NAMES, Language, chosen
 from services.portal.live import Hub
 from services.portal.looks import HEADER, Looks
+from services.portal.measured import Measured
 from services.portal.pages import ROUTERS
 from services.portal.render import STATIC, make_environment, page, version
 from services.portal.settings import PortalSettings
@@ -39,7 +41,9 @@ _POLICY = (
 _MOST_FORM_BYTES = 100_000
 
 
-def make_app(endpoints: Mapping[str, str], settings: PortalSettings) -> FastAPI:
+def make_app(
+    endpoints: Mapping[str, str], settings: PortalSettings, metrics: Metrics | None = None
+) -> FastAPI:
     """The portal for the services that listen at `endpoints`."""
 
     @asynccontextmanager
@@ -63,6 +67,7 @@ def make_app(endpoints: Mapping[str, str], settings: PortalSettings) -> FastAPI:
     app.state.looks = Looks(settings.share_seconds)
     app.add_middleware(GZipMiddleware, minimum_size=1_000, compresslevel=5)
     app.add_middleware(Around)
+    app.add_middleware(Measured, metrics=metrics or Metrics("portal"))
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
     for router in ROUTERS:
         app.include_router(router)

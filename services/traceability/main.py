@@ -28,17 +28,22 @@ def _servicer(app: App, server: Any) -> None:
 
 
 def make_spec() -> ServiceSpec:
-    """The service; its handlers are connected to keys and clock when the workers start."""
+    """The service; its handlers are connected to keys and clock before any of them is called."""
     outside = Outside()
 
-    def steps(app: App) -> Mapping[str, StepFunction]:
+    def connect(app: App) -> None:
+        for site in app.platform.sites:
+            app.sealer.has(f"exposure/{site}")
         outside.connect(LocalKeys(app.platform.state_dir / "keys"), app.clock)
+
+    def steps(app: App) -> Mapping[str, StepFunction]:
         topics = app.contract.names_for([event_type(cls) for cls in CUT_EVENTS])
         return {CUT_STEP: cut_step(app, topics)}
 
     return ServiceSpec(
         name="traceability",
         rpc_names=("pharmaloop.traceability.v1.TraceabilityService",),
+        connect=connect,
         servicer=_servicer,
         kinds=KINDS,
         reactors=(

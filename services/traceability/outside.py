@@ -2,7 +2,7 @@
 
 The handlers are part of the service's specification, which exists before the
 process has read its settings; so they hold this one object, which is
-connected when the workers start. Neither thing decides what a handler does:
+connected before any of them is called. Neither thing decides what a handler does:
 keys are the same in every process, the clock only says when a step is due.
 """
 

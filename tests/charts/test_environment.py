@@ -140,7 +140,9 @@ def test_the_portal_and_the_migration_understand_what_they_are_told(
     portal, migrate = production.pod("pharmaloop-portal"), production.pod("pharmaloop-migrate")
     for name, value in {**_plain(portal), **_plain(migrate)}.items():
         monkeypatch.setenv(name, value)
-    assert PortalSettings().http_port == portal.ports["http"]
+    told = PortalSettings()
+    assert (told.http_port, told.metrics_port) == (portal.ports["http"], portal.ports["metrics"])
+    assert told.http_host == told.metrics_host == "0.0.0.0"
     kafka = read_settings(KafkaSettings)
     assert (kafka.replication_factor, kafka.min_insync_replicas) == (3, 2)
     assert migrate.command == ["python", *_plan().migrate_command()[1:]]

@@ -99,6 +99,7 @@ def test_metrics_are_for_the_collector_and_pages_for_the_controller(production: 
         assert namespaces(pod, 9464) == {"monitoring"}, pod.name
         assert namespaces(pod, 50051) == {"partners"}, pod.name
     assert namespaces(production.pod("pharmaloop-portal"), 8080) == {"ingress"}
+    assert namespaces(production.pod("pharmaloop-portal"), 9464) == {"monitoring"}
 
 
 def test_a_cluster_that_guards_itself_gets_no_policies() -> None:

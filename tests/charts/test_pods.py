@@ -135,7 +135,8 @@ def test_state_that_must_last_has_a_volume(platform: Resources) -> None:
             for mount in pod.container["volumeMounts"]
             if "persistentVolumeClaim" in pod.volumes.get(mount["name"], {}) or mount["name"] == "tables"
         }
-        wanted = {"/var/lib/pharmaloop/keys"} if workload.keys else set()
+        relay = pod.labels["pharmaloop/role"] == "relay"
+        wanted = {"/var/lib/pharmaloop/keys"} if workload.keys and not relay else set()
         if workload.tables and pod.labels["pharmaloop/role"] in ("all", "worker"):
             wanted.add("/var/lib/pharmaloop/loops")
         assert lasting == wanted, pod.name
@@ -191,3 +192,17 @@ def test_an_image_by_digest_comes_from_the_registry_inside() -> None:
         image = pod.container["image"]
         assert image.startswith("registry.plant.internal:5000/mirror/pharma/pharmaloop@sha256:"), pod.name
         assert pod.spec["imagePullSecrets"] == [{"name": "registry"}], pod.name
+
+
+def test_what_decides_has_the_keys_and_a_relay_has_none() -> None:
+    """Commands of these two need the keys of digests, in whichever process they are decided."""
+    sets = [f'services.{service}.roles="split"' for service in ("clinical", "traceability")]
+    shared = 'services.clinical.persistence.accessMode="ReadWriteMany"'
+    split = Resources(documents(template(UMBRELLA, [EXAMPLES / "minimal.yaml"], [*sets, shared])))
+    for name, claim in (("clinical-hospital-a", {"keys"}), ("traceability", set())):
+        deciding = [split.pod(f"pharmaloop-{name}-{role}") for role in ("api", "worker")]
+        assert _keys(deciding[0]) == _keys(deciding[1]) != set(), name
+        assert all(claim <= set(pod.volumes) for pod in deciding), name
+        relay = split.pod(f"pharmaloop-{name}-relay")
+        assert not _keys(relay), name
+        assert "keys" not in relay.volumes, name

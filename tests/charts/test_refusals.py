@@ -55,7 +55,7 @@ BAD_VALUES = [
         'services.exchange.autoscaling={"enabled":true}',
         "at '/services/exchange': additional properties 'autos",
     ),
-    ('services.clinical.api={"replicas":2}', "at '/services/clinical': additional properties 'api'"),
+    ('services.exchange.api={"replicas":2}', "at '/services/exchange': additional properties 'api'"),
     (
         'services.alerting.settings={"ESCALATE_CRITCAL_MINUTES":3}',
         "additional properties 'ESCALATE_CRITCAL_MINUTES' not allowed",
@@ -168,8 +168,8 @@ CONTRADICTIONS: list[tuple[list[str], str, str, str]] = [
         "digest keys of runs",
         "create a Secret",
     ),
-    (['services.clinical.roles="split"'], "services.clinical.roles", "cannot be split", "set it to together"),
-    (['services.traceability.roles="split"'], "services.traceability.roles", "keys of digests", "together"),
+    (['services.exchange.roles="split"'], "services.exchange.roles", "cannot be split", "set it to together"),
+    (['services.agent.roles="split"'], "services.agent.roles", "one process speaks for it", "together"),
     (["services.exchange.replicas=2"], "services.exchange.replicas", "agents' streams", "set it to 1"),
     (
         ["services.loops.replicas=7"],
@@ -213,7 +213,7 @@ CONTRADICTIONS: list[tuple[list[str], str, str, str]] = [
     (
         ['services.production.roles="split"'],
         "services.production.persistence.accessMode",
-        "4 pods of production",
+        "3 pods of production",
         "ReadWriteMany",
     ),
     (

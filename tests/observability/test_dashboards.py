@@ -29,9 +29,10 @@ from pharmaloop.loops.v1 import events_pb2 as loops
 from services.clinical.tallies import STAGES as PLAN_STAGES
 from services.clinical.tallies import STATES as NOTICE_STATES
 from services.kit.contracts import short_type
-from services.kit.metrics import CATALOGUE, NOTICES, PLANS, PROCESS, Metric, Metrics
+from services.kit.metrics import CATALOGUE, NOTICES, PAGE_SECONDS, PLANS, PROCESS, Metric, Metrics
 from services.loops.domain.cases import STAGES
 from services.loops.domain.runs import OPEN, STALLED
+from services.portal.measured import DONE, FAILED, REFUSED
 from services.portal.pages import ROUTERS
 from services.production import handlers
 from tests.observability.conftest import ALERTS, PROMETHEUS, ROOT, RUNBOOKS, Run
@@ -59,7 +60,7 @@ VALUES: dict[str, set[str]] = {
     "loop": set(STAGES),
     "stage": STAGES_OF_ALL | set(PLAN_STAGES),
     "state": {OPEN, STALLED, *NOTICE_STATES},
-    "outcome": {"done", "dead"},
+    "outcome": {"done", "dead", FAILED},
     "part": {"database", "kafka", "state folder"},
     "code": {code.name for code in grpc.StatusCode},
     "alertstate": {"firing"},
@@ -317,6 +318,8 @@ def _told(metric: Metric, service: str) -> list[dict[str, str]]:
     }
     if metric in (PLANS, NOTICES):
         choices |= {"stage": list(PLAN_STAGES), "state": list(NOTICE_STATES)}
+    if metric is PAGE_SECONDS:
+        choices |= {"outcome": [DONE, REFUSED, FAILED]}
     for label in metric.labels:
         if label not in ("service", "loop", "type"):
             values = sorted(STAGES_OF_ALL) if label == "stage" and metric is not PLANS else ["some"]

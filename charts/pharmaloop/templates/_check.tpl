@@ -84,7 +84,7 @@
     {{- $auto := dig "autoscaling" "enabled" false $values -}}
     {{- $most := int $values.replicas -}}
     {{- if $auto }}{{ $most = int $values.autoscaling.maxReplicas }}{{ end -}}
-    {{- $pods := add $most (ternary (add (int (dig "api" "replicas" 1 $values)) (int (dig "relay" "replicas" 1 $values))) 0 $split) | int -}}
+    {{- $pods := add $most (ternary (int (dig "api" "replicas" 1 $values)) 0 $split) | int -}}
     {{- if and $split $entry.whole -}}
     {{- $wrong = append $wrong (printf "%s.roles: %s cannot be split: %s; set it to together" $at $service $entry.whole) -}}
     {{- end -}}

@@ -60,9 +60,10 @@
       {{- $resources := $values.resources | default (dict "requests" (dict "cpu" $entry.cpu "memory" $entry.memory.request) "limits" (dict "memory" $entry.memory.limit "cpu" "2")) -}}
       {{- $scaled := ternary $values.autoscaling (dict) (dig "enabled" false ($values.autoscaling | default dict)) -}}
       {{- if eq ($values.roles | default "together") "split" -}}
+        {{- /* The relay moves what is sealed already: it is given no key. */ -}}
         {{- $units = append $units (merge (dict "name" (printf "%s-api" $base) "role" "api" "kind" "Deployment" "replicas" (dig "api" "replicas" 1 $values) "serves" true "resources" (dig "api" "resources" dict $values | default $resources) "autoscaling" dict) $common) -}}
         {{- $units = append $units (merge (dict "name" (printf "%s-worker" $base) "role" "worker" "kind" "StatefulSet" "replicas" $values.replicas "serves" false "resources" $resources "autoscaling" $scaled "tables" $entry.tables) $common) -}}
-        {{- $units = append $units (merge (dict "name" (printf "%s-relay" $base) "role" "relay" "kind" "Deployment" "replicas" (dig "relay" "replicas" 1 $values) "serves" false "resources" (dig "relay" "resources" dict $values | default $resources) "autoscaling" dict) $common) -}}
+        {{- $units = append $units (merge (dict "name" (printf "%s-relay" $base) "role" "relay" "kind" "Deployment" "replicas" (dig "relay" "replicas" 1 $values) "serves" false "resources" (dig "relay" "resources" dict $values | default $resources) "autoscaling" dict "keys" false "secretKeys" list) (omit $common "keys" "secretKeys")) -}}
       {{- else -}}
         {{- $units = append $units (merge (dict "name" $base "role" "all" "kind" "StatefulSet" "replicas" $values.replicas "serves" true "resources" $resources "autoscaling" $scaled "tables" $entry.tables) $common) -}}
       {{- end -}}

@@ -9,6 +9,7 @@ from deploy.grafana.model import Board, Choice, Levels, Panel, Query, Row
 _CHOSEN = 'service=~"$service"'
 _NAMED = "{{service}} {{site}}"
 _BACKBONE = board("backbone", service=label("service"))
+_LOOPS = board("loops")
 _PROCESS = "{{service}} {{site}} {{instance}}"
 
 _CALLS = Row(
@@ -230,6 +231,58 @@ _COMMANDS = Row(
     ),
 )
 
+_PAGES = Row(
+    "Pages of the portal",
+    (
+        Panel(
+            "Pages asked for",
+            "lines",
+            "reqps",
+            shows="Requests of browsers that the portal answers, a second, by page; all services share it.",
+            do="None where people work: the portal is not reached, or its ingress leads elsewhere.",
+            queries=(
+                Query("sum by (page) (rate(pharmaloop_page_seconds_count[$__rate_interval]))", "{{page}}"),
+            ),
+            links=(STATUS, _LOOPS),
+            empty="nobody has opened a page yet",
+        ),
+        Panel(
+            "Pages that failed",
+            "lines",
+            "reqps",
+            shows="Pages, a second, that could not be made: a service was away, or the portal is wrong.",
+            do="Errors of the calls above name the service; where there are none, the log of the portal says "
+            "which page and why.",
+            queries=(
+                Query(
+                    "sum by (page) "
+                    "(rate(pharmaloop_page_seconds_count{outcome='failed'}[$__rate_interval])) > 0",
+                    "{{page}}",
+                ),
+            ),
+            links=(STATUS, _LOOPS),
+            levels=Levels(),
+            empty="no page failed",
+        ),
+        Panel(
+            "Duration of pages",
+            "lines",
+            "s",
+            shows="95 of 100 answers of a page took no longer than this.",
+            do="A page waits for the slowest service that it asks: see the duration of the calls above.",
+            queries=(
+                Query(
+                    "histogram_quantile(0.95, sum by (page, le) "
+                    "(rate(pharmaloop_page_seconds_bucket[$__rate_interval])))",
+                    "{{page}}",
+                ),
+            ),
+            links=(STATUS, _LOOPS),
+            empty="nobody has opened a page yet",
+        ),
+    ),
+)
+
 _PROCESSES = Row(
     "Processes",
     (
@@ -378,7 +431,7 @@ BOARD = Board(
     uid("services"),
     "PharmaLoop: Services",
     "Rate, errors and duration of calls and handlers of each service, and what its processes use.",
-    (_CALLS, _HANDLERS, _COMMANDS, _PROCESSES),
+    (_CALLS, _HANDLERS, _COMMANDS, _PAGES, _PROCESSES),
     variables=(Choice("service", "Service", "pharmaloop_ready"),),
     links=(STATUS,),
 )

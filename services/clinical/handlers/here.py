@@ -2,7 +2,7 @@
 
 The handlers are part of the service's specification, which exists before the
 process has read its settings; so they hold this one object, which is
-connected when the workers start. It decides nothing: the site's name and a
+connected before any of them is called. It decides nothing: the site's name and a
 digest's key are the same on every delivery, and the clock only says by when
 a patient is expected to answer.
 """

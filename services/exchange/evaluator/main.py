@@ -56,6 +56,9 @@ async def _study(app: App, id: str) -> SeenStudy:
 def make_spec() -> ServiceSpec:
     """The evaluator: it serves nothing, and calls the exchange."""
 
+    def connect(app: App) -> None:
+        _address(app)
+
     async def run(app: App) -> None:
         name = app.settings.evaluator
         key = LocalKeys(app.platform.state_dir / "keys").make(f"exchange/{name}/evaluator")
@@ -68,6 +71,8 @@ def make_spec() -> ServiceSpec:
 
     return ServiceSpec(
         name="evaluator",
+        alone=True,
+        connect=connect,
         kinds=(SEEN_STUDIES, SEEN_DATASETS),
         reactors=(projector("seen", SEEN),),
         settings=EvaluatorSettings,

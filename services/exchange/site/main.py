@@ -26,6 +26,7 @@ from services.kit.settings import ServiceSettings
 
 #: How long a task waits for the topics to have told of its study.
 _SEEN_SECONDS, _LOOK_SECONDS = 5.0, 0.02
+_ALL = "PHARMALOOP_ENDPOINTS"
 
 
 class AgentSettings(ServiceSettings):
@@ -59,22 +60,48 @@ class AgentSettings(ServiceSettings):
 MakeSource = Callable[[App], CohortSource]
 
 
-def _address(app: App, own: str, *names: str) -> str:
-    """An address: the setting, or the first of the names that the installation's endpoints have."""
-    found = own or next((a for name in names if (a := app.platform.endpoints.get(name))), "")
+def exchange_of(app: App) -> str:
+    """Where the exchange listens: the setting, else the installation's endpoints."""
+    found: str = app.settings.exchange or app.platform.endpoints.get("exchange", "")
     if not found:
-        variable = f"PHARMALOOP_AGENT_{names[-1].upper()}"
-        raise Invalid("BAD_SETTING", f"{variable}: say where {names[-1]} listens, host:port", variable)
+        variable = "PHARMALOOP_AGENT_EXCHANGE"
+        why = f"it is not said where the exchange listens, which the agent of {app.site} speaks with"
+        raise Invalid(
+            "BAD_SETTING", f"{variable}: {why}: set it to host:port, or name exchange in {_ALL}", variable
+        )
+    return found
+
+
+def clinical_of(app: App) -> str:
+    """Where the clinical service of this very site listens: another hospital's patients are none of its own.
+
+    The first site's is called clinical alone.
+    """
+    told, own = app.platform.endpoints, f"clinical.{app.site}"
+    first = next(iter(app.platform.sites), "")
+    found: str = app.settings.clinical or told.get(own, "")
+    if not found and app.site == first:
+        found = told.get("clinical", "")
+    if not found:
+        variable = "PHARMALOOP_AGENT_CLINICAL"
+        other = f" ({_ALL} has clinical alone, which is that of {first})" if "clinical" in told else ""
+        why = f"it is not said where the clinical service of site {app.site} listens{other}"
+        step = f"set it to host:port, or name {own} in {_ALL}"
+        raise Invalid("BAD_SETTING", f"{variable}: {why}: {step}", variable)
     return found
 
 
 def _from_clinical(app: App) -> CohortSource:
-    address = _address(app, app.settings.clinical, f"clinical.{app.site}", "clinical")
-    return ClinicalSource(channel(address), app.site)
+    return ClinicalSource(channel(clinical_of(app)), app.site)
 
 
 def make_spec(source: MakeSource = _from_clinical) -> ServiceSpec:
     """The agent; `source` says where its cohorts come from."""
+
+    def connect(app: App) -> None:
+        exchange_of(app)
+        if source is _from_clinical:
+            clinical_of(app)
 
     async def run(app: App) -> None:
         settings = app.settings
@@ -93,7 +120,7 @@ def make_spec(source: MakeSource = _from_clinical) -> ServiceSpec:
             ),
             evaluator_key=bytes.fromhex(settings.evaluator_key),
         )
-        async with channel(_address(app, settings.exchange, "exchange")) as line:
+        async with channel(exchange_of(app)) as line:
             await Agent(
                 site,
                 api_grpc.ExchangeServiceStub(line),
@@ -103,6 +130,8 @@ def make_spec(source: MakeSource = _from_clinical) -> ServiceSpec:
 
     return ServiceSpec(
         name="agent",
+        alone=True,
+        connect=connect,
         kinds=(*COHORTS, SEEN_STUDIES, SEEN_DATASETS),
         reactors=(projector("seen", SEEN),),
         settings=AgentSettings,

@@ -80,7 +80,7 @@ class Makings:
     ) -> None:
         self._store = store
         self._around = around
-        self._works = works
+        self.works = works
         self._reactors = {f"{around.service}.{reactor.name}": reactor for reactor in reactors}
         self._live: dict[str, BatchRunner] = {
             name: BatchRunner(reactor, around) for name, reactor in self._reactors.items()
@@ -105,7 +105,7 @@ class Makings:
         """Begin with the makings that are live."""
         for name in self._reactors:
             await self._follow(name, (await self._read(name)).state)
-        if self._works:
+        if self.works:
             for runner in self._live.values():
                 runner.start()
 
@@ -129,7 +129,7 @@ class Makings:
         for name in self._reactors:
             doc = await self._read(name)
             await self._follow(name, doc.state)
-            if self._works and (doc.state.building or doc.state.dropping):
+            if self.works and (doc.state.building or doc.state.dropping):
                 self._busy = True
                 await self._move_on(name, doc)
 
@@ -137,7 +137,7 @@ class Makings:
         """Let every runner finish its batch and leave; none is started any more."""
         async with self._turning:
             self._stopped = True
-            running = [*self._live.values(), *self._next.values()] if self._works else []
+            running = [*self._live.values(), *self._next.values()] if self.works else []
             for runner in running:
                 runner.stop()
             await asyncio.gather(*(asyncio.to_thread(runner.join, seconds) for runner in running))
@@ -236,7 +236,7 @@ class Makings:
         made = self._next.get(name)
         if made is not None and made.making.generation != doc.building:
             await self._halt(self._next.pop(name))
-        if doc.building and name not in self._next and self._works:
+        if doc.building and name not in self._next and self.works:
             await self._begin(name, doc)
         self._live[name].paused = doc.phase == SWITCHING
 
@@ -248,7 +248,7 @@ class Makings:
             if made is not None:
                 await self._halt(made)
             made = BatchRunner(reactor, self._around, generation)
-            if old.status.state != "starting" and self._works:
+            if old.status.state != "starting" and self.works:
                 made.start()
         for kind in reactor.views:
             self._store.names.live[kind.name] = generation
@@ -268,7 +268,7 @@ class Makings:
 
     async def _halt(self, runner: BatchRunner) -> None:
         runner.stop()
-        if self._works:
+        if self.works:
             await asyncio.to_thread(runner.join, _JOIN_SECONDS)
 
     # -- moving a rebuild on --------------------------------------------

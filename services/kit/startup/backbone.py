@@ -83,6 +83,9 @@ class BackboneProbe:
     def __init__(self, settings: KafkaSettings, client: str) -> None:
         self._settings = settings
         self._where = settings.bootstrap_servers
+        #: Topics that the service cannot do without, once they were found as they must be.
+        self.expects: tuple[Needed, ...] = ()
+        self._metadata: Any = None
         self._told: list[str] = []
         for address in self._where.split(","):
             if not _ADDRESS.match(address.strip()):
@@ -104,7 +107,8 @@ class BackboneProbe:
         while True:
             try:
                 self.admin.poll(0)
-                return self.admin.list_topics(timeout=_SLICE_SECONDS)
+                self._metadata = self.admin.list_topics(timeout=_SLICE_SECONDS)
+                return self._metadata
             except ck.KafkaException as error:
                 self.admin.poll(0)
                 found = cause(self._told, self._where)
@@ -125,6 +129,17 @@ class BackboneProbe:
             return ""
         addresses = (address.strip() for address in self._where.split(","))
         return next(filter(None, (handshake.of_kafka(one, self._settings) for one in addresses)), "")
+
+    def check_topics_again(self) -> None:
+        """Somebody may have deleted a topic, or made it anew, or given it more partitions, while we run.
+
+        By what the latest `check` heard.
+        """
+        if self._metadata is None:
+            return
+        for topic in self.expects:
+            check_partitions(topic.name, topic.partitions, self._metadata)
+        _check_there(self.expects, self._metadata)
 
     def _silent(self, error: str) -> str:
         """Nobody answers: say whether anybody listens."""
@@ -213,11 +228,15 @@ def check_topics(admin: AdminClient, metadata: Any, topics: Iterable[Needed]) ->
     wanted = list(topics)
     for topic in wanted:
         check_partitions(topic.name, topic.partitions, metadata)
-    missing = [topic.name for topic in wanted if topic.name not in metadata.topics]
+    _check_there(wanted, metadata)
+    _check_retention(admin, wanted)
+
+
+def _check_there(topics: Iterable[Needed], metadata: Any) -> None:
+    missing = [topic.name for topic in topics if topic.name not in metadata.topics]
     if missing:
         more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
         raise Retryable(f"topic {missing[0]}{more} is missing: {_MIGRATE} with this build's contract")
-    _check_retention(admin, wanted)
 
 
 def check_partitions(name: str, count: int, metadata: Any) -> None:

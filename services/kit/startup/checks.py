@@ -51,6 +51,7 @@ class Plan:
     database: str
     contract: Contract
     reads: tuple[str, ...]
+    alone: bool = False
 
     @property
     def consumes(self) -> bool:
@@ -128,7 +129,9 @@ async def prepare(plan: Plan) -> Ground:
 async def _take_place(plan: Plan, patience: _Patience, database: DatabaseProbe) -> Presence:
     """Be the one who runs as this instance, at a time that is not before its last."""
     await patience.until(database.check)
-    presence = Presence(database, plan.service, plan.settings.instance, plan.role, plan.consumes)
+    presence = Presence(
+        database, plan.service, plan.settings.instance, plan.role, plan.consumes, alone=plan.alone
+    )
     last = await patience.until(presence.claim)
     skew = await asyncio.to_thread(database.skew)
     wall_clock.begin(skew if skew and abs(skew) > SKEW_SECONDS else 0.0, last)
@@ -156,4 +159,5 @@ async def _check_backbone(plan: Plan, patience: _Patience) -> BackboneProbe:
 
     if warning := await patience.until(check):
         _log.warning("the build is older than the installation", reason=warning)
+    probe.expects = tuple(topics)
     return probe

@@ -29,6 +29,7 @@ from pymongo.write_concern import WriteConcern
 from services.kit.bus.protocol import Position
 from services.kit.errors import Invalid, Retryable
 from services.kit.settings import MongoSettings
+from services.kit.store.elsewhere import Stream
 from services.kit.store.kinds import (
     Doc,
     Get,
@@ -47,6 +48,8 @@ from services.kit.store.protocol import Conflict, Loaded, Transaction, Unstorabl
 T = TypeVar("T")
 IndexSpec = tuple[str, list[tuple[str, int]], dict[str, Any]]
 OUTBOX = "_outbox"
+#: How long the server waits for a change before it answers that there is none.
+_AWAIT_MS = 1000
 #: Published outbox rows are kept so long for those who ask for positions.
 KEEP_PUBLISHED_SECONDS = 86_400
 _MARKED_TOGETHER = 100
@@ -442,6 +445,11 @@ class MongoStore:
         if sessions:
             self._client.admin.command("killSessions", sessions)
         return len(sessions)
+
+    def outbox_stream(self) -> Stream:
+        """Tells of every row that any process writes to the outbox from now on."""
+        pipeline: list[Doc] = [{"$match": {"operationType": "insert"}}, {"$project": {"_id": 1}}]
+        return self._database[OUTBOX].watch(pipeline, max_await_time_ms=_AWAIT_MS)
 
     def prepare(self, kinds: Iterable[Kind[Any]]) -> None:
         for name, keys, options in index_specs(kinds, self.names):

@@ -63,13 +63,20 @@ def _make_changelogs(kafka: str, prefix: str) -> None:
 
 @asynccontextmanager
 async def running_service(
-    spec: ServiceSpec, kafka: str, mongo: str, state_dir: Path, *, database: str = "", **extra: str
+    spec: ServiceSpec,
+    kafka: str,
+    mongo: str,
+    state_dir: Path,
+    *,
+    database: str = "",
+    role: str = "all",
+    **extra: str,
 ) -> AsyncIterator[tuple[App, aio.Channel]]:
     """The service, serving, with a database and consumer groups of its own.
 
     Give `database` to continue with what an earlier run of the test stored; one
     that does not exist is then taken for lost, and comes back from the topics.
-    `extra` are settings of the service by field name.
+    `role` is what the process does. `extra` are settings of the service by field name.
     """
     name = database or f"t{uuid.uuid4().hex[:12]}"
     prefix = f"PHARMALOOP_{spec.name.upper()}_"
@@ -88,8 +95,8 @@ async def running_service(
     if not database:
         await asyncio.to_thread(_begin_here, spec, kafka, mongo, name)
     with environment(values):
-        app = await connect(spec)
-    running = Running(app, "all")
+        app = await connect(spec, role)
+    running = Running(app, role)
     try:
         await running.start()
         async with asyncio.timeout(_READY_SECONDS):

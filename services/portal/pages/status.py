@@ -23,6 +23,7 @@ _STATES = {
     "starting": (N_("Starting"), "watch"),
     "stopped": (N_("Stopped"), "watch"),
     "failed": (N_("Failed"), "abnormal"),
+    "elsewhere": (N_("Run by other processes"), "normal"),
 }
 #: Of a whole process: what is read, and its shape, the worst first.
 _AWAY = (N_("Does not answer"), "abnormal")

@@ -75,6 +75,8 @@ _PATIENCE: Mapping[str, Any] = {
     for name, field in settings.model_fields.items()
     if name.endswith("_seconds") or name.startswith("escalate_")
 }
+#: Whom an agent and the evaluator call: the simulated network leads there by itself.
+_ADDRESSES = {"exchange": "exchange", "clinical": "clinical"}
 
 
 class Keys:
@@ -117,8 +119,9 @@ def _simulated_parts() -> Iterator[None]:
 
 
 def steps_of(app: Any) -> Mapping[str, StepFunction]:
-    """The steps of a service; making them connects its handlers to keys and clock."""
+    """The steps of a service, once its handlers are connected to keys and clock."""
     with _simulated_parts():
+        app.spec.connect(app)
         return dict(app.spec.steps(app))
 
 
@@ -147,14 +150,14 @@ def methods_of(app: Any) -> Mapping[str, Callable[..., Any]]:
 
 def connect_outside(spec: ServiceSpec, site: str, clock: Any) -> None:
     """Connect the handlers of a specification without a process."""
-    platform = SimpleNamespace(state_dir=_NoFolder())
+    platform = _platform()
     steps_of(
         SimpleNamespace(
             spec=spec,
             site=site,
             clock=clock,
             platform=platform,
-            settings=SimpleNamespace(**_PATIENCE),
+            settings=SimpleNamespace(**_PATIENCE, **_ADDRESSES),
             sealer=Sealer(Keys()),
             contract=contract(),
             store=None,
@@ -216,8 +219,10 @@ class Process:
         runners = [world.bugs.runner(reactor, around) for reactor in spec.reactors]
         parts: dict[str, Any] = {
             "spec": spec,
-            "settings": SimpleNamespace(site=site, site_name=site, instance=str(self.instance), **_PATIENCE),
-            "platform": SimpleNamespace(state_dir=_NoFolder()),
+            "settings": SimpleNamespace(
+                site=site, site_name=site, instance=str(self.instance), **_PATIENCE, **_ADDRESSES
+            ),
+            "platform": _platform(),
             "site": site,
             "clock": world.time,
             "contract": contract(),
@@ -369,6 +374,11 @@ class Process:
                 raise Crash(self.label)
         if point.startswith("batch."):
             self.between()
+
+
+def _platform() -> SimpleNamespace:
+    """What processes of one installation share."""
+    return SimpleNamespace(state_dir=_NoFolder(), sites=SITES, endpoints={})
 
 
 class _NoFolder:

@@ -130,7 +130,9 @@ def test_the_portal_and_the_migration_understand_what_they_are_told(
 ) -> None:
     for name, value in {**base["portal"]["environment"], **base["migrate"]["environment"]}.items():
         monkeypatch.setenv(name, value)
-    assert (PortalSettings().http_host, PortalSettings().http_port) == ("0.0.0.0", 8080)
+    portal = PortalSettings()
+    assert (portal.http_host, portal.http_port) == ("0.0.0.0", 8080)
+    assert (portal.metrics_host, portal.metrics_port) == ("0.0.0.0", 9464)
     # Platform time is the wall's: with a faster clock, deadlines of real patients would pass in minutes.
     assert read_settings(PlatformSettings).clock_speed == 1.0
     assert base["migrate"]["entrypoint"] == ["python", *Plan(Path("/s"), {}, {}).migrate_command()[1:]]
@@ -215,5 +217,5 @@ def test_prometheus_is_told_what_it_is_told_elsewhere() -> None:
                 **({"site": sites[process]} if process in sites else {}),
             },
         }
-        for process in SERVICES
+        for process in PROCESSES
     ]

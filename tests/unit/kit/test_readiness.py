@@ -18,7 +18,7 @@ from services.kit.alive import Heartbeat, judge
 from services.kit.bus.protocol import Failure, Outcome, Outgoing, Position
 from services.kit.bus.watched import WatchedOrderedProducer, WatchedProducer
 from services.kit.clock import WallClock
-from services.kit.errors import Retryable
+from services.kit.errors import Integrity, Retryable
 from services.kit.metrics import Metrics
 from services.kit.presence import Usurped
 from services.kit.readiness import Readiness
@@ -61,6 +61,7 @@ class Engine:
 
     def __init__(self) -> None:
         self.error: Exception | None = None
+        self.topics: Exception | None = None
         self.off: float | None = None
         self.asked = threading.Event()
 
@@ -70,6 +71,10 @@ class Engine:
             raise self.error
 
     check = beat = __call__
+
+    def check_topics_again(self) -> None:
+        if self.topics:
+            raise self.topics
 
     def skew(self) -> float | None:
         return self.off
@@ -124,6 +129,17 @@ async def test_an_engine_in_trouble_is_a_reason_until_it_is_well_again(world: Wo
     await _until(lambda: not world.readiness.reasons())
     assert world.trouble(part) == 0
     task.cancel()
+
+
+async def test_a_topic_that_somebody_changed_is_a_reason_and_kafka_is_not(world: World) -> None:
+    world.kafka.topics = Integrity("topic t has 3 partitions and topics.yaml says 6")
+    watching = asyncio.ensure_future(world.readiness.watch_backbone())
+    await _until(lambda: bool(world.readiness.reasons()))
+    assert world.readiness.reasons() == ["topics: topic t has 3 partitions and topics.yaml says 6"]
+    assert (world.trouble("topics"), world.trouble("kafka")) == (1, 0)
+    world.kafka.topics = None
+    await _until(lambda: not world.readiness.reasons())
+    watching.cancel()
 
 
 async def test_a_usurped_process_ends(world: World) -> None:

@@ -115,7 +115,7 @@ async def test_what_went_out_is_counted_by_type_and_dead_letters_are_not(bench: 
         for sample in family.samples
         if sample.name == EVENTS.name
     }
-    assert counted == {"Said": 2, "Other": 1}
+    assert counted == {"x.Said": 2, "x.Other": 1}
 
 
 async def test_a_crash_before_the_mark_repeats_and_loses_nothing(bench: Bench) -> None:

@@ -430,6 +430,7 @@ async def test_status_says_how_the_process_is(server: Server) -> None:
         started=datetime(2026, 1, 1, tzinfo=UTC),
         clock=ManualClock(),
         watched=[runner],
+        elsewhere=[],
         store=AsyncMemoryStore(MemoryDatabase()),
         readiness=SimpleNamespace(reasons=lambda: ["kafka: no Kafka answers"]),
         contract_digest="0123456789ab",

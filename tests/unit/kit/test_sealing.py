@@ -157,3 +157,17 @@ def test_many_that_make_a_key_at_once_get_one(tmp_path: Path) -> None:
 def test_keys_outlive_the_process(tmp_path: Path) -> None:
     sealed = Sealer(LocalKeys(tmp_path)).seal(PROFILE, ANN)
     assert Sealer(LocalKeys(tmp_path)).open(sealed, clinical.SubjectProfile) == PROFILE
+
+
+@pytest.mark.parametrize("written", [b"0123456789abcdef" * 4 + b"\n", b"short"], ids=["hex", "short"])
+def test_a_key_that_is_none_is_named_and_not_taken_for_an_altered_value(
+    keys: LocalKeys, sealer: Sealer, written: bytes
+) -> None:
+    """Whoever brings a site's key writes it in hex, as most programs want it."""
+    sealed = sealer.seal_bytes(b"x", ANN, "text")
+    assert sealer.has(ANN)
+    assert not sealer.has(BOB)
+    keys._path(ANN).write_bytes(written)
+    for use in (lambda: sealer.has(ANN), lambda: sealer.open_bytes(sealed, "text")):
+        with pytest.raises(Integrity, match=f"has {len(written)} bytes and must have 32, not written in hex"):
+            use()

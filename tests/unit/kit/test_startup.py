@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from pymongo.errors import AutoReconnect, OperationFailure, WTimeoutError
 
 from services.kit.bus.kafka import client_config
 from services.kit.contracts import contract
-from services.kit.errors import Invalid, Retryable
+from services.kit.errors import Integrity, Invalid, Retryable
 from services.kit.settings import KafkaSettings, MongoSettings, ServiceSettings, read_settings
 from services.kit.startup import machine
 from services.kit.startup.backbone import BackboneProbe, Needed, _wrong, cause, needed
@@ -255,3 +256,24 @@ def test_a_full_disk_may_become_free_and_a_missing_right_may_not(
     monkeypatch.setattr(os, "fsync", fails(errno.EACCES))
     with pytest.raises(Invalid, match="PHARMALOOP_STATE_DIR"):
         machine.check_state_dir(tmp_path)
+
+
+def test_topics_are_looked_at_again_while_the_service_runs() -> None:
+    """Deleted, or made by hand with another count: by what Kafka told last."""
+    probe = BackboneProbe(KafkaSettings(), "rnd")
+    probe.check_topics_again()
+    probe.expects = (Needed("t", 6), Needed("u", 1))
+
+    def tell(**counts: int) -> None:
+        made = {name: dict.fromkeys(range(count)) for name, count in counts.items()}
+        topics = {name: SimpleNamespace(error=None, partitions=parts) for name, parts in made.items()}
+        probe._metadata = SimpleNamespace(topics=topics)
+
+    tell(t=6, u=1)
+    probe.check_topics_again()
+    tell(t=12, u=1)
+    with pytest.raises(Integrity, match=r"topic t has 12 partitions and topics\.yaml says 6"):
+        probe.check_topics_again()
+    tell(t=6)
+    with pytest.raises(Retryable, match="topic u is missing"):
+        probe.check_topics_again()
