@@ -7,7 +7,8 @@ import sys
 
 import uvicorn
 
-from services.kit import log
+from services.kit import log, tracing
+from services.kit.errors import Invalid
 from services.kit.settings import PlatformSettings
 from services.portal.settings import PortalSettings
 from services.portal.web import make_app
@@ -19,12 +20,17 @@ def main() -> None:
     parser.add_argument("--role", choices=["api", "all"], default="all", help="the portal has one role")
     parser.parse_args()
     log.configure("portal")
-    endpoints = PlatformSettings().endpoints
+    platform = PlatformSettings()
+    endpoints = platform.endpoints
     if not endpoints:
         sys.exit(
             "portal: PHARMALOOP_ENDPOINTS does not say where the services listen (JSON, name to host:port)"
         )
     settings = PortalSettings()
+    try:
+        tracing.begin("portal", "0", "", platform)
+    except Invalid as error:
+        sys.exit(f"portal: {error.description}")
     uvicorn.run(
         make_app(endpoints, settings),
         host=settings.http_host,
@@ -33,6 +39,7 @@ def main() -> None:
         access_log=False,
         timeout_graceful_shutdown=2,
     )
+    tracing.close()
 
 
 if __name__ == "__main__":

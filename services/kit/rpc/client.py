@@ -8,6 +8,8 @@ from typing import Any
 import grpc
 from grpc import aio
 
+from services.kit.tracing.calls import interceptors
+
 _SERVICE_CONFIG = json.dumps(
     {
         "methodConfig": [
@@ -38,7 +40,7 @@ _OPTIONS: list[tuple[str, Any]] = [
 
 def channel(target: str) -> aio.Channel:
     """An asynchronous channel. Every mutating call carries a request id, so a retry has one effect."""
-    return aio.insecure_channel(target, options=_OPTIONS)
+    return aio.insecure_channel(target, options=_OPTIONS, interceptors=interceptors())
 
 
 def sync_channel(target: str) -> grpc.Channel:
