@@ -10,7 +10,7 @@ choice between parent and link to the application):
 
 - A handler works on one event for itself, so its span is a *child* of the span
   that emitted the event. Where several runners hear one event, each has a
-  child. Events of one batch that come from one span share one.
+  child. Events of one batch that are alike and come from one span share one.
 - A projector of rows works on a batch as a whole: its span *links* to all of
   whom the batch comes, and is a child where that is one.
 - A handler that emits more than `FAN_OUT` events begins a trace for each of
@@ -339,7 +339,7 @@ class Spans:
 
     def __init__(self, runner: str) -> None:
         self._runner = runner
-        self._open: dict[tuple[str, str], Span] = {}
+        self._open: dict[tuple[str, ...], Span] = {}
         self._quiet = False
 
     def begin(self, *, quiet: bool = False) -> None:
@@ -353,7 +353,7 @@ class Spans:
         """The span of the handler's work on the event: its own, or shared with others from the same span."""
         if _tracer is None or self._quiet:
             return OFF
-        key = (event.topic, event.trace)
+        key = (event.topic, event.type, event.trace)
         span = self._open.get(key)
         if span is None:
             span = self._open[key] = process(self._runner, event)
@@ -382,7 +382,7 @@ class Spans:
             span = _tracer.start(f"process {topic or self._runner}", "consumer", attributes, links=links)
         if many > 1:
             span.note("messaging.batch.message_count", many)
-        self._open["", ""] = span
+        self._open[()] = span
 
     def fail(self, why: str) -> None:
         """What is in hand became a dead letter."""
