@@ -39,6 +39,8 @@ BAD_VALUES = [
     ('kafka.bootstrapServers="kafka:9092, other:9092"', "at '/kafka/bootstrapServers'"),
     ('kafka.securityProtocol="TLS"', "at '/kafka/securityProtocol': value must be one of 'PLAINTEXT', 'SSL'"),
     ('kafka.saslMechanism="GSSAPI"', "at '/kafka/saslMechanism': value must be one of"),
+    ('tracing.endpoint="collector:4317"', "at '/tracing/endpoint': 'collector:4317' does not match pattern"),
+    ("tracing.ratio=2", "at '/tracing/ratio': maximum: got 2, want 1"),
     ("kafka.replicationFactor=0", "at '/kafka/replicationFactor': minimum: got 0, want 1"),
     ('kafka.minInsyncReplicas="2"', "at '/kafka/minInsyncReplicas': got string, want integer"),
     ('mongodb.uri="mongodb://user:secret@host/"', "at '/mongodb/uri': got string, want object"),
@@ -267,6 +269,12 @@ CONTRADICTIONS: list[tuple[list[str], str, str, str]] = [
         "networkPolicy.monitoring",
         "metrics are to be collected, and nobody may reach them",
         "name the collector's pods",
+    ),
+    (
+        ['tracing.endpoint="http://collector:4317"'],
+        "networkPolicy.traces",
+        "nobody may reach their collector",
+        "name its pods or addresses",
     ),
     (["demo.enabled=true"], "demo.clock.anchor", "must never jump", "give the present moment"),
     (
