@@ -20,7 +20,7 @@ pytestmark = pytest.mark.timeout(300)
 #: A seed whose world has all three loops.
 _SEED = 6
 #: For each loop, ways on which each span is the parent of the next: what a runner does on an event of a
-#: type (`runner: type`), or a step. `cases` is the loops' own machine, behind `loops.router`.
+#: type (`runner: type`), or a step. `loops.cases` is the loops' own machine, behind `loops.router`.
 WAYS = {
     "safety": (
         # What is found in the plant is told to whoever watches.
@@ -28,35 +28,40 @@ WAYS = {
         # production -> loop -> traceability -> hospital -> loop -> whoever is to be alerted
         (
             "loops.router: DeviationConfirmed",
-            "cases: DeviationConfirmed",
+            "loops.cases: DeviationConfirmed",
             "traceability.fold: SafetyRunOpened",
             "clinical.exposure: ExposureEntriesJoined",
             "loops.router: PlansOpened",
-            "cases: PlansOpened",
+            "loops.cases: PlansOpened",
         ),
-        ("cases: CohortFrozen", "alerting.alerts: StageCompleted"),
+        ("loops.cases: CohortFrozen", "alerting.alerts: StageCompleted"),
         # hospital -> production -> loop: what is learnt comes back to where it began
         ("step evidence", "production.quality: EvidenceReleased", "loops.router: CapaProposed"),
-        ("loops.router: CapaProposed", "cases: CapaProposed", "loops.runs: StageCompleted"),
+        ("loops.router: CapaProposed", "loops.cases: CapaProposed", "loops.runs: StageCompleted"),
     ),
     "transfer": (
         # research -> loop -> plant -> loop
         (
             "loops.router: ParameterSetReleased",
-            "cases: ParameterSetReleased",
+            "loops.cases: ParameterSetReleased",
             "production.transfers: TransferRunOpened",
             "step adapt",
             "loops.router: TwinAdapted",
-            "cases: TwinAdapted",
+            "loops.cases: TwinAdapted",
             "loops.runs: StageCompleted",
         ),
-        ("step adapt", "step advise", "loops.router: OptimisationProposed", "cases: OptimisationProposed"),
+        (
+            "step adapt",
+            "step advise",
+            "loops.router: OptimisationProposed",
+            "loops.cases: OptimisationProposed",
+        ),
         # plant -> research -> loop: the outcome calibrates what was predicted
         (
             "production.transfers: TestResultRecorded",
             "rnd.learning: TransferOutcomeRecorded",
             "loops.router: PredictionCalibrated",
-            "cases: PredictionCalibrated",
+            "loops.cases: PredictionCalibrated",
             "loops.runs: StageCompleted",
         ),
     ),
@@ -64,16 +69,16 @@ WAYS = {
         # exchange -> loop -> exchange -> loop
         (
             "loops.router: StudyRequested",
-            "cases: StudyRequested",
+            "loops.cases: StudyRequested",
             "exchange.runs: EvidenceRunOpened",
             "step job",
         ),
-        ("step job", "loops.router: JobOpened", "cases: JobOpened"),
-        ("step job", "loops.router: CohortFrozen", "cases: CohortFrozen", "loops.runs: StageCompleted"),
-        ("cases: StudyApproved", "loops.runs: StageCompleted"),
+        ("step job", "loops.router: JobOpened", "loops.cases: JobOpened"),
+        ("step job", "loops.router: CohortFrozen", "loops.cases: CohortFrozen", "loops.runs: StageCompleted"),
+        ("loops.cases: StudyApproved", "loops.runs: StageCompleted"),
         # exchange -> research, and into the loop
         ("step job", "rnd.learning: InsightPublished"),
-        ("step job", "loops.router: InsightPublished", "cases: InsightPublished"),
+        ("step job", "loops.router: InsightPublished", "loops.cases: InsightPublished"),
     ),
 }
 

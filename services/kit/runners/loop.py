@@ -364,7 +364,7 @@ class MemoryLoop(Generic[S]):
 
     def take(self, event: Event) -> list[Event]:
         """One event of the case topic; goes through the table's bytes, as the real one."""
-        span = tracing.process(self.loop.name, event)
+        span = tracing.process(f"loops.{self.loop.name}", event)
         told = event._replace(trace=span.trace or event.trace)
         before = self.cases.get(event.case)
         case, out = self.loop.step(before, told)

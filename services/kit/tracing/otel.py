@@ -7,6 +7,7 @@ of pages name lots.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from typing import Final
 
@@ -41,6 +42,7 @@ _KINDS: Final = {
 }
 _NOWHERE = Context()
 _EXPORT_SECONDS = 10
+_CLOSE_SECONDS = 2.0
 
 
 def connected(service: str, instance: str, site: str, settings: PlatformSettings) -> Tracer:
@@ -101,7 +103,10 @@ class Tracer:
         return Span(made)
 
     def close(self) -> None:
-        self._provider.shutdown()
+        # A collector that is away would hold the process for as long as it is tried.
+        ending = threading.Thread(target=self._provider.shutdown, name="last spans", daemon=True)
+        ending.start()
+        ending.join(_CLOSE_SECONDS)
 
 
 class Span:

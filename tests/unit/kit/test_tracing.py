@@ -6,7 +6,9 @@ import asyncio
 import json
 import subprocess
 import sys
+import time
 from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from types import SimpleNamespace
 from typing import Any
@@ -15,6 +17,14 @@ import grpc
 import pytest
 import structlog
 from grpc import aio
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
+    ExportTraceServiceRequest,
+    ExportTraceServiceResponse,
+)
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2_grpc import (
+    TraceServiceServicer,
+    add_TraceServiceServicer_to_server,
+)
 from prometheus_client.openmetrics.exposition import generate_latest
 
 from pharmaloop.alerting.v1 import service_pb2 as alerting
@@ -527,6 +537,43 @@ def test_nothing_of_opentelemetry_is_imported_before_spans_are_wanted() -> None:
 
 def test_without_an_endpoint_no_spans_are_made() -> None:
     tracing.begin("test", "0", "", PlatformSettings())
+    assert not tracing.on()
+
+
+def test_spans_reach_a_collector_and_say_whose_they_are() -> None:
+    got: list[ExportTraceServiceRequest] = []
+
+    class Collector(TraceServiceServicer):
+        def Export(self, request: Any, context: Any) -> ExportTraceServiceResponse:
+            got.append(request)
+            return ExportTraceServiceResponse()
+
+    server = grpc.server(ThreadPoolExecutor(1))
+    add_TraceServiceServicer_to_server(Collector(), server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    try:
+        settings = PlatformSettings(otlp_endpoint=f"http://127.0.0.1:{port}")
+        tracing.begin("clinical", "0", "hospital-a", settings)
+        tracing.step("remind", CAME, "").end()
+    finally:
+        tracing.close()
+        server.stop(None)
+    (spans,) = got[0].resource_spans
+    told = {pair.key: pair.value.string_value for pair in spans.resource.attributes}
+    assert (told["service.name"], told["pharmaloop.site"]) == ("clinical", "hospital-a")
+    (span,) = spans.scope_spans[0].spans
+    assert (span.name, span.trace_id.hex(), span.parent_span_id.hex()) == ("step remind", TRACE, SPAN)
+
+
+def test_a_collector_that_is_away_holds_nothing_up() -> None:
+    tracing.begin("test", "0", "", PlatformSettings(otlp_endpoint="http://127.0.0.1:9"))
+    began = time.monotonic()
+    for _ in range(1000):
+        tracing.step("remind", "", "").end()
+    assert time.monotonic() - began < 5
+    tracing.close()
+    assert time.monotonic() - began < 30
     assert not tracing.on()
 
 
