@@ -14,6 +14,11 @@ from opentelemetry.sdk.trace.sampling import TraceIdRatioBased
 from services.kit import tracing
 from services.kit.tracing.otel import Tracer
 
+#: A trace that came from elsewhere, its span, and its traceparent; and the traceparent of another.
+TRACE, SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
+CAME = f"00-{TRACE}-{SPAN}-01"
+OTHER = f"00-{'1' * 32}-{'2' * 16}-01"
+
 
 @dataclass(frozen=True)
 class Told:

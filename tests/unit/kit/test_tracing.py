@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
-from types import SimpleNamespace
 from typing import Any
 
 import grpc
 import pytest
 import structlog
-from grpc import aio
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceRequest,
     ExportTraceServiceResponse,
@@ -28,26 +25,23 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2_grpc import (
 from prometheus_client.openmetrics.exposition import generate_latest
 
 from pharmaloop.alerting.v1 import service_pb2 as alerting
-from pharmaloop.alerting.v1 import service_pb2_grpc as alerting_grpc
 from pharmaloop.rnd.v1 import events_pb2 as rnd
 from services.kit import log, tracing
 from services.kit.bus.protocol import Record
 from services.kit.contracts import contract
 from services.kit.envelope import Event, from_record, headers_of
-from services.kit.errors import Integrity, Invalid, Rejected, Retryable
+from services.kit.errors import Invalid, Rejected, Retryable
 from services.kit.facts import Fact, FactLog
-from services.kit.metrics import BATCH_SECONDS, RPC_SECONDS, Metrics
-from services.kit.rpc.client import channel
-from services.kit.rpc.context import Caller, bind, caller
-from services.kit.rpc.server import RpcServer
+from services.kit.metrics import BATCH_SECONDS
+from services.kit.rpc.context import Caller, bind
 from services.kit.runners.loop import MemoryLoop
 from services.kit.runners.loop_driver import LoopDriver
 from services.kit.runners.reactor import Row, projector
 from services.kit.runners.step import Again, StepRunner
-from services.kit.settings import PlatformSettings, ServiceSettings, read_settings
+from services.kit.settings import PlatformSettings, read_settings
 from services.kit.tracing.otel import context_of
 from services.kit.work import STEPS, Work
-from tests.traced import Book, Told, traced
+from tests.traced import CAME, OTHER, SPAN, TRACE, Book, traced
 from tests.unit.kit.support import (
     INSIGHT_TOPIC,
     LOT,
@@ -62,9 +56,6 @@ from tests.unit.kit.support import (
 from tests.unit.kit.test_loop_driver import LOOP, P, Worker, cased
 from tests.unit.kit.test_loop_driver import Log as LoopLog
 
-TRACE, SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
-CAME = f"00-{TRACE}-{SPAN}-01"
-OTHER = f"00-{'1' * 32}-{'2' * 16}-01"
 GARBAGE = (
     "",
     "00-aa-bb-01",
@@ -386,115 +377,7 @@ async def test_facts_of_a_call_say_its_span_and_are_sent_in_one(bench: Bench, bo
     assert sent.said["messaging.batch.message_count"] == 2
 
 
-# -- calls ------------------------------------------------------------------------
-
-ACKNOWLEDGE = "pharmaloop.alerting.v1.AlertingService/AcknowledgeAlert"
-WATCH = "pharmaloop.alerting.v1.AlertingService/WatchAlerts"
-
-
-class Alerting(alerting_grpc.AlertingServiceServicer):
-    """Remembers who called, and fails as it is told."""
-
-    def __init__(self) -> None:
-        self.failure: Exception | None = None
-        self.traces: list[str] = []
-
-    async def AcknowledgeAlert(self, request: Any, context: Any) -> alerting.AcknowledgeAlertResponse:
-        self.traces.append(caller().trace)
-        if self.failure is not None:
-            raise self.failure
-        return alerting.AcknowledgeAlertResponse()
-
-    async def WatchAlerts(self, request: Any, context: Any) -> AsyncIterator[alerting.WatchAlertsResponse]:
-        self.traces.append(caller().trace)
-        for _ in range(3):
-            yield alerting.WatchAlertsResponse()
-
-
-@pytest.fixture
-async def served(book: Book) -> AsyncIterator[Any]:
-    """A real server and a channel to it, while spans are made."""
-    metrics, servicer = Metrics("alerting"), Alerting()
-    server = RpcServer(ServiceSettings(), metrics)
-    alerting_grpc.add_AlertingServiceServicer_to_server(servicer, server.server)
-    port = await server.start(["pharmaloop.alerting.v1.AlertingService"])
-    async with channel(f"127.0.0.1:{port}") as line:
-        stub = alerting_grpc.AlertingServiceStub(line)
-        yield SimpleNamespace(stub=stub, servicer=servicer, metrics=metrics, book=book)
-    await server.stop()
-
-
-async def told(book: Book, name: str, many: int) -> list[Told]:
-    """The spans of a name, once there are so many: a server's call ends after its answer has gone."""
-    async with asyncio.timeout(5):
-        while len(book.named(name)) < many:
-            await asyncio.sleep(0.005)
-    return book.named(name)
-
-
-def request() -> alerting.AcknowledgeAlertRequest:
-    return alerting.AcknowledgeAlertRequest(request_id="r-1", alert="a")
-
-
-async def test_a_call_is_a_span_at_both_ends(served: Any) -> None:
-    await served.stub.AcknowledgeAlert(request(), timeout=5)
-    spans = {span.kind: span for span in await told(served.book, ACKNOWLEDGE, 2)}
-    client, server = spans["CLIENT"], spans["SERVER"]
-    assert (client.parent, server.parent, server.trace) == ("", client.id, client.trace)
-    assert client.said["rpc.response.status_code"] == server.said["rpc.response.status_code"] == "OK"
-    assert served.servicer.traces == [server.traceparent]
-
-
-async def test_a_call_is_a_child_of_what_runs(served: Any) -> None:
-    with tracing.inside(tracing.serve("/outer", CAME)):
-        await served.stub.AcknowledgeAlert(request(), timeout=5)
-    client = next(span for span in await told(served.book, ACKNOWLEDGE, 2) if span.kind == "CLIENT")
-    assert client.trace == TRACE
-
-
-async def test_what_a_caller_says_of_its_trace_stands(served: Any) -> None:
-    await served.stub.AcknowledgeAlert(request(), timeout=5, metadata=(("traceparent", CAME),))
-    server = next(span for span in await told(served.book, ACKNOWLEDGE, 2) if span.kind == "SERVER")
-    assert (server.trace, server.parent) == (TRACE, SPAN)
-
-
-@pytest.mark.parametrize(
-    ("failure", "code", "fault"),
-    [(Rejected("HELD", "no"), "FAILED_PRECONDITION", False), (Integrity("broken"), "DATA_LOSS", True)],
-)
-async def test_a_refusal_is_the_callers_error_and_a_fault_is_the_servers(
-    served: Any, failure: Exception, code: str, fault: bool
-) -> None:
-    served.servicer.failure = failure
-    with pytest.raises(grpc.RpcError):
-        await served.stub.AcknowledgeAlert(request(), timeout=5)
-    spans = {span.kind: span for span in await told(served.book, ACKNOWLEDGE, 2)}
-    assert {span.said["rpc.response.status_code"] for span in spans.values()} == {code}
-    assert (spans["CLIENT"].error, spans["SERVER"].error) == (True, fault)
-
-
-async def test_a_stream_is_a_span_until_it_ends(served: Any) -> None:
-    answers = [answer async for answer in served.stub.WatchAlerts(alerting.WatchAlertsRequest(), timeout=5)]
-    spans = {span.kind: span for span in await told(served.book, WATCH, 2)}
-    assert len(answers) == 3
-    assert spans["SERVER"].parent == spans["CLIENT"].id
-    assert spans["CLIENT"].said["rpc.response.status_code"] == "OK"
-
-
-async def test_a_call_without_a_deadline_is_told_as_well(served: Any) -> None:
-    with pytest.raises(aio.AioRpcError):
-        await served.stub.AcknowledgeAlert(request())
-    (server,) = [span for span in await told(served.book, ACKNOWLEDGE, 2) if span.kind == "SERVER"]
-    assert server.said["rpc.response.status_code"] == "INVALID_ARGUMENT"
-
-
-async def test_a_slow_call_can_be_found_by_its_exemplar(served: Any) -> None:
-    await served.stub.AcknowledgeAlert(request(), timeout=5)
-    server = next(span for span in await told(served.book, ACKNOWLEDGE, 2) if span.kind == "SERVER")
-    lines = generate_latest(served.metrics.registry).decode().splitlines()
-    marked = [line for line in lines if line.startswith(f"{RPC_SECONDS.name}_bucket") and " # " in line]
-    assert marked
-    assert all(f'trace_id="{server.trace}"' in line and f'span_id="{server.id}"' in line for line in marked)
+# -- exemplars and the log -----------------------------------------------------------
 
 
 def test_a_slow_batch_can_be_found_by_its_exemplar(bench: Bench, book: Book) -> None:
@@ -502,9 +385,6 @@ def test_a_slow_batch_can_be_found_by_its_exemplar(bench: Bench, book: Book) -> 
     bench.turner({type(started("")): note_lot}).turn()
     lines = generate_latest(bench.metrics.registry).decode().splitlines()
     assert any(line.startswith(f"{BATCH_SECONDS.name}_bucket") and TRACE in line for line in lines)
-
-
-# -- the log ----------------------------------------------------------------------
 
 
 def test_lines_of_the_log_say_of_which_span_they_are(book: Book, capsys: pytest.CaptureFixture[str]) -> None:
