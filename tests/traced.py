@@ -10,8 +10,10 @@ from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.sdk.trace.sampling import TraceIdRatioBased
+from prometheus_client.openmetrics.exposition import generate_latest
 
 from services.kit import tracing
+from services.kit.metrics import Metrics
 from services.kit.tracing.otel import Tracer
 
 #: A trace that came from elsewhere, its span, and its traceparent; and the traceparent of another.
@@ -38,6 +40,12 @@ class Told:
     @property
     def traceparent(self) -> str:
         return f"00-{self.trace}-{self.id}-01"
+
+
+def exposed(metrics: Metrics) -> list[str]:
+    """The lines of a scrape that asks for OpenMetrics."""
+    told: bytes = generate_latest(metrics.registry)  # type: ignore[no-untyped-call]
+    return told.decode().splitlines()
 
 
 class Book:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -96,6 +96,7 @@ def _event_hooks() -> float:
     """Seconds of what an event passes when there are no spans: its share of a batch's hooks included."""
     spans, events = tracing.Spans("bench"), _events()[:_BATCH]
     rows: list[Any] = [None] * _BATCH
+    reasons: list[str | None] = [None] * _BATCH
 
     def batch() -> None:
         spans.begin(quiet=False)
@@ -105,9 +106,9 @@ def _event_hooks() -> float:
                 raise AssertionError
             if span is not tracing.OFF:
                 raise AssertionError
-        for event in events:
-            if event is None:
-                span.fail("")
+        for reason in reasons:
+            if reason is not None:
+                span.fail(reason)
         tracing.spread(rows)
         spans.done()
 
@@ -129,6 +130,16 @@ def _call_hooks() -> float:
 
 
 class _Alerting(alerting_grpc.AlertingServiceServicer):
+    async def ListAlerts(self, request: Any, context: Any) -> alerting.ListAlertsResponse:
+        raise NotImplementedError
+
+    async def GetAlert(self, request: Any, context: Any) -> alerting.GetAlertResponse:
+        raise NotImplementedError
+
+    async def WatchAlerts(self, request: Any, context: Any) -> AsyncIterator[alerting.WatchAlertsResponse]:
+        for answer in list[alerting.WatchAlertsResponse]():
+            yield answer
+
     async def AcknowledgeAlert(self, request: Any, context: Any) -> alerting.AcknowledgeAlertResponse:
         return alerting.AcknowledgeAlertResponse()
 

@@ -33,12 +33,13 @@ from contextlib import contextmanager
 from contextvars import ContextVar, Token
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
+from services.kit.bus.protocol import Position
 from services.kit.errors import Invalid
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from services.kit.bus.protocol import Outcome, Position, Record
+    from services.kit.bus.protocol import Outcome, Record
     from services.kit.envelope import Event
     from services.kit.settings import PlatformSettings
     from services.kit.store.kinds import OutboxRow
@@ -254,11 +255,11 @@ def sent(rows: Sequence[OutboxRow], outcomes: Sequence[Outcome], began: int) -> 
         if not trace.endswith("-01"):
             continue
         attributes = _messaging("send", row.topic, row.id)
-        place: Position | None = outcome if isinstance(outcome, tuple) else None
-        if place is not None:
-            attributes |= _place(place.partition, place.offset)
+        stands = isinstance(outcome, Position)
+        if isinstance(outcome, Position):
+            attributes |= _place(outcome.partition, outcome.offset)
         span = _tracer.start(f"send {row.topic}", "producer", attributes, parent=trace, at=began)
-        if place is None:
+        if not stands:
             span.fail(type(outcome).__name__)
         span.end()
 

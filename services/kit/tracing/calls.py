@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, cast
 
 from grpc import aio
 
@@ -16,9 +16,9 @@ _ending: set[asyncio.Task[None]] = set()
 def _told(details: aio.ClientCallDetails, span: tracing.Span) -> aio.ClientCallDetails:
     """The call with the span in its metadata; what the caller put there by itself stands."""
     metadata = aio.Metadata(*(details.metadata or ()))
-    if "traceparent" not in metadata:
+    if "traceparent" not in set(metadata.keys()):
         metadata.add("traceparent", span.trace)
-    return details._replace(metadata=metadata)
+    return cast(aio.ClientCallDetails, cast(Any, details)._replace(metadata=metadata))
 
 
 class _Unary(aio.UnaryUnaryClientInterceptor):

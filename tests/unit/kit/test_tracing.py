@@ -22,7 +22,6 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2_grpc import (
     TraceServiceServicer,
     add_TraceServiceServicer_to_server,
 )
-from prometheus_client.openmetrics.exposition import generate_latest
 
 from pharmaloop.alerting.v1 import service_pb2 as alerting
 from pharmaloop.rnd.v1 import events_pb2 as rnd
@@ -41,7 +40,7 @@ from services.kit.runners.step import Again, StepRunner
 from services.kit.settings import PlatformSettings, read_settings
 from services.kit.tracing.otel import context_of
 from services.kit.work import STEPS, Work
-from tests.traced import CAME, OTHER, SPAN, TRACE, Book, traced
+from tests.traced import CAME, OTHER, SPAN, TRACE, Book, exposed, traced
 from tests.unit.kit.support import (
     INSIGHT_TOPIC,
     LOT,
@@ -273,7 +272,8 @@ async def test_without_spans_a_trace_goes_through_as_it_came(bench: Bench) -> No
 
 
 async def test_a_loops_effects_are_children_of_its_hop(book: Book) -> None:
-    log, table = LoopLog(), {}
+    log = LoopLog()
+    table: dict[bytes, bytes] = {}
     driver = LoopDriver(LOOP, "loops.test", Worker(log, table))
     driver.assigned([P])
     record = log.add(cased("a", 1))
@@ -383,7 +383,7 @@ async def test_facts_of_a_call_say_its_span_and_are_sent_in_one(bench: Bench, bo
 def test_a_slow_batch_can_be_found_by_its_exemplar(bench: Bench, book: Book) -> None:
     bench.send(lot_event("lot-1", 1, trace=CAME))
     bench.turner({type(started("")): note_lot}).turn()
-    lines = generate_latest(bench.metrics.registry).decode().splitlines()
+    lines = exposed(bench.metrics)
     assert any(line.startswith(f"{BATCH_SECONDS.name}_bucket") and TRACE in line for line in lines)
 
 
@@ -429,7 +429,7 @@ def test_spans_reach_a_collector_and_say_whose_they_are() -> None:
             return ExportTraceServiceResponse()
 
     server = grpc.server(ThreadPoolExecutor(1))
-    add_TraceServiceServicer_to_server(Collector(), server)
+    add_TraceServiceServicer_to_server(Collector(), server)  # type: ignore[no-untyped-call]
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()
     try:

@@ -10,7 +10,6 @@ from typing import Any
 import grpc
 import pytest
 from grpc import aio
-from prometheus_client.openmetrics.exposition import generate_latest
 
 from pharmaloop.alerting.v1 import service_pb2 as alerting
 from pharmaloop.alerting.v1 import service_pb2_grpc as alerting_grpc
@@ -21,7 +20,7 @@ from services.kit.rpc.client import channel
 from services.kit.rpc.context import caller
 from services.kit.rpc.server import RpcServer
 from services.kit.settings import ServiceSettings
-from tests.traced import CAME, SPAN, TRACE, Book, Told, traced
+from tests.traced import CAME, SPAN, TRACE, Book, Told, exposed, traced
 
 ACKNOWLEDGE = "pharmaloop.alerting.v1.AlertingService/AcknowledgeAlert"
 WATCH = "pharmaloop.alerting.v1.AlertingService/WatchAlerts"
@@ -39,6 +38,12 @@ class Alerting(alerting_grpc.AlertingServiceServicer):
     def __init__(self) -> None:
         self.failure: Exception | None = None
         self.traces: list[str] = []
+
+    async def ListAlerts(self, request: Any, context: Any) -> alerting.ListAlertsResponse:
+        raise NotImplementedError
+
+    async def GetAlert(self, request: Any, context: Any) -> alerting.GetAlertResponse:
+        raise NotImplementedError
 
     async def AcknowledgeAlert(self, request: Any, context: Any) -> alerting.AcknowledgeAlertResponse:
         self.traces.append(caller().trace)
@@ -132,7 +137,7 @@ async def test_a_call_without_a_deadline_is_told_as_well(served: Any) -> None:
 async def test_a_slow_call_can_be_found_by_its_exemplar(served: Any) -> None:
     await served.stub.AcknowledgeAlert(request(), timeout=5)
     server = next(span for span in await told(served.book, ACKNOWLEDGE, 2) if span.kind == "SERVER")
-    lines = generate_latest(served.metrics.registry).decode().splitlines()
+    lines = exposed(served.metrics)
     marked = [line for line in lines if line.startswith(f"{RPC_SECONDS.name}_bucket") and " # " in line]
     assert marked
     assert all(f'trace_id="{server.trace}"' in line and f'span_id="{server.id}"' in line for line in marked)
