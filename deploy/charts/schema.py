@@ -21,6 +21,8 @@ _ADDRESS = r"[A-Za-z0-9._-]+:[0-9]{1,5}"
 LEAST_GRACE = 50
 _MOST = 64
 _LINK = r"^(https?://[^\s]+)?$"
+#: As PlatformSettings.otlp_endpoint says it.
+_COLLECTOR = r"^(https?://[^\s/:]+:[0-9]+)?$"
 
 
 def text(description: str, **more: Any) -> Schema:
@@ -317,6 +319,7 @@ def _network() -> Schema:
             "monitoring": peers("who collects metrics"),
             "ingressController": peers("who leads people to the portal"),
             "elsewhere": peers("where services of `endpoints` are"),
+            "traces": peers("where spans go"),
         },
     )
 
@@ -418,6 +421,18 @@ def schema() -> Schema:
                         "runbooks": text("what stands before docs/runbooks in links", pattern=_LINK),
                     },
                 ),
+            },
+        ),
+        "tracing": table(
+            "Spans of calls, records and steps.",
+            {
+                "endpoint": text("where they go, OTLP over gRPC; none if empty", pattern=_COLLECTOR),
+                "ratio": {
+                    "type": "number",
+                    "minimum": 0,
+                    "maximum": 1,
+                    "description": "share of traces that are kept, the same in every process",
+                },
             },
         ),
         "networkPolicy": _network(),

@@ -42,7 +42,7 @@ class Image:
 
 
 def _service(name: str) -> Image:
-    return Image(name, (name,), (name,), f"services.{name}.main")
+    return Image(name, (name,), (name, "tracing"), f"services.{name}.main")
 
 
 #: The agents of hospitals and the evaluator are programs of `exchange`.
@@ -55,7 +55,7 @@ CLI = Image("cli", ("cli",), ("cli",), "services.cli.main")
 PLATFORM = Image(
     "platform",
     (*(image.name for image in SERVICES), "cli", "world"),
-    (*(image.name for image in SERVICES), "cli", "world"),
+    (*(image.name for image in SERVICES), "cli", "world", "tracing"),
     "services.cli.main",
     data=True,
 )

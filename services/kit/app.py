@@ -22,7 +22,7 @@ from typing import Any
 import uvloop
 from google.protobuf.internal import api_implementation
 
-from services.kit import log, points
+from services.kit import log, points, tracing
 from services.kit.bus.kafka import KafkaBus
 from services.kit.bus.protocol import Producer
 from services.kit.bus.register import digest_of
@@ -198,6 +198,7 @@ async def connect(spec: ServiceSpec, role: str = "all") -> App:
     if tls.on:
         identity(tls)  # what cannot be read ends the start at once
     site = getattr(settings, "site", "")
+    tracing.begin(spec.name, settings.instance, site, platform)
     database = settings.database or "_".join(["pharmaloop", spec.name, *([site] if site else [])])
     reads = {topic for reactor in spec.reactors for topic in reactor.topics(contract(), site)}
     plan = Plan(
@@ -558,6 +559,7 @@ def main(spec: ServiceSpec) -> None:
         points.arm_from(os.environ)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             code = runner.run(serve(spec, role))
+        tracing.close()
     except PharmaLoopError as error:
         _log.error("cannot start", reason=getattr(error, "description", str(error)))
         code = exit_code(error)

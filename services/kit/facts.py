@@ -15,7 +15,7 @@ from typing import NamedTuple, TypeVar
 from google.protobuf.message import Message
 
 from pharmaloop.common.v1 import types_pb2 as common
-from services.kit import points
+from services.kit import points, tracing
 from services.kit.bus.protocol import Outgoing, Position, Producer
 from services.kit.clock import Clock
 from services.kit.contracts import Contract, event_type
@@ -96,12 +96,19 @@ class FactLog:
         return stamp.record(message, name, key, fact.id, fact.time, fact.subject)
 
     async def _publish(self, outgoing: list[Outgoing]) -> list[Position]:
+        span = tracing.publish(outgoing[0].topic, len(outgoing)) if outgoing else tracing.OFF
         future = asyncio.wrap_future(self._producer.publish_ends(outgoing))
         try:
             async with asyncio.timeout(_PUBLISH_SECONDS):
                 positions = await future
         except TimeoutError:
+            span.fail("TIMEOUT")
             raise Retryable("the log did not answer in time; send the same call again") from None
+        except Exception as error:
+            span.fail(type(error).__name__)
+            raise
+        finally:
+            span.end()
         points.reached("facts.published")
         return positions
 

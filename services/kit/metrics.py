@@ -18,6 +18,8 @@ from prometheus_client import (
     start_http_server,
 )
 
+from services.kit import tracing
+
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800)
 
 
@@ -344,10 +346,12 @@ class Metrics:
         assert isinstance(child, Gauge)
         child.set(value)
 
-    def observe(self, metric: Metric, value: float, **labels: str) -> None:
+    def observe(self, metric: Metric, value: float, *, trace: str = "", **labels: str) -> None:
+        """`trace` is the traceparent of the span that took so long: it is kept beside the value, and
+        served to whoever asks for OpenMetrics."""
         child = self._labelled(metric, labels)
         assert isinstance(child, Histogram)
-        child.observe(value)
+        child.observe(value, tracing.exemplar(trace) if trace else None)
 
     def serve(self, host: str, port: int) -> int:
         """Serve /metrics; answers the port (a free one for 0)."""

@@ -15,7 +15,7 @@ import contextlib
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from services.kit import points
+from services.kit import points, tracing
 from services.kit.blocked import Blocked
 from services.kit.bus.protocol import OrderedProducer, Outcome, Outgoing, Position
 from services.kit.clock import Clock
@@ -186,7 +186,9 @@ class Relay:
 
     async def _hand_over(self, rows: list[OutboxRow]) -> bool:
         """Publish rows, tell, and mark them; True when all of them are in the log."""
+        began = tracing.now()
         outcomes = await self._offer(rows)
+        tracing.sent(rows, outcomes, began)
         points.reached("relay.published")
         stand = {
             row.id: outcome

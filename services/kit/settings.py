@@ -136,6 +136,14 @@ class PlatformSettings(BaseSettings):
     start_seconds: float = Field(
         default=10.0, ge=0, description="how long a start waits for what may come by itself"
     )
+    otlp_endpoint: str = Field(
+        default="",
+        pattern=r"^(https?://[^\s/:]+:\d+)?$",
+        description="where spans go, OTLP over gRPC: http://host:port, https:// for TLS; none if empty",
+    )
+    trace_ratio: float = Field(
+        default=1.0, ge=0, le=1, description="share of traces whose spans are kept; the trace's id decides"
+    )
 
 
 S = TypeVar("S", bound=BaseSettings)

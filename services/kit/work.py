@@ -12,12 +12,13 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple, TypeVar
 
 from google.protobuf.message import Message
 
+from services.kit import tracing
 from services.kit.contracts import Contract, event_type
 from services.kit.envelope import Event, to_record
 from services.kit.errors import Integrity
@@ -89,7 +90,9 @@ class Step:
     """A row of the step runner: work that is due at a moment of platform time.
 
     Stored by the transaction that makes it due; `due` is ISO text, UTC.
-    `lease` (wall, ISO) and `attempts` belong to the step runner.
+    `lease` (wall, ISO) and `attempts` belong to the step runner. `trace` and
+    `after` are traceparents: of the span whose child its run is, or to which
+    it links; both empty where no spans are made.
     """
 
     step: str
@@ -98,6 +101,8 @@ class Step:
     payload: dict[str, str] = field(default_factory=dict)
     lease: str = ""
     attempts: int = 0
+    trace: str = ""
+    after: str = ""
 
 
 STEPS: Kind[Step] = Kind("_step", Step, ("due",))
@@ -191,7 +196,7 @@ class Overlay:
             for get in self._changed
             if (self._base[get] or self._held[get].state is not None) and self.scope.keeps(get.kind)
         )
-        return Plan(writes, () if self.scope.making else tuple(self.outbox))
+        return Plan(writes, () if self.scope.making else tuple(tracing.spread(self.outbox)))
 
 
 class Work:
@@ -399,7 +404,12 @@ class Work:
 
     def due(self, step: str, key: str, at: datetime, **payload: str) -> None:
         """Make a step due at a moment of platform time; a second call moves it."""
-        self.put(STEPS, f"{step}|{key}", Step(step, key, moment_text(at), payload))
+        made = Step(step, key, moment_text(at), payload)
+        if tracing.on():
+            later = made.due > moment_text(self.now)
+            trace = self.cause.trace
+            made = replace(made, after=trace) if later else replace(made, trace=trace)
+        self.put(STEPS, f"{step}|{key}", made)
 
     def due_in(self, step: str, key: str, delay: timedelta, **payload: str) -> None:
         self.due(step, key, self.now + delay, **payload)

@@ -7,7 +7,7 @@ import sys
 
 import uvicorn
 
-from services.kit import log
+from services.kit import log, tracing
 from services.kit.errors import Invalid
 from services.kit.metrics import Metrics
 from services.kit.settings import PlatformSettings, TlsSettings, read_settings
@@ -22,7 +22,8 @@ def main() -> None:
     parser.add_argument("--role", choices=["api", "all"], default="all", help="the portal has one role")
     parser.parse_args()
     log.configure("portal")
-    endpoints = PlatformSettings().endpoints
+    platform = PlatformSettings()
+    endpoints = platform.endpoints
     if not endpoints:
         sys.exit(
             "portal: PHARMALOOP_ENDPOINTS does not say where the services listen (JSON, name to host:port)"
@@ -30,6 +31,7 @@ def main() -> None:
     try:
         if (tls := read_settings(TlsSettings)).on:
             identity(tls)
+        tracing.begin("portal", "0", "", platform)
     except Invalid as error:
         sys.exit(f"portal: {error.description}")
     settings, metrics = PortalSettings(), Metrics("portal")
@@ -49,6 +51,7 @@ def main() -> None:
         access_log=False,
         timeout_graceful_shutdown=2,
     )
+    tracing.close()
 
 
 if __name__ == "__main__":

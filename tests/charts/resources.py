@@ -116,5 +116,6 @@ def selects(selector: dict[str, Any], labels: dict[str, str]) -> bool:
     """Whether a selector of labels takes a pod."""
     exact = all(labels.get(key) == value for key, value in selector.get("matchLabels", {}).items())
     return exact and all(
-        labels.get(rule["key"]) in rule["values"] for rule in selector.get("matchExpressions", [])
+        (labels.get(rule["key"]) in rule["values"]) == (rule["operator"] == "In")
+        for rule in selector.get("matchExpressions", [])
     )

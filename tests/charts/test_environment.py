@@ -134,6 +134,20 @@ def test_every_service_understands_what_it_is_told(
         assert pod.command[2] == BY_NAME[service].module
 
 
+def test_where_spans_go_is_told_as_the_settings_say_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    told = {
+        "tracing.endpoint": "https://collector:4317",
+        "tracing.ratio": 0.05,
+        "networkPolicy.enabled": False,
+    }
+    sets = [f"{name}={json.dumps(value)}" for name, value in told.items()]
+    for pod in Resources(documents(template(UMBRELLA, [EXAMPLES / "minimal.yaml"], sets))).processes:
+        for name in ("PHARMALOOP_OTLP_ENDPOINT", "PHARMALOOP_TRACE_RATIO"):
+            monkeypatch.setenv(name, pod.environment[name])
+        platform = read_settings(PlatformSettings)
+        assert (platform.otlp_endpoint, platform.trace_ratio) == ("https://collector:4317", 0.05)
+
+
 def test_the_portal_and_the_migration_understand_what_they_are_told(
     production: Resources, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from deploy.charts.catalogue import BY_NAME
@@ -100,6 +101,16 @@ def test_metrics_are_for_the_collector_and_pages_for_the_controller(production: 
         assert namespaces(pod, 50051) == {"partners"}, pod.name
     assert namespaces(production.pod("pharmaloop-portal"), 8080) == {"ingress"}
     assert namespaces(production.pod("pharmaloop-portal"), 9464) == {"monitoring"}
+
+
+def test_who_makes_spans_reaches_their_collector_and_nobody_else_does() -> None:
+    at = {"podSelector": {"matchLabels": {"app": "collector"}}}
+    sets = ['tracing.endpoint="http://collector:4317"', f"networkPolicy.traces=[{json.dumps(at)}]"]
+    traced = Resources(documents(template(UMBRELLA, [EXAMPLES / "minimal.yaml"], sets)))
+    for pod in traced.pods:
+        reaches = any(peer == at and ports == {4317} for peer, ports in _ways(traced, pod, "egress", "to"))
+        who = pod.labels["app.kubernetes.io/component"]
+        assert reaches == (who in BY_NAME or who == "portal"), pod.name
 
 
 def test_a_cluster_that_guards_itself_gets_no_policies() -> None:

@@ -41,6 +41,8 @@ BAD_VALUES = [
     ('kafka.saslMechanism="GSSAPI"', "at '/kafka/saslMechanism': value must be one of"),
     ('grpcTls.enabled="yes"', "at '/grpcTls/enabled': got string, want boolean"),
     ('grpcTls.duration="90d"', "at '/grpcTls/duration': '90d' does not match pattern"),
+    ('tracing.endpoint="collector:4317"', "at '/tracing/endpoint': 'collector:4317' does not match pattern"),
+    ("tracing.ratio=2", "at '/tracing/ratio': maximum: got 2, want 1"),
     ("kafka.replicationFactor=0", "at '/kafka/replicationFactor': minimum: got 0, want 1"),
     ('kafka.minInsyncReplicas="2"', "at '/kafka/minInsyncReplicas': got string, want integer"),
     ('mongodb.uri="mongodb://user:secret@host/"', "at '/mongodb/uri': got string, want object"),
@@ -281,6 +283,12 @@ CONTRADICTIONS: list[tuple[list[str], str, str, str]] = [
         "networkPolicy.monitoring",
         "metrics are to be collected, and nobody may reach them",
         "name the collector's pods",
+    ),
+    (
+        ['tracing.endpoint="http://collector:4317"'],
+        "networkPolicy.traces",
+        "nobody may reach their collector",
+        "name its pods or addresses",
     ),
     (["demo.enabled=true"], "demo.clock.anchor", "must never jump", "give the present moment"),
     (

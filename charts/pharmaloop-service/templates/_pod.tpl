@@ -131,6 +131,12 @@ capabilities:
   value: {{ .Values.sites | default list | include "pharmaloop-service.siteNames" | quote }}
 - name: PHARMALOOP_LOG_LEVEL
   value: {{ .Values.logLevel }}
+{{- with (.Values.tracing | default dict).endpoint }}
+- name: PHARMALOOP_OTLP_ENDPOINT
+  value: {{ . | quote }}
+- name: PHARMALOOP_TRACE_RATIO
+  value: {{ $.Values.tracing.ratio | toString | quote }}
+{{- end }}
 - name: PYTHONUNBUFFERED
   value: "1"
 {{- end -}}

@@ -162,6 +162,9 @@
   {{- if and (dig "podMonitor" "enabled" false .Values.monitoring) (not .Values.networkPolicy.monitoring) -}}
   {{- $wrong = append $wrong "networkPolicy.monitoring: metrics are to be collected, and nobody may reach them; name the collector's pods" -}}
   {{- end -}}
+  {{- if and (.Values.tracing | default dict).endpoint (not .Values.networkPolicy.traces) -}}
+  {{- $wrong = append $wrong "networkPolicy.traces: spans are to be sent, and nobody may reach their collector; name its pods or addresses (ipBlock)" -}}
+  {{- end -}}
   {{- if and .Values.endpoints (not .Values.networkPolicy.elsewhere) -}}
   {{- $wrong = append $wrong "networkPolicy.elsewhere: services of endpoints are called, and nobody may reach them; name their addresses (ipBlock) or pods" -}}
   {{- end -}}

@@ -12,6 +12,8 @@ from typing import Any
 import grpc
 from grpc import aio
 
+from services.kit.tracing.calls import interceptors
+
 _TLS = "PHARMALOOP_TLS_"
 _SERVICE_CONFIG = json.dumps(
     {
@@ -49,7 +51,7 @@ def is_secured() -> bool:
 def channel(target: str) -> aio.Channel:
     """An asynchronous channel. Every mutating call carries a request id, so a retry has one effect."""
     if not is_secured():
-        return aio.insecure_channel(target, options=_OPTIONS)
+        return aio.insecure_channel(target, options=_OPTIONS, interceptors=interceptors())
     from services.kit.rpc.renewing import renewing_channel  # noqa: PLC0415 -- for the start of the command
 
     return renewing_channel(target, _OPTIONS)

@@ -16,6 +16,7 @@ from grpc import aio
 
 from services.kit.settings import TlsSettings, read_settings
 from services.kit.tls.identity import Files, Identity, channel_credentials, identity
+from services.kit.tracing.calls import interceptors
 
 Options = Sequence[tuple[str, Any]]
 
@@ -34,7 +35,10 @@ class RenewingChannel(aio.Channel):
         if files is not self._files:
             self._files = files
             credentials = channel_credentials(files)
-            self._channels.append(aio.secure_channel(self._target, credentials, options=self._options))
+            made = aio.secure_channel(
+                self._target, credentials, options=self._options, interceptors=interceptors()
+            )
+            self._channels.append(made)
         return self._channels[-1]
 
     async def __aenter__(self) -> Self:

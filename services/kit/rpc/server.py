@@ -20,6 +20,7 @@ from grpc import aio
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
+from services.kit import tracing
 from services.kit.envelope import new_trace
 from services.kit.errors import Invalid, Unserved
 from services.kit.ids import new_id
@@ -121,16 +122,17 @@ class Gate(aio.ServerInterceptor):
     def _unary(self, inner: Callable[..., Awaitable[Any]], method: str) -> Callable[..., Awaitable[Any]]:
         async def call(request: Message, context: aio.ServicerContext[Any, Any]) -> Any:
             started = time.perf_counter()
+            span = self._enter(context, method)
             try:
-                self._enter(context)
+                _require_deadline(context)
                 answer = await inner(self._checked(request), context)
             except asyncio.CancelledError:
-                self._measure(method, "CANCELLED", started)
+                self._measure(method, "CANCELLED", started, span)
                 raise
             except Exception as error:
-                await self._refuse(context, method, started, error)
+                await self._refuse(context, method, started, error, span)
                 raise AssertionError("abort raises") from error
-            self._measure(method, "OK", started)
+            self._measure(method, "OK", started, span)
             return answer
 
         return call
@@ -142,32 +144,35 @@ class Gate(aio.ServerInterceptor):
             request: Message | AsyncIterator[Message], context: aio.ServicerContext[Any, Any]
         ) -> AsyncIterator[Any]:
             started = time.perf_counter()
+            span = self._enter(context, method)
             try:
-                self._enter(context)
+                _require_deadline(context)
                 checked = self._checked(request) if isinstance(request, Message) else self._each(request)
                 # Closed with the call: what a stream holds must not wait for a collector.
                 async with aclosing(cast(Any, inner(checked, context))) as items:
                     async for item in items:
                         yield item
             except asyncio.CancelledError:
-                self._measure(method, "CANCELLED", started)
+                self._measure(method, "CANCELLED", started, span)
                 raise
             except Exception as error:  # noqa: BLE001 -- every failure becomes a status
-                await self._refuse(context, method, started, error)
-            self._measure(method, "OK", started)
+                await self._refuse(context, method, started, error, span)
+            self._measure(method, "OK", started, span)
 
         return call
 
-    def _enter(self, context: aio.ServicerContext[Any, Any]) -> None:
+    def _enter(self, context: aio.ServicerContext[Any, Any], method: str) -> tracing.Span:
+        """Bind who calls, for whatever runs on behalf of the call; answers its span."""
         metadata = {key: _text(value) for key, value in context.invocation_metadata() or ()}
         call_id = metadata.get("x-request-id") or new_id()
         actor = self._actor_of(metadata)
         seconds = context.time_remaining()
         end = time.monotonic() + (seconds or 0.0)
-        bind(Caller(actor, call_id, metadata.get("traceparent") or new_trace(), end))
+        came = metadata.get("traceparent", "")
+        span = tracing.serve(method, came)
+        bind(Caller(actor, call_id, span.trace or came or new_trace(), end))
         structlog.contextvars.bind_contextvars(call=call_id, actor=actor)
-        if seconds is None:
-            raise Invalid("DEADLINE_REQUIRED", "give every call a deadline (timeout=...)", "deadline")
+        return span
 
     async def _each(self, requests: AsyncIterator[Message]) -> AsyncIterator[Message]:
         async for request in requests:
@@ -188,19 +193,31 @@ class Gate(aio.ServerInterceptor):
         return request
 
     async def _refuse(
-        self, context: aio.ServicerContext[Any, Any], method: str, started: float, error: Exception
+        self,
+        context: aio.ServicerContext[Any, Any],
+        method: str,
+        started: float,
+        error: Exception,
+        span: tracing.Span = tracing.OFF,
     ) -> None:
         if isinstance(error, aio.AbortError):
             raise error
         code = code_of(error)
-        self._measure(method, code.name, started)
+        self._measure(method, code.name, started, span)
         if code in _TO_LOOK_AT:
             _log.error("call failed", method=method, exc_info=error)
         status = status_of(error)
         await context.abort(status.code, status.details, tuple(status.trailing_metadata))
 
-    def _measure(self, method: str, code: str, started: float) -> None:
-        self._metrics.observe(RPC_SECONDS, time.perf_counter() - started, method=method, code=code)
+    def _measure(self, method: str, code: str, started: float, span: tracing.Span = tracing.OFF) -> None:
+        tracing.end_call(span, code, served=True)
+        seconds = time.perf_counter() - started
+        self._metrics.observe(RPC_SECONDS, seconds, trace=span.trace, method=method, code=code)
+
+
+def _require_deadline(context: aio.ServicerContext[Any, Any]) -> None:
+    if context.time_remaining() is None:
+        raise Invalid("DEADLINE_REQUIRED", "give every call a deadline (timeout=...)", "deadline")
 
 
 class RpcServer:

@@ -23,6 +23,7 @@ from services.kit.runners.notes import MARKS, PARKED, REBUILDS, WAITING, Fenced,
 from services.kit.runners.waits import Waits
 from services.kit.store.kinds import Get, Kind, Plan, Stored, Where, Write
 from services.kit.store.protocol import Store, Transaction, Unstorable
+from services.kit.tracing import Spans
 from services.kit.work import NotYet, Scope
 
 _log = get_logger("kit.aside")
@@ -43,7 +44,9 @@ Try = Callable[[Transaction, Poison | None], Turn]
 
 
 class Folding(Protocol):
-    """What processes a record that was set aside."""
+    """What processes a record that was set aside. `spans` are those of what it has in hand."""
+
+    spans: Spans
 
     def again(self, txn: Transaction, record: Record, scope: Scope) -> Poison | NotYet | None:
         """Fold the record; what stops it, and then nothing is written."""
@@ -94,10 +97,13 @@ class Aside:
 
     def _once(self, attempt: Try) -> Turn:
         try:
-            return self._store.transact(lambda txn: attempt(txn, None))
+            turn = self._store.transact(lambda txn: attempt(txn, None))
         except Unstorable as error:
             bad = Poison("UNSTORABLE", str(error))
-            return self._store.transact(lambda txn: attempt(txn, bad))
+            self._folding.spans.fail(bad.reason)
+            turn = self._store.transact(lambda txn: attempt(txn, bad))
+        self._folding.spans.done()
+        return turn
 
     def _rebuild(self, txn: Transaction) -> Rebuild:
         found = txn.load([Get(REBUILDS, self._making.runner)])[Get(REBUILDS, self._making.runner)]

@@ -359,12 +359,14 @@ class BatchRunner:
                     self.process([record])
                 return
             bad = Poison("UNSTORABLE", str(error))
+            self._fold.spans.fail(bad.reason)
             reasons = self._around.store.transact(lambda txn: self._burial(txn, records[0], bad))
         points.reached("batch.committed")
+        trace = self._fold.spans.done()
         self._limit.note(reasons)
         self._stand_at(self.unmarked | _ends(records))
         self._around.committed()
-        self._counts.committed(records, reasons, time.monotonic() - began)
+        self._counts.committed(records, reasons, time.monotonic() - began, trace)
         self._count(records, [reason for reason in reasons if reason is not None])
 
     def _batch(self, txn: Transaction, records: list[Record]) -> list[str | None]:

@@ -56,12 +56,15 @@ class Counts:
         oldest = min(record.timestamp_ms for record in records) / 1000
         self._metrics.observe(RUNNER_AGE, max(0.0, now - oldest), runner=self._runner)
 
-    def committed(self, records: list[Record], reasons: list[str | None], seconds: float) -> None:
+    def committed(
+        self, records: list[Record], reasons: list[str | None], seconds: float, trace: str = ""
+    ) -> None:
         """A batch was folded in so many seconds; `reasons` say which of its records are dead letters.
+        `trace` is the traceparent of one of its spans.
 
         By type, as this runner knows them: whatever else somebody sent has one name.
         """
-        self._metrics.observe(BATCH_SECONDS, seconds, runner=self._runner)
+        self._metrics.observe(BATCH_SECONDS, seconds, trace=trace, runner=self._runner)
         told = zip(map(self._type, records), reasons, strict=True)
         for (type, dead), count in Counter((type, reason is not None) for type, reason in told).items():
             if type or dead:

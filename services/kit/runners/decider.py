@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 
 from google.protobuf.message import Message
 
-from services.kit import points
+from services.kit import points, tracing
 from services.kit.bus.protocol import Position
 from services.kit.clock import Clock
 from services.kit.contracts import Contract
@@ -211,6 +211,7 @@ class Decider:
         if len(self._queue) >= _MAX_WAITING:
             raise Retryable(f"{len(self._queue)} commands wait already; send the same request in a moment")
         end = self._loop.time() + max(0.0, min(seconds, _PATIENCE_SECONDS) - _MARGIN_SECONDS)
+        trace = trace or tracing.current()
         cause = request_cause(actor, method, request_id, self._clock.now(), trace, meaning_of(request))
         waiting = _Waiting(Job(cause, _answered(self._commands[method], request)), self._loop.create_future())
         self._queue.append(waiting)

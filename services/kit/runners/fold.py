@@ -10,6 +10,7 @@ from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import TypeVar
 
+from services.kit import tracing
 from services.kit.bus.protocol import Record
 from services.kit.contracts import Contract
 from services.kit.envelope import Event, from_record, type_of
@@ -76,14 +77,19 @@ class HandlerFold:
         self._making = making
         self._service = service
         self._contract = contract
+        self.spans = tracing.Spans(making.runner)
 
     def fold(self, txn: Transaction, records: list[Record], scope: Scope, flags: Flags) -> list[str | None]:
         overlay = Overlay(scope)
+        self.spans.begin(quiet=scope.making)
         entries = [self._entry(record) for record in records]
         graves = Graves(txn, self._making, records, any_parked=flags.parked, emits=not scope.making)
         waits = Waits(txn, self._making, (e.wait for e in entries), any_waiting=flags.waiting)
         ahead = Ahead((entry.job for entry in entries if entry.job is not None), scope)
         reasons = [self._one(txn, entry, overlay, ahead, graves, waits) for entry in entries]
+        for entry, reason in zip(entries, reasons, strict=True):
+            if reason is not None:
+                entry.span.fail(reason)
         flags.parked = flags.parked or graves.any_parked
         flags.waiting = flags.waiting or waits.any_waiting
         for part in (self._checked(overlay), graves.plan(), waits.plan()):
@@ -100,21 +106,27 @@ class HandlerFold:
 
     def again(self, txn: Transaction, record: Record, scope: Scope) -> Poison | NotYet | None:
         """Fold a record that was set aside; what stops it, and then nothing is written."""
+        self.spans.begin(quiet=scope.making)
         entry = self._entry(record)
         if entry.bad is not None or entry.job is None:
             return entry.bad
         overlay = Overlay(scope)
         done = drive(txn, run_one(entry.job, overlay, self._contract, self._service))
         if isinstance(done.error, NotYet):
+            entry.span.note("pharmaloop.outcome", "waits")
             return done.error
         bad = _poison(done)
         if bad is None:
             txn.write(self._checked(overlay))
+        else:
+            entry.span.fail(bad.reason)
         return bad
 
     def waits_as(self, record: Record) -> str:
         """Id of the note under which the record waits for a state, with those of its source."""
-        return self._entry(record).wait
+        wait = self._entry(record).wait
+        self.spans.begin()
+        return wait
 
     def _checked(self, overlay: Overlay) -> Plan:
         plan = overlay.plan()
@@ -138,6 +150,7 @@ class HandlerFold:
         done = drive(txn, run_one(entry.job, overlay, self._contract, self._service, ahead))
         if isinstance(done.error, NotYet):
             waits.begin(entry.wait, record, done.error)
+            entry.span.note("pharmaloop.outcome", "waits")
             return None
         bad = _poison(done)
         return graves.bury(record, bad) if bad is not None else None
@@ -153,11 +166,16 @@ class HandlerFold:
             return _Entry(record, bad=error)
         source = f"{event.source}|{event.subject}"
         wait = self._making.waiting(record, source if event.seq is not None else event.id)
+        span = self.spans.of(event)
+        if span.trace:
+            event = event._replace(trace=span.trace)
         cause = event_cause(event, f"service:{self._service}")
         assert callable(handler)
-        return _Entry(record, Job(cause, self._guarded(handler, event, record)), wait=wait)
+        return _Entry(record, Job(cause, self._guarded(handler, event, record, span)), wait=wait, span=span)
 
-    def _guarded(self, handler: Handler, event: Event, record: Record) -> Callable[[Work], None]:
+    def _guarded(
+        self, handler: Handler, event: Event, record: Record, span: tracing.Span
+    ) -> Callable[[Work], None]:
         """The handler behind the guard against versions already seen."""
         seen_id = self._making.seen(record.topic, f"{event.source}|{event.subject}")
 
@@ -168,7 +186,11 @@ class HandlerFold:
                     return
                 work.put(SEEN, seen_id, Seen(event.seq))
             try:
-                handler(work, event)
+                if span is tracing.OFF:
+                    handler(work, event)
+                else:
+                    with tracing.inside(span):
+                        handler(work, event)
             except (PharmaLoopError, NotYet):
                 raise
             except Exception as error:
@@ -187,6 +209,7 @@ class _Entry:
     job: Job | None = None
     bad: Poison | None = None
     wait: str = ""
+    span: tracing.Span = tracing.OFF
 
 
 def _poison(done: Done) -> Poison | None:

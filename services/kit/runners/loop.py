@@ -32,6 +32,7 @@ from typing import Any, Generic, TypeVar
 import msgspec
 from google.protobuf.message import Message
 
+from services.kit import tracing
 from services.kit.bus.protocol import Outgoing, Position, Record
 from services.kit.contracts import Contract, contract, event_type
 from services.kit.envelope import Event, from_record
@@ -171,8 +172,11 @@ class Loop(Generic[S]):
 
     # -- one record -------------------------------------------------------
 
-    def take(self, runner: str, case: Case[S] | None, record: Record) -> Turn[S]:
-        """What a record of the case topic does. Only Integrity is raised."""
+    def take(self, runner: str, case: Case[S] | None, record: Record, trace: str = "") -> Turn[S]:
+        """What a record of the case topic does. Only Integrity is raised.
+
+        Its effects carry `trace`; the record's own, if that is empty.
+        """
         before = Case(None) if case is None else case
         if DISCARD in dict(record.headers):
             after = _settled(before, source_in(record), place_in(record, DISCARD), record)
@@ -180,6 +184,8 @@ class Loop(Generic[S]):
         again = place_in(record, REDRIVE)
         try:
             event = _decoded(contract(), record)
+            if trace:
+                event = event._replace(trace=trace)
             known = before.seen.get(source_of(event), 0) >= _version(event)
             if not known:
                 if record.offset <= before.at:
@@ -358,7 +364,12 @@ class MemoryLoop(Generic[S]):
 
     def take(self, event: Event) -> list[Event]:
         """One event of the case topic; goes through the table's bytes, as the real one."""
-        case, out = self.loop.step(self.cases.get(event.case), event)
+        span = tracing.process(f"loops.{self.loop.name}", event)
+        told = event._replace(trace=span.trace or event.trace)
+        before = self.cases.get(event.case)
+        case, out = self.loop.step(before, told)
+        if case is not before:
+            span.end()
         self.cases[event.case] = self.loop.load(self.loop.dump(case))
         return out
 

@@ -36,7 +36,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Generic, Literal, Protocol, TypeVar
 
-from services.kit import points
+from services.kit import points, tracing
 from services.kit.bus.protocol import Outgoing, Record
 from services.kit.contracts import contract
 from services.kit.envelope import Event, to_record
@@ -284,7 +284,8 @@ class LoopDriver(Generic[S]):
         partition, key = record.partition, record.key or b""
         held = self._port.get(partition, key)
         before = self._loop.load(held) if held else None
-        turn = self._loop.take(self._runner, before, record)
+        span = tracing.process_record(self._runner, record)
+        turn = self._loop.take(self._runner, before, record, span.trace)
         if turn.letter is not None:
             self._limit.check([turn.reason])
             await self._port.send(partition, turn.letter)
@@ -296,6 +297,10 @@ class LoopDriver(Generic[S]):
         else:
             await self._send(partition, turn.effects)
         track.next = max(track.next, record.offset + 1)
+        if turn.letter is not None:
+            span.fail(turn.reason)
+        if turn.fresh or turn.letter is not None:  # a repeat is the work of its first time
+            span.end()
         self._told(record, turn)
 
     async def _store(self, track: Track, partition: int, key: bytes, turn: Turn[S]) -> None:

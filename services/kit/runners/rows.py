@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from services.kit import tracing
 from services.kit.bus.protocol import Record
 from services.kit.contracts import Contract
 from services.kit.envelope import Event, from_record, type_of
@@ -61,6 +62,7 @@ class RowFold:
     def __init__(self, reactor: Reactor, rows: Rows, making: Making, contract: Contract) -> None:
         self._making = making
         self._contract = contract
+        self.spans = tracing.Spans(making.runner)
         self._rows: dict[str, tuple[Row[Any], Kind[Any]]] = {}
         for cls, row in rows.items():
             name = str(cls.DESCRIPTOR.full_name)
@@ -68,6 +70,8 @@ class RowFold:
 
     def fold(self, txn: Transaction, records: list[Record], scope: Scope, flags: Flags) -> list[str | None]:
         told = [self._told(record) for record in records]
+        self.spans.begin(quiet=scope.making)
+        self.spans.whole(one.event for one in told if isinstance(one, _Told))
         ids: dict[Kind[Any], set[str]] = defaultdict(set)
         for one in told:
             if isinstance(one, _Told):
@@ -135,6 +139,8 @@ class RowFold:
         one = self._told(record)
         if one is None or isinstance(one, Poison):
             return one
+        self.spans.begin(quiet=scope.making)
+        self.spans.whole([one.event])
         rows = self._load(txn, one.kind, {one.id})
         bad = self._tried(rows, one)
         if bad is None:

@@ -16,7 +16,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
-from services.kit import points
+from services.kit import points, tracing
 from services.kit.clock import Clock
 from services.kit.errors import PharmaLoopError, Retryable
 from services.kit.log import get_logger
@@ -227,10 +227,15 @@ class StepRunner:
         run = _Run(self._store, self._clock, Stored(row.id, row.version + 1, claimed))
         _RUN.set(run)
         points.reached("step.claimed")
-        again = await self._attempt(run)
+        span = tracing.step(row.state.step, row.state.trace, row.state.after)
+        with tracing.inside(span):
+            again = await self._attempt(run)
         points.reached("step.ran")
         await run.finish(again)
         points.reached("step.finished")
+        if again is not None:
+            span.note("pharmaloop.outcome", "again")
+        span.end()
         return True
 
     async def _attempt(self, run: _Run) -> Again | None:

@@ -27,8 +27,12 @@ from services.portal.settings import PortalSettings
 from tests.unit.images.composed import FILES, FOLDER, layered, load, merged
 
 PROCESSES = [*SERVICES, PORTAL]
-#: Where a process listens beside the loopback, and how much it logs: what one machine need not be told.
-BEYOND = ("_GRPC_HOST", "_METRICS_HOST", "_HTTP_HOST", "PHARMALOOP_LOG_LEVEL")
+#: Where a process listens beside the loopback, how much it logs and where its spans go: what one machine need
+#: not be told.
+BEYOND = (
+    *("_GRPC_HOST", "_METRICS_HOST", "_HTTP_HOST"),
+    *("PHARMALOOP_LOG_LEVEL", "PHARMALOOP_OTLP_ENDPOINT", "PHARMALOOP_TRACE_RATIO"),
+)
 OURS = ("PHARMALOOP_", "KAFKA_", "MONGODB_", "PYTHON")
 
 
