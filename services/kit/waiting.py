@@ -50,7 +50,7 @@ class Waiting:
 
     `since` is None where no service says it. `lacks` are the steps that a change control still needs, of
     "validation" and "filing". `people` is how many patients are concerned; None where none are, or where
-    the number is withheld.
+    the number is withheld. `sayings` are the parts of `what` where the platform says it.
     """
 
     kind: str
@@ -63,6 +63,7 @@ class Waiting:
     lacks: tuple[str, ...] = ()
     people: int | None = None
     withheld: bool = False
+    sayings: tuple[Any, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -189,7 +190,8 @@ def _effective(row: Any) -> list[Waiting]:
 
 
 def _held(row: Any) -> list[Waiting]:
-    return [Waiting("decide-lot", row.lot, row.product, QUALITY, row.reason, _present(row, "since"))]
+    since, sayings = _present(row, "since"), tuple(row.reason_sayings)
+    return [Waiting("decide-lot", row.lot, row.product, QUALITY, row.reason, since, sayings=sayings)]
 
 
 def _to_evaluate(row: Any) -> list[Waiting]:
@@ -223,8 +225,9 @@ def _version(kind: str, row: Any, since: Timestamp | None) -> Waiting:
 
 
 def _finding(row: Any) -> list[Waiting]:
+    at, sayings = _present(row, "at"), tuple(row.statement_sayings)
     return [
-        Waiting("take-up-finding", row.insight, row.product, RESEARCH, row.statement, _present(row, "at"))
+        Waiting("take-up-finding", row.insight, row.product, RESEARCH, row.statement, at, sayings=sayings)
     ]
 
 

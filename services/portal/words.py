@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from services.portal.sayings_learnt import LEARNT_WORDS
 from services.portal.words_loops import LOOPS
 from services.portal.words_plant import PLANT
 from services.portal.words_science import SCIENCE
@@ -72,6 +73,7 @@ WORDS |= {
 WORDS |= LOOPS
 WORDS |= PLANT
 WORDS |= SCIENCE
+WORDS |= LEARNT_WORDS
 
 
 def word(descriptor: Any, number: int) -> str:

@@ -477,7 +477,10 @@ class _Dossier:
         say = self._say
         self._sheets.facts(
             [
-                (say("Finding"), f"{insight.statement}\n{insight.insight}"),
+                (
+                    say("Finding"),
+                    f"{plain(self._l, insight.statement_sayings, insight.statement)}\n{insight.insight}",
+                ),
                 (say("Research has it in its records"), self._yes(insight.recorded)),
             ]
         )

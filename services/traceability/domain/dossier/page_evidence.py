@@ -115,5 +115,8 @@ def _insight(of: OfRun) -> page.RunInsight | None:
     if not of.capa.insight:
         return None
     return page.RunInsight(
-        insight=of.capa.insight, statement=of.capa.statement, recorded=of.taken is not None
+        insight=of.capa.insight,
+        statement=of.capa.statement,
+        recorded=of.taken is not None,
+        statement_sayings=[common.Saying.FromString(one) for one in of.capa.sayings],
     )
