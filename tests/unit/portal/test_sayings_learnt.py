@@ -126,6 +126,9 @@ def taken_up() -> Iterator[rnd.HypothesisUpdated]:
         found = findings.published(told, "e-1", NOW.isoformat(), "case", "run")
         again = findings.published(told, "e-0", "2026-05-01T00:00:00+00:00", "case", "run")
         yield from findings.decide_take_up(None, "h", PRODUCT, found, (again,), "platform", NOW)
+    linear = answer(Result("linear", (_SURE,), 900, 7, None))
+    found = findings.published(linear, "e-1", NOW.isoformat(), "case", "run")
+    yield from findings.decide_take_up(None, "h", PRODUCT, found, (), "platform", NOW)
     few_sites = answer(estimated(_SURE))
     del few_sites.sites[1:]
     found = findings.published(few_sites, "e-1", NOW.isoformat(), "case", "run")
@@ -142,10 +145,11 @@ def waiting() -> Iterator[tuple[str, list[common.Saying]]]:
     bare = answer(estimated())
     for told, product in ((unsure, None), *((one, PRODUCT) for one in (unsure, bare, other, unsettled))):
         yield findings.waits_for(told, product), findings.waiting_sayings(told, product)
+    yield "no rule could take it up", findings.waiting_sayings(answer(estimated(_SURE)), PRODUCT)
 
 
 def tried() -> Iterator[rnd.TrialCompleted]:
-    for least_probability, least_difference in ((0.01, -100.0), (0.8, 90.0), (0.5, 0.0)):
+    for least_probability, least_difference in ((0.01, -100.0), (0.8, 90.0), (0.2, 0.0)):
         yield trials.run(
             trials.question(
                 PRODUCT.product,
