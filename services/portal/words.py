@@ -82,3 +82,11 @@ def word(descriptor: Any, number: int) -> str:
     if value is None or number == 0:
         return N_("Not known")
     return WORDS.get(value.name, str(value.name))
+
+
+def hazard(decision: Any) -> str:
+    """The English words for the class of a health hazard that a dossier's decision is about; empty for
+    another decision, and for a class that is not known here."""
+    if decision.what != "HAZARD_EVALUATED":
+        return ""
+    return WORDS.get(f"HAZARD_CLASS_{decision.subject.removeprefix('class ')}", "")
