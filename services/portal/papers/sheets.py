@@ -243,7 +243,7 @@ def _widest(found: Iterable[Widths]) -> Widths:
 
 
 def _needed(wide: float, size: float) -> float:
-    return min(wide * size, _ROOM * _LONGEST) + 2 * _PAD
+    return float(min(wide * size, _ROOM * _LONGEST) + 2 * _PAD)
 
 
 def _between(least: Sequence[float], most: Sequence[float]) -> list[float]:
