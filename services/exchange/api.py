@@ -7,6 +7,7 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
+from pharmaloop.common.v1 import types_pb2 as common
 from pharmaloop.exchange.v1 import events_pb2 as events
 from pharmaloop.exchange.v1 import service_pb2 as api
 from pharmaloop.exchange.v1 import service_pb2_grpc as api_grpc
@@ -14,6 +15,7 @@ from services.exchange.coordinator.hub import Hub
 from services.exchange.domain import models
 from services.exchange.domain.datasets import Dataset
 from services.exchange.domain.disclosure import budget
+from services.exchange.domain.sayings import saying
 from services.exchange.domain.studies import Job, Study, budget_breaches, spent
 from services.exchange.views import DATASETS, ROWS, RUNS, STUDIES
 from services.kit.app import App
@@ -110,29 +112,35 @@ class ExchangeApi(Api, api_grpc.ExchangeServiceServicer):
                 job.progress.CopyFrom(room.progress())
         if row is not None and row.state.at:
             shown.at.CopyFrom(timestamp(datetime.fromisoformat(row.state.at)))
-        if not shown.statement:
-            shown.statement = await self._waits_for(study.state)
+        if not shown.statement and (waits := await self._waits_for(study.state)) is not None:
+            shown.statement, parts = waits
+            shown.statement_sayings.append(parts)
         return shown
 
-    async def _waits_for(self, study: Study) -> str:
-        """What a study that goes on waits for."""
+    async def _waits_for(self, study: Study) -> tuple[str, common.Saying] | None:
+        """What a study that goes on waits for, in words and in parts; None for one that does not."""
         if study.state == "requested":
-            missing = sorted(set(study.sites) - set(study.approved_by))
-            return f"waits for the owners of {', '.join(missing)}"
+            owners = ", ".join(sorted(set(study.sites) - set(study.approved_by)))
+            return f"waits for the owners of {owners}", saying("WAITS_FOR_OWNERS", sites=owners)
         if study.state in ("approved", "suspended"):
             if said := await self._overspent(study):
                 return said
-            missing = sorted(set(study.sites) - self._hub.connected(study.sites))
-            return f"waits for the agents of {', '.join(missing)}" if missing else "waits for its next job"
-        return ""
+            if agents := ", ".join(sorted(set(study.sites) - self._hub.connected(study.sites))):
+                return f"waits for the agents of {agents}", saying("WAITS_FOR_AGENTS", sites=agents)
+            return "waits for its next job", saying("WAITS_FOR_JOB")
+        return None
 
-    async def _overspent(self, study: Study) -> str:
-        """Which budget is spent, so that no job is opened; empty where one may be."""
+    async def _overspent(self, study: Study) -> tuple[str, common.Saying] | None:
+        """Which budget is spent, so that no job is opened; None where one may be."""
         mine = [found.state for found in await self.app.store.where(STUDIES, "actor", study.actor)]
         held = await self.app.store.among(DATASETS, "_id", study.datasets)
         epsilon = study.message().epsilon
-        breaches = (one for item in held for one in budget_breaches(item.state, mine, epsilon))
-        return next((f"{one.description} [{one.reason}]" for one in breaches), "")
+        breaches = (
+            (f"{one.description} [{one.reason}]", saying(one.reason, dataset=item.state.dataset))
+            for item in held
+            for one in budget_breaches(item.state, mine, epsilon)
+        )
+        return next(breaches, None)
 
 
 def shown_study(study: Study) -> api.Study:
@@ -147,7 +155,16 @@ def shown_study(study: Study) -> api.Study:
         statement=study.ended,
         ended_by=study.ended_by,
         ended_meaning=study.ended_meaning,
+        statement_sayings=_why_it_ended(study),
     )
+
+
+def _why_it_ended(study: Study) -> list[common.Saying]:
+    """The parts of what a study's end says, where no person and no site said it."""
+    if study.state == "expired":
+        return [saying("TIME_OVER")]
+    last = study.jobs[-1].end() if study.jobs and study.jobs[-1].ended else None
+    return list(last.statement_sayings) if last and last.statement == study.ended else []
 
 
 def _told(kept: tuple[bytes, ...], read: Callable[[bytes], Any]) -> list[Any]:

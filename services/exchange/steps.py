@@ -21,6 +21,7 @@ from services.exchange.coordinator.room import Room
 from services.exchange.domain import insights, models
 from services.exchange.domain.aggregation.context import MINIMUM_SITES
 from services.exchange.domain.contribution import metered, quality
+from services.exchange.domain.sayings import saying
 from services.exchange.domain.studies import LOST, Study
 from services.exchange.handlers.runs import EXPIRY_STEP, JOB_STEP, VALUATION_STEP
 from services.exchange.valuations import Valuations
@@ -125,7 +126,7 @@ class Jobs:
         job = study.last
         assert job is not None, "a study computes in a job"
         said = "the coordinator was restarted while the job ran; the next job has new keys"
-        await self._end(study.study, job.job, Ending(LOST, said))
+        await self._end(study.study, job.job, Ending(LOST, said, saying=saying("COORDINATOR_RESTARTED")))
 
     async def _ready(self, study: Study) -> tuple[str, ...]:
         """The sites that the next job may have, after waiting for those that are missing; or none."""
@@ -195,7 +196,9 @@ class Jobs:
         except Exception as error:  # noqa: BLE001 -- the same sums would fail again: the study ends with a reason
             _log.error("job failed", job=conductor.opened.job, exc_info=error)
             said = "the computation failed at the coordinator; its log says why"
-            return Ending("COORDINATOR_FAULT", said, (), conductor.records)
+            return Ending(
+                "COORDINATOR_FAULT", said, (), conductor.records, saying=saying("COORDINATOR_FAULT")
+            )
 
     async def _tell_cohorts(self, conductor: Conductor) -> None:
         opened = conductor.opened
@@ -267,6 +270,7 @@ class Jobs:
             statement=ending.statement,
             sites=ending.sites,
             suspended=ending.suspended,
+            statement_sayings=[ending.saying] if ending.saying else [],
         )
         await self._submit("EndJob", told, f"end/{job}")
 

@@ -55,7 +55,7 @@ class Waiting:
 
     `since` is None where no service says it. `lacks` are the steps that a change control still needs, of
     "validation" and "filing". `people` is how many patients are concerned; None where none are, or where
-    the number is withheld.
+    the number is withheld. `sayings` are the parts of `what` where the platform says it.
 
     How grave it is: `sites` are hospitals with exposed patients; `severity` is 1 to 3 (minor, major,
     critical), 0 where nobody and no rule said it; `magnitude` and `limit` are in spreads, 0 where nothing
@@ -73,6 +73,7 @@ class Waiting:
     lacks: tuple[str, ...] = ()
     people: int | None = None
     withheld: bool = False
+    sayings: tuple[Any, ...] = ()
     sites: int = 0
     severity: int = 0
     magnitude: float = 0.0
@@ -272,6 +273,7 @@ def _held(row: Any) -> list[Waiting]:
             QUALITY,
             row.reason,
             _present(row, "since"),
+            sayings=tuple(row.reason_sayings),
             lot=row.lot,
             runs=tuple(row.runs),
             belongs=f"{row.product}|{why}",
@@ -312,8 +314,9 @@ def _version(kind: str, row: Any, since: Timestamp | None) -> Waiting:
 
 
 def _finding(row: Any) -> list[Waiting]:
+    at, sayings = _present(row, "at"), tuple(row.statement_sayings)
     return [
-        Waiting("take-up-finding", row.insight, row.product, RESEARCH, row.statement, _present(row, "at"))
+        Waiting("take-up-finding", row.insight, row.product, RESEARCH, row.statement, at, sayings=sayings)
     ]
 
 

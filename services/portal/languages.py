@@ -85,6 +85,15 @@ class Language:
         known = _moment(at)
         return _written(known.replace(microsecond=0), self.zone, self.code) if known else ""
 
+    def time(self, at: datetime, seconds: bool = False) -> str:
+        """The time of day in the reader's zone, for an axis: "14:30"."""
+        form = "medium" if seconds else "short"
+        return dates.format_time(at, form, tzinfo=ZoneInfo(self.zone), locale=self._locale)
+
+    def day(self, at: datetime) -> str:
+        """The day in the reader's zone, without its year."""
+        return dates.format_skeleton("MMMd", at, tzinfo=ZoneInfo(self.zone), locale=self._locale)
+
     def span(self, seconds: float) -> str:
         """How long, to its largest unit: "4 minutes"."""
         if seconds < 1:

@@ -18,7 +18,7 @@ from services.portal.absent import absent
 from services.portal.addresses import here
 from services.portal.languages import NAMES, Language
 from services.portal.sayings import marked, marked_rule, why
-from services.portal.words import WITHHELD, WORDS, word
+from services.portal.words import WITHHELD, WORDS, hazard, word
 from services.portal.words_refusals import REASONS
 
 ROOT = Path(__file__).parent
@@ -94,6 +94,7 @@ def make_environment() -> Environment:
         "path": addresses.path_of,
         "word": _word,
         "words": WORDS,
+        "hazard": hazard,
         "WITHHELD": WITHHELD,
         "reasons": REASONS,
         "said": marked,

@@ -14,6 +14,7 @@ from markupsafe import Markup, escape
 from services.kit.ids import loop_of
 from services.portal.languages import ENGLISH, Language
 from services.portal.running import WAITS, stage_word
+from services.portal.sayings_learnt import LEARNT
 from services.portal.words import N_, WORDS
 
 #: By code. A value is written in its place: a number as the language does, a stage as its word.
@@ -89,17 +90,31 @@ SAYINGS = {
     "EWMA_SPREADS": N_("Control chart: EWMA beyond %(limit)s spreads (lambda %(weight)s)"),
     "EWMA_SIGMA": N_("Control chart: EWMA beyond %(limit)s sigma (lambda %(weight)s)"),
 }
+SAYINGS |= LEARNT
 _DIGITS = 4
+#: Values that are words of the portal, and not as they are written.
+_WORDS = ("word", "scale")
+#: A part of a sentence may have parts, so deep.
+_DEEPEST = 4
 
 
-def _values(language: Language, saying: Any) -> dict[str, str]:
-    """The values as they are read."""
-    told = {
-        one.name: language.number(one.number, _DIGITS) if one.WhichOneof("value") == "number" else one.text
-        for one in saying.arguments
-    }
-    if "word" in told:
-        told["word"] = language.say(WORDS.get(told["word"], told["word"]))
+def _value(language: Language, one: Any, depth: int) -> str:
+    """A value as it is read. KeyError for a part that is not known here."""
+    match one.WhichOneof("value"):
+        case "number" if float(one.number).is_integer():
+            return language.count(int(one.number))
+        case "number":
+            return language.number(one.number, _DIGITS)
+        case "phrase" if depth < _DEEPEST:
+            return language.say(SAYINGS[one.phrase.code]) % _values(language, one.phrase, depth + 1)
+        case "phrase":
+            raise KeyError(one.name)
+    return language.say(WORDS.get(one.text, one.text)) if one.name in _WORDS else str(one.text)
+
+
+def _values(language: Language, saying: Any, depth: int = 0) -> dict[str, str]:
+    """The values as they are read. KeyError for a part that is not known here."""
+    told = {one.name: _value(language, one, depth) for one in saying.arguments}
     if saying.code == "STAGE_LATE":
         stage = told.get("stage", "")
         loop = loop_of(told.get("case", ""))
@@ -115,8 +130,9 @@ def _parts(language: Language, sayings: Iterable[Any]) -> list[tuple[str, dict[s
     for saying in sayings:
         if saying.code not in SAYINGS:
             return None
-        sentence, values = language.say(SAYINGS[saying.code]), _values(language, saying)
+        sentence = language.say(SAYINGS[saying.code])
         try:
+            values = _values(language, saying)
             sentence % values
         except KeyError:
             return None

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from services.portal.sayings_learnt import LEARNT_WORDS
 from services.portal.words_loops import LOOPS
 from services.portal.words_plant import PLANT
 from services.portal.words_science import SCIENCE
@@ -73,6 +74,7 @@ WORDS |= {
 WORDS |= LOOPS
 WORDS |= PLANT
 WORDS |= SCIENCE
+WORDS |= LEARNT_WORDS
 
 
 def word(descriptor: Any, number: int) -> str:
@@ -81,3 +83,11 @@ def word(descriptor: Any, number: int) -> str:
     if value is None or number == 0:
         return N_("Not known")
     return WORDS.get(value.name, str(value.name))
+
+
+def hazard(decision: Any) -> str:
+    """The English words for the class of a health hazard that a dossier's decision is about; empty for
+    another decision, and for a class that is not known here."""
+    if decision.what != "HAZARD_EVALUATED":
+        return ""
+    return WORDS.get(f"HAZARD_CLASS_{decision.subject.removeprefix('class ')}", "")

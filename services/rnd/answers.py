@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from pharmaloop.common.v1 import types_pb2 as common
 from pharmaloop.rnd.v1 import events_pb2 as events
 from pharmaloop.rnd.v1 import service_pb2 as api
 from services.kit.errors import Invalid
@@ -17,6 +19,7 @@ from services.rnd.domain.catalogue import Molecule
 from services.rnd.domain.findings import BeliefRow, FindingRow
 from services.rnd.domain.insights import InsightView
 from services.rnd.domain.parameter_sets.rows import AskedRow, ReleaseRow, VersionRow
+from services.rnd.domain.sayings import told
 from services.rnd.domain.trials import TrialRow
 
 SET_STATES = {
@@ -58,6 +61,7 @@ def insight(view: InsightView) -> api.Insight:
         run=view.run,
         lot=view.lot,
         at=stamp(view.at),
+        statement_sayings=told(view.sayings),
     )
 
 
@@ -98,11 +102,11 @@ def trial(row: TrialRow) -> api.VirtualTrial:
 
 def outcome(held: TransferOutcome) -> api.TransferOutcome:
     """A lot's outcome with its gaps: to what was predicted, and to what the twin predicted by itself."""
-    told = held.message()
+    asked = held.message()
     shown = api.TransferOutcome(
-        transfer=told.transfer, set=told.set, version=told.version, lot=told.lot, at=stamp(held.at)
+        transfer=asked.transfer, set=asked.set, version=asked.version, lot=asked.lot, at=stamp(held.at)
     )
-    for one in told.outcomes:
+    for one in asked.outcomes:
         gap = one.actual - one.predicted.value
         shown.gaps.add(
             attribute=one.attribute,
@@ -116,7 +120,7 @@ def outcome(held: TransferOutcome) -> api.TransferOutcome:
     return shown
 
 
-def finding(row: FindingRow, reason: str) -> api.Finding:
+def finding(row: FindingRow, reason: str, why: Sequence[common.Saying] = ()) -> api.Finding:
     return api.Finding(
         insight=row.insight,
         study=row.study,
@@ -128,6 +132,8 @@ def finding(row: FindingRow, reason: str) -> api.Finding:
         at=stamp(row.at),
         actor=row.actor,
         meaning=row.meaning,
+        statement_sayings=told(row.sayings),
+        reason_sayings=why,
     )
 
 
@@ -152,4 +158,10 @@ def _release(row: ReleaseRow) -> api.PlantRelease:
 
 
 def _asked(row: AskedRow) -> api.RequestedReview:
-    return api.RequestedReview(reason=row.reason, capa=row.capa, parameter=row.parameter, at=stamp(row.at))
+    return api.RequestedReview(
+        reason=row.reason,
+        capa=row.capa,
+        parameter=row.parameter,
+        at=stamp(row.at),
+        reason_sayings=told(row.sayings),
+    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+from pharmaloop.common.v1 import types_pb2 as common
 from pharmaloop.rnd.v1 import events_pb2 as events
 from pharmaloop.rnd.v1 import service_pb2 as api
 from services.kit.app import App
@@ -85,17 +86,20 @@ class LearningApi(RndBase):
         state = answers.name(answers.FINDING_STATES, request.state)
         filters = {"product": request.product, "state": state}
         page = await self.page(request, FINDING_ROWS, filters, "at", descending=not request.oldest_first)
-        found = [answers.finding(item.state, await self._reason(item.state)) for item in page.items]
+        found = [answers.finding(item.state, *await self._reason(item.state)) for item in page.items]
         return api.ListFindingsResponse(findings=found, next_page_token=page.token)
 
-    async def _reason(self, row: FindingRow) -> str:
-        """Why a finding waits, as things are now; why it was declined."""
+    async def _reason(self, row: FindingRow) -> tuple[str, list[common.Saying]]:
+        """Why a finding waits, as things are now, with the parts of it; why it was declined."""
         held = await self.app.store.get(FINDINGS, row.insight) if row.state == "waiting" else None
         if held is None:
-            return row.reason
+            return row.reason, []
         product = await self.app.store.get(PRODUCTS, row.product)
-        waits = findings.waits_for(held.state.message(), product.state if product else None)
-        return waits or "no rule could take it up when it came; take it up, or decline it"
+        told = (held.state.message(), product.state if product else None)
+        waits = (
+            findings.waits_for(*told) or "no rule could take it up when it came; take it up, or decline it"
+        )
+        return waits, findings.waiting_sayings(*told)
 
     async def TakeUpInsight(
         self, request: api.TakeUpInsightRequest, context: Any
@@ -128,6 +132,8 @@ class LearningApi(RndBase):
             rankings=[answers.ranking(item.state) for item in page.items],
             weights=weights,
             caution=caution,
+            weights_sayings=candidates.weights_sayings(),
+            caution_sayings=candidates.caution_sayings(),
             next_page_token=page.token,
         )
 

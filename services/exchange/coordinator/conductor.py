@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
+from pharmaloop.common.v1 import types_pb2 as common
 from pharmaloop.exchange.v1 import events_pb2 as events
 from pharmaloop.exchange.v1 import service_pb2 as api
 from services.exchange.coordinator.hub import Hub
@@ -24,6 +25,7 @@ from services.exchange.domain import insights, models, rounds
 from services.exchange.domain.aggregation import coordinator as aggregation
 from services.exchange.domain.aggregation.context import MINIMUM_SITES
 from services.exchange.domain.errors import Refusal
+from services.exchange.domain.sayings import saying
 from services.exchange.domain.stats.protocol import Ask, Model, Result, Vector
 
 _Task = api.WorkResponse
@@ -88,6 +90,8 @@ class Ending:
     records: tuple[events.RoundRecord, ...] = ()
     #: Are three sites left that the reason does not name?
     others: bool = False
+    #: The statement in parts; None where a site said it.
+    saying: common.Saying | None = None
 
     @property
     def suspended(self) -> bool:
@@ -152,7 +156,8 @@ class Conductor:
         silent = [site for site in self._sites if site not in room.cohorts]
         if silent:
             said = f"{', '.join(silent)} froze no cohort in time; the next job waits for {_all(silent)}"
-            return Ending("SITE_DROPPED", said, tuple(silent))
+            parts = saying("FROZE_NO_COHORT", sites=", ".join(silent))
+            return Ending("SITE_DROPPED", said, tuple(silent), saying=parts)
         return None
 
     async def compute(self) -> Answer | Ending:
@@ -181,7 +186,7 @@ class Conductor:
         except Ended as ended:
             return ended.ending
         said = "the sites did not confirm their cohorts within one another's time; the next job follows"
-        return Ending("SITE_DROPPED", said, self._sites)
+        return Ending("SITE_DROPPED", said, self._sites, saying=saying("NOT_CONFIRMED_IN_TIME"))
 
     def over(self) -> None:
         """Let the participants forget the job."""
@@ -204,7 +209,8 @@ class Conductor:
         while (ask := self._model.ask(state)) is not None:
             if len(self._records) >= self.study.most_rounds:
                 said_ = f"no answer in {self.study.most_rounds} rounds; ask for more, or for a simpler model"
-                raise Ended(Ending("TOO_MANY_ROUNDS", said_))
+                parts = saying("NO_ANSWER_IN_ROUNDS", rounds=self.study.most_rounds)
+                raise Ended(Ending("TOO_MANY_ROUNDS", said_, saying=parts))
             state = self._model.take(state, await self._round(ask))
         return self._model.result(state)
 
@@ -226,7 +232,8 @@ class Conductor:
         silent = [site for site in sites if site not in room.confirmed_at]
         if silent:
             said = f"{', '.join(silent)} did not confirm that the cohort is still the frozen one"
-            raise Ended(Ending("SITE_DROPPED", said, tuple(silent)))
+            parts = saying("COHORT_NOT_CONFIRMED", sites=", ".join(silent))
+            raise Ended(Ending("SITE_DROPPED", said, tuple(silent), saying=parts))
 
     # -- one round ---------------------------------------------------------------
 
@@ -293,7 +300,13 @@ class Conductor:
                 f"{', '.join(sorted(missing))} dropped out and {len(remaining)} sites are left; a sum needs "
                 f"{MINIMUM_SITES}: the next job waits for more"
             )
-            raise Ended(Ending("TOO_FEW_SITES", said, tuple(sorted(missing))))
+            parts = saying(
+                "TOO_FEW_LEFT",
+                sites=", ".join(sorted(missing)),
+                left=len(remaining),
+                least=MINIMUM_SITES,
+            )
+            raise Ended(Ending("TOO_FEW_SITES", said, tuple(sorted(missing)), saying=parts))
         self._sites = remaining
 
     def _dropped(self, sites: Sequence[str]) -> Ended:
@@ -301,7 +314,8 @@ class Conductor:
             f"{', '.join(sites)} dropped out after sums had been opened: the same sums over the others would "
             f"show the numbers of {_all(sites)}; the next job waits until {_all(sites)} is back"
         )
-        return Ended(Ending("SITE_DROPPED", said, tuple(sites)))
+        parts = saying("DROPPED_AFTER_SUMS", sites=", ".join(sites))
+        return Ended(Ending("SITE_DROPPED", said, tuple(sites), saying=parts))
 
     def _check_declined(self) -> None:
         if self.room.stopped:
@@ -321,7 +335,8 @@ class Conductor:
         gone = sorted(self.room.gone & set(self._sites))
         if gone:
             said = f"{', '.join(gone)} dropped out; the next job waits until {_all(gone)} is back"
-            raise Ended(Ending("SITE_DROPPED", said, tuple(gone)))
+            parts = saying("DROPPED_OUT", sites=", ".join(gone))
+            raise Ended(Ending("SITE_DROPPED", said, tuple(gone), saying=parts))
 
     def _note(self, ask: Ask, attempt: int, total: Vector, seconds: float) -> None:
         seeds = {site: opening.seed for site, opening in self._now().openings.items()}

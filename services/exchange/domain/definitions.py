@@ -9,8 +9,10 @@ import hashlib
 import math
 from itertools import pairwise
 
+from pharmaloop.common.v1 import types_pb2 as common
 from pharmaloop.exchange.v1 import cohort_pb2 as cohort
 from services.exchange.domain.errors import Malformed
+from services.exchange.domain.sayings import saying
 
 _LONGEST_DAYS = 3650
 _FEW_LOTS = 3
@@ -118,7 +120,11 @@ def _lots_in_words(lots: list[str]) -> str:
         return f"lot {lots[0]}"
     if len(lots) <= _FEW_LOTS:
         return f"one of the lots {', '.join(lots)}"
-    return f"one of {len(lots)} lots ({hashlib.sha256('|'.join(lots).encode()).hexdigest()[:12]})"
+    return f"one of {len(lots)} lots ({_digest(lots)})"
+
+
+def _digest(lots: list[str]) -> str:
+    return hashlib.sha256("|".join(lots).encode()).hexdigest()[:12]
 
 
 def outcome_in_words(outcome: cohort.CohortOutcome) -> str:
@@ -127,3 +133,28 @@ def outcome_in_words(outcome: cohort.CohortOutcome) -> str:
         return f"change of {outcome.lab} in {outcome.unit} within {outcome.days} days"
     terms = ", ".join(outcome.terms) or "any adverse event"
     return f"{terms} within {outcome.days} days"
+
+
+def exposure_saying(exposure: cohort.CohortExposure) -> common.Saying:
+    """The same words in parts."""
+    if exposure.kind == cohort.EXPOSURE_KIND_GENOTYPE:
+        return saying("GENOTYPE", genotype=exposure.genotype)
+    if exposure.kind == cohort.EXPOSURE_KIND_LOTS:
+        lots = sorted(set(exposure.lots))
+        if len(lots) == 1:
+            return saying("OF_LOT", lot=lots[0])
+        if len(lots) <= _FEW_LOTS:
+            return saying("OF_LOTS", lots=", ".join(lots))
+        return saying("OF_MANY_LOTS", lots=len(lots), digest=_digest(lots))
+    ends = {end: getattr(exposure, end) for end in ("low", "high") if exposure.HasField(end)}
+    code = {2: "BAND", 1: "BAND_FROM" if "low" in ends else "BAND_BELOW"}.get(len(ends), "BAND_OPEN")
+    return saying(code, tag=exposure.tag, unit=exposure.unit, **ends)
+
+
+def outcome_saying(outcome: cohort.CohortOutcome) -> common.Saying:
+    """The same words in parts."""
+    if outcome.kind == cohort.OUTCOME_KIND_LAB_CHANGE:
+        return saying("LAB_CHANGE", lab=outcome.lab, unit=outcome.unit, days=outcome.days)
+    if not outcome.terms:
+        return saying("ANY_EVENT", days=outcome.days)
+    return saying("EVENTS", terms=", ".join(outcome.terms), days=outcome.days)

@@ -10,6 +10,7 @@ from pharmaloop.common.v1 import types_pb2 as common
 from pharmaloop.exchange.v1 import cohort_pb2 as cohort
 from pharmaloop.exchange.v1 import events_pb2 as events
 from services.exchange.domain import bands, definitions
+from services.exchange.domain.sayings import saying
 from services.exchange.domain.stats.protocol import Estimate, Result, canonical
 
 SCALES = {
@@ -63,8 +64,11 @@ def insight(
         rounds=result.rounds,
         lots=inside or 0,
         tables=_tables(result),
+        exposure_saying=definitions.exposure_saying(study.definition.exposure),
+        outcome_saying=definitions.outcome_saying(study.definition.outcome),
     )
     told.statement = statement(told) + _noise_in_words(result)
+    told.statement_sayings.extend([_answer(told), *_described(told), *_noise(result)])
     return told
 
 
@@ -131,6 +135,61 @@ def statement(told: events.InsightPublished) -> str:
     if first.HasField("p_value"):
         size += f", p = {first.p_value:.2g}"
     return f"{who}, by {told.exposure}: {size}."
+
+
+def _answer(told: events.InsightPublished) -> common.Saying:
+    """The answer in parts."""
+    about: dict[str, common.Saying | int] = {
+        "members": told.members or saying("FEW"),
+        "sites": len(told.sites),
+        "exposure": told.exposure_saying,
+        "outcome": told.outcome_saying,
+    }
+    first = told.effects[0] if told.effects else None
+    if first is None or not first.estimate.HasField("value"):
+        return saying("NO_ESTIMATE_OF", **about)
+    scale: str | common.Saying = f"scale.{first.scale}"
+    if first.term != EXPOSED:
+        scale = saying("SCALE_OF", term=first.term, scale=scale)
+    code, values = "EFFECT", {"value": round(first.estimate.value, 3)}
+    if _only(told):
+        return saying("ONLY_SEEN", **about, effect=saying(code, scale=scale, **values))
+    if first.estimate.HasField("lower"):
+        code += "_WITHIN"
+        values |= {"low": round(first.estimate.lower, 3), "high": round(first.estimate.upper, 3)}
+    if first.HasField("p_value"):
+        code += "_P"
+        values |= {"p": float(f"{first.p_value:.2g}")}
+    return saying("STUDY_FOUND", **about, effect=saying(code, scale=scale, **values))
+
+
+def _only(told: events.InsightPublished) -> str:
+    """The flag for which an answer is only described; empty where it is estimated."""
+    return next((flag for flag in told.flags if flag in _DESCRIBED), "")
+
+
+def _described(told: events.InsightPublished) -> list[common.Saying]:
+    only = _only(told)
+    if not only or not told.effects or not told.effects[0].estimate.HasField("value"):
+        return []
+    if only == bands.TOO_FEW:
+        return [saying("FEW_LOTS", fewest=bands.FEWEST_LOTS)]
+    return [saying("LOTS_NOT_COUNTED")]
+
+
+def _noise(result: Result) -> list[common.Saying]:
+    noise = result.tables.get("noise")
+    if noise is None:
+        return []
+    return [
+        saying(
+            "NOISE",
+            deviation=float(f"{noise['standard_deviation']:.3g}"),
+            epsilon=float(noise["epsilon"]),
+            delta=f"{noise['delta']:g}",
+            accountant=str(noise["accountant"]),
+        )
+    ]
 
 
 def sum_hash(total: bytes, seeds: Mapping[str, bytes]) -> bytes:

@@ -19,6 +19,7 @@ from services.portal.languages import Language
 from services.portal.limit_change import of_proposal
 from services.portal.parts import parts
 from services.portal.render import page
+from services.portal.sayings import plain
 from services.portal.words import N_, word
 
 router = APIRouter()
@@ -221,7 +222,7 @@ async def _question(request: Request, capa: str, deed: Deed) -> Question:
         (say("Product"), proposed.product),
         (say("Tag"), proposed.tag),
         (say("Change of its limit"), of_proposal(language, proposed)),
-        (say("Reason"), proposed.reason),
+        (say("Reason"), plain(language, proposed.reason_sayings, proposed.reason)),
         (say("State"), now),
         *([(say("Thin evidence"), " ".join(thin))] if thin else []),
         *([(say("What follows"), say(_AFTER_REFUSAL))] if deed.name == "refuse" else []),

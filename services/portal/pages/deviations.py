@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import quote
+from zoneinfo import ZoneInfo
 
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
+from google.protobuf.timestamp_pb2 import Timestamp
 from starlette.exceptions import HTTPException
 
 from pharmaloop.production.v1 import events_pb2 as events
 from pharmaloop.production.v1 import service_pb2 as api
 from services.portal.backend import Backend
 from services.portal.confirming import Field, Question, settle, show, text
-from services.portal.drawing.course import Point, course
+from services.portal.drawing.course import Point, Tick, course
+from services.portal.drawing.times import round_times
 from services.portal.languages import Language
 from services.portal.parts import parts
 from services.portal.render import page
@@ -24,6 +29,8 @@ from services.portal.words import N_, word
 
 router = APIRouter()
 _ROWS = 50
+#: Points that the chart of a run is asked for, and how many of those before the evidence are drawn.
+_CHART_POINTS, _LEAST_BEFORE, _MOST_BEFORE = 1000, 12, 60
 _SEVERITIES = (events.SEVERITY_MINOR, events.SEVERITY_MAJOR, events.SEVERITY_CRITICAL)
 #: What is asked for in a filter, by its name in the address.
 STATES = {
@@ -167,22 +174,25 @@ async def one(request: Request, lot: str, deviation: str) -> Response:
     others, missing = await parts(
         dossier=backend.ask("traceability", "GetLotDossier", lot=lot),
         runs=backend.ask("production", "GetLot", lot=lot),
+        chart=backend.ask(
+            "production", "GetChart", lot=lot, tag=found.detected.tag, most_points=_CHART_POINTS
+        ),
     )
     dossier = others["dossier"].dossier if others["dossier"] else None
     # What was told before the plant kept histories stands in the lot's dossier alone.
     decisions = [one for one in dossier.decisions.decisions if one.subject == deviation] if dossier else []
     held = others["runs"].lot if others["runs"] else None
     latest = found.updated if found.HasField("updated") else found.detected
-    points = evidence(latest.evidence)
     language: Language = request.state.language
+    points = [*before(others["chart"], found.detected, latest.evidence), *evidence(latest.evidence)]
+    began = latest.evidence[0].at.ToDatetime(UTC) if latest.evidence else None
     values = {
         "found": found,
         "lot": lot,
         "latest": latest,
         "going_on": found.updated,
         "distances": _distances(language, found.detected, latest),
-        "points": points,
-        "began": latest.evidence[0].at if latest.evidence else None,
+        "samples": [(_stamp(began, one), one) for one in points] if began else [],
         "drawing": course(
             points,
             label=language.say(
@@ -192,6 +202,7 @@ async def one(request: Request, lot: str, deviation: str) -> Response:
                 out=sum(point.out for point in points),
             ),
             number=language.number,
+            ticks=_ticks(language, began, points) if began else (),
         ),
         "decisions": decisions,
         "held": held,
@@ -214,6 +225,49 @@ def evidence(points: Any) -> list[Point]:
         Point((one.at.ToDatetime() - begin).total_seconds(), one.value, one.expected, one.low, one.high)
         for one in points
     ]
+
+
+def before(chart: Any, detected: Any, evidence: Any) -> list[Point]:
+    """Samples of the run from before the evidence, over as long a time as that, of the tag's chart.
+
+    A chart has the limits in force now: where these are not those of the deviation, none are known.
+    """
+    if chart is None or not evidence or not chart.HasField("start"):
+        return []
+    begin = evidence[0].at.ToDatetime()
+    offset = (begin - chart.start.ToDatetime()).total_seconds()
+    same = math.isclose(chart.limit, detected.limit, rel_tol=1e-6)
+    found = []
+    for one in chart.points:
+        if one.seconds >= offset or not (one.HasField("value") and one.HasField("mean")):
+            continue
+        known = same and one.HasField("limit_low") and one.HasField("limit_high")
+        low, high = (one.limit_low, one.limit_high) if known else (math.nan, math.nan)
+        found.append(Point(one.seconds - offset, one.value, one.mean, low, high))
+    span = (evidence[-1].at.ToDatetime() - begin).total_seconds()
+    near = [one for one in found if one.seconds >= -span][-_MOST_BEFORE:]
+    return near if len(near) >= _LEAST_BEFORE else found[-_LEAST_BEFORE:]
+
+
+def _stamp(began: datetime, one: Point) -> Timestamp:
+    at = Timestamp()
+    at.FromDatetime(began + timedelta(seconds=one.seconds))
+    return at
+
+
+def _ticks(language: Language, began: datetime, points: Sequence[Point]) -> list[Tick]:
+    """The axis of time: round times, the day with the first of each."""
+    zone = ZoneInfo(language.zone)
+    first, last = (began + timedelta(seconds=one.seconds) for one in (points[0], points[-1]))
+    moments, step = round_times(first.astimezone(zone), last.astimezone(zone))
+    found: list[Tick] = []
+    day = ""
+    for at in moments:
+        new = language.day(at)
+        seconds = (at - began).total_seconds()
+        found.append(Tick(seconds, language.time(at, seconds=step < 60), new if new != day else ""))
+        day = new
+    return found
 
 
 def _distances(language: Language, detected: Any, latest: Any) -> list[tuple[str, str]]:

@@ -15,6 +15,7 @@ from services.portal.confirming import Field, Question, settle, show, text
 from services.portal.languages import Language
 from services.portal.parts import parts
 from services.portal.render import page
+from services.portal.sayings import plain
 from services.portal.several import every
 from services.portal.words import word
 
@@ -142,10 +143,10 @@ async def _question(request: Request, insight: str, *, declining: bool) -> Quest
         back="/hypotheses",
         submit=say("Sign: decline") if declining else say("Sign: take up"),
         facts=(
-            (say("Finding"), finding.statement),
+            (say("Finding"), plain(language, finding.statement_sayings, finding.statement)),
             (say("Study"), finding.study),
             (say("Product"), finding.product),
-            (say("Why it waits"), finding.reason),
+            (say("Why it waits"), plain(language, finding.reason_sayings, finding.reason)),
             (say("Published"), language.moment(finding.at)),
             (say("State"), say(word(api.FindingState.DESCRIPTOR, finding.state))),
         ),

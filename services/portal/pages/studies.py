@@ -21,6 +21,7 @@ from services.portal.drawing.intervals import intervals, row
 from services.portal.languages import Language
 from services.portal.parts import parts
 from services.portal.render import page
+from services.portal.sayings import plain
 from services.portal.words import word
 
 router = APIRouter()
@@ -267,7 +268,7 @@ def _now(language: Language, study: Any, site: str = "") -> tuple[str, str]:
         told = say("%(actor)s approved for %(site)s.", actor=signed.actor, site=site)
         now = f"{told} {now}"
     if study.statement:
-        now = f"{now} {study.statement}"
+        now = f"{now} {plain(language, study.statement_sayings, study.statement)}"
     return now, signed.actor if signed is not None else study.ended_by
 
 

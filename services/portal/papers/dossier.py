@@ -12,10 +12,10 @@ from typing import Any
 
 from services.portal.clock import apart
 from services.portal.languages import Language
-from services.portal.papers.letters import NO_GLYPH
+from services.portal.papers.letters import FIXED_SPACE, NO_GLYPH, whole
 from services.portal.papers.sheets import About, Column, Sheets
 from services.portal.sayings import plain, reason, rule
-from services.portal.words import WITHHELD, WORDS
+from services.portal.words import WITHHELD, WORDS, hazard
 
 _NONE = "–"
 
@@ -44,7 +44,7 @@ class Taken:
 def dossier_paper(taken: Taken, language: Language) -> bytes:
     """The file. It takes seconds for ten thousand rows: call it in a thread."""
     say = language.say
-    made = say("made %(at)s (%(zone)s)", at=language.moment(taken.made), zone=language.zone)
+    made = say("made %(at)s (%(zone)s)", at=whole(language.moment(taken.made)), zone=language.zone)
     title = say("Dossier of lot %(lot)s", lot=taken.key)
     about = About(
         title=title,
@@ -89,10 +89,13 @@ class _Dossier:
         return self._say(WORDS.get(f"{prefix}{name}", WORDS.get(f"{prefix}{name.upper()}", name)))
 
     def _when(self, at: Any) -> str:
-        return self._l.moment(at) or _NONE
+        return self._moment(at) or _NONE
+
+    def _moment(self, at: Any) -> str:
+        return whole(self._l.moment(at))
 
     def _number(self, value: float, unit: str = "") -> str:
-        return f"{self._l.number(value, 6)} {unit}".rstrip()
+        return f"{self._l.number(value, 6)}{FIXED_SPACE}{unit}" if unit else self._l.number(value, 6)
 
     def _seconds(self, seconds: float) -> str:
         say = self._say
@@ -237,29 +240,16 @@ class _Dossier:
     def _results(self) -> None:
         say, found = self._say, self._found.results
         self._sheets.section(say("Tests"))
-        if found.findings:
-            self._table(
-                (
-                    (say("Finding"), 2.2),
-                    (say("Test"), 2),
-                    (say("Value"), 1.6),
-                    (say("Specification"), 2),
-                    (say("Tested"), 2),
-                    (say("Rule"), 2.2),
-                    (say("Investigation"), 4),
-                ),
-                (
-                    (
-                        f"{self._word(one.finding)}\n{one.result}",
-                        one.test,
-                        self._number(one.value, one.unit) if one.HasField("value") else "",
-                        self._limits(one),
-                        f"{self._when(one.tested)}\n{one.source} {one.record}",
-                        rule(self._l, one),
-                        self._investigated(one),
-                    )
-                    for one in found.findings
-                ),
+        for one in found.findings:
+            self._sheets.part(f"{self._word(one.finding)} · {one.test} · {one.result}")
+            self._sheets.facts(
+                [
+                    (say("Value"), self._number(one.value, one.unit) if one.HasField("value") else ""),
+                    (say("Specification"), self._limits(one)),
+                    (say("Tested"), f"{self._when(one.tested)}\n{one.source} {one.record}"),
+                    (say("Rule"), rule(self._l, one)),
+                    (say("Investigation"), self._investigated(one)),
+                ]
             )
         self._note_left(found.left_out)
         self._sheets.say(say("Results with nothing against them: %(n)s", n=self._l.count(found.others)))
@@ -267,12 +257,12 @@ class _Dossier:
     def _limits(self, one: Any) -> str:
         low = self._number(one.low) if one.HasField("low") else ""
         high = self._number(one.high) if one.HasField("high") else ""
-        return f"{low} – {high} {one.unit}" if low or high else ""
+        return f"{low} – {high}{FIXED_SPACE}{one.unit}" if low or high else ""
 
     def _investigated(self, one: Any) -> str:
         say = self._say
         retest = say("Retest: %(result)s", result=one.retest) if one.retest else ""
-        by = ", ".join(filter(None, (self._l.moment(one.closed), one.who)))
+        by = ", ".join(filter(None, (self._moment(one.closed), one.who)))
         said = (
             self._word(f"result.{one.state}").removeprefix("result."),
             one.investigation,
@@ -443,7 +433,7 @@ class _Dossier:
         )
 
     def _capa(self, capa: Any) -> None:
-        say, when = self._say, self._l.moment
+        say, when, signed = self._say, self._moment, self._signed
         category = self._word(capa.filing_category, "CHANGE_FILING_")
         effective = self._word(capa.effectiveness, "EFFECTIVENESS_OUTCOME_")
         stays = self._word(capa.limit_kept, "LIMIT_KEPT_") or self._yes(capa.limit_after >= capa.limit_before)
@@ -459,19 +449,33 @@ class _Dossier:
                 ),
                 (say("The limit stays as it is"), stays),
                 (say("Proposed"), when(capa.proposed)),
-                (say("Approved"), when(capa.approved)),
+                (say("Approved"), signed(capa.approved, capa.approved_by, capa.approval_meaning)),
                 (say("Refused"), when(capa.refused)),
-                (say("Change validated"), f"{when(capa.validated)} {capa.validation_record}".strip()),
+                (
+                    say("Change validated"),
+                    signed(
+                        capa.validated, capa.validated_by, capa.validation_meaning, capa.validation_record
+                    ),
+                ),
                 (
                     say("Filing assessed"),
-                    " ".join(filter(None, (when(capa.filing_assessed), category, capa.filing_reference))),
+                    signed(
+                        capa.filing_assessed,
+                        capa.filing_assessed_by,
+                        capa.filing_meaning,
+                        category,
+                        capa.filing_reference,
+                    ),
                 ),
                 (say("Effective"), when(capa.effective)),
                 (
                     say("Limits"),
                     say("version %(n)s", n=self._l.count(capa.limits_version)) if capa.limits_version else "",
                 ),
-                (say("Effectiveness checked"), f"{when(capa.checked)} {effective}".strip()),
+                (
+                    say("Effectiveness checked"),
+                    signed(capa.checked, capa.checked_by, capa.check_meaning, effective),
+                ),
             ]
         )
 
@@ -479,15 +483,37 @@ class _Dossier:
         say = self._say
         self._sheets.facts(
             [
-                (say("Finding"), f"{insight.statement}\n{insight.insight}"),
+                (
+                    say("Finding"),
+                    f"{plain(self._l, insight.statement_sayings, insight.statement)}\n{insight.insight}",
+                ),
                 (say("Research has it in its records"), self._yes(insight.recorded)),
             ]
         )
 
+    def _signed(self, at: Any, who: str, meaning: str, *said: str) -> str:
+        """When it was signed with what was said; below it who signed, and what that means."""
+        say = self._say
+        when = " ".join(filter(None, (self._moment(at), *said)))
+        by = say("Signed by %(who)s", who=who) if who else ""
+        return "\n".join(filter(None, (when, by, self._means(meaning))))
+
+    def _means(self, meaning: str) -> str:
+        say = self._say
+        return say("The signature means: %(meaning)s", meaning=meaning) if meaning else ""
+
     def _why(self, one: Any) -> str:
         """Why somebody decided so, and below it what the signature means."""
         why = plain(self._l, one.why_sayings, one.why)
-        return "\n".join(filter(None, (why, f"({one.meaning})" if one.meaning else "")))
+        return "\n".join(filter(None, (why, self._means(one.meaning))))
+
+    def _about(self, one: Any) -> str:
+        """What a decision is about. That of a hazard is about its class, which stands with the decision."""
+        return "\n".join(filter(None, ("" if hazard(one) else one.subject, one.run)))
+
+    def _decision(self, one: Any) -> str:
+        what = self._word(one.what)
+        return f"{what}\n{self._say(hazard(one))}" if hazard(one) else what
 
     def _decisions(self) -> None:
         say, found = self._say, self._found.decisions
@@ -501,10 +527,10 @@ class _Dossier:
             (
                 (
                     self._when(one.at),
-                    self._word(one.what),
+                    self._decision(one),
                     one.who,
                     self._why(one),
-                    "\n".join(filter(None, (one.subject, one.run))),
+                    self._about(one),
                 )
                 for one in found.decisions
             ),

@@ -15,12 +15,16 @@ from typing import NamedTuple
 from reportlab.lib.pagesizes import A4
 from reportlab.pdfgen.canvas import Canvas
 
-from services.portal.papers.letters import lines, runs, written
+from services.portal.papers.letters import Widths, lines, runs, widths, written
 
 _WIDE, _HIGH = A4
 _LEFT, _TOP, _BOTTOM = 42.0, _HIGH - 46.0, 52.0
 _ROOM = _WIDE - 2 * _LEFT
 _TEXT, _SMALL, _LEAD, _PAD = 9.0, 8.0, 1.3, 3.0
+#: A table whose words do not fit is written smaller, down to this.
+_SMALLEST = 6.0
+#: A word that needs more than this part of the page's width is broken.
+_LONGEST = 0.62
 #: A heading is not left alone at the end of a page: so much has to follow it.
 _FOLLOWS = 60.0
 
@@ -88,11 +92,16 @@ class Sheets:
     def facts(self, facts: Iterable[tuple[str, str]]) -> None:
         """Names with what is said of them; a fact without anything is left out."""
         columns = (Column("", 0.28), Column("", 0.72))
-        self._rows(columns, ((name, said) for name, said in facts if said), size=_TEXT, bold_first=True)
+        wide = [_ROOM * one.share for one in columns]
+        rows = [(name, said) for name, said in facts if said]
+        self._rows(columns, rows, wide, size=_TEXT, bold_first=True)
 
     def table(self, columns: Sequence[Column], rows: Iterable[Sequence[str]]) -> None:
-        """A table; its headings stand on every page that it reaches."""
-        self._rows(columns, rows, size=_SMALL)
+        """A table; its headings stand on every page that it reaches. Its columns are as wide as what stands
+        in them: no number, moment or id is broken that fits on the page."""
+        held = [[written(cell) for cell in row] for row in rows]
+        size, wide = _fitted(columns, held)
+        self._rows(columns, held, wide, size=size)
 
     def pdf(self) -> bytes:
         """The file."""
@@ -136,12 +145,11 @@ class Sheets:
         self,
         columns: Sequence[Column],
         rows: Iterable[Sequence[str]],
+        wide: Sequence[float],
         *,
         size: float,
         bold_first: bool = False,
     ) -> None:
-        all_shares = sum(one.share for one in columns)
-        wide = [_ROOM * one.share / all_shares for one in columns]
         across = [_LEFT + sum(wide[:place]) for place in range(len(wide))]
         lead = size * _LEAD
 
@@ -201,6 +209,48 @@ class Sheets:
     def _turn(self) -> None:
         self._pages.append([])
         self._y = _TOP
+
+
+def _fitted(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> tuple[float, list[float]]:
+    """The size of a table's letters, and how wide its columns are.
+
+    A column has room for its widest word; where that is too much for the page, for its widest word broken at
+    hyphens, and the letters become smaller before a word is broken elsewhere. What is left is for those
+    whose lines are longer, as much as they want.
+    """
+    found = [
+        _widest([widths(written(one.heading), True), *(widths(row[place]) for row in rows)])
+        for place, one in enumerate(columns)
+    ]
+    size = _SMALL
+    while sum(_needed(one.hyphened, size) for one in found) > _ROOM and size > _SMALLEST:
+        size -= 0.5
+    least = [_needed(one.hyphened, size) for one in found]
+    words = [max(_needed(one.word, size), low) for one, low in zip(found, least, strict=True)]
+    all_of = [max(one.line * size + 2 * _PAD, low) for one, low in zip(found, words, strict=True)]
+    if sum(least) > _ROOM:
+        return size, [_ROOM * one / sum(least) for one in least]
+    if sum(words) > _ROOM:
+        return size, _between(least, words)
+    if sum(all_of) > _ROOM:
+        return size, _between(words, all_of)
+    rest = (_ROOM - sum(all_of)) / sum(one.share for one in columns)
+    return size, [wide + rest * one.share for wide, one in zip(all_of, columns, strict=True)]
+
+
+def _widest(found: Iterable[Widths]) -> Widths:
+    return Widths(*(max(one) for one in zip(*found, strict=True)))
+
+
+def _needed(wide: float, size: float) -> float:
+    return float(min(wide * size, _ROOM * _LONGEST) + 2 * _PAD)
+
+
+def _between(least: Sequence[float], most: Sequence[float]) -> list[float]:
+    """Each its least, and of the rest of the page a part by how much more it wants."""
+    want = [high - low for low, high in zip(least, most, strict=True)]
+    part = (_ROOM - sum(least)) / sum(want)
+    return [low + part * more for low, more in zip(least, want, strict=True)]
 
 
 def _draw(canvas: Canvas, piece: _Piece | _Rule) -> None:

@@ -19,12 +19,14 @@ from typing import Literal, NamedTuple, TypeAlias, TypeVar
 
 from google.protobuf.message import Message
 
+from pharmaloop.common.v1 import types_pb2 as common
 from pharmaloop.production.v1 import events_pb2 as events
 from services.production.domain import pooled
 from services.production.domain.change_control import check_filing, check_validation
 from services.production.domain.errors import Absent, Malformed, Refusal
 from services.production.domain.evidence import Evidence
 from services.production.domain.record import given
+from services.production.domain.sayings import saying
 
 CapaState: TypeAlias = Literal["proposed", "approved", "effective", "closed", "refused"]
 _OUTCOMES = (events.EFFECTIVENESS_OUTCOME_EFFECTIVE, events.EFFECTIVENESS_OUTCOME_NOT_EFFECTIVE)
@@ -92,6 +94,10 @@ def decide_propose(
             limit_before=limit_before,
             limit_after=limit_after,
             reason=said,
+            reason_sayings=[
+                *pooled.sayings(evidence.tag, evidence.releases),
+                _moves(limit_before, limit_after),
+            ],
             answered=evidence.answered,
             affected=evidence.affected,
             evidence=pooled.evidence(evidence.releases),
@@ -100,6 +106,13 @@ def decide_propose(
             else _kept(evidence, narrowest >= limit_before),
         )
     ]
+
+
+def _moves(before: float, after: float) -> common.Saying:
+    """What becomes of the limit."""
+    if after < before:
+        return saying("LIMIT_GOES", before=round(before, 2), after=round(after, 2))
+    return saying("LIMIT_STAYS_AT", limit=round(after, 2))
 
 
 def _kept(evidence: Evidence, narrowest: bool) -> events.LimitKept:
@@ -244,6 +257,7 @@ def _insight(
         product=proposed.product,
         parameter=proposed.tag,
         statement=_statement(proposed.tag, counts, before, after),
+        statement_sayings=[_learnt(proposed.tag, counts), _moves(before, after)],
         capa=proposed.capa,
         run=proposed.run,
         lot=proposed.lot,
@@ -261,6 +275,13 @@ def _statement(tag: str, counts: Counts, before: float, after: float) -> str:
         who = f"{counts.affected} of {counts.answered} patients who answered ({share:.0f} %) had a complaint"
     moved = f"was tightened from {before:.2f} to {after:.2f}" if after < before else f"stays at {after:.2f}"
     return f"{who} after {tag} left its golden run; its limit {moved} residual standard deviations."
+
+
+def _learnt(tag: str, counts: Counts) -> common.Saying:
+    if counts.suppressed:
+        return saying("NUMBERS_WITHHELD", tag=tag, smallest=SMALLEST_COUNT)
+    share = round(100 * counts.affected / counts.answered)
+    return saying("HAD_A_COMPLAINT", affected=counts.affected, answered=counts.answered, share=share, tag=tag)
 
 
 def evolve(held: Capa | None, event: Message) -> Capa:

@@ -174,7 +174,7 @@ def _sayings(event: Message) -> list[common.Saying]:
             said = [saying("CAPA_REFUSED", capa=event.capa)]
         case events.ProcessLimitChanged():
             said = [_limit(event)]
-        case events.DeviationClosed():
+        case events.DeviationClosed() | events.CapaProposed():
             said = list(event.reason_sayings)
         case _:
             said = []

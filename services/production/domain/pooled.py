@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pharmaloop.clinical.v1 import events_pb2 as clinical
 from pharmaloop.common.v1 import types_pb2 as common
 from pharmaloop.production.v1 import events_pb2 as events
+from services.production.domain.sayings import saying
 
 #: The smallest group of patients of which a site tells anything.
 SMALLEST = 10
@@ -154,14 +155,48 @@ def said(releases: Iterable[Release]) -> str:
     return f"{answered} patients answered, {affected} of them with a complaint{where}{_compared(told)}"
 
 
+def sayings(tag: str, releases: Iterable[Release]) -> list[common.Saying]:
+    """The same in parts; `tag` left its golden run before."""
+    all_of = followed(releases)
+    if not all_of:
+        return [saying("NOBODY_FOLLOWED", tag=tag)]
+    told = [one for one in all_of if one.exposed.cases is not None]
+    if not told:
+        return [saying("NUMBERS_WITHHELD", tag=tag, smallest=SMALLEST)]
+    answered, affected = totals(told)
+    if len(told) < len(all_of):
+        first = saying(
+            "ANSWERED_AT_SOME",
+            tag=tag,
+            answered=answered,
+            affected=affected,
+            told=len(told),
+            sites=len(all_of),
+        )
+    else:
+        first = saying("ANSWERED", tag=tag, answered=answered, affected=affected)
+    ratio = _ratio(told)
+    if ratio is None:
+        return [first]
+    value, low, high = (round(one, 2) for one in (ratio.value, ratio.lower, ratio.upper))
+    return [first, saying("RISK_COMPARED", value=value, low=low, high=high)]
+
+
 def _compared(told: Iterable[Release]) -> str:
-    """Said only where every site that tells its exposed tells their comparators too: a site does so when many
-    of these have a complaint, so that a risk ratio of some sites alone is likely to be too small."""
-    sites = list(told)
-    at = evidence(sites).risk_ratio
-    if not at.HasField("lower") or any(site.sums is None for site in sites):
+    at = _ratio(told)
+    if at is None:
         return ""
     return (
         f"; their risk is {at.value:.2f} times ({at.lower:.2f} to {at.upper:.2f}) that of patients "
         "who received sibling lots"
     )
+
+
+def _ratio(told: Iterable[Release]) -> common.Estimate | None:
+    """Said only where every site that tells its exposed tells their comparators too: a site does so when many
+    of these have a complaint, so that a risk ratio of some sites alone is likely to be too small."""
+    sites = list(told)
+    at = evidence(sites).risk_ratio
+    if not at.HasField("lower") or any(site.sums is None for site in sites):
+        return None
+    return at

@@ -8,11 +8,13 @@ from datetime import datetime
 
 from google.protobuf.message import Message
 
+from pharmaloop.common.v1 import types_pb2 as common
 from pharmaloop.rnd.v1 import events_pb2 as events
 from services.rnd.domain.catalogue import Product
 from services.rnd.domain.findings import Judged
 from services.rnd.domain.hypotheses.evidence import CAUTION, Contribution, Piece, Weights
 from services.rnd.domain.hypotheses.ranking import Candidate, Ranked, rank
+from services.rnd.domain.sayings import saying
 
 #: The weights in force.
 WEIGHTS = Weights()
@@ -155,3 +157,16 @@ def row(event: events.CandidatesRanked, at: str) -> RankingRow:
 def explained() -> tuple[str, str]:
     """What a reader needs beside the scores: the weights, and what the scores are not."""
     return WEIGHTS.text(), CAUTION
+
+
+def caution_sayings() -> list[common.Saying]:
+    return [saying("SCORES_ORDER")]
+
+
+def weights_sayings() -> list[common.Saying]:
+    """The weights in parts: each source with its own, its half-life in days where it has one."""
+    parts = [saying("WEIGHT", source=name, weight=weight) for name, weight in sorted(WEIGHTS.source.items())]
+    halves = [
+        saying("HALF_LIFE", source=name, days=half.days) for name, half in sorted(WEIGHTS.half_life.items())
+    ]
+    return [*parts, saying("WEIGHT_OF_OTHERS"), *halves, saying("KEPT_OF_CONTRADICTED", kept=WEIGHTS.kept)]

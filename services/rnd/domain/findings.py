@@ -18,12 +18,14 @@ from typing import Literal, TypeAlias
 
 from google.protobuf.message import Message
 
+from pharmaloop.common.v1 import types_pb2 as common
 from pharmaloop.exchange.v1 import events_pb2 as exchange
 from pharmaloop.rnd.v1 import events_pb2 as events
 from services.rnd.domain.catalogue import Product
 from services.rnd.domain.errors import Absent, Malformed, Refusal, named
 from services.rnd.domain.hypotheses.insight import Hypothesis, Insight, Scale
 from services.rnd.domain.hypotheses.verdict import RULE, Assessment, judge
+from services.rnd.domain.sayings import kept, saying
 
 #: Who takes up by the rule.
 PLATFORM = "platform"
@@ -78,7 +80,8 @@ class Declined:
 
 @dataclass(frozen=True)
 class FindingRow:
-    """A finding as people page through them; `actor` declined it, and `meaning` is what that means."""
+    """A finding as people page through them; `actor` declined it, and `meaning` is what that means;
+    `sayings` are the parts of the statement."""
 
     insight: str
     study: str = ""
@@ -90,6 +93,7 @@ class FindingRow:
     at: str = ""
     actor: str = ""
     meaning: str = ""
+    sayings: tuple[bytes, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -110,17 +114,29 @@ def published(told: exchange.InsightPublished, event: str, at: str, case: str, r
 
 def waits_for(told: exchange.InsightPublished, product: Product | None) -> str:
     """Why no rule can take the finding up; empty where one can."""
+    return _waits(told, product)[0]
+
+
+def waiting_sayings(told: exchange.InsightPublished, product: Product | None) -> list[common.Saying]:
+    """The same in parts; where a rule could take it up now, that none could when it came."""
+    return [_waits(told, product)[1] or saying("NO_RULE_THEN")]
+
+
+def _waits(told: exchange.InsightPublished, product: Product | None) -> tuple[str, common.Saying | None]:
     if product is None:
-        return f"the product {told.product!r} is not registered here"
+        said = f"the product {told.product!r} is not registered here"
+        return said, saying("PRODUCT_NOT_REGISTERED", product=told.product)
     first = told.effects[0] if told.effects else None
     if first is None or not _measured(first):
         why = first.estimate.reason if first is not None else ""
-        return f"its first effect has no estimate with an interval{f' ({why})' if why else ''}"
+        said = f"its first effect has no estimate with an interval{f' ({why})' if why else ''}"
+        return said, saying("NO_INTERVAL_FOR", word=why) if why else saying("NO_INTERVAL")
     if not _of_exposure(first):
-        return f"its first effect is {first.term!r} as {first.scale!r}, which is no effect of the exposure"
+        said = f"its first effect is {first.term!r} as {first.scale!r}, which is no effect of the exposure"
+        return said, saying("NOT_OF_EXPOSURE", term=first.term, scale=f"scale.{first.scale}")
     if _NOT_CONVERGED in told.flags:
-        return "its fit did not converge"
-    return ""
+        return "its fit did not converge", saying("FIT_NOT_CONVERGED")
+    return "", None
 
 
 def _measured(effect: exchange.Effect) -> bool:
@@ -144,6 +160,14 @@ def claim_of(told: exchange.InsightPublished) -> str:
     """In a sentence; findings of one product, exposure, outcome and scale are about one claim."""
     more = "less often" if scale_of(told) == "ratio" else "to a lesser extent"
     return f"{told.exposure} goes {more} with {told.outcome}"
+
+
+def claim_saying(told: exchange.InsightPublished) -> common.Saying | None:
+    """The same in parts; None for a finding of before its exposure and outcome had any."""
+    if not (told.HasField("exposure_saying") and told.HasField("outcome_saying")):
+        return None
+    code = "LESS_OFTEN_WITH" if scale_of(told) == "ratio" else "TO_A_LESSER_EXTENT_WITH"
+    return saying(code, exposure=told.exposure_saying, outcome=told.outcome_saying)
 
 
 def _hypothesis(id: str, told: exchange.InsightPublished, molecule: str) -> Hypothesis:
@@ -224,6 +248,8 @@ def decide_take_up(
             state=_STATES[found.state],
             statement=_said(found),
             actor=actor,
+            claim_saying=claim_saying(told),
+            statement_sayings=_sayings(found, evidence.hypothesis),
         )
     ]
 
@@ -237,6 +263,33 @@ def _said(found: Assessment) -> str:
     needed = f"; about {found.needed_n} patients in all might decide" if found.needed_n else ""
     notes = "".join(f"; {one}" for one in left)
     return f"{found.state}: {found.reason}; {size}{needed}{notes}. Rule: {RULE}."
+
+
+def _sayings(found: Assessment, about: Hypothesis) -> list[common.Saying]:
+    """The same in parts."""
+    parts = [_state(found, about)]
+    if found.estimate is None or found.low is None or found.high is None:
+        parts.append(saying("NO_FINDING_COUNTS"))
+    else:
+        value, low, high = (round(one, 3) for one in (found.estimate, found.low, found.high))
+        parts.append(saying("ESTIMATED_IN", value=value, low=low, high=high, patients=found.n))
+    if found.needed_n:
+        parts.append(saying("MIGHT_DECIDE", patients=found.needed_n))
+    for one in found.counted:
+        if one.left_out is not None:
+            code, values = one.left_out
+            parts.append(saying(f"DOES_NOT_COUNT_{code}", insight=one.insight, **values))
+    return [*parts, saying("HYPOTHESIS_RULE")]
+
+
+def _state(found: Assessment, about: Hypothesis) -> common.Saying:
+    if found.state == "supported":
+        return saying(f"SUPPORTED_{about.expected.upper()}")
+    if found.state == "contradicted":
+        return saying("CONTRADICTED_LEAST" if about.least else "CONTRADICTED")
+    if found.estimate is None:
+        return saying("NO_INSIGHT_COUNTS" if found.counted else "NO_INSIGHT")
+    return saying("HOLDS_BOTH")
 
 
 # -- what a person does --------------------------------------------------------------
@@ -294,7 +347,10 @@ def belief_row(row: BeliefRow | None, event: events.HypothesisUpdated, at: str) 
 def finding_row(row: FindingRow | None, told: exchange.InsightPublished, at: str) -> FindingRow:
     """Whatever was decided of it may be known before."""
     before = row or FindingRow(told.insight)
-    return replace(before, study=told.study, product=told.product, statement=told.statement, at=at)
+    sayings = kept(told.statement_sayings)
+    return replace(
+        before, study=told.study, product=told.product, statement=told.statement, at=at, sayings=sayings
+    )
 
 
 def decided_row(row: FindingRow | None, event: Message) -> FindingRow:

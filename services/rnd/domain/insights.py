@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from pharmaloop.production.v1 import events_pb2 as production
 from pharmaloop.rnd.v1 import events_pb2 as rnd
+from services.rnd.domain.sayings import kept
 
 
 @dataclass(frozen=True)
@@ -18,7 +19,8 @@ class InsightRecord:
 
 @dataclass(frozen=True)
 class InsightView:
-    """An insight as research reads it. `at` is platform time, ISO, UTC."""
+    """An insight as research reads it. `at` is platform time, ISO, UTC; `sayings` are the
+    parts of the statement."""
 
     insight: str
     product: str
@@ -27,6 +29,7 @@ class InsightView:
     run: str
     lot: str
     at: str
+    sayings: tuple[bytes, ...] = ()
 
 
 def evolve(state: InsightRecord | None, event: object) -> InsightRecord:
@@ -59,4 +62,5 @@ def view(published: production.InsightPublished, at: str) -> InsightView:
         run=published.run,
         lot=published.lot,
         at=at,
+        sayings=kept(published.statement_sayings),
     )

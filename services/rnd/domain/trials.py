@@ -10,6 +10,7 @@ from google.protobuf.message import Message
 from pharmaloop.common.v1 import types_pb2 as common
 from pharmaloop.rnd.v1 import events_pb2 as events
 from services.rnd.domain.errors import Absent, Malformed, Refusal, named
+from services.rnd.domain.sayings import saying
 from services.rnd.domain.trial import record, sequential, virtual
 from services.rnd.domain.trial.dosing import FixedDose, GuidedDose, LotPotency, Supply
 from services.rnd.domain.trial.virtual import Assessment, Rule, TrialDesign
@@ -138,6 +139,7 @@ def run(asked: Question) -> events.TrialCompleted:
         probability_of_success=found.success.success,
         verdict=events.TRIAL_VERDICT_GO if found.verdict.verdict == "go" else events.TRIAL_VERDICT_NO_GO,
         statement=_statement(found),
+        statement_sayings=_sayings(found, asked.rule, asked.design),
     )
 
 
@@ -148,6 +150,38 @@ def _statement(found: Assessment) -> str:
         f"Time in range {arms.control:.1f} % by the fixed dose, {arms.test:.1f} % by genotype "
         f"({arms.readings}); power at the published estimates {found.power.success:.3f}."
     )
+
+
+def _sayings(found: Assessment, rule: Rule, design: TrialDesign) -> list[common.Saying]:
+    """The same in parts."""
+    runs, least = found.success, rule.least_probability
+    shown = runs.success_low >= least
+    success, low, high = (round(one, 3) for one in (runs.success, runs.success_low, runs.success_high))
+    parts = [
+        saying("TRIAL_GO" if found.verdict.verdict == "go" else "TRIAL_NO_GO"),
+        saying(
+            "SUCCESS_SHOWN" if shown else "SUCCESS_NOT_SHOWN",
+            success=success,
+            low=low,
+            high=high,
+            runs=runs.replicates,
+            least=least,
+        ),
+        saying(
+            "DIFFERENCE_ENOUGH" if runs.difference >= rule.least_difference else "DIFFERENCE_BELOW",
+            difference=round(runs.difference, 2),
+            least=rule.least_difference,
+        ),
+    ]
+    if not shown and runs.success_high >= least:
+        parts.append(saying("MORE_RUNS_MIGHT_DECIDE"))
+    control, test = round(runs.control, 1), round(runs.test, 1)
+    return [
+        *parts,
+        saying("TRIAL_RULE", probability=least, difference=rule.least_difference),
+        saying("TIME_IN_RANGE", control=control, test=test, hour=design.visit_hour),
+        saying("TRIAL_POWER", power=round(found.power.success, 3)),
+    ]
 
 
 def _hash(document: str) -> bytes:

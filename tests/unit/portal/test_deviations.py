@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from datetime import datetime, timedelta
+from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -10,6 +12,7 @@ from pharmaloop.production.v1 import events_pb2 as events
 from pharmaloop.production.v1 import service_pb2 as api
 from pharmaloop.traceability.v1 import service_pb2 as trace
 from services.portal.backend import Missing
+from services.portal.drawing.times import round_times
 from tests.unit.portal.fakes import HOSTILE, Browser, FakeBackend, form_of, refused
 
 _LOT = "maker-1/item/granulate/G-0071"
@@ -248,3 +251,49 @@ def test_what_the_service_refuses_is_said_and_what_was_written_stays() -> None:
     assert answer.status == 409
     assert "it is &lt;b&gt;judged&lt;/b&gt;" in answer.text
     assert ">my own words</textarea>" in answer.text
+
+
+def _chart(limit: float = 3.0) -> api.GetChartResponse:
+    """The run's first sample is an hour before the first of the evidence; one a minute."""
+    chart = api.GetChartResponse(lot=_LOT, tag="JacketTemperature", limit=limit)
+    chart.start.FromSeconds(1_000_000 - 3600)
+    for minute in range(70):
+        chart.points.add(seconds=60 * minute, value=20.5, mean=20.0, limit_low=10.0, limit_high=30.0)
+    chart.points[5].ClearField("value")
+    return chart
+
+
+def test_the_drawing_begins_before_the_limit_is_crossed_and_has_the_time() -> None:
+    text = Browser(_backend(_deviation(), GetChart=_chart())).get(_AT).text
+    drawing = text[text.index('<svg class="course"') : text.index("</svg>", text.index('class="course"'))]
+    assert drawing.count('class="out"') == 1
+    assert drawing.count('class="in"') == 2 + 12  # those of the evidence, and twelve from before it
+    assert 'r="1.5"' in drawing
+    assert "1:40\u202fPM" in drawing or "1:40 PM" in drawing
+    assert "Jan 12" in drawing
+    assert text.count("<tr><td><time") >= 15
+    asked = Browser(_backend(_deviation(), GetChart=_chart()), "zh").get(_AT).text
+    assert ">13:40</text>" in asked
+    assert "1月12日" in asked
+
+
+def test_another_limit_in_force_now_is_not_drawn_as_that_of_then() -> None:
+    changed = _chart(limit=2.0)
+    for point in changed.points:
+        point.limit_low, point.limit_high = 19.9, 20.1
+    text = Browser(_backend(_deviation(), GetChart=changed)).get(_AT).text
+    assert text.count('class="out"') == 1
+    assert ("20.1" in text, "– –" in text) == (False, True)
+
+
+@pytest.mark.parametrize("seconds", [0, 1, 59, 600, 7_200, 90_000, 3_000_000, 90_000_000])
+@pytest.mark.parametrize("zone", ["UTC", "Asia/Shanghai", "Europe/Berlin", "Asia/Kathmandu"])
+def test_an_axis_of_time_has_a_few_round_moments_within_its_ends(seconds: int, zone: str) -> None:
+    begin = datetime(2026, 10, 24, 22, 58, 31, tzinfo=ZoneInfo(zone))
+    end = begin + timedelta(seconds=seconds)
+    found, step = round_times(begin, end)
+    assert len(found) <= 7
+    assert len(found) >= (2 if seconds >= 59 else 0)
+    assert all(begin <= one <= end for one in found)
+    if 60 <= step <= 3600:
+        assert all((one.minute * 60 + one.second) % step == 0 for one in found)

@@ -23,7 +23,8 @@ from services.portal.backend import Missing
 from services.portal.languages import Language
 from services.portal.pages import lots
 from services.portal.papers.dossier import Taken, dossier_paper
-from services.portal.papers.letters import NO_GLYPH, lines, width, written
+from services.portal.papers.letters import NO_GLYPH, lines, runs, whole, width, written
+from services.portal.words import WORDS
 from tests.unit.portal.fakes import HOSTILE, Browser, FakeBackend, refused
 
 _LOT = "maker-1/item/granulate/G-0071"
@@ -144,6 +145,79 @@ def test_lines_keep_to_their_room_and_to_every_letter() -> None:
             assert all(width(line, 9.0) <= room for line in broken)
             assert "".join(broken).replace(" ", "") == text.replace(" ", "")
             assert not any(line.startswith(("，", "。")) for line in broken if room > 30)
+
+
+_ID = "0b7a6c1e-4f52-4a05-9d3c-7be2f4c1a0"
+
+
+def _crowded() -> dossier_pb2.LotDossier:
+    """Tables with long words of many kinds beside each other."""
+    dossier = dossier_pb2.LotDossier(lot=_LOT)
+    run = dossier.exposed.runs.add(run=f"{_ID}05", root=_LOT)
+    run.lots.extend(f"maker-1/gtin/06901234500547/A-{number:05}" for number in range(3))
+    site = run.sites.add(site="hospital-north-clinic", told=True)
+    site.people.dispenses.value, site.people.patients.value = 1_234_567, 987_654
+    site.people.notified.withheld = True
+    for number in range(4):
+        decision = dossier.decisions.decisions.add(
+            what="CAPA_APPROVED",
+            who="Anna-Maria Schmidt-Rottluff",
+            why="The curve of 12,345.678 mbar is real, and it is judged by what was measured.",
+            meaning="I approve this change.",
+            subject=f"{_ID}{number:02}",
+            run=f"{_ID}05",
+        )
+        decision.at.FromSeconds(1_780_000_000 + 90_061 * number)
+    return dossier
+
+
+@pytest.mark.parametrize("code", ["en", "zh"])
+def test_no_number_moment_or_id_is_broken(code: str) -> None:
+    language, dossier = Language(code, "Asia/Shanghai"), _crowded()
+    journal = events.ExposureAnnounced(run=f"{_ID}05")
+    journal.sites["hospital-north-clinic"].digest = bytes(range(32))
+    paper = dossier_paper(_taken(dossier, exposures={f"{_ID}05": journal}), language)
+    pages = [page.extract_text() for page in PdfReader(io.BytesIO(paper)).pages]
+    rows = [" ".join(row.split()) for page in pages for row in page.split("\n")]
+    moments = [" ".join(language.moment(one.at).split()) for one in dossier.decisions.decisions]
+    counts = [language.count(number) for number in (1_234_567, 987_654)]
+    ids = [f"{_ID}{number:02}" for number in range(4)]
+    listed = dossier.exposed.runs[0].lots
+    for one in (*moments, *counts, *ids, *listed, bytes(range(32)).hex(), "12,345.678"):
+        assert any(one in row for row in rows), one
+
+
+def test_an_id_is_broken_behind_its_hyphens_alone() -> None:
+    for room in (80.0, 60.0, 55.0):
+        for line in lines(f"{_ID}05", room, 8.0)[:-1]:
+            assert line.endswith("-")
+    assert all(len(line) > 1 for line in lines("-12.5 and -0.001", 30.0, 8.0))
+    assert lines("12,345.678", 20.0, 8.0) != ["12,345.678"]  # where nothing else has room for it
+
+
+def test_what_stays_together_is_one_word() -> None:
+    moment = Language("zh").moment(_MADE)
+    assert len(lines(moment, 60.0, 8.0)) > 1
+    room = width(whole(moment), 8.0) + 1
+    assert lines(f"于 {whole(moment)}", room, 8.0) == ["于", whole(moment)]
+    drawn = "".join(part for _, part in runs(whole(moment)))
+    assert drawn == moment
+
+
+@pytest.mark.parametrize("code", ["en", "zh"])
+def test_who_signed_and_what_that_means_stand_in_the_paper(code: str) -> None:
+    dossier = dossier_pb2.LotDossier(lot=_LOT)
+    capa = dossier.evidence.runs.add(run="r-1").capa
+    capa.capa, capa.approved_by, capa.approval_meaning = "c-1", "王芳", "I approve this change."
+    capa.approved.FromSeconds(1_780_000_000)
+    told = {"what": "HAZARD_EVALUATED", "who": "李雷", "subject": "class II", "meaning": "I judged."}
+    dossier.decisions.decisions.add(**told)
+    text = "".join(_text(dossier_paper(_taken(dossier), Language(code))))
+    for said in ("王芳", "Iapprovethischange.", "李雷", "Ijudged."):
+        assert said in text
+    hazard = Language(code).say(WORDS["HAZARD_CLASS_II"])
+    assert re.sub(r"\s", "", hazard) in text
+    assert "classII" not in text
 
 
 def _backend(**answers: Any) -> FakeBackend:

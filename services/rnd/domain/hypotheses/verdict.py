@@ -15,7 +15,7 @@ The rule, in this order:
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Literal, TypeAlias
@@ -33,13 +33,15 @@ _Z95 = 1.959963984540054
 
 @dataclass(frozen=True)
 class Counted:
-    """An insight with its part in the pooled estimate (parts sum to 1), or why it has none."""
+    """An insight with its part in the pooled estimate (parts sum to 1), or why it has none: `reason` in
+    words, `left_out` as a code with its values."""
 
     insight: str
     event: str
     at: datetime
     part: float
     reason: str = ""
+    left_out: tuple[str, Mapping[str, str | float]] | None = None
 
 
 @dataclass(frozen=True)
@@ -93,11 +95,18 @@ def judge(hypothesis: Hypothesis, insights: Iterable[Insight], as_of: datetime) 
 def _judged(hypothesis: Hypothesis, known: Sequence[Insight]) -> Assessment:
     """The state by these insights, in the order of time; `since` is the latest that counts."""
     latest = {one.study: one for one in known}
-    reasons = {one.event: _left_out(hypothesis, one, latest) for one in known}
-    used = [one for one in known if not reasons[one.event]]
+    left = {one.event: _left_out(hypothesis, one, latest) for one in known}
+    used = [one for one in known if left[one.event] is None]
     parts = _parts(used)
     counted = tuple(
-        Counted(one.insight, one.event, one.at, parts.get(one.event, 0.0), reasons[one.event])
+        Counted(
+            one.insight,
+            one.event,
+            one.at,
+            parts.get(one.event, 0.0),
+            _in_words(*out) if (out := left[one.event]) else "",
+            out,
+        )
         for one in known
     )
     if not used:
@@ -148,15 +157,23 @@ def _stated(
     )
 
 
-def _left_out(hypothesis: Hypothesis, one: Insight, latest: dict[str, Insight]) -> str:
-    """Why an insight does not count; empty when it does."""
+def _left_out(
+    hypothesis: Hypothesis, one: Insight, latest: dict[str, Insight]
+) -> tuple[str, Mapping[str, str | float]] | None:
+    """Why an insight does not count, as a code with its values; None when it does."""
     if latest[one.study] is not one:
-        return f"replaced by {latest[one.study].insight} of the same study"
+        return "REPLACED", {"by": latest[one.study].insight}
     if one.n < hypothesis.least_n:
-        return f"{one.n} patients, fewer than {hypothesis.least_n}"
+        return "PATIENTS", {"n": one.n, "least": hypothesis.least_n}
     if one.sites < hypothesis.least_sites:
-        return f"{one.sites} sites, fewer than {hypothesis.least_sites}"
-    return ""
+        return "SITES", {"n": one.sites, "least": hypothesis.least_sites}
+    return None
+
+
+def _in_words(code: str, values: Mapping[str, str | float]) -> str:
+    if code == "REPLACED":
+        return f"replaced by {values['by']} of the same study"
+    return f"{values['n']} {code.lower()}, fewer than {values['least']}"
 
 
 def _weights(used: Sequence[Insight]) -> list[float]:

@@ -10,11 +10,13 @@ from collections.abc import Sequence
 
 from google.protobuf.message import Message
 
+from pharmaloop.common.v1 import types_pb2 as common
 from pharmaloop.production.v1 import events_pb2 as production
 from pharmaloop.rnd.v1 import events_pb2 as events
 from services.rnd.domain.catalogue import Product
 from services.rnd.domain.errors import Absent, Malformed, Refusal, named
 from services.rnd.domain.parameter_sets.model import Asked, ParameterSet, Version
+from services.rnd.domain.sayings import saying
 
 
 def decide_draft(held: ParameterSet | None, asked: events.ParameterSetDrafted) -> list[Message]:
@@ -116,11 +118,23 @@ def decide_request_review(
     versions = dict.fromkeys(version.version for version, _ in held.standing())
     return [
         events.ReviewRequested(
-            set=held.set, version=version, reason=said, capa=changed.capa, parameter=changed.tag
+            set=held.set,
+            version=version,
+            reason=said,
+            capa=changed.capa,
+            parameter=changed.tag,
+            reason_sayings=[_moved(changed), saying("LOOK_AT_RANGES")],
         )
         for version in versions
         if Asked(version, changed.capa, changed.tag) not in held.asked
     ]
+
+
+def _moved(changed: production.ProcessLimitChanged) -> common.Saying:
+    before, after = round(changed.limit_before, 2), round(changed.limit_after, 2)
+    if changed.limit_after == changed.limit_before:
+        return saying("CAPA_LEFT_LIMIT", capa=changed.capa, tag=changed.tag, limit=after)
+    return saying("CAPA_CHANGED_LIMIT", capa=changed.capa, tag=changed.tag, before=before, after=after)
 
 
 def _in(held: ParameterSet | None, version: int, states: tuple[str, ...], to: str) -> Version:

@@ -9,6 +9,7 @@ from google.protobuf.message import Message
 
 from pharmaloop.rnd.v1 import events_pb2 as events
 from services.rnd.domain.parameter_sets.model import State
+from services.rnd.domain.sayings import kept
 
 Changes: TypeAlias = (
     events.ParameterSetReviewed
@@ -33,12 +34,13 @@ class ReleaseRow:
 
 @dataclass(frozen=True)
 class AskedRow:
-    """A review that was asked for."""
+    """A review that was asked for; `sayings` are the parts of the reason."""
 
     reason: str
     capa: str
     parameter: str
     at: str
+    sayings: tuple[bytes, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -112,7 +114,9 @@ def changed(row: VersionRow | None, event: Message, at: str) -> VersionRow:
                 withdrawn=at,
             )
         case events.ReviewRequested():
-            return replace(row, asked=(*row.asked, AskedRow(event.reason, event.capa, event.parameter, at)))
+            parts = kept(event.reason_sayings)
+            asked = AskedRow(event.reason, event.capa, event.parameter, at, parts)
+            return replace(row, asked=(*row.asked, asked))
     return row
 
 

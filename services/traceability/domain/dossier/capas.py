@@ -21,7 +21,7 @@ Statement: TypeAlias = (
 @dataclass(frozen=True)
 class CapaRecord:
     """A run's corrective action. What a person did is kept with who, when and why; `proposed` and
-    `effective` are moments (ISO), empty before they happened."""
+    `effective` are moments (ISO), empty before they happened. `sayings` are the parts of the statement."""
 
     run: str
     capa: str = ""
@@ -46,6 +46,7 @@ class CapaRecord:
     statement: str = ""
     pooled: Pooled | None = None
     limit_kept: str = ""
+    sayings: tuple[bytes, ...] = ()
 
     @property
     def state(self) -> str:
@@ -71,7 +72,8 @@ def capa_after(record: CapaRecord, event: Message, at: str, id: str) -> CapaReco
         case production.ProcessLimitChanged():
             return _effective(record, event, at)
         case production.InsightPublished():
-            return replace(record, insight=event.insight, statement=event.statement)
+            parts = tuple(one.SerializeToString(deterministic=True) for one in event.statement_sayings)
+            return replace(record, insight=event.insight, statement=event.statement, sayings=parts)
         case production.CapaApproved():
             return replace(record, approved=_approved(event, at, id))
         case production.CapaRefused():

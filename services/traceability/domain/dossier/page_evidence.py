@@ -105,7 +105,23 @@ def _capa(record: CapaRecord) -> page.RunCapa | None:
         refused=_at(record.refused),
         effectiveness=record.effectiveness,
         limit_kept=record.limit_kept,
+        approved_by=_who(record.approved),
+        approval_meaning=_meaning(record.approved),
+        validated_by=_who(record.validated),
+        validation_meaning=_meaning(record.validated),
+        filing_assessed_by=_who(record.filing),
+        filing_meaning=_meaning(record.filing),
+        checked_by=_who(record.checked),
+        check_meaning=_meaning(record.checked),
     )
+
+
+def _who(decided: Decided | None) -> str:
+    return decided.who if decided else ""
+
+
+def _meaning(decided: Decided | None) -> str:
+    return decided.meaning if decided else ""
 
 
 def _at(decided: Decided | None) -> Timestamp | None:
@@ -116,5 +132,8 @@ def _insight(of: OfRun) -> page.RunInsight | None:
     if not of.capa.insight:
         return None
     return page.RunInsight(
-        insight=of.capa.insight, statement=of.capa.statement, recorded=of.taken is not None
+        insight=of.capa.insight,
+        statement=of.capa.statement,
+        recorded=of.taken is not None,
+        statement_sayings=[common.Saying.FromString(one) for one in of.capa.sayings],
     )

@@ -1,0 +1,19 @@
+"""Sentences that a study makes, as codes and values, for readers of other languages than English."""
+
+from __future__ import annotations
+
+from pharmaloop.common.v1 import types_pb2 as common
+
+
+def saying(code: str, **values: str | float | common.Saying) -> common.Saying:
+    """One sentence: a text stays as written, a number is written as the reader's language does, and a part
+    is said by itself in its place."""
+    found = common.Saying(code=code)
+    for name, value in values.items():
+        if isinstance(value, str):
+            found.arguments.add(name=name, text=value)
+        elif isinstance(value, common.Saying):
+            found.arguments.add(name=name, phrase=value)
+        else:
+            found.arguments.add(name=name, number=value)
+    return found
