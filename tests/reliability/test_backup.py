@@ -97,9 +97,10 @@ class Plant:
 def produce(settings: KafkaSettings, topic: str, values: list[bytes | None]) -> None:
     """Records of one key on partition 0, of long ago; a header occurs twice, once without a value."""
     producer = ck.Producer({"bootstrap.servers": settings.bootstrap_servers})
+    headers: Any = [("h", None), ("h", b"2")]
     for n, value in enumerate(values):
         at = 1_600_000_000_000 + n
-        producer.produce(topic, value, b"key", 0, timestamp=at, headers=[("h", None), ("h", b"2")])
+        producer.produce(topic, value, b"key", 0, timestamp=at, headers=headers)
     assert producer.flush(10) == 0
 
 

@@ -189,7 +189,7 @@ def _parts(documents: Iterable[RawBSONDocument]) -> Iterator[list[RawBSONDocumen
 def _compare(stored: Stored[RawBSONDocument], one: Collection) -> None:
     found = dumps.Digest()
     for document in stored.find():
-        found.add(document.raw)
+        found.add(document)
     if (found.documents, found.text) != (one.documents, one.digest):
         raise Broken(
             f"{one.database}.{one.name} holds {found.documents:,} documents that are not the "

@@ -12,7 +12,7 @@ import os
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, cast
 from urllib.parse import quote
 
 import bson
@@ -38,9 +38,9 @@ class Digest:
         self.documents = 0
         self._sum = 0
 
-    def add(self, document: bytes) -> None:
+    def add(self, document: RawBSONDocument) -> None:
         self.documents += 1
-        self._sum = (self._sum + int.from_bytes(hashlib.sha256(document).digest(), "big")) % _WHOLE
+        self._sum = (self._sum + int.from_bytes(hashlib.sha256(document.raw).digest(), "big")) % _WHOLE
 
     @property
     def text(self) -> str:
@@ -60,7 +60,7 @@ def write(path: Path, documents: Iterable[RawBSONDocument]) -> Digest:
         with gzip.GzipFile(fileobj=file, mode="wb", compresslevel=_LEVEL, filename="", mtime=0) as packed:
             for document in documents:
                 packed.write(document.raw)
-                found.add(document.raw)
+                found.add(document)
         file.flush()
         os.fsync(file.fileno())
     return found
@@ -82,7 +82,7 @@ def read(path: Path) -> Iterator[RawBSONDocument]:
     """The documents of a file; Broken where it ends inside one or cannot be unpacked."""
     try:
         with gzip.open(path, "rb") as file:
-            yield from bson.decode_file_iter(file, RAW)
+            yield from bson.decode_file_iter(cast(IO[bytes], file), RAW)
     except (OSError, EOFError, zlib.error, BSONError) as error:
         raise Broken(f"{path} cannot be unpacked: {error}") from None
 

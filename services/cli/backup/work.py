@@ -13,6 +13,7 @@ import shutil
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 from services.cli.backup import databases, dumps, manifest, segments, target, topics
@@ -116,7 +117,7 @@ def _written(engines: Engines, folder: Path, bar: Bar) -> Manifest:
 
 def _databases(
     client: databases.Client, folder: Path, prefix: str, bar: Bar
-) -> tuple[databases.datetime, tuple[manifest.Collection, ...]]:
+) -> tuple[datetime, tuple[manifest.Collection, ...]]:
     expected = sum(
         client[database][about["name"]].estimated_document_count()
         for database in databases.names(client, prefix)
@@ -145,7 +146,7 @@ def verify(folder: Path, bar: Bar = _quiet) -> Manifest:
         for one in found.collections:
             digest = dumps.Digest()
             for document in dumps.read(folder / one.file):
-                digest.add(document.raw)
+                digest.add(document)
             if (digest.documents, digest.text) != (one.documents, one.digest):
                 raise Broken(f"{folder / one.file} does not hold the documents that the manifest tells of")
             dumps.read_about(folder / one.about)
