@@ -253,7 +253,7 @@ def test_the_paper_is_taken_from_the_portal_with_epochs_and_digests() -> None:
     digest = hashlib.sha256(browser.get(f"{_AT}/dossier.json").body).hexdigest()
     for said in ("run-of-the-safety-loop", "transfer:t-1", bytes(range(32)).hex(), digest, "version4", "17"):
         assert said in text
-    assert "Notherenow:loops" in text  # its clock did not answer
+    assert "Notherenow:Howtheserviceruns,andtheplatform'stime" in text  # its clock did not answer
 
 
 def test_without_the_trace_there_is_no_paper() -> None:
