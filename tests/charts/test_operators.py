@@ -156,7 +156,7 @@ def test_prometheus_takes_the_rendered_rules(production: Resources, tmp_path: Pa
 
 
 def test_the_portals_certificate_is_the_one_that_its_ingress_shows(production: Resources) -> None:
-    (certificate,), (ingress,) = production.of("Certificate"), production.of("Ingress")
+    certificate, (ingress,) = production.named("Certificate", "pharmaloop-portal"), production.of("Ingress")
     assert certificate["apiVersion"] == "cert-manager.io/v1"
     spec = certificate["spec"]
     assert spec["issuerRef"] == {"name": "internal", "kind": "ClusterIssuer", "group": "cert-manager.io"}
