@@ -103,6 +103,7 @@ VERSIONS: dict[str, str] = {
     "traceability.exposure": ROUNDS,
     "clinical.exposure": ROUNDS,
     "production.lot": UPDATES,
+    "alerting.alert": UPDATES,
     "clinical.evidence": RELEASED,
     "exchange.study": JOBS,
 }
@@ -119,7 +120,10 @@ SOURCES: dict[str, str] = {
     "/svc/rnd/hypothesis": JOBS,
 }
 #: Sources whose events are compared without their number, for some of them are left out.
-RENUMBERED: dict[str, str] = {"/svc/production/lot": UPDATES}
+RENUMBERED: dict[str, str] = {
+    "/svc/production/lot": UPDATES,
+    "/svc/alerting/alert": "the clock gives it to the next role, readings repeat it: either comes first",
+}
 LAST_ONLY: dict[str, str] = {
     "ExposureAnnounced": "announces the whole run again with every commit",
     "ExposureReceived": "acknowledges the newest announcement, again when a difference changes",
@@ -133,6 +137,7 @@ TYPES: dict[str, str] = {
     "SealRequested": "asked again after every extension",
     "ExposureExtended": "the answer to a seal that was asked for too early",
     "DeviationUpdated": "none where the run was known at once; the newest is compared in its lot",
+    "AlertSeverityRaised": UPDATES,
     "DeadlineSet": "a stage that is over at once sets none",
     "JobOpened": JOBS,
     "CohortFrozen": JOBS,

@@ -201,7 +201,7 @@ def _write(txn: Transaction, kind: Kind[Any], rows: dict[str, _Held]) -> None:
         if held.changed:
             doc = kind.to_doc(id, held.version, held.state)
             if held.seen:
-                doc["q"] = held.seen
+                doc["q"] = dict(sorted(held.seen.items()))  # whichever came first, the same bytes
             (new if held.doc is None else known).append(doc)
     if new or known:
         txn.put_docs(kind, new, known)
