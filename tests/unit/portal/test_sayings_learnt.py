@@ -41,7 +41,15 @@ PRODUCT = Product("m/item/x", "warfarin", "VKORC1", "thrombosis", b"")
 
 
 def asked(*releases: Release) -> Evidence:
-    return Evidence("r1", "m/item/API/1", "d1", "m/item/API", "Temp", 3, releases=releases)
+    return Evidence(
+        "r1",
+        root="m/item/API/1",
+        deviation="d1",
+        product="m/item/API",
+        tag="Temp",
+        version=3,
+        releases=releases,
+    )
 
 
 def proposals() -> Iterator[production.CapaProposed]:
@@ -70,9 +78,9 @@ def exposures() -> Iterator[cohort.CohortExposure]:
     for lots in (1, 2, 5):
         names = [f"m/item/x/L-{number}" for number in range(lots)]
         yield cohort.CohortExposure(kind=cohort.EXPOSURE_KIND_LOTS, lots=names)
-    for ends in ({"low": 75.0}, {"high": 80.5}, {"low": 75.0, "high": 80.5}):
+    for low, high in ((75.0, None), (None, 80.5), (75.0, 80.5)):
         kind = cohort.EXPOSURE_KIND_PARAMETER_BAND
-        yield cohort.CohortExposure(kind=kind, tag="InletAirTemp", unit="Cel", **ends)
+        yield cohort.CohortExposure(kind=kind, tag="InletAirTemp", unit="Cel", low=low, high=high)
 
 
 def outcomes() -> Iterator[cohort.CohortOutcome]:
