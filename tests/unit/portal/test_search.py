@@ -131,7 +131,7 @@ def test_what_is_away_is_named_and_an_exact_hit_still_leads_there() -> None:
     assert _leads(_RUN, backend) == f"/runs/{_RUN}"
     page = Browser(backend, language="zh").get("/search?q=7fae")
     assert page.status == 200  # the one hit may not be the only one
-    assert "警报服务 (alerting) 没有应答。" in page.text
+    assert "暂时缺失：警报" in page.text
     assert f"/runs/{_RUN}" in page.text
 
 
