@@ -19,13 +19,16 @@ from pharmaloop.common.v1 import service_pb2_grpc as common_grpc
 from pharmaloop.rnd.v1 import service_pb2 as api
 from pharmaloop.rnd.v1 import service_pb2_grpc as api_grpc
 from services.kit.app import App
+from services.kit.bus.kafka import KafkaBus
 from services.kit.rpc.client import metadata
-from services.kit.settings import MongoSettings
+from services.kit.settings import KafkaSettings, MongoSettings
 from services.kit.store.elsewhere import Elsewhere
 from services.kit.store.kinds import Plan
 from services.kit.store.mongo import MongoStore
 from services.kit.testing.service import running_service
 from services.rnd.main import SPEC
+from tests.integration.test_kit_runners import CAPA_TOPIC, insights, published
+from tests.suites.backbone import Backbone, new_name
 from tests.suites.stores import row
 
 _COMMANDS = 20
@@ -83,9 +86,11 @@ async def test_roles_in_processes_of_their_own(backbone: str, mongo: str, tmp_pa
         print(f"command to published: median {median * 1000:.0f} ms, longest {max(took) * 1000:.0f} ms")
         assert median < _LATE_SECONDS
 
-        listed = api.ListTargetsRequest(min_position=answer.receipt.positions, page_size=100)
-        targets = (await rnd.ListTargets(listed, metadata=_ADA, timeout=10)).targets
-        assert any(target.target == name for target in targets), "the worker folds it"
+        product = new_name("product")
+        said = published(product)
+        others = Backbone(KafkaBus(KafkaSettings(bootstrap_servers=backbone), "others"))
+        stands = await others.say(CAPA_TOPIC, said)
+        assert await insights(channel, product, *stands) == [said.subject], "the worker folds it"
 
         status = common_grpc.StatusServiceStub(channel)
         told = await status.GetStatus(common.GetStatusRequest(), timeout=5)
