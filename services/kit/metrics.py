@@ -78,7 +78,6 @@ PAGE_SECONDS = Metric(
     ("service", "page", "outcome"),
     "Time to answer a browser; outcome: done, refused (4xx), or failed, by the portal or by what it asks: "
     "its log and the calls of the services say which.",
-    (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
 )
 RUNNER_RECORDS = Metric(
     "pharmaloop_runner_records_total", "counter", ("service", "runner"), "Records a runner has taken."

@@ -47,6 +47,8 @@ class _Parts:
             settings=ServiceSettings(),
             metrics=Metrics("alerting"),
             restored=None,
+            tls=None,
+            expiry=SimpleNamespace(papers=[]),
             bell=SimpleNamespace(listeners=[]),
             store=AsyncMemoryStore(MemoryDatabase()),
             clock=ManualClock(),

@@ -183,7 +183,7 @@ def test_an_empty_site_says_what_would_fill_it() -> None:
     backend.answers["clinical", "ListResponses"] = clinical.ListResponsesResponse()
     text = Browser(backend, language="zh").get("/sites/hospital-a").text
     assert text.count('class="empty"') == 4
-    assert "没有符合条件的方案" in text
+    assert "没有符合条件的监测方案" in text
 
 
 def test_long_lists_come_in_parts() -> None:
