@@ -129,6 +129,7 @@ def standing(settings: KafkaSettings, *topics: str) -> dict[tuple[str, int], lis
         {
             "bootstrap.servers": settings.bootstrap_servers,
             "group.id": "looks",
+            "enable.auto.commit": False,
             "enable.partition.eof": True,
             "auto.offset.reset": "earliest",
         }
