@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 import uuid
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import confluent_kafka as ck
-import grpc
 import pytest
 from confluent_kafka.admin import AdminClient, NewTopic
 from grpc import aio
 from pymongo import MongoClient
 
-from pharmaloop.common.v1 import types_pb2 as common
 from pharmaloop.production.v1 import events_pb2 as production
 from pharmaloop.production.v1 import service_pb2 as api
 from pharmaloop.production.v1 import service_pb2_grpc as api_grpc
@@ -36,18 +32,11 @@ from services.kit.settings import KafkaSettings, MongoSettings
 from services.kit.testing.engines import KafkaEngine, free_port, running
 from services.kit.testing.service import running_service
 from services.production.main import SPEC
-from tests.reliability.invariants import Facts, acknowledged_have_effect
-from tests.reliability.observe import Observer
-from tests.reliability.stand import Stand
-from tests.reliability.workload import Acknowledged, Caller, Case, furnish
-from tests.reliability.world import SERVICES, World, until
 from tests.suites.backbone import new_name
 
 DISPENSES, LOTS = "pharmaloop.traceability.dispense.v1", "pharmaloop.production.lot.v1"
 CHANGELOG = "pharmaloop-loops-cases-changelog"
 DRYER, SITES = "plant-1/dryer-1", ("hospital-a",)
-
-# -- one service: quick, in every run -------------------------------------------
 
 
 @contextmanager
@@ -129,6 +118,7 @@ def standing(settings: KafkaSettings, *topics: str) -> dict[tuple[str, int], lis
         {
             "bootstrap.servers": settings.bootstrap_servers,
             "group.id": "looks",
+            "enable.auto.commit": False,
             "enable.partition.eof": True,
             "auto.offset.reset": "earliest",
         }
@@ -250,84 +240,3 @@ def refuse_an_unfinished_restore(engines: work.Engines, folder: Path) -> None:
         work.make(engines, folder / "another")
     with pytest.raises(Failure, match="did not end"):
         work.restore(engines, folder / "backup")
-
-
-# -- the whole platform: slow, on demand ------------------------------------------
-
-
-class Again(Caller):
-    """Sends again what it may have sent before. What was decided after the databases were caught comes back
-    from the topics, but not the answer: the same request is then refused by its rule, for it is done."""
-
-    def do(self, *call: Any, **how: Any) -> Any:
-        try:
-            return super().do(*call, **how)
-        except AssertionError as refused:
-            if grpc.StatusCode.FAILED_PRECONDITION.name not in str(refused):
-                raise
-            return SimpleNamespace(receipt=common.Receipt())
-
-
-def engines_of(world: World) -> work.Engines:
-    return work.Engines(
-        KafkaSettings(bootstrap_servers=world.bootstrap), MongoSettings(uri=world.mongod.uri), world.state
-    )
-
-
-def go_on_playing(case: Case, caller: Caller) -> None:
-    """Until the platform is lost, or the case is over."""
-    with suppress(Exception):
-        case.play(caller)
-
-
-def begin_services(world: World) -> None:
-    for name in SERVICES:
-        world.parts[name] = ("all",)
-        if name != "exchange":
-            world.add(name)
-    world.add_consortium()
-    world.wait_serving()
-
-
-def lacking(observer: Observer, acknowledged: list[Acknowledged]) -> list[str]:
-    seen = observer.look()
-    facts = Facts(seen.databases, seen.events, seen.ends, observer.marks(), acknowledged)
-    return list(acknowledged_have_effect(facts))
-
-
-@pytest.mark.faults
-@pytest.mark.timeout(1200)
-def test_a_platform_that_was_lost_comes_back_and_is_in_the_end_what_it_had_been(tmp_path: Path) -> None:
-    """Backed up in the middle of a case, lost, laid back; then everybody sends everything again."""
-    stand = Stand(tmp_path)
-    with ExitStack() as ends:
-        ends.callback(stand.stop)
-        stand.start()
-        cases = [stand.case()]
-        cases[0].play(stand.caller)
-        cases.append(stand.case())
-        count = len(stand.caller.journal.acknowledged)
-        playing = threading.Thread(target=go_on_playing, args=(cases[1], stand.caller))
-        playing.start()
-        until("the second case is under way", lambda: len(stand.caller.journal.acknowledged) > count + 10)
-        before = list(stand.caller.journal.acknowledged)
-        work.make(engines_of(stand.rough), tmp_path / "backup")
-        assert playing.is_alive(), "the platform was at rest when it was backed up"
-        stand.rough.stop()
-        stand.caller.close()
-        playing.join(200)
-
-        stand.rough = World(tmp_path / "again", tmp_path / "keys", services=())
-        stand.rough.start()
-        work.restore(engines_of(stand.rough), tmp_path / "backup")
-        begin_services(stand.rough)
-        observer = Observer(stand.rough)
-        until("what was acknowledged is there", lambda: not lacking(observer, before), 120, pause=2)
-
-        stand.caller = Again(stand.rough)
-        stand.caller.journal.acknowledged += before
-        furnish(stand.caller)
-        for case in cases:
-            case.play(stand.caller)
-        stand.observers = (stand.observers[0], observer)
-        stand.compare()
