@@ -321,7 +321,6 @@ _PROCESSES = Row(
             do="One fewer than there should be is dead, frozen or cut off: restart it.",
             queries=(Query(f"sum by (service, site) (up{{job='pharmaloop', {_CHOSEN}}})", _NAMED),),
             links=(STATUS, _BACKBONE),
-            width=16,
             alerts=("ServiceGone",),
             levels=Levels(page=1, below=True),
         ),
