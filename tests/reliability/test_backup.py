@@ -192,7 +192,7 @@ async def test_a_service_goes_on_from_a_backup_that_was_made_while_it_worked(
             await plant.start(before[0])  # the same request once more gets the answer that was given then
             await plant.hold(before[0])
             assert await plant.state(before[0]) == "HELD"
-        with pytest.raises(NotEmpty, match="Kafka at .* is not empty: pharmaloop"):
+        with pytest.raises(NotEmpty, match=r"Kafka at .* is not empty: pharmaloop"):
             work.restore(new, backup)
         refuse_an_unfinished_restore(new, tmp_path)
 
