@@ -167,11 +167,7 @@ async def test_a_server_of_another_authority_is_not_believed(
     be(monkeypatch, mine)
     async with Server(server_papers) as address:
         said = await refused(address)
-    said_of = "(production, issued by authority of the plant) is not signed by an authority that this process takes"
-    assert said_of in said
-        "(production, issued by authority of the plant) is not signed by an authority that this process takes"
-        in said
-    )
+    assert "(production, issued by authority of the plant) is not signed by an authority" in said
     assert f"PHARMALOOP_TLS_CA={mine.ca}" in said
 
 
