@@ -64,7 +64,8 @@ class FakeGround(Ground):
         return Done(line, "as the command prints it", 0)
 
     def ask(self, *words: str) -> Any:
-        return self.run(shlex.join(["pharmaloop", *words])) and None
+        self.run(shlex.join(["pharmaloop", *words]))
+        return {}
 
     def letters(self) -> dict[str, dict[str, Any]]:
         return dict(self.open)
