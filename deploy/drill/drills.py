@@ -25,11 +25,11 @@ def no_words(ground: Ground) -> Words:
 class Drill:
     """One drill.
 
-    `labels` are those of the alert that the fault must raise; `also` are alerts that fire beside it. `asked`
-    are more questions to Prometheus than the runbook has, by what they tell. `words` are what the runbook's words
-    in capitals stand for, looked up once the alert fires. `by_hand` is what the runbook tells in words, as
-    commands; of the commands of its section Mend those that begin with one of `mend` are run. What is left
-    then (a process has to be started), undoing the fault does.
+    `labels` are those of the alert that the fault must raise; `also` are alerts that fire beside it.
+    `asked` are more questions to Prometheus than the runbook has, by what they tell. `words` are what the
+    runbook's words in capitals stand for, looked up once the alert fires. `by_hand` is what the runbook tells
+    in words, as commands; of the commands of its section Mend those that begin with one of `mend` are run.
+    What is left then (a process has to be started), undoing the fault does.
     """
 
     name: str

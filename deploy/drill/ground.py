@@ -11,6 +11,7 @@ import os
 import shlex
 import subprocess
 import sys
+import time
 import urllib.request
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -30,6 +31,7 @@ from services.kit.testing.engines import HOST
 
 _SCRAPE_SECONDS = 3.0
 _COMMAND_SECONDS = 300
+_WELL_SECONDS = 60.0
 #: What would have a drill break something that is not this checkout's.
 _FOREIGN = ("PHARMALOOP_ENDPOINTS", "KAFKA_BOOTSTRAP_SERVERS", "MONGODB_URI")
 #: The only program that may have ended: a world whose story is told.
@@ -216,9 +218,12 @@ def alone(ground: Ground) -> Iterator[None]:
         yield
 
 
-def check_well(ground: Ground) -> None:
-    """Refused for a stack on which a drill could not be judged."""
+def check_well(ground: Ground, seconds: float = _WELL_SECONDS) -> None:
+    """Refused for a stack on which a drill could not be judged; one that just starts has some time."""
     if ground.planted.exists():
         raise Refused("an earlier drill was killed and its fault still stands: `pharmaloop drill undo` first")
-    if lacks := unwell(ground.supervisor.states(), ground.serving()):
+    end = time.monotonic() + seconds
+    while (lacks := unwell(ground.supervisor.states(), ground.serving())) and time.monotonic() < end:
+        time.sleep(1.0)
+    if lacks:
         raise Refused(f"the stack is not well before anything was broken: {'; '.join(lacks)}")

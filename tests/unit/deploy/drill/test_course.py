@@ -132,8 +132,6 @@ def test_what_a_killed_drill_left_is_undone_later(ground: FakeGround) -> None:
 class Thrown:
     """Garbage without a Kafka: two readers bury it."""
 
-    spared: str = ""
-
     def plant(self, ground: Ground) -> str:
         assert isinstance(ground, FakeGround)
         ground.open |= {f"traceability.{who}|t|0|7": {"key": GARBAGE_KEY} for who in ("fold", "lineage")}
@@ -163,3 +161,13 @@ def test_a_letter_that_is_left_fails_the_drill(ground: FakeGround) -> None:
     told = Course(ground, replace(poison(), mend=()), print).run(FakeAlarm(ground))
     assert [check.what for check in told.checks if check.ok is False] == ["no dead letter is left by it"]
     assert not told.ok
+
+
+def test_what_fires_beside_it_is_shown_and_a_watch_is_one_look(ground: FakeGround) -> None:
+    said: list[str] = []
+    lag = replace(DRILLS["lag"]("hospital-b"), fault=Thrown(), by_hand=lambda ground: [])
+    told = Course(ground, lag, said.append).run(FakeAlarm(ground))
+    assert told.alert is not None
+    assert told.alert.name == "RecordsWait"
+    assert "  beside it: RunnerStuck: it is gone  docs/runbooks/RunnerStuck.md" in said
+    assert ground.typed.count("pharmaloop status") == 2, "a watch would never end"
