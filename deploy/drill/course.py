@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any
 
 from deploy.drill import books, judging
@@ -88,7 +87,6 @@ class Course:
                 say(f"no alert {drill.alert} came within {self._patience():.0f} s")
             else:
                 self._show(alert)
-                self._show_others(alarm)
                 self._follow(alarm)
         over = alert is None or bool(
             until(lambda: not alarm.firing(drill.alert, drill.labels), _PATIENCE_SECONDS)
@@ -115,14 +113,6 @@ class Course:
         say(f"  portal:  {notes.get('portal', '')}")
         say(f"  runbook: {notes.get('runbook_url', '')}")
 
-    def _show_others(self, alarm: Alarm) -> None:
-        for name, labels in self._drill.also.items():
-            if other := until(partial(alarm.firing, name, labels), self._patience()):
-                runbook = other.notes.get("runbook_url", "")
-                self._say(f"  beside it: {name}: {other.notes.get('summary', '')}  {runbook}")
-            else:
-                self._say(f"  beside it {name} was expected, and did not come")
-
     def _follow(self, alarm: Alarm) -> None:
         """Look, then mend, as the runbook says."""
         drill, book = self._drill, books.read(self._drill.alert)
@@ -145,7 +135,7 @@ class Course:
         self._commands(book.commands.get("Verify", ()), {})
 
     def _commands(self, lines: Sequence[str], words: Words) -> None:
-        for line in (line.removesuffix(" --watch") for line in lines):
+        for line in lines:
             made = books.filled(line, words)
             if not made:
                 self._say(f"  not run, nothing here to fill in: {line}")

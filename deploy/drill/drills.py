@@ -3,14 +3,13 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from deploy.drill.faults import Fault, Frozen, Garbage, Killed, Locked, NoSpace, Stopped, letters_of_drills
+from deploy.drill.faults import Fault, Frozen, Garbage, Killed, NoSpace, Stopped, letters_of_drills
 from deploy.drill.ground import Ground
 from deploy.local.plan import CLINICAL, HOSPITALS
 
 #: The hospital that is away where none is named: not the first, whose process has the plain name.
 SITE = "hospital-b"
 _PROCESS_OF = {site: process for process, site in CLINICAL.items()}
-FOLD = "traceability.fold"
 _FACTS = "pharmaloop.traceability.dispense.v1"
 _MATERIAL = "pharmaloop.traceability.material.v1"
 Words = Mapping[str, Sequence[str]]
@@ -25,11 +24,11 @@ def no_words(ground: Ground) -> Words:
 class Drill:
     """One drill.
 
-    `labels` are those of the alert that the fault must raise; `also` are alerts that fire beside it.
-    `asked` are more questions to Prometheus than the runbook has, by what they tell. `words` are what the
-    runbook's words in capitals stand for, looked up once the alert fires. `by_hand` is what the runbook tells
-    in words, as commands; of the commands of its section Mend those that begin with one of `mend` are run.
-    What is left then (a process has to be started), undoing the fault does.
+    `labels` are those of the alert that the fault must raise. `asked` are more questions to Prometheus than
+    the runbook has, by what they tell. `words` are what the runbook's words in capitals stand for, looked up
+    once the alert fires. `by_hand` is what the runbook tells in words, as commands; of the commands of its
+    section Mend those that begin with one of `mend` are run. What is left then (a process has to be started),
+    undoing the fault does.
     """
 
     name: str
@@ -38,7 +37,6 @@ class Drill:
     alert: str
     labels: Mapping[str, str]
     asked: Mapping[str, str] = field(default_factory=dict)
-    also: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     words: Callable[[Ground], Words] = no_words
     by_hand: Callable[[Ground], list[str]] = lambda ground: []
     mend: Sequence[str] = ()
@@ -96,20 +94,6 @@ def _kill_broker(site: str) -> Drill:
 def _lag(site: str) -> Drill:
     return Drill(
         "lag",
-        "a forgotten transaction keeps the trace from getting on, and what it is to read comes",
-        Locked("traceability", FOLD, _FACTS),
-        "RecordsWait",
-        {"service": "traceability", "topic": _FACTS},
-        also={"RunnerStuck": {"service": "traceability", "runner": FOLD}},
-        asked={"how old what it has not taken is": f'max(pharmaloop_group_lag_seconds{{topic="{_FACTS}"}})'},
-        by_hand=lambda ground: [f"grep -c 'WriteConflict' {ground.plan.log_file('traceability')}"],
-        remedy="its log names the database: the transaction that is in its way is ended",
-    )
-
-
-def _frozen(site: str) -> Drill:
-    return Drill(
-        "frozen",
         "the trace's process stands still, and what it is to read comes",
         Frozen("traceability", _FACTS),
         "ServiceGone",
@@ -136,7 +120,6 @@ DRILLS: Mapping[str, Callable[[str], Drill]] = {
     "poison": _poison,
     "kill-broker": _kill_broker,
     "lag": _lag,
-    "frozen": _frozen,
     "disk-full": _disk_full,
 }
 SITES = tuple(HOSPITALS)

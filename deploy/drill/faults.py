@@ -5,7 +5,6 @@ later process, twice, and by one that does not know whether it was ever planted.
 """
 
 import os
-import re
 import resource
 import signal
 import time
@@ -14,10 +13,6 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from confluent_kafka import Consumer, Producer, TopicPartition
-from pymongo import MongoClient
-from pymongo.client_session import ClientSession
-from pymongo.collection import Collection
-from pymongo.errors import OperationFailure
 
 from deploy.drill.ground import Ground
 
@@ -26,12 +21,6 @@ GARBAGE_KEY = "thrown in by a drill"
 _KAFKA_SECONDS = 20.0
 _AGAIN = 100
 _KEEPER_SECONDS = 60.0
-#: How the database knows a drill, and for how long it lets a transaction stand.
-_WHO = "pharmaloop drill"
-_LIFETIME = "transactionLifetimeLimitSeconds"
-_LONG_SECONDS, _USUAL_SECONDS = 900, 15
-#: What keeps a transaction open; it ends with this process, or when it is undone.
-_holding: list[tuple["MongoClient[dict[str, Any]]", ClientSession]] = []
 _PAUSE = 0.1
 
 
@@ -109,60 +98,6 @@ class Frozen:
             with suppress(ProcessLookupError):
                 os.kill(state.pid, signal.SIGCONT)
         return f"{self.process} was told to go on; {_started(ground, self.process)}"
-
-
-@dataclass(frozen=True)
-class Locked:
-    """Rows of a database that a forgotten transaction holds, so that a runner cannot write how far it is.
-    What it reads is sent to it again: records that it has taken already, which must change nothing."""
-
-    process: str
-    runner: str
-    topic: str
-
-    def plant(self, ground: Ground) -> str:
-        client = _database(ground)
-        client.admin.command({"setParameter": 1, _LIFETIME: _LONG_SECONDS})
-        rows = client[f"pharmaloop_{self.process}"]["_mark"]
-        session = client.start_session()
-        mine = {"_id": {"$regex": rf"^{re.escape(self.runner)}\|.*{re.escape(self.topic)}"}}
-        held = _held(rows, mine, session)
-        _holding.append((client, session))
-        sent = _send_again(ground.plan.bootstrap, self.topic)
-        return f"a transaction holds {held} rows of {self.runner}; {sent} records were sent to it once more"
-
-    def undo(self, ground: Ground) -> str:
-        with _database(ground) as client:
-            client.admin.command({"setParameter": 1, _LIFETIME: _USUAL_SECONDS})
-            # Whose process is gone holds on for its lifetime, if nobody ends it.
-            idle = {"$currentOp": {"allUsers": True, "idleSessions": True}}
-            found = client.admin.aggregate(
-                [idle, {"$match": {"appName": _WHO, "transaction": {"$exists": True}}}]
-            )
-            ids = [{"id": one["lsid"]["id"]} for one in found]
-            if ids:
-                client.admin.command({"killSessions": ids})
-        while _holding:
-            _holding.pop()[0].close()
-        return f"transactions of drills that were ended: {len(ids)}"
-
-
-def _held(rows: "Collection[dict[str, Any]]", which: dict[str, Any], session: ClientSession) -> int:
-    """How many rows the session's transaction holds, once nobody else is writing them."""
-    end = time.monotonic() + _KEEPER_SECONDS
-    while True:
-        session.start_transaction()
-        try:
-            return rows.update_many(which, {"$set": {"drill": True}}, session=session).matched_count
-        except OperationFailure:
-            session.abort_transaction()
-            if time.monotonic() > end:
-                raise RuntimeError("the rows could not be held: the runner always writes them") from None
-            time.sleep(_PAUSE)
-
-
-def _database(ground: Ground) -> "MongoClient[dict[str, Any]]":
-    return MongoClient(ground.plan.mongodb_uri, appname=_WHO, serverSelectionTimeoutMS=10_000)
 
 
 @dataclass(frozen=True)

@@ -161,13 +161,3 @@ def test_a_letter_that_is_left_fails_the_drill(ground: FakeGround) -> None:
     told = Course(ground, replace(poison(), mend=()), print).run(FakeAlarm(ground))
     assert [check.what for check in told.checks if check.ok is False] == ["no dead letter is left by it"]
     assert not told.ok
-
-
-def test_what_fires_beside_it_is_shown_and_a_watch_is_one_look(ground: FakeGround) -> None:
-    said: list[str] = []
-    lag = replace(DRILLS["lag"]("hospital-b"), fault=Thrown(), by_hand=lambda ground: [])
-    told = Course(ground, lag, said.append).run(FakeAlarm(ground))
-    assert told.alert is not None
-    assert told.alert.name == "RecordsWait"
-    assert "  beside it: RunnerStuck: it is gone  docs/runbooks/RunnerStuck.md" in said
-    assert ground.typed.count("pharmaloop status") == 2, "a watch would never end"
