@@ -17,6 +17,7 @@ from services.cli import (  # noqa: F401  each gives nouns their verbs
     completion,
     dlq,
     dossier,
+    drills,
     exposures,
     genealogy,
     laboratory,
