@@ -22,15 +22,23 @@ _STATES = {"all": api.RUN_STATE_UNSPECIFIED} | {
 }
 
 
-@RUN.verb("list", "", "--loop safety --state open", "--watch", watched=True)
+@RUN.verb("list", "", "--loop safety --state open", "--plant plant-1 --stuck-first --watch", watched=True)
 @click.option("--loop", type=click.Choice(["safety", "transfer", "evidence"]), help="Only runs of this loop.")
 @click.option("--case", default="", help="Only runs of this case: a lot, a transfer or a study, as listed.")
 @click.option("--state", type=click.Choice(list(_STATES)), default="all", help="Only of this state.")
+@click.option("--product", default="", help="Only of this product: owner/scheme/item.")
+@click.option("--plant", default="", help="Only of this plant.")
+@click.option("--site", default="", help="Only with this site.")
+@click.option(
+    "--stuck-first", is_flag=True, help="Those that stalled first, then those that are late soonest."
+)
 @click.pass_obj
-def runs(session: Session, loop: str | None, case: str, state: str) -> None:
+def runs(session: Session, loop: str | None, case: str, state: str, stuck_first: bool, **about: str) -> None:
     """List the runs of the loops, newest first."""
-    request = api.ListRunsRequest(loop=loop or "", case=case)
+    request = api.ListRunsRequest(loop=loop or "", case=case, **about)
     request.state = _STATES[state]  # type: ignore[assignment]
+    if stuck_first:
+        request.order = api.RUN_ORDER_STUCK_FIRST
     pages = session.pages(session.loops.ListRuns, request)
     found = [plain(item) for page in pages for item in page.runs]
     session.show({"runs": found}, lambda out: out.print(_table(found)))

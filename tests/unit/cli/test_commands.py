@@ -220,6 +220,15 @@ def test_loops_lists_shows_and_watches(bench: Bench) -> None:
     assert ROOT in bench.run("run", "follow").output
 
 
+def test_runs_are_chosen_and_ordered_as_on_the_board(bench: Bench) -> None:
+    bench.fake.answers["ListRuns"] = lambda request: loops.ListRunsResponse(runs=[run()])
+    about = ("--product", "maker-1/item/granulate", "--plant", "plant-1", "--site", "hospital-a")
+    assert bench.run("run", "list", *about, "--stuck-first").exit_code == 0
+    asked = bench.fake.of("ListRuns")[0]
+    assert (asked.product, asked.plant, asked.site) == about[1::2]
+    assert asked.order == loops.RUN_ORDER_STUCK_FIRST
+
+
 def test_loops_shows_runs_of_every_loop_by_loop_and_case(bench: Bench) -> None:
     transfer = loops.Run(run="t-1", loop="transfer", case="transfer:s/plant-b", state=loops.RUN_STATE_CLOSED)
     ended = loops_events.LoopClosed(outcome=loops_events.RUN_OUTCOME_REFUSED, set="s", version=2)
