@@ -44,6 +44,10 @@ class Operations(operations_grpc.OperationsServiceServicer):
         return operations.CancelRebuildResponse()
 
 
+def operations_of_kit() -> Operations:
+    return Operations()  # type: ignore[abstract]
+
+
 @contextmanager
 def served(status: Status, work: Operations, gate: bool = True) -> Iterator[str]:
     """host:port of a service with the kit's gate, or of a server that takes everything."""
@@ -55,7 +59,7 @@ def served(status: Status, work: Operations, gate: bool = True) -> Iterator[str]
         rpc = RpcServer(ServiceSettings(), Metrics("test"))
         server = rpc.server if gate else aio.server()
         common_grpc.add_StatusServiceServicer_to_server(status, server)
-        operations_grpc.add_OperationsServiceServicer_to_server(work, server)  # type: ignore[arg-type]
+        operations_grpc.add_OperationsServiceServicer_to_server(work, server)
         if gate:
             return rpc, await rpc.start([])
         port = server.add_insecure_port("127.0.0.1:0")
@@ -83,7 +87,7 @@ def outcomes(result: Result) -> dict[tuple[str, str], tuple[str, str]]:
 
 
 def test_a_service_of_the_kit_keeps_every_promise_and_nothing_reaches_it() -> None:
-    work = Operations()
+    work = operations_of_kit()
     with served(Status(), work) as address:
         found = asked("--json", loops=address, rnd=address)
     assert found.exit_code == 0
@@ -93,7 +97,7 @@ def test_a_service_of_the_kit_keeps_every_promise_and_nothing_reaches_it() -> No
 
 
 def test_a_service_that_is_not_ready_says_why() -> None:
-    with served(Status("kafka: no Kafka answers"), Operations()) as address:
+    with served(Status("kafka: no Kafka answers"), operations_of_kit()) as address:
         found = asked(loops=address)
     assert found.exit_code == 1
     assert "ready: kafka: no Kafka answers" in found.output
@@ -101,7 +105,7 @@ def test_a_service_that_is_not_ready_says_why() -> None:
 
 def test_a_server_that_refuses_nothing_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(platform, "SECONDS", 2.0)
-    with served(Status(), Operations(), gate=False) as address:
+    with served(Status(), operations_of_kit(), gate=False) as address:
         found = asked("--json", loops=address)
     assert found.exit_code == 1
     told = outcomes(found)
@@ -112,7 +116,7 @@ def test_a_server_that_refuses_nothing_is_found_out(monkeypatch: pytest.MonkeyPa
 
 
 def test_one_that_does_not_answer_leaves_the_others_judged() -> None:
-    with served(Status(), Operations()) as address:
+    with served(Status(), operations_of_kit()) as address:
         found = asked("--json", loops=address, rnd="127.0.0.1:1")
     told = outcomes(found)
     assert found.exit_code == 1
