@@ -33,8 +33,9 @@ _STATES = {"all": api.RUN_STATE_UNSPECIFIED} | {
     "--stuck-first", is_flag=True, help="Those that stalled first, then those that are late soonest."
 )
 @click.pass_obj
-def runs(session: Session, loop: str | None, case: str, state: str, stuck_first: bool, **about: str) -> None:
+def runs(session: Session, /, loop: str | None, case: str, state: str, **about: Any) -> None:
     """List the runs of the loops, newest first."""
+    stuck_first = about.pop("stuck_first")
     request = api.ListRunsRequest(loop=loop or "", case=case, **about)
     request.state = _STATES[state]  # type: ignore[assignment]
     if stuck_first:
