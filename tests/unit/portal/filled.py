@@ -43,7 +43,7 @@ class Filler:
         return made
 
     def _fill(self, made: Message, above: tuple[str, ...]) -> None:
-        kind: Descriptor = made.DESCRIPTOR
+        kind: Any = made.DESCRIPTOR
         if kind.full_name == "google.protobuf.Timestamp":
             made.FromJsonString("2026-03-12T01:30:00Z")  # type: ignore[attr-defined]
             return
@@ -80,7 +80,8 @@ class Filler:
             text = self.said.get(one.name, TEXT)
             return text.encode() if one.type == FieldDescriptor.TYPE_BYTES else text
         if one.cpp_type == FieldDescriptor.CPPTYPE_ENUM:
-            values = [each.number for each in one.enum_type.values]
+            kind: Any = one.enum_type
+            values = [each.number for each in kind.values]
             return values[min(self.nth, len(values) - 1)]
         return _NUMBERS.get(one.cpp_type, 12)
 
