@@ -33,10 +33,18 @@ _STATES = {"all": api.RUN_STATE_UNSPECIFIED} | {
     "--stuck-first", is_flag=True, help="Those that stalled first, then those that are late soonest."
 )
 @click.pass_obj
-def runs(session: Session, /, loop: str | None, case: str, state: str, **about: Any) -> None:
+def runs(
+    session: Session,
+    loop: str | None,
+    case: str,
+    state: str,
+    product: str,
+    plant: str,
+    site: str,
+    stuck_first: bool,
+) -> None:
     """List the runs of the loops, newest first."""
-    stuck_first = about.pop("stuck_first")
-    request = api.ListRunsRequest(loop=loop or "", case=case, **about)
+    request = api.ListRunsRequest(loop=loop or "", case=case, product=product, plant=plant, site=site)
     request.state = _STATES[state]  # type: ignore[assignment]
     if stuck_first:
         request.order = api.RUN_ORDER_STUCK_FIRST

@@ -80,7 +80,8 @@ class Filler:
             text = self.said.get(one.name, TEXT)
             return text.encode() if one.type == FieldDescriptor.TYPE_BYTES else text
         if one.cpp_type == FieldDescriptor.CPPTYPE_ENUM:
-            values = [each.number for each in one.enum_type.values]  # type: ignore[union-attr]
+            kind: Any = one.enum_type
+            values = [each.number for each in kind.values]
             return values[min(self.nth, len(values) - 1)]
         return _NUMBERS.get(one.cpp_type, 12)
 
