@@ -90,6 +90,17 @@ def test_every_values_file_that_is_written_out_is_tried() -> None:
     assert tried == {"values.yaml", *page.values_files()}
 
 
+def test_all_steps_one_upon_the_other_are_one_installation(tmp_path: Path) -> None:
+    paths = [page.OWN_ENGINES]
+    for name, text in page.values_files().items():
+        paths.append(tmp_path / name)
+        paths[-1].write_text(text)
+    whole = Resources(documents(template(UMBRELLA, paths)))
+    assert {"pharmaloop-clinical-hospital-c", "pharmaloop-production-worker"} <= whole.names("StatefulSet")
+    assert all(whole.of(kind) for kind in ("Certificate", "PodMonitor", "ScaledObject"))
+    assert whole.pod("pharmaloop-migrate").container["image"].endswith(":0.2.0")
+
+
 @pytest.mark.parametrize("command", [c for c in COMMANDS if c.program == "make"], ids=_id)
 def test_make_has_the_target(command: page.Command) -> None:
     assert command.words[0] in page.make_targets()
