@@ -10,7 +10,7 @@ from __future__ import annotations
 import csv
 import importlib.util
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -137,6 +137,8 @@ class Journal:
 
     acknowledged: list[Acknowledged] = field(default_factory=list)
     calls: int = 0
+    #: What came instead of an answer: the request and the status.
+    failed: Counter[tuple[str, str]] = field(default_factory=Counter)
 
 
 class Caller:
@@ -173,6 +175,7 @@ class Caller:
                 return call(request, timeout=seconds, metadata=metadata(actor))
             except grpc.RpcError as error:
                 code = error.code()
+                self.journal.failed[(type(request).__name__, code.name)] += 1
                 if code not in _AGAIN:
                     raise AssertionError(
                         f"{type(request).__name__}: {code.name} {reason_of(error)} {error.details()}"
