@@ -8,12 +8,14 @@ from typing import Any
 import msgspec
 
 from services.kit.contracts import contract
+from services.loops.machine import CASES
 from tests.reliability.specs import SITE, SPECS, runners
 
 
 def kinds() -> dict[str, dict[str, list[str]]]:
     """Of each kind of stored state, and each of its parts: the fields, and those that it must have."""
     states = {f"{service}.{kind.name}": kind.state for service, spec in SPECS.items() for kind in spec.kinds}
+    states["loops.cases"] = CASES.state
     found = {}
     for name, state in states.items():
         (_,), parts = msgspec.json.schema_components([state])
