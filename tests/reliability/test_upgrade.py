@@ -57,7 +57,8 @@ class Platform:
 
     def start(self) -> None:
         self.world.start()
-        self.caller = Caller(self.world)
+        # Who is answered late is not restarted: only a call that nobody takes up may fail.
+        self.caller = Caller(self.world, seconds=30)
         self.observer = Observer(self.world)
         furnish(self.caller)
 

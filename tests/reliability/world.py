@@ -367,7 +367,7 @@ class World:
             child = self.children[name]
             child.signal(signal.SIGTERM)
             assert child.process is not None
-            status = child.process.wait(60)
+            status = child.process.wait(90)
             child.root = root
             child.start()
         until(f"{name} serves", lambda: is_serving(f"{HOST}:{self.ports[name]}"), _UP_SECONDS)
