@@ -235,6 +235,8 @@ class World:
             "KAFKA_BOOTSTRAP_SERVERS": self.bootstrap,
             "PHARMALOOP_STATE_DIR": str(self.state),
             "PHARMALOOP_SITES": json.dumps([SITE]),
+            # The migration sets the clock's speed, to its default where nothing is said.
+            "PHARMALOOP_CLOCK_SPEED": str(SPEED),
             "PYTHONPATH": python_path(self.root),
         }
         command = [sys.executable, "-m", "services.kit.bus.migrate"]
