@@ -20,6 +20,7 @@ from services.cli import (  # noqa: F401  each gives nouns their verbs
     drills,
     exposures,
     genealogy,
+    judged,
     laboratory,
     lineage,
     lots,
