@@ -19,6 +19,7 @@ from services.cli import (  # noqa: F401  each gives nouns their verbs
     dossier,
     drills,
     exposures,
+    find,
     genealogy,
     judged,
     laboratory,
