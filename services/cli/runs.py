@@ -15,6 +15,7 @@ from services.cli.nouns import RUN
 from services.cli.plain import plain, word
 from services.cli.session import Session
 from services.cli.tables import table
+from services.cli.traced import traced
 from services.kit.ids import new_id
 
 _STATES = {"all": api.RUN_STATE_UNSPECIFIED} | {
@@ -70,15 +71,20 @@ def count(session: Session, product: str, plant: str, site: str) -> None:
     session.show({"counts": found}, people)
 
 
-@RUN.verb("show", "r-7", "r-7 --watch", watched=True)
+@RUN.verb("show", "r-7", "r-7 --watch", "r-7 --json", watched=True)
 @click.argument("run", type=RUN_ID)
 @click.pass_obj
 def show(session: Session, run: str) -> None:
-    """Show RUN with its stages, what it waits for, since when, at which sites, and what comes next."""
+    """Show RUN with its stages, what it waits for and what comes next, its sites, and what led to what."""
     answer = session.call(session.loops.GetRun, api.GetRunRequest(run=run)).run
-    found, waits = plain(answer), blocked(session, answer)
-    document = {"run": found, "blocked": waits.document() if waits else None}
-    session.show(document, lambda out: _print_run(out, found, waits))
+    found, waits, known = plain(answer), blocked(session, answer), traced(session, answer)
+    document = {"run": found, "blocked": waits.document() if waits else None, **known.document()}
+
+    def people(out: Console) -> None:
+        _print_run(out, found, waits)
+        known.show(out)
+
+    session.show(document, people)
 
 
 @RUN.verb("follow", "", "r-7")

@@ -18,6 +18,7 @@ from pharmaloop.loops.v1 import events_pb2 as events
 from pharmaloop.loops.v1 import service_pb2 as api
 from pharmaloop.production.v1 import events_pb2 as production
 from services.kit import lacking
+from services.kit.hops import own, thing_of
 from services.portal import evidence
 from services.portal.addresses import path_of as path
 from services.portal.backend import Backend
@@ -31,7 +32,7 @@ from services.portal.limit_change import of_proposal
 from services.portal.parts import parts
 from services.portal.places import event_word, lot_of, place, short
 from services.portal.render import page
-from services.portal.running import may_cancel, own, stage_word, steps, thing_of, turn
+from services.portal.running import may_cancel, stage_word, steps, turn
 from services.portal.words import N_, WITHHELD, WORDS
 
 router = APIRouter()
