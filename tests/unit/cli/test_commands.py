@@ -77,7 +77,7 @@ def test_a_refusal_is_one_plain_sentence(bench: Bench) -> None:
     assert result.exit_code == 1
     assert result.stderr == (
         "pharmaloop: the deviation was confirmed by qa (ALREADY_JUDGED, field deviation)\n"
-        "  next: 'pharmaloop deviation list' tells where it stands\n"
+        "  next: 'pharmaloop deviation list' or 'pharmaloop deviation show' tells where it stands\n"
     )
 
 
