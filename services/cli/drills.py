@@ -9,23 +9,13 @@ from typing import NoReturn
 
 import click
 
+from services.cli.checkout import checkout
 from services.cli.endpoints import state_dir
 from services.cli.nouns import DRILL
 from services.cli.session import Failure, Session
 
 _FOLDER = Path("deploy") / "drill"
-
-
-def _checkout() -> Path:
-    """The folder of the checkout; Failure where there is none here or above."""
-    here = Path.cwd().resolve()
-    for folder in (here, *here.parents):
-        if (folder / _FOLDER / "__main__.py").is_file():
-            return folder
-    raise Failure(
-        "drills break a development stack and are not installed, they stand in the checkout (deploy/drill): "
-        "go into its folder, and give the command again"
-    )
+_WHY = "drills break a development stack and are not installed, they stand in the checkout (deploy/drill)"
 
 
 def _become(session: Session, *words: str) -> NoReturn:
@@ -35,7 +25,7 @@ def _become(session: Session, *words: str) -> NoReturn:
     state = state_dir()
     if state is not None:
         os.environ["PHARMALOOP_STATE_DIR"] = str(state.resolve())
-    os.chdir(_checkout())
+    os.chdir(checkout(_FOLDER, _WHY))
     given = [*words, *(["--json"] if session.as_json else [])]
     os.execv(sys.executable, [sys.executable, "-m", "deploy.drill", *given])
 
