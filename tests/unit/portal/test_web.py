@@ -192,3 +192,9 @@ async def test_files_may_be_kept_for_good_and_pages_not(browser: httpx.AsyncClie
     assert page.headers["cache-control"] == "no-store"
     file = page.text.partition('rel="stylesheet" href="')[2].partition('"')[0]
     assert "immutable" in (await browser.get(file)).headers["cache-control"]
+
+
+async def test_the_hospital_called_clinical_alone_is_the_installations_first() -> None:
+    backend = Backend({"clinical": "h:1", "clinical.hospital-b": "h:2"}, PortalSettings(), "st-mary")
+    assert backend.sites == {"hospital-b": "clinical.hospital-b", "st-mary": "clinical"}
+    await backend.close()
