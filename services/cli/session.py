@@ -92,6 +92,13 @@ class Missing(Failure):
     usual = "{look} shows what there is"
 
 
+class UnknownSite(Missing):
+    """A hospital that has no process here."""
+
+    #: As a hospital refuses what is meant for another.
+    reason, field = "UNKNOWN_SITE", "site"
+
+
 class Unreachable(Failure):
     """Who should answer does not, or it is not known where they listen; exit status 3."""
 
@@ -192,7 +199,7 @@ class Session:
         return clinical_grpc.ClinicalServiceStub(self.channel("clinical"))
 
     def clinical_at(self, site: str) -> clinical_grpc.ClinicalServiceStub:
-        """The process of a site: its own endpoint; that of the first may be called clinical alone."""
+        """The process of a site, UnknownSite without one. That of the first may be called clinical alone."""
         known = self.endpoints.sites
         if not known:
             return self.clinical  # which says that it has no address
@@ -201,7 +208,7 @@ class Session:
             said = f"name one of these, or give clinical.{site or 'SITE'} its address in {source}"
             if known.get(self.endpoints.first_site) == hospitals.CLINICAL:
                 said += "; PHARMALOOP_SITES says whose process is called clinical alone (its first)"
-            raise Missing(hospitals.unknown(site, known), said)
+            raise UnknownSite(hospitals.unknown(site, known), said)
         return clinical_grpc.ClinicalServiceStub(self.channel(known[site]))
 
     @cached_property
