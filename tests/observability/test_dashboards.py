@@ -132,6 +132,7 @@ def test_a_panel_has_a_unit_and_says_what_to_do(board: Board, panel: Panel) -> N
     assert len(made["targets"]) == len(panel.queries)
 
 
+@pytest.mark.req("N5")
 @EACH_PANEL
 def test_a_query_names_what_exists(board: Board, panel: Panel) -> None:
     variables = {f"${one.name}" for one in board.variables} | {"$__rate_interval"}
@@ -369,6 +370,7 @@ def _installation() -> list[dict[str, str]]:
     return [*found, _lines("ALERTS", firing, False)]
 
 
+@pytest.mark.req("N5")
 def test_every_query_has_a_result_over_the_series_of_the_registry(run: Run, tmp_path: Path) -> None:
     """Prometheus itself evaluates all of them, with the recording rules as they are shipped."""
     exprs = sorted({filled(query.expr) for _, panel in PANELS for query in panel.queries})

@@ -65,6 +65,7 @@ def parse(line: str) -> None:
         command, context = found, found.make_context(name, rest, parent=context)
 
 
+@pytest.mark.req("N5")
 def test_there_is_a_runbook_for_each_alert_and_none_beside() -> None:
     assert {file.stem for file in BOOKS} == {rule.name for rule in ALERTS}
     for rule in ALERTS:
