@@ -153,8 +153,8 @@ def drop(uri: str, database: str) -> None:
         client.drop_database(database)
 
 
-async @pytest.mark.faults
-def test_a_service_goes_on_from_a_backup_that_was_made_while_it_worked(
+@pytest.mark.faults
+async def test_a_service_goes_on_from_a_backup_that_was_made_while_it_worked(
     mongo: str, tmp_path: Path
 ) -> None:
     database, product = new_name("t"), f"maker/item/{uuid.uuid4().hex}"
