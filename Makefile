@@ -149,3 +149,7 @@ images: setup ## Build images here without a container engine, as root [ONLY="al
 
 images-smoke: setup ## Start images that `make images` built in a chroot, until they answer health [ONLY="alerting portal"]
 	@$(BIN)/python -m deploy.images.smoke $(ONLY)
+
+.PHONY: drill
+drill: setup ## Plant a fault in the stack that runs here, see its alert, follow its runbook, judge [NAME=site-down]
+	@$(BIN)/python -m deploy.drill $(if $(NAME),run $(NAME),list)

@@ -5,6 +5,7 @@ background and answers over a socket; it is told nothing that it could decide
 by itself: programs start when `stack` says so, in its order.
 """
 
+import contextlib
 import hashlib
 import os
 import shlex
@@ -137,6 +138,11 @@ class Supervisor:
             self._call("startProcess", self._full_name(name), False)
         except xmlrpc.client.Fault as fault:
             raise EngineError(f"{name} could not be started: {fault.faultString}") from None
+
+    def stop(self, name: str) -> None:
+        """Stop a program until it is started again; returns when it is gone. What does not run stays so."""
+        with contextlib.suppress(xmlrpc.client.Fault):
+            self._call("stopProcess", self._full_name(name), True)
 
     def states(self) -> dict[str, State]:
         found = [

@@ -9,26 +9,10 @@ import click
 from rich.console import Console
 
 from pharmaloop.traceability.v1 import service_pb2 as trace
-from services.cli.nouns import LINEAGE, THING
+from services.cli.nouns import LINEAGE
 from services.cli.plain import plain
 from services.cli.session import Session
 from services.cli.tables import table
-
-
-@THING.verb("find", "G-0041", "r-7 --most 5")
-@click.argument("text")
-@click.option("--most", type=click.IntRange(1, 20), default=20, show_default=True, help="Things at most.")
-@click.pass_obj
-def find(session: Session, text: str, most: int) -> None:
-    """Find lots, runs, deviations, dispenses and packs whose id, number or label begins with TEXT."""
-    request = trace.FindThingsRequest(text=text, most=most)
-    found = [plain(one) for one in session.call(session.traceability.FindThings, request).things]
-
-    def people(out: Console) -> None:
-        rows = [[one["kind"], one["id"], one["label"], "exactly" if one["exact"] else ""] for one in found]
-        out.print(table(f"What begins with {text}", ["kind", "id", "label", ""], rows))
-
-    session.show({"things": found}, people)
 
 
 @LINEAGE.verb("show", "product-1", "m-17 --kind molecule --most 200", watched=True)

@@ -42,7 +42,8 @@ CHANGE = Noun("change", "What changes in a service, as it happens.")
 DLQ = Noun("dlq", "Dead letters: see them, have them processed again, give them up.")
 REBUILD = Noun("rebuild", "Views that are made anew from the log, beside those that answer.")
 BACKUP = Noun("backup", "Backups: all databases and topics, made, checked, laid back into an empty platform.")
-CONFORMANCE = Noun("conformance", "A partner's own program, judged by what it does to a sandbox.")
+CONFORMANCE = Noun("conformance", "A partner's program, judged by a sandbox; a platform, by its promises.")
+DRILL = Noun("drill", "Faults planted in the stack that runs here, to see alerts and runbooks at work.")
 BENCH = Noun("bench", "Benchmarks, where the checkout is.")
 
 ALL = (
@@ -62,6 +63,7 @@ ALL = (
         SET,
         TRIAL,
         TARGET,
+        DRILL,
     ),
     *(MOLECULE, PRODUCT, STUDY, DATASET, FINDING, INSIGHT, HYPOTHESIS, CANDIDATE, THING, LINEAGE, EXPOSURE),
     *(SUSPECT, PLAN, NOTICE, TEMPLATE, SITE, FACT, ALERT, WAITING, CHANGE, DLQ, REBUILD, BACKUP),

@@ -53,3 +53,8 @@ def iso(stamp: Timestamp) -> str | None:
     if not stamp.seconds and not stamp.nanos:
         return None
     return stamp.ToDatetime(UTC).isoformat(timespec="milliseconds")
+
+
+def brief(moment: str | None) -> str:
+    """A moment of a document for a table in UTC, to the second; a dash for none."""
+    return moment[:19].replace("T", " ") if moment else "-"

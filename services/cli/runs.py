@@ -15,6 +15,7 @@ from services.cli.nouns import RUN
 from services.cli.plain import plain, word
 from services.cli.session import Session
 from services.cli.tables import table
+from services.cli.traced import traced
 from services.kit.ids import new_id
 
 _STATES = {"all": api.RUN_STATE_UNSPECIFIED} | {
@@ -22,15 +23,32 @@ _STATES = {"all": api.RUN_STATE_UNSPECIFIED} | {
 }
 
 
-@RUN.verb("list", "", "--loop safety --state open", "--watch", watched=True)
+@RUN.verb("list", "", "--loop safety --state open", "--plant plant-1 --stuck-first --watch", watched=True)
 @click.option("--loop", type=click.Choice(["safety", "transfer", "evidence"]), help="Only runs of this loop.")
 @click.option("--case", default="", help="Only runs of this case: a lot, a transfer or a study, as listed.")
 @click.option("--state", type=click.Choice(list(_STATES)), default="all", help="Only of this state.")
+@click.option("--product", default="", help="Only of this product: owner/scheme/item.")
+@click.option("--plant", default="", help="Only of this plant.")
+@click.option("--site", default="", help="Only with this site.")
+@click.option(
+    "--stuck-first", is_flag=True, help="Those that stalled first, then those that are late soonest."
+)
 @click.pass_obj
-def runs(session: Session, loop: str | None, case: str, state: str) -> None:
+def runs(
+    session: Session,
+    loop: str | None,
+    case: str,
+    state: str,
+    product: str,
+    plant: str,
+    site: str,
+    stuck_first: bool,
+) -> None:
     """List the runs of the loops, newest first."""
-    request = api.ListRunsRequest(loop=loop or "", case=case)
+    request = api.ListRunsRequest(loop=loop or "", case=case, product=product, plant=plant, site=site)
     request.state = _STATES[state]  # type: ignore[assignment]
+    if stuck_first:
+        request.order = api.RUN_ORDER_STUCK_FIRST
     pages = session.pages(session.loops.ListRuns, request)
     found = [plain(item) for page in pages for item in page.runs]
     session.show({"runs": found}, lambda out: out.print(_table(found)))
@@ -53,15 +71,20 @@ def count(session: Session, product: str, plant: str, site: str) -> None:
     session.show({"counts": found}, people)
 
 
-@RUN.verb("show", "r-7", "r-7 --watch", watched=True)
+@RUN.verb("show", "r-7", "r-7 --watch", "r-7 --json", watched=True)
 @click.argument("run", type=RUN_ID)
 @click.pass_obj
 def show(session: Session, run: str) -> None:
-    """Show RUN with its stages, what it waits for, since when, at which sites, and what comes next."""
+    """Show RUN with its stages, what it waits for and what comes next, its sites, and what led to what."""
     answer = session.call(session.loops.GetRun, api.GetRunRequest(run=run)).run
-    found, waits = plain(answer), blocked(session, answer)
-    document = {"run": found, "blocked": waits.document() if waits else None}
-    session.show(document, lambda out: _print_run(out, found, waits))
+    found, waits, known = plain(answer), blocked(session, answer), traced(session, answer)
+    document = {"run": found, "blocked": waits.document() if waits else None, **known.document()}
+
+    def people(out: Console) -> None:
+        _print_run(out, found, waits)
+        known.show(out)
+
+    session.show(document, people)
 
 
 @RUN.verb("follow", "", "r-7")

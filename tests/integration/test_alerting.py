@@ -224,7 +224,7 @@ async def test_an_alert_ends_with_its_matter_over_a_restart_and_leaves_the_open_
         await _alerts(stub, others.lot, bool)
         await others.say(others.detected(second))
         (raised,) = await _alerts(stub, others.lot, lambda alerts: alerts[0].count == 2)
-        assert (raised.state, raised.severity) == (api.ALERT_STATE_OPEN, events.ALERT_SEVERITY_MAJOR)
+        assert (raised.state, raised.severity) == (api.ALERT_STATE_OPEN, events.ALERT_SEVERITY_MINOR)
         last = await others.say(others.classified(first))
     async with running_service(SPEC, backbone, mongo, tmp_path, database=database) as (app, channel):
         stub, others._app = api_grpc.AlertingServiceStub(channel), app

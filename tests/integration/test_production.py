@@ -95,7 +95,7 @@ class Plant:
 
     async def call(self, method: str, **fields: Any) -> Any:
         made = getattr(api, f"{method}Request")(request_id=str(uuid.uuid4()), **fields)
-        return await getattr(self.stub, method)(made, timeout=20, metadata=metadata("qa"))
+        return await getattr(self.stub, method)(made, timeout=60, metadata=metadata("qa"))
 
     async def record(self, *batches: events.ReadingsRecorded) -> common.FactReceipt:
         answer = await self.call("RecordReadings", batches=batches)

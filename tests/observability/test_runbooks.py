@@ -22,6 +22,8 @@ from tests.observability.promql import KNOWN, OF_COUNTERS, selectors
 
 BOOKS = sorted(file for file in RUNBOOKS.glob("*.md") if file.stem != "README")
 SECTIONS = ["What it means", "Who is hurt", "Look first", "Mend", "Verify", "What not to do"]
+#: What a drill showed, where one follows this runbook.
+AS_RUN = "As run"
 PATHS = [
     compile_path(route.path)[0]
     for router in ROUTERS
@@ -42,7 +44,7 @@ _BLOCK = re.compile(r"```(\w+)\n(.*?)```", re.DOTALL)
 
 
 def blocks(file: Path, language: str) -> Iterator[str]:
-    for found, text in _BLOCK.findall(file.read_text()):
+    for found, text in _BLOCK.findall(file.read_text().partition(f"## {AS_RUN}\n")[0]):
         assert found in ("sh", "promql"), f"{found}: somebody types it, or Prometheus is asked it"
         if found == language:
             yield text
@@ -78,7 +80,8 @@ def test_the_list_of_runbooks_has_each_of_them() -> None:
 def test_a_runbook_says_what_to_do_and_what_not(file: Path) -> None:
     text = file.read_text()
     assert text.startswith(f"# {file.stem}\n")
-    assert re.findall(r"^## (.+)$", text, re.MULTILINE) == SECTIONS
+    sections = re.findall(r"^## (.+)$", text, re.MULTILINE)
+    assert sections in (SECTIONS, [*SECTIONS, AS_RUN])
     for part in re.split(r"^## .+$", text, flags=re.MULTILINE)[1:]:
         assert len(part.strip()) > 30
     severities = {rule.severity for rule in ALERTS if rule.name == file.stem}
@@ -107,6 +110,19 @@ def test_what_it_asks_prometheus_exists(file: Path) -> None:
             assert one.name in KNOWN, one.name
             assert one.labels <= KNOWN[one.name].labels
             assert (one.function in OF_COUNTERS) == KNOWN[one.name].rises, text
+
+
+@pytest.mark.parametrize("file", BOOKS, ids=lambda file: file.stem)
+def test_what_was_run_is_a_dated_copy_of_what_it_tells(file: Path) -> None:
+    told, has, shown = file.read_text().partition(f"## {AS_RUN}\n")
+    if not has:
+        return
+    assert re.search(r"\b20\d\d-\d\d-\d\d\b", shown), "when"
+    assert re.search(r"`make drill NAME=([a-z-]+)`", shown), "by which drill"
+    assert all(language == "text" for language, _ in _BLOCK.findall(shown))
+    typed = re.findall(r"^\$ (pharmaloop [a-z]+)", shown, re.MULTILINE)
+    assert typed
+    assert all(command in told for command in typed)
 
 
 def test_a_command_that_does_not_exist_would_be_found() -> None:

@@ -119,6 +119,8 @@ def _pooled(rows: int) -> tuple[tuple[str, float, float], ...]:
 _UNVALUED = {
     *("EVALUATOR_AWAY", "EVALUATOR_TOO_SLOW", "NOT_APPROVED_HERE"),
     *("COORDINATOR_RESTARTED", "SITE_RESTARTED", "SITE_DROPPED", "SITE_UNAVAILABLE"),
+    # A site that lost its session after the answer begins none anew for a study that is over.
+    "STUDY_OVER",
 }
 
 

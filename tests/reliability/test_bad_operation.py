@@ -12,7 +12,7 @@ import signal
 import tempfile
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,9 +25,9 @@ from pymongo import MongoClient
 
 from services.kit import app as kit_app
 from services.kit.app import connect
-from services.kit.bus.kafka import KafkaConsumer, KafkaProducer
+from services.kit.bus.kafka import KafkaProducer
 from services.kit.bus.migrate import migrate
-from services.kit.bus.protocol import Outgoing, Partition
+from services.kit.bus.protocol import Outgoing
 from services.kit.bus.register import register
 from services.kit.clock import ensure_clock
 from services.kit.contracts import contract
@@ -414,35 +414,6 @@ def test_a_port_in_use_is_waited_for_and_named(engines: Engines, tmp_path: Path)
     assert "PHARMALOOP_RND_GRPC_PORT" in str(error)
     error = refusal({**good(engines, tmp_path), "PHARMALOOP_RND_METRICS_PORT": str(port)})
     assert "PHARMALOOP_RND_METRICS_PORT" in str(error)
-
-
-def test_who_is_fenced_out_of_a_group_says_by_which_setting(engines: Engines) -> None:
-    """Where no database tells: the older of two consumers of one instance id leaves."""
-    settings, topics = KafkaSettings(bootstrap_servers=engines.plain), [CAPA]
-    older, newer = (KafkaConsumer(settings, "fenced.rnd.insights", "7", "rnd") for _ in range(2))
-    assigned: dict[str, bool] = {}
-
-    def start(name: str) -> Callable[[Iterable[Partition]], dict[Partition, int]]:
-        def on_assign(partitions: Iterable[Partition]) -> dict[Partition, int]:
-            assigned[name] = True
-            return dict.fromkeys(partitions, 0)
-
-        return on_assign
-
-    def turn(consumer: KafkaConsumer, until: Callable[[], bool]) -> None:
-        end = time.monotonic() + PATIENCE
-        while not until():
-            assert time.monotonic() < end
-            consumer.take(10, 0.1)
-
-    older.subscribe(topics, start("older"), lambda _: None)
-    turn(older, lambda: "older" in assigned)
-    newer.subscribe(topics, start("newer"), lambda _: None)
-    turn(newer, lambda: "newer" in assigned)
-    with pytest.raises(Integrity, match="PHARMALOOP_RND_INSTANCE"):
-        turn(older, lambda: False)
-    older.close()
-    newer.close()
 
 
 def test_both_clients_of_loops_log_in(engines: Engines, tmp_path: Path) -> None:

@@ -20,7 +20,8 @@ from tests.reliability.sim.verdict import workers
 
 pytestmark = pytest.mark.timeout(600)
 #: The last one has a study whose time runs out.
-_SEEDS = (*range(12), 25)
+#: In that below 0 a corrective action is refused.
+_SEEDS = (*range(12), 25, -3)
 #: So many records of each exchange are lost, each in a world of its own.
 _LOSSES = 2
 _REPORT = Exchange("DispenseRecorded", "traceability.fold")

@@ -30,28 +30,34 @@ _QUALITIES = (80, 60, 40)
 _SETTLED = 1_500
 _RUN = ("/runs?loop=safety&state=ended", "main td a[href^='/runs/']")
 _LOT = (*_RUN, "main a[href^='/lots/']")
+_PACK = "/packs/" + quote("(01)06901234500547(21)S-1", safe="")
 _CAPA = (*_RUN, "main a[href^='/capas/']")
 
 
 @dataclass(frozen=True)
 class Shot:
-    """A page: its name, its title in the list, and how to come to it: an address, then links to follow."""
+    """A page: its name, its title in the list, how to come to it (an address, then links to follow), and the
+    template that it shows, where that has another name."""
 
     name: str
     title: str
     way: tuple[str, ...]
     size: tuple[int, int] = _SCREEN
+    template: str = ""
 
 
 SHOTS = (
-    Shot("board", "Loop board", ("/runs",)),
+    Shot("board", "Loop board", ("/runs",), template="runs"),
     Shot("run", "Loop run", _RUN),
+    Shot("waiting", "Waiting", ("/waiting",)),
     Shot("wall", "Quality wall", ("/wall",)),
     Shot("chart", "Chart of a tag", ("/wall", "main a[href*='/chart/']")),
     Shot("lots", "Lots", ("/lots",)),
     Shot("lot", "Lot", _LOT),
     Shot("genealogy", "Genealogy of a lot", (*_LOT, "main a[href$='/genealogy']")),
     Shot("dossier", "Dossier of a lot, for paper", (*_LOT, "main a[href$='/dossier']")),
+    Shot("pack", "Pack, by the code on it", (_PACK,)),
+    Shot("results", "Laboratory results", ("/results",)),
     Shot("deviations", "Deviations", ("/deviations",)),
     Shot("deviation", "Deviation", (*_CAPA, "main a[href^='/deviations/']")),
     Shot("capas", "Corrective actions", ("/capas",)),
@@ -60,18 +66,27 @@ SHOTS = (
     Shot("transfer", "Transfer", ("/transfers?state=concluded", "main td a[href^='/transfers/']")),
     Shot("sets", "Parameter sets", ("/sets",)),
     Shot("set", "Parameter set", ("/sets?state=released", "main td a[href^='/sets/']")),
+    Shot("draft-set", "Draft of a parameter set", ("/drafts/set",), template="draft"),
+    Shot("catalogue", "Catalogue", ("/catalogue",)),
+    Shot("register", "Registering a product", ("/catalogue/product/new",), template="draft"),
+    Shot("trials", "Virtual trials", ("/trials",)),
+    Shot("trial", "Virtual trial", ("/trials", "main td a[href^='/trials/']")),
+    Shot("draft-trial", "Draft of a virtual trial", ("/drafts/trial",), template="draft"),
     Shot("studies", "Studies", ("/studies",)),
     Shot("study", "Study", ("/studies", "main td a[href^='/studies/']")),
+    Shot("draft-study", "Draft of a study", ("/drafts/study",), template="draft"),
     Shot("hypotheses", "Hypotheses and candidates", ("/hypotheses",)),
     Shot("lineage", "Lineage", (*_RUN, "main p a[href^='/lineage/']")),
     Shot("sites", "Sites", ("/sites",)),
     Shot("site", "Site", (*_RUN, "main a[href^='/sites/'][href*='run=']")),
     Shot("alerts", "Alerts", ("/alerts?state=all",)),
-    Shot("alerts-phone", "Alerts on a phone", ("/alerts?state=all",), _PHONE),
-    Shot("decision", "The second step of a decision", (*_LOT, "main a[id^='deed-']")),
+    Shot("alerts-phone", "Alerts on a phone", ("/alerts?state=all",), _PHONE, "alerts"),
+    Shot("decision", "The second step of a decision", (*_LOT, "main a[id^='deed-']"), template="confirm"),
     Shot("search", "Search", ("/search?q=maker-1",)),
     Shot("status", "Status", ("/status",)),
     Shot("me", "Who are you?", ("/me",)),
+    Shot("refused", "Something that is not there", ("/runs/none",)),
+    Shot("nothing", "An address that is none", ("/none",)),
 )
 
 

@@ -11,6 +11,7 @@ import httpx
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
+from services.portal.languages import Language
 from tests.loops.stack import Stack
 from tests.reliability.proxy import Faults, Proxy
 from tests.ui.facts import Recall, Services
@@ -18,6 +19,9 @@ from tests.ui.facts import Recall, Services
 pytestmark = pytest.mark.timeout(300)
 #: The promise of an open page (milliseconds).
 _SOON = 5_000
+#: Everybody reads one of two languages: the code, by the browser's locale.
+_LANGUAGES = {"zh-CN": "zh", "en-GB": "en"}
+_LOST = "The connection is lost. What you see may be old; it comes back by itself."
 
 
 def _known(context: BrowserContext, name: str) -> Page:
@@ -75,49 +79,63 @@ def network(portal: str) -> Iterator[Proxy]:
 def test_a_lost_connection_is_told_and_mended_without_anybody(
     finished: Stack, alert: str, chromium: Browser, network: Proxy, fault: str
 ) -> None:
-    context = chromium.new_context(locale="en-GB", base_url=f"http://127.0.0.1:{network.port}")
-    page = context.new_page()
-    page.goto("/alerts")
-    banner = page.locator("#line")
-    expect(banner).to_be_hidden()
+    pages = {
+        code: chromium.new_context(locale=locale, base_url=f"http://127.0.0.1:{network.port}").new_page()
+        for locale, code in _LANGUAGES.items()
+    }
+    for page in pages.values():
+        page.goto("/alerts")
+        expect(page.locator("#line")).to_be_hidden()
     if fault == "broken":
         network.down()
     else:
         network.set(Faults(timeout=True))
     _take(finished, alert, "ann")
-    expect(banner).to_be_visible(timeout=45_000)
-    expect(page.locator(f"[data-alert='{alert}'][data-open]")).to_have_count(1)
+    for code, page in pages.items():
+        expect(page.locator("#line")).to_be_visible(timeout=45_000)
+        expect(page.locator("#line")).to_have_text(Language(code).say(_LOST))
+        expect(page.locator(f"[data-alert='{alert}'][data-open]")).to_have_count(1)
     if fault == "broken":
         network.up()
     else:
         network.heal()
-    expect(banner).to_be_hidden(timeout=45_000)
-    expect(page.locator(f"[data-alert='{alert}'][data-open]")).to_have_count(0, timeout=_SOON)
-    context.close()
+    for page in pages.values():
+        expect(page.locator("#line")).to_be_hidden(timeout=45_000)
+        expect(page.locator(f"[data-alert='{alert}'][data-open]")).to_have_count(0, timeout=_SOON)
+        page.context.close()
 
 
 def test_of_two_who_decide_the_second_is_told_who_was_first(
-    finished: Stack, alert: str, people: tuple[BrowserContext, BrowserContext]
-) -> None:
-    first, second = (_known(context, name) for context, name in zip(people, ("王芳", "Bob"), strict=True))
-    for page in (first, second):
-        page.goto("/alerts")
-        page.locator(f"[id='take-{alert}']").click()
-    first.locator("form.decide button").click()
-    expect(first.locator("h1")).to_have_text("Alerts")
-    second.locator("form.decide button").click()
-    expect(second.locator("main")).to_contain_text("王芳")
-    expect(second.get_by_role("alert").first).to_be_visible()
-    expect(second.locator("#changes")).to_be_visible()
-    _, found = finished.pharmaloop("alert", "show", alert)
-    assert found["alert"]["actor"] == "王芳"
-
-
-def test_at_night_on_a_phone_an_alert_is_taken_in_two_taps(
     finished: Stack, alert: str, chromium: Browser, portal: str
 ) -> None:
+    """In both languages: behind the first there is one of each."""
+    first, *late = (
+        (code, _known(chromium.new_context(locale=locale, base_url=portal), name))
+        for locale, code, name in (("en-GB", "en", "王芳"), ("zh-CN", "zh", "李雷"), ("en-GB", "en", "Bob"))
+    )
+    for _, page in (first, *late):
+        page.goto("/alerts")
+        page.locator(f"[id='take-{alert}']").click()
+    first[1].locator("form.decide button").click()
+    expect(first[1].locator("h1")).to_have_text("Alerts")
+    for code, second in late:
+        second.locator("form.decide button").click()
+        expect(second.locator("main")).to_contain_text("王芳")
+        expect(second.get_by_role("alert").first).to_be_visible()
+        said = Language(code).say("What is otherwise than you saw it")
+        expect(second.locator("#changes")).to_have_text(said)
+    _, found = finished.pharmaloop("alert", "show", alert)
+    assert found["alert"]["actor"] == "王芳"
+    for _, page in (first, *late):
+        page.context.close()
+
+
+@pytest.mark.parametrize("locale", sorted(_LANGUAGES))
+def test_at_night_on_a_phone_an_alert_is_taken_in_two_taps(
+    finished: Stack, alert: str, chromium: Browser, portal: str, locale: str
+) -> None:
     phone = chromium.new_context(
-        locale="zh-CN",
+        locale=locale,
         viewport={"width": 390, "height": 844},
         has_touch=True,
         is_mobile=True,
@@ -132,7 +150,7 @@ def test_at_night_on_a_phone_an_alert_is_taken_in_two_taps(
     assert box["height"] >= 44, "too small for a thumb"
     button.tap()
     page.locator("form.decide button").tap()
-    expect(page.locator("h1")).to_have_text("警报")
+    expect(page.locator("h1")).to_have_text(Language(_LANGUAGES[locale]).say("Alerts"))
     _, found = finished.pharmaloop("alert", "show", alert)
     assert found["alert"]["actor"] == "李雷"
     phone.close()

@@ -26,6 +26,8 @@ from services.kit.settings import KafkaSettings
 __all__ = ["KafkaBus", "KafkaConsumer", "KafkaLog", "KafkaProducer", "client_config"]
 _log = get_logger("kit.bus")
 _REQUEST_SECONDS = 10.0
+#: Fenced again within so many seconds: there is another process, and this one leaves.
+_ALONE_SECONDS = 60.0
 _REFUSED = (ck.KafkaError.TOPIC_AUTHORIZATION_FAILED, ck.KafkaError.GROUP_AUTHORIZATION_FAILED)
 
 
@@ -39,32 +41,39 @@ def _headers(raw: list[tuple[str, bytes | None]] | None) -> Headers:
     return cast(Headers, tuple(raw))
 
 
+def _is_fenced(error: Any) -> bool:
+    return "fenced" in str(error).lower()
+
+
 class KafkaConsumer:
     """Consumer of the classic group protocol that starts where it is told to."""
 
     def __init__(self, settings: KafkaSettings, group: str, instance: str, client: str = "") -> None:
         self._who = instance, client
-        self._consumer = ck.Consumer(
-            {
-                **client_config(settings, f"{group}-{instance}"),
-                "group.id": group,
-                # A reader is in no group; a member keeps its place through a restart.
-                **({"group.instance.id": f"{group}-{instance}"} if instance else {}),
-                "enable.auto.commit": False,
-                "auto.offset.reset": "earliest",
-                "partition.assignment.strategy": "cooperative-sticky",
-                "isolation.level": "read_committed",
-                "session.timeout.ms": 10_000,
-                "heartbeat.interval.ms": 2_000,
-                "max.poll.interval.ms": 300_000,
-                "fetch.wait.max.ms": 200,
-                "fetch.min.bytes": 1,
-                # A consumer that catches up prefetches so much, and no more.
-                "queued.max.messages.kbytes": 16_384,
-                "enable.partition.eof": False,
-            }
-        )
+        self._config: dict[str, Any] = {
+            **client_config(settings, f"{group}-{instance}"),
+            "group.id": group,
+            # A reader is in no group; a member keeps its place through a restart.
+            **({"group.instance.id": f"{group}-{instance}"} if instance else {}),
+            "enable.auto.commit": False,
+            "auto.offset.reset": "earliest",
+            "partition.assignment.strategy": "cooperative-sticky",
+            "isolation.level": "read_committed",
+            "session.timeout.ms": 10_000,
+            "heartbeat.interval.ms": 2_000,
+            "max.poll.interval.ms": 300_000,
+            "fetch.wait.max.ms": 200,
+            "fetch.min.bytes": 1,
+            # A consumer that catches up prefetches so much, and no more.
+            "queued.max.messages.kbytes": 16_384,
+            "enable.partition.eof": False,
+        }
+        self._consumer = ck.Consumer(self._config)
         self._error: PharmaLoopError | None = None
+        self._subscribe: Callable[[], None] = lambda: None
+        self._forget: Callable[[], None] = lambda: None
+        self._is_out = False
+        self._joined_anew = -_ALONE_SECONDS
 
     def subscribe(
         self,
@@ -72,22 +81,38 @@ class KafkaConsumer:
         start: Callable[[Iterable[Partition]], dict[Partition, int]],
         lost: Callable[[Iterable[Partition]], None],
     ) -> None:
+        mine: set[Partition] = set()
+
         def on_assign(consumer: Any, partitions: list[Any]) -> None:
             offsets = start([Partition(p.topic, p.partition) for p in partitions])
+            mine.update(offsets)
             for p in partitions:
                 p.offset = offsets.get(Partition(p.topic, p.partition), ck.OFFSET_BEGINNING)
             consumer.incremental_assign(partitions)
 
         def on_lost(consumer: Any, partitions: list[Any]) -> None:
-            lost([Partition(p.topic, p.partition) for p in partitions])
+            gone = [Partition(p.topic, p.partition) for p in partitions]
+            mine.difference_update(gone)
+            lost(gone)
             consumer.incremental_unassign(partitions)
 
-        self._consumer.subscribe(list(topics), on_assign=on_assign, on_revoke=on_lost, on_lost=on_lost)
+        def forget() -> None:
+            lost(sorted(mine))
+            mine.clear()
+
+        wanted = list(topics)
+        self._forget = forget
+        self._subscribe = lambda: self._consumer.subscribe(
+            wanted, on_assign=on_assign, on_revoke=on_lost, on_lost=on_lost
+        )
+        self._subscribe()
 
     def assign(self, starts: dict[Partition, int]) -> None:
         self._consumer.assign([ck.TopicPartition(*place, offset) for place, offset in starts.items()])
 
     def take(self, limit: int, timeout: float) -> list[Record]:
+        if self._is_out:
+            self._join_anew()
         records = [] if self._error else self._drained(limit, timeout)
         if self._error and not records:
             error, self._error = self._error, None
@@ -128,7 +153,10 @@ class KafkaConsumer:
                 raise Integrity(f"{error.str()}; run the topic migration, then restart")
             # Where it is told a second time, librdkafka does not mark it as fatal any more.
             if error.fatal() or error.code() == ck.KafkaError._FATAL:
-                raise self._fatal(error)
+                if not self._may_join_anew(error):
+                    raise self._fatal(error)
+                self._is_out = True
+                return None
             if error.code() in _REFUSED:
                 raise Retryable(f"{error.str()}: give KAFKA_SASL_USERNAME the right to read it")
             raise Retryable(f"Kafka does not give records: {error.str()}")
@@ -152,7 +180,7 @@ class KafkaConsumer:
 
     def _poll_paused(self, seconds: float) -> None:
         end = time.monotonic() + seconds
-        while (left := end - time.monotonic()) > 0:
+        while (left := end - time.monotonic()) > 0 and not self._is_out:
             message = self._consumer.poll(left)
             # Only a partition that came just now gives something: it is not paused yet.
             record = self._record(message) if message is not None else None
@@ -160,10 +188,24 @@ class KafkaConsumer:
                 self._consumer.seek(ck.TopicPartition(record.topic, record.partition, record.offset))
                 self._consumer.pause(self._consumer.assignment())
 
+    def _may_join_anew(self, error: Any) -> bool:
+        """A process that got no processor for a while fences itself: it asks to join a second time, and the
+        broker holds the first request for an older process. Whoever is fenced at once again is not alone."""
+        return _is_fenced(error) and time.monotonic() - self._joined_anew > _ALONE_SECONDS
+
+    def _join_anew(self) -> None:
+        """With a new client, for the old one is of no use any more. Watermarks say where it goes on."""
+        _log.warning("fenced out of its group, joins anew", group=self._config["group.id"])
+        self._consumer.close()
+        self._forget()
+        self._consumer = ck.Consumer(self._config)
+        self._is_out, self._joined_anew = False, time.monotonic()
+        self._subscribe()
+
     def _fatal(self, error: Any) -> Integrity:
         """The client is of no use any more; the usual cause is a second process of the same name."""
         instance, service = self._who
-        if "fenced" in str(error).lower():
+        if _is_fenced(error):
             return Integrity(
                 f"another process has joined as instance {instance!r}, so this one leaves: "
                 f"give each process its own PHARMALOOP_{service.upper()}_INSTANCE"

@@ -187,8 +187,8 @@ def _theirs(error: ssl.SSLCertVerificationError, address: str, host: str, side: 
         return f"{whose} is for {names}, not for {host}: call it by such a name, or have it issued for this"
     taken = f"{side.authority_variable}={side.authority}" if side.authority else "of this system"
     return (
-        f"{whose} is of no authority that this process takes ({taken}): name the authority that signed it, "
-        "or give both sides certificates of one"
+        f"{whose} is not signed by an authority that this process takes ({taken}): name the one that signed "
+        f"it in {side.authority_variable}, or give both sides certificates of one"
     )
 
 

@@ -30,7 +30,7 @@ from services.portal.words import N_, word
 router = APIRouter()
 _ROWS = 50
 #: Points that the chart of a run is asked for, and how many of those before the evidence are drawn.
-_CHART_POINTS, _LEAST_BEFORE, _MOST_BEFORE = 1000, 12, 60
+_CHART_POINTS, _LEAST_BEFORE, _MOST_BEFORE = 1000, 12, 240
 _SEVERITIES = (events.SEVERITY_MINOR, events.SEVERITY_MAJOR, events.SEVERITY_CRITICAL)
 #: What is asked for in a filter, by its name in the address.
 STATES = {
@@ -228,8 +228,9 @@ def evidence(points: Any) -> list[Point]:
 
 
 def before(chart: Any, detected: Any, evidence: Any) -> list[Point]:
-    """Samples of the run from before the evidence, over as long a time as that, of the tag's chart.
+    """Samples of the run from before the evidence, of the tag's chart.
 
+    They begin as long before the limit was first left as the evidence, which is the newest, lasts.
     A chart has the limits in force now: where these are not those of the deviation, none are known.
     """
     if chart is None or not evidence or not chart.HasField("start"):
@@ -245,8 +246,10 @@ def before(chart: Any, detected: Any, evidence: Any) -> list[Point]:
         low, high = (one.limit_low, one.limit_high) if known else (math.nan, math.nan)
         found.append(Point(one.seconds - offset, one.value, one.mean, low, high))
     span = (evidence[-1].at.ToDatetime() - begin).total_seconds()
-    near = [one for one in found if one.seconds >= -span][-_MOST_BEFORE:]
-    return near if len(near) >= _LEAST_BEFORE else found[-_LEAST_BEFORE:]
+    left = (detected.first_out.ToDatetime() - begin).total_seconds() if detected.HasField("first_out") else 0
+    near = [one for one in found if one.seconds >= min(left, 0) - span]
+    near = near if len(near) >= _LEAST_BEFORE else found[-_LEAST_BEFORE:]
+    return near[:: math.ceil(len(near) / _MOST_BEFORE) or 1]
 
 
 def _stamp(began: datetime, one: Point) -> Timestamp:

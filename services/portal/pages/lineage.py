@@ -9,13 +9,13 @@ from urllib.parse import quote, urlencode
 from fastapi import APIRouter, Request
 from fastapi.responses import RedirectResponse, Response
 
+from services.kit.hops import in_order
 from services.portal.addresses import path_of as path
 from services.portal.backend import Backend
 from services.portal.drawing.lineages import KINDS, Line, Look, Thing, lineage
 from services.portal.languages import Language
 from services.portal.places import event_word, lot_of, place, short
 from services.portal.render import page
-from services.portal.running import in_order
 from services.portal.words import WORDS
 
 router = APIRouter()

@@ -140,4 +140,5 @@ async def _everything(request: Request, key: str) -> dict[str, Any]:
         "ways": ways(request.state.language, lot) if lot else [],
         "dossier": found["dossier"].dossier if found["dossier"] else None,
         "missing": missing,
+        "away": any(one.service == "production" for one in missing),
     }

@@ -58,6 +58,7 @@ async def one(request: Request, key: str) -> Response:
         "lots": of_lots,
         "most_places": _PLACES,
         "missing": [*missing, *away],
+        "away": any(one.service == "production" for one in away),
     }
     return page(request, "pack.html", values, live=(*lots, key))
 

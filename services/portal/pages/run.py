@@ -18,6 +18,7 @@ from pharmaloop.loops.v1 import events_pb2 as events
 from pharmaloop.loops.v1 import service_pb2 as api
 from pharmaloop.production.v1 import events_pb2 as production
 from services.kit import lacking
+from services.kit.hops import own, thing_of
 from services.portal import evidence
 from services.portal.addresses import path_of as path
 from services.portal.backend import Backend
@@ -31,7 +32,8 @@ from services.portal.limit_change import of_proposal
 from services.portal.parts import parts
 from services.portal.places import event_word, lot_of, place, short
 from services.portal.render import page
-from services.portal.running import may_cancel, own, stage_word, steps, thing_of, turn
+from services.portal.running import may_cancel, stage_word, steps, turn
+from services.portal.studied import studied
 from services.portal.words import N_, WITHHELD, WORDS
 
 router = APIRouter()
@@ -63,7 +65,13 @@ async def one(request: Request, run: str) -> Response:
         )
         for site, process in backend.sites.items():
             asked[f"evidence:{site}"] = backend.ask(process, "GetEvidence", site=site, run=run)
-    found, missing = await parts(**asked, **asked_of_sites(backend, told))
+    study = told.opened_evidence.study if told.loop == "evidence" else ""
+    asked |= asked_of_sites(backend, told)
+    if study:
+        if "study" not in asked:  # the sites that it waits for are named by it as well
+            asked["study"] = backend.ask("exchange", "GetStudy", study=study)
+        asked["datasets"] = backend.ask("exchange", "ListDatasets", page_size=1000)
+    found, missing = await parts(**asked)
     whole = {hop.event for hop in found["lineage"].hops} if found["lineage"] else set()
     hops = own(found["lineage"].hops, kind, id) if found["lineage"] else []
     shown = {hop.event for hop in hops[-_SHOWN_HOPS:]}
@@ -95,11 +103,13 @@ async def one(request: Request, run: str) -> Response:
         "capas": list(found["capas"].capas) if found.get("capas") else [],
         "change": lambda proposed: of_proposal(language, proposed),
         "missing": missing,
+        "study": found["study"].study if found.get("study") else None,
+        "of": studied(language, found["study"].study, found["datasets"]) if found.get("study") else None,
         **_evidence(found, language),
     }
-    return page(
-        request, "run.html", values, live=(run, told.case, "type:EvidenceReleased", *_OF_SITES, *_OF_CONTROL)
-    )
+    of_study = (study, f"study:{study}", "type:DatasetRegistered") if study else ()
+    live = (run, told.case, "type:EvidenceReleased", *_OF_SITES, *_OF_CONTROL, *of_study)
+    return page(request, "run.html", values, live=tuple(dict.fromkeys(live)))
 
 
 def _hop_at(event: str, shown: set[str], whole: set[str], kind: str, id: str) -> str:

@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Iterable
 from typing import Any
 from urllib.parse import urlencode
 
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 from google.protobuf.json_format import MessageToJson
-from markupsafe import Markup
 
 from pharmaloop.exchange.v1 import service_pb2 as api
 from services.portal.addresses import path_of
 from services.portal.backend import Backend
 from services.portal.confirming import Field, Question, settle, show, text
-from services.portal.drawing.intervals import intervals, row
 from services.portal.languages import Language
 from services.portal.parts import parts
 from services.portal.render import page
 from services.portal.sayings import plain
+from services.portal.studied import GOING, studied
 from services.portal.words import word
 
 router = APIRouter()
@@ -46,13 +43,6 @@ _KINDS = {
     api.STUDY_STATE_EXPIRED: "over",
     api.STUDY_STATE_FAILED: "abnormal",
 }
-#: States in which a person can still stop a study.
-_GOING = (
-    api.STUDY_STATE_REQUESTED,
-    api.STUDY_STATE_APPROVED,
-    api.STUDY_STATE_COMPUTING,
-    api.STUDY_STATE_SUSPENDED,
-)
 _MOST_TABLE_ROWS = 200
 
 
@@ -137,20 +127,10 @@ async def one(request: Request, study: str) -> Response:
     found, missing = await parts(datasets=backend.ask("exchange", "ListDatasets", page_size=1000))
     shown = answer.study
     language: Language = request.state.language
-    connected = (
-        {one.registered.dataset: one.connected for one in found["datasets"].datasets}
-        if found["datasets"]
-        else {}
-    )
     values = {
         "study": shown,
         "kind": _KINDS.get(shown.state, "normal"),
-        "going": shown.state in _GOING,
-        "computing": shown.state == api.STUDY_STATE_COMPUTING,  # rounds tell no event until they are over
-        "waiting": shown.state == api.STUDY_STATE_REQUESTED,
-        "participants": _participants(shown, connected),
-        "forests": _forests(language, shown.insight.effects),
-        "ratio": _ratio,
+        "of": studied(language, shown, found["datasets"]),
         "tables": _tables(shown.insight.tables),
         "definition": MessageToJson(
             shown.requested.definition, preserving_proto_field_name=True, ensure_ascii=False
@@ -160,48 +140,6 @@ async def one(request: Request, study: str) -> Response:
     }
     live = (study, f"study:{study}", shown.run, "type:DatasetRegistered")
     return page(request, "study.html", values, live=tuple(name for name in live if name))
-
-
-def _participants(study: Any, connected: dict[str, bool]) -> list[dict[str, Any]]:
-    """Each site that is asked, with its dataset, its owner's approval and whether its agent is there."""
-    signed = {one.site: one for one in study.approvals}
-    rows = []
-    for dataset in study.requested.datasets:
-        site = dataset.partition("/")[0]
-        if site not in study.requested.sites:  # the name of a dataset need not begin with its site
-            site = next((name for name in study.requested.sites if dataset.startswith(name)), site)
-        rows.append(
-            {
-                "site": site,
-                "dataset": dataset,
-                "approval": signed.get(site),
-                "connected": connected.get(dataset),
-            }
-        )
-    return rows
-
-
-def _forests(language: Language, effects: Iterable[Any]) -> list[tuple[str, Markup]]:
-    """A forest plot of the estimates of each scale, with a line at no effect."""
-    scales: dict[str, list[Any]] = {}
-    for effect in effects:
-        scales.setdefault(effect.scale, []).append(effect)
-    drawn = []
-    for scale, held in scales.items():
-        ratio = "ratio" in scale and not scale.startswith("log")
-        label = language.say("Estimates on the scale %(scale)s, with their 95 %% intervals", scale=scale)
-        rows = [row(one.term, one.estimate) for one in held]
-        drawn.append(
-            (scale, intervals(rows, label=label, number=language.number, marks=[1.0 if ratio else 0.0]))
-        )
-    return drawn
-
-
-def _ratio(effect: Any) -> float | None:
-    """What an estimate on a logarithmic scale is as a ratio; None on another scale."""
-    if not effect.scale.startswith("log") or not effect.estimate.HasField("value"):
-        return None
-    return math.exp(effect.estimate.value) if abs(effect.estimate.value) < 500 else None
 
 
 def _pretty(told: str) -> str:
@@ -331,8 +269,8 @@ async def _stopping(request: Request, study: str) -> Question:
         facts=_facts(language, found),
         fields=(Field("reason", say("Reason"), "words"),),
         meaning=say("I stop this study and stand for the reason."),
-        seen="going" if found.state in _GOING else f"over|{found.state}",
+        seen="going" if found.state in GOING else f"over|{found.state}",
         now=now,
-        over=found.state not in _GOING,
+        over=found.state not in GOING,
         danger=True,
     )

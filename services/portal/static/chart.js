@@ -51,6 +51,7 @@
       dataZoom: [{type: "inside", ...zoom[0]}, {type: "slider", bottom: 8, height: 20, ...zoom[1]}],
       series,
     });
+    document.dispatchEvent(new CustomEvent("drawn"));
   }
   draw();
   document.addEventListener("looked", draw);

@@ -87,11 +87,13 @@
   }, 5000);
   connect();
   // What changes without an event, as readings do, is looked at again every so many seconds, while the page says so.
-  let pace = 0;
+  // The pace is not begun anew by what a look brings: else each pause were longer by its answer.
+  let pace = 0, pacing = 0;
   function paced() {
-    clearTimeout(pace);
     const every = Number(live.querySelector("[data-every]")?.dataset.every || 0);
-    if (every > 0) pace = setTimeout(() => { look(); paced(); }, every * 1000);
+    if (every === pacing) return;
+    clearInterval(pace); pacing = every;
+    if (every > 0) pace = setInterval(look, every * 1000);
   }
   document.addEventListener("looked", paced);
   paced();

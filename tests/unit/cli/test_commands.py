@@ -77,7 +77,7 @@ def test_a_refusal_is_one_plain_sentence(bench: Bench) -> None:
     assert result.exit_code == 1
     assert result.stderr == (
         "pharmaloop: the deviation was confirmed by qa (ALREADY_JUDGED, field deviation)\n"
-        "  next: 'pharmaloop deviation list' tells where it stands\n"
+        "  next: 'pharmaloop deviation list' or 'pharmaloop deviation show' tells where it stands\n"
     )
 
 
@@ -218,6 +218,15 @@ def test_loops_lists_shows_and_watches(bench: Bench) -> None:
     lines = [json.loads(line) for line in bench.run("run", "follow", "--json").stdout.splitlines()]
     assert [line["state"] for line in lines] == ["RUN_STATE_OPEN", "RUN_STATE_CLOSED"]
     assert ROOT in bench.run("run", "follow").output
+
+
+def test_runs_are_chosen_and_ordered_as_on_the_board(bench: Bench) -> None:
+    bench.fake.answers["ListRuns"] = lambda request: loops.ListRunsResponse(runs=[run()])
+    about = ("--product", "maker-1/item/granulate", "--plant", "plant-1", "--site", "hospital-a")
+    assert bench.run("run", "list", *about, "--stuck-first").exit_code == 0
+    asked = bench.fake.of("ListRuns")[0]
+    assert (asked.product, asked.plant, asked.site) == about[1::2]
+    assert asked.order == loops.RUN_ORDER_STUCK_FIRST
 
 
 def test_loops_shows_runs_of_every_loop_by_loop_and_case(bench: Bench) -> None:

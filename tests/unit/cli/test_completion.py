@@ -29,7 +29,7 @@ def completed(line: str) -> set[str]:
     ("line", "offers"),
     [
         ("pharmaloop dev", {"deviation"}),
-        ("pharmaloop capa ", {"approve", "check", "file", "list", "refuse", "validate"}),
+        ("pharmaloop capa ", {"approve", "check", "file", "list", "refuse", "show", "validate"}),
         ("pharmaloop deviation list --st", {"--state"}),
         ("pharmaloop deviation classify --severity m", {"minor", "major"}),
         ("pharmaloop wor", {"world"}),

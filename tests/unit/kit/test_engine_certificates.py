@@ -108,7 +108,7 @@ def test_an_engine_s_certificate_that_does_not_hold_is_said_to_be_the_engine_s(
     other = Authority("somebody else").write(tmp_path / "strange", "engine-2")
     other.ca.write_bytes(authority.pem)
     said = engine(listen(other), mine)
-    assert "(engine-2, issued by somebody else) is of no authority that this process takes" in said
+    assert "(engine-2, issued by somebody else) is not signed by an authority that this process takes" in said
     assert f"({variable}={mine.ca})" in said
 
 

@@ -23,9 +23,11 @@ from services.kit.offload import InChild, Offload
 def gone(pid: int) -> bool:
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
+        threads = len(list(Path(f"/proc/{pid}/task").iterdir()))
     except (FileNotFoundError, ProcessLookupError):
         return True
-    return stat.rpartition(")")[2].split()[0] == "Z"  # it ended, and nobody has heard of it yet
+    # It ended, and nobody has heard of it yet. Its first thread may have ended before the others.
+    return stat.rpartition(")")[2].split()[0] == "Z" and threads <= 1
 
 
 async def ended(pid: int) -> None:

@@ -167,7 +167,7 @@ async def test_a_server_of_another_authority_is_not_believed(
     be(monkeypatch, mine)
     async with Server(server_papers) as address:
         said = await refused(address)
-    assert "(production, issued by authority of the plant) is of no authority that this process takes" in said
+    assert "(production, issued by authority of the plant) is not signed by an authority" in said
     assert f"PHARMALOOP_TLS_CA={mine.ca}" in said
 
 
@@ -192,7 +192,7 @@ async def test_a_renewed_certificate_is_shown_without_a_new_start(
         assert await asked(address) == SERVING
         other = Authority("the next authority")
         other.write(tmp_path / "server", "production")
-        assert "issued by the next authority) is of no authority" in await refused(address)
+        assert "issued by the next authority) is not signed by an authority" in await refused(address)
 
 
 @pytest.fixture

@@ -277,6 +277,15 @@ def test_the_drawing_begins_before_the_limit_is_crossed_and_has_the_time() -> No
     assert "1月12日" in asked
 
 
+def test_a_long_deviation_is_drawn_from_before_its_first_sample_outside() -> None:
+    """The evidence is its newest samples; when it left the limit is what a judge looks for."""
+    found = _deviation()
+    found.detected.first_out.FromSeconds(1_000_000 - 1800)
+    text = Browser(_backend(found, GetChart=_chart())).get(_AT).text
+    drawing = text[text.index('<svg class="course"') : text.index("</svg>", text.index('class="course"'))]
+    assert drawing.count('class="in"') >= 2 + 31
+
+
 def test_another_limit_in_force_now_is_not_drawn_as_that_of_then() -> None:
     changed = _chart(limit=2.0)
     for point in changed.points:

@@ -10,7 +10,7 @@ import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from pharmaloop.traceability.v1 import service_pb2 as trace
-from services.portal.running import in_order
+from services.kit.hops import in_order
 from tests.unit.portal.fakes import HOSTILE, Browser, FakeBackend, refused
 
 LOT = "m/item/x/L-1"

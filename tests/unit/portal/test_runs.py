@@ -22,9 +22,10 @@ from pharmaloop.production.v1 import service_pb2 as production
 from pharmaloop.traceability.v1 import dossier_pb2 as dossier
 from pharmaloop.traceability.v1 import events_pb2 as trace_events
 from pharmaloop.traceability.v1 import service_pb2 as trace
+from services.kit.hops import own
 from services.portal import evidence
 from services.portal.backend import Missing
-from services.portal.running import own, steps
+from services.portal.running import steps
 from tests.unit.portal.fakes import HOSTILE, Browser, FakeBackend, form_of, refused
 
 RUN = "7fae9767-c366-54d7-a85b-1de86b1a906c"
