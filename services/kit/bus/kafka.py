@@ -8,6 +8,7 @@ a consumer polls for the first record and drains the rest, because
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Iterable
 from typing import Any, cast
@@ -15,7 +16,7 @@ from typing import Any, cast
 import confluent_kafka as ck
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
-from services.kit.bus.kafka_client import client_config
+from services.kit.bus.kafka_client import ELECTING, client_config
 from services.kit.bus.kafka_producer import KafkaOrderedProducer, KafkaProducer
 from services.kit.bus.protocol import Headers, Partition, Record
 from services.kit.errors import Integrity, PharmaLoopError, Retryable
@@ -229,8 +230,7 @@ class KafkaConsumer:
         self._consumer.close()
 
 
-_LEADER_SECONDS = 5.0
-_NO_LEADER = (ck.KafkaError.NOT_LEADER_FOR_PARTITION, ck.KafkaError.LEADER_NOT_AVAILABLE)
+_LEADER_SECONDS, _LOOK_SECONDS = 5.0, 1.0
 
 
 class KafkaLog:
@@ -264,9 +264,15 @@ class KafkaLog:
             except ck.KafkaException as error:
                 # A topic that was just made, or whose broker has just come back, has no leader for a moment.
                 cause: Any = error.args[0]
-                if cause.code() not in _NO_LEADER or time.monotonic() > end:
+                if cause.code() not in ELECTING or time.monotonic() > end:
                     raise Retryable(f"Kafka at {self._servers} did not tell its offsets: {error}") from error
+            self._look_anew()
             time.sleep(0.1)
+
+    def _look_anew(self) -> None:
+        """Who leads now? What was heard before would be believed for minutes."""
+        with contextlib.suppress(ck.KafkaException):
+            self._admin.list_topics(timeout=_LOOK_SECONDS)
 
     def _ask(self, topics: list[str], spec: OffsetSpec) -> dict[Partition, int]:
         asked: Any = {

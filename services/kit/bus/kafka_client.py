@@ -5,12 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import confluent_kafka as ck
+
 from services.kit.log import get_logger
 from services.kit.settings import KafkaSettings
 
 _log = get_logger("kit.bus")
 #: A connection of which nothing is heard for so long is given up: a firewall may have forgotten it.
 _SILENT_MS = 20_000
+#: A partition changes its leader, or the new one does not know yet how far all copies are: ask again.
+ELECTING = (
+    ck.KafkaError.NOT_LEADER_FOR_PARTITION,
+    ck.KafkaError.LEADER_NOT_AVAILABLE,
+    ck.KafkaError.OFFSET_NOT_AVAILABLE,
+    ck.KafkaError.FENCED_LEADER_EPOCH,
+    ck.KafkaError.UNKNOWN_LEADER_EPOCH,
+)
 
 
 def client_config(settings: KafkaSettings, client: str) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from typing import Any
 import confluent_kafka as ck
 from google.protobuf.message import Message
 
-from services.kit.bus.kafka import client_config
+from services.kit.bus.kafka_client import ELECTING, client_config
 from services.kit.contracts import Contract, contract
 from services.kit.errors import Integrity, Poison, Retryable
 from services.kit.settings import KafkaSettings
@@ -30,7 +30,6 @@ TOPIC = "pharmaloop.platform.contract.v1"
 _KEY = b"contract"
 _SECONDS = 5.0
 _AGAIN_SECONDS = 0.1
-_ELECTING = (ck.KafkaError.NOT_LEADER_FOR_PARTITION, ck.KafkaError.LEADER_NOT_AVAILABLE)
 #: So long a type that the register did not know stays garbage without asking again; for a type not
 #: met before, what was read may be this old.
 _GARBAGE_SECONDS, _FRESH_SECONDS = 10.0, 1.0
@@ -68,7 +67,7 @@ def _ends(consumer: ck.Consumer, place: ck.TopicPartition) -> tuple[int, int]:
             begin, end = consumer.get_watermark_offsets(place, timeout=_SECONDS)
         except ck.KafkaException as error:
             cause: Any = error.args[0]
-            if cause.code() not in _ELECTING or time.monotonic() > deadline:
+            if cause.code() not in ELECTING or time.monotonic() > deadline:
                 raise
             time.sleep(_AGAIN_SECONDS)
         else:

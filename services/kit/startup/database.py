@@ -119,7 +119,7 @@ class DatabaseProbe:
         """What the first server that answers says of itself; None where only the driver can find it (SRV)."""
         if self._parsed.get("fqdn"):
             return None
-        troubles = []
+        troubles, outside = [], None
         for host, port in self._parsed["nodelist"]:
             address = f"{host}:{port}"
             if trouble := reach(address):
@@ -128,7 +128,7 @@ class DatabaseProbe:
             options = {**self._options, "directConnection": True, "tls": self._wants_tls()}
             try:
                 with MongoClient[Doc](host, port, **options) as client:
-                    return client.admin.command("hello")
+                    said = client.admin.command("hello")
             except ConfigurationError as error:
                 raise _too_old(str(error)) from None
             except AutoReconnect as error:
@@ -136,6 +136,13 @@ class DatabaseProbe:
                 troubles.append(
                     told or f"{address} does not answer in the protocol of MongoDB ({_brief(error)})"
                 )
+            else:
+                if not _knows_no_set(said):
+                    return said
+                # It may only be starting again, and the others have the set.
+                outside = outside or said
+        if outside is not None:
+            return outside
         raise Retryable(
             f"no database answers ({'; '.join(troubles)}): start it, or correct {URI}; "
             "if it wants TLS, give MONGODB_TLS_CA_FILE"
@@ -162,7 +169,7 @@ class DatabaseProbe:
         name, wanted = said.get("setName"), self._option("replicaset")
         if said.get("msg") == "isdbgrid":
             return
-        if said.get("isreplicaset") or (name is None and said.get("info")):
+        if _knows_no_set(said):
             raise Retryable(
                 f"{URI}: the replica set is not initiated yet: run rs.initiate() once on one member"
             )
@@ -201,6 +208,11 @@ class DatabaseProbe:
 
     def close(self) -> None:
         self._client.close()
+
+
+def _knows_no_set(said: Doc) -> bool:
+    """Does the server wait to be told of which replica set it is, or to read it?"""
+    return bool(said.get("isreplicaset") or (said.get("setName") is None and said.get("info")))
 
 
 def _too_old(text: str) -> PharmaLoopError:

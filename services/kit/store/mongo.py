@@ -73,6 +73,9 @@ def client_options(settings: MongoSettings, client: str = "pharmaloop") -> dict[
         "maxIdleTimeMS": int(CALL_SECONDS * 1000),
         "retryWrites": True,
         "w": "majority",
+        # What only the primary holds is undone when it dies: an event that the relay read and published
+        # would be of a state that never was. Transactions see to it themselves (SNAPSHOT, MAJORITY).
+        "readConcernLevel": "majority",
     }
     if settings.tls_ca_file:
         options |= {"tls": True, "tlsCAFile": settings.tls_ca_file}
@@ -440,7 +443,9 @@ class MongoStore:
         transaction of this process.
         """
         match = {"type": "idleSession", "appName": self._name, "transaction": {"$exists": True}}
-        idle = self._client.admin.aggregate([{"$currentOp": {"idleSessions": True}}, {"$match": match}])
+        # It tells of the server itself, of which no majority can be read.
+        admin = self._client.get_database("admin", read_concern=ReadConcern("local"))
+        idle = admin.aggregate([{"$currentOp": {"idleSessions": True}}, {"$match": match}])
         sessions = [{"id": op["lsid"]["id"]} for op in idle]
         if sessions:
             self._client.admin.command("killSessions", sessions)

@@ -244,6 +244,7 @@ class MongoEngine:
     """
 
     name = "mongod"
+    cache_gigabytes = "0.5"
 
     def __init__(
         self, data_dir: Path, port: int, user: tuple[str, str] | None = None, *, replica_set: bool = True
@@ -264,7 +265,7 @@ class MongoEngine:
             "--dbpath": str(self.data_dir),
             "--port": str(self.port),
             "--bind_ip": HOST,
-            "--wiredTigerCacheSizeGB": "0.5",
+            "--wiredTigerCacheSizeGB": self.cache_gigabytes,
             "--oplogSize": "512",  # MB; the default, 5 % of the disk, is a server's
             "--setParameter": "diagnosticDataCollectionEnabled=false",
         }
