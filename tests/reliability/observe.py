@@ -56,6 +56,8 @@ class Observer:
 
     def __init__(self, world: World) -> None:
         self.world = world
+        #: Who is waited for; of another build, its own.
+        self.runners: Mapping[str, tuple[str, ...]] = runners()
         self._bus = KafkaBus(KafkaSettings(bootstrap_servers=world.bootstrap), "observer")
         self._topics = [name for name, _ in contract().names((SITE,))]
         self._log = self._bus.log()
@@ -93,7 +95,7 @@ class Observer:
             if waiting := database["_outbox"].count_documents({"open": True}):
                 found.append(f"{service}: {waiting} events wait in the outbox")
         marks = self.marks()
-        for runner, topics in runners().items():
+        for runner, topics in self.runners.items():
             for partition, end in ends.items():
                 if partition.topic in topics and marks.get((runner, partition), 0) < end:
                     found.append(f"{runner}: {partition} at {marks.get((runner, partition), 0)} of {end}")

@@ -10,7 +10,7 @@ from __future__ import annotations
 import csv
 import importlib.util
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -137,15 +137,19 @@ class Journal:
 
     acknowledged: list[Acknowledged] = field(default_factory=list)
     calls: int = 0
+    #: What came instead of an answer: the request and the status.
+    failed: Counter[tuple[str, str]] = field(default_factory=Counter)
 
 
 class Caller:
-    """Calls the services of a world as their users do. `times`: everything is sent so often."""
+    """Calls the services of a world as their users do. `times`: everything is sent so often; `seconds`: so
+    long a call waits for its answer."""
 
-    def __init__(self, world: World, *, times: int = 1) -> None:
+    def __init__(self, world: World, *, times: int = 1, seconds: float = _CALL_SECONDS) -> None:
         self.world = world
         self.journal = Journal()
         self.times = times
+        self.seconds = seconds
         self._channels = {
             name: grpc.insecure_channel(world.address(name), options=_OPTIONS)
             for name in ("production", "traceability", "clinical", "alerting", "loops", "rnd", "exchange")
@@ -163,16 +167,17 @@ class Caller:
             channel.close()
 
     def ask(
-        self, call: Callable[..., Any], request: Message, seconds: float = _CALL_SECONDS, actor: str = ACTOR
+        self, call: Callable[..., Any], request: Message, seconds: float = 0.0, actor: str = ACTOR
     ) -> Any:
         """Ask until there is an answer; a refusal is an error of the test."""
         end = time.monotonic() + _CASE_SECONDS
         while True:
             self.journal.calls += 1
             try:
-                return call(request, timeout=seconds, metadata=metadata(actor))
+                return call(request, timeout=seconds or self.seconds, metadata=metadata(actor))
             except grpc.RpcError as error:
                 code = error.code()
+                self.journal.failed[(type(request).__name__, code.name)] += 1
                 if code not in _AGAIN:
                     raise AssertionError(
                         f"{type(request).__name__}: {code.name} {reason_of(error)} {error.details()}"
@@ -192,7 +197,7 @@ class Caller:
         method = type(request).__name__.removesuffix("Request")
         for _ in range(self.times):
             # Training takes its time, and would begin anew with every try.
-            patience = _TRAINING_SECONDS if method == "TrainModel" else _CALL_SECONDS
+            patience = _TRAINING_SECONDS if method == "TrainModel" else self.seconds
             answer = self.ask(call, request, patience, actor)
         receipt = answer.receipt
         places = tuple((p.topic, p.partition, p.offset) for p in receipt.positions.positions)
