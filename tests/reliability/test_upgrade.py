@@ -33,11 +33,17 @@ ALLOWED = {"UNAVAILABLE"}
 _STOPPED = "upgrade this service first"
 
 
-class Refused(Case):
+class Patient(Case):
+    """A case that takes its time: whatever it waits for may be restarted just then, everything one by one."""
+
+    patience = 600.0
+
+
+class Refused(Patient):
     """A case whose corrective action is refused: events that the earlier build does not know."""
 
     def _approve(self, caller: Caller, run: str) -> None:
-        until("an action is proposed", lambda: self._capa(caller, run), 150)
+        until("an action is proposed", lambda: self._capa(caller, run), self.patience)
         request = production.RefuseCapaRequest(
             request_id=self._id("refuse"),
             capa=self._capa(caller, run),
@@ -88,9 +94,9 @@ class Platform:
         """Cases, one after the other, until the work is done, and at least one."""
         with ThreadPoolExecutor(1, "work") as beside:
             done = beside.submit(work)
-            self.play(Case)
+            self.play(Patient)
             while not done.done():
-                self.play(Case)
+                self.play(Patient)
             done.result()
 
     def play(self, kind: type[Case]) -> None:
@@ -100,7 +106,7 @@ class Platform:
         """At rest, by the runners that the build has: every input has its effect once, none is lost."""
         self.world.wait_serving()
         self.observer.runners = of
-        self.observer.wait_for_rest()
+        self.observer.wait_for_rest(300)
         seen = self.observer.look()
         journal = self.caller.journal
         assert journal.acknowledged

@@ -215,14 +215,19 @@ class Caller:
 
 
 class Case:
-    """One case: a faulty lot, its packs, its patients, four lots that are good, and a study beside."""
+    """One case: a faulty lot, its packs, its patients, four lots that are good, and a study beside.
+
+    `patience`: so many seconds it waits for what the platform has to do next.
+    """
+
+    patience = _CASE_SECONDS
 
     def __init__(self, number: int) -> None:
         self.number = number
         self.lot = f"{PRODUCT}/R{number}"
         self.packs = [f"maker/gtin/09506000134352/P{number}{side}" for side in "ab"]
         self.patients = [f"c{number}-p{n}" for n in range(CONSENTING + OTHERS)]
-        self.study = Study(f"study-{number}")
+        self.study = Study(f"study-{number}", self.patience)
 
     def play(self, caller: Caller) -> None:
         """From the first fact to the closed loops."""
@@ -234,7 +239,7 @@ class Case:
         self._tell_patients(caller, run)
         self._answer(caller, run)
         self._approve(caller, run)
-        until("the loop closes", lambda: self._closed(caller), _CASE_SECONDS)
+        until("the loop closes", lambda: self._closed(caller), self.patience)
         self.study.wait(caller)
 
     def _id(self, name: str) -> str:
@@ -344,7 +349,7 @@ class Case:
             caller.do(
                 caller.production.RecordReadings, request, [("production", "run", f"{self.lot}|{DRYER}")]
             )
-        until("the deviation is detected", lambda: self._deviation(caller), _CASE_SECONDS)
+        until("the deviation is detected", lambda: self._deviation(caller), self.patience)
         self._acknowledge_alert(caller)
         confirm = production.ConfirmDeviationRequest(
             request_id=self._id("confirm"), lot=self.lot, deviation=self._deviation(caller), reason="seen"
@@ -363,7 +368,7 @@ class Case:
         return list(answer.runs)
 
     def _run(self, caller: Caller) -> str:
-        until("a run is opened", lambda: self._runs(caller), _CASE_SECONDS)
+        until("a run is opened", lambda: self._runs(caller), self.patience)
         return str(self._runs(caller)[-1].run)
 
     def _closed(self, caller: Caller) -> bool:
@@ -375,7 +380,7 @@ class Case:
 
         The loop shows a run before the plant has heard of it, and a refusal is kept as the answer.
         """
-        until("the plant knows the run", lambda: run in self._implicated(caller), _CASE_SECONDS)
+        until("the plant knows the run", lambda: run in self._implicated(caller), self.patience)
         evaluate = production.EvaluateHazardRequest(
             request_id=self._id("hazard"),
             run=run,
@@ -389,7 +394,7 @@ class Case:
         until(
             "everybody is to be told",
             lambda: len(caller.ask(caller.clinical.ListNotices, asked).notices) == len(self.patients),
-            _CASE_SECONDS,
+            self.patience,
         )
         told = [
             clinical_events.NoticeRecorded(
@@ -412,7 +417,7 @@ class Case:
         until(
             "all plans are open",
             lambda: len(caller.ask(caller.clinical.ListPlans, asked).plans) == CONSENTING,
-            _CASE_SECONDS,
+            self.patience,
         )
         views = caller.ask(caller.clinical.ListPlans, asked).plans
         for view in sorted(views, key=lambda view: str(view.plan.pseudonym)):
@@ -434,7 +439,7 @@ class Case:
         return next((str(capa.proposed.capa) for capa in capas if capa.proposed.run == run), "")
 
     def _approve(self, caller: Caller, run: str) -> None:
-        until("an action is proposed", lambda: self._capa(caller, run), _CASE_SECONDS)
+        until("an action is proposed", lambda: self._capa(caller, run), self.patience)
         request = production.ApproveCapaRequest(
             request_id=self._id("approve"), capa=self._capa(caller, run), meaning="I approve the new limit"
         )
@@ -463,7 +468,7 @@ class Case:
             answer = caller.ask(caller.alerting.ListAlerts, alerting.ListAlertsRequest(page_size=1000))
             return any(alert.raised.alert == wanted and alert.level == _ESCALATED for alert in answer.alerts)
 
-        until("the alert is raised and escalated", raised, _CASE_SECONDS)
+        until("the alert is raised and escalated", raised, self.patience)
         request = alerting.AcknowledgeAlertRequest(
             request_id=self._id("acknowledge"), alert=wanted, note="seen"
         )

@@ -128,7 +128,7 @@ async def keep(form: Form, *writes: Write, outbox: tuple[OutboxRow, ...] = ()) -
     await form.run([], lambda _: Plan(writes, outbox))
 
 
-async def held(form: Form, id: str, kind: Kind[Thing] = THING) -> tuple[int, Thing] | None:
+async def held(form: Form, id: str, kind: Kind[Any] = THING) -> tuple[int, Thing] | None:
     read = Get(kind, id)
     found = (await form.run([read], lambda _: NOTHING))[read]
     return (found[0].version, found[0].state) if found else None
