@@ -13,7 +13,7 @@ import io
 import json
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -182,13 +182,20 @@ async def until(ask: Callable[[], Awaitable[Any]], what: str) -> Any:
 async def accepted(call: Callable[[], Awaitable[Any]], what: str) -> None:
     """Call until it is not refused: what it rests on may not be folded yet."""
 
-    async def once() -> bool:
-        with suppress(aio.AioRpcError):
-            await call()
-            return True
-        return False
+    refused: list[str] = []
 
-    await until(once, what)
+    async def once() -> bool:
+        try:
+            await call()
+        except aio.AioRpcError as error:
+            refused.append(f"{error.code().name}: {error.details()}")
+            return False
+        return True
+
+    try:
+        await until(once, what)
+    except AssertionError as error:
+        raise AssertionError(f"{error}; refused {len(refused)} times, at last with {refused[-1:]}") from None
 
 
 # -- the story: everything that is told, with its markers ---------------------------

@@ -452,6 +452,7 @@ def test_a_frozen_process_lets_its_heartbeat_age(engines: Engines, tmp_path: Pat
     assert not file.exists()
 
 
+@pytest.mark.faults
 def test_engines_may_come_late_and_go_and_come_back(tmp_path: Path) -> None:
     """The service waits for both, says which it lacks when one goes, and is ready again by itself."""
     kafka = KafkaEngine(tmp_path / "kafka", free_port(), free_port())

@@ -120,6 +120,7 @@ def test_a_study_is_answered_once_whoever_dies(world: World, people: People) -> 
     _each_effect_once(world)
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize("victim", VALUED)
 def test_contributions_are_metered_once_whoever_dies_while_they_are_valued(
     world: World, people: People, victim: str

@@ -13,6 +13,7 @@ from tests.reliability.stand import Stand
 from tests.reliability.workload import Caller
 
 
+@pytest.mark.faults
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("times", [2, 3])
 def test_a_caller_who_sends_everything_again(stand: Stand, times: int) -> None:

@@ -8,6 +8,7 @@ from tests.reliability.stand import Stand
 from tests.reliability.views import rebuild_every_view, views
 
 
+@pytest.mark.faults
 @pytest.mark.timeout(900)
 def test_a_rebuild_of_every_view_is_byte_equal(stand: Stand) -> None:
     assert len(list(views())) >= 5, "every service with a view has one here"

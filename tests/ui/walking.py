@@ -36,22 +36,22 @@ def links(page: Page, portal: str) -> list[str]:
     return [address for address in inside if not _IGNORED.match(urlsplit(address).path)]
 
 
-def walk(page: Page, portal: str, look: Callable[[str], None], *, of_a_kind: int = 1) -> dict[str, list[str]]:
-    """Every page by kind, found by following links, so many of a kind; a link that leads nowhere fails.
+def walk(page: Page, portal: str, look: Callable[[str], None]) -> dict[str, str]:
+    """One page of each kind, found by following links; a link that leads nowhere fails.
 
     `look` is called with the address of what the page shows; what is downloaded is passed over.
     """
-    seen: dict[str, list[str]] = {}
+    seen: dict[str, str] = {}
     waiting, known = [f"{portal}/"], {f"{portal}/"}
     while waiting:
         address = waiting.pop(0)
         kind = kind_of(address)
-        if len(seen.get(kind, [])) >= of_a_kind or is_download(address):
+        if kind in seen or is_download(address):
             continue
         answer = page.goto(address)
         assert answer is not None
         assert answer.status == 200, f"{unquote(address)} answers {answer.status}"
-        seen.setdefault(kind, []).append(address)
+        seen[kind] = address
         look(address)
         fresh = [one for one in dict.fromkeys(links(page, portal)) if one not in known]
         known |= set(fresh)

@@ -182,3 +182,5 @@ PLANTED: Mapping[str, Bugs] = {
     "a judgement ends no alert": _patched(alerting, "on_deviation_judged_real", lambda *given: None),
     "a contribution that was valued is not metered": _patched(valuations, "_metered", _all_but_one),
 }
+#: The seed to look at first where most worlds never meet a bug's occasion.
+SEEN_AT = {"a study's time is never over": 25}

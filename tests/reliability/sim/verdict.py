@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import structlog
 
-from tests.reliability.sim.bugs import NONE, PLANTED, Bugs
+from tests.reliability.sim.bugs import NONE, PLANTED, SEEN_AT, Bugs
 from tests.reliability.sim.invariants import Violation, check
 from tests.reliability.sim.scheduler import Worlds
 
@@ -89,7 +89,8 @@ def _bare(verdict: Verdict) -> Verdict:
 def caught(bug: str, seeds: int) -> bool:
     """Does any of the first seeds fail with the planted bug?"""
     quiet()
-    return any(not judge(seed, PLANTED[bug]).good for seed in range(seeds))
+    first = SEEN_AT.get(bug, 0)
+    return any(not judge((first + n) % seeds, PLANTED[bug]).good for n in range(seeds))
 
 
 def strikes(seeds: int) -> tuple[set[str], int]:
