@@ -8,12 +8,8 @@
 {{- $catalogue := include "pharmaloop.catalogue" . | fromYaml -}}
 {{- $services := .Values.services -}}
 
-{{- /* two releases in one namespace */ -}}
-{{- $there := lookup "v1" "ConfigMap" .Release.Namespace "pharmaloop-installation" | default dict -}}
-{{- $owner := dig "metadata" "annotations" "meta.helm.sh/release-name" "" $there -}}
-{{- if and $owner (ne $owner .Release.Name) -}}
-{{- $wrong = append $wrong (printf "namespace %s: the release %q has an installation here, and two would share its consumer groups and databases; upgrade that one, or choose another namespace, Kafka and MongoDB" .Release.Namespace $owner) -}}
-{{- end -}}
+{{- /* What stands in the cluster already */ -}}
+{{- $wrong = concat $wrong (include "pharmaloop.standing" . | fromYaml).wrong -}}
 
 {{- /* Kafka */ -}}
 {{- if not $kafka.bootstrapServers -}}
