@@ -155,6 +155,16 @@
     {{- $wrong = append $wrong (printf "networkPolicy.%s.to: everything is denied that is not named, and %s is not; name its pods (podSelector, namespaceSelector) or addresses (ipBlock), or set networkPolicy.enabled=false" $engine $engine) -}}
     {{- end -}}
   {{- end -}}
+  {{- $ports := .Values.networkPolicy.kafka.ports -}}
+  {{- $brokers := dict "kafka.bootstrapServers" $kafka.bootstrapServers -}}
+  {{- range $number, $site := .Values.sites }}{{ $_ := set $brokers (printf "sites[%d].kafka.bootstrapServers" $number) (dig "kafka" "bootstrapServers" "" $site) }}{{ end -}}
+  {{- range $at, $addresses := $brokers -}}
+    {{- range $address := splitList "," $addresses | compact -}}
+      {{- if not (has (regexFind "[0-9]+$" $address) (toStrings $ports)) -}}
+      {{- $wrong = append $wrong (printf "networkPolicy.kafka.ports: %s names %s, and nobody may reach that port; add it to %v" $at $address $ports) -}}
+      {{- end -}}
+    {{- end -}}
+  {{- end -}}
   {{- if and (dig "podMonitor" "enabled" false .Values.monitoring) (not .Values.networkPolicy.monitoring) -}}
   {{- $wrong = append $wrong "networkPolicy.monitoring: metrics are to be collected, and nobody may reach them; name the collector's pods" -}}
   {{- end -}}
