@@ -272,7 +272,7 @@ def test_a_volume_that_takes_nothing_is_told_apart_from_one_that_is_only_read(
     assert machine.takes_nothing(tmp_path) == ""
     assert machine.takes_nothing(tmp_path / "none") == ""
     assert list(tmp_path.iterdir()) == []
-    monkeypatch.setattr(machine.tempfile, "TemporaryFile", refuses)
+    monkeypatch.setattr("tempfile.TemporaryFile", refuses)
     said = machine.takes_nothing(tmp_path)
     assert (said.startswith(f"{tmp_path} cannot be written") and "enlarge its volume" in said) is told
 
