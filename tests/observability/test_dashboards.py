@@ -61,7 +61,7 @@ VALUES: dict[str, set[str]] = {
     "stage": STAGES_OF_ALL | set(PLAN_STAGES),
     "state": {OPEN, STALLED, *NOTICE_STATES},
     "outcome": {"done", "dead", FAILED},
-    "part": {"database", "kafka", "state folder"},
+    "part": {"database", "kafka", "topics", "state folder"},
     "code": {code.name for code in grpc.StatusCode},
     "alertstate": {"firing"},
     "job": {"pharmaloop"},
@@ -313,7 +313,7 @@ def _told(metric: Metric, service: str) -> list[dict[str, str]]:
         "runner": list(runners),
         "outcome": ["done", "dead"],
         "code": ["OK", "UNAVAILABLE"],
-        "part": ["database", "kafka", "state folder"],
+        "part": ["database", "kafka", "topics", "state folder"],
         "site": ["hospital-a"],
         "state": [OPEN, STALLED],
     }
