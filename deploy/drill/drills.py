@@ -61,7 +61,9 @@ def site_down(site: str) -> Drill:
                 f'max by (site, state) (pharmaloop:notices:last{{site="{site}"}}) > 0'
             ),
         },
+        words=lambda ground: {"PROCESS": [process]},
         by_hand=lambda ground: [f"tail -n 3 {ground.plan.log_file(process)}"],
+        mend=(".venv/bin/python -m deploy.local.stack restart",),
         remedy="it ended, and its log shows no fault: it is started",
     )
 
