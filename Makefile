@@ -137,7 +137,9 @@ watch: setup ## Watch the stack that runs here with Prometheus and Alertmanager;
 watch-tools: setup ## Fetch Prometheus, Alertmanager and their checkers where this machine has none
 	@$(BIN)/python -m deploy.watch.tools
 
-.PHONY: dashboards dashboards-check
+.PHONY: dashboard dashboards dashboards-check
+dashboard: setup ## Show a dashboard in the terminal, by the Prometheus of `make watch` [BOARD=loops ALL=1]
+	@$(BIN)/python -m deploy.grafana.show $(BOARD) $(if $(ALL),--all)
 
 dashboards: setup ## Make Grafana's dashboards and their page from deploy/grafana/boards
 	@$(BIN)/python -m deploy.grafana
