@@ -455,6 +455,6 @@ def test_a_prometheus_is_asked_for_results_that_are_numbers(
         asked.append((url, parse_qs((body or b"").decode())))
         return json.dumps({"data": {"result": [{"value": [1, value]} for value in values]}})
 
-    monkeypatch.setattr(check, "_get", get)
+    monkeypatch.setattr(check, "fetched", get)
     assert check.of_prometheus("http://p:9090/")("sum(rate(x_total[$__rate_interval]))") == lacks
     assert asked == [("http://p:9090/api/v1/query", {"query": ["sum(rate(x_total[5m]))"]})]
