@@ -11,7 +11,7 @@ WORLD := $(if $(SEED),--seed $(SEED)) $(if $(SIZE),--size $(SIZE)) $(if $(SPEED)
 OPTIONS := $(WORLD) $(if $(ONLY),--only $(ONLY))
 
 .DEFAULT_GOAL := help
-.PHONY: charts charts-docs charts-policy docs-cli screenshots help setup run up down status logs clean test test-all faults sim sim-night model lint proto proto-baseline bench bench-large evidence lock partner-kit
+.PHONY: charts charts-docs charts-policy docs-cli screenshots help setup run up down status restart logs clean test test-all faults sim sim-night model lint proto proto-baseline bench bench-large evidence lock partner-kit
 .NOTPARALLEL:
 
 help: ## List the targets
@@ -34,6 +34,9 @@ down: ## Stop what `make up` started
 
 status: setup ## Show what runs and where it listens
 	@$(STACK) status
+
+restart: setup ## Start one process of the running stack anew, whether it has ended or stands still [NAME=clinical.hospital-b]
+	@$(STACK) restart $(or $(NAME),$(error restart: say which process: make restart NAME=clinical.hospital-b))
 
 logs: setup ## Follow the logs of a running stack
 	@$(STACK) logs
@@ -134,7 +137,9 @@ watch: setup ## Watch the stack that runs here with Prometheus and Alertmanager;
 watch-tools: setup ## Fetch Prometheus, Alertmanager and their checkers where this machine has none
 	@$(BIN)/python -m deploy.watch.tools
 
-.PHONY: dashboards dashboards-check
+.PHONY: dashboard dashboards dashboards-check
+dashboard: setup ## Show a dashboard in the terminal, by the Prometheus of `make watch` [BOARD=loops ALL=1]
+	@$(BIN)/python -m deploy.grafana.show $(BOARD) $(if $(ALL),--all)
 
 dashboards: setup ## Make Grafana's dashboards and their page from deploy/grafana/boards
 	@$(BIN)/python -m deploy.grafana

@@ -17,8 +17,8 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-#: What is upgraded from while no version has been released: it lacks four event types of today's
-#: contract, two of which other services read. A tag, once there is one, takes its place.
+#: What is upgraded from while no version has been released: it lacks four event types of today's contract
+#: and two kinds of events that other services read; a tag, once there is one, takes its place.
 WITHOUT_A_TAG = "64ef91dd"
 _LOCK = Path("requirements", "all.txt")
 _LOCKED = re.compile(r"^([A-Za-z0-9_.-]+)==", re.MULTILINE)

@@ -53,15 +53,17 @@ def site_down(site: str) -> Drill:
         "ServiceGone",
         {"process": process, "site": site},
         asked={
-            "which loop, in which stage": "max by (loop, stage, state) (pharmaloop_runs_open) > 0",
+            "which loop, in which stage": "max by (loop, stage, state) (pharmaloop:runs:last) > 0",
             "patients of this hospital, as it last said, by what they wait for": (
-                f'max by (site, stage) (last_over_time(pharmaloop_plans{{site="{site}"}}[1h])) > 0'
+                f'max by (site, stage) (pharmaloop:plans:last{{site="{site}"}}) > 0'
             ),
             "patients of this hospital to be told, as it last said": (
-                f'max by (site, state) (last_over_time(pharmaloop_notices{{site="{site}"}}[1h])) > 0'
+                f'max by (site, state) (pharmaloop:notices:last{{site="{site}"}}) > 0'
             ),
         },
+        words=lambda ground: {"PROCESS": [process]},
         by_hand=lambda ground: [f"tail -n 3 {ground.plan.log_file(process)}"],
+        mend=(".venv/bin/python -m deploy.local.stack restart",),
         remedy="it ended, and its log shows no fault: it is started",
     )
 

@@ -17,6 +17,7 @@ _SIMPLE = re.compile(
     r"(?:(?:max|min) by \([\w, ]+\) )?\(?(?P<metric>\w+)(?:\{(?P<labels>[^}]*)\})?\)?"
     r" (?P<op>>|==) (?P<bound>\d+)"
 )
+_WITH = re.compile(r"\{\{ with \$labels\.(\w+) \}\}(.*?)\{\{ end \}\}")
 _LABEL = re.compile(r'(\w+)(=~|!~|!=|=)"([^"]*)"')
 
 
@@ -59,9 +60,13 @@ class Rule:
 
     def note(self, name: str, sample: Sample) -> str:
         """An annotation, with what the sample says in its places."""
-        text = re.sub(
-            r"\{\{ \$labels\.(\w+) \}\}", lambda found: sample.labels.get(found[1], ""), self.notes[name]
+        labels = sample.labels
+        # {{ with $labels.site }} of {{ . }}{{ end }}: told only where there is one.
+        text = _WITH.sub(
+            lambda found: found[2].replace("{{ . }}", labels[found[1]]) if labels.get(found[1]) else "",
+            self.notes[name],
         )
+        text = re.sub(r"\{\{ \$labels\.(\w+) \}\}", lambda found: labels.get(found[1], ""), text)
         return re.sub(r"\{\{ \$value[^}]*\}\}", f"{sample.value:g}", text)
 
 

@@ -69,7 +69,7 @@ def scraped(address: str, added: Mapping[str, str]) -> list[Series]:
     if not urllib.parse.urlsplit(url).path.strip("/"):
         url = url.rstrip("/") + "/metrics"
     try:
-        families = list(text_string_to_metric_families(_get(url)))
+        families = list(text_string_to_metric_families(fetched(url)))
     except (OSError, ValueError) as error:
         raise NotAsked(f"{url} does not tell its metrics: {error}") from error
     labels = {"job": "pharmaloop", "instance": urllib.parse.urlsplit(url).netloc, **added}
@@ -103,7 +103,7 @@ def of_prometheus(address: str) -> Ask:
     def ask(expr: str) -> str:
         body = urllib.parse.urlencode({"query": filled(expr)}).encode()
         try:
-            told = json.loads(_get(f"{address.rstrip('/')}/api/v1/query", body))
+            told = json.loads(fetched(f"{address.rstrip('/')}/api/v1/query", body))
         except urllib.error.HTTPError as error:
             return f"refused: {error.read().decode(errors='replace')[:300]}"
         except (OSError, ValueError) as error:
@@ -127,7 +127,8 @@ def findings(boards: Iterable[Board], ask: Ask) -> list[Finding]:
     return found
 
 
-def _get(url: str, body: bytes | None = None) -> str:
+def fetched(url: str, body: bytes | None = None) -> str:
+    """The text that an address answers with. OSError where it does not."""
     with urllib.request.urlopen(url, data=body, timeout=_SECONDS) as answer:
         return str(answer.read().decode())
 

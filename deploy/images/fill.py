@@ -38,11 +38,12 @@ def requirements(image: Image) -> list[str]:
 
 
 def copy_parts(image: Image, target: Path) -> None:
-    """The project's part of an image, as a tree that installs: the kit, its packages, the contract."""
+    """The project's part of an image, as a tree that installs: what all share, its packages, the contract."""
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, target)
     (target / "services").mkdir()
-    shutil.copy(ROOT / "services" / "__init__.py", target / "services")
+    for module in (ROOT / "services").glob("*.py"):
+        shutil.copy(module, target / "services")
     left_out = shutil.ignore_patterns("__pycache__", "*.pyi", "testing")
     for name in ("kit", *image.packages):
         shutil.copytree(ROOT / "services" / name, target / "services" / name, ignore=left_out)

@@ -1,7 +1,8 @@
 """Render the trace matrix: which tests are evidence for which requirement.
 
 Collects the tests with their `req` marks, without running them, and writes
-`docs/validation/trace-matrix.md`. A requirement without a test, or a mark
+`docs/validation/trace-matrix.md`; a test that `make test` leaves out stands
+there with the command that runs it. A requirement without a test, or a mark
 without a requirement, is an error.
 """
 
@@ -15,20 +16,26 @@ import yaml
 
 from deploy.local.stamps import ROOT
 
+#: By its mark, what runs a test that `make test` does not.
+ELSEWHERE = {"faults": "make faults", "cluster": "make charts-e2e"}
 MATRIX = ROOT / "docs" / "validation" / "trace-matrix.md"
 
 
-class _Collector:
+class Collector:
     """A pytest plugin that notes the marks of what is collected."""
 
     def __init__(self) -> None:
+        #: By requirement, its tests as the matrix names them; the cases of one test are one.
         self.tests: dict[str, list[str]] = defaultdict(list)
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         for item in session.items:
+            by = [command for mark, command in ELSEWHERE.items() if item.get_closest_marker(mark)]
+            name = " ".join([f"`{item.nodeid.partition('[')[0]}`", *(f"({one})" for one in by)])
             for mark in item.iter_markers("req"):
                 for id in mark.args:
-                    self.tests[id].append(item.nodeid)
+                    if name not in self.tests[id]:
+                        self.tests[id].append(name)
 
 
 def problems(requirements: dict[str, dict[str, str]], tests: dict[str, list[str]]) -> list[str]:
@@ -53,15 +60,16 @@ def render(requirements: dict[str, dict[str, str]], tests: dict[str, list[str]])
         "|---|---|---|",
     ]
     for id, entry in requirements.items():
-        names = "<br>".join(f"`{name}`" for name in tests[id])
+        names = "<br>".join(tests[id])
         lines.append(f"| {id} | {entry['text'].strip()} | {names} |")
     return "\n".join(lines) + "\n"
 
 
 def main() -> int:
     requirements = yaml.safe_load((ROOT / "requirements.yaml").read_text())
-    collector = _Collector()
-    code = pytest.main(["--collect-only", "-qq", "--no-header", str(ROOT / "tests")], plugins=[collector])
+    collector = Collector()
+    every = ["--collect-only", "-qq", "--no-header", "-m", "", str(ROOT / "tests")]
+    code = pytest.main(every, plugins=[collector])
     if code != pytest.ExitCode.OK:
         return int(code)
     found = problems(requirements, collector.tests)

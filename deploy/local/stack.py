@@ -1,4 +1,4 @@
-"""Run the platform on one machine: `python -m deploy.local.stack up|run|down|status|logs`.
+"""Run the platform on one machine: `python -m deploy.local.stack up|run|down|status|logs|restart`.
 
 `up` returns when everything is ready; `run` stays, shows the logs and stops
 everything at its end. Whatever ends it, nothing that it started stays behind.
@@ -115,6 +115,20 @@ def status(plan: Plan) -> int:
     return 0
 
 
+def restart(plan: Plan, name: str) -> int:
+    """Start one process anew, whether it runs, stands still or has ended; the others go on."""
+    stack = Stack(plan, lambda text: print(text, flush=True))
+    if not stack.supervisor.is_up():
+        print("the stack is down: 'make up' or 'make run' starts it", file=sys.stderr)
+        return 1
+    there = stack.supervisor.states()
+    if name not in there:
+        print(f"restart: no process {name!r} here; there are: {', '.join(there)}", file=sys.stderr)
+        return 2
+    stack.restart(name)
+    return 0
+
+
 def shown(now: State) -> str:
     """The state of a program in a word: what had only so much to do is done, what failed says how."""
     if now.name in _ENDING and now.has_succeeded:
@@ -163,6 +177,8 @@ def _parser() -> argparse.ArgumentParser:
             command.add_argument("--until-done", action="store_true", help="stop when the world has finished")
     for name, text in (("down", "stop everything"), ("status", "what runs"), ("logs", "follow the logs")):
         commands.add_parser(name, help=text)
+    one = commands.add_parser("restart", help="start one process anew")
+    one.add_argument("name", help="as `status` names it")
     return parser
 
 
@@ -182,6 +198,8 @@ def main() -> int:
             return run(plan, until_done=arguments.until_done)
         if arguments.command == "up":
             return up(make_plan(arguments.only, _world_options(arguments)))
+        if arguments.command == "restart":
+            return restart(make_plan(), arguments.name)
         return {"down": down, "status": status, "logs": logs}[arguments.command](make_plan())
     except (StackError, EngineError) as error:
         print(f"{arguments.command}: {error}", file=sys.stderr)

@@ -77,6 +77,18 @@ class Stack:
             if name in SERVICES and (answer := health(self._address(name))) != "SERVING":
                 raise self._with_last_lines(f"the stack is up, but {name} is not serving ({answer})", name)
 
+    def restart(self, name: str) -> None:
+        """Stop a program, by force where it does not follow, and start it; returns when it serves."""
+        self.supervisor.stop(name)
+        self.supervisor.start(name)
+        if name in SERVICES:
+            self._wait_serving(name)
+        elif name == PORTAL:
+            self._wait(PORTAL, partial(health_of_page, f"{self.plan.portal_url}/healthz"))
+            self._say(f"portal: {self.plan.portal_url}")
+        else:
+            self._say(f"{name}: started")
+
     def _start_programs(self) -> None:
         self._start_engines()
         if self.plan.runs(MIGRATE):

@@ -44,10 +44,14 @@ def watch(state: Path, stop: threading.Event) -> int:
             alertmanager(folder, ports["alertmanager"]) as manager,
             prometheus(folder, ports["prometheus"]) as scraper,
         ):
+            addresses = {"prometheus": scraper, "alertmanager": manager}
+            (folder / "addresses.json").write_text(json.dumps(addresses) + "\n")
             print(f"watch: Prometheus {scraper} scrapes {len(found)} processes, Alertmanager {manager}")
+            print("watch: 'make dashboard' in another terminal shows the dashboard Loops")
             print("watch: what fires is shown here; Ctrl-C ends it, the stack goes on", flush=True)
             stop.wait()
     finally:
+        (folder / "addresses.json").unlink(missing_ok=True)
         receiver.close()
     return 0
 

@@ -22,7 +22,10 @@ from services.cli.tables import table
 @click.argument("lot", type=LOT_KEY)
 @click.pass_obj
 def dossier(session: Session, lot: str) -> None:
-    """Show all that is known of LOT: process, material, where it went, whom it concerns, who decided."""
+    """Show all that is known of LOT: process, material, where it went, whom it concerns, who decided.
+
+    As a PDF, in the reader's language, the portal gives it: "Dossier as PDF" on the page of the lot.
+    """
     answer = session.call(session.traceability.GetLotDossier, api.GetLotDossierRequest(lot=lot))
     found: page.LotDossier = answer.dossier
     session.show(plain(found), lambda out: _print(out, found))

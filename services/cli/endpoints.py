@@ -16,9 +16,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from services.kit import hospitals
+
 _FILE = "endpoints.json"
-_CLINICAL = re.compile(r"clinical(\.|$)")
-_FIRST_SITE = "hospital-a"
 _PASSWORD = re.compile(r"(?<=://)([^:/@]+):[^@]*@")
 
 
@@ -36,12 +36,13 @@ class Endpoints:
     mongodb: str = ""
     #: What gave them: an option, a variable of the environment, a file.
     source: str = "the endpoints"
+    #: The hospital whose process is called clinical alone.
+    first_site: str = hospitals.FIRST
 
     @property
     def sites(self) -> dict[str, str]:
         """By site, the clinical process that speaks for it; one called clinical alone is the first's."""
-        found = {name.partition(".")[2] or _FIRST_SITE: name for name in self.grpc if _CLINICAL.match(name)}
-        return dict(sorted(found.items()))
+        return hospitals.processes(self.grpc, self.first_site)
 
     def document(self) -> dict[str, Any]:
         """As `status --json` gives it; a password is never shown."""
@@ -100,4 +101,16 @@ def _parse(text: str, source: str, environment: Mapping[str, str]) -> Endpoints:
         kafka=whole.get("kafka") or environment.get("KAFKA_BOOTSTRAP_SERVERS", ""),
         mongodb=whole.get("mongodb") or environment.get("MONGODB_URI", ""),
         source=source,
+        first_site=_first_site(environment.get("PHARMALOOP_SITES", "")),
     )
+
+
+def _first_site(text: str) -> str:
+    """The first of the installation's sites."""
+    try:
+        first = json.loads(text)[0] if text else hospitals.FIRST
+    except (ValueError, LookupError, TypeError):
+        first = None
+    if not isinstance(first, str):
+        raise NoEndpoints('PHARMALOOP_SITES is not a JSON list of sites; write ["hospital-a", ...]')
+    return first

@@ -67,7 +67,7 @@ the address, and with what gave it.
 
 def reference() -> str:
     """The whole page."""
-    context = click.Context(cli, info_name=PROGRAM)
+    context = click.Context(cli, info_name=PROGRAM, **cli.context_settings)
     names = cli.list_commands(context)
     parts = [_HEAD, "## Nouns", "| noun | verbs | |\n|---|---|---|\n" + "\n".join(_index(context, names))]
     for name in names:

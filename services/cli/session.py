@@ -33,6 +33,7 @@ from services.cli.asked import Asked, Signpost, asked_of, why
 from services.cli.calls import as_typed
 from services.cli.endpoints import Endpoints, NoEndpoints, find_endpoints, state_dir
 from services.cli.tables import console
+from services.kit import hospitals
 from services.kit.errors import Invalid
 from services.kit.ids import parse_lot
 from services.kit.rpc.client import metadata, sync_channel
@@ -89,6 +90,13 @@ class Missing(Failure):
 
     exit_code = 1
     usual = "{look} shows what there is"
+
+
+class UnknownSite(Missing):
+    """A hospital that has no process here."""
+
+    #: As a hospital refuses what is meant for another.
+    reason, field = "UNKNOWN_SITE", "site"
 
 
 class Unreachable(Failure):
@@ -191,11 +199,17 @@ class Session:
         return clinical_grpc.ClinicalServiceStub(self.channel("clinical"))
 
     def clinical_at(self, site: str) -> clinical_grpc.ClinicalServiceStub:
-        """The process of a site: its own endpoint, else the one that is called clinical alone."""
-        name = f"clinical.{site}"
-        return clinical_grpc.ClinicalServiceStub(
-            self.channel(name if name in self.endpoints.grpc else "clinical")
-        )
+        """The process of a site, UnknownSite without one. That of the first may be called clinical alone."""
+        known = self.endpoints.sites
+        if not known:
+            return self.clinical  # which says that it has no address
+        if site not in known:
+            source = self.endpoints.source
+            said = f"name one of these, or give clinical.{site or 'SITE'} its address in {source}"
+            if known.get(self.endpoints.first_site) == hospitals.CLINICAL:
+                said += "; PHARMALOOP_SITES says whose process is called clinical alone (its first)"
+            raise UnknownSite(hospitals.unknown(site, known), said)
+        return clinical_grpc.ClinicalServiceStub(self.channel(known[site]))
 
     @cached_property
     def loops(self) -> loops_grpc.LoopsServiceStub:

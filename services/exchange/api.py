@@ -15,7 +15,6 @@ from services.exchange.coordinator.hub import Hub
 from services.exchange.domain import models
 from services.exchange.domain.datasets import Dataset
 from services.exchange.domain.disclosure import budget
-from services.exchange.domain.sayings import saying
 from services.exchange.domain.studies import Job, Study, budget_breaches, spent
 from services.exchange.views import DATASETS, ROWS, RUNS, STUDIES
 from services.kit.app import App
@@ -23,6 +22,7 @@ from services.kit.errors import Unknown
 from services.kit.rpc.api import Api
 from services.kit.rpc.context import caller
 from services.kit.rpc.status import timestamp
+from services.sayings import saying
 
 _STATES: dict[str, api.StudyState] = {
     "requested": api.STUDY_STATE_REQUESTED,

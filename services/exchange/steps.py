@@ -21,7 +21,6 @@ from services.exchange.coordinator.room import Room
 from services.exchange.domain import insights, models
 from services.exchange.domain.aggregation.context import MINIMUM_SITES
 from services.exchange.domain.contribution import metered, quality
-from services.exchange.domain.sayings import saying
 from services.exchange.domain.studies import LOST, Study
 from services.exchange.handlers.runs import EXPIRY_STEP, JOB_STEP, VALUATION_STEP
 from services.exchange.valuations import Valuations
@@ -33,6 +32,7 @@ from services.kit.log import get_logger
 from services.kit.runners.decider import Decision
 from services.kit.runners.step import Again, StepFunction
 from services.kit.work import Step
+from services.sayings import saying
 
 _log = get_logger("exchange.jobs")
 #: After a job that ended for the n-th time, wall seconds; doubled with each.

@@ -261,6 +261,7 @@ async def _assemble(spec: ServiceSpec, plan: Plan, ground: Ground) -> App:
         producer=producer,
         heartbeat=ground.heartbeat,
         runners=lambda: [*makings.runners, *loops] if plan.consumes else [],
+        volumes=[platform.state_dir / name for name in ("keys", "loops")],
     )
     expiry = Expiry([*papers(plan.tls, plan.kafka, plan.mongo)], client, metrics, readiness.waits)
     return App(

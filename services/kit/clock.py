@@ -179,13 +179,16 @@ def _unreadable(path: Path, why: str) -> Integrity:
     )
 
 
-def ensure_clock(state_dir: Path, speed: float) -> PlatformClock:
-    """Set the clock once. A second call keeps it running, at a new speed if asked.
+def ensure_clock(state_dir: Path, speed: float, *, keep: bool = False) -> PlatformClock:
+    """Set the clock once. A second call keeps it running, at a new speed if asked; with `keep` a clock
+    that is set stays as it is, and `speed` is for where none was.
 
     The change of speed keeps platform time continuous: it never jumps back.
     """
     path = state_dir / _FILE
     before = load_clock(state_dir) if path.exists() else None
+    if before and keep:
+        return before
     now = wall_now()
     anchor = before.anchor + (now - before.wall_anchor) * before.speed if before else now
     state_dir.mkdir(parents=True, exist_ok=True)

@@ -191,7 +191,7 @@ TROUBLE = Metric(
     "pharmaloop_trouble",
     "gauge",
     ("service", "part"),
-    "1 while a part (database, kafka, state folder) does not do; the log names setting and remedy.",
+    "1 while a part (database, kafka, topics, state folder) does not do; the log names setting and remedy.",
 )
 CLOCK_SKEW = Metric(
     "pharmaloop_clock_skew_seconds",

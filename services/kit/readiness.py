@@ -12,6 +12,7 @@ import asyncio
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from services.kit.alive import Heartbeat
 from services.kit.bus.watched import WatchedProducer
@@ -23,9 +24,12 @@ from services.kit.presence import BEAT_SECONDS, Presence, Usurped
 from services.kit.runners.protocol import Runner
 from services.kit.startup.backbone import BackboneProbe
 from services.kit.startup.database import DatabaseProbe
+from services.kit.startup.machine import takes_nothing
 
 _log = get_logger("kit.readiness")
 HEARTBEAT_SECONDS = 1.0
+#: So often the other folders are tried.
+VOLUME_SECONDS = 10.0
 #: A runner that has not turned for so long is no help to who asks.
 HUNG_SECONDS = 30.0
 
@@ -41,6 +45,8 @@ class Readiness:
     producer: WatchedProducer
     heartbeat: Heartbeat
     runners: Callable[[], Sequence[Runner]] = tuple
+    #: Folders beside the heartbeat's that the process writes to: each may be a volume of its own.
+    volumes: Sequence[Path] = ()
     started: float = field(default_factory=time.monotonic)
     waits: dict[str, str] = field(default_factory=dict)
     _found: dict[str, str] = field(default_factory=dict)
@@ -83,12 +89,15 @@ class Readiness:
             await asyncio.sleep(BEAT_SECONDS)
 
     async def watch_loops(self) -> None:
-        """Write the heartbeat: the file is as old as the slowest loop."""
+        """Write the heartbeat: the file is as old as the slowest loop. See whether each volume takes more."""
+        full, next_look = "", 0.0
         while True:
+            if (now := time.monotonic()) >= next_look:
+                full, next_look = await asyncio.to_thread(self._full), now + VOLUME_SECONDS
             try:
                 reasons = self.reasons()
                 self.heartbeat.write(self.ages(), "; ".join(reasons))
-                self._tell("state folder", "")
+                self._tell("state folder", full)
             except OSError as error:
                 self._tell(
                     "state folder",
@@ -96,6 +105,9 @@ class Readiness:
                     "or correct PHARMALOOP_STATE_DIR",
                 )
             await asyncio.sleep(HEARTBEAT_SECONDS)
+
+    def _full(self) -> str:
+        return "; ".join(filter(None, map(takes_nothing, self.volumes)))
 
     async def _ask(self, part: str, question: Callable[[], object]) -> None:
         try:

@@ -15,6 +15,7 @@ from pydantic import Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from services.kit.errors import Invalid
+from services.kit.hospitals import FIRST
 
 PREFIX = "PHARMALOOP_"
 
@@ -130,8 +131,12 @@ class PlatformSettings(BaseSettings):
 
     state_dir: Path = Path(".state")
     endpoints: dict[str, str] = Field(default_factory=dict, description="gRPC address by service, JSON")
-    sites: tuple[str, ...] = Field(default=("hospital-a",), description="sites whose topics exist, JSON list")
-    clock_speed: float = Field(default=600.0, gt=0, description="platform seconds in a wall second")
+    sites: tuple[str, ...] = Field(default=(FIRST,), description="sites whose topics exist, JSON list")
+    clock_speed: float = Field(
+        default=600.0,
+        gt=0,
+        description="platform seconds in a wall second; a clock that is set is changed only if this is told",
+    )
     group_prefix: str = Field(default="", description="prefix of consumer groups; set by tests")
     start_seconds: float = Field(
         default=10.0, ge=0, description="how long a start waits for what may come by itself"

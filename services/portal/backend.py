@@ -18,6 +18,7 @@ from typing import Any
 from google.protobuf.message import Message
 from grpc import StatusCode, aio
 
+from services.kit import hospitals
 from services.kit.contracts import contract
 from services.kit.log import get_logger
 from services.kit.rpc.client import channel, metadata
@@ -100,7 +101,11 @@ def _module(domain: str, name: str) -> Any:
 class Backend:
     """Connections to every service, made once."""
 
-    def __init__(self, endpoints: Mapping[str, str], settings: PortalSettings) -> None:
+    def __init__(
+        self, endpoints: Mapping[str, str], settings: PortalSettings, first_site: str = hospitals.FIRST
+    ) -> None:
+        """`first_site`: the hospital whose process is called clinical alone."""
+        self._sites = hospitals.processes(endpoints, first_site)
         self._endpoints = dict(endpoints)
         self._settings = settings
         self._channels: dict[str, aio.Channel] = {}
@@ -116,8 +121,7 @@ class Backend:
     @property
     def sites(self) -> dict[str, str]:
         """By site, the clinical process that speaks for it."""
-        names = [name for name in self._endpoints if name.partition(".")[0] == "clinical"]
-        return {name.partition(".")[2] or "hospital-a": name for name in names}
+        return self._sites
 
     async def ask(self, service: str, method: str, /, *, fresh: bool = False, **fields: Any) -> Any:
         """The answer of a query. `service` is a process's name; fields are those of the request.

@@ -7,7 +7,7 @@ import sys
 
 import uvicorn
 
-from services.kit import log, tracing
+from services.kit import hospitals, log, tracing
 from services.kit.errors import Invalid
 from services.kit.metrics import Metrics
 from services.kit.settings import PlatformSettings, TlsSettings, read_settings
@@ -44,7 +44,7 @@ def main() -> None:
             "set PHARMALOOP_PORTAL_METRICS_PORT to another"
         )
     uvicorn.run(
-        make_app(endpoints, settings, metrics),
+        make_app(endpoints, settings, metrics, next(iter(platform.sites), hospitals.FIRST)),
         host=settings.http_host,
         port=settings.http_port,
         log_level="warning",

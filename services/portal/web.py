@@ -17,6 +17,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from services.kit import hospitals
 from services.kit.log import get_logger
 from services.kit.metrics import Metrics
 from services.portal.addresses import inside
@@ -42,13 +43,16 @@ _MOST_FORM_BYTES = 100_000
 
 
 def make_app(
-    endpoints: Mapping[str, str], settings: PortalSettings, metrics: Metrics | None = None
+    endpoints: Mapping[str, str],
+    settings: PortalSettings,
+    metrics: Metrics | None = None,
+    first_site: str = hospitals.FIRST,
 ) -> FastAPI:
-    """The portal for the services that listen at `endpoints`."""
+    """The portal for the services that listen at `endpoints`; clinical alone is `first_site`'s."""
 
     @asynccontextmanager
     async def around(app: FastAPI) -> AsyncIterator[None]:
-        app.state.backend = Backend(endpoints, settings)
+        app.state.backend = Backend(endpoints, settings, first_site)
         app.state.hub = Hub(app.state.backend, app.state.version)
         app.state.hub.start()
         watching = asyncio.create_task(app.state.world.watch(app.state.backend))

@@ -8,10 +8,10 @@ from typing import Any
 from pharmaloop.common.v1 import types_pb2 as common
 from pharmaloop.production.v1 import events_pb2 as events
 from pharmaloop.production.v1 import service_pb2 as api
+from services import sayings
 from services.kit.errors import Invalid
 from services.kit.ids import LotParts, product_of
 from services.kit.rpc.status import timestamp
-from services.production.domain import sayings
 from services.production.domain.lists import CapaRow, DecisionRow, DeviationRow, Happened, ResultRow
 from services.production.domain.record import Deviation, Investigation, Lot
 from services.production.domain.transfer import parts_of

@@ -19,8 +19,8 @@ from services.rnd.domain.catalogue import Molecule
 from services.rnd.domain.findings import BeliefRow, FindingRow
 from services.rnd.domain.insights import InsightView
 from services.rnd.domain.parameter_sets.rows import AskedRow, ReleaseRow, VersionRow
-from services.rnd.domain.sayings import told
 from services.rnd.domain.trials import TrialRow
+from services.sayings import told
 
 SET_STATES = {
     "draft": api.PARAMETER_SET_STATE_DRAFT,

@@ -17,12 +17,13 @@ import click
 
 from services.kit.clock import PlatformClock, load_clock
 from services.kit.errors import PharmaLoopError
+from services.kit.hospitals import CLINICAL
 from services.kit.metrics import Metrics
 from services.world.answers import Answer, Examiner
 from services.world.dryer_runs import sample_counts
 from services.world.incidents import INCIDENTS, Incident
 from services.world.names import SITES
-from services.world.platform_api import CLINICAL, Platform, Refused, Say
+from services.world.platform_api import Platform, Refused, Say
 from services.world.play import LIMIT_MINUTES, NoEndpoints, check_endpoints, play, play_world
 from services.world.progress import OtherWorld, Progress
 from services.world.simulation import Options
@@ -194,7 +195,7 @@ async def _play_incident(
     progress.save()
     told.say(what.story)
     missing = await play_world(made, endpoints, clock, progress, Metrics("world"), options, told.say)
-    platform = Platform(endpoints, Metrics("world"), told.say)
+    platform = Platform(endpoints, Metrics("world"), told.say, made.sites[0])
     try:
         return missing, await Examiner(made, platform).ask(harmless=what.harmless)
     finally:

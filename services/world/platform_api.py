@@ -24,6 +24,9 @@ from pharmaloop.loops.v1 import service_pb2_grpc as loops_grpc
 from pharmaloop.production.v1 import service_pb2_grpc as production_grpc
 from pharmaloop.rnd.v1 import service_pb2_grpc as rnd_grpc
 from pharmaloop.traceability.v1 import service_pb2_grpc as traceability_grpc
+from services.kit import hospitals
+from services.kit.errors import Unknown
+from services.kit.hospitals import CLINICAL, FIRST
 from services.kit.metrics import RPC_SECONDS, Metrics
 from services.kit.rpc.client import channel, metadata
 from services.kit.rpc.errors import AGAIN, reason_of
@@ -31,7 +34,6 @@ from services.kit.rpc.errors import AGAIN, reason_of
 M = TypeVar("M", bound=Message)
 Say = Callable[[str], None]
 
-CLINICAL = "clinical"
 NEEDED = ("production", "traceability", CLINICAL, "loops", "rnd", "exchange")
 SECONDS = 15.0
 _PAUSE, _LONGEST_PAUSE = 0.2, 2.0
@@ -54,25 +56,27 @@ class Refused(Exception):
 class Platform:
     """Stubs of the services, and one way to call them."""
 
-    def __init__(self, endpoints: Mapping[str, str], metrics: Metrics, say: Say) -> None:
+    def __init__(self, endpoints: Mapping[str, str], metrics: Metrics, say: Say, first: str = FIRST) -> None:
+        """`first`: the hospital whose process may be called clinical alone."""
         self._channels = {name: channel(address) for name, address in endpoints.items()}
         self._metrics = metrics
         self._say = say
         self._away: set[str] = set()
         self.production = production_grpc.ProductionServiceStub(self._channels["production"])
         self.traceability = traceability_grpc.TraceabilityServiceStub(self._channels["traceability"])
-        self.clinical = clinical_grpc.ClinicalServiceStub(self._channels["clinical"])
         self.loops = loops_grpc.LoopsServiceStub(self._channels["loops"])
         self.rnd = rnd_grpc.RndServiceStub(self._channels["rnd"])
         self.exchange = exchange_grpc.ExchangeServiceStub(self._channels["exchange"])
-        self._at_site: dict[str, Any] = {}
+        self._hospitals = {
+            site: clinical_grpc.ClinicalServiceStub(self._channels[process])
+            for site, process in hospitals.processes(endpoints, first).items()
+        }
 
     def clinical_at(self, site: str) -> Any:
-        """The process of a site: its own endpoint, else the one that is called clinical alone."""
-        name = f"{CLINICAL}.{site}"
-        if name not in self._channels:
-            return self.clinical
-        return self._at_site.setdefault(site, clinical_grpc.ClinicalServiceStub(self._channels[name]))
+        """The process of a hospital: its own endpoint; that of the first may be called clinical alone."""
+        if site not in self._hospitals:
+            raise Unknown("UNKNOWN_SITE", hospitals.unknown(site, self._hospitals), "site")
+        return self._hospitals[site]
 
     async def call(
         self,

@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from services.kit.clock import PlatformClock, load_clock
+from services.kit.hospitals import CLINICAL
 from services.kit.metrics import Metrics
 from services.world.dryer_runs import sample_counts
-from services.world.platform_api import CLINICAL, NEEDED, Platform, Say
+from services.world.platform_api import NEEDED, Platform, Say
 from services.world.progress import Progress
 from services.world.records import World
 from services.world.simulation import Options, Simulation
@@ -77,7 +78,7 @@ async def play_world(
         f"world {world.size} of seed {world.seed}: {runs} process runs, "
         f"{people} patients of {len(world.sites)} hospitals, {len(world.dispenses)} dispenses"
     )
-    platform = Platform(endpoints, metrics, say)
+    platform = Platform(endpoints, metrics, say, world.sites[0])
     began = clock.wall()
     simulation = Simulation(world, platform, clock, progress, say, options)
     try:

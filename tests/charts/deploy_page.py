@@ -139,6 +139,13 @@ def messages() -> list[list[str]]:
     return [re.findall(r"`([^`]+)`", row) for row in rows]
 
 
+def troubles() -> list[tuple[list[str], list[tuple[str, str]]]]:
+    """Of each row on what bad operation gets: the alerts, and the tests (file, name) that prove it."""
+    table = PAGE.read_text().split("| what is wrong |")[1].split("\n\n")[0]
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()[2:]]
+    return [(re.findall(r"\w+", row[2]), re.findall(r"`(tests/[^`]+)::(\w+)`", row[3])) for row in rows]
+
+
 @cache
 def printed() -> tuple[str, ...]:
     """Every text that the services, their kit and the charts may print, as it is written there.

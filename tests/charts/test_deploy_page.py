@@ -242,3 +242,14 @@ def test_backups_run_as_the_services_do(path: Path, installed: Resources) -> Non
     assert {name: told[name] for name in engines} == {name: here[name] for name in engines}
     mounts = {m["mountPath"] for m in container["volumeMounts"]}
     assert mounts - {"/backups"} == set(service.mounts)
+
+
+def test_what_bad_operation_gets_is_proven_by_tests_that_there_are() -> None:
+    alerts = "".join(path.read_text() for path in (ROOT / "deploy/prometheus/alerting").glob("*.yaml"))
+    assert len(page.troubles()) >= 9
+    for named, tests in page.troubles():
+        assert tests
+        for file, name in tests:
+            assert re.search(rf"def {name}\(", (ROOT / file).read_text()), f"{file}::{name}"
+        for alert in named:
+            assert f"alert: {alert}\n" in alerts, alert

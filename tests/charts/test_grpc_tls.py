@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
 from deploy.charts.render import EXAMPLES, UMBRELLA, documents, template
+from deploy.local.plan import PORT_NAMES, Plan
 from tests.charts.resources import Pod, Resources
+from tests.unit.images.composed import layered
 
 FOLDER = "/etc/pharmaloop/grpc"
 VARIABLES = {f"PHARMALOOP_TLS_{name}" for name in ("CERT", "KEY", "CA")}
@@ -88,6 +91,16 @@ def test_who_brings_certificates_is_told_which_and_for_which_names(own: Resource
     assert "it only calls" in own.secrets["ours-portal"]
     for pod in named.values():
         assert pod.environment["PHARMALOOP_TLS_CERT"] == f"{FOLDER}/chain.pem", pod.name
+
+
+def test_the_local_run_and_compose_tell_of_certificates_by_the_same_names(production: Resources) -> None:
+    """And inside a container the files stand in the same folder."""
+    ports = {name: number for number, name in enumerate(PORT_NAMES, start=20000)}
+    local = Plan(Path("/state"), ports, dict.fromkeys(VARIABLES, "x")).child_environment()
+    composed = layered("compose.yaml", "compose.tls.yaml")["rnd"]["environment"]
+    for told in (local, composed, *(pod.environment for pod in production.processes)):
+        assert {name for name in told if name.startswith("PHARMALOOP_TLS_")} == VARIABLES
+    assert {Path(composed[variable]).parent for variable in VARIABLES} == {Path(FOLDER)}
 
 
 def test_without_it_nothing_of_it_is_there(three_sites: Resources) -> None:

@@ -16,7 +16,7 @@ from deploy.charts.render import EXAMPLES, UMBRELLA, documents, template
 from deploy.watch import tools
 from services.kit.contracts import contract
 from services.kit.metrics import CATALOGUE
-from tests.charts.resources import Resources, selects
+from tests.charts.resources import Pod, Resources, selects
 
 
 def test_a_scaler_counts_workers_on_time_lag_and_never_beyond_the_partitions(production: Resources) -> None:
@@ -131,6 +131,7 @@ def test_metrics_of_every_process_are_collected(production: Resources) -> None:
 def test_every_rule_is_there_and_its_links_lead_somewhere(production: Resources) -> None:
     """Word for word what is tested under tests/observability, but for the addresses before the links."""
     rendered = {rule["metadata"]["name"]: rule["spec"] for rule in production.of("PrometheusRule")}
+    del rendered["pharmaloop-workloads"]
     assert len(rendered) == len(rules())
     for name, text in rules().items():
         wanted = yaml.safe_load(text)
@@ -141,6 +142,44 @@ def test_every_rule_is_there_and_its_links_lead_somewhere(production: Resources)
         assert rendered[f"pharmaloop-{name.removesuffix('.yaml').replace('.', '-')}"] == wanted
     for one in production.of("PrometheusRule"):
         assert one["metadata"]["labels"]["release"] == "prometheus"
+
+
+def test_every_workload_is_missed_when_nothing_of_it_is_left(production: Resources, tmp_path: Path) -> None:
+    """A pod that cannot start is no target: no series of it is there that could be 0."""
+    spec = production.named("PrometheusRule", "pharmaloop-workloads")["spec"]
+    (tmp_path / "rules.yaml").write_text(yaml.safe_dump(spec))
+
+    def up(pod: Pod, value: str) -> dict[str, str]:
+        told = {"job": "pharmaloop", "namespace": "pharma", "instance": pod.name}
+        for label, key in (("service", "app.kubernetes.io/component"), ("site", "pharmaloop/site")):
+            told |= {label: pod.labels[key]} if key in pod.labels else {}
+        listed = ",".join(f'{n}="{v}"' for n, v in {**told, "role": pod.labels["pharmaloop/role"]}.items())
+        return {"series": f"up{{{listed}}}", "values": value}
+
+    pods = [pod for pod in production.processes if pod.labels["app.kubernetes.io/component"] != "portal"]
+    (gone,) = (pod for pod in pods if pod.name == "pharmaloop-clinical-hospital-b")
+    named = 'ALERTS{alertname="ServiceGone",alertstate="firing",severity="page"'
+    asked = {f"count({named}}})": 1, f'count({named},service="clinical",site="hospital-b"}})': 1}
+    test = {
+        "interval": "15s",
+        # One is down and a target still: that is told by the rule that every installation has.
+        "input_series": [up(pod, "0x40" if pod is pods[0] else "1x40") for pod in pods if pod is not gone],
+        "promql_expr_test": [
+            {"expr": expr, "eval_time": "5m", "exp_samples": [{"labels": "{}", "value": value}]}
+            for expr, value in asked.items()
+        ],
+    }
+    tests = {"rule_files": ["rules.yaml"], "evaluation_interval": "15s", "tests": [test]}
+    (tmp_path / "tests.yaml").write_text(yaml.safe_dump(tests))
+    command = [tools.need("promtool"), "test", "rules", str(tmp_path / "tests.yaml")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    links = {
+        (r["annotations"]["runbook_url"], r["annotations"]["portal"]) for r in spec["groups"][0]["rules"]
+    }
+    (link,) = links
+    assert link[0] == "https://wiki.example.org/pharmaloop/docs/runbooks/ServiceGone.md"
+    assert link[1] == "https://pharmaloop.example.org/status"
 
 
 def test_prometheus_takes_the_rendered_rules(production: Resources, tmp_path: Path) -> None:

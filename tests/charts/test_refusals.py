@@ -273,6 +273,18 @@ CONTRADICTIONS: list[tuple[list[str], str, str, str]] = [
     (["networkPolicy.kafka.to=[]"], "networkPolicy.kafka.to", "everything is denied", "name its pods"),
     (["networkPolicy.mongodb.to=[]"], "networkPolicy.mongodb.to", "everything is denied", "name its pods"),
     (
+        ['kafka.bootstrapServers="kafka.kafka:9092,kafka.kafka:9096"'],
+        "networkPolicy.kafka.ports",
+        "kafka.bootstrapServers names kafka.kafka:9096, and nobody may reach that port",
+        "add it to",
+    ),
+    (
+        [_sites({**SITE, "kafka": {"bootstrapServers": "kafka.kafka:19092"}})],
+        "networkPolicy.kafka.ports",
+        "sites[0].kafka.bootstrapServers names kafka.kafka:19092",
+        "add it to",
+    ),
+    (
         ["services.exchange.enabled=false", 'endpoints={"exchange":"exchange.example.org:443"}'],
         "networkPolicy.elsewhere",
         "nobody may reach them",

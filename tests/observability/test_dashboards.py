@@ -61,7 +61,7 @@ VALUES: dict[str, set[str]] = {
     "stage": STAGES_OF_ALL | set(PLAN_STAGES),
     "state": {OPEN, STALLED, *NOTICE_STATES},
     "outcome": {"done", "dead", FAILED},
-    "part": {"database", "kafka", "state folder"},
+    "part": {"database", "kafka", "topics", "state folder"},
     "code": {code.name for code in grpc.StatusCode},
     "alertstate": {"firing"},
     "job": {"pharmaloop"},
@@ -132,6 +132,7 @@ def test_a_panel_has_a_unit_and_says_what_to_do(board: Board, panel: Panel) -> N
     assert len(made["targets"]) == len(panel.queries)
 
 
+@pytest.mark.req("N5")
 @EACH_PANEL
 def test_a_query_names_what_exists(board: Board, panel: Panel) -> None:
     variables = {f"${one.name}" for one in board.variables} | {"$__rate_interval"}
@@ -312,7 +313,7 @@ def _told(metric: Metric, service: str) -> list[dict[str, str]]:
         "runner": list(runners),
         "outcome": ["done", "dead"],
         "code": ["OK", "UNAVAILABLE"],
-        "part": ["database", "kafka", "state folder"],
+        "part": ["database", "kafka", "topics", "state folder"],
         "site": ["hospital-a"],
         "state": [OPEN, STALLED],
     }
@@ -369,6 +370,7 @@ def _installation() -> list[dict[str, str]]:
     return [*found, _lines("ALERTS", firing, False)]
 
 
+@pytest.mark.req("N5")
 def test_every_query_has_a_result_over_the_series_of_the_registry(run: Run, tmp_path: Path) -> None:
     """Prometheus itself evaluates all of them, with the recording rules as they are shipped."""
     exprs = sorted({filled(query.expr) for _, panel in PANELS for query in panel.queries})
@@ -453,6 +455,6 @@ def test_a_prometheus_is_asked_for_results_that_are_numbers(
         asked.append((url, parse_qs((body or b"").decode())))
         return json.dumps({"data": {"result": [{"value": [1, value]} for value in values]}})
 
-    monkeypatch.setattr(check, "_get", get)
+    monkeypatch.setattr(check, "fetched", get)
     assert check.of_prometheus("http://p:9090/")("sum(rate(x_total[$__rate_interval]))") == lacks
     assert asked == [("http://p:9090/api/v1/query", {"query": ["sum(rate(x_total[5m]))"]})]

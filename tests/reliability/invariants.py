@@ -33,6 +33,7 @@ class Facts:
     ends: Mapping[Partition, int]
     marks: Mapping[tuple[str, Partition], int]
     acknowledged: list[Acknowledged] = field(default_factory=list)
+    runners: Mapping[str, tuple[str, ...]] = field(default_factory=runners)
 
 
 def broken(facts: Facts) -> list[str]:
@@ -149,7 +150,7 @@ def versions_match(facts: Facts) -> Iterator[str]:
 
 def watermarks_stand_at_the_ends(facts: Facts) -> Iterator[str]:
     """Every runner has folded everything, and nothing that is not there."""
-    for runner, topics in runners().items():
+    for runner, topics in facts.runners.items():
         for partition, end in facts.ends.items():
             at = facts.marks.get((runner, partition), 0)
             if partition.topic in topics and at != end:

@@ -56,6 +56,8 @@ class Observer:
 
     def __init__(self, world: World) -> None:
         self.world = world
+        #: Who is waited for; of another build, its own.
+        self.runners: Mapping[str, tuple[str, ...]] = runners()
         self._bus = KafkaBus(KafkaSettings(bootstrap_servers=world.bootstrap), "observer")
         self._topics = [name for name, _ in contract().names((SITE,))]
         self._log = self._bus.log()
@@ -93,7 +95,7 @@ class Observer:
             if waiting := database["_outbox"].count_documents({"open": True}):
                 found.append(f"{service}: {waiting} events wait in the outbox")
         marks = self.marks()
-        for runner, topics in runners().items():
+        for runner, topics in self.runners.items():
             for partition, end in ends.items():
                 if partition.topic in topics and marks.get((runner, partition), 0) < end:
                     found.append(f"{runner}: {partition} at {marks.get((runner, partition), 0)} of {end}")
@@ -101,6 +103,19 @@ class Observer:
             due = self.world.database[database_of(service)]["_step"]
             found += [f"{service}: step {doc['_id']}" for doc in due.find(left, {"_id": 1})]
         return [*found, *self._loop_behind(ends)]
+
+    def waiting(self) -> int:
+        """How many records wait to be folded, each counted for every runner that has to, and how many events
+        of outboxes to be published."""
+        ends, marks = self._ends(), self.marks()
+        folds = sum(
+            max(0, end - marks.get((runner, partition), 0))
+            for runner, topics in self.runners.items()
+            for partition, end in ends.items()
+            if partition.topic in topics
+        )
+        outboxes = (self.world.database[database_of(service)]["_outbox"] for service in SPECS)
+        return folds + sum(outbox.count_documents({"open": True}) for outbox in outboxes)
 
     def _loop_behind(self, ends: Mapping[Partition, int]) -> list[str]:
         """The loop's own consumer says how far it is by the offsets of its group."""

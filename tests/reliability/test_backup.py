@@ -153,6 +153,7 @@ def drop(uri: str, database: str) -> None:
         client.drop_database(database)
 
 
+@pytest.mark.faults
 async def test_a_service_goes_on_from_a_backup_that_was_made_while_it_worked(
     mongo: str, tmp_path: Path
 ) -> None:

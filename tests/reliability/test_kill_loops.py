@@ -137,6 +137,7 @@ def test_contributions_are_metered_once_whoever_dies_while_they_are_valued(
     _each_effect_once(world)
 
 
+@pytest.mark.faults
 def test_a_study_that_an_owner_never_answers_expires_once_though_the_exchange_dies(
     world: World, people: People
 ) -> None:

@@ -129,7 +129,8 @@ def test_killed_while_a_handler_sleeps_and_with_its_disk_gone_it_is_exact(world:
     world.judge()
 
 
-@pytest.mark.parametrize("disk", [pytest.param("w1", marks=pytest.mark.faults), "empty"])
+@pytest.mark.faults
+@pytest.mark.parametrize("disk", ["w1", "empty"])
 def test_what_a_former_owner_writes_late_undoes_no_case(world: LoopWorld, disk: str) -> None:
     """Frozen while it sent, it wakes when its successor is further: its old states end the changelog."""
     world.feed(world.events(60))

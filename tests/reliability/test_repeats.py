@@ -12,9 +12,9 @@ from services.kit.settings import KafkaSettings
 from tests.reliability.stand import Stand
 from tests.reliability.workload import Caller
 
+pytestmark = [pytest.mark.faults, pytest.mark.timeout(900)]
 
-@pytest.mark.faults
-@pytest.mark.timeout(900)
+
 @pytest.mark.parametrize("times", [2, 3])
 def test_a_caller_who_sends_everything_again(stand: Stand, times: int) -> None:
     impatient = Caller(stand.rough, times=times)
@@ -24,7 +24,6 @@ def test_a_caller_who_sends_everything_again(stand: Stand, times: int) -> None:
     impatient.close()
 
 
-@pytest.mark.timeout(900)
 def test_a_log_that_repeats_itself_twice(stand: Stand) -> None:
     """Every record of every topic stands there three times, as after relays and producers that died."""
     with stand.judged():

@@ -10,7 +10,7 @@ from __future__ import annotations
 import csv
 import importlib.util
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -137,15 +137,19 @@ class Journal:
 
     acknowledged: list[Acknowledged] = field(default_factory=list)
     calls: int = 0
+    #: What came instead of an answer: the request and the status.
+    failed: Counter[tuple[str, str]] = field(default_factory=Counter)
 
 
 class Caller:
-    """Calls the services of a world as their users do. `times`: everything is sent so often."""
+    """Calls the services of a world as their users do. `times`: everything is sent so often; `seconds`: so
+    long a call waits for its answer."""
 
-    def __init__(self, world: World, *, times: int = 1) -> None:
+    def __init__(self, world: World, *, times: int = 1, seconds: float = _CALL_SECONDS) -> None:
         self.world = world
         self.journal = Journal()
         self.times = times
+        self.seconds = seconds
         self._channels = {
             name: grpc.insecure_channel(world.address(name), options=_OPTIONS)
             for name in ("production", "traceability", "clinical", "alerting", "loops", "rnd", "exchange")
@@ -163,16 +167,17 @@ class Caller:
             channel.close()
 
     def ask(
-        self, call: Callable[..., Any], request: Message, seconds: float = _CALL_SECONDS, actor: str = ACTOR
+        self, call: Callable[..., Any], request: Message, seconds: float = 0.0, actor: str = ACTOR
     ) -> Any:
         """Ask until there is an answer; a refusal is an error of the test."""
         end = time.monotonic() + _CASE_SECONDS
         while True:
             self.journal.calls += 1
             try:
-                return call(request, timeout=seconds, metadata=metadata(actor))
+                return call(request, timeout=seconds or self.seconds, metadata=metadata(actor))
             except grpc.RpcError as error:
                 code = error.code()
+                self.journal.failed[(type(request).__name__, code.name)] += 1
                 if code not in _AGAIN:
                     raise AssertionError(
                         f"{type(request).__name__}: {code.name} {reason_of(error)} {error.details()}"
@@ -192,7 +197,7 @@ class Caller:
         method = type(request).__name__.removesuffix("Request")
         for _ in range(self.times):
             # Training takes its time, and would begin anew with every try.
-            patience = _TRAINING_SECONDS if method == "TrainModel" else _CALL_SECONDS
+            patience = _TRAINING_SECONDS if method == "TrainModel" else self.seconds
             answer = self.ask(call, request, patience, actor)
         receipt = answer.receipt
         places = tuple((p.topic, p.partition, p.offset) for p in receipt.positions.positions)
@@ -210,14 +215,19 @@ class Caller:
 
 
 class Case:
-    """One case: a faulty lot, its packs, its patients, four lots that are good, and a study beside."""
+    """One case: a faulty lot, its packs, its patients, four lots that are good, and a study beside.
+
+    `patience`: so many seconds it waits for what the platform has to do next.
+    """
+
+    patience = _CASE_SECONDS
 
     def __init__(self, number: int) -> None:
         self.number = number
         self.lot = f"{PRODUCT}/R{number}"
         self.packs = [f"maker/gtin/09506000134352/P{number}{side}" for side in "ab"]
         self.patients = [f"c{number}-p{n}" for n in range(CONSENTING + OTHERS)]
-        self.study = Study(f"study-{number}")
+        self.study = Study(f"study-{number}", self.patience)
 
     def play(self, caller: Caller) -> None:
         """From the first fact to the closed loops."""
@@ -229,7 +239,7 @@ class Case:
         self._tell_patients(caller, run)
         self._answer(caller, run)
         self._approve(caller, run)
-        until("the loop closes", lambda: self._closed(caller), _CASE_SECONDS)
+        until("the loop closes", lambda: self._closed(caller), self.patience)
         self.study.wait(caller)
 
     def _id(self, name: str) -> str:
@@ -339,7 +349,7 @@ class Case:
             caller.do(
                 caller.production.RecordReadings, request, [("production", "run", f"{self.lot}|{DRYER}")]
             )
-        until("the deviation is detected", lambda: self._deviation(caller), _CASE_SECONDS)
+        until("the deviation is detected", lambda: self._deviation(caller), self.patience)
         self._acknowledge_alert(caller)
         confirm = production.ConfirmDeviationRequest(
             request_id=self._id("confirm"), lot=self.lot, deviation=self._deviation(caller), reason="seen"
@@ -358,7 +368,7 @@ class Case:
         return list(answer.runs)
 
     def _run(self, caller: Caller) -> str:
-        until("a run is opened", lambda: self._runs(caller), _CASE_SECONDS)
+        until("a run is opened", lambda: self._runs(caller), self.patience)
         return str(self._runs(caller)[-1].run)
 
     def _closed(self, caller: Caller) -> bool:
@@ -370,7 +380,7 @@ class Case:
 
         The loop shows a run before the plant has heard of it, and a refusal is kept as the answer.
         """
-        until("the plant knows the run", lambda: run in self._implicated(caller), _CASE_SECONDS)
+        until("the plant knows the run", lambda: run in self._implicated(caller), self.patience)
         evaluate = production.EvaluateHazardRequest(
             request_id=self._id("hazard"),
             run=run,
@@ -384,7 +394,7 @@ class Case:
         until(
             "everybody is to be told",
             lambda: len(caller.ask(caller.clinical.ListNotices, asked).notices) == len(self.patients),
-            _CASE_SECONDS,
+            self.patience,
         )
         told = [
             clinical_events.NoticeRecorded(
@@ -407,7 +417,7 @@ class Case:
         until(
             "all plans are open",
             lambda: len(caller.ask(caller.clinical.ListPlans, asked).plans) == CONSENTING,
-            _CASE_SECONDS,
+            self.patience,
         )
         views = caller.ask(caller.clinical.ListPlans, asked).plans
         for view in sorted(views, key=lambda view: str(view.plan.pseudonym)):
@@ -429,7 +439,7 @@ class Case:
         return next((str(capa.proposed.capa) for capa in capas if capa.proposed.run == run), "")
 
     def _approve(self, caller: Caller, run: str) -> None:
-        until("an action is proposed", lambda: self._capa(caller, run), _CASE_SECONDS)
+        until("an action is proposed", lambda: self._capa(caller, run), self.patience)
         request = production.ApproveCapaRequest(
             request_id=self._id("approve"), capa=self._capa(caller, run), meaning="I approve the new limit"
         )
@@ -458,7 +468,7 @@ class Case:
             answer = caller.ask(caller.alerting.ListAlerts, alerting.ListAlertsRequest(page_size=1000))
             return any(alert.raised.alert == wanted and alert.level == _ESCALATED for alert in answer.alerts)
 
-        until("the alert is raised and escalated", raised, _CASE_SECONDS)
+        until("the alert is raised and escalated", raised, self.patience)
         request = alerting.AcknowledgeAlertRequest(
             request_id=self._id("acknowledge"), alert=wanted, note="seen"
         )

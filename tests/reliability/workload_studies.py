@@ -39,9 +39,11 @@ def _connected(caller: Caller) -> set[str]:
 
 @dataclass(frozen=True)
 class Study:
-    """A study that is answered while everything else goes on; every owner agrees to its valuation."""
+    """A study that is answered while everything else goes on; every owner agrees to its valuation. So many
+    `seconds` it waits for what comes next."""
 
     study: str
+    seconds: float = _SECONDS
 
     def ask(self, caller: Caller) -> None:
         """Requested and approved; the jobs are the platform's affair."""
@@ -49,7 +51,7 @@ class Study:
         asked.valued = True
         caller.do(caller.exchange.RequestStudy, asked, [("exchange", "study", self.study)], "eve")
         # What comes after it names the run.
-        until(f"the exchange knows the run of {self.study}", lambda: self._shown(caller).run, _SECONDS)
+        until(f"the exchange knows the run of {self.study}", lambda: self._shown(caller).run, self.seconds)
         for site in SITES:
             approve = exchange.ApproveStudyRequest(
                 request_id=f"approve {self.study} {site}",
@@ -62,8 +64,8 @@ class Study:
 
     def wait(self, caller: Caller) -> None:
         """Until it is answered, its contributions are metered, and its loop is closed."""
-        until(f"{self.study} is answered and metered", lambda: self._is_metered(caller), _SECONDS)
-        until(f"the loop of {self.study} closes", lambda: self._is_closed(caller), _SECONDS)
+        until(f"{self.study} is answered and metered", lambda: self._is_metered(caller), self.seconds)
+        until(f"the loop of {self.study} closes", lambda: self._is_closed(caller), self.seconds)
 
     def _shown(self, caller: Caller) -> exchange.Study:
         answer = caller.ask(caller.exchange.GetStudy, exchange.GetStudyRequest(study=self.study))

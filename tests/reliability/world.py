@@ -37,11 +37,11 @@ from services.kit.testing.engines import (
     last_lines,
     tied_to_parent,
 )
+from tests.earlier import ROOT, python_path
 from tests.reliability.proxy import Proxy
 from tests.reliability.small_disk import SmallDisk
 from tests.reliability.specs import AGENTS, SITE, SPECS
 
-ROOT = Path(__file__).resolve().parents[2]
 #: Platform time runs a thousand times slower than the wall: decisions of one test fall into one minute,
 #: so that their moments can be compared with those of another run; deadlines lie beyond the test.
 SPEED, NOON = 0.001, datetime(2026, 3, 2, 12, 0, 1, tzinfo=UTC)
@@ -92,6 +92,7 @@ class Child:
     command: list[str]
     environment: dict[str, str]
     log: Path
+    root: Path = ROOT
     once: dict[str, str] = field(default_factory=dict)
     armed: str = ""
     process: subprocess.Popen[bytes] | None = None
@@ -106,8 +107,8 @@ class Child:
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 tied_to_parent(self.command),
-                cwd=ROOT,
-                env={**self.environment, **self.once},
+                cwd=self.root,
+                env={**self.environment, **self.once, "PYTHONPATH": python_path(self.root)},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -131,7 +132,8 @@ class Child:
 
 class World:
     """Engines, proxies and services; `parts` gives the processes of a service by role, `services` those
-    that it starts with. Where the exchange is one of them, its agents and the evaluator come with it."""
+    that it starts with. Where the exchange is one of them, its agents and the evaluator come with it.
+    `root` is the checkout whose build runs."""
 
     def __init__(
         self,
@@ -139,8 +141,10 @@ class World:
         keys: Path,
         parts: Mapping[str, tuple[str, ...]] | None = None,
         services: Iterable[str] = SERVICES,
+        root: Path = ROOT,
     ) -> None:
         self.folder = folder
+        self.root = root
         self.state = folder / "state"
         self.parts = {name: (parts or {}).get(name, ("all",)) for name in services}
         self.deaths: list[Death] = []
@@ -171,7 +175,7 @@ class World:
             self._child(engine.name, engine.command(), dict(os.environ)).start()
         for engine in (self.kafka, self.mongod):
             engine.wait_ready(_UP_SECONDS, lambda name=engine.name: self.children[name].is_alive)  # type: ignore[misc]
-        migrate(KafkaSettings(bootstrap_servers=self.bootstrap), (SITE,))
+        self.migrate()
         self.database: MongoClient[dict[str, Any]] = MongoClient(
             HOST, self.mongod.port, directConnection=True, serverSelectionTimeoutMS=20_000
         )
@@ -221,8 +225,25 @@ class World:
     def bootstrap(self) -> str:
         return self.kafka.bootstrap
 
+    def migrate(self) -> None:
+        """Make the topics, and register the contract, of the build that runs here."""
+        if self.root == ROOT:
+            migrate(KafkaSettings(bootstrap_servers=self.bootstrap), (SITE,))
+            return
+        environment = {
+            **os.environ,
+            "KAFKA_BOOTSTRAP_SERVERS": self.bootstrap,
+            "PHARMALOOP_STATE_DIR": str(self.state),
+            "PHARMALOOP_SITES": json.dumps([SITE]),
+            # The migration sets the clock's speed, to its default where nothing is said.
+            "PHARMALOOP_CLOCK_SPEED": str(SPEED),
+            "PYTHONPATH": python_path(self.root),
+        }
+        command = [sys.executable, "-m", "services.kit.bus.migrate"]
+        subprocess.run(command, cwd=self.root, env=environment, check=True)
+
     def _child(self, name: str, command: list[str], environment: dict[str, str]) -> Child:
-        child = Child(name, command, environment, self.folder / f"{name}.log")
+        child = Child(name, command, environment, self.folder / f"{name}.log", self.root)
         with self._lock:
             self.children[name] = child
         return child
@@ -253,7 +274,6 @@ class World:
             f"{prefix}INSTANCE": instance,
             **{f"{prefix}{key.upper()}": value for key, value in (settings or {}).items()},
             "PYTHONUNBUFFERED": "1",
-            "PYTHONPATH": os.pathsep.join(str(ROOT / part) for part in (".", "proto/gen")),
         }
         command = [sys.executable, "-m", *(module or (f"services.{service}.main",)), "--role", role]
         with self._lock:  # or the keeper starts it as well
@@ -342,6 +362,18 @@ class World:
             child.command = command or child.command
             child.once = dict(once or {})
             child.start()
+
+    def move(self, name: str, root: Path) -> int:
+        """Stop a process as an operator would, and start it from the build at `root`; its exit status."""
+        with self._lock:
+            child = self.children[name]
+            child.signal(signal.SIGTERM)
+            assert child.process is not None
+            status = child.process.wait(90)
+            child.root = root
+            child.start()
+        until(f"{name} serves", lambda: is_serving(f"{HOST}:{self.ports[name]}"), _UP_SECONDS)
+        return status
 
     def file_limit(self, name: str, size: int | None) -> None:
         """No file of the process may grow beyond so many bytes; None takes the limit away."""

@@ -6,7 +6,7 @@ import asyncio
 import base64
 import json
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from datetime import timedelta
 from typing import Any, Protocol
 
@@ -53,6 +53,17 @@ THING: Kind[Thing] = Kind(
 )
 OTHER: Kind[Thing] = Kind("other", Thing, ("colour",))
 KINDS = (THING, OTHER)
+
+
+@dataclass(frozen=True)
+class Newer(Thing):
+    """The state as a later build has it."""
+
+    grade: str = ""
+    pairs: tuple[tuple[str, int], ...] = ()
+
+
+NEWER: Kind[Newer] = Kind("thing", Newer)
 NOTHING = Plan((), ())
 PlanOf = Callable[[Loaded], Plan]
 
@@ -117,7 +128,7 @@ async def keep(form: Form, *writes: Write, outbox: tuple[OutboxRow, ...] = ()) -
     await form.run([], lambda _: Plan(writes, outbox))
 
 
-async def held(form: Form, id: str, kind: Kind[Thing] = THING) -> tuple[int, Thing] | None:
+async def held(form: Form, id: str, kind: Kind[Any] = THING) -> tuple[int, Thing] | None:
     read = Get(kind, id)
     found = (await form.run([read], lambda _: NOTHING))[read]
     return (found[0].version, found[0].state) if found else None
@@ -238,6 +249,22 @@ class TransactionSuite:
         await keep(form, Write(THING, "never", 0, 0, None))
         await keep(form, insert("a", Thing(size=2)))
         assert await held(form, "a") == (1, Thing(size=2))
+
+    async def test_fields_of_another_build_stay_when_this_one_writes_the_state(self, form: Form) -> None:
+        await keep(form, Write(NEWER, "a", 0, 1, Newer(size=1, grade="A", pairs=(("x", 1),))))
+        full = Thing("blue", 2, (), True, "t", b"\x00", Inner("n", 0.5), {"a.b": 1, "$c": 2})
+        await keep(form, Write(THING, "a", 1, 2, full))
+        ours = {name.name: getattr(full, name.name) for name in fields(Thing)}
+        assert await held(form, "a", NEWER) == (2, Newer(**ours, grade="A", pairs=(("x", 1),)))
+        # What a field holds is the writer's whole: a part that is gone is gone.
+        await keep(form, Write(THING, "a", 2, 3, Thing(parts={"d": 1})))
+        assert await held(form, "a", NEWER) == (3, Newer(parts={"d": 1}, grade="A", pairs=(("x", 1),)))
+
+    async def test_fields_of_another_build_go_with_their_state(self, form: Form) -> None:
+        await keep(form, Write(NEWER, "a", 0, 1, Newer(grade="A")))
+        await keep(form, Write(THING, "a", 1, 1, None))
+        await keep(form, insert("a", Thing()))
+        assert await held(form, "a", NEWER) == (1, Newer())
 
     async def test_where_finds_by_value_and_by_element(self, form: Form) -> None:
         await keep(form, insert("a", Thing("red", tags=("x", "y"))), insert("b", Thing("blue", tags=("y",))))

@@ -8,12 +8,8 @@
 {{- $catalogue := include "pharmaloop.catalogue" . | fromYaml -}}
 {{- $services := .Values.services -}}
 
-{{- /* two releases in one namespace */ -}}
-{{- $there := lookup "v1" "ConfigMap" .Release.Namespace "pharmaloop-installation" | default dict -}}
-{{- $owner := dig "metadata" "annotations" "meta.helm.sh/release-name" "" $there -}}
-{{- if and $owner (ne $owner .Release.Name) -}}
-{{- $wrong = append $wrong (printf "namespace %s: the release %q has an installation here, and two would share its consumer groups and databases; upgrade that one, or choose another namespace, Kafka and MongoDB" .Release.Namespace $owner) -}}
-{{- end -}}
+{{- /* What stands in the cluster already */ -}}
+{{- $wrong = concat $wrong (include "pharmaloop.standing" . | fromYaml).wrong -}}
 
 {{- /* Kafka */ -}}
 {{- if not $kafka.bootstrapServers -}}
@@ -157,6 +153,16 @@
   {{- range $engine := list "kafka" "mongodb" -}}
     {{- if not (index $.Values.networkPolicy $engine).to -}}
     {{- $wrong = append $wrong (printf "networkPolicy.%s.to: everything is denied that is not named, and %s is not; name its pods (podSelector, namespaceSelector) or addresses (ipBlock), or set networkPolicy.enabled=false" $engine $engine) -}}
+    {{- end -}}
+  {{- end -}}
+  {{- $ports := .Values.networkPolicy.kafka.ports -}}
+  {{- $brokers := dict "kafka.bootstrapServers" $kafka.bootstrapServers -}}
+  {{- range $number, $site := .Values.sites }}{{ $_ := set $brokers (printf "sites[%d].kafka.bootstrapServers" $number) (dig "kafka" "bootstrapServers" "" $site) }}{{ end -}}
+  {{- range $at, $addresses := $brokers -}}
+    {{- range $address := splitList "," $addresses | compact -}}
+      {{- if not (has (regexFind "[0-9]+$" $address) (toStrings $ports)) -}}
+      {{- $wrong = append $wrong (printf "networkPolicy.kafka.ports: %s names %s, and nobody may reach that port; add it to %v" $at $address $ports) -}}
+      {{- end -}}
     {{- end -}}
   {{- end -}}
   {{- if and (dig "podMonitor" "enabled" false .Values.monitoring) (not .Values.networkPolicy.monitoring) -}}

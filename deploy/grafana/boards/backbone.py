@@ -23,7 +23,7 @@ def _by_service(metric: str) -> Query:
 
 def _trouble(part: str) -> Query:
     return Query(
-        f"max by (service, site) (pharmaloop_trouble{{{_CHOSEN}, part='{part}'}})", "{{service}} {{site}}"
+        f"max by (service, site) (pharmaloop_trouble{{{_CHOSEN}, part=~'{part}'}})", "{{service}} {{site}}"
     )
 
 
@@ -34,9 +34,9 @@ _REACHED = Row(
             "Kafka not reached",
             "bars",
             "suffix:processes",
-            shows="1 for each service that cannot reach Kafka or may not write there.",
+            shows="1 for each service that cannot reach Kafka, may not write there, or finds other topics.",
             do="One service: its network, name or rights. All of them: the brokers.",
-            queries=(_trouble("kafka"),),
+            queries=(_trouble("kafka|topics"),),
             links=(STATUS, _OF_SERVICE),
             alerts=("KafkaUnreachable",),
             levels=Levels(page=1),

@@ -6,7 +6,7 @@ from deploy.grafana.alerts import BURN, burn
 from deploy.grafana.links import EVERY_RUNBOOK, STATUS, board, column, label, portal, uid
 from deploy.grafana.model import Board, Levels, Link, Panel, Query, Row
 
-_STALLED = "max by (loop, stage) (pharmaloop_runs_open{state='stalled'})"
+_STALLED = "max by (loop, stage) (pharmaloop:runs:last{state='stalled'})"
 
 _ACT = Row(
     "Does somebody have to act?",
@@ -47,10 +47,11 @@ _ACT = Row(
             "Patients to be told",
             "stat",
             "suffix:patients",
-            shows="Patients of open recalls, by hospital, who are owed a notice and have none.",
+            shows="Patients of open recalls, by hospital, who are owed a notice and have none, as the "
+            "hospital told them last where it is away.",
             do="Some are usual during a recall; if the number of a hospital does not fall, call the "
             "hospital.",
-            queries=(Query("max by (site) (pharmaloop_notices{state='owed'})", "{{site}}"),),
+            queries=(Query("max by (site) (pharmaloop:notices:last{state='owed'})", "{{site}}"),),
             links=(
                 portal("this hospital", f"/sites/{label('site')}"),
                 board("site", site=label("site")),
@@ -65,7 +66,7 @@ _ACT = Row(
             shows="Patients of open recalls, by hospital, whom the trace names and the hospital does not "
             "know.",
             do="A recall is not sealed before they are explained: ask the hospital for the late records.",
-            queries=(Query("max by (site) (pharmaloop_plans{stage='pending'})", "{{site}}"),),
+            queries=(Query("max by (site) (pharmaloop:plans:last{stage='pending'})", "{{site}}"),),
             links=(
                 portal("this hospital", f"/sites/{label('site')}"),
                 board("site", site=label("site")),
@@ -117,6 +118,40 @@ _WHERE = Row(
             width=12,
             height=12,
             empty="no run is open",
+        ),
+    ),
+)
+
+_HOSPITALS = Row(
+    "At which hospital",
+    (
+        Panel(
+            "Hospital by hospital",
+            "table",
+            "suffix:patients",
+            shows="Of each hospital: its processes that do not answer, recalls of which it holds something "
+            "else than was announced, and its patients who wait, as it told them last where it is away.",
+            do="Begin with the hospital whose process is gone: recalls and patients wait for it.",
+            queries=(
+                Query("sum by (site) (1 - up{job='pharmaloop', site!=''})", "gone", "suffix:processes"),
+                Query(
+                    "max by (site) (pharmaloop:digest_mismatches:last)", "recalls that differ", "suffix:runs"
+                ),
+                Query("max by (site) (pharmaloop:plans:last{stage='pending'})", "without a record"),
+                Query(
+                    "max by (site) (pharmaloop:notices:last{state='unevaluated'})", "hazard not judged yet"
+                ),
+                Query("max by (site) (pharmaloop:notices:last{state='owed'})", "to be told"),
+                Query("max by (site) (pharmaloop:notices:last{state='unreachable'})", "cannot be reached"),
+            ),
+            links=(
+                board("site", site=column("site")),
+                portal("this hospital", f"/sites/{column('site')}"),
+            ),
+            width=24,
+            height=6,
+            alerts=("ServiceGone", "DigestMismatch", "PatientsNotTold"),
+            levels=Levels(),
         ),
     ),
 )
@@ -265,6 +300,6 @@ BOARD = Board(
     uid("loops"),
     "PharmaLoop: Loops (start here)",
     "Which loop is stuck, at which stage, at which hospital, how many patients wait, and where to go on.",
-    (_ACT, _WHERE, _CARRY, _PROMISES),
+    (_ACT, _HOSPITALS, _WHERE, _CARRY, _PROMISES),
     links=(portal("board of runs", "/runs"), EVERY_RUNBOOK),
 )

@@ -27,7 +27,7 @@ def _limits() -> str:
 
 def _runs(state: str) -> str:
     chosen = f'loop=~"$loop", stage=~"$stage", state="{state}"'
-    return f"max by (loop, stage) (pharmaloop_runs_open{{{chosen}}})"
+    return f"max by (loop, stage) (pharmaloop:runs:last{{{chosen}}})"
 
 
 _CHOSEN = '{loop=~"$loop", stage=~"$stage"}'
@@ -130,7 +130,7 @@ _PATIENTS = Row(
             shows="Stages receive to seal: recalls of which a hospital holds other patients than were "
             "announced.",
             do="Compare both lists with `pharmaloop run differences SITE RUN`, then follow the runbook.",
-            queries=(Query("max by (site) (pharmaloop_digest_mismatches)", "{{site}}"),),
+            queries=(Query("max by (site) (pharmaloop:digest_mismatches:last)", "{{site}}"),),
             links=(
                 board("site", site=label("site")),
                 portal("this hospital", f"/sites/{label('site')}"),
@@ -145,7 +145,7 @@ _PATIENTS = Row(
             "suffix:patients",
             shows="Stages plan and seal: patients whom the trace names and their hospital does not know.",
             do="Ask the hospital for its late records, or let it explain the difference.",
-            queries=(Query("max by (site) (pharmaloop_plans{stage='pending'})", "{{site}}"),),
+            queries=(Query("max by (site) (pharmaloop:plans:last{stage='pending'})", "{{site}}"),),
             links=(
                 board("site", site=label("site")),
                 portal("this hospital", f"/sites/{label('site')}"),
@@ -160,7 +160,7 @@ _PATIENTS = Row(
             "suffix:patients",
             shows="Stage notify: patients of a judged hazard who have no notice.",
             do="Each notice is a person's work at the hospital: call it if the number does not fall.",
-            queries=(Query("max by (site) (pharmaloop_notices{state='owed'})", "{{site}}"),),
+            queries=(Query("max by (site) (pharmaloop:notices:last{state='owed'})", "{{site}}"),),
             links=(
                 board("site", site=label("site")),
                 portal("this hospital", f"/sites/{label('site')}"),
@@ -175,7 +175,7 @@ _PATIENTS = Row(
             "suffix:records",
             shows="Stage seal: dispenses in open recalls of which nobody knows the patient.",
             do="Each is explained on the run's page before the seal; the runbook says who may.",
-            queries=(Query("max by (service) (pharmaloop_unattributed_exposures)", "unattributed"),),
+            queries=(Query("max by (service) (pharmaloop:unattributed_exposures:last)", "unattributed"),),
             links=(board("trust"), _RUN),
             width=6,
             alerts=("UnattributedExposures",),

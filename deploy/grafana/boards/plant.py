@@ -145,7 +145,7 @@ _CHANGES = Row(
             do="Sign and validate wait for a person at the plant, produce for its next lots.",
             queries=(
                 Query(
-                    "max by (stage) (pharmaloop_runs_open{loop='transfer', state='stalled'})",
+                    "max by (stage) (pharmaloop:runs:last{loop='transfer', state='stalled'})",
                     "past the deadline",
                 ),
                 Query("max by (stage) (pharmaloop:runs:open{loop='transfer'})", "open"),

@@ -18,7 +18,9 @@ _PATIENTS = Row(
             "suffix:patients",
             shows="Patients whom the trace names and the hospital does not know.",
             do="Ask the hospital for its late records; on its page it can explain the difference.",
-            queries=(Query(f"max by (site) (pharmaloop_plans{{{_CHOSEN}, stage='pending'}})", "{{site}}"),),
+            queries=(
+                Query(f"max by (site) (pharmaloop:plans:last{{{_CHOSEN}, stage='pending'}})", "{{site}}"),
+            ),
             links=(_PAGE, _RECALLS),
             width=6,
             height=6,
@@ -30,7 +32,9 @@ _PATIENTS = Row(
             "suffix:patients",
             shows="Patients of a judged hazard who have no notice.",
             do="Each notice is a person's work: call the hospital if the number does not fall.",
-            queries=(Query(f"max by (site) (pharmaloop_notices{{{_CHOSEN}, state='owed'}})", "{{site}}"),),
+            queries=(
+                Query(f"max by (site) (pharmaloop:notices:last{{{_CHOSEN}, state='owed'}})", "{{site}}"),
+            ),
             links=(_PAGE, _RECALLS),
             width=6,
             height=6,
@@ -42,7 +46,7 @@ _PATIENTS = Row(
             "suffix:runs",
             shows="Recalls of which the hospital holds other patients than were announced to it.",
             do="Compare both lists with `pharmaloop run differences SITE RUN`, then follow the runbook.",
-            queries=(Query(f"max by (site) (pharmaloop_digest_mismatches{{{_CHOSEN}}})", "{{site}}"),),
+            queries=(Query(f"max by (site) (pharmaloop:digest_mismatches:last{{{_CHOSEN}}})", "{{site}}"),),
             links=(_PAGE, board("trust")),
             width=6,
             height=6,
@@ -55,7 +59,9 @@ _PATIENTS = Row(
             shows="Patients whom the hospital tried to tell and could not.",
             do="They are no failure of the platform: the hospital's page names who has to find them.",
             queries=(
-                Query(f"max by (site) (pharmaloop_notices{{{_CHOSEN}, state='unreachable'}})", "{{site}}"),
+                Query(
+                    f"max by (site) (pharmaloop:notices:last{{{_CHOSEN}, state='unreachable'}})", "{{site}}"
+                ),
             ),
             links=(_PAGE, _RECALLS),
             width=6,
@@ -68,7 +74,9 @@ _PATIENTS = Row(
             shows="Patients by what became of their plan: pending, waiting and open ones are still under "
             "way.",
             do="Pending ones that stay hold the seal; look them up on the hospital's page.",
-            queries=(Query(f"max by (site, stage) (pharmaloop_plans{{{_CHOSEN}}})", "{{site}} {{stage}}"),),
+            queries=(
+                Query(f"max by (site, stage) (pharmaloop:plans:last{{{_CHOSEN}}})", "{{site}} {{stage}}"),
+            ),
             links=(_PAGE, _RECALLS),
             width=12,
         ),
@@ -80,7 +88,9 @@ _PATIENTS = Row(
             "notified or "
             "unreachable.",
             do="Owed has to fall and notified to rise; where both lie flat nobody works on them.",
-            queries=(Query(f"max by (site, state) (pharmaloop_notices{{{_CHOSEN}}})", "{{site}} {{state}}"),),
+            queries=(
+                Query(f"max by (site, state) (pharmaloop:notices:last{{{_CHOSEN}}})", "{{site}} {{state}}"),
+            ),
             links=(_PAGE, _RECALLS),
             width=12,
         ),

@@ -9,6 +9,7 @@ from pharmaloop.exchange.v1 import events_pb2 as exchange
 from pharmaloop.loops.v1 import events_pb2 as loops
 from pharmaloop.production.v1 import events_pb2 as production
 from pharmaloop.rnd.v1 import events_pb2 as rnd
+from services.sayings import saying
 
 
 @dataclass(frozen=True)
@@ -17,19 +18,6 @@ class Told:
 
     text: str
     sayings: tuple[common.Saying, ...] = ()
-
-
-def saying(code: str, **values: str | float) -> common.Saying:
-    """One part, by its code: a text stays as written, a number is written as the reader's language does."""
-    return common.Saying(
-        code=code,
-        arguments=[
-            common.SayingValue(name=name, text=value)
-            if isinstance(value, str)
-            else common.SayingValue(name=name, number=value)
-            for name, value in values.items()
-        ],
-    )
 
 
 def of_deviation(detected: production.DeviationDetected) -> Told:

@@ -22,7 +22,7 @@ from services.cli.feed.rejects import Rejects
 from services.cli.feed.resume import Progress
 from services.cli.feed.table import Fault, Row, Table
 from services.cli.plain import plain
-from services.cli.session import Refused, Session
+from services.cli.session import Refused, Session, UnknownSite
 from services.kit.errors import Invalid
 
 T = TypeVar("T")
@@ -203,7 +203,11 @@ def _send(feed: Feed, noun: Noun, facts: Sequence[_Fact]) -> None:
         if not feed.dry:
             id = feed.progress.request_id("row", str(some[0].row.number))
             request = noun.request(id, shared, [fact.message for fact in some])
-            refused = feed.record(noun.method(feed.session, shared), request, len(some))
+            try:
+                refused = feed.record(noun.method(feed.session, shared), request, len(some))
+            except UnknownSite as error:
+                said = common.FactRefusal(reason=error.reason, field=error.field, description=error.message)
+                refused = dict.fromkeys(range(len(some)), said)
         for index, refusal in sorted(refused.items()):
             feed.reject(some[index].row, fault_of(refusal))
         feed.take(len(some) - len(refused))

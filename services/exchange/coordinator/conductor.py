@@ -25,8 +25,8 @@ from services.exchange.domain import insights, models, rounds
 from services.exchange.domain.aggregation import coordinator as aggregation
 from services.exchange.domain.aggregation.context import MINIMUM_SITES
 from services.exchange.domain.errors import Refusal
-from services.exchange.domain.sayings import saying
 from services.exchange.domain.stats.protocol import Ask, Model, Result, Vector
+from services.sayings import saying
 
 _Task = api.WorkResponse
 #: Reasons after which another job may do better; all others end the study.

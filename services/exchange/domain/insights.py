@@ -10,8 +10,8 @@ from pharmaloop.common.v1 import types_pb2 as common
 from pharmaloop.exchange.v1 import cohort_pb2 as cohort
 from pharmaloop.exchange.v1 import events_pb2 as events
 from services.exchange.domain import bands, definitions
-from services.exchange.domain.sayings import saying
 from services.exchange.domain.stats.protocol import Estimate, Result, canonical
+from services.sayings import saying
 
 SCALES = {
     "linear": "difference",

@@ -136,7 +136,10 @@ def main() -> int:
     begun = time.monotonic()
     try:
         platform = read_settings(PlatformSettings)
-        ensure_clock(platform.state_dir, platform.clock_speed)
+        # Without a speed that was told, the default is for a platform that has no clock yet: nobody who runs
+        # a migration in an upgrade means to change how fast a running one's time passes.
+        told = "clock_speed" in platform.model_fields_set
+        ensure_clock(platform.state_dir, platform.clock_speed, keep=not told)
         created = migrate(read_settings(KafkaSettings), platform.sites)
     except PharmaLoopError as error:
         print(f"topic migration: {error}", file=sys.stderr)

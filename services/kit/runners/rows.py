@@ -24,7 +24,7 @@ from services.kit.runners.fold import Flags
 from services.kit.runners.letters import Graves
 from services.kit.runners.notes import Making
 from services.kit.runners.reactor import Reactor, Row, Rows
-from services.kit.store.kinds import Doc, Kind
+from services.kit.store.kinds import Doc, Kind, over
 from services.kit.store.protocol import Transaction
 from services.kit.work import NotYet, Scope
 
@@ -202,6 +202,9 @@ def _write(txn: Transaction, kind: Kind[Any], rows: dict[str, _Held]) -> None:
             doc = kind.to_doc(id, held.version, held.state)
             if held.seen:
                 doc["q"] = dict(sorted(held.seen.items()))  # whichever came first, the same bytes
-            (new if held.doc is None else known).append(doc)
+            if held.doc is None:
+                new.append(doc)
+            else:
+                known.append(over(held.doc, doc))
     if new or known:
         txn.put_docs(kind, new, known)

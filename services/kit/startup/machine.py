@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import socket
+import tempfile
 from pathlib import Path
 
 from services.kit.errors import Invalid, Retryable
 from services.kit.settings import ServiceSettings, service_prefix
 
 _FULL = "free some space"
+#: What a volume says that takes no byte more: full, over its quota, read-only after a fault, or broken.
+_TAKES_NOTHING = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
+_TRIAL_BYTES = 65536
 _DENIED = "give this user the right to write there, or set another folder"
 
 
@@ -31,6 +36,20 @@ def check_state_dir(folder: Path) -> None:
     finally:
         with contextlib.suppress(OSError):
             draft.unlink()
+
+
+def takes_nothing(folder: Path) -> str:
+    """Why not a byte more can be written in a folder; empty when it can, or where there is no such folder.
+
+    A folder that this user may not write is no trouble: keys that are given to a process are only read.
+    """
+    try:
+        with tempfile.TemporaryFile(dir=folder, prefix=".writable.", buffering=0) as file:
+            file.write(b"x" * _TRIAL_BYTES)
+    except OSError as error:
+        if error.errno in _TAKES_NOTHING:
+            return f"{folder} cannot be written ({error.strerror}): {_FULL}, or enlarge its volume"
+    return ""
 
 
 def check_ports(service: str, settings: ServiceSettings) -> None:

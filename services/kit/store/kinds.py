@@ -4,6 +4,11 @@ A stored document is `{_id, v, s}`: `v` is the version (raised by one with
 every event, or with every write where no events are involved), `s` the state
 in plain types. One codec serves every state (msgspec); moments are stored as
 ISO text, because BSON's own type drops microseconds.
+
+A document may have fields that another build wrote and this one does not know:
+they stay when the state is written again, so that they are there when that
+build runs again. That holds for the fields of the state itself; what a field
+holds (the entries of a list, a part) is written whole.
 """
 
 from __future__ import annotations
@@ -57,12 +62,24 @@ class Kind(Generic[S]):
     def from_doc(self, doc: Doc) -> Stored[S]:
         return Stored(doc["_id"], doc["v"], msgspec.convert(doc["s"], self.state, builtin_types=(bytes,)))
 
+    def changes(self, version: int, state: S) -> Doc:
+        """What writing the state over an earlier one sets in its document; other builds' fields stay."""
+        plain = self.to_doc("", version, state)["s"]
+        return {"v": version, **{f"s.{name}": value for name, value in plain.items()}}
+
     def matches(self, state: S, field: str, value: Any) -> bool:
         """Does the state hold the value in the field, as the database would say?"""
         held = getattr(state, field)
         if isinstance(value, Prefix):
             return isinstance(held, str) and held.startswith(value.text)
         return value in held if isinstance(held, (tuple, frozenset, list)) else bool(held == value)
+
+
+def over(stored: Doc, doc: Doc) -> Doc:
+    """The document that is put over a stored one: with the fields of its state that this has not."""
+    if unknown := stored["s"].keys() - doc["s"].keys():
+        return {**doc, "s": {**doc["s"], **{name: stored["s"][name] for name in sorted(unknown)}}}
+    return doc
 
 
 class Names:

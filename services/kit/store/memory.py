@@ -18,7 +18,7 @@ from pymongo.errors import DocumentTooLarge
 from services.kit.bus.protocol import Position
 from services.kit.clock import wall_now
 from services.kit.errors import Retryable
-from services.kit.store.kinds import Doc, Get, Kind, Names, OutboxRow, Plan, Prefix, Read, Stored
+from services.kit.store.kinds import Doc, Get, Kind, Names, OutboxRow, Plan, Prefix, Read, Stored, over
 from services.kit.store.mongo import (
     ATTEMPTS,
     LARGEST_DOCUMENT_BYTES,
@@ -134,8 +134,9 @@ class MemoryTransaction:
             if write.state is None:
                 self._database.of(write.kind).pop(write.id, None)
             else:
+                held = self._database.of(write.kind)
                 doc = write.kind.to_doc(write.id, write.version, write.state)
-                self._database.of(write.kind)[write.id] = doc
+                held[write.id] = over(held[write.id], doc) if write.base else doc
         for row in plan.outbox:
             self._database.outbox.setdefault(row.id, row)
             self._database.came.setdefault(row.id, wall_now())

@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 
 import pymongo
 from bson.errors import BSONError
-from pymongo import ASCENDING, DESCENDING, DeleteOne, MongoClient, ReplaceOne
+from pymongo import ASCENDING, DESCENDING, DeleteOne, MongoClient, ReplaceOne, UpdateOne
 from pymongo.client_session import ClientSession
 from pymongo.collection import Collection
 from pymongo.database import Database
@@ -154,8 +154,8 @@ def by_collection(writes: Iterable[Write], names: Names) -> dict[str, tuple[list
         elif write.base == 0:
             inserts.append(write.kind.to_doc(write.id, write.version, write.state))
         else:
-            doc = write.kind.to_doc(write.id, write.version, write.state)
-            guarded.append(ReplaceOne({"_id": write.id, "v": write.base}, doc))
+            changes = write.kind.changes(write.version, write.state)
+            guarded.append(UpdateOne({"_id": write.id, "v": write.base}, {"$set": changes}))
     return result
 
 

@@ -26,7 +26,7 @@ from services.production.domain.change_control import check_filing, check_valida
 from services.production.domain.errors import Absent, Malformed, Refusal
 from services.production.domain.evidence import Evidence
 from services.production.domain.record import given
-from services.production.domain.sayings import saying
+from services.sayings import saying
 
 CapaState: TypeAlias = Literal["proposed", "approved", "effective", "closed", "refused"]
 _OUTCOMES = (events.EFFECTIVENESS_OUTCOME_EFFECTIVE, events.EFFECTIVENESS_OUTCOME_NOT_EFFECTIVE)

@@ -20,7 +20,7 @@ from services.production.domain.equipment import is_ucum
 from services.production.domain.errors import Absent, Malformed, Refusal
 from services.production.domain.readings import check_moment
 from services.production.domain.record import Investigation, Lot, Outcome, given, known
-from services.production.domain.sayings import saying
+from services.sayings import saying
 
 _OUTCOMES: dict[events.InvestigationOutcome, Outcome] = {
     events.INVESTIGATION_OUTCOME_LABORATORY_ERROR: "laboratory_error",

@@ -14,7 +14,7 @@ from services.production.domain import capa, deviation
 from services.production.domain.capa import Capa
 from services.production.domain.lot import PLATFORM
 from services.production.domain.record import Deviation, QualityState
-from services.production.domain.sayings import kept, saying
+from services.sayings import kept, saying
 
 #: The events of a deviation but the first.
 Changes: TypeAlias = (

@@ -26,10 +26,11 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from pharmaloop.common.v1 import types_pb2 as common
 from pharmaloop.production.v1 import events_pb2 as events
-from services.production.domain import deviation, laboratory, sayings
+from services import sayings
+from services.production.domain import deviation, laboratory
 from services.production.domain.errors import Refusal
 from services.production.domain.record import Deviation, Lot, QualityState, given, known, number_of
-from services.production.domain.sayings import saying
+from services.sayings import saying
 
 #: Who holds a lot by rule.
 PLATFORM = "platform"

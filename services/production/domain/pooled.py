@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pharmaloop.clinical.v1 import events_pb2 as clinical
 from pharmaloop.common.v1 import types_pb2 as common
 from pharmaloop.production.v1 import events_pb2 as events
-from services.production.domain.sayings import saying
+from services.sayings import saying
 
 #: The smallest group of patients of which a site tells anything.
 SMALLEST = 10

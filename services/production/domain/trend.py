@@ -14,7 +14,7 @@ import statistics
 from dataclasses import dataclass, replace
 
 from pharmaloop.production.v1 import events_pb2 as events
-from services.production.domain.sayings import saying
+from services.sayings import saying
 
 #: Fewer earlier results than these say nothing of a trend.
 FEWEST = 8

@@ -14,7 +14,6 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from pharmaloop.common.v1 import types_pb2 as common
 from pharmaloop.production.v1 import events_pb2 as events
 from services.production.domain import limits, maturity, samples
 from services.production.domain.course import Extent, judge_extents
@@ -23,6 +22,7 @@ from services.production.domain.growing import Growing
 from services.production.domain.limits import Limits
 from services.production.domain.monitor import Alarm, Point
 from services.production.domain.samples import Samples
+from services.sayings import saying
 
 #: So many of a product's started lots are judged again when a model or a limit comes late.
 _RECENT = 64
@@ -242,10 +242,5 @@ def _detected(held: Watch, basis: Basis, alarm: Alarm) -> events.DeviationDetect
         evidence=[_point(moment, point) for point in alarm.evidence],
         unit=held.samples.units()[alarm.tag],
         samples_out=alarm.samples_out,
-        rule_saying=common.Saying(
-            code=alarm.code,
-            arguments=[common.SayingValue(name=name, number=value) for name, value in alarm.values],
-        )
-        if alarm.code
-        else None,
+        rule_saying=saying(alarm.code, **dict(alarm.values)) if alarm.code else None,
     )

@@ -14,7 +14,7 @@ from services.rnd.domain.catalogue import Product
 from services.rnd.domain.findings import Judged
 from services.rnd.domain.hypotheses.evidence import CAUTION, Contribution, Piece, Weights
 from services.rnd.domain.hypotheses.ranking import Candidate, Ranked, rank
-from services.rnd.domain.sayings import saying
+from services.sayings import saying
 
 #: The weights in force.
 WEIGHTS = Weights()

@@ -25,7 +25,7 @@ from services.rnd.domain.catalogue import Product
 from services.rnd.domain.errors import Absent, Malformed, Refusal, named
 from services.rnd.domain.hypotheses.insight import Hypothesis, Insight, Scale
 from services.rnd.domain.hypotheses.verdict import RULE, Assessment, judge
-from services.rnd.domain.sayings import kept, saying
+from services.sayings import kept, saying
 
 #: Who takes up by the rule.
 PLATFORM = "platform"

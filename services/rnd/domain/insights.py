@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from pharmaloop.production.v1 import events_pb2 as production
 from pharmaloop.rnd.v1 import events_pb2 as rnd
-from services.rnd.domain.sayings import kept
+from services.sayings import kept
 
 
 @dataclass(frozen=True)

@@ -193,7 +193,9 @@ class Industry:
     async def _subjects(self, part: Sequence[clinical.Subject]) -> None:
         async with self._gate:
             request = clinical.RecordSubjectsRequest(request_id=str(uuid.uuid4()), site=SITE, subjects=part)
-            answer = await self._platform.call(self._platform.clinical.RecordSubjects, request, self._actor)
+            answer = await self._platform.call(
+                self._platform.clinical_at(SITE).RecordSubjects, request, self._actor
+            )
             check_facts(answer.receipt, "RecordSubjects")
 
     async def record_use(self, roots: Iterable[Root]) -> None:
@@ -238,6 +240,6 @@ class Industry:
                 ],
             )
             answer = await self._platform.call(
-                self._platform.clinical.RecordMedications, request, self._actor
+                self._platform.clinical_at(SITE).RecordMedications, request, self._actor
             )
             check_facts(answer.receipt, "RecordMedications")

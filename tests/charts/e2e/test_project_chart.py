@@ -42,12 +42,25 @@ class Release:
         return [one for one in yaml.safe_load_all(self.lab.helm(*words)) if one]
 
     def bring(self, *more: str) -> None:
-        """Make what the chart leaves to its user: the Secrets that pods name and it does not render."""
+        """Make what the chart leaves to its user: the Secrets that pods name and it does not render.
+
+        Each with the keys that pods ask for by name, and those that the installation says it holds.
+        """
+        rendered = self.rendered(*more)
+        (told,) = (
+            yaml.safe_load(one["data"]["secrets"]) or {}
+            for one in rendered
+            if one["metadata"]["name"] == "pharmaloop-installation"
+        )
         keys: dict[str, set[str]] = {}
-        for one in references.unmet(self.rendered(*more)):
+        for one in references.unmet(rendered):
             assert one.reference.kind == "Secret", str(one)
-            keys.setdefault(one.reference.name, set()).add(one.reference.key or "any")
-        self.lab.create(secret(self.namespace, name, sorted(wanted)) for name, wanted in keys.items())
+            known = keys.setdefault(one.reference.name, set())
+            known.update(filter(None, [one.reference.key]))
+            for part in str(told.get(one.reference.name, "")).split("; "):
+                known.update(part.partition(": ")[0].split(", ") if ": " in part else [])
+        listed = ((name, sorted(wanted) or ["any"]) for name, wanted in keys.items())
+        self.lab.create(secret(self.namespace, name, wanted) for name, wanted in listed)
 
     def workloads(self) -> dict[str, Object]:
         found = self.lab.objects(WORKLOADS, self.namespace)
@@ -173,10 +186,11 @@ def test_a_site_more(platform: Lab, namespace: str, tmp_path: Path) -> None:
     release.install()
     before = release.workloads().keys()
     larger = Release(platform, namespace, grown)
-    larger.upgrade()
-    named = [line for line in platform.missing(namespace) if "Secret exposure-hospital-z" in line]
-    assert named, "nobody brought the new hospital's key"
+    with pytest.raises(CommandFailed, match="Secret exposure-hospital-z: it is not in the namespace"):
+        larger.upgrade()
+    assert release.workloads().keys() == before, "nobody brought the new hospital's key"
     larger.bring()
+    larger.upgrade()
     added = larger.workloads().keys() - before
     assert added
     assert all("hospital-z" in name for name in added)
@@ -230,3 +244,72 @@ def test_a_second_release_in_one_namespace_is_refused(platform: Lab, namespace: 
         release.run("install", "another", str(CHART), *release.values)
     listed: list[dict[str, Any]] = json.loads(platform.helm("list", "--namespace", namespace, "-o", "json"))
     assert {one["name"] for one in listed if one["status"] == "deployed"} == {RELEASE}
+
+
+def test_a_secret_that_is_missing_is_refused_before_anything_is_made(platform: Lab, namespace: str) -> None:
+    release = Release(platform, namespace, EXAMPLES / "minimal.yaml")
+    before = platform.inventory()
+    with pytest.raises(CommandFailed, match="Secret exposure-master: it is not in the namespace"):
+        release.install()
+    assert left(platform, before) == frozenset()
+
+
+SEVERAL = "services.production.replicas=2,services.production.persistence.accessMode=ReadWriteMany"
+
+
+def test_one_pod_does_not_become_several_on_a_claim_for_one(platform: Lab, namespace: str) -> None:
+    """Refused before anything is changed; with a claim of one's own it goes."""
+    release = Release(platform, namespace, EXAMPLES / "minimal.yaml")
+    release.bring()
+    release.install()
+    pods = release.pods()
+    with pytest.raises(CommandFailed, match="keys was made for one pod"):
+        release.upgrade("--set", SEVERAL)
+    assert release.pods() == pods
+    listed = json.loads(platform.helm("history", RELEASE, "--namespace", namespace, "--output", "json"))
+    assert [one["status"] for one in listed] == ["deployed"]
+
+    claim = {
+        "apiVersion": "v1",
+        "kind": "PersistentVolumeClaim",
+        "metadata": {"name": "keys-for-many", "namespace": namespace},
+        "spec": {"accessModes": ["ReadWriteMany"], "resources": {"requests": {"storage": "1Gi"}}},
+    }
+    platform.create([claim])
+    release.upgrade("--set", f"{SEVERAL},services.production.persistence.existingClaim=keys-for-many")
+    assert release.unready() == []
+    assert platform.missing(namespace) == []
+    claims = {one["metadata"]["name"] for one in platform.objects("persistentvolumeclaims", namespace)}
+    assert f"{RELEASE}-production-keys" in claims, "the old keys are not taken away"
+
+
+def test_a_class_that_is_no_longer_named_stays(platform: Lab, namespace: str) -> None:
+    release = Release(platform, namespace, EXAMPLES / "minimal.yaml")
+    release.bring()
+    release.install("--set", "services.rnd.persistence.storageClass=local")
+    release.upgrade()
+    classes = {
+        one["metadata"]["name"]: one["spec"]["storageClassName"]
+        for one in platform.objects("persistentvolumeclaims", namespace)
+    }
+    assert classes[f"{RELEASE}-rnd-keys"] == "local"
+
+
+def test_volumes_of_loops_are_made_anew_as_the_refusal_says(platform: Lab, namespace: str) -> None:
+    release = Release(platform, namespace, EXAMPLES / "minimal.yaml")
+    release.bring()
+    release.install()
+    larger = "services.loops.persistence.size=4Gi"
+    with pytest.raises(CommandFailed) as refused:
+        release.upgrade("--set", larger)
+    told = f"kubectl -n {namespace} delete statefulset {RELEASE}-loops"
+    assert told in refused.value.output
+    platform.kubectl(*told.split()[1:])
+    release.upgrade("--set", larger)
+    assert release.unready() == []
+    sizes = {
+        one["metadata"]["name"]: one["spec"]["resources"]["requests"]["storage"]
+        for one in platform.objects("persistentvolumeclaims", namespace)
+        if one["metadata"]["name"].startswith("tables-")
+    }
+    assert sizes == {f"tables-{RELEASE}-loops-0": "4Gi"}

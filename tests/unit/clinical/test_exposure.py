@@ -12,8 +12,10 @@ from pharmaloop.traceability.v1 import events_pb2 as traceability
 from services.clinical.domain import moments
 from services.clinical.domain.plans import BULK
 from services.clinical.keys import digest_keys
+from services.clinical.tallies import tell
 from services.clinical.views import PLANS
 from services.kit.ids import dispense_id
+from services.kit.metrics import DIGEST_MISMATCHES, Metrics
 from services.kit.sealing import LocalKeys, Sealer
 from services.kit.work import STEPS
 from tests.unit.clinical.memory_site import FOLLOW_UP, SITE, START, MemorySite, moment, slow_digest
@@ -279,6 +281,10 @@ def test_a_key_that_does_not_open_keeps_the_run_open_and_its_patients_followed(t
     assert told.opened == (1, 1, 0)
     assert not told.site.all(clinical.ExposureReceived)
     assert not told.site.dead_letters()
+    metrics = Metrics("clinical")
+    tell(metrics, SITE, [told.holding])
+    differ = metrics.registry.get_sample_value(DIGEST_MISMATCHES.name, {"site": SITE})
+    assert differ == 1, "the alert DigestMismatch looks at it"
 
 
 def test_a_key_that_is_destroyed_in_between_ends_acknowledgements() -> None:

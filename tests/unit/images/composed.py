@@ -11,7 +11,12 @@ import yaml
 from deploy.local.plan import ROOT
 
 FOLDER = ROOT / "deploy" / "compose"
-FILES = ("compose.yaml", "compose.observability.yaml", "compose.dev.yaml")
+FILES = (
+    *("compose.yaml", "compose.observability.yaml", "compose.dev.yaml"),
+    *("compose.tls.yaml", "compose.dev.tls.yaml"),
+)
+#: What deploy/compose/certificates.sh makes; never there before.
+MADE = "./certificates/"
 #: What has no default; the tests choose it.
 CHOSEN = {"PHARMALOOP_GRAFANA_PASSWORD": "chosen"}
 _VARIABLE = re.compile(r"\$\{(\w+)(?::([-?])([^}]*))?\}")
@@ -52,6 +57,12 @@ def layered(*names: str) -> dict[str, Any]:
         for service, told in load(name)["services"].items():
             services[service] = _merge(services.get(service, {}), told)
     return services
+
+
+def sources(service: Mapping[str, Any]) -> list[str]:
+    """What a service mounts: names of volumes, and paths beside the files."""
+    volumes = service.get("volumes", [])
+    return [one["source"] if isinstance(one, dict) else one.split(":")[0] for one in volumes]
 
 
 def _merge(below: Any, above: Any) -> Any:

@@ -24,7 +24,7 @@ from services.kit.settings import (
 )
 from services.kit.startup.environment import check_environment
 from services.portal.settings import PortalSettings
-from tests.unit.images.composed import FILES, FOLDER, layered, load, merged
+from tests.unit.images.composed import FILES, FOLDER, MADE, layered, load, merged, sources
 
 PROCESSES = [*SERVICES, PORTAL]
 #: Where a process listens beside the loopback, how much it logs and where its spans go: what one machine need
@@ -187,11 +187,8 @@ def test_a_password_is_demanded() -> None:
 
 def test_files_that_are_mounted_exist() -> None:
     for name, service in layered(*FILES).items():
-        for volume in service.get("volumes", []):
-            source = volume.split(":")[0]
-            # The dashboards come with a change of their own: from then on they are looked for.
-            there = not source.startswith("../grafana") or (ROOT / "deploy" / "grafana").exists()
-            if source.startswith(".") and there:
+        for source in sources(service):
+            if source.startswith(".") and not source.startswith(MADE):
                 assert (FOLDER / source).exists(), (name, source)
 
 
@@ -199,8 +196,7 @@ def test_volumes_are_declared() -> None:
     for name in FILES:
         declared = set(load("compose.yaml").get("volumes", {})) | set(load(name).get("volumes", {}))
         for service in load(name)["services"].values():
-            named = {volume.split(":")[0] for volume in service.get("volumes", [])}
-            assert {volume for volume in named if not volume.startswith(".")} <= declared
+            assert {source for source in sources(service) if not source.startswith(".")} <= declared
 
 
 def test_prometheus_is_told_what_it_is_told_elsewhere() -> None:

@@ -96,7 +96,8 @@ def test_a_service_imports_nothing_that_its_image_lacks(image: Image) -> None:
     names = {
         name for text in texts for name in re.findall(r"^\s*(?:from|import) services\.(\w+)", text, re.M)
     }
-    assert names <= {"kit", *image.packages}
+    shared = {module.stem for module in (ROOT / "services").glob("*.py")}
+    assert names <= {"kit", *shared, *image.packages}
     assert not [
         text for text in texts if re.search(r"^\s*(?:from|import) services\.kit\.testing", text, re.M)
     ]
@@ -127,6 +128,8 @@ def test_the_projects_part_of_an_image(name: str, tmp_path: Path) -> None:
     fill.copy_parts(IMAGES[name], tmp_path)
     packages = {folder.name for folder in (tmp_path / "services").iterdir() if folder.is_dir()}
     assert packages == {"kit", *IMAGES[name].packages}
+    modules = {file.name for file in (tmp_path / "services").glob("*.py")}
+    assert modules == {file.name for file in (ROOT / "services").glob("*.py")}
     assert not (tmp_path / "services" / "kit" / "testing").exists()
     assert (tmp_path / "proto" / "gen" / "pharmaloop" / "topics.yaml").exists()
     project = tomllib.loads((tmp_path / "pyproject.toml").read_text())["project"]

@@ -236,6 +236,26 @@ async def test_a_heartbeat_that_cannot_be_written_is_a_reason(world: World, tmp_
     task.cancel()
 
 
+async def test_a_volume_that_is_full_is_a_reason_though_the_heartbeat_is_written(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a pod keys and tables lie on volumes of their own."""
+    keys, tables = tmp_path / "keys", tmp_path / "loops"
+    full = {keys: f"{keys} cannot be written (No space left on device): free some space"}
+    monkeypatch.setattr(readiness, "VOLUME_SECONDS", 0.01)
+    monkeypatch.setattr(readiness, "takes_nothing", lambda folder: full.get(folder, ""))
+    world.readiness.volumes = [keys, tables]
+    task = asyncio.create_task(world.readiness.watch_loops())
+    await _until(lambda: bool(world.readiness.reasons()))
+    assert world.readiness.reasons() == [f"state folder: {full[keys]}"]
+    assert world.trouble("state folder") == 1
+    assert judge(world.heartbeat.path, 30)[0], "a restart would not help"
+    full.clear()
+    await _until(lambda: not world.readiness.reasons())
+    assert world.trouble("state folder") == 0
+    task.cancel()
+
+
 def _beat(path: Path, **changed: Any) -> Path:
     Heartbeat(path, "rnd").write({"loop": 0.0})
     path.write_text(json.dumps({**json.loads(path.read_text()), **changed}))

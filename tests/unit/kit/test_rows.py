@@ -309,6 +309,17 @@ def test_rows_that_this_code_cannot_read_stop_the_runner_and_kill_no_event(bench
     assert bench.states(LETTERS) == {}
 
 
+def test_a_row_keeps_what_another_build_has_written_beside(bench: Bench) -> None:
+    bench.send(lot_event(A, 1))
+    bench.making(READER).turn()
+    bench.database.docs["tale"][A]["s"]["graded"] = {"by": "a later build"}
+    bench.send(lot_event(A, 2))
+    bench.making(READER).turn()
+    stored = bench.database.docs["tale"][A]
+    assert stored["s"] == {"told": (f"{A}-1", f"{A}-2"), "facts": {}, "graded": {"by": "a later build"}}
+    assert stored["v"] == 2
+
+
 def test_rows_and_handlers_do_not_mix(bench: Bench) -> None:
     both: dict[Any, Any] = {production.LotHeld: note_lot, **ROWS}
     with pytest.raises(Integrity, match="rows or handlers"):

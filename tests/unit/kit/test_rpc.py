@@ -144,7 +144,7 @@ class Server:
         await self.rpc.stop()
 
     async def acknowledge(self, *, id: str = "r-1", note: str = "", **call: Any) -> Any:
-        call.setdefault("timeout", 5)
+        call.setdefault("timeout", 60)
         stub = alerting_grpc.AlertingServiceStub(self.channel)
         request = alerting.AcknowledgeAlertRequest(request_id=id, alert="a", note=note)
         return await stub.AcknowledgeAlert(request, **call)
@@ -199,9 +199,9 @@ async def raw(server: Server, path: str, request: bytes, *, streams: bool = Fals
     """A call as a client of another contract makes it: by its path, in bytes."""
     to: Any = server.channel  # its stubs do not know calls in bytes
     if streams:
-        stream = to.unary_stream(path)(request, timeout=5, metadata=metadata("old"))
+        stream = to.unary_stream(path)(request, timeout=60, metadata=metadata("old"))
         return b"".join([answer async for answer in stream])
-    answer: bytes = await to.unary_unary(path)(request, timeout=5, metadata=metadata("old"))
+    answer: bytes = await to.unary_unary(path)(request, timeout=60, metadata=metadata("old"))
     return answer
 
 
@@ -304,9 +304,13 @@ async def test_what_may_succeed_later_is_tried_again_by_the_channel(server: Serv
 
 async def test_work_ends_with_its_deadline_and_is_seen(server: Server) -> None:
     server.alerting.slow = asyncio.Event()
-    caught = await refused(server.acknowledge(timeout=0.1))
-    assert caught.code() == grpc.StatusCode.DEADLINE_EXCEEDED
-    async with asyncio.timeout(2):
+    # A busy machine may be over the deadline before the work has begun: then with a longer one.
+    for seconds in (0.1, 1.0, 10.0):
+        caught = await refused(server.acknowledge(timeout=seconds))
+        assert caught.code() == grpc.StatusCode.DEADLINE_EXCEEDED
+        if server.alerting.callers:
+            break
+    async with asyncio.timeout(60):
         while not (server.alerting.cancelled and server.counted("CANCELLED")):
             await asyncio.sleep(0.005)
 
@@ -347,13 +351,13 @@ async def test_a_stream_has_the_same_gate(server: Server) -> None:
     async def runs(**call: Any) -> list[str]:
         return [item.run.run async for item in stub.WatchRuns(loops.WatchRunsRequest(), **call)]
 
-    assert await runs(timeout=5) == ["0", "1", "2"]
+    assert await runs(timeout=60) == ["0", "1", "2"]
     assert reason_of(await refused(runs()))[0] == "DEADLINE_REQUIRED"
     server.loops.failure = Unknown("NO_RUN", "no such run", "run")
-    error = await refused(runs(timeout=5))
+    error = await refused(runs(timeout=60))
     assert (error.code(), reason_of(error)) == (grpc.StatusCode.NOT_FOUND, ("NO_RUN", "run"))
     server.loops.failure = KeyError(SECRET)
-    error = await refused(runs(timeout=5))
+    error = await refused(runs(timeout=60))
     assert error.code() == grpc.StatusCode.INTERNAL
     assert SECRET not in (error.details() or "")
 
@@ -368,9 +372,9 @@ async def test_a_call_of_both_sides_has_the_same_gate_for_each_message(server: S
     async def told(*sizes: int, **call: Any) -> list[str]:
         return [task.over.job async for task in stub.Work(said(*sizes), metadata=metadata("agent/a"), **call)]
 
-    assert await told(1, 1, 1, timeout=5) == ["0", "1", "2"]
+    assert await told(1, 1, 1, timeout=60) == ["0", "1", "2"]
     assert reason_of(await refused(told(1)))[0] == "DEADLINE_REQUIRED"
-    error = await refused(told(1, 10_100, timeout=5))
+    error = await refused(told(1, 10_100, timeout=60))
     assert reason_of(error)[0] == "REQUEST_TOO_LARGE"
 
 
@@ -379,7 +383,7 @@ async def test_a_blocking_client_reads_the_reason_too(server: Server) -> None:
         with sync_channel(f"127.0.0.1:{server.port}") as plain:
             stub = alerting_grpc.AlertingServiceStub(plain)
             with pytest.raises(grpc.RpcError) as caught:
-                stub.AcknowledgeAlert(alerting.AcknowledgeAlertRequest(alert="a"), timeout=5)
+                stub.AcknowledgeAlert(alerting.AcknowledgeAlertRequest(alert="a"), timeout=60)
             return reason_of(caught.value)
 
     assert await asyncio.to_thread(call) == ("REQUIRED", "request_id")

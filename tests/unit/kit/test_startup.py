@@ -258,6 +258,25 @@ def test_a_full_disk_may_become_free_and_a_missing_right_may_not(
         machine.check_state_dir(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("number", "told"),
+    [(errno.ENOSPC, True), (errno.EDQUOT, True), (errno.EROFS, True), (errno.EACCES, False)],
+    ids=["full", "over its quota", "read-only", "no right"],
+)
+def test_a_volume_that_takes_nothing_is_told_apart_from_one_that_is_only_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, told: bool
+) -> None:
+    def refuses(**_: Any) -> Any:
+        raise OSError(number, os.strerror(number))
+
+    assert machine.takes_nothing(tmp_path) == ""
+    assert machine.takes_nothing(tmp_path / "none") == ""
+    assert list(tmp_path.iterdir()) == []
+    monkeypatch.setattr("tempfile.TemporaryFile", refuses)
+    said = machine.takes_nothing(tmp_path)
+    assert (said.startswith(f"{tmp_path} cannot be written") and "enlarge its volume" in said) is told
+
+
 def test_topics_are_looked_at_again_while_the_service_runs() -> None:
     """Deleted, or made by hand with another count: by what Kafka told last."""
     probe = BackboneProbe(KafkaSettings(), "rnd")

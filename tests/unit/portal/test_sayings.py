@@ -18,13 +18,14 @@ from pharmaloop.production.v1 import events_pb2 as production
 from pharmaloop.production.v1 import service_pb2 as plant
 from pharmaloop.traceability.v1 import dossier_pb2 as trace
 from pharmaloop.traceability.v1 import service_pb2 as trace_api
+from services import sayings
 from services.alerting.domain import texts
 from services.kit.ids import LotParts, study_case, transfer_case
 from services.portal.languages import CHINESE, ENGLISH, Language
 from services.portal.running import WAITS
 from services.portal.sayings import SAYINGS, plain, rule
 from services.production import answers
-from services.production.domain import deviation, laboratory, lists, record, sayings, trend
+from services.production.domain import deviation, laboratory, lists, record, trend
 from services.production.domain import lot as lots
 from services.production.domain.charting import Charts, read
 from services.production.domain.residuals import CHARTS
@@ -121,8 +122,8 @@ def test_what_has_no_parts_is_shown_as_it_was_written_and_marked_as_english() ->
     "sayings",
     [
         (common.Saying(code="OF_TOMORROW"),),
-        (texts.saying("LAST_POINT", value=1.0),),
-        (texts.saying("CHECK_LOOPS"), common.Saying(code="OF_TOMORROW")),
+        (sayings.saying("LAST_POINT", value=1.0),),
+        (sayings.saying("CHECK_LOOPS"), common.Saying(code="OF_TOMORROW")),
     ],
 )
 def test_a_part_of_a_newer_service_is_no_error(sayings: tuple[common.Saying, ...]) -> None:
@@ -153,7 +154,7 @@ def test_every_rule_of_the_detector_has_its_sentence() -> None:
 
 
 def test_a_rule_that_fired_is_chinese_on_the_page_of_its_deviation() -> None:
-    saying = texts.saying("TWO_OF_THREE_LEVEL", limit=2.7)
+    saying = sayings.saying("TWO_OF_THREE_LEVEL", limit=2.7)
     english = "two of three samples left the golden run by more than 2.7 spreads (level chart)"
     one = detected(rule=english, rule_saying=saying)
     told = plant.ListDeviationsResponse(deviations=[plant.Deviation(detected=one)])
@@ -247,7 +248,7 @@ def test_the_chinese_history_of_a_deviation_says_in_chinese_what_the_platform_di
         LOT, "held", deviations=(record.Deviation("d-1", b"", state="capa_required", capa="c-1"),)
     )
     row = lists.detected(
-        None, detected(rule_saying=texts.saying("WE2"), rule="a rule in English"), "2026-01-01"
+        None, detected(rule_saying=sayings.saying("WE2"), rule="a rule in English"), "2026-01-01"
     )
     happened: list[Any] = [
         production.DeviationClassified(

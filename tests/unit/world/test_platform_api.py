@@ -15,7 +15,7 @@ from pharmaloop.loops.v1 import service_pb2 as api
 from pharmaloop.loops.v1 import service_pb2_grpc as api_grpc
 from pharmaloop.production.v1 import service_pb2 as production
 from pharmaloop.production.v1 import service_pb2_grpc as production_grpc
-from services.kit.errors import Rejected
+from services.kit.errors import Rejected, Unknown
 from services.kit.metrics import Metrics
 from services.kit.rpc.errors import status_of
 from services.world.platform_api import NEEDED, Platform, Refused
@@ -85,7 +85,7 @@ async def test_a_refusal_is_raised_with_reason_and_field(flaky: tuple[Flaky, Pla
 
 
 async def test_a_hospitals_process_is_called_where_it_has_an_address_of_its_own() -> None:
-    """Each address is a server of its own; the hospital without one is the process called clinical alone."""
+    """Each address is a server of its own; the first hospital's process is called clinical alone."""
 
     class Hospital(clinical_grpc.ClinicalServiceServicer):
         def __init__(self) -> None:
@@ -108,6 +108,8 @@ async def test_a_hospitals_process_is_called_where_it_has_an_address_of_its_own(
     )
     for site in ("hospital-a", "hospital-b"):
         await platform.call(platform.clinical_at(site).ListPlans, clinical.ListPlansRequest(site=site), "me")
+    with pytest.raises(Unknown, match=r"no hospital 'hospital-x' here; known: hospital-a, hospital-b"):
+        platform.clinical_at("hospital-x")
     await platform.close()
     for server in servers:
         await server.stop(None)

@@ -16,7 +16,7 @@ from pharmaloop.rnd.v1 import events_pb2 as events
 from services.rnd.domain.catalogue import Product
 from services.rnd.domain.errors import Absent, Malformed, Refusal, named
 from services.rnd.domain.parameter_sets.model import Asked, ParameterSet, Version
-from services.rnd.domain.sayings import saying
+from services.sayings import saying
 
 
 def decide_draft(held: ParameterSet | None, asked: events.ParameterSetDrafted) -> list[Message]:

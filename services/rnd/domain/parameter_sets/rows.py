@@ -9,7 +9,7 @@ from google.protobuf.message import Message
 
 from pharmaloop.rnd.v1 import events_pb2 as events
 from services.rnd.domain.parameter_sets.model import State
-from services.rnd.domain.sayings import kept
+from services.sayings import kept
 
 Changes: TypeAlias = (
     events.ParameterSetReviewed

@@ -187,6 +187,7 @@ def test_patients_go_to_their_site_and_what_is_personal_is_sealed(platform: Plat
         (6, "age", "REQUIRED"),
         (4, "site", "UNKNOWN_SITE"),
     ]
+    assert "no hospital 'hospital-z' here; known: hospital-a" in told["first_rejects"][2]["message"]
     first, second = platform.of(clinical.SubjectRecorded)
     assert (first.pseudonym, first.consent, first.HasField("profile")) == ("P-1", True, True)
     assert (second.pseudonym, second.consent, second.HasField("profile")) == ("P-2", False, False)

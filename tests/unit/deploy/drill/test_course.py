@@ -46,8 +46,11 @@ def test_a_site_goes_down_somebody_hears_of_it_and_it_comes_back(ground: FakeGro
     assert [line for line in said if line.startswith("  $ ")] == [
         "  $ pharmaloop status",
         "  $ .venv/bin/python -m services.kit.alive",
+        "  $ pharmaloop run list --state stalled --stuck-first",
         f"  $ tail -n 3 {ground.state / f'{PROCESS}.log'}",
+        f"  $ .venv/bin/python -m deploy.local.stack restart {PROCESS}",
         "  $ pharmaloop status",
+        "  $ pharmaloop run list --state stalled --stuck-first",
     ]
     assert 'up{job="pharmaloop"} == 0' in [step.get("query") for step in told.steps]
     assert not ground.planted.exists()

@@ -48,6 +48,14 @@ def test_labels_are_matched_as_prometheus_does() -> None:
     assert told == "2 dead letter(s) of fold wait for somebody"
 
 
+def test_the_hospital_is_told_where_there_is_one() -> None:
+    labels = {"service": "clinical", "instance": "h:1"}
+    gone = rule_of("ServiceGone")
+    assert gone.note("summary", Sample("up", labels, 0.0)) == "clinical does not answer at h:1"
+    of_site = Sample("up", {**labels, "site": "hospital-b"}, 0.0)
+    assert gone.note("summary", of_site) == "clinical of hospital-b does not answer at h:1"
+
+
 def test_what_only_prometheus_can_judge_is_refused() -> None:
     with pytest.raises(ValueError, match="needs Prometheus"):
         rule_of("WorkFenced", "ticket").holds_of([])

@@ -1,6 +1,11 @@
-"""Sentences that a study makes, as codes and values, for readers of other languages than English."""
+"""Sentences as codes and values, for readers of other languages than English: how they are made and kept.
+
+The contract's own message, with nothing of any service: domain code may import this, as it does the contract.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Iterable
 
 from pharmaloop.common.v1 import types_pb2 as common
 
@@ -17,3 +22,13 @@ def saying(code: str, **values: str | float | common.Saying) -> common.Saying:
         else:
             found.arguments.add(name=name, number=value)
     return found
+
+
+def kept(sayings: Iterable[common.Saying]) -> tuple[bytes, ...]:
+    """As a state or a row keeps them."""
+    return tuple(one.SerializeToString(deterministic=True) for one in sayings)
+
+
+def told(kept: Iterable[bytes]) -> list[common.Saying]:
+    """As they were told."""
+    return [common.Saying.FromString(one) for one in kept]
