@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 import pytest
 from confluent_kafka.admin import AdminClient, NewTopic
 
+from services.kit.bus import kafka as bus
 from services.kit.bus.kafka import KafkaConsumer
 from services.kit.bus.protocol import Partition
 from services.kit.errors import Integrity
@@ -60,8 +61,11 @@ class Member:
             self.consumer.take(10, 0.1)
 
 
-def test_who_is_fenced_out_of_a_group_says_by_which_setting(kafka: str, topic: str) -> None:
+def test_who_is_fenced_out_of_a_group_says_by_which_setting(
+    kafka: str, topic: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Where no database tells: of two consumers of one instance id the older one leaves."""
+    monkeypatch.setattr(bus, "_ALONE_SECONDS", _PATIENCE)  # on a slow machine a turn takes long
     with Member.joins(kafka, topic) as older:
         older.turn(lambda: bool(older.given))
         with Member.joins(kafka, topic) as newer:

@@ -135,6 +135,8 @@ class World:
     that it starts with. Where the exchange is one of them, its agents and the evaluator come with it.
     `root` is the checkout whose build runs."""
 
+    engines: tuple[str, ...] = ("kafka", "mongod")
+
     def __init__(
         self,
         folder: Path,
@@ -161,6 +163,18 @@ class World:
     def start(self) -> None:
         self._make_state()
         data = starter().submit(self.disk.open).result()
+        self._start_engines(data)
+        self.database = self._open_database()
+        for name, roles in list(self.parts.items()):
+            for role in roles if name != "exchange" else ():
+                self.add(name, role)
+        if "exchange" in self.parts:
+            self.add_consortium()
+        self._keeper.start()
+        self.wait_serving()
+
+    def _start_engines(self, data: Path) -> None:
+        """One of each behind a proxy, and the platform's topics."""
         kafka_port, mongo_port = self._port("kafka"), self._port("mongod")
         self.kafka_proxy = Proxy(kafka_port, port=self._port("kafka_proxy"))
         self.mongo_proxy = Proxy(mongo_port, port=self._port("mongo_proxy"))
@@ -176,16 +190,10 @@ class World:
         for engine in (self.kafka, self.mongod):
             engine.wait_ready(_UP_SECONDS, lambda name=engine.name: self.children[name].is_alive)  # type: ignore[misc]
         self.migrate()
-        self.database: MongoClient[dict[str, Any]] = MongoClient(
-            HOST, self.mongod.port, directConnection=True, serverSelectionTimeoutMS=20_000
-        )
-        for name, roles in list(self.parts.items()):
-            for role in roles if name != "exchange" else ():
-                self.add(name, role)
-        if "exchange" in self.parts:
-            self.add_consortium()
-        self._keeper.start()
-        self.wait_serving()
+
+    def _open_database(self) -> MongoClient[dict[str, Any]]:
+        """Past the proxy, for those who look."""
+        return MongoClient(HOST, self.mongod.port, directConnection=True, serverSelectionTimeoutMS=20_000)
 
     def stop(self) -> None:
         self._ending.set()
@@ -242,6 +250,11 @@ class World:
         command = [sys.executable, "-m", "services.kit.bus.migrate"]
         subprocess.run(command, cwd=self.root, env=environment, check=True)
 
+    @property
+    def mongodb_uri(self) -> str:
+        """The database as services are told of it."""
+        return f"mongodb://{HOST}:{self.mongo_proxy.port}/?directConnection=true"
+
     def _child(self, name: str, command: list[str], environment: dict[str, str]) -> Child:
         child = Child(name, command, environment, self.folder / f"{name}.log", self.root)
         with self._lock:
@@ -267,7 +280,7 @@ class World:
         environment = {
             **os.environ,
             "KAFKA_BOOTSTRAP_SERVERS": self.bootstrap,
-            "MONGODB_URI": f"mongodb://{HOST}:{self.mongo_proxy.port}/?directConnection=true",
+            "MONGODB_URI": self.mongodb_uri,
             "PHARMALOOP_STATE_DIR": str(self.state),
             f"{prefix}GRPC_PORT": str(self.ports[name]),
             f"{prefix}METRICS_PORT": "0",
@@ -331,7 +344,7 @@ class World:
     @property
     def names(self) -> list[str]:
         """Every process of a service."""
-        return [name for name in self.children if name not in ("kafka", "mongod")]
+        return [name for name in self.children if name not in self.engines]
 
     def part(self, service: str, role: str) -> str:
         """The process that plays a role of a service."""

@@ -26,8 +26,9 @@ from services.kit.settings import KafkaSettings
 __all__ = ["KafkaBus", "KafkaConsumer", "KafkaLog", "KafkaProducer", "client_config"]
 _log = get_logger("kit.bus")
 _REQUEST_SECONDS = 10.0
-#: Fenced again within so many seconds: there is another process, and this one leaves.
-_ALONE_SECONDS = 60.0
+#: Fenced again within so many seconds: there is another process, and this one leaves. Two of one name fence
+#: each other with every heartbeat; a lost coordinator takes a session's time to do it, and may be lost again.
+_ALONE_SECONDS = 30.0
 _REFUSED = (ck.KafkaError.TOPIC_AUTHORIZATION_FAILED, ck.KafkaError.GROUP_AUTHORIZATION_FAILED)
 
 
@@ -190,7 +191,9 @@ class KafkaConsumer:
 
     def _may_join_anew(self, error: Any) -> bool:
         """A process that got no processor for a while fences itself: it asks to join a second time, and the
-        broker holds the first request for an older process. Whoever is fenced at once again is not alone."""
+        broker holds the first request for an older process. So does one whose coordinator was killed: the
+        session ends before another broker stands in, and the client then goes on without its member id.
+        Whoever is fenced at once again is not alone."""
         return _is_fenced(error) and time.monotonic() - self._joined_anew > _ALONE_SECONDS
 
     def _join_anew(self) -> None:

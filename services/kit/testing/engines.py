@@ -124,6 +124,7 @@ class KafkaEngine:
     """One broker that is its own controller (KRaft), from the jars that `make setup` fetched."""
 
     name = "kafka"
+    jvm_options: tuple[str, ...] = ("-Xmx512m", "-XX:+UseSerialGC")
 
     def __init__(
         self,
@@ -151,16 +152,22 @@ class KafkaEngine:
         if not any(self.libs_dir.glob("kafka_*.jar")):
             raise EngineError(f"no Kafka jars in {self.libs_dir}: run 'make setup'")
         self.data_dir.mkdir(parents=True, exist_ok=True)
-        secured = self.secured or SecuredListeners()
-        self._properties.write_text(
-            KAFKA_PROPERTIES.format(engine=self, listeners=secured.listeners()) + secured.properties()
-        )
+        self._properties.write_text(self.properties())
         self._log_config.write_text(KAFKA_LOG_CONFIG)
         if not (self.log_dirs / "meta.properties").exists():
             self._format_storage()
 
+    def properties(self) -> str:
+        """The broker's configuration; of a key that stands twice the later value counts."""
+        secured = self.secured or SecuredListeners()
+        return KAFKA_PROPERTIES.format(engine=self, listeners=secured.listeners()) + secured.properties()
+
+    def cluster_id(self) -> str:
+        """The name under which the storage is formatted: brokers of one cluster share it."""
+        return urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+
     def command(self) -> list[str]:
-        return [*self._jvm("-Xmx512m", "-XX:+UseSerialGC"), "kafka.Kafka", str(self._properties)]
+        return [*self._jvm(*self.jvm_options), "kafka.Kafka", str(self._properties)]
 
     def wait_ready(self, timeout: float, alive: Alive) -> None:
         deadline = time.monotonic() + timeout
@@ -188,9 +195,8 @@ class KafkaEngine:
         return [str(self._java), *options, "-cp", classpath, f"-Dlog4j2.configurationFile={self._log_config}"]
 
     def _format_storage(self) -> None:
-        cluster_id = urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
         # Joined by "=": the tool would read an id that begins with a dash as an option.
-        arguments = ["format", f"--cluster-id={cluster_id}", "-c", str(self._properties)]
+        arguments = ["format", f"--cluster-id={self.cluster_id()}", "-c", str(self._properties)]
         result = subprocess.run(
             [*self._jvm("-XX:TieredStopAtLevel=1"), "kafka.tools.StorageTool", *arguments],
             capture_output=True,

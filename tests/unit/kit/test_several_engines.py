@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import closing
+from types import SimpleNamespace
 from typing import Any
 
 import confluent_kafka as ck
@@ -9,9 +11,9 @@ import pytest
 from confluent_kafka.admin import OffsetSpec
 
 from services.kit.bus import kafka
-from services.kit.bus.kafka import KafkaLog
+from services.kit.bus.kafka import KafkaConsumer, KafkaLog
 from services.kit.bus.protocol import Partition
-from services.kit.errors import Retryable
+from services.kit.errors import Integrity, Retryable
 from services.kit.settings import KafkaSettings, MongoSettings
 from services.kit.startup import database
 from services.kit.startup.database import DatabaseProbe
@@ -61,6 +63,31 @@ def test_a_leader_that_never_knows_is_not_asked_for_ever(monkeypatch: pytest.Mon
     monkeypatch.setattr(kafka, "_LEADER_SECONDS", 0.2)
     with pytest.raises(Retryable, match="did not tell its offsets"):
         Log(ck.KafkaError.OFFSET_NOT_AVAILABLE, 10**9).ends(["t"])
+
+
+def _fenced(consumer: KafkaConsumer) -> None:
+    error = ck.KafkaError(
+        ck.KafkaError._FATAL, "Fatal error: static consumer fenced by other consumer", fatal=True
+    )
+    consumer._record(SimpleNamespace(error=lambda: error))
+
+
+@pytest.mark.parametrize(("seconds", "stays"), [(49.0, True), (5.0, False)])
+def test_a_second_lost_coordinator_is_not_taken_for_a_second_process(seconds: float, stays: bool) -> None:
+    """Each time the only process is fenced; two processes of one name fence each other within moments."""
+    consumer = KafkaConsumer(KafkaSettings(bootstrap_servers="127.0.0.1:1"), "g", "0", "production")
+    with closing(consumer):
+        _fenced(consumer)
+        assert consumer._is_out
+        consumer.subscribe(["t"], lambda places: {}, lambda places: None)
+        consumer._join_anew()
+        consumer._joined_anew -= seconds
+        if stays:
+            _fenced(consumer)
+            assert consumer._is_out
+        else:
+            with pytest.raises(Integrity, match="PHARMALOOP_PRODUCTION_INSTANCE"):
+                _fenced(consumer)
 
 
 # -- MongoDB ------------------------------------------------------------------------
