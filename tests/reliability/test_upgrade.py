@@ -146,6 +146,7 @@ def _earlier_runners(platform: Platform) -> dict[str, tuple[str, ...]]:
     return {name: tuple(topics) for name, topics in platform.before.says["runners"].items()}
 
 
+@pytest.mark.req("M11")
 def test_an_upgrade_consumers_first_loses_nothing(platform: Platform, news: dict[str, set[str]]) -> None:
     order = in_order(news)
     assert not that_wait(order, news)
@@ -153,6 +154,7 @@ def test_an_upgrade_consumers_first_loses_nothing(platform: Platform, news: dict
     platform.judge(runners())
 
 
+@pytest.mark.req("M11")
 def test_the_way_back_loses_nothing(platform: Platform, news: dict[str, set[str]]) -> None:
     platform.play_while(lambda: platform.roll(reversed(in_order(news)), platform.before.root))
     platform.judge(_earlier_runners(platform))
