@@ -171,7 +171,7 @@ def test_every_workload_is_missed_when_nothing_of_it_is_left(production: Resourc
     }
     tests = {"rule_files": ["rules.yaml"], "evaluation_interval": "15s", "tests": [test]}
     (tmp_path / "tests.yaml").write_text(yaml.safe_dump(tests))
-    command = [tools.need("promtool"), "test", "rules", tmp_path / "tests.yaml"]
+    command = [tools.need("promtool"), "test", "rules", str(tmp_path / "tests.yaml")]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     links = {

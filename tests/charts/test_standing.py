@@ -131,7 +131,7 @@ def test_what_a_claim_cannot_become_is_refused(
 def test_a_class_that_was_asked_for_is_to_be_named_again(asked_for: bool) -> None:
     """Helm would take it away, which a claim does not allow; a default of the cluster is nobody's to name."""
     there = claim("rnd", storage_class="local")
-    spec = {"f:storageClassName": {}} if asked_for else {"f:accessModes": {}}
+    spec: Document = {"f:storageClassName": {}} if asked_for else {"f:accessModes": {}}
     applied = {"manager": "helm", "operation": "Apply", "fieldsV1": {"f:spec": spec}}
     added = {"manager": "server", "operation": "Update", "fieldsV1": {"f:spec": {"f:storageClassName": {}}}}
     there["metadata"]["managedFields"] = [applied, added]
