@@ -52,11 +52,13 @@ def made(values: str) -> list[Document]:
 @pytest.mark.parametrize("values", ["minimal", "production", "three-sites"])
 def test_an_upgrade_with_the_same_values_changes_no_volume(values: str) -> None:
     again = documents(standing.template(made(values), [EXAMPLES / f"{values}.yaml"]))
-    claims = {one["metadata"]["name"]: one["spec"] for one in again if one["kind"] == "PersistentVolumeClaim"}
-    assert claims
-    for one in made(values):
-        if one["kind"] == "PersistentVolumeClaim":
-            assert claims[one["metadata"]["name"]] == one["spec"]
+    first = documents(without_a_cluster(UMBRELLA, [EXAMPLES / f"{values}.yaml"]))
+    claims = [
+        {one["metadata"]["name"]: one["spec"] for one in rendered if one["kind"] == "PersistentVolumeClaim"}
+        for rendered in (first, again)
+    ]
+    assert claims[0]
+    assert claims[0] == claims[1], "what the cluster added is not taken up: a rollback could not leave it"
 
 
 def test_one_pod_does_not_become_several_on_a_claim_for_one() -> None:
@@ -106,7 +108,7 @@ def test_a_claim_of_ones_own_is_the_way_out() -> None:
             claim("rnd"),
             ['services.rnd.persistence.storageClass="fast"'],
             "services.rnd.persistence.storageClass: the claim pharmaloop-rnd-keys is of the class standard",
-            "set it to standard, or leave it out",
+            "set it to standard",
         ),
         (
             claim("rnd", size="5Gi"),
@@ -123,6 +125,24 @@ def test_what_a_claim_cannot_become_is_refused(
     (line,) = refused([there], sets)
     assert line.startswith(said)
     assert line.endswith(step)
+
+
+@pytest.mark.parametrize("asked_for", [True, False])
+def test_a_class_that_was_asked_for_is_to_be_named_again(asked_for: bool) -> None:
+    """Helm would take it away, which a claim does not allow; a default of the cluster is nobody's to name."""
+    there = claim("rnd", storage_class="local")
+    spec: Document = {"f:storageClassName": {}} if asked_for else {"f:accessModes": {}}
+    applied = {"manager": "helm", "operation": "Apply", "fieldsV1": {"f:spec": spec}}
+    added = {"manager": "server", "operation": "Update", "fieldsV1": {"f:spec": {"f:storageClassName": {}}}}
+    there["metadata"]["managedFields"] = [applied, added]
+    if not asked_for:
+        assert standing.template([there], [MINIMAL])
+        return
+    (line,) = refused([there], [])
+    assert line.startswith(
+        "services.rnd.persistence.storageClass: the claim pharmaloop-rnd-keys was made with"
+    )
+    assert line.endswith("set it to local")
 
 
 @pytest.mark.parametrize("size", ["1Gi", "1024Mi", "2Gi"])

@@ -108,9 +108,7 @@ metadata:
   {{- end }}
 spec:
   accessModes: [{{ .unit.persistence.accessMode }}]
-  {{- $claim := lookup "v1" "PersistentVolumeClaim" .root.Release.Namespace (printf "%s-keys" (include "pharmaloop-service.host" .)) }}
-  {{- /* A claim keeps its class for good: where none is asked for, the one that it has. */}}
-  {{- with .unit.persistence.storageClass | default (dig "spec" "storageClassName" "" ($claim | default dict)) }}
+  {{- with .unit.persistence.storageClass }}
   storageClassName: {{ . }}
   {{- end }}
   resources:

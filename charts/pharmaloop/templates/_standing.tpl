@@ -26,7 +26,13 @@
   {{- /* A claim keeps its access and its class for good, and never shrinks. */ -}}
   {{- if and $unit.keys $unit.serves (not $unit.persistence.existingClaim) -}}
     {{- $claim := printf "%s-keys" (include "pharmaloop-service.host" $both) -}}
-    {{- $spec := (lookup "v1" "PersistentVolumeClaim" $namespace $claim | default dict).spec | default dict -}}
+    {{- $live := lookup "v1" "PersistentVolumeClaim" $namespace $claim | default dict -}}
+    {{- $spec := $live.spec | default dict -}}
+    {{- /* Was its class asked for by name, or is it the cluster's default? Helm applied the one and not the other. */ -}}
+    {{- $named := false -}}
+    {{- range dig "metadata" "managedFields" list $live -}}
+      {{- if and (eq .operation "Apply") (hasKey (dig "fieldsV1" "f:spec" dict .) "f:storageClassName") }}{{ $named = true }}{{ end -}}
+    {{- end -}}
     {{- $access := first ($spec.accessModes | default (list $unit.persistence.accessMode)) -}}
     {{- if and (eq $access "ReadWriteOnce") (ne $unit.persistence.accessMode $access) -}}
     {{- $wrong = append $wrong (printf "%s.accessMode: the claim %s was made for one pod (ReadWriteOnce), and a claim cannot be changed; leave it at ReadWriteOnce with one pod (replicas 1, roles together), or stop %s, make the claim anew with %s, and copy the keys into it before you upgrade" $at $claim $unit.service $unit.persistence.accessMode) -}}
@@ -34,7 +40,9 @@
     {{- $wrong = append $wrong (printf "%s.accessMode: the claim %s was made with %s, and a claim cannot be changed; set it to %s" $at $claim $access $access) -}}
     {{- end -}}
     {{- if and $class $spec.storageClassName (ne $class $spec.storageClassName) -}}
-    {{- $wrong = append $wrong (printf "%s.storageClass: the claim %s is of the class %s, and a claim cannot be changed; set it to %s, or leave it out" $at $claim $spec.storageClassName $spec.storageClassName) -}}
+    {{- $wrong = append $wrong (printf "%s.storageClass: the claim %s is of the class %s, and a claim cannot be changed; set it to %s" $at $claim $spec.storageClassName $spec.storageClassName) -}}
+    {{- else if and (not $class) $named -}}
+    {{- $wrong = append $wrong (printf "%s.storageClass: the claim %s was made with the class %s, and a claim cannot be changed; set it to %s" $at $claim $spec.storageClassName $spec.storageClassName) -}}
     {{- end -}}
     {{- $has := dig "resources" "requests" "storage" "" $spec | toString -}}
     {{- if lt (include "pharmaloop.mebibytes" $size | int) (include "pharmaloop.mebibytes" $has | int) -}}

@@ -283,16 +283,20 @@ def test_one_pod_does_not_become_several_on_a_claim_for_one(platform: Lab, names
     assert f"{RELEASE}-production-keys" in claims, "the old keys are not taken away"
 
 
-def test_a_class_that_is_no_longer_named_stays(platform: Lab, namespace: str) -> None:
+def test_a_class_that_was_named_is_to_be_named_again(platform: Lab, namespace: str) -> None:
     release = Release(platform, namespace, EXAMPLES / "minimal.yaml")
     release.bring()
-    release.install("--set", "services.rnd.persistence.storageClass=local")
-    release.upgrade()
+    local = "services.rnd.persistence.storageClass=local"
+    release.install("--set", local)
+    with pytest.raises(CommandFailed, match=r"services\.rnd\.persistence\.storageClass: .* set it to local"):
+        release.upgrade()
+    release.upgrade("--set", local)
     classes = {
         one["metadata"]["name"]: one["spec"]["storageClassName"]
         for one in platform.objects("persistentvolumeclaims", namespace)
     }
     assert classes[f"{RELEASE}-rnd-keys"] == "local"
+    assert classes[f"{RELEASE}-production-keys"] != "local", "the default's, which nobody has to name"
 
 
 def test_volumes_of_loops_are_made_anew_as_the_refusal_says(platform: Lab, namespace: str) -> None:
