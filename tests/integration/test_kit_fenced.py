@@ -1,4 +1,4 @@
-"""A member of a consumer group whose place another one takes, on a real Kafka."""
+"""A member of a consumer group whose place another one takes, or a later build of it, on a real Kafka."""
 
 from __future__ import annotations
 
@@ -20,8 +20,7 @@ from services.kit.settings import KafkaSettings
 _PATIENCE = 60.0
 
 
-@pytest.fixture
-def topic(kafka: str) -> str:
+def new_topic(kafka: str) -> str:
     name = f"fenced-{uuid.uuid4().hex}"
     admin = AdminClient({"bootstrap.servers": kafka})
     admin.create_topics([NewTopic(name, 3, 1)])[name].result(timeout=10)
@@ -31,6 +30,11 @@ def topic(kafka: str) -> str:
         assert time.monotonic() < end
         time.sleep(0.05)
     return name
+
+
+@pytest.fixture
+def topic(kafka: str) -> str:
+    return new_topic(kafka)
 
 
 @dataclass
@@ -43,14 +47,14 @@ class Member:
 
     @classmethod
     @contextmanager
-    def joins(cls, kafka: str, topic: str) -> Iterator[Member]:
+    def joins(cls, kafka: str, topic: str, *more: str) -> Iterator[Member]:
         member = cls(KafkaConsumer(KafkaSettings(bootstrap_servers=kafka), f"{topic}-group", "7", "rnd"))
 
         def start(partitions: Iterable[Partition]) -> dict[Partition, int]:
             member.given += partitions
             return dict.fromkeys(partitions, 0)
 
-        member.consumer.subscribe([topic], start, member.lost.extend)
+        member.consumer.subscribe([topic, *more], start, member.lost.extend)
         with closing(member.consumer):
             yield member
 
@@ -88,3 +92,15 @@ def test_who_was_fenced_by_nobody_who_stays_goes_on(kafka: str, topic: str) -> N
         member.given.clear()
         member.turn(lambda: sorted(member.given) == had)
         assert sorted(member.lost) == had, "what it held is given back before it is taken anew"
+
+
+def test_a_later_build_of_a_member_is_given_what_only_it_reads(kafka: str, topic: str) -> None:
+    """The broker gives a static member that comes back what it had, whatever it asks for now."""
+    with Member.joins(kafka, topic) as earlier:
+        earlier.turn(lambda: len(earlier.given) == 3)
+    also = new_topic(kafka)
+    with Member.joins(kafka, topic, also) as later:
+        later.turn(lambda: {part.topic for part in later.given} == {topic, also})
+    with Member.joins(kafka, topic) as back:
+        back.turn(lambda: len(back.given) == 3)
+        assert {part.topic for part in back.given} == {topic}, "and nothing that it cannot read"

@@ -9,6 +9,7 @@ a consumer polls for the first record and drains the rest, because
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import time
 from collections.abc import Callable, Iterable
 from typing import Any, cast
@@ -54,8 +55,6 @@ class KafkaConsumer:
         self._config: dict[str, Any] = {
             **client_config(settings, f"{group}-{instance}"),
             "group.id": group,
-            # A reader is in no group; a member keeps its place through a restart.
-            **({"group.instance.id": f"{group}-{instance}"} if instance else {}),
             "enable.auto.commit": False,
             "auto.offset.reset": "earliest",
             "partition.assignment.strategy": "cooperative-sticky",
@@ -69,7 +68,7 @@ class KafkaConsumer:
             "queued.max.messages.kbytes": 16_384,
             "enable.partition.eof": False,
         }
-        self._consumer = ck.Consumer(self._config)
+        self._consumer: Any = None  # made when it is told what to read
         self._error: PharmaLoopError | None = None
         self._subscribe: Callable[[], None] = lambda: None
         self._forget: Callable[[], None] = lambda: None
@@ -86,7 +85,7 @@ class KafkaConsumer:
 
         def on_assign(consumer: Any, partitions: list[Any]) -> None:
             offsets = start([Partition(p.topic, p.partition) for p in partitions])
-            mine.update(offsets)
+            mine.update(Partition(p.topic, p.partition) for p in partitions)
             for p in partitions:
                 p.offset = offsets.get(Partition(p.topic, p.partition), ck.OFFSET_BEGINNING)
             consumer.incremental_assign(partitions)
@@ -101,14 +100,25 @@ class KafkaConsumer:
             lost(sorted(mine))
             mine.clear()
 
-        wanted = list(topics)
-        self._forget = forget
-        self._subscribe = lambda: self._consumer.subscribe(
-            wanted, on_assign=on_assign, on_revoke=on_lost, on_lost=on_lost
-        )
-        self._subscribe()
+        wanted = sorted(topics)
+        self._config["group.instance.id"] = self._member(wanted)
+
+        def subscribe() -> None:
+            self._consumer = ck.Consumer(self._config)
+            self._consumer.subscribe(wanted, on_assign=on_assign, on_revoke=on_lost, on_lost=on_lost)
+
+        self._forget, self._subscribe = forget, subscribe
+        subscribe()
+
+    def _member(self, topics: list[str]) -> str:
+        """A member keeps its place through a restart: the broker gives it what it had, whatever it asks for.
+        Another build that reads other topics is therefore another member, and waits for a session."""
+        digest = hashlib.sha256("\n".join(topics).encode()).hexdigest()[:8]
+        return f"{self._config['group.id']}-{self._who[0]}-{digest}"
 
     def assign(self, starts: dict[Partition, int]) -> None:
+        """Read from places, in no group."""
+        self._consumer = ck.Consumer(self._config)
         self._consumer.assign([ck.TopicPartition(*place, offset) for place, offset in starts.items()])
 
     def take(self, limit: int, timeout: float) -> list[Record]:
@@ -201,7 +211,6 @@ class KafkaConsumer:
         _log.warning("fenced out of its group, joins anew", group=self._config["group.id"])
         self._consumer.close()
         self._forget()
-        self._consumer = ck.Consumer(self._config)
         self._is_out, self._joined_anew = False, time.monotonic()
         self._subscribe()
 
@@ -230,7 +239,8 @@ class KafkaConsumer:
             _log.debug("commit skipped", error=str(error))
 
     def close(self) -> None:
-        self._consumer.close()
+        if self._consumer is not None:
+            self._consumer.close()
 
 
 _LEADER_SECONDS, _LOOK_SECONDS = 5.0, 1.0
