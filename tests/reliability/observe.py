@@ -104,19 +104,6 @@ class Observer:
             found += [f"{service}: step {doc['_id']}" for doc in due.find(left, {"_id": 1})]
         return [*found, *self._loop_behind(ends)]
 
-    def waiting(self) -> int:
-        """How many records wait to be folded, each counted for every runner that has to, and how many events
-        of outboxes to be published."""
-        ends, marks = self._ends(), self.marks()
-        folds = sum(
-            max(0, end - marks.get((runner, partition), 0))
-            for runner, topics in self.runners.items()
-            for partition, end in ends.items()
-            if partition.topic in topics
-        )
-        outboxes = (self.world.database[database_of(service)]["_outbox"] for service in SPECS)
-        return folds + sum(outbox.count_documents({"open": True}) for outbox in outboxes)
-
     def _loop_behind(self, ends: Mapping[Partition, int]) -> list[str]:
         """The loop's own consumer says how far it is by the offsets of its group."""
         asked: Any = self._admin.list_consumer_group_offsets([ConsumerGroupTopicPartitions(_LOOP_GROUP)])
