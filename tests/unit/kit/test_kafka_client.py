@@ -88,8 +88,7 @@ class Client:
 
 def consumer_of(messages: list[Message]) -> KafkaConsumer:
     consumer = KafkaConsumer(NOWHERE, "group", "0")
-    consumer.close()
-    consumer._consumer = Client(messages)  # type: ignore[assignment]
+    consumer._consumer = Client(messages)
     return consumer
 
 
