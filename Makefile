@@ -108,15 +108,15 @@ lock: setup ## Resolve the dependencies anew and write requirements/ [UPGRADE=1]
 	@$(BIN)/python -m deploy.local.lock $(if $(UPGRADE),--upgrade)
 
 .PHONY: cluster cluster-down charts-e2e
-cluster: setup ## Start a Kubernetes control plane without containers in the background
-	@$(BIN)/python -m deploy.cluster up
+cluster: setup ## Start a Kubernetes control plane without containers in the background [KUBERNETES=1.34]
+	@$(BIN)/python -m deploy.cluster up $(if $(KUBERNETES),--version $(KUBERNETES))
 
 cluster-down: ## Stop what `make cluster` started
 	@test ! -x $(BIN)/python || $(BIN)/python -m deploy.cluster down
 
-charts-e2e: setup ## Really install the charts on every Kubernetes that is tried [T=path]
-	@$(BIN)/python -m deploy.cluster build
-	@$(BIN)/python -m pytest -m cluster $(or $(T),tests/charts/e2e)
+charts-e2e: setup ## Really install the charts on every Kubernetes that is tried [KUBERNETES=1.34 T=path]
+	@$(BIN)/python -m deploy.cluster build $(if $(KUBERNETES),--version $(KUBERNETES))
+	@KUBERNETES=$(KUBERNETES) $(BIN)/python -m pytest -m cluster $(or $(T),tests/charts/e2e)
 
 charts: setup ## Check the charts: lint, schemas, refusals, held variants, rights
 	@$(BIN)/python -m deploy.charts.generate --check

@@ -49,7 +49,10 @@ class Version:
         return [SOURCES / "main.go", *([SOURCES / "kwok.go"] if self.has_kwok else [])]
 
 
-VERSIONS = {version.name: version for version in (Version("1.37", "v1.37.2", has_kwok=True),)}
+VERSIONS = {
+    version.name: version
+    for version in (Version("1.37", "v1.37.2", has_kwok=True), Version("1.34", "v1.34.4", has_kwok=False))
+}
 NEWEST = "1.37"
 
 
