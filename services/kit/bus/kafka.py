@@ -84,10 +84,11 @@ class KafkaConsumer:
         mine: set[Partition] = set()
 
         def on_assign(consumer: Any, partitions: list[Any]) -> None:
-            offsets = start([Partition(p.topic, p.partition) for p in partitions])
-            mine.update(Partition(p.topic, p.partition) for p in partitions)
-            for p in partitions:
-                p.offset = offsets.get(Partition(p.topic, p.partition), ck.OFFSET_BEGINNING)
+            came = [Partition(p.topic, p.partition) for p in partitions]
+            offsets = start(came)
+            mine.update(came)
+            for place, p in zip(came, partitions, strict=True):
+                p.offset = offsets.get(place, ck.OFFSET_BEGINNING)
             consumer.incremental_assign(partitions)
 
         def on_lost(consumer: Any, partitions: list[Any]) -> None:
@@ -191,7 +192,10 @@ class KafkaConsumer:
 
     def _poll_paused(self, seconds: float) -> None:
         end = time.monotonic() + seconds
-        while (left := end - time.monotonic()) > 0 and not self._is_out:
+        while (left := end - time.monotonic()) > 0:
+            if self._is_out:  # nothing to poll for: the next `take` joins anew
+                time.sleep(left)
+                return
             message = self._consumer.poll(left)
             # Only a partition that came just now gives something: it is not paused yet.
             record = self._record(message) if message is not None else None

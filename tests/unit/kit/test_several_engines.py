@@ -90,6 +90,25 @@ def test_a_second_lost_coordinator_is_not_taken_for_a_second_process(seconds: fl
                 _fenced(consumer)
 
 
+def test_who_is_fenced_while_it_holds_still_waits_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Or a worker whose database is away would try it again without a pause."""
+    slept: list[float] = []
+    error = ck.KafkaError(ck.KafkaError._FATAL, "static consumer fenced by other consumer", fatal=True)
+    consumer = KafkaConsumer(KafkaSettings(bootstrap_servers="127.0.0.1:1"), "g", "0", "production")
+    consumer._consumer = SimpleNamespace(
+        assignment=list,
+        pause=lambda parts: None,
+        resume=lambda parts: None,
+        poll=lambda seconds: SimpleNamespace(error=lambda: error),
+        close=lambda: None,
+    )
+    monkeypatch.setattr("services.kit.bus.kafka.time.sleep", slept.append)
+    with closing(consumer):
+        consumer.hold(30.0)
+        consumer.hold(30.0)
+    assert [round(seconds) for seconds in slept] == [30, 30]
+
+
 # -- MongoDB ------------------------------------------------------------------------
 
 
