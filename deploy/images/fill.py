@@ -21,6 +21,10 @@ from deploy.images.catalogue import IMAGES, Image
 from deploy.images.sbom import write
 
 ROOT = Path(__file__).resolve().parents[2]
+#: What packages bring along and no program reads: sources of what is compiled already.
+SOURCES = (".c", ".cpp", ".h", ".pxd", ".pyx")
+#: The portal's languages, of the seven hundred whose dates and numbers Babel knows.
+LANGUAGES = ("root", "en", "zh")
 START = '#!/bin/sh\nexec /opt/pharmaloop/bin/python -m {module} "$@"\n'
 
 
@@ -68,6 +72,19 @@ def install_project(image: Image, environment: Path, setuptools: Path) -> None:
         (environment / "bin" / "pharmaloop").unlink()
 
 
+def trim(environment: Path) -> None:
+    """Take away what no program reads."""
+    for file in environment.rglob("*"):
+        foreign = file.parent.name == "locale-data" and not is_spoken(file.name)
+        if file.is_file() and (file.suffix in SOURCES or foreign):
+            file.unlink()
+
+
+def is_spoken(name: str) -> bool:
+    """Whether a file of Babel's locale data, `zh_Hans_CN.dat`, is of a language of the portal."""
+    return name.partition(".")[0].partition("_")[0] in LANGUAGES
+
+
 def fill(image: Image, environment: Path, version: str) -> None:
     data = ["-r", str(ROOT / "requirements" / "data.txt")] if image.data else []
     checked = ("--only-binary", ":all:", "--require-hashes")
@@ -79,6 +96,7 @@ def fill(image: Image, environment: Path, version: str) -> None:
         build = str(ROOT / "deploy" / "images" / "build.txt")
         pip(environment, *checked, "--no-deps", "--target", tools, "-r", build)
         install_project(image, environment, Path(tools))
+    trim(environment)
     start = environment / "bin" / "service"
     start.write_text(START.format(module=image.main))
     start.chmod(0o755)

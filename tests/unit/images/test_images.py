@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
 from pathlib import Path
 
+import babel
 import pytest
 from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
@@ -169,3 +172,34 @@ def test_a_smoke_run_takes_nothing_of_this_environment() -> None:
         "/usr/bin/env -i PATH=/opt/pharmaloop/bin 'HOME=/x y' service --role all"
     )
     assert "mount -o remount,bind,ro /image" in script
+
+
+_PAGES = """
+from services.portal.languages import Language
+for code in ("en", "zh"):
+    told = Language(code, "Asia/Shanghai")
+    print(told.tag, told.number(1234567.8), told.percent(0.123), told.listed(["a", "b"]), told.say("Lots"))
+"""
+
+
+def _said(packages: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-c", _PAGES],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": packages, "PYTHONIOENCODING": "utf-8"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return done.stdout
+
+
+def test_an_image_keeps_the_languages_of_its_pages_and_no_others(tmp_path: Path) -> None:
+    shutil.copytree(Path(babel.__file__).parent, tmp_path / "babel")
+    (tmp_path / "babel" / "cpu.pyx").write_text("source")
+    fill.trim(tmp_path)
+    kept = {file.name for file in (tmp_path / "babel" / "locale-data").iterdir()}
+    assert {"root.dat", "en.dat", "zh_Hans_CN.dat"} < kept
+    assert not {"de.dat", "fr_FR.dat"} & kept
+    assert not (tmp_path / "babel" / "cpu.pyx").exists()
+    assert _said(str(tmp_path)) == _said("")
