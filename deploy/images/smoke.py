@@ -25,6 +25,8 @@ from deploy.local.health import health, health_of_page
 from services.kit.testing.engines import KafkaEngine, MongoEngine, free_port, running, stop
 
 STATE = "/var/lib/pharmaloop"
+#: How the charts start one of the services in the image that has them all.
+CHARTED = ("alerting", ["python", "-m", "services.alerting.main", "--role", "all"])
 SECONDS = 120
 #: The root is laid over itself and closed after what may be written was laid into it.
 _ENTER = """set -e
@@ -67,25 +69,44 @@ def smoke(name: str) -> str:
         os.chown(state, *(int(number) for number in USER.split(":")))
         config = config_of(reference)
         root = Root(files, state, dict(line.split("=", 1) for line in config["Env"]))
+        if name == "cli":
+            return _answers(root, [*config["Entrypoint"], "--help"])
+        service, words = CHARTED if name == "platform" else (name, [*config["Entrypoint"]])
         port = free_port()
         environment = {"PHARMALOOP_ENDPOINTS": json.dumps({"alerting": f"127.0.0.1:{free_port()}"})}
         if name == "portal":
             environment |= {"PHARMALOOP_PORTAL_HTTP_PORT": str(port)}
         else:
-            kafka = KafkaEngine(work / "kafka", free_port(), free_port())
-            mongod = MongoEngine(work / "mongod", free_port())
-            for engine in (kafka, mongod):
-                stack.enter_context(running(engine, work / f"{engine.name}.log", timeout=SECONDS))
-            environment |= {
-                "KAFKA_BOOTSTRAP_SERVERS": kafka.bootstrap,
-                "MONGODB_URI": mongod.uri,
-                f"PHARMALOOP_{name.upper()}_GRPC_PORT": str(port),
-            }
-            migrate = root.command(["python", "-m", "services.kit.bus.migrate"], environment)
-            done = subprocess.run(migrate, capture_output=True, text=True, check=False)
-            if done.returncode:
-                raise BuildError(f"{reference}: the migration failed:\n{done.stdout}{done.stderr}")
-        return _serve(root, name, [*config["Entrypoint"]], environment, port)
+            environment |= {f"PHARMALOOP_{service.upper()}_GRPC_PORT": str(port)}
+            environment |= _engines(stack, work)
+            _said(root.command(["python", "-m", "services.kit.bus.migrate"], environment))
+        return _serve(root, name, words, environment, port)
+
+
+def _engines(stack: ExitStack, work: Path) -> dict[str, str]:
+    """Start Kafka and MongoDB; answers the settings that say where they are."""
+    kafka = KafkaEngine(work / "kafka", free_port(), free_port())
+    mongod = MongoEngine(work / "mongod", free_port())
+    for engine in (kafka, mongod):
+        stack.enter_context(running(engine, work / f"{engine.name}.log", timeout=SECONDS))
+    return {"KAFKA_BOOTSTRAP_SERVERS": kafka.bootstrap, "MONGODB_URI": mongod.uri}
+
+
+def _said(command: list[str]) -> str:
+    """What a program printed; BuildError with it where it failed."""
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+    if done.returncode:
+        raise BuildError(f"'{command[-1].splitlines()[-1]}' failed:\n{done.stdout}")
+    return done.stdout
+
+
+def _answers(root: Root, words: list[str]) -> str:
+    """A program that serves nobody says how it is used."""
+    start = time.monotonic()
+    told = _said(root.command(words, {}))
+    if not told.startswith("Usage:"):
+        raise BuildError(f"'{' '.join(words)}' does not say how it is used:\n{told}")
+    return f"answers after {time.monotonic() - start:.1f} s, read-only root"
 
 
 def _serve(root: Root, name: str, words: list[str], environment: dict[str, str], port: int) -> str:
