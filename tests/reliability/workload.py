@@ -475,6 +475,12 @@ class Case:
         caller.do(caller.alerting.AcknowledgeAlert, request, [("alerting", "alert", wanted)])
 
 
+class Patient(Case):
+    """A case that takes its time: whatever it waits for may be restarted just then, everything one by one."""
+
+    patience = 600.0
+
+
 def furnish(caller: Caller) -> None:
     """What stands before the first case: equipment, and a model learnt from real runs."""
     tags = [events.Tag(name=name, unit=unit, set_point=name.endswith("SP")) for name, unit in UNITS.items()]
