@@ -43,13 +43,16 @@ class Absence:
 class Trouble:
     """Kills engines with SIGKILL while a caller works; they come back when enough was done without."""
 
-    def __init__(self, world: ThreeWorld, told: Sequence[Acknowledged], losses: Iterable[Loss]) -> None:
-        """`told` grows with every input that is acknowledged."""
+    def __init__(
+        self, world: ThreeWorld, told: Sequence[Acknowledged], losses: Iterable[Loss], inputs: int = INPUTS
+    ) -> None:
+        """`told` grows with every input that is acknowledged; so many `inputs` are without who is gone."""
         self.world = world
         self.absences: list[Absence] = []
         self.given_up = threading.Event()
         self._losses = losses
         self._told = told
+        self._inputs = inputs
 
     def run(self) -> None:
         """Who is gone is back, and has caught up, before the next goes."""
@@ -76,7 +79,7 @@ class Trouble:
         took, before = time.monotonic() - began, len(self._told)
         self._until(
             f"inputs are acknowledged without {names}",
-            lambda: len(self._told) >= before + INPUTS,
+            lambda: len(self._told) >= before + self._inputs,
             _INPUT_SECONDS,
         )
         assert not any(world.children[name].is_alive for name in names)
@@ -123,9 +126,15 @@ def _is_safe(world: ThreeWorld) -> None:
     assert in_step == dict.fromkeys(names, str(IN_STEP))
 
 
-def work_on(world: ThreeWorld, journal: Journal, play: Callable[[int], None], losses: Iterable[Loss]) -> int:
+def work_on(
+    world: ThreeWorld,
+    journal: Journal,
+    play: Callable[[int], None],
+    losses: Iterable[Loss],
+    inputs: int = INPUTS,
+) -> int:
     """Cases, one after the other, until the trouble is over; answers how many. Only the engines died."""
-    trouble, cases = Trouble(world, journal.acknowledged, losses), 0
+    trouble, cases = Trouble(world, journal.acknowledged, losses, inputs), 0
     with ThreadPoolExecutor(1, "trouble") as beside:
         over = beside.submit(trouble.run)
         try:
