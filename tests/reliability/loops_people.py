@@ -32,8 +32,11 @@ from services.kit.ids import product_key, transfer_case
 from services.kit.rpc.client import metadata
 from services.kit.rpc.errors import reason_of
 from services.kit.settings import KafkaSettings
+from tests.reliability import study_rules
+from tests.reliability.sim import loop_invariants as rules
+from tests.reliability.workload import Journal, noted
 from tests.reliability.world import NOON, PART, SPEED, Late, World, until
-from tests.unit.exchange.hospitals import PRODUCT, SITES, request
+from tests.unit.exchange.hospitals import PRODUCT, ROWS, SITES, request
 from tests.unit.production.transfer_story import VESSEL
 from tests.unit.rnd.penicillin import limits, says
 
@@ -51,6 +54,7 @@ _OPTIONS: list[tuple[str, Any]] = [
     ("grpc.enable_retries", 0),
 ]
 _SECONDS = 90.0
+_RULES = (rules.one_run, rules.ended_rightly, rules.told_once, rules.stages_sum)
 
 
 def start(folder: Path, once: Mapping[str, Mapping[str, str]]) -> World:
@@ -68,10 +72,24 @@ def start(folder: Path, once: Mapping[str, Mapping[str, str]]) -> World:
 
 
 class People:
-    """Ask until there is an answer, each request under an id of its own."""
+    """Ask until there is an answer, each request under an id of its own; the journal has what was answered.
 
-    def __init__(self, world: World) -> None:
+    A call waits for its answer for `seconds`; with `patience` (seconds) they ask again, and wait for what
+    comes next.
+    """
+
+    def __init__(
+        self,
+        world: World,
+        journal: Journal | None = None,
+        *,
+        seconds: float = 5.0,
+        patience: float = _SECONDS,
+    ) -> None:
         self.world = world
+        self.journal = journal or Journal()
+        self.seconds = seconds
+        self.patience = patience
         self.line = {
             name: grpc.insecure_channel(world.address(name), options=_OPTIONS)
             for name in ("rnd", "production", "loops", "exchange")
@@ -89,11 +107,19 @@ class People:
         """The answer; a refusal is an error of the test. `name`: the request's id, where it has one."""
         if name:
             asked.request_id = name  # type: ignore[attr-defined]
-        end = time.monotonic() + _SECONDS
+        answer = self._answer(call, asked, name, actor)
+        if name:
+            self.journal.acknowledged.append(noted(asked, answer, actor=actor))
+        return answer
+
+    def _answer(self, call: Any, asked: Message, name: str, actor: str) -> Any:
+        end = time.monotonic() + self.patience
         while True:
+            self.journal.calls += 1
             try:
-                return call(asked, timeout=5, metadata=metadata(actor))
+                return call(asked, timeout=self.seconds, metadata=metadata(actor))
             except grpc.RpcError as error:
+                self.journal.failed[(type(asked).__name__, error.code().name)] += 1
                 if error.code() not in _AGAIN:
                     raise AssertionError(f"{name}: {reason_of(error)} {error.details()}") from error
                 if time.monotonic() > end:
@@ -102,7 +128,8 @@ class People:
 
     # -- before -----------------------------------------------------------------
 
-    def furnish(self) -> None:
+    def furnish(self, products: Iterable[str] = (BROTH, PRODUCT)) -> None:
+        """The plant and its line, and the products that research has."""
         equipment = production_api.RegisterEquipmentRequest(equipment=FERMENTER, plant=PLANT)
         equipment.tags.add(name="DO", unit="%")
         self.ask(self.production.RegisterEquipment, equipment, "fermenter")
@@ -114,7 +141,7 @@ class People:
             detail=production.LineDetail(**VESSEL),
         )
         self.ask(self.production.RegisterLine, line, "line", "manager")
-        for product in (BROTH, PRODUCT):
+        for product in products:
             asked = rnd_api.RegisterProductRequest(product=product, name=product, indication="fever")
             self.ask(self.rnd.RegisterProduct, asked, f"product {product}", "chemist")
 
@@ -142,7 +169,7 @@ class People:
         until(
             f"{set} is proposed",
             lambda: (one := self.transfer(set)) and one.HasField("proposed"),
-            _SECONDS,
+            self.patience,
         )
 
     def sign(self, set: str) -> None:
@@ -194,7 +221,7 @@ class People:
             answer = self.ask(self.exchange.ListDatasets, shown)
             return {one.registered.site for one in answer.datasets if one.connected} >= set(SITES)
 
-        until("every agent is connected", connected, _SECONDS)
+        until("every agent is connected", connected, self.patience)
         asked = request(name, NOON)
         asked.valued = valued
         if seconds:
@@ -217,7 +244,7 @@ class People:
             found[:] = shown.study.contributions
             return len(found) >= len(SITES)
 
-        until(f"the contributions to {name} are metered", is_metered, _SECONDS)
+        until(f"the contributions to {name} are metered", is_metered, self.patience)
         return found
 
     # -- the end ----------------------------------------------------------------------
@@ -230,7 +257,7 @@ class People:
             found[:] = self.ask(self.loops.ListRuns, loops_api.ListRunsRequest(case=case)).runs
             return bool(found) and all(run.state == loops_api.RUN_STATE_CLOSED for run in found)
 
-        until(f"the run of {case} closes", is_closed, _SECONDS)
+        until(f"the run of {case} closes", is_closed, self.patience)
         (run,) = found
         ended: loops.LoopClosed = run.closed
         return ended
@@ -266,3 +293,10 @@ class Told:
 
     def partitions_of(self, topic: str) -> list[Partition]:
         return sorted(place for place in self.records if place.topic == topic)
+
+
+def twice_or_never(world: World) -> list[str]:
+    """What the topics say that breaks a rule of the simulation: of runs and of studies, each effect once."""
+    told: Any = Told(world)
+    wrong = [said for rule in _RULES for said in rule(told)]
+    return wrong + [said for rule in study_rules.rules(ROWS).values() for said in rule(rules.distinct(told))]

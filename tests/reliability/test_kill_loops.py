@@ -9,21 +9,18 @@ from __future__ import annotations
 import signal
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from pharmaloop.loops.v1 import events_pb2 as loops
 from services.kit.ids import study_case, transfer_case
 from services.kit.points import VARIABLE
-from tests.reliability import study_rules
 from tests.reliability.dying_twin import TWIN
-from tests.reliability.loops_people import PLANT, People, Told, start
+from tests.reliability.loops_people import PLANT, People, start, twice_or_never
 from tests.reliability.part_child import FIT, ROUND
-from tests.reliability.sim import loop_invariants as rules
 from tests.reliability.specs import database_of
 from tests.reliability.world import World, until
-from tests.unit.exchange.hospitals import ROWS, SITES
+from tests.unit.exchange.hospitals import SITES
 
 pytestmark = pytest.mark.timeout(600)
 #: Who dies at which point, while a set is on its way to the plant, and while its lot is made and tested.
@@ -39,7 +36,6 @@ VALUED = {
     "agent.hospital-b": {"SITE_RESTARTED", "SITE_DROPPED"},
     "exchange": {"COORDINATOR_RESTARTED"},
 }
-_RULES = (rules.one_run, rules.ended_rightly, rules.told_once, rules.stages_sum)
 
 
 @pytest.fixture(scope="module")
@@ -71,9 +67,7 @@ def _died(world: World, names: Iterable[str]) -> None:
 
 def _each_effect_once(world: World) -> None:
     until("everything is published", lambda: not any(_waiting(world, name) for name in world.parts))
-    told: Any = Told(world)
-    wrong = [said for rule in _RULES for said in rule(told)]
-    wrong += [said for rule in study_rules.rules(ROWS).values() for said in rule(rules.distinct(told))]
+    wrong = twice_or_never(world)
     assert not wrong, "\n".join(wrong)
 
 

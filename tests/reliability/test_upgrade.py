@@ -22,7 +22,7 @@ from tests.earlier import ROOT, Earlier, earlier, says
 from tests.reliability.invariants import Facts, broken
 from tests.reliability.observe import Observer
 from tests.reliability.specs import SPECS, runners
-from tests.reliability.workload import Caller, Case, furnish
+from tests.reliability.workload import Caller, Case, Patient, furnish
 from tests.reliability.world import World, until
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(1200)]
@@ -31,12 +31,6 @@ PARTS = {"production": ROLES}
 #: What a client may see beside its answer.
 ALLOWED = {"UNAVAILABLE"}
 _STOPPED = "upgrade this service first"
-
-
-class Patient(Case):
-    """A case that takes its time: whatever it waits for may be restarted just then, everything one by one."""
-
-    patience = 600.0
 
 
 class Refused(Patient):

@@ -141,6 +141,20 @@ class Journal:
     failed: Counter[tuple[str, str]] = field(default_factory=Counter)
 
 
+def noted(
+    request: Any, answer: Any, expects: Iterable[tuple[str, str, str]] = (), actor: str = ACTOR
+) -> Acknowledged:
+    """What is written down of an input by its answer; one of whose facts some are refused is an error."""
+    method, receipt = type(request).__name__.removesuffix("Request"), answer.receipt
+    places = tuple((p.topic, p.partition, p.offset) for p in receipt.positions.positions)
+    if isinstance(receipt, common.FactReceipt):
+        assert not receipt.refused, receipt
+        ids, facts = (), receipt.accepted
+    else:
+        ids, facts = tuple(receipt.event_ids), 0
+    return Acknowledged(method, request.request_id, ids, facts, places, tuple(expects), actor)
+
+
 class Caller:
     """Calls the services of a world as their users do. `times`: everything is sent so often; `seconds`: so
     long a call waits for its answer."""
@@ -194,23 +208,12 @@ class Caller:
         actor: str = ACTOR,
     ) -> Any:
         """A command or a batch of facts: until it is acknowledged, and then written down."""
-        method = type(request).__name__.removesuffix("Request")
         for _ in range(self.times):
             # Training takes its time, and would begin anew with every try.
-            patience = _TRAINING_SECONDS if method == "TrainModel" else self.seconds
+            is_training = isinstance(request, production.TrainModelRequest)
+            patience = _TRAINING_SECONDS if is_training else self.seconds
             answer = self.ask(call, request, patience, actor)
-        receipt = answer.receipt
-        places = tuple((p.topic, p.partition, p.offset) for p in receipt.positions.positions)
-        if isinstance(receipt, common.FactReceipt):
-            assert not receipt.refused, receipt
-            made = Acknowledged(
-                method, request.request_id, (), receipt.accepted, places, tuple(expects), actor
-            )
-        else:
-            made = Acknowledged(
-                method, request.request_id, tuple(receipt.event_ids), 0, places, tuple(expects), actor
-            )
-        self.journal.acknowledged.append(made)
+        self.journal.acknowledged.append(noted(request, answer, expects, actor))
         return answer
 
 
@@ -473,6 +476,12 @@ class Case:
             request_id=self._id("acknowledge"), alert=wanted, note="seen"
         )
         caller.do(caller.alerting.AcknowledgeAlert, request, [("alerting", "alert", wanted)])
+
+
+class Patient(Case):
+    """A case that takes its time: whatever it waits for may be restarted just then, everything one by one."""
+
+    patience = 600.0
 
 
 def furnish(caller: Caller) -> None:
