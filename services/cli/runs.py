@@ -147,7 +147,7 @@ def _plain(session: Session, runs: Iterable[api.Run]) -> list[dict[str, Any]]:
 
 
 def _platform_time(session: Session) -> datetime | None:
-    """The platform clock as the loops read it; None when they do not tell: the runs are known all the same."""
+    """The platform clock as the loops read it; None when they do not tell: runs are known all the same."""
     asked, who = common.GetStatusRequest(), metadata(session.actor)
     try:
         answer = session.status_of("loops").GetStatus(asked, timeout=_TIME_SECONDS, metadata=who)
