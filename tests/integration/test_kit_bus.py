@@ -21,7 +21,6 @@ from services.kit.bus.kafka import KafkaBus
 from services.kit.bus.memory import MemoryBus
 from services.kit.bus.migrate import migrate
 from services.kit.bus.owner import InstallationSettings, read_owner
-from services.kit.bus.register import read_register
 from services.kit.bus.protocol import (
     LARGEST_RECORD_BYTES,
     Bus,
@@ -30,6 +29,7 @@ from services.kit.bus.protocol import (
     Partition,
     Position,
 )
+from services.kit.bus.register import read_register
 from services.kit.contracts import contract
 from services.kit.errors import Integrity, Retryable
 from services.kit.metrics import Metrics
