@@ -75,7 +75,7 @@ def earlier(folder: Path) -> Iterator[Earlier]:
             pytest.fail(f"FROM={ref} is no commit of this repository")
         pytest.fail(
             f"this checkout does not hold {ref}, the earlier build that this test begins with: it is "
-            "shallow, or no clone. Bring the history (git fetch --unshallow --tags), or name a commit by FROM=ref"
+            "shallow, or no clone. Bring the history (git fetch --unshallow --tags), or name one by FROM=ref"
         )
     root = folder / "earlier"
     _git("worktree", "prune")
