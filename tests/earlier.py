@@ -67,12 +67,16 @@ def named() -> str:
 
 @contextmanager
 def earlier(folder: Path) -> Iterator[Earlier]:
-    """The earlier build in `folder`; a checkout without history is no reason to fail."""
+    """The earlier build in `folder`. A checkout without history fails: to leave the test out would read
+    as if an upgrade had been tried."""
     ref = named()
     if not _git("rev-parse", "--verify", "--quiet", f"{ref}^{{commit}}", check=False):
         if "FROM" in os.environ:
             pytest.fail(f"FROM={ref} is no commit of this repository")
-        pytest.skip(f"this checkout has no history: {ref} is not in it (git fetch --unshallow)")
+        pytest.fail(
+            f"this checkout does not hold {ref}, the earlier build that this test begins with: it is "
+            "shallow, or no clone. Bring the history (git fetch --unshallow --tags), or name one by FROM=ref"
+        )
     root = folder / "earlier"
     _git("worktree", "prune")
     _git("worktree", "add", "--quiet", "--detach", str(root), ref)

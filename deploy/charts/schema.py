@@ -377,6 +377,9 @@ def schema() -> Schema:
                 "enabled": switch("run it"),
                 "backoffLimit": whole("tries", 0, 20),
                 "deadlineSeconds": whole("all tries together", 30),
+                "takeOver": text(
+                    "NAMESPACE/RELEASE, gone for good, whose topics this one goes on with; empty: nobody's"
+                ),
             },
         ),
         "test": table("`helm test`.", {"enabled": switch("make its pod")}),

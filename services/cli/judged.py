@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+from dataclasses import dataclass
 from typing import Any
 
 import click
@@ -24,23 +25,33 @@ _SAMPLES = 10
 _PARTS = re.compile(r"(?<=[a-z])(?=[A-Z])")
 _UNJUDGED = ("open", "under_investigation")
 _REAL = ("confirmed", "capa_required")
-#: By verb of a decision about a deviation: the states in which it may be taken, and what it is given.
-_OF_DEVIATION = {
-    "confirm": (_UNJUDGED, "--reason REASON"),
-    "reject": (_UNJUDGED, "--reason REASON"),
-    "investigate": (("open",), "--reason REASON"),
-    "classify": ((*_UNJUDGED, *_REAL), "--severity SEVERITY --impact TEXT"),
-    "close": (_REAL, "--reason REASON"),
-}
-#: By verb of a decision about a corrective action: the state in which it may be taken, the part of the answer
-#: that has it once it was, and what it is given.
-_OF_CAPA = {
-    "approve": ("proposed", "", "--meaning MEANING"),
-    "refuse": ("proposed", "refused", "--reason REASON --meaning MEANING"),
-    "validate": ("approved", "validated", "--record RECORD --statement TEXT"),
-    "file": ("approved", "filing", "--category CATEGORY --statement TEXT"),
-    "check": ("effective", "check", "--outcome OUTCOME --statement TEXT"),
-}
+
+
+@dataclass(frozen=True)
+class _Decision:
+    """A decision's verb, the states in which it may be taken, what it is given, and what must not be known:
+    `unless` names a part of the answer that has the decision once it was taken, or a lack."""
+
+    verb: str
+    states: tuple[str, ...]
+    given: str
+    unless: str = ""
+
+
+_ABOUT_DEVIATION = (
+    _Decision("confirm", _UNJUDGED, "--reason REASON"),
+    _Decision("reject", _UNJUDGED, "--reason REASON"),
+    _Decision("investigate", ("open",), "--reason REASON"),
+    _Decision("classify", (*_UNJUDGED, *_REAL), "--severity SEVERITY --impact TEXT"),
+    _Decision("close", _REAL, "--reason REASON", unless="unclassified"),
+)
+_ABOUT_CAPA = (
+    _Decision("approve", ("proposed",), "--meaning MEANING"),
+    _Decision("refuse", ("proposed",), "--reason REASON --meaning MEANING"),
+    _Decision("validate", ("approved",), "--record RECORD --statement TEXT", unless="validated"),
+    _Decision("file", ("approved",), "--category CATEGORY --statement TEXT", unless="filing"),
+    _Decision("check", ("effective",), "--outcome OUTCOME --statement TEXT", unless="check"),
+)
 #: Steps of change control, as people call them, by the event of the history that tells each.
 _STEPS = {
     "CapaProposed": "proposal",
@@ -88,7 +99,9 @@ def show_deviation(session: Session, lot: str, deviation: str, samples: int) -> 
     if row is None:
         raise Missing(f"there is no deviation {deviation} of lot {lot}")
     found = plain(row)
-    follows = _after_deviation(found)
+    state = word(found["state"], "DEVIATION_STATE")
+    known = {"unclassified": word(found["severity"], "SEVERITY") == "unspecified"}
+    follows = _follows("deviation", (lot, deviation), state, known, _ABOUT_DEVIATION)
 
     def people(out: Console) -> None:
         out.print(table(f"Deviation {deviation}", ["what", "value"], _detected(found)))
@@ -178,15 +191,15 @@ def _history(moments: list[dict[str, Any]]) -> Sheet:
     return table("History (UTC, platform clock)", ["at", "what", "by", "why", "meaning"], rows)
 
 
-def _after_deviation(found: dict[str, Any]) -> list[str]:
-    """The decisions that may be taken now; what is not classified cannot be closed."""
-    state = word(found["state"], "DEVIATION_STATE")
-    classified = word(found["severity"], "SEVERITY") != "unspecified"
-    named = " ".join(shlex.quote(found["detected"][name]) for name in ("lot", "deviation"))
+def _follows(
+    noun: str, names: tuple[str, ...], state: str, known: dict[str, Any], decisions: tuple[_Decision, ...]
+) -> list[str]:
+    """The decisions that may be taken now, as they are typed."""
+    named = " ".join(map(shlex.quote, names))
     return [
-        f"{PROGRAM} deviation {verb} {named} {given}"
-        for verb, (states, given) in _OF_DEVIATION.items()
-        if state in states and (verb != "close" or classified)
+        f"{PROGRAM} {noun} {one.verb} {named} {one.given}"
+        for one in decisions
+        if state in one.states and not known.get(one.unless)
     ]
 
 
@@ -206,7 +219,7 @@ def show_capa(session: Session, capa: str) -> None:
     if row is None:
         raise Missing(f"there is no corrective action {capa}")
     found = plain(row)
-    follows = _after_capa(found)
+    follows = _follows("capa", (capa,), word(found["state"], "CAPA_STATE"), found, _ABOUT_CAPA)
 
     def people(out: Console) -> None:
         out.print(table(f"Corrective action {capa}", ["what", "value"], _proposed(found)))
@@ -302,14 +315,3 @@ def _told(found: dict[str, Any], event: str) -> dict[str, str]:
         for field in fields
     )
     return {"actor": part["actor"], "what": "; ".join(filter(None, said)), "meaning": part["meaning"]}
-
-
-def _after_capa(found: dict[str, Any]) -> list[str]:
-    """The decisions that may be taken now."""
-    state = word(found["state"], "CAPA_STATE")
-    named = shlex.quote(found["proposed"]["capa"])
-    return [
-        f"{PROGRAM} capa {verb} {named} {given}"
-        for verb, (of, part, given) in _OF_CAPA.items()
-        if state == of and not (part and found[part])
-    ]

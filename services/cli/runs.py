@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from datetime import UTC, datetime
 from typing import Any
 
 import click
+import grpc
 from rich.console import Console
 
+from pharmaloop.common.v1 import service_pb2 as common
 from pharmaloop.loops.v1 import service_pb2 as api
 from services.cli.beginnings import RUN_ID
 from services.cli.blockers import Blocked, blocked
@@ -17,7 +21,10 @@ from services.cli.session import Session
 from services.cli.tables import table
 from services.cli.traced import traced
 from services.kit.ids import new_id
+from services.kit.rpc.client import metadata
 
+#: A table does not wait longer for the platform's time.
+_TIME_SECONDS = 2.0
 _STATES = {"all": api.RUN_STATE_UNSPECIFIED} | {
     word(name, "RUN_STATE"): number for name, number in api.RunState.items() if number
 }
@@ -44,13 +51,16 @@ def runs(
     site: str,
     stuck_first: bool,
 ) -> None:
-    """List the runs of the loops, newest first."""
+    """List the runs of the loops, newest first, with the stage that each is in.
+
+    `in stage` is how long it has been in it, by the platform clock; `time` is that of the stages behind it.
+    """
     request = api.ListRunsRequest(loop=loop or "", case=case, product=product, plant=plant, site=site)
     request.state = _STATES[state]  # type: ignore[assignment]
     if stuck_first:
         request.order = api.RUN_ORDER_STUCK_FIRST
     pages = session.pages(session.loops.ListRuns, request)
-    found = [plain(item) for page in pages for item in page.runs]
+    found = _plain(session, [item for page in pages for item in page.runs])
     session.show({"runs": found}, lambda out: out.print(_table(found)))
 
 
@@ -77,7 +87,7 @@ def count(session: Session, product: str, plant: str, site: str) -> None:
 def show(session: Session, run: str) -> None:
     """Show RUN with its stages, what it waits for and what comes next, its sites, and what led to what."""
     answer = session.call(session.loops.GetRun, api.GetRunRequest(run=run)).run
-    found, waits, known = plain(answer), blocked(session, answer), traced(session, answer)
+    (found,), waits, known = _plain(session, [answer]), blocked(session, answer), traced(session, answer)
     document = {"run": found, "blocked": waits.document() if waits else None, **known.document()}
 
     def people(out: Console) -> None:
@@ -124,6 +134,28 @@ def cancel(session: Session, run: str, reason: str, superseded_by: str) -> None:
     )
 
 
+def _plain(session: Session, runs: Iterable[api.Run]) -> list[dict[str, Any]]:
+    """The runs, each with how many seconds of the platform clock it has been in its stage, None where nobody
+    tells."""
+    found = [plain(run) | {"in_stage_seconds": None} for run in runs]
+    going = [run for run in found if run["stage_since"]]
+    if going and (now := _platform_time(session)):
+        for run in going:
+            since = datetime.fromisoformat(run["stage_since"])
+            run["in_stage_seconds"] = max(0.0, (now - since).total_seconds())
+    return found
+
+
+def _platform_time(session: Session) -> datetime | None:
+    """The platform clock as the loops read it; None when they do not tell: runs are known all the same."""
+    asked, who = common.GetStatusRequest(), metadata(session.actor)
+    try:
+        answer = session.status_of("loops").GetStatus(asked, timeout=_TIME_SECONDS, metadata=who)
+    except grpc.RpcError:
+        return None
+    return answer.platform_time.ToDatetime(UTC) if answer.HasField("platform_time") else None
+
+
 def _table(runs: list[dict[str, Any]]) -> Any:
     rows = [
         [
@@ -132,12 +164,13 @@ def _table(runs: list[dict[str, Any]]) -> Any:
             run["case"],
             word(run["state"], "RUN_STATE"),
             run["stage"] or run["waiting_for"] or "-",
+            "-" if run["in_stage_seconds"] is None else f"{run['in_stage_seconds']:.1f} s",
             _ended(run),
             f"{run['seconds']:.1f} s",
         ]
         for run in runs
     ]
-    return table("Loops", ["run", "loop", "case", "state", "stage", "ended", "time"], rows)
+    return table("Loops", ["run", "loop", "case", "state", "stage", "in stage", "ended", "time"], rows)
 
 
 def _ended(run: dict[str, Any]) -> str:

@@ -10,6 +10,8 @@ from services.kit.clock import PlatformClock
 
 #: How often the simulated people look at what is published, in wall seconds.
 LOOK_SECONDS = 0.5
+#: Nobody rests longer: a look that took minutes did not read so long, it waited for a service that was away.
+LONGEST_REST_SECONDS = 20.0
 
 
 async def sleep_platform(clock: PlatformClock, length: timedelta) -> None:
@@ -23,4 +25,4 @@ async def rest(began: float, seconds: float = LOOK_SECONDS) -> None:
     Four times as long as the look took at least: people who read long lists
     without a pause would keep the platform from what they wait for.
     """
-    await asyncio.sleep(max(seconds, 4 * (time.monotonic() - began)))
+    await asyncio.sleep(max(seconds, min(4 * (time.monotonic() - began), LONGEST_REST_SECONDS)))

@@ -11,7 +11,7 @@ import asyncio
 import random
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -24,6 +24,7 @@ from pharmaloop.traceability.v1 import service_pb2 as api
 from pharmaloop.traceability.v1 import service_pb2_grpc as api_grpc
 from services.kit.ids import lot_key
 from services.kit.rpc.client import channel, metadata
+from tests.bench.framework.engines import Engines
 from tests.bench.framework.local import LocalStack
 from tests.bench.framework.machine import Machine
 from tests.bench.framework.rows import Row, Target, row
@@ -195,11 +196,17 @@ def raw_read(mongodb: str, lots: Sequence[str]) -> float:
         return 1000 * (time.perf_counter() - began) / len(lots)
 
 
-async def measure(address: str, made: City) -> tuple[float, float, dict[str, list[float]]]:
+async def measure(
+    address: str, made: City, engines: Callable[[], Engines]
+) -> tuple[float, float, dict[str, list[float]], list[Row]]:
+    """Dispenses taken a second, seconds until the last is folded, times of traces by level, and what the
+    engines took for it."""
     trace = Trace(address)
     try:
+        before = engines()
         rate = await trace.load(made)
         waited = await trace.folded(made)
+        growth = taken(before, engines())
         times: dict[str, list[float]] = {}
         for level, count in _ASKED.items():
             expected = made.patients(level)
@@ -209,9 +216,35 @@ async def measure(address: str, made: City) -> tuple[float, float, dict[str, lis
                 took, found = await trace.patients(lot)
                 assert found == expected[lot], f"{lot}: {found} of {expected[lot]} dispenses"
                 times[level].append(took)
-        return rate, waited, times
+        return rate, waited, times, growth
     finally:
         await trace.close()
+
+
+def taken(before: Engines, after: Engines) -> list[Row]:
+    """What a dispense takes of the engines' disks, and a thousand of them of processors: to be taken through
+    gRPC, logged, folded into the view, and to wait for the next."""
+    disks = [
+        ("Kafka", after.kafka_bytes - before.kafka_bytes, "one copy, as the producer compresses it"),
+        ("MongoDB", after.mongo_bytes - before.mongo_bytes, "one member, with indexes, without the journal"),
+    ]
+    rows = [
+        row(
+            f"disk of {engine} per dispense",
+            grown / DISPENSES,
+            "bytes",
+            note=f"{DISPENSES:,} dispenses; {how}",
+        )
+        for engine, grown, how in disks
+    ]
+    for process, what in (
+        ("kafka", "the broker"),
+        ("mongod", "the database"),
+        ("traceability", "traceability"),
+    ):
+        seconds = after.seconds[process] - before.seconds[process]
+        rows.append(row(f"processor time of {what} for 1,000 dispenses", 1e6 * seconds / DISPENSES, "ms"))
+    return rows
 
 
 def run(machine: Machine) -> list[Row]:
@@ -219,7 +252,12 @@ def run(machine: Machine) -> list[Row]:
     only = ("kafka", "mongod", "migrate", "traceability", "clinical")
     with LocalStack(machine.folder / "stack", only=only) as stack:
         stack.up()
-        rate, waited, times = asyncio.run(measure(stack.endpoints()["traceability"], made))
+        pids = stack.pids()
+
+        def engines() -> Engines:
+            return Engines.of(stack.state, stack.mongodb, pids)
+
+        rate, waited, times, growth = asyncio.run(measure(stack.endpoints()["traceability"], made, engines))
         raw = raw_read(stack.mongodb, random.Random("finished").choices(made.levels["finished"], k=50))
     rows = [
         row(
@@ -227,21 +265,22 @@ def run(machine: Machine) -> list[Row]:
             rate,
             "dispenses/s",
             note=f"{DISPENSES:,} in bulks of {_BULK}; the last was folded {waited:.0f} s after it was taken",
-        )
+        ),
+        *growth,
     ]
     bars = {"finished": 100.0, "intermediate": None, "raw": 1_000.0}
-    for level, took in times.items():
+    for level, lasted in times.items():
         bar = bars[level]
         patients = sum(made.patients(level).values()) / len(made.levels[level])
         rows.append(
             row(
                 f"lot -> patients, {level} lot at {DISPENSES:,} dispenses, p99",
-                p99(took),
+                p99(lasted),
                 "ms",
                 target=Target(at_most=bar) if bar else None,
                 yardstick=("a raw client reads the same dispenses", raw) if level == "finished" else None,
-                note=f"{len(took)} whole traces through gRPC, {patients:,.0f} dispenses each on average, "
-                f"p50 {p50(took):.1f} ms; every answer complete and exact",
+                note=f"{len(lasted)} whole traces through gRPC, {patients:,.0f} dispenses each on average, "
+                f"p50 {p50(lasted):.1f} ms; every answer complete and exact",
             )
         )
     return rows

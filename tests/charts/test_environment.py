@@ -11,6 +11,7 @@ import pytest
 from deploy.charts.catalogue import BY_NAME, WORKLOADS
 from deploy.charts.render import EXAMPLES, UMBRELLA, documents, template
 from deploy.local.plan import AGENTS, CLINICAL, HOSPITALS, PORT_NAMES, SERVICES, Plan
+from services.kit.bus.owner import InstallationSettings
 from services.kit.contracts import contract
 from services.kit.settings import (
     KafkaSettings,
@@ -160,6 +161,19 @@ def test_the_portal_and_the_migration_understand_what_they_are_told(
     kafka = read_settings(KafkaSettings)
     assert (kafka.replication_factor, kafka.min_insync_replicas) == (3, 2)
     assert migrate.command == ["python", *_plan().migrate_command()[1:]]
+
+
+def test_a_release_claims_its_topics_by_its_namespace_and_name_and_takes_over_only_when_told(
+    production: Resources, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in _plain(production.pod("pharmaloop-migrate")).items():
+        monkeypatch.setenv(name, value)
+    claim = read_settings(InstallationSettings)
+    assert (claim.installation, claim.take_over) == ("pharma/pharmaloop", "")
+    told = documents(template(UMBRELLA, [EXAMPLES / "minimal.yaml"], ['migration.takeOver="old/pharmaloop"']))
+    for name, value in _plain(Resources(told).pod("pharmaloop-migrate")).items():
+        monkeypatch.setenv(name, value)
+    assert read_settings(InstallationSettings).take_over == "old/pharmaloop"
 
 
 def test_each_process_is_an_instance_of_its_own(platform: Resources) -> None:

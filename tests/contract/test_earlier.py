@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.earlier import ROOT, earlier, says
+import tests.earlier
+from tests.earlier import ROOT, WITHOUT_A_TAG, earlier, named, says
 
 pytestmark = pytest.mark.timeout(300)
 Said = dict[str, Any]
@@ -56,3 +58,25 @@ def test_what_a_stored_state_must_have_the_earlier_build_has_written(builds: tup
 def test_what_this_build_writes_the_earlier_one_can_read_after_a_rollback(builds: tuple[Said, Said]) -> None:
     before, now = builds
     assert not unread(now, before)
+
+
+def test_a_checkout_without_history_fails_and_says_how_to_bring_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """To leave out what it is for would read as if it had been tried."""
+    monkeypatch.delenv("FROM", raising=False)
+    monkeypatch.setattr(tests.earlier, "_git", lambda *words, check=True: "")
+    with pytest.raises(pytest.fail.Exception, match="git fetch --unshallow --tags"), earlier(tmp_path):
+        pass
+
+
+def test_while_there_is_no_tag_an_old_build_meets_events_that_it_does_not_know(
+    builds: tuple[Said, Said],
+) -> None:
+    """Else `test_upgrade.py` would have nothing to show for the wrong order of an upgrade."""
+    before, now = builds
+    new = {type_ for type_ in now["types"] if type_ not in before["types"]}
+    heard = {
+        owner for type_, (topic, owner) in now["types"].items() if type_ in new and now["readers"].get(topic)
+    }
+    assert "production" in heard or named() != WITHOUT_A_TAG

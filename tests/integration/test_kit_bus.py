@@ -20,6 +20,7 @@ from services.kit.bus.holes import goes_on_at
 from services.kit.bus.kafka import KafkaBus
 from services.kit.bus.memory import MemoryBus
 from services.kit.bus.migrate import migrate
+from services.kit.bus.owner import InstallationSettings, read_owner
 from services.kit.bus.protocol import (
     LARGEST_RECORD_BYTES,
     Bus,
@@ -28,6 +29,7 @@ from services.kit.bus.protocol import (
     Partition,
     Position,
 )
+from services.kit.bus.register import read_register
 from services.kit.contracts import contract
 from services.kit.errors import Integrity, Retryable
 from services.kit.metrics import Metrics
@@ -295,3 +297,28 @@ def test_the_migration_makes_every_topic_once_and_refuses_another_count(kafka: s
     admin.create_topics([TopicSpec(name, 1, 1)])[name].result(timeout=10)
     with pytest.raises(Integrity, match=f"{name} has 1 partitions and topics.yaml says 6"):
         migrate(settings, (site,))
+
+
+def test_a_second_installation_on_one_kafka_is_refused_by_the_name_of_the_first(
+    kafka: str, backbone: str
+) -> None:
+    settings, site = KafkaSettings(bootstrap_servers=kafka), f"site-{uuid.uuid4().hex[:8]}"
+    first, second = (f"{name}-{uuid.uuid4().hex[:8]}/pharmaloop" for name in ("one", "two"))
+
+    def run(name: str, take_over: str = "", sites: tuple[str, ...] = ("hospital-a",)) -> list[str]:
+        return migrate(settings, sites, InstallationSettings(installation=name, take_over=take_over))
+
+    before = read_owner(settings)
+    run(first, take_over=before)
+    run(first)
+    with pytest.raises(Integrity, match=f"belong to the installation {first}, and this is {second}"):
+        run(second, sites=("hospital-a", site))
+    there = AdminClient({"bootstrap.servers": kafka}).list_topics(timeout=10).topics
+    assert not [name for name in there if site in name], "nothing was made for who was refused"
+    run(second, take_over=first)
+    assert read_owner(settings) == second
+    with pytest.raises(Integrity):
+        run(first)
+    # Who tells no name, as every other test, goes on; and the contract that is registered beside stands.
+    assert migrate(settings, ("hospital-a",)) == []
+    assert read_register(settings) is not None

@@ -116,6 +116,16 @@ def test_a_promise_pages_for_a_fast_burn_and_makes_a_ticket_of_a_slow_one() -> N
     assert "3d > 0.001 and" in ticket["expr"]
 
 
+@pytest.mark.parametrize("least", [0, 1])
+def test_a_promise_that_one_failure_could_break_is_refused(tmp_path: Path, least: int) -> None:
+    raw = yaml.safe_load((PROMETHEUS / "slo.yaml").read_text())
+    raw["slos"][2]["least"] = least
+    file = tmp_path / "slo.yaml"
+    file.write_text(yaml.safe_dump(raw))
+    with pytest.raises(ValueError, match="least of rpc-availability"):
+        slo.read(file)
+
+
 @pytest.mark.parametrize("objective", [0, 100, 150])
 def test_a_promise_that_nothing_can_keep_or_break_is_refused(tmp_path: Path, objective: int) -> None:
     raw = yaml.safe_load((PROMETHEUS / "slo.yaml").read_text())

@@ -15,6 +15,7 @@ from typing import Any
 import confluent_kafka as ck
 from confluent_kafka.admin import AdminClient, NewTopic
 
+from services.kit.bus.owner import InstallationSettings, claim_topics, refuse_another
 from services.kit.bus.protocol import LARGEST_LETTER_BYTES, LARGEST_RECORD_BYTES
 from services.kit.bus.register import TOPIC as REGISTER
 from services.kit.bus.register import register
@@ -29,6 +30,7 @@ UNFINISHED = "pharmaloop.platform.restore.unfinished"
 _FOREVER = "-1"
 _DAY_MS = 86_400_000
 _ROUNDS = 25
+_NOBODY = InstallationSettings(installation="", take_over="")
 
 
 def changelogs(contract: Contract, kafka: KafkaSettings, prefix: str = "") -> Iterator[NewTopic]:
@@ -62,16 +64,17 @@ def wanted(contract: Contract, sites: tuple[str, ...], kafka: KafkaSettings) -> 
     yield NewTopic(REGISTER, 1, kafka.replication_factor, config=kept)
 
 
-def migrate(kafka: KafkaSettings, sites: tuple[str, ...]) -> list[str]:
-    """Create what is missing, register the contract; answers the names created.
+def migrate(kafka: KafkaSettings, sites: tuple[str, ...], claim: InstallationSettings = _NOBODY) -> list[str]:
+    """Create what is missing, register the contract and whose it is; answers the names created.
 
-    Raises Integrity when a topic exists with another partition count or a restore
-    did not end, Invalid when a setting keeps us out, and Retryable when the broker
-    does not answer.
+    Raises Integrity when the topics are another installation's, and nothing is made
+    then; when a topic exists with another partition count or a restore did not end;
+    Invalid when a setting keeps us out, and Retryable when the broker does not answer.
     """
     probe = BackboneProbe(kafka, "topic-migration")
-    created = _migrate(probe, kafka, sites)
+    created = _migrate(probe, kafka, sites, claim)
     _register(kafka, REGISTER in created)
+    claim_topics(kafka, claim)
     return created
 
 
@@ -87,11 +90,17 @@ def _register(kafka: KafkaSettings, fresh: bool) -> None:
             time.sleep(0.2)
 
 
-def _migrate(probe: BackboneProbe, kafka: KafkaSettings, sites: tuple[str, ...]) -> list[str]:
+def _migrate(
+    probe: BackboneProbe, kafka: KafkaSettings, sites: tuple[str, ...], claim: InstallationSettings
+) -> list[str]:
     topics, created = list(wanted(contract(), sites, kafka)), list[str]()
     try:
         for _ in range(_ROUNDS):
-            missing = _missing(topics, probe.check())
+            metadata = probe.check()
+            _refuse_unfinished(metadata)
+            if REGISTER in metadata.topics:
+                refuse_another(kafka, claim)
+            missing = _missing(topics, metadata)
             made = _create(probe.admin, missing)
             created += made
             if len(made) == len(missing):
@@ -106,13 +115,16 @@ def _migrate(probe: BackboneProbe, kafka: KafkaSettings, sites: tuple[str, ...])
     )
 
 
-def _missing(topics: list[NewTopic], metadata: Any) -> list[NewTopic]:
+def _refuse_unfinished(metadata: Any) -> None:
     if UNFINISHED in metadata.topics:
         raise Integrity(
             f"a backup is being laid back into this Kafka, or that was broken off (topic {UNFINISHED}): "
             "wait until 'pharmaloop backup restore' has ended; if it ended with an error, empty this Kafka "
             "and its MongoDB and restore again"
         )
+
+
+def _missing(topics: list[NewTopic], metadata: Any) -> list[NewTopic]:
     for topic in topics:
         check_partitions(topic.topic, topic.num_partitions, metadata)
     return [topic for topic in topics if topic.topic not in metadata.topics]
@@ -140,7 +152,8 @@ def main() -> int:
         # a migration in an upgrade means to change how fast a running one's time passes.
         told = "clock_speed" in platform.model_fields_set
         ensure_clock(platform.state_dir, platform.clock_speed, keep=not told)
-        created = migrate(read_settings(KafkaSettings), platform.sites)
+        claim = read_settings(InstallationSettings)
+        created = migrate(read_settings(KafkaSettings), platform.sites, claim)
     except PharmaLoopError as error:
         print(f"topic migration: {error}", file=sys.stderr)
         return 1

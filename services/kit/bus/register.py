@@ -76,6 +76,12 @@ def _ends(consumer: ck.Consumer, place: ck.TopicPartition) -> tuple[int, int]:
 
 def read_register(settings: KafkaSettings) -> Installed | None:
     """The newest record of the register; None where no migration has written one."""
+    value = newest(settings, _KEY)
+    return _parse(value) if value else None
+
+
+def newest(settings: KafkaSettings, key: bytes) -> bytes | None:
+    """The newest record of a key; None where there is none, or no topic."""
     consumer = ck.Consumer({**client_config(settings, "register"), "group.id": "register"})
     try:
         place = ck.TopicPartition(TOPIC, 0)
@@ -83,11 +89,11 @@ def read_register(settings: KafkaSettings) -> Installed | None:
         if begin == end:
             return None
         consumer.assign([ck.TopicPartition(TOPIC, 0, begin)])
-        newest, deadline = None, time.monotonic() + _SECONDS
+        found, deadline = None, time.monotonic() + _SECONDS
         while consumer.position([place])[0].offset < end:
             message = consumer.poll(0.2)
-            if message is not None and message.error() is None and message.key() == _KEY:
-                newest = message.value()
+            if message is not None and message.error() is None and message.key() == key:
+                found = message.value()
             if time.monotonic() > deadline:
                 raise Retryable(f"Kafka did not give the contract of the installation ({TOPIC}) in time")
     except ck.KafkaException as error:
@@ -97,7 +103,7 @@ def read_register(settings: KafkaSettings) -> Installed | None:
         raise Retryable(f"Kafka did not give the contract of the installation ({TOPIC}): {cause}") from None
     finally:
         consumer.close()
-    return _parse(newest) if newest else None
+    return found
 
 
 def _is_empty(settings: KafkaSettings) -> bool:
@@ -131,17 +137,22 @@ def register(settings: KafkaSettings, contract: Contract, fresh: bool) -> Instal
     if before and (before.types == types and _covers(before, contract)):
         return before
     now = Installed((before.revision if before else 0) + 1, digest_of(contract), types)
+    write(settings, _KEY, json.dumps(asdict(now)).encode())
+    return now
+
+
+def write(settings: KafkaSettings, key: bytes, value: bytes) -> None:
+    """Write one record. Retryable where Kafka does not take it."""
     producer = ck.Producer({**client_config(settings, "register"), "acks": "all", "message.timeout.ms": 5000})
     failed: list[str] = []
     producer.produce(
         TOPIC,
-        key=_KEY,
-        value=json.dumps(asdict(now)).encode(),
+        key=key,
+        value=value,
         on_delivery=lambda error, _: failed.append(str(error)) if error else None,
     )
     if producer.flush(_SECONDS) or failed:
         raise Retryable(f"Kafka did not take the contract of the installation: {failed or 'no answer'}")
-    return now
 
 
 def _covers(installed: Installed, contract: Contract) -> bool:

@@ -17,7 +17,7 @@ def state(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """The state folder of a platform whose topics are all there."""
     monkeypatch.setenv("PHARMALOOP_STATE_DIR", str(tmp_path))
     monkeypatch.delenv(_SPEED, raising=False)
-    monkeypatch.setattr(migrate, "migrate", lambda kafka, sites: [])
+    monkeypatch.setattr(migrate, "migrate", lambda kafka, sites, claim: [])
     return tmp_path
 
 
