@@ -26,7 +26,8 @@ def digest_keys(sealer: Sealer) -> OpenKey:
 
     One that does not open (destroyed, altered, sealed for somebody else)
     must neither stop the site nor park the run's patients: they get their
-    plans, and the run, which cannot be acknowledged, says that it waits.
+    plans, and the run, which cannot be acknowledged, says that it waits. It
+    is tried again whenever the process starts.
     """
 
     @lru_cache(maxsize=_REMEMBERED)

@@ -8,13 +8,15 @@ from pydantic import Field
 
 from pharmaloop.clinical.v1 import events_pb2 as clinical
 from pharmaloop.clinical.v1 import service_pb2_grpc as api_grpc
+from pharmaloop.traceability.v1 import events_pb2 as traceability
 from services.clinical.api import ClinicalApi
 from services.clinical.handlers import Here, commands, events
 from services.clinical.keys import digest_keys
 from services.clinical.steps import Steps
-from services.clinical.tallies import tally_of
+from services.clinical.tallies import going, tally_of
 from services.clinical.views import KINDS
 from services.kit.app import App, ServiceSpec, main
+from services.kit.ids import new_id
 from services.kit.log import get_logger
 from services.kit.runners.reactor import Reactor
 from services.kit.settings import ServiceSettings
@@ -40,6 +42,15 @@ async def _register(app: App) -> None:
     await app.decider.submit("RegisterSite", site, request_id=request_id, actor="platform")
 
 
+async def open_again(app: App, here: Here) -> None:
+    """Digest keys that did not open, for the site's own key was not there: it may have been brought back."""
+    for holding in await going(app.store, here):
+        if holding.sealed:
+            kept = traceability.ExposureOpened(run=holding.run, site=app.site)
+            # Each start is a try of its own.
+            await app.decider.submit("OpenAgain", kept, request_id=f"open/{new_id()}", actor="platform")
+
+
 def make_spec() -> ServiceSpec:
     """The service; its handlers are connected to the site before any of them is called."""
     here = Here()
@@ -54,6 +65,10 @@ def make_spec() -> ServiceSpec:
             )
         here.connect(app.site, digest_keys(app.sealer), app.clock)
 
+    async def begin(app: App) -> None:
+        await _register(app)
+        await open_again(app, here)
+
     return ServiceSpec(
         name="clinical",
         rpc_names=("pharmaloop.clinical.v1.ClinicalService",),
@@ -64,7 +79,7 @@ def make_spec() -> ServiceSpec:
         commands=commands(here),
         steps=lambda app: Steps(app).all(),
         settings=ClinicalSettings,
-        on_start=_register,
+        on_start=begin,
         tally=tally_of(here),
     )
 

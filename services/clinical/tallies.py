@@ -25,12 +25,13 @@ def tally_of(here: Here) -> Tally:
     """The count of one site, which is known when the service has started."""
 
     async def tally(store: AsyncStore, _clock: Clock, metrics: Metrics) -> None:
-        tell(metrics, here.site, await _going(store, here))
+        tell(metrics, here.site, await going(store, here))
 
     return tally
 
 
-async def _going(store: AsyncStore, here: Here) -> list[Holding]:
+async def going(store: AsyncStore, here: Here) -> list[Holding]:
+    """What the site holds of the runs that go on."""
     found = await store.get(GOING, ALL_RUNS)
     ids = [here.id_of(run) for run in found.state.runs] if found else []
     return [one.state for one in await store.among(HOLDINGS, "_id", ids)] if ids else []

@@ -348,11 +348,15 @@ class Running:
         if self._relay:
             self._spawn(app.relay.run(), "relay")
             self._spawn(self._listen(), "listening")
-        functions = app.spec.steps(app) if self._worker else {}
+        elif decides:
+            # Whoever relays may be missing: then nobody else would tell that events wait.
+            self._spawn(app.relay.keep_telling(), "backlog")
+        functions = app.spec.steps(app) if decides else {}
         if functions:
             steps = StepRunner(app.store, app.clock, app.metrics, functions)
             app.bell.listeners.append(steps.wake)
-            self._spawn(steps.run(), "steps")
+            # The same of whoever runs steps.
+            self._spawn(steps.run() if self._worker else steps.keep_telling(), "steps")
         if decides:
             await app.makings.start()
             self._spawn(app.makings.run(), "makings")

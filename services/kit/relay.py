@@ -75,7 +75,7 @@ class Relay:
 
     async def run(self) -> None:
         """Publish until cancelled."""
-        telling = asyncio.ensure_future(self._keep_telling())
+        telling = asyncio.ensure_future(self.keep_telling())
         try:
             await self._publish_on()
         finally:
@@ -240,7 +240,8 @@ class Relay:
 
     # -- telling --------------------------------------------------------
 
-    async def _keep_telling(self) -> None:
+    async def keep_telling(self) -> None:
+        """Measure again and again, until cancelled; `run` does it too."""
         while True:
             with contextlib.suppress(Retryable):
                 await self.tell_backlog()

@@ -71,8 +71,9 @@ class About:
 class Holding:
     """What the site holds of a run.
 
-    `key` is the digest's key, sealed. `stages` counts patients by the stage of
-    their plan, `void` the members that came back unopened or were corrected.
+    `key` is the digest's key, sealed; `sealed` is one that did not open, kept
+    until it does. `stages` counts patients by the stage of their plan, `void`
+    the members that came back unopened or were corrected.
     `due` is the latest due time of a plan, `ended` the due time at which the
     follow-up was last found to be over (ISO, UTC). `unlooked` are listed lots
     of which own records came since the last look for what only the site has.
@@ -86,6 +87,7 @@ class Holding:
     run: str
     case: str = ""
     key: bytes = b""
+    sealed: bytes = b""
     digest: str = digests.EMPTY
     entries: int = 0
     members: int = 0
@@ -211,7 +213,12 @@ def _with_lot(holding: Holding, lot: str, count: LotCount) -> Holding:
 
 def keyed(holding: Holding, key: bytes, terms: Iterable[int]) -> Holding:
     """The key of the digest came, with the terms of what was held before it. The first key holds."""
-    return replace(holding, key=key, digest=digests.added(digests.EMPTY, *terms))
+    return replace(holding, key=key, sealed=b"", digest=digests.added(digests.EMPTY, *terms))
+
+
+def unopened(holding: Holding, key: bytes) -> Holding:
+    """The key of the digest came and does not open here: kept, for the site's own key may be brought back."""
+    return replace(holding, sealed=key)
 
 
 def announced(
@@ -245,6 +252,7 @@ def entered(holding: Holding, terms: Sequence[int | None], members: int) -> Hold
     return replace(
         holding,
         key=b"" if lost else holding.key,
+        sealed=(holding.key or holding.sealed) if lost else holding.sealed,
         digest=digests.EMPTY if lost else digests.added(holding.digest, *known),
         entries=holding.entries + len(terms),
         members=holding.members + members,

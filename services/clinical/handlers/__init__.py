@@ -51,6 +51,7 @@ def commands(here: Here) -> dict[str, Command]:
         "Remind": partial(do.remind, here),
         "ChooseComparators": partial(comparators.choose_comparators, here),
         "ReviewEvidence": partial(comparators.review_evidence, here),
+        "OpenAgain": partial(exposures.open_again, here),
         "TellAgain": partial(telling.tell_again, here),
         "ExplainDifference": partial(do.explain_difference, here),
         "RegisterFollowUpTemplate": partial(asking.register_template, here),

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import cast
 
+from google.protobuf.message import Message
+
 from pharmaloop.loops.v1 import events_pb2 as loops
 from pharmaloop.production.v1 import events_pb2 as production
 from pharmaloop.traceability.v1 import events_pb2 as traceability
@@ -44,9 +46,23 @@ def on_exposure_opened(here: Here, work: Work, event: Event) -> None:
     sealed = opened.digest_key.SerializeToString()
     key = here.open_key(sealed)
     if key is None:
+        work.put(HOLDINGS, here.id_of(opened.run), holdings.unopened(holding, sealed))
         return
-    held = work.where(DISPENSES, "runs", opened.run).values() if holding.entries else ()
-    settle(here, work, holdings.keyed(holding, sealed, _terms_held(here, opened.run, key, held)))
+    _count(here, work, holding, sealed, key)
+
+
+def open_again(here: Here, work: Work, request: traceability.ExposureOpened) -> Message:
+    """The process began anew, perhaps with the right key in its place: what did not open may open now."""
+    holding = holding_of(here, work, request.run)
+    key = here.open_key(holding.sealed) if holding.sealed else None
+    if key is not None:
+        _count(here, work, holding, holding.sealed, key)
+    return request
+
+
+def _count(here: Here, work: Work, holding: Holding, sealed: bytes, key: bytes) -> None:
+    held = work.where(DISPENSES, "runs", holding.run).values() if holding.entries else ()
+    settle(here, work, holdings.keyed(holding, sealed, _terms_held(here, holding.run, key, held)))
 
 
 def _terms_held(here: Here, run: str, key: bytes, held: Iterable[Dispense]) -> list[int]:

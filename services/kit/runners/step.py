@@ -210,6 +210,13 @@ class StepRunner:
             # Its row stands, and is claimed again when its lease has run out.
             _log.warning("step not ended, it will run again", error=repr(error))
 
+    async def keep_telling(self) -> None:
+        """Measure again and again, until cancelled, in a process that runs no steps; `run` does it too."""
+        while True:
+            with contextlib.suppress(Retryable):
+                await self.tell()
+            await asyncio.sleep(_TELL_SECONDS)
+
     async def tell(self) -> None:
         """Measure the age of the oldest due step of each name."""
         due = await self._store.not_after(STEPS, "due", moment_text(self._clock.now()), _TOLD)

@@ -287,6 +287,34 @@ def test_a_key_that_does_not_open_keeps_the_run_open_and_its_patients_followed(t
     assert differ == 1, "the alert DigestMismatch looks at it"
 
 
+@pytest.mark.parametrize("key_first", [True, False])
+def test_a_key_that_did_not_open_opens_once_the_right_one_is_back(key_first: bool) -> None:
+    """The one of the site was away from the beginning, or went away between two entries."""
+    told = Teller(key_first=key_first)
+    right, told.site.open_key = told.site.open_key, lambda sealed: None
+    if not key_first:
+        told.open()
+    for name in ("P-1", "P-2"):
+        told.subject(name)
+    told.enter("P-1")
+    told.site.command("OpenAgain", traceability.ExposureOpened(run=RUN, site=SITE), START)
+    assert not told.site.all(clinical.ExposureReceived), "it is still away"
+    told.enter("P-2")
+    told.site.open_key = right
+    assert not told.site.all(clinical.ExposureReceived), "nobody has tried"
+    told.site.command("OpenAgain", traceability.ExposureOpened(run=RUN, site=SITE), START)
+    assert told.holding.matched
+    assert [ack.n for ack in told.site.all(clinical.ExposureReceived)] == [2]
+
+
+def test_what_opened_or_never_came_is_not_opened_again() -> None:
+    told = Teller()
+    told.enter("P-1")
+    for run in (RUN, "run-2"):
+        told.site.command("OpenAgain", traceability.ExposureOpened(run=run, site=SITE), START)
+    assert [ack.n for ack in told.site.all(clinical.ExposureReceived)] == [1]
+
+
 def test_a_key_that_is_destroyed_in_between_ends_acknowledgements() -> None:
     told = Teller()
     told.enter("P-1")

@@ -459,6 +459,17 @@ async def test_the_age_of_the_oldest_due_step_is_told_in_wall_seconds(bench: Ben
     assert overdue() == 0
 
 
+async def test_a_process_that_runs_no_steps_tells_how_long_they_are_overdue(bench: Bench) -> None:
+    """Where whoever runs them is missing, nobody else would."""
+    steps = Steps()
+    plan(bench, ("remind", A, NOON))
+    bench.clock.advance(90)
+    async with running(runner(bench, {"remind": steps}).keep_telling()):
+        labels = {"service": "production", "step": "remind"}
+        await eventually(lambda: bench.metrics.registry.get_sample_value(STEP_OVERDUE.name, labels) == 90)
+    assert not steps.ran
+
+
 async def test_a_step_row_is_read_as_it_was_written(bench: Bench) -> None:
     plan(bench, ("remind", A, NOON))
     found = bench.store.transact(lambda txn: txn.load([Get(STEPS, f"remind|{A}")]))
