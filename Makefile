@@ -10,6 +10,9 @@ APART := tests/unit tests/contract tests/replay tests/model tests/charts $(addpr
 WORLD := $(if $(SEED),--seed $(SEED)) $(if $(SIZE),--size $(SIZE)) $(if $(SPEED),--speed $(SPEED)) $(if $(QA),--qa $(QA)) $(if $(LOOPS),--loops $(LOOPS))
 OPTIONS := $(WORLD) $(if $(ONLY),--only $(ONLY))
 
+# Hundreds of processes start while tests run: what Python has compiled is kept, where a machine says otherwise, too.
+export PYTHONDONTWRITEBYTECODE :=
+
 .DEFAULT_GOAL := help
 .PHONY: charts charts-docs charts-policy docs-cli screenshots help setup run up down status restart logs clean test test-all faults sim sim-night model lint proto proto-baseline bench bench-large evidence lock partner-kit
 .NOTPARALLEL:
