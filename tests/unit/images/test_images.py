@@ -13,8 +13,6 @@ from pathlib import Path
 
 import babel
 import pytest
-from cyclonedx.schema import SchemaVersion
-from cyclonedx.validation.json import JsonStrictValidator
 
 from deploy.images import fill, sbom
 from deploy.images.catalogue import IMAGES, PLATFORM, SCIENTIFIC, SERVICES, USER, Image
@@ -148,6 +146,10 @@ def test_an_unknown_image_is_refused_by_name(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_the_list_of_parts_is_valid_and_complete(tmp_path: Path) -> None:
+    # To load them takes seconds of every process that collects tests: the grammars of all formats are built.
+    from cyclonedx.schema import SchemaVersion
+    from cyclonedx.validation.json import JsonStrictValidator
+
     dpkg = tmp_path / "status"
     dpkg.write_text(DPKG)
     packages = tmp_path / "lib" / "python3.11" / "site-packages"
