@@ -97,6 +97,18 @@ def test_a_hospital_that_is_gone_holds_back_two_pages_and_nothing_else(held_back
     assert sorted(held_back(pages), key=str) == sorted([late, stalled], key=str)
 
 
+def test_recalls_that_are_late_still_are_told_of_when_the_hospital_is_back(
+    held_back: Judge, address: str
+) -> None:
+    stalled = {"alertname": "RunStalled", "severity": "page", "loop": "safety", "stage": "receive"}
+    assert held_back([GONE, stalled]) == [stalled]
+    _post(address, [GONE], -1)
+    end = time.monotonic() + 20
+    while _firing(address) != [(stalled, [])]:
+        assert time.monotonic() < end, _firing(address)
+        time.sleep(0.05)
+
+
 def test_tickets_about_late_stages_go_on(held_back: Judge) -> None:
     ticket = {"alertname": "LoopLatencyBudget", "severity": "ticket", "loop": "safety"}
     assert held_back([GONE, ticket]) == []
