@@ -40,6 +40,8 @@ _OPTIONS: list[tuple[str, Any]] = [
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.keepalive_timeout_ms", 10_000),
     ("grpc.http2.max_pings_without_data", 0),
+    # Who was away for long is found soon after its return; gRPC's own pause grows to two minutes.
+    ("grpc.max_reconnect_backoff_ms", 5_000),
 ]
 
 
