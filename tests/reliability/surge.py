@@ -118,7 +118,11 @@ class Timed(Case):
 @dataclass(frozen=True)
 class Round:
     """What one plant, its pharmacy and its hospital send at a time: a sound lot from its start to its
-    release, readings of another, packs, patients, and what these received."""
+    release, readings of another, packs, patients, and what these received.
+
+    The packs are of another product than those of a case: their patients would be compared with its own, be
+    asked as these are, and the case would wait for answers that nobody gives.
+    """
 
     number: int
 
@@ -133,7 +137,7 @@ class Round:
 
     @property
     def _pack_lots(self) -> list[str]:
-        return [f"maker/gtin/09506000134352/F{self.number}.{n}" for n in range(PACKS)]
+        return [f"maker/gtin/06901234500547/F{self.number}.{n}" for n in range(PACKS)]
 
     @property
     def _tablets(self) -> str:
