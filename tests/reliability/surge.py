@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 from urllib.request import urlopen
 
 import grpc
@@ -125,6 +125,9 @@ class Round:
     """
 
     number: int
+    #: How its sound lots are called, and how many events each has: started, completed, released.
+    TABLETS: ClassVar[str] = "maker/item/tablet/F"
+    VERSIONS: ClassVar[int] = 3
 
     def play(self, caller: Caller) -> None:
         self._packs(caller)
@@ -140,14 +143,14 @@ class Round:
         return [f"maker/gtin/06901234500547/F{self.number}.{n}" for n in range(PACKS)]
 
     @property
-    def _tablets(self) -> str:
-        return f"maker/item/tablet/F{self.number}"
+    def tablets(self) -> str:
+        return f"{self.TABLETS}{self.number}"
 
     def _packs(self, caller: Caller) -> None:
         made = [
             traceability_events.MaterialRecorded(
                 lot=pack,
-                inputs=[traceability_events.MaterialInput(lot=self._tablets)],
+                inputs=[traceability_events.MaterialInput(lot=self.tablets)],
                 at=moment(1),
                 record=pack,
                 source="mes",
@@ -212,7 +215,7 @@ class Round:
         caller.do(caller.production.RecordReadings, request, [("production", "run", f"{lot}|{DRYER}")])
 
     def _lot(self, caller: Caller) -> None:
-        lot, id = self._tablets, self._id
+        lot, id = self.tablets, self._id
         start = production.StartLotRequest(request_id=id("start"), lot=lot, equipment=DRYER, at=moment(0).at)
         caller.do(caller.production.StartLot, start, [("production", "lot", lot)])
         complete = production.CompleteLotRequest(request_id=id("complete"), lot=lot, at=moment(1).at)
@@ -225,6 +228,7 @@ class Round:
 class Done:
     """A round that was acknowledged: when it was due and when it was over, and how many inputs it was."""
 
+    number: int
     due: float
     over: float
     inputs: int
@@ -291,7 +295,7 @@ class Feed:
                 self._failed.append(error)
                 return
             inputs = sum(done.facts or 1 for done in caller.journal.acknowledged[before:])
-            self.done.append(Done(due, time.monotonic(), inputs))
+            self.done.append(Done(number, due, time.monotonic(), inputs))
 
     # -- what was sent --------------------------------------------------------
 
