@@ -1,6 +1,6 @@
 """A whole platform is lost, engines and all, and comes back from its backup: at rest the same, in motion too.
 
-One platform plays two cases. A backup is made in the middle of the second, by the
+One platform plays cases. A backup is made from the middle of the second on, by the
 operator's command, and another one at rest. Then everything is killed and its
 data are gone. From each backup a platform begins in empty engines.
 """
@@ -11,11 +11,13 @@ import json
 import os
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -103,7 +105,8 @@ class Again(Caller):
 class Lost:
     """What is left of the platform: its keys and backups, and how it stood at the end of its undisturbed
     course. Of what was acknowledged, so many inputs were `before` the backup in the middle began, and so many
-    when it was whole (`meanwhile`)."""
+    when it was whole (`meanwhile`); the `last` case
+    began after that."""
 
     folder: Path
     keys: Path
@@ -113,6 +116,7 @@ class Lost:
     acknowledged: tuple[Acknowledged, ...]
     before: int
     meanwhile: int
+    last: int
 
     def told_of(self, made: Manifest) -> str:
         """What the backup in the middle has, and what is lost with it."""
@@ -141,21 +145,34 @@ def lost(tmp_path_factory: pytest.TempPathFactory) -> Lost:
         told = caller.journal.acknowledged
         furnish(caller)
         Case(1).play(caller)
-        first = len(told)
-        with ThreadPoolExecutor(1, "case") as beside:
-            case = beside.submit(Case(2).play, caller)
-            until("the second case is on its way", lambda: len(told) >= first + _IN_THE_MIDDLE or case.done())
-            before = len(told)
-            backup(world, "make", middle)
-            meanwhile = len(told)
-            case.result()
+        whole = threading.Event()
+        with ThreadPoolExecutor(1, "cases") as beside:
+            first = len(told)
+            playing = beside.submit(_cases, caller, whole)
+            try:
+                until("the second case is on its way", lambda: len(told) >= first + _IN_THE_MIDDLE)
+                before = len(told)
+                backup(world, "make", middle)
+                meanwhile = len(told)
+            finally:
+                whole.set()
+            last = playing.result()
         observer = Observer(world)
         course = at_rest_and_right(observer, told)
         backup(world, "make", at_rest)
         caller.close()
-    assert before < meanwhile, "no input came while the backup was made"
-    assert meanwhile < len(told), "no input came after it"
-    return Lost(folder, keys, at_rest, middle, course, tuple(told), before, meanwhile)
+    assert before < meanwhile < len(told), "inputs came while the backup was made, and after it"
+    return Lost(folder, keys, at_rest, middle, course, tuple(told), before, meanwhile, last)
+
+
+def _cases(caller: Caller, whole: threading.Event) -> int:
+    """The second case and those that follow, until one has begun after the backup was whole; the last."""
+    for number in count(2):
+        is_last = whole.is_set()
+        Case(number).play(caller)
+        if is_last:
+            return number
+    raise AssertionError
 
 
 @contextmanager
@@ -198,7 +215,7 @@ def test_a_platform_at_rest_is_the_same_after_its_restore(lost: Lost) -> None:
         same(lost.course, at_rest_and_right(observer, list(lost.acknowledged)))
         # And it works: another case closes its loops.
         caller = Caller(world)
-        Case(3).play(caller)
+        Case(lost.last + 1).play(caller)
         at_rest_and_right(observer, [*lost.acknowledged, *caller.journal.acknowledged])
         caller.close()
 
@@ -212,7 +229,8 @@ def test_what_was_acknowledged_before_the_backup_is_there_and_the_rest_is_asked_
         observer = Observer(world)
         at_rest_and_right(observer, before)
         caller = Again(world)
-        Case(2).play(caller)
+        for number in range(2, lost.last + 1):
+            Case(number).play(caller)
         print(
             f"{len(caller.journal.acknowledged)} asked again and answered, {caller.refused} refused by a rule"
         )
