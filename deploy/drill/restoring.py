@@ -186,7 +186,7 @@ def alike(made: Manifest, again: Manifest) -> Check:
     """
     what = "at rest the second stack holds what the first held"
     ends, now = _ends(made), _ends(again)
-    if more := sum(now.get(place, 0) - end for place, end in ends.items()):
+    if more := sum(max(0, now.get(place, 0) - end) for place, end in ends.items()):
         return Check(what, None, f"not judged: it went on with what was in flight, {more} records")
     first, second = _collections(made), _collections(again)
     other = sorted(name for name in first.keys() | second.keys() if first.get(name) != second.get(name))
