@@ -1,4 +1,4 @@
-"""Drills on a whole platform: a hospital's service is gone, and comes back by its runbook; a backup is tried."""
+"""Drills on a whole platform: a hospital's service goes and comes back by its runbook; a backup is tried."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from deploy.local.plan import ROOT
 from deploy.local.supervised import State
 from tests.integration.test_stack import surroundings
 from tests.loops.stack import running_stack
+from tests.platforms import WORLD_SECONDS
 
 pytestmark = pytest.mark.faults
 
 PROCESS = "clinical.hospital-b"
-WORLD_SECONDS = 300
 
 
 def drilled(state: Path, name: str) -> dict[str, Any]:
@@ -66,7 +66,7 @@ def test_a_site_goes_down_and_comes_back_by_its_runbook(tmp_path: Path) -> None:
 
 @pytest.mark.timeout(1200)
 def test_a_backup_of_the_running_stack_is_as_good_as_the_stack(tmp_path: Path) -> None:
-    """Once the world's story is told: so both stacks can be asked for every patient, and held side by side."""
+    """Once the world's story is told: both stacks can be asked for every patient, and held side by side."""
     options = ("--seed", "7", "--size", "small-safety", "--loops", "2", "--speed", "4")
     with running_stack(tmp_path, *options) as stack:
         stack.until_world_is_done(WORLD_SECONDS)
