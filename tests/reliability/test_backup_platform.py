@@ -208,6 +208,7 @@ def told_of(world: Restored, made: Manifest) -> str:
     )
 
 
+@pytest.mark.req("M9")
 def test_a_platform_at_rest_is_the_same_after_its_restore(lost: Lost) -> None:
     with running(Restored(lost.folder / "second", lost.keys, lost.at_rest)) as world:
         print(told_of(world, manifest.read(lost.at_rest)))
@@ -220,6 +221,7 @@ def test_a_platform_at_rest_is_the_same_after_its_restore(lost: Lost) -> None:
         caller.close()
 
 
+@pytest.mark.req("M9")
 def test_what_was_acknowledged_before_the_backup_is_there_and_the_rest_is_asked_again(lost: Lost) -> None:
     made = manifest.read(lost.in_the_middle)
     before = list(lost.acknowledged[: lost.before])
