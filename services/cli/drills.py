@@ -47,8 +47,8 @@ def run(session: Session, name: str, site: str, as_shipped: bool) -> None:
 
     Only on a stack that `make up` or `make run` started here. The fault is
     undone whatever happens. The drill restore breaks nothing: it lays a backup of
-    the stack back into a second one, which it throws away. Exit status 1 when the alert did not come or the end
-    is not as it must be; 2 when it is refused.
+    the stack back into a second one, which it throws away. Exit status 1 when the
+    alert did not come or the end is not as it must be; 2 when it is refused.
     """
     options = [*(["--site", site] if site else []), *(["--as-shipped"] if as_shipped else [])]
     _become(session, "run", name, *options)
