@@ -29,8 +29,6 @@ _ENGINES = frozenset({"kafka", "mongod"})
 _PLATFORM = frozenset({*_ENGINES, MIGRATE, *SERVICES})
 #: Beside twice what the engines hold: new engines have files of their own.
 _ROOM_BYTES = 2 << 30
-#: The kit's own bookkeeping: how far a process is, not what is true.
-_BOOKKEEPING = "_"
 _TOPICS = "pharmaloop."
 Manifest = Mapping[str, Any]
 
@@ -129,11 +127,6 @@ class Restoring:
         self._say("the second stack is judged")
         expected = Before(_ends(made), was.letters, was.verified)
         self.told.checks += judging.judge(second, expected, over=None)
-        again = self._folder / "again"
-        if self._did(
-            second, "the second stack can be backed up in its turn", f"pharmaloop backup make {again}"
-        ):
-            self.told.checks.append(alike(made, _manifest(again)))
 
     def _did(self, ground: Ground, what: str, *lines: str) -> bool:
         """Run commands until one fails, and note it as a check."""
@@ -177,29 +170,6 @@ def check_room(state: Path) -> None:
             f"no room for a second stack and a backup: they may need {needed / 1e9:.1f} GB, and {state} has "
             f"{free / 1e9:.1f} GB free"
         )
-
-
-def alike(made: Manifest, again: Manifest) -> Check:
-    """Compare a backup with one of what was restored from it, at rest.
-
-    Not judged where the second stack has gone on by itself: then it holds more on purpose.
-    """
-    what = "at rest the second stack holds what the first held"
-    ends, now = _ends(made), _ends(again)
-    if more := sum(max(0, now.get(place, 0) - end) for place, end in ends.items()):
-        return Check(what, None, f"not judged: it went on with what was in flight, {more} records")
-    first, second = _collections(made), _collections(again)
-    other = sorted(name for name in first.keys() | second.keys() if first.get(name) != second.get(name))
-    told = f"{len(first)} collections with the same documents, no record more"
-    return Check(what, not other, f"otherwise: {', '.join(other)}" if other else told)
-
-
-def _collections(made: Manifest) -> dict[str, tuple[int, str]]:
-    return {
-        f"{one['database']}.{one['name']}": (one["documents"], one["digest"])
-        for one in made["collections"]
-        if not one["name"].startswith(_BOOKKEEPING)
-    }
 
 
 def _ends(made: Manifest) -> dict[tuple[str, int], int]:

