@@ -32,7 +32,6 @@ from tests.earlier import ROOT
 from tests.reliability.invariants import Facts, broken
 from tests.reliability.observe import Observer, Seen, same
 from tests.reliability.workload import Acknowledged, Caller, Case, furnish
-from tests.reliability.workload_studies import Study
 from tests.reliability.world import World, until
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(900)]
@@ -100,23 +99,6 @@ class Again(Caller):
                 raise
             self.refused += 1
             return SimpleNamespace(receipt=common.Receipt(request_id=request.request_id))
-
-
-class NoStudy(Study):
-    """Nobody asks."""
-
-    def ask(self, caller: Caller) -> None: ...
-
-    def wait(self, caller: Caller) -> None: ...
-
-
-class InMotion(Case):
-    """A case without its study: what is to be metered of an answer stands in the database alone, so a study
-    that is answered between the two moments of a backup is not metered after it (docs/backup.md, Limits)."""
-
-    def __init__(self, number: int) -> None:
-        super().__init__(number)
-        self.study = NoStudy("")
 
 
 @dataclass(frozen=True)
@@ -187,7 +169,7 @@ def _cases(caller: Caller, whole: threading.Event) -> int:
     """The second case and those that follow, until one has begun after the backup was whole; the last."""
     for number in count(2):
         is_last = whole.is_set()
-        InMotion(number).play(caller)
+        Case(number).play(caller)
         if is_last:
             return number
     raise AssertionError
@@ -239,7 +221,11 @@ def test_a_platform_at_rest_is_the_same_after_its_restore(lost: Lost) -> None:
         caller.close()
 
 
-@pytest.mark.req("M9")
+@pytest.mark.xfail(
+    reason="What was decided between the two moments of a backup comes back with its events, and not with "
+    "the states and due steps that were put beside them: an answered study is not metered, and the trace's "
+    "step fails for ever on a run that its events say is sealed (docs/backup.md, Limits)."
+)
 def test_what_was_acknowledged_before_the_backup_is_there_and_the_rest_is_asked_again(lost: Lost) -> None:
     made = manifest.read(lost.in_the_middle)
     before = list(lost.acknowledged[: lost.before])
@@ -250,7 +236,7 @@ def test_what_was_acknowledged_before_the_backup_is_there_and_the_rest_is_asked_
         at_rest_and_right(observer, before)
         caller = Again(world)
         for number in range(2, lost.last + 1):
-            InMotion(number).play(caller)
+            Case(number).play(caller)
         print(
             f"{len(caller.journal.acknowledged)} asked again and answered, {caller.refused} refused by a rule"
         )
