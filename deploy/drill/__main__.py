@@ -1,20 +1,21 @@
-"""Break the stack that runs here on purpose, and see whether alert and runbook hold.
+"""Break the stack that runs here on purpose, and see whether alert and runbook hold, or its backup.
 
     python -m deploy.drill list | run NAME [--site SITE] [--as-shipped] | undo
 
 `pharmaloop drill` and `make drill NAME=...` are this. Exit status 0: the alert
-came and the end is as it must be; 1: not so; 2: refused; 130: ended by Ctrl-C.
+came (where one has to) and the end is as it must be; 1: not so; 2: refused; 130: ended by Ctrl-C.
 """
 
 import argparse
 import json
 import sys
 
+from deploy.drill import restoring
 from deploy.drill.alarm import alarm
-from deploy.drill.course import Course, undo
+from deploy.drill.course import Course, Say, Told, undo
 from deploy.drill.drills import DRILLS, SITE, SITES
 from deploy.drill.ground import Ground, Refused, alone, check_well, connected
-from deploy.local.startup import stop_on_signals
+from deploy.local.startup import StackError, stop_on_signals
 from deploy.watch.engines import NotStarted
 from deploy.watch.tools import ToolsError
 from services.kit.testing.engines import EngineError
@@ -35,12 +36,14 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _list(*, as_json: bool) -> int:
-    drills = [made(SITE) for made in DRILLS.values()]
+    drills = [(drill.name, drill.alert, drill.story) for drill in (made(SITE) for made in DRILLS.values())]
+    drills.append((restoring.NAME, "", restoring.STORY))
     if as_json:
-        print(json.dumps({"drills": [{"name": d.name, "story": d.story, "alert": d.alert} for d in drills]}))
+        told = [{"name": name, "story": story, "alert": alert} for name, alert, story in drills]
+        print(json.dumps({"drills": told}))
         return 0
-    for drill in drills:
-        print(f"{drill.name:<13}{drill.alert:<23}{drill.story}")
+    for name, alert, story in drills:
+        print(f"{name:<13}{alert or '(none)':<23}{story}")
     return 0
 
 
@@ -54,12 +57,18 @@ def _run(ground: Ground, given: argparse.Namespace) -> int:
                 say("no fault of a drill stands here")
             return 0
         check_well(ground)
-        course = Course(ground, DRILLS[given.name](given.site), say, hurried=not given.as_shipped)
-        with alarm(ground, hurried=not given.as_shipped) as seen:
-            told = course.run(seen)
+        told = _ran(ground, given, say)
     if given.as_json:
         print(json.dumps(told.document(), ensure_ascii=False))
     return 0 if told.ok else 1
+
+
+def _ran(ground: Ground, given: argparse.Namespace, say: Say) -> Told:
+    if given.name == restoring.NAME:
+        return restoring.Restoring(ground, say).run()
+    course = Course(ground, DRILLS[given.name](given.site), say, hurried=not given.as_shipped)
+    with alarm(ground, hurried=not given.as_shipped) as seen:
+        return course.run(seen)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -67,8 +76,9 @@ def main(arguments: list[str] | None = None) -> int:
     given = _parser().parse_args(arguments)
     if given.command == "list":
         return _list(as_json=given.as_json)
-    if given.command == "run" and given.name not in DRILLS:
-        print(f"drill: there is no drill {given.name!r}; there are: {', '.join(DRILLS)}", file=sys.stderr)
+    names = (*DRILLS, restoring.NAME)
+    if given.command == "run" and given.name not in names:
+        print(f"drill: there is no drill {given.name!r}; there are: {', '.join(names)}", file=sys.stderr)
         return 2
     stop_on_signals()
     try:
@@ -76,7 +86,7 @@ def main(arguments: list[str] | None = None) -> int:
     except Refused as error:
         print(f"drill: {error}", file=sys.stderr)
         return 2
-    except (ToolsError, NotStarted, EngineError, RuntimeError, OSError) as error:
+    except (ToolsError, NotStarted, EngineError, StackError, RuntimeError, OSError) as error:
         print(f"drill: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

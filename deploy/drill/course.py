@@ -16,7 +16,7 @@ from deploy.drill import books, judging
 from deploy.drill.alarm import Alarm, Alert, until
 from deploy.drill.drills import DRILLS, Drill, Words
 from deploy.drill.faults import GARBAGE_KEY
-from deploy.drill.ground import Ground
+from deploy.drill.ground import Done, Ground
 from deploy.drill.rules import FACTOR, shipped
 from deploy.local.startup import ignore_signals, stop_on_signals
 from deploy.watch.tools import ToolsError
@@ -38,10 +38,15 @@ class Told:
     alert: Alert | None = None
     alert_seconds: float = 0.0
     checks: list[judging.Check] = field(default_factory=list)
+    #: Whether it breaks something that an alert has to tell of.
+    awaits_alert: bool = True
+    #: What it measured, by name.
+    measured: dict[str, Any] = field(default_factory=dict)
 
     @property
     def ok(self) -> bool:
-        return self.alert is not None and all(check.ok is not False for check in self.checks)
+        heard = self.alert is not None or not self.awaits_alert
+        return heard and all(check.ok is not False for check in self.checks)
 
     def document(self) -> dict[str, Any]:
         alert = self.alert
@@ -59,6 +64,7 @@ class Told:
             },
             "steps": self.steps,
             "checks": [{"what": c.what, "ok": c.ok, "told": c.told} for c in self.checks],
+            **({"measured": self.measured} if self.measured else {}),
         }
 
 
@@ -95,8 +101,7 @@ class Course:
         self.told.checks = judging.judge(self._ground, was, over=over)
         self._verify()
         for check in self.told.checks:
-            mark = {True: "right", False: "WRONG", None: "-"}[check.ok]
-            say(f"  {mark:<5}  {check.what}: {check.told}")
+            say(f"  {check.mark:<5}  {check.what}: {check.told}")
         say(f"drill {drill.name}: {'passed' if self.told.ok else 'FAILED'}")
         return self.told
 
@@ -140,13 +145,7 @@ class Course:
             if not made:
                 self._say(f"  not run, nothing here to fill in: {line}")
             for one in made:
-                done = self._ground.run(_agreed(one))
-                self.told.steps.append({"command": done.line, "output": done.output, "status": done.status})
-                self._say(f"  $ {done.line}")
-                for text in done.output.splitlines():
-                    self._say(f"    {text}")
-                if done.status:
-                    self._say(f"    [exit status {done.status}]")
+                shown(self.told, self._say, self._ground.run(_agreed(one)))
 
     def _query(self, alarm: Alarm, query: str, what: str = "") -> None:
         try:
@@ -158,6 +157,17 @@ class Course:
         self._say(f"  {what or 'Prometheus'}: {query}")
         for line in answer or ["(nothing)"]:
             self._say(f"    {line}")
+
+
+def shown(told: Told, say: Say, done: Done) -> Done:
+    """Note a command that was run, and show it with what it printed."""
+    told.steps.append({"command": done.line, "output": done.output, "status": done.status})
+    say(f"  $ {done.line}")
+    for text in done.output.splitlines():
+        say(f"    {text}")
+    if done.status:
+        say(f"    [exit status {done.status}]")
+    return done
 
 
 def _agreed(line: str) -> str:

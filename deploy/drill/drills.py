@@ -116,7 +116,7 @@ def _disk_full(site: str) -> Drill:
     )
 
 
-#: By name, made for a site. `restore` is not here: it comes with the commands of backup and restore.
+#: By name, made for a site. `restore` is not here: it breaks nothing (`restoring`).
 DRILLS: Mapping[str, Callable[[str], Drill]] = {
     "site-down": site_down,
     "poison": _poison,

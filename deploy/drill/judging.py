@@ -38,19 +38,25 @@ class Check:
     ok: bool | None
     told: str
 
+    @property
+    def mark(self) -> str:
+        """For people, in a word."""
+        return {True: "right", False: "WRONG", None: "-"}[self.ok]
+
 
 def before(ground: Ground) -> Before:
     """Look at a stack that is well."""
     return Before(ends(ground.plan.bootstrap), frozenset(ground.letters()), _verified(ground))
 
 
-def judge(ground: Ground, was: Before, *, over: bool) -> list[Check]:
-    """Judge the end: wait until nothing waits any more, then compare. `over`: the alert has ended."""
+def judge(ground: Ground, was: Before, *, over: bool | None) -> list[Check]:
+    """Judge the end: wait until nothing waits any more, then compare. `over`: the alert has ended; None
+    where none was to come."""
     until(lambda: not not_serving(ground.serving()) and not waiting(ground.scrape()), _CALM_SECONDS)
     silent, slow = not_serving(ground.serving()), waiting(ground.scrape())
     return [
         Check("every service serves", not silent, ", ".join(silent) or "all"),
-        Check("the alert is over", over, "it has ended" if over else "it still fires"),
+        *([] if over is None else [_alert(over=over)]),
         _nothing_waits(slow),
         lost(was.ends, ends(ground.plan.bootstrap)),
         _letters(ground, was),
@@ -70,6 +76,10 @@ def waiting(samples: Iterable[Sample]) -> list[str]:
         f"{s.labels.get('process')} {s.labels.get('topic', 'outbox')} {s.value:.0f} s"
         for s in sorted(found, key=lambda s: -s.value)
     ]
+
+
+def _alert(*, over: bool) -> Check:
+    return Check("the alert is over", over, "it has ended" if over else "it still fires")
 
 
 def _nothing_waits(slow: list[str]) -> Check:

@@ -37,7 +37,7 @@ def list_drills(session: Session) -> None:
     _become(session, "list")
 
 
-@DRILL.verb("run", "site-down", "site-down --site hospital-c", "poison --as-shipped")
+@DRILL.verb("run", "site-down", "site-down --site hospital-c", "poison --as-shipped", "restore")
 @click.argument("name")
 @click.option("--site", default="", help="The hospital that site-down stops  [default: hospital-b]")
 @click.option("--as-shipped", is_flag=True, help="Rules with their times as shipped: each takes minutes.")
@@ -46,8 +46,9 @@ def run(session: Session, name: str, site: str, as_shipped: bool) -> None:
     """Run the drill NAME: plant its fault, wait for the alert, follow the runbook, undo, judge.
 
     Only on a stack that `make up` or `make run` started here. The fault is
-    undone whatever happens. Exit status 1 when the alert did not come or the end
-    is not as it must be; 2 when it is refused.
+    undone whatever happens. The drill restore breaks nothing: it lays a backup of
+    the stack back into a second one, which it throws away. Exit status 1 when the
+    alert did not come or the end is not as it must be; 2 when it is refused.
     """
     options = [*(["--site", site] if site else []), *(["--as-shipped"] if as_shipped else [])]
     _become(session, "run", name, *options)

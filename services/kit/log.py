@@ -38,6 +38,14 @@ def configure(service: str, level: str = "INFO") -> None:
     structlog.contextvars.bind_contextvars(service=service)
 
 
+def configure_command() -> None:
+    """Set up logging of a command: warnings, on stderr, for on stdout stands what was asked for."""
+    structlog.configure(
+        wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING),
+        logger_factory=lambda *_: structlog.PrintLogger(sys.stderr),
+    )
+
+
 def get_logger(name: str) -> Any:
     """A logger bound to the name of what logs."""
     return structlog.get_logger(component=name)

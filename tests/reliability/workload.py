@@ -396,7 +396,8 @@ class Case:
             meaning="I evaluated it",
         )
         caller.do(caller.production.EvaluateHazard, evaluate)
-        asked = clinical.ListNoticesRequest(site=SITE, run=run, only_open=True, page_size=1000)
+        # Whoever was told already counts too: after a restore the case is played once more.
+        asked = clinical.ListNoticesRequest(site=SITE, run=run, page_size=1000)
         until(
             "everybody is to be told",
             lambda: len(caller.ask(caller.clinical.ListNotices, asked).notices) == len(self.patients),

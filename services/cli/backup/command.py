@@ -71,8 +71,10 @@ def _engines(session: Session) -> Engines:
     """Kafka and MongoDB by their settings; where these are not given, those of the endpoints."""
     from services.cli.backup.work import Engines  # noqa: PLC0415  what it needs takes its time to load
     from services.kit.errors import Invalid  # noqa: PLC0415
+    from services.kit.log import configure_command  # noqa: PLC0415
     from services.kit.settings import KafkaSettings, MongoSettings, read_settings  # noqa: PLC0415
 
+    configure_command()
     try:
         kafka, mongo = read_settings(KafkaSettings), read_settings(MongoSettings)
     except Invalid as error:

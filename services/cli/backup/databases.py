@@ -71,11 +71,16 @@ def collections(client: Client, database: str) -> list[dict[str, Any]]:
 # -- out ----------------------------------------------------------------------
 
 
-def dump(client: Client, folder: Path, prefix: str, moved: Moved) -> tuple[datetime, tuple[Collection, ...]]:
-    """Write every collection; the moment at which they were so, and what was written."""
+def dump(
+    client: Client, folder: Path, prefix: str, moved: Moved, caught: Callable[[], None]
+) -> tuple[datetime, tuple[Collection, ...]]:
+    """Write every collection; the moment at which they were so, and what was written.
+
+    `caught` is called as soon as the moment stands, and again where the reading begins again.
+    """
     for _ in range(_ATTEMPTS):
         try:
-            return _dump(client, folder, prefix, moved)
+            return _dump(client, folder, prefix, moved, caught)
         except Shifted:
             pass
         except OperationFailure as error:
@@ -94,13 +99,16 @@ def dump(client: Client, folder: Path, prefix: str, moved: Moved) -> tuple[datet
     )
 
 
-def _dump(client: Client, folder: Path, prefix: str, moved: Moved) -> tuple[datetime, tuple[Collection, ...]]:
+def _dump(
+    client: Client, folder: Path, prefix: str, moved: Moved, caught: Callable[[], None]
+) -> tuple[datetime, tuple[Collection, ...]]:
     with client.start_session(snapshot=True) as session:
         moment = wall_now()
         databases = names(client, prefix)
         before = _identities(client, databases)
         for database, name in list(before)[:1]:  # the first reading fixes the moment for all others
             client[database][name].find_one(session=session)
+        caught()
         written = tuple(
             _dump_one(client, folder, database, about, session, moved)
             for database in databases

@@ -207,7 +207,7 @@ class _Reading:
         heard = time.monotonic()
         try:
             while self._left:
-                for message in self._consumer.consume(_TAKE, 1.0):
+                for message in self._come():
                     heard = time.monotonic()
                     self._take(message)
                 if time.monotonic() - heard > _SILENT_SECONDS:
@@ -219,6 +219,11 @@ class _Reading:
             self._consumer.unassign()
             for writer in self._writers.values():
                 writer.close()
+
+    def _come(self) -> list[Any]:
+        """What has come. Waits for the first alone: `consume` would wait its whole time for the last."""
+        first = self._consumer.poll(1.0)
+        return [] if first is None else [first, *self._consumer.consume(_TAKE, 0)]
 
     def _take(self, message: Any) -> None:
         number, error = message.partition(), message.error()

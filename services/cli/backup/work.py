@@ -1,8 +1,9 @@
 """The three things that are done with a backup: made, looked at, laid back.
 
-The order is what makes it right. Out: databases (one moment), then how far the
-groups were, then the log up to a cut; so the log is never older than a database,
-and what a database lacks stands on its service's own topics. Back: the log
+The order is what makes it right. Out: the one moment of the databases, then how
+far the groups were, then the cut of the log; documents and records are read
+behind these. So the log is never older than a database, and what a database
+lacks stands on its service's own topics. Back: the log
 first, the databases last, and a mark in Kafka as long as it lasts.
 """
 
@@ -79,11 +80,11 @@ def _written(engines: Engines, folder: Path, bar: Bar) -> Manifest:
     with topics.plain_errors(engines.kafka):
         backbone = topics.Backbone(engines.kafka)
         topics.refuse_unfinished(backbone)
+    log = _Log(backbone)
     with databases.connected(engines.mongo) as client:
-        caught, collections = _databases(client, folder, engines.prefix, bar)
+        caught, collections = _databases(client, folder, engines.prefix, bar, log.take)
     with topics.plain_errors(engines.kafka):
-        groups = backbone.groups()
-        cut, cut_at = backbone.cut(), wall_now()
+        groups, cut = log.groups, log.cut
         own = backbone.settings_of(cut.topics)
         with bar("records", cut.most) as moved:
             copied = topics.copy(engines.kafka, folder, cut, own, moved)
@@ -106,7 +107,7 @@ def _written(engines: Engines, folder: Path, bar: Bar) -> Manifest:
         contract=digest_of(contract()),
         begun=begun,
         databases_at=caught,
-        topics_at=cut_at,
+        topics_at=log.cut_at,
         ended=wall_now(),
         collections=collections,
         topics=copied,
@@ -115,8 +116,24 @@ def _written(engines: Engines, folder: Path, bar: Bar) -> Manifest:
     )
 
 
+class _Log:
+    """How far the log goes: taken as soon as the databases' moment stands, so that little lies between."""
+
+    groups: tuple[manifest.Group, ...]
+    cut: topics.Cut
+    cut_at: datetime
+
+    def __init__(self, backbone: topics.Backbone) -> None:
+        self._backbone = backbone
+
+    def take(self) -> None:
+        with topics.plain_errors(self._backbone.settings):
+            self.groups = self._backbone.groups()
+            self.cut, self.cut_at = self._backbone.cut(), wall_now()
+
+
 def _databases(
-    client: databases.Client, folder: Path, prefix: str, bar: Bar
+    client: databases.Client, folder: Path, prefix: str, bar: Bar, caught: Callable[[], None]
 ) -> tuple[datetime, tuple[manifest.Collection, ...]]:
     expected = sum(
         client[database][about["name"]].estimated_document_count()
@@ -124,7 +141,7 @@ def _databases(
         for about in databases.collections(client, database)
     )
     with bar("documents", expected) as moved:
-        return databases.dump(client, folder, prefix, moved)
+        return databases.dump(client, folder, prefix, moved, caught)
 
 
 def _keep_clock(state: Path | None, folder: Path) -> None:

@@ -31,7 +31,7 @@ def _environment(environment: dict[str, Any]) -> str:
 
 
 def _table(bench: str, found: list[dict[str, Any]]) -> str:
-    dates = sorted({f"{one['date']} (load {one['load']:g})" for one in found})
+    dates = sorted({f"{one['date']} (load {one['load']:g}, {one['cpu']})" for one in found})
     lines = [
         f"## {bench}\n",
         f"Run `make bench T=tests/bench/bench_{bench}.py`; measured {', '.join(dates)}.\n",

@@ -96,10 +96,17 @@ def load(path: Path = JSON_FILE) -> dict[str, Any]:
 def merged(
     document: dict[str, Any], bench: str, environment: dict[str, Any], rows: Iterable[Row]
 ) -> dict[str, Any]:
-    """The document with the rows of one benchmark replaced; all others keep their own date."""
-    stamp = {"bench": bench, "date": environment["date"], "load": environment["load_1_min"]}
+    """The document with the rows of one benchmark replaced; all others keep their own date and processor."""
+    stamp = {
+        "bench": bench,
+        "date": environment["date"],
+        "load": environment["load_1_min"],
+        "cpu": environment["cpu"],
+    }
     fresh = [{**asdict(one), **stamp} for one in rows]
-    kept = [old for old in document["rows"] if old["bench"] != bench]
+    # Rows of before they had one are of the machine that the document named then.
+    was = document["environment"].get("cpu", "")
+    kept = [{"cpu": was, **old} for old in document["rows"] if old["bench"] != bench]
     return {
         "environment": environment,
         "rows": sorted([*kept, *fresh], key=lambda one: str(one["bench"])),

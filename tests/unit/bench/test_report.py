@@ -13,7 +13,7 @@ from tests.bench.framework.run import files_of
 from tests.bench.framework.stats import p50, p95
 
 AROUND: dict[str, Any] = {"cpu": "a processor", "date": "2026-03-01 12:00 UTC", "load_1_min": 0.5}
-LATER: dict[str, Any] = {**AROUND, "date": "2026-03-02 12:00 UTC", "load_1_min": 1.5}
+LATER: dict[str, Any] = {"cpu": "another", "date": "2026-03-02 12:00 UTC", "load_1_min": 1.5}
 EMPTY: dict[str, Any] = {"environment": {}, "rows": []}
 
 
@@ -31,12 +31,12 @@ def test_a_ratio_is_asked_for_only_where_there_is_a_yardstick() -> None:
     assert (without.ratio, without.met) == (None, False)
 
 
-def test_a_benchmark_run_alone_leaves_the_rows_of_the_others_with_their_date() -> None:
+def test_a_benchmark_run_alone_leaves_the_rows_of_the_others_with_their_date_and_machine() -> None:
     first = merged(EMPTY, "facts", AROUND, [row("a", 1, "1/s")])
     both = merged(first, "idle", LATER, [row("b", 2, "MB")])
     again = merged(both, "idle", LATER, [row("c", 3, "MB")])
-    found = {(one["name"], one["date"], one["load"]) for one in again["rows"]}
-    assert found == {("a", AROUND["date"], 0.5), ("c", LATER["date"], 1.5)}
+    found = {(one["name"], one["date"], one["load"], one["cpu"]) for one in again["rows"]}
+    assert found == {("a", AROUND["date"], 0.5, "a processor"), ("c", LATER["date"], 1.5, "another")}
     assert again["environment"] == LATER
 
 
@@ -45,7 +45,7 @@ def test_the_page_shows_value_yardstick_and_whether_the_target_is_met() -> None:
     page = markdown(merged(EMPTY, "facts", AROUND, [shown]))
     assert "| facts \\| fast | 1,234 1/s | 2,468 (raw) | 0.50 | >= 2,000 1/s | **no** |" in page
     assert "a processor" in page
-    assert "2026-03-01 12:00 UTC (load 0.5)" in page
+    assert "2026-03-01 12:00 UTC (load 0.5, a processor)" in page
 
 
 def test_percentiles_are_values_that_were_measured() -> None:
