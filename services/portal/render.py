@@ -80,8 +80,9 @@ def _word(message: Message, field: str) -> str:
     return word(kind, getattr(message, field))
 
 
-def make_environment() -> Environment:
-    """Everything is escaped, and what is not known is an error."""
+@cache
+def environment() -> Environment:
+    """Everything is escaped, and what is not known is an error; a template is compiled once in a process."""
     made = Environment(
         loader=FileSystemLoader(ROOT / "templates"),
         autoescape=True,

@@ -29,7 +29,7 @@ from services.portal.live import Hub
 from services.portal.looks import HEADER, Looks
 from services.portal.measured import Measured
 from services.portal.pages import ROUTERS
-from services.portal.render import STATIC, make_environment, page, version
+from services.portal.render import STATIC, environment, page, version
 from services.portal.settings import PortalSettings
 
 log = get_logger("portal.web")
@@ -63,8 +63,16 @@ def make_app(
         await app.state.hub.stop()
         await app.state.backend.close()
 
-    app = FastAPI(title="PharmaLoop", lifespan=around, docs_url=None, redoc_url=None, openapi_url=None)
-    app.state.templates = make_environment()
+    app = FastAPI(
+        title="PharmaLoop",
+        lifespan=around,
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None,
+        # As they were read: routers that are included are worked out anew at the first page, for a second.
+        routes=[route for router in ROUTERS for route in router.routes],
+    )
+    app.state.templates = environment()
     app.state.version = version()
     app.state.told = Told()
     app.state.world = World()
@@ -73,8 +81,6 @@ def make_app(
     app.add_middleware(Around)
     app.add_middleware(Measured, metrics=metrics or Metrics("portal"))
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
-    for router in ROUTERS:
-        app.include_router(router)
     app.add_api_route("/live", _live)
     app.add_api_route("/healthz", _health)
     app.add_api_route("/language", _language, methods=["POST"])

@@ -15,9 +15,8 @@ from playwright.sync_api import Browser, Page
 from services.portal import languages
 from services.portal.languages import CHINESE, catalogue
 from tests.loops.stack import Stack
-from tests.ui.conftest import SHOTS
 from tests.ui.portals import own_portal
-from tests.ui.walking import kind_of, walk
+from tests.ui.walking import picture, walk
 
 _ACCENTED = str.maketrans("aceginorsuyzACEGINORSUYZ", "àçéĝîñöŕšüýžÀÇÉĜÎÑÖŔŠÜÝŽ")
 #: What stays as it is in a sentence: places for values, and the sign of percent.
@@ -87,12 +86,11 @@ def _wrong(page: Page, address: str, known: set[str]) -> list[str]:
         page.set_viewport_size({"width": width, "height": 800})
         page.evaluate(_NEXT_FRAME)  # a chart is told of its new width before it is drawn again
         wide: Any = page.evaluate("document.documentElement.scrollWidth - window.innerWidth")
-        if wide > 0:
-            found.append(f"{width}: it is wider than the screen by {wide}")
-        found += [f"{width}: {one}" for one in page.evaluate(_CUT)]
-        SHOTS.mkdir(parents=True, exist_ok=True)
-        name = kind_of(address).replace("*", "one").replace("?", "-filtered").replace("/", "-") or "first"
-        page.screenshot(path=SHOTS / f"{name}.pseudo-{width}.png", full_page=True)
+        here = [f"it is wider than the screen by {wide}"] if wide > 0 else []
+        here += page.evaluate(_CUT)
+        if here:
+            here.append(f"see {picture(page, address, f'pseudo-{width}')}")
+        found += [f"{width}: {one}" for one in here]
     return [f"{unquote(address)} {one}" for one in found]
 
 

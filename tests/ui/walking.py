@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from playwright.sync_api import Page
 
 _IGNORED = re.compile(r"^/(static|live|healthz)")
 _DOWNLOAD = re.compile(r"\.(json|pdf)$")
+_SHOTS = Path(__file__).parents[2] / "build" / "screenshots"
+#: Parts that come later than their page are there, or said that they are not.
+_WHOLE = "!document.querySelector('[aria-busy=true]')"
 
 
 def kind_of(address: str) -> str:
@@ -26,6 +30,16 @@ def kind_of(address: str) -> str:
 
 def is_download(address: str) -> bool:
     return bool(_DOWNLOAD.search(urlsplit(address).path))
+
+
+def picture(page: Page, address: str, seen_as: str) -> Path:
+    """A picture of a page that is wrong, for whoever is to mend it; to take one of every page takes longer
+    than to look at it."""
+    name = kind_of(address).replace("*", "one").replace("?", "-filtered").replace("/", "-") or "first"
+    _SHOTS.mkdir(parents=True, exist_ok=True)
+    path = _SHOTS / f"{name}.{seen_as}.png"
+    page.screenshot(path=path, full_page=True)
+    return path
 
 
 def links(page: Page, portal: str) -> list[str]:
@@ -52,6 +66,7 @@ def walk(page: Page, portal: str, look: Callable[[str], None]) -> dict[str, str]
         assert answer is not None
         assert answer.status == 200, f"{unquote(address)} answers {answer.status}"
         seen[kind] = address
+        page.wait_for_function(_WHOLE)
         look(address)
         fresh = [one for one in dict.fromkeys(links(page, portal)) if one not in known]
         known |= set(fresh)
