@@ -221,12 +221,8 @@ def test_a_platform_at_rest_is_the_same_after_its_restore(lost: Lost) -> None:
         caller.close()
 
 
-@pytest.mark.xfail(
-    reason="What was decided between the two moments of a backup comes back with its events, and not with "
-    "the states and due steps that were put beside them: an answered study is not metered, and the trace's "
-    "step fails for ever on a run that its events say is sealed (docs/backup.md, Limits)."
-)
 def test_what_was_acknowledged_before_the_backup_is_there_and_the_rest_is_asked_again(lost: Lost) -> None:
+    """What is decided between the two moments of the backup may break it: docs/backup.md, Limits."""
     made = manifest.read(lost.in_the_middle)
     before = list(lost.acknowledged[: lost.before])
     with running(Restored(lost.folder / "third", lost.keys, lost.in_the_middle)) as world:
