@@ -8,12 +8,13 @@ among each other: what was acknowledged before the moment is in it.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
+from bson.codec_options import CodecOptions
 from bson.raw_bson import RawBSONDocument
 from pymongo import MongoClient
 from pymongo.client_session import ClientSession
@@ -25,9 +26,11 @@ from services.cli.backup import dumps
 from services.cli.backup.manifest import Broken, Collection
 from services.cli.session import Unreachable
 from services.kit.clock import wall_now
+from services.kit.runners.notes import MARKS
 from services.kit.settings import MongoSettings
-from services.kit.store.mongo import client_options
+from services.kit.store.mongo import OUTBOX, client_options
 
+Place = tuple[str, int]
 Client = MongoClient[RawBSONDocument]
 Moved = Callable[[int], None]
 PREFIX = "pharmaloop_"
@@ -36,6 +39,30 @@ PREFIX = "pharmaloop_"
 _SNAPSHOT_TOO_OLD, _SNAPSHOT_UNAVAILABLE = 239, 246
 _ATTEMPTS = 3
 _TOGETHER, _TOGETHER_BYTES = 1000, 8 << 20
+#: What was noted as published longer ago stands below the ends that were asked for just now, however
+#: far the clocks of two machines may lie apart.
+_LATELY = timedelta(minutes=10)
+#: Where a database tells how far it knows a partition: its watermarks, and where its events stand.
+_FOLDED = [
+    {"$group": {"_id": {"topic": "$s.topic", "partition": "$s.partition"}, "end": {"$max": "$s.next"}}}
+]
+_PUBLISHED = [
+    {
+        "$group": {
+            "_id": {"topic": "$topic_at", "partition": "$partition"},
+            "end": {"$max": {"$add": ["$offset", 1]}},
+        }
+    }
+]
+
+
+class Log(Protocol):
+    """The log beside the databases, which is looked at before their moment and cut when it stands."""
+
+    def look(self) -> None: ...
+
+    def cut_at(self, known: Mapping[Place, int]) -> None:
+        """`known`: the end of what a database knows of a partition."""
 
 
 class Shifted(Exception):
@@ -72,15 +99,16 @@ def collections(client: Client, database: str) -> list[dict[str, Any]]:
 
 
 def dump(
-    client: Client, folder: Path, prefix: str, moved: Moved, caught: Callable[[], None]
+    client: Client, folder: Path, prefix: str, moved: Moved, log: Log
 ) -> tuple[datetime, tuple[Collection, ...]]:
     """Write every collection; the moment at which they were so, and what was written.
 
-    `caught` is called as soon as the moment stands, and again where the reading begins again.
+    The log is asked just before the moment and as soon as it stands, and again where the reading
+    begins again.
     """
     for _ in range(_ATTEMPTS):
         try:
-            return _dump(client, folder, prefix, moved, caught)
+            return _dump(client, folder, prefix, moved, log)
         except Shifted:
             pass
         except OperationFailure as error:
@@ -100,15 +128,15 @@ def dump(
 
 
 def _dump(
-    client: Client, folder: Path, prefix: str, moved: Moved, caught: Callable[[], None]
+    client: Client, folder: Path, prefix: str, moved: Moved, log: Log
 ) -> tuple[datetime, tuple[Collection, ...]]:
+    log.look()
     with client.start_session(snapshot=True) as session:
         moment = wall_now()
         databases = names(client, prefix)
         before = _identities(client, databases)
-        for database, name in list(before)[:1]:  # the first reading fixes the moment for all others
-            client[database][name].find_one(session=session)
-        caught()
+        # The first reading fixes the moment for all others.
+        log.cut_at(known(client, before, moment, session))
         written = tuple(
             _dump_one(client, folder, database, about, session, moved)
             for database in databases
@@ -117,6 +145,26 @@ def _dump(
     if _identities(client, names(client, prefix)) != before:
         raise Shifted
     return moment, written
+
+
+def known(
+    client: Client, stored: Iterable[tuple[str, str]], now: datetime, session: ClientSession
+) -> dict[Place, int]:
+    """How far the databases know the log: the end of each partition of which one of them tells."""
+    found: dict[Place, int] = {}
+    plain: CodecOptions[dict[str, Any]] = CodecOptions()
+    asked = {MARKS.name: _FOLDED, OUTBOX: [_published(now - _LATELY), *_PUBLISHED]}
+    for database, name in stored:
+        if name in asked:
+            rows = client[database].get_collection(name, plain).aggregate(asked[name], session=session)
+            for row in rows:
+                place = str(row["_id"]["topic"]), int(row["_id"]["partition"])
+                found[place] = max(int(row["end"]), found.get(place, 0))
+    return found
+
+
+def _published(since: datetime) -> dict[str, Any]:
+    return {"$match": {"open": False, "published": {"$gte": since}}}
 
 
 def _identities(client: Client, databases: Iterable[str]) -> dict[tuple[str, str], Any]:

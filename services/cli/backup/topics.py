@@ -1,8 +1,10 @@
 """Topics read out: records from each partition's begin up to a cut, settings, offsets of groups.
 
-The cut (the end of every partition, asked for in one call) is made after the
-databases were caught, and the groups' offsets before it: nothing that a
-database or a group has noted lies beyond what the backup has of the log.
+The ends of the partitions are asked for before the databases are caught, and
+reach then as far as the databases know: nothing that a database has noted lies
+beyond what the backup has of the log, and the log tells nothing that its
+database does not have. The groups' offsets and the ends of the loops' tables
+come first of all, for they name places in the other topics.
 """
 
 from __future__ import annotations
@@ -31,6 +33,8 @@ from services.kit.startup.backbone import BackboneProbe
 Moved = Callable[[int], None]
 Place = tuple[str, int]
 _PREFIXES = ("pharmaloop.", "pharmaloop-")
+#: The tables of the loops.
+_TABLES = "pharmaloop-"
 #: Topics that the loops' library makes for itself anew.
 _INTERNAL = "__"
 _SECONDS = 30.0
@@ -112,13 +116,21 @@ class Backbone:
             time.sleep(0.1)
         return {}
 
-    def cut(self) -> Cut:
-        """First offset and end of every partition, now."""
+    def ends(self) -> dict[Place, int]:
+        """The end of every partition, now; those of the loops' tables are asked for before the others."""
         places = [(name, number) for name, count in self.partitions().items() for number in range(count)]
-        ends = self.offsets(places, OffsetSpec.latest())
-        firsts = self.offsets(places, OffsetSpec.earliest())
-        # Retention may have moved on between the two questions.
-        return Cut({place: (min(firsts[place], end), end) for place, end in ends.items()})
+        tables = [place for place in places if place[0].startswith(_TABLES)]
+        others = [place for place in places if not place[0].startswith(_TABLES)]
+        return self.offsets(tables, OffsetSpec.latest()) | self.offsets(others, OffsetSpec.latest())
+
+    def cut(self, ends: Mapping[Place, int], known: Mapping[Place, int]) -> Cut:
+        """From the first record of every partition to its end, or further, as far as a database knows it."""
+        further = [place for place in ends if known.get(place, 0) > ends[place]]
+        present = self.offsets(further, OffsetSpec.latest())
+        reached = {**ends, **{place: min(known[place], present[place]) for place in further}}
+        firsts = self.offsets(reached, OffsetSpec.earliest())
+        # Retention may have moved on between the questions.
+        return Cut({place: (min(firsts[place], end), end) for place, end in reached.items()})
 
     def settings_of(self, topics: Iterable[str]) -> dict[str, dict[str, str]]:
         """The settings that each topic has of its own."""

@@ -1,17 +1,18 @@
 """The three things that are done with a backup: made, looked at, laid back.
 
-The order is what makes it right. Out: the one moment of the databases, then how
-far the groups were, then the cut of the log; documents and records are read
-behind these. So the log is never older than a database, and what a database
-lacks stands on its service's own topics. Back: the log
-first, the databases last, and a mark in Kafka as long as it lasts.
+The order is what makes it right. Out: how far the groups were, then the ends of
+the log, then the one moment of the databases; the log is kept up to these ends,
+or further, as far as a database knows it at its moment. So what a database has
+of the log is there, and the log has nothing that its database lacks, because an
+event is published after its transaction was committed. Back: the log first, the
+databases last, and a mark in Kafka as long as it lasts.
 """
 
 from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import datetime
@@ -82,7 +83,7 @@ def _written(engines: Engines, folder: Path, bar: Bar) -> Manifest:
         topics.refuse_unfinished(backbone)
     log = _Log(backbone)
     with databases.connected(engines.mongo) as client:
-        caught, collections = _databases(client, folder, engines.prefix, bar, log.take)
+        caught, collections = _databases(client, folder, engines.prefix, bar, log)
     with topics.plain_errors(engines.kafka):
         groups, cut = log.groups, log.cut
         own = backbone.settings_of(cut.topics)
@@ -107,7 +108,7 @@ def _written(engines: Engines, folder: Path, bar: Bar) -> Manifest:
         contract=digest_of(contract()),
         begun=begun,
         databases_at=caught,
-        topics_at=log.cut_at,
+        topics_at=log.looked,
         ended=wall_now(),
         collections=collections,
         topics=copied,
@@ -117,23 +118,28 @@ def _written(engines: Engines, folder: Path, bar: Bar) -> Manifest:
 
 
 class _Log:
-    """How far the log goes: taken as soon as the databases' moment stands, so that little lies between."""
+    """How far the log goes: as it was just before the databases' moment, and as far as they know it then."""
 
     groups: tuple[manifest.Group, ...]
+    looked: datetime
     cut: topics.Cut
-    cut_at: datetime
 
     def __init__(self, backbone: topics.Backbone) -> None:
         self._backbone = backbone
+        self._ends: dict[topics.Place, int] = {}
 
-    def take(self) -> None:
+    def look(self) -> None:
         with topics.plain_errors(self._backbone.settings):
             self.groups = self._backbone.groups()
-            self.cut, self.cut_at = self._backbone.cut(), wall_now()
+            self._ends, self.looked = self._backbone.ends(), wall_now()
+
+    def cut_at(self, known: Mapping[topics.Place, int]) -> None:
+        with topics.plain_errors(self._backbone.settings):
+            self.cut = self._backbone.cut(self._ends, known)
 
 
 def _databases(
-    client: databases.Client, folder: Path, prefix: str, bar: Bar, caught: Callable[[], None]
+    client: databases.Client, folder: Path, prefix: str, bar: Bar, log: _Log
 ) -> tuple[datetime, tuple[manifest.Collection, ...]]:
     expected = sum(
         client[database][about["name"]].estimated_document_count()
@@ -141,7 +147,7 @@ def _databases(
         for about in databases.collections(client, database)
     )
     with bar("documents", expected) as moved:
-        return databases.dump(client, folder, prefix, moved, caught)
+        return databases.dump(client, folder, prefix, moved, log)
 
 
 def _keep_clock(state: Path | None, folder: Path) -> None:
