@@ -17,7 +17,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-from deploy.charts.render import NAMESPACE, RELEASE, UMBRELLA, Document, RenderError
+from deploy.charts.render import NAMESPACE, RELEASE, UMBRELLA, Document, RenderError, environment
 from deploy.local.kube_tools import helm
 
 #: By API, the kinds that the server knows: all that the charts make.
@@ -67,7 +67,7 @@ def template(standing: Iterable[Document], values: Sequence[Path], sets: Sequenc
             capture_output=True,
             text=True,
             check=False,
-            env={**os.environ, "KUBECONFIG": os.devnull},
+            env={**environment(), "KUBECONFIG": os.devnull},
         )
     if done.returncode:
         raise RenderError(done.stderr)

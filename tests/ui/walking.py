@@ -7,13 +7,13 @@ from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from playwright.sync_api import Page
+from playwright.sync_api import Page, expect
 
 _IGNORED = re.compile(r"^/(static|live|healthz)")
 _DOWNLOAD = re.compile(r"\.(json|pdf)$")
 _SHOTS = Path(__file__).parents[2] / "build" / "screenshots"
-#: Parts that come later than their page are there, or said that they are not.
-_WHOLE = "!document.querySelector('[aria-busy=true]')"
+#: Parts that come later than their page, for as long as they are neither there nor said not to be.
+_COMING = "[aria-busy=true]"
 
 
 def kind_of(address: str) -> str:
@@ -66,7 +66,7 @@ def walk(page: Page, portal: str, look: Callable[[str], None]) -> dict[str, str]
         assert answer is not None
         assert answer.status == 200, f"{unquote(address)} answers {answer.status}"
         seen[kind] = address
-        page.wait_for_function(_WHOLE)
+        expect(page.locator(_COMING)).to_have_count(0)
         look(address)
         fresh = [one for one in dict.fromkeys(links(page, portal)) if one not in known]
         known |= set(fresh)
