@@ -61,7 +61,11 @@ class _Parts:
             site="",
             decider=SimpleNamespace(run=self._part("decider")),
             relay=SimpleNamespace(
-                run=self._part("relay"), drain=self._drain, close=lambda: None, wake=lambda: None
+                run=self._part("relay"),
+                keep_telling=self._part("tells what waits"),
+                drain=self._drain,
+                close=lambda: None,
+                wake=lambda: None,
             ),
             makings=SimpleNamespace(
                 start=self._part("makings", ends=True),
@@ -90,8 +94,13 @@ class _Parts:
         raise AutoReconnect
 
     def _steps(self, app: App) -> dict[str, Any]:
-        self.begun.append("steps")
-        return {}
+        self.begun.append("names of steps")
+        return {"remind": None}
+
+    def step_runner(self, *_: object) -> Any:
+        return SimpleNamespace(
+            run=self._part("steps"), keep_telling=self._part("tells what is overdue"), wake=lambda: None
+        )
 
     async def _drain(self, seconds: float) -> int:
         return 0
@@ -109,21 +118,24 @@ class _Parts:
     async def of(self, role: str) -> set[str]:
         """What a process of this role begins."""
         running = Running(self.app, role)
-        try:
-            await running.start()
-            await asyncio.sleep(0.05)
-            return set(self.begun)
-        finally:
-            await running.stop()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(app, "StepRunner", self.step_runner)
+            try:
+                await running.start()
+                await asyncio.sleep(0.05)
+                return set(self.begun)
+            finally:
+                await running.stop()
 
 
 async def test_each_role_starts_what_it_needs() -> None:
-    api = {"handlers", "decider", "makings", "api"}
-    worker = {"handlers", "decider", "makings", "steps", "background", "on_start", "own log"}
-    assert await _Parts().of("api") == api
-    assert await _Parts().of("worker") == worker
+    decides = {"handlers", "decider", "makings", "names of steps"}
+    works = {"steps", "background", "on_start", "own log"}
+    # Whoever relays or works may be missing: those who decide tell it.
+    assert await _Parts().of("api") == decides | {"api", "tells what waits", "tells what is overdue"}
+    assert await _Parts().of("worker") == decides | works | {"tells what waits"}
     assert await _Parts().of("relay") == {"relay", "hears others"}
-    assert await _Parts().of("all") == api | worker | {"relay"}
+    assert await _Parts().of("all") == decides | works | {"api", "relay"}
 
 
 async def test_who_does_everything_hears_of_others_when_there_are_any(
