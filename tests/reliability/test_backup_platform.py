@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
 from types import SimpleNamespace
@@ -221,8 +221,8 @@ def test_a_platform_at_rest_is_the_same_after_its_restore(lost: Lost) -> None:
         caller.close()
 
 
+@pytest.mark.req("M9")
 def test_what_was_acknowledged_before_the_backup_is_there_and_the_rest_is_asked_again(lost: Lost) -> None:
-    """What is decided between the two moments of the backup may break it: docs/backup.md, Limits."""
     made = manifest.read(lost.in_the_middle)
     before = list(lost.acknowledged[: lost.before])
     with running(Restored(lost.folder / "third", lost.keys, lost.in_the_middle)) as world:
@@ -236,5 +236,14 @@ def test_what_was_acknowledged_before_the_backup_is_there_and_the_rest_is_asked_
         print(
             f"{len(caller.journal.acknowledged)} asked again and answered, {caller.refused} refused by a rule"
         )
-        same(lost.course, at_rest_and_right(observer, [*before, *caller.journal.acknowledged]))
+        found = at_rest_and_right(observer, [*before, *caller.journal.acknowledged])
+        same(but_alerts(lost.course), but_alerts(found))
         caller.close()
+
+
+def but_alerts(seen: Seen) -> Seen:
+    """Without the alerts: whether the second deviation of a lot joins the alert of the first depends on how
+    soon a person has answered that, in every course anew."""
+    databases = {name: kinds for name, kinds in seen.databases.items() if name != "alerting"}
+    events = [event for event in seen.events if event.source != "/svc/alerting/alert"]
+    return replace(seen, databases=databases, events=events)

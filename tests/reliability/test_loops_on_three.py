@@ -73,7 +73,7 @@ def _closed_runs(world: ThreeWorld) -> list[str]:
     return [run["s"]["loop"] for run in runs]
 
 
-@pytest.mark.req("M9a")
+@pytest.mark.req("M9")
 def test_the_loops_close_while_a_broker_and_the_primary_are_lost(tmp_path: Path) -> None:
     """Each case has a run of the safety, the transfer and the evidence loop; all three are open at once."""
     with three(tmp_path, kind=TwinAtOnce) as world:

@@ -51,7 +51,7 @@ _OWN_RULES = (
 )
 
 
-@pytest.mark.req("M9a")
+@pytest.mark.req("M9")
 @pytest.mark.timeout(600)
 def test_a_service_works_on_while_a_broker_and_the_primary_are_lost(tmp_path: Path) -> None:
     with three(tmp_path, ["production"]) as world:

@@ -42,17 +42,29 @@ _TOGETHER, _TOGETHER_BYTES = 1000, 8 << 20
 #: What was noted as published longer ago stands below the ends that were asked for just now, however
 #: far the clocks of two machines may lie apart.
 _LATELY = timedelta(minutes=10)
-#: Where a database tells how far it knows a partition: its watermarks, and where its events stand.
+#: Where a database tells how far it knows a partition: its watermarks, where its events stand, and the
+#: cuts of the log that runs of the trace wait for.
 _FOLDED = [
     {"$group": {"_id": {"topic": "$s.topic", "partition": "$s.partition"}, "end": {"$max": "$s.next"}}}
 ]
-_PUBLISHED = [
+_PUBLISHED: list[dict[str, Any]] = [
     {
         "$group": {
             "_id": {"topic": "$topic_at", "partition": "$partition"},
             "end": {"$max": {"$add": ["$offset", 1]}},
         }
     }
+]
+
+NOTED = "exposure_run"
+_NOTED: list[dict[str, Any]] = [
+    {"$unwind": "$s.cut"},
+    {
+        "$group": {
+            "_id": {"topic": "$s.cut.topic", "partition": "$s.cut.partition"},
+            "end": {"$max": "$s.cut.offset"},
+        }
+    },
 ]
 
 
@@ -153,7 +165,11 @@ def known(
     """How far the databases know the log: the end of each partition of which one of them tells."""
     found: dict[Place, int] = {}
     plain: CodecOptions[dict[str, Any]] = CodecOptions()
-    asked = {MARKS.name: _FOLDED, OUTBOX: [_published(now - _LATELY), *_PUBLISHED]}
+    asked: dict[str, list[dict[str, Any]]] = {
+        MARKS.name: _FOLDED,
+        OUTBOX: [_published(now - _LATELY), *_PUBLISHED],
+        NOTED: _NOTED,
+    }
     for database, name in stored:
         if name in asked:
             rows = client[database].get_collection(name, plain).aggregate(asked[name], session=session)
