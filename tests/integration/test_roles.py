@@ -8,7 +8,6 @@ import statistics
 import threading
 import time
 import uuid
-from collections.abc import Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
 
@@ -21,7 +20,6 @@ from pharmaloop.rnd.v1 import service_pb2 as api
 from pharmaloop.rnd.v1 import service_pb2_grpc as api_grpc
 from services.kit.app import App
 from services.kit.bus.kafka import KafkaBus
-from services.kit.metrics import OUTBOX_AGE, OUTBOX_WAITING, Metric
 from services.kit.rpc.client import metadata
 from services.kit.settings import KafkaSettings, MongoSettings
 from services.kit.store.elsewhere import Elsewhere
@@ -102,31 +100,3 @@ async def test_roles_in_processes_of_their_own(backbone: str, mongo: str, tmp_pa
         with pytest.raises(grpc.aio.AioRpcError) as refused:
             await silent.ListTargets(api.ListTargetsRequest(), metadata=_ADA, timeout=5)
         assert refused.value.code() == grpc.StatusCode.UNIMPLEMENTED, "a worker answers no calls"
-
-
-@pytest.mark.parametrize("roles", [("api",), ("api", "worker")], ids="+".join)
-async def test_that_nobody_publishes_is_told_by_those_who_decide(
-    roles: tuple[str, ...], backbone: str, mongo: str, tmp_path: Path
-) -> None:
-    async with AsyncExitStack() as stack:
-        database = f"t{uuid.uuid4().hex[:12]}"
-        apps = []
-        for role in roles:
-            running = running_service(SPEC, backbone, mongo, tmp_path, role=role, database=database)
-            apps.append(await stack.enter_async_context(running))
-        asked = api.RegisterTargetRequest(request_id=database, target="T", name="T", provenance="a paper")
-        answer = await api_grpc.RndServiceStub(apps[0][1]).RegisterTarget(asked, metadata=_ADA, timeout=10)
-        assert answer.receipt.pending
-        for app, _ in apps:
-            await _until(lambda app=app: _told(app, OUTBOX_WAITING) == 1)  # type: ignore[misc]
-            await _until(lambda app=app: _told(app, OUTBOX_AGE) > 1)  # type: ignore[misc]
-
-
-def _told(app: App, metric: Metric) -> float:
-    return app.metrics.registry.get_sample_value(metric.name, {"service": "rnd"}) or 0.0
-
-
-async def _until(holds: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
-        while not holds():
-            await asyncio.sleep(0.1)
