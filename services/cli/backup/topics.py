@@ -184,9 +184,13 @@ def copy(
             "isolation.level": "read_committed",
             "enable.partition.eof": True,
             "queued.max.messages.kbytes": 65_536,
+            # The topic that is read next waits until the broker has answered for the one before.
+            "fetch.wait.max.ms": 10,
         }
     )
     try:
+        # Otherwise the client learns of each topic's leaders at its next turn, which is once a second.
+        consumer.list_topics(timeout=_SECONDS)
         return tuple(
             _Reading(consumer, folder, name, cut.of(name), moved).topic(own[name]) for name in cut.topics
         )
