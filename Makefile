@@ -89,10 +89,10 @@ bench: setup ## Run the benchmarks, write docs/benchmarks.md [T=path PROFILE=1]
 bench-large: setup ## Run the benchmark of a city: a million dispenses, from a lot to its patients
 	@$(BIN)/python -m tests.bench tests/bench/bench_trace.py
 
+# Types are checked on every core; mypy's status 2 says that one of its processes did not start within a few seconds.
 lint: setup ## Check style, types, architecture and contracts
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
-	# Types on every core; 2 says that a process of mypy did not start within its few seconds.
 	$(BIN)/mypy -n auto || { test $$? -eq 2 && $(BIN)/mypy; }
 	$(BIN)/lint-imports
 	$(BIN)/python -m deploy.local.check_sizes

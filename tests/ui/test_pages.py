@@ -5,18 +5,12 @@ from __future__ import annotations
 import gzip
 
 import pytest
-from axe_playwright_python.sync_playwright import DEFAULT_OPTIONS, Axe
+from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page
 
 from tests.ui.walking import is_download, kind_of, links, picture, walk
 
 _KB = 1000
-#: Colours do not change with the language: in Chinese all is looked at, and the English pages' contrast where
-#: every field is full (test_filled.py). It is most of what axe does.
-_LOOKED_AT = {
-    "zh-Hans-CN": DEFAULT_OPTIONS,
-    "en": {**DEFAULT_OPTIONS, "rules": {"color-contrast": {"enabled": False}}},
-}
 
 
 def _walk(reader: BrowserContext, portal: str) -> dict[str, str]:
@@ -46,14 +40,14 @@ def _walk(reader: BrowserContext, portal: str) -> dict[str, str]:
 
 def _assert_page(page: Page, address: str) -> None:
     language = page.get_attribute("html", "lang") or ""
-    if wrong := _wrong(page, language):
+    if wrong := _wrong(page):
         pytest.fail("\n".join([address, *wrong, f"see {picture(page, address, language[:2])}"]))
 
 
-def _wrong(page: Page, language: str) -> list[str]:
+def _wrong(page: Page) -> list[str]:
     """What is wrong with the page that is open."""
     wrong = []
-    found = Axe().run(page, options=_LOOKED_AT[language])
+    found = Axe().run(page)
     if found.violations_count:
         wrong.append(found.generate_report())
     if (headings := page.locator("h1").count()) != 1:
