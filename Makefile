@@ -14,7 +14,7 @@ OPTIONS := $(WORLD) $(if $(ONLY),--only $(ONLY))
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
-.PHONY: charts charts-docs charts-policy docs-cli screenshots help setup run up down status restart logs clean test test-all faults sim sim-night model lint proto proto-baseline bench bench-large evidence lock partner-kit
+.PHONY: charts charts-docs charts-policy docs-cli screenshots help setup run up down status restart logs clean test test-all faults long sim sim-night model lint proto proto-baseline bench bench-large evidence lock partner-kit
 .NOTPARALLEL:
 
 help: ## List the targets
@@ -61,7 +61,11 @@ endif
 faults: setup ## Run the long faults on whole platforms: disks, networks, clocks, frozen and killed processes [T=path]
 	@$(BIN)/python -m pytest -m faults $(or $(T),tests/reliability tests/loops)
 
-test-all: test faults charts-e2e images images-smoke ## Run the tests, the long faults, the charts on a Kubernetes, and an image that is built and started
+long: setup ## Run what takes long and breaks seldom: every page in English and in a pseudo-language, partners' compiled examples [T=path]
+	@$(BIN)/python -m deploy.local.browser
+	@$(BIN)/python -m pytest -m long $(or $(T),tests/ui tests/partners)
+
+test-all: test faults long charts-e2e images images-smoke ## Run the tests, the long ones, the charts on a Kubernetes, and an image that is built and started
 
 sim: setup ## Run one simulated world and print its steps [SEED=0]
 	@$(BIN)/python -m tests.reliability.sim $(or $(SEED),0)

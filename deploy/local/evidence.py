@@ -17,7 +17,7 @@ import yaml
 from deploy.local.stamps import ROOT
 
 #: By its mark, what runs a test that `make test` does not.
-ELSEWHERE = {"faults": "make faults", "cluster": "make charts-e2e"}
+ELSEWHERE = {"faults": "make faults", "long": "make long", "cluster": "make charts-e2e"}
 MATRIX = ROOT / "docs" / "validation" / "trace-matrix.md"
 
 

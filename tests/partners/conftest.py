@@ -55,7 +55,10 @@ def builds(
     pool.shutdown(cancel_futures=True)
 
 
-@pytest.fixture(scope="session", params=LANGUAGES)
+@pytest.fixture(
+    scope="session",
+    params=[LANGUAGES[0], *(pytest.param(one, marks=pytest.mark.long) for one in LANGUAGES[1:])],
+)
 def program(request: pytest.FixtureRequest, builds: dict[str, Future[Program]]) -> Program:
     """The example of each language in turn."""
     return builds[request.param].result()

@@ -16,6 +16,7 @@ import pytest
 
 from deploy.partners import kit
 
+#: The first is tried with every change; the others are compiled.
 LANGUAGES = ("python", "go", "java")
 #: The programs that a language is built with, and how to get what is missing.
 _TOOLS = {

@@ -22,7 +22,7 @@ from tests.reliability.specs import database_of
 from tests.reliability.world import World, until
 from tests.unit.exchange.hospitals import SITES
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = [pytest.mark.faults, pytest.mark.timeout(600)]
 #: Who dies at which point, while a set is on its way to the plant, and while its lot is made and tested.
 RELEASED = {"production": "step.ran", "rnd": "relay.published", "loops": "loop.sent"}
 TESTED = {"production": "batch.written", "rnd": "batch.committed"}
@@ -114,7 +114,6 @@ def test_a_study_is_answered_once_whoever_dies(world: World, people: People) -> 
     _each_effect_once(world)
 
 
-@pytest.mark.faults
 @pytest.mark.parametrize("victim", VALUED)
 def test_contributions_are_metered_once_whoever_dies_while_they_are_valued(
     world: World, people: People, victim: str
@@ -131,7 +130,6 @@ def test_contributions_are_metered_once_whoever_dies_while_they_are_valued(
     _each_effect_once(world)
 
 
-@pytest.mark.faults
 def test_a_study_that_an_owner_never_answers_expires_once_though_the_exchange_dies(
     world: World, people: People
 ) -> None:

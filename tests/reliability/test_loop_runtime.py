@@ -92,6 +92,7 @@ def test_killed_between_table_and_log_it_sends_what_is_due_and_changes_nothing(w
     assert world.judge() > 0, "an effect whose fate was unknown was sent again"
 
 
+@pytest.mark.faults
 def test_killed_at_a_fifth_and_joined_by_a_second_worker_nothing_is_lost_or_doubled(world: LoopWorld) -> None:
     events = world.events(300)
     world.feed(events[:200])
@@ -371,6 +372,7 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
         made.close()
 
 
+@pytest.mark.faults
 @pytest.mark.timeout(400)
 def test_a_broker_killed_in_the_middle_and_a_compacted_changelog_lose_nothing(
     broker: Broker, tmp_path: Path

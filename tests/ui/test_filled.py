@@ -60,6 +60,7 @@ def _wrong(page: Page) -> list[str]:
     return found
 
 
+@pytest.mark.long
 @pytest.mark.timeout(300)
 def test_no_page_breaks_of_what_is_written_into_it(chromium: Browser, full: str) -> None:
     """In English, whose sentences are the longer ones; what a world leaves is walked in both languages."""

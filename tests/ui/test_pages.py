@@ -61,6 +61,7 @@ def _wrong(page: Page) -> list[str]:
 
 
 @pytest.mark.timeout(600)
+@pytest.mark.parametrize("reader", ["zh-CN", pytest.param("en-GB", marks=pytest.mark.long)], indirect=True)
 def test_every_page_that_a_link_leads_to_is_there_and_accessible(reader: BrowserContext, portal: str) -> None:
     seen = _walk(reader, portal)
     assert len(seen) >= 10, seen

@@ -94,6 +94,7 @@ def _wrong(page: Page, address: str, known: set[str]) -> list[str]:
     return [f"{unquote(address)} {one}" for one in found]
 
 
+@pytest.mark.long
 @pytest.mark.timeout(300)
 def test_no_text_is_cut_or_left_as_it_was(chromium: Browser, longer: str) -> None:
     known = set(catalogue(CHINESE))

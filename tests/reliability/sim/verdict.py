@@ -24,6 +24,9 @@ class Verdict(NamedTuple):
     seed: int
     violations: tuple[Violation, ...]
     steps: tuple[str, ...]
+    #: Which faults struck, and how many processes died.
+    struck: frozenset[str] = frozenset()
+    deaths: int = 0
 
     @property
     def good(self) -> bool:
@@ -49,7 +52,9 @@ def judge(seed: int, bugs: Bugs = NONE) -> Verdict:
         where = "".join(traceback.format_exception(error)[-4:])
         stopped = Violation("comes to rest", f"{error!r}\n{where}")
         return Verdict(seed, (stopped,), tuple(worlds.steps))
-    return Verdict(seed, tuple(check(worlds.disturbed, worlds.undisturbed)), tuple(worlds.steps))
+    world = worlds.disturbed
+    violations = tuple(check(world, worlds.undisturbed))
+    return Verdict(seed, violations, tuple(worlds.steps), frozenset(world.weather.struck), world.deaths)
 
 
 def quiet() -> None:
@@ -91,16 +96,3 @@ def caught(bug: str, seeds: int) -> bool:
     quiet()
     first = SEEN_AT.get(bug, 0)
     return any(not judge((first + n) % seeds, PLANTED[bug]).good for n in range(seeds))
-
-
-def strikes(seeds: int) -> tuple[set[str], int]:
-    """Which faults struck over the first seeds, and how many processes died."""
-    quiet()
-    struck: set[str] = set()
-    deaths = 0
-    for seed in range(seeds):
-        worlds = Worlds(seed)
-        worlds.run()
-        struck |= worlds.disturbed.weather.struck
-        deaths += worlds.disturbed.deaths
-    return struck, deaths
