@@ -14,6 +14,7 @@ import pytest
 from fastapi.routing import APIRoute
 from starlette.routing import compile_path
 
+from services.cli.dlq import Wanted, discard, redrive
 from services.cli.group import PROGRAM
 from services.cli.main import cli
 from services.portal.pages import ROUTERS
@@ -63,6 +64,9 @@ def parse(line: str) -> None:
         name, found, rest = command.resolve_command(context, rest)
         assert found is not None, line
         command, context = found, found.make_context(name, rest, parent=context)
+    if command in (redrive, discard):
+        given = {name: context.params[name] for name in ("letters", "service", "runner")}
+        assert Wanted(**given).narrows, f"{line}: asks which letters are meant"
 
 
 @pytest.mark.req("N5")
