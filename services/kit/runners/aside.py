@@ -209,7 +209,8 @@ class Aside:
                 first = row.state.records[0]
                 place = f"{first.topic}/{first.partition}/{first.offset}"
                 lacks = f"{row.state.kind} {row.state.id}"
-                _log.warning("waits for what it refers to", runner=row.state.runner, record=place, lacks=lacks)
+                runner = row.state.runner
+                _log.warning("waits for what it refers to", runner=runner, record=place, lacks=lacks)
         return len(rows)
 
     def _rows(self, txn: Transaction) -> list[Stored[Waiting]]:
