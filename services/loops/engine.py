@@ -17,6 +17,7 @@ from typing import Any
 import faust
 from faust.exceptions import ConsumerNotStarted
 from faust.types import TP, ProcessingGuarantee
+from mode.utils.futures import notify
 
 from services.kit.bus.holes import goes_on_at
 from services.kit.bus.kafka import KafkaBus
@@ -179,14 +180,29 @@ class Engine:
         known = self.app.consumer._committed_offset
         return {p: offset for p in self.partitions() if (offset := known.get(TP(self._source, p)))}
 
-    async def acknowledge(self, offsets: Mapping[int, int]) -> None:
-        """Commit these offsets: everything before them is taken.
+    async def acknowledge(self, offsets: Mapping[int, int]) -> bool:
+        """Commit these offsets: everything before them is taken. False: faust itself was committing.
 
         faust commits no further than the first record that it did not see acknowledged itself. A record that
         it passed over while it recovered, and that the table held already, would stop its commits for ever
         (faust-streaming issue 596).
+
+        Never beside a commit of faust's own: each is one of the only two calls that its consumer's thread
+        serves at a time, also the call that fetches records. A log that refuses commits keeps both waiting,
+        and no loop would take a record any more.
         """
-        await self.app.consumer._commit_offsets({TP(self._source, p): at for p, at in offsets.items()})
+        consumer = self.app.consumer
+        if (own := consumer._commit_fut) is not None:
+            await asyncio.wait({own})
+            return False
+        consumer._commit_fut = asyncio.get_running_loop().create_future()
+        try:
+            return bool(
+                await consumer._commit_offsets({TP(self._source, p): at for p, at in offsets.items()})
+            )
+        finally:
+            ours, consumer._commit_fut = consumer._commit_fut, None
+            notify(ours)
 
     def crash_reason(self) -> BaseException | None:
         """Why faust stopped on its own."""

@@ -58,6 +58,7 @@ from services.loops.handlers import CASE_TOPIC, DEADLINE_EVENTS, RUN_EVENTS
 _log = get_logger("loops.machine")
 _LOOK_SECONDS = 0.1
 _TELL_SECONDS = 2.0
+_SILENT_SECONDS = 5.0
 
 
 class MachineFailed(PharmaLoopError):
@@ -77,17 +78,16 @@ CASES: Loop[cases.Case] = Loop("cases", cases.Case, _react)
 
 @dataclass
 class CommitWatch:
-    """Sees commits that hang: the committed offset is flat while records are taken."""
+    """Sees commits that hang: the committed offset is flat behind what was taken."""
 
     _committed: int = -1
-    _taken: int = 0
     _since: float | None = field(default=None)
 
     def stalled(self, now: float, committed: int, taken: int) -> float:
-        """Seconds since the commit last advanced, if records were taken since; else 0."""
-        if committed != self._committed:
-            self._committed, self._taken, self._since = committed, taken, None
-        elif taken > self._taken and self._since is None:
+        """Seconds since the commit last advanced, if more was taken; else 0. Both are offsets, summed."""
+        if committed != self._committed or taken <= committed:
+            self._committed, self._since = committed, None
+        elif self._since is None:
             self._since = now
         return 0.0 if self._since is None else now - self._since
 
@@ -128,6 +128,8 @@ class Machine:
                 metrics.add(STAGE_STALLS, 0, loop=name, stage=stage)
         #: Where each partition's commits and its table were at the last look.
         self._looked: dict[int, tuple[int, int]] = {}
+        #: The commit of the table's places that is under way.
+        self._committing: asyncio.Task[None] | None = None
         #: How many records had been taken at the last look.
         self._counted = 0
         self._engine = Engine(
@@ -225,9 +227,10 @@ class Machine:
             self._failure = self._failure or repr(error.__cause__ or error)
             raise
         finally:
-            watching.cancel()
-            with contextlib.suppress(asyncio.CancelledError, Exception):
-                await watching
+            for task in filter(None, (watching, self._committing)):
+                task.cancel()
+                with contextlib.suppress(asyncio.CancelledError, Exception):
+                    await task
             self._tell_state(stopped=True)
             await self.app.stop()
 
@@ -274,9 +277,9 @@ class Machine:
             end = ends.get(Partition(self._source, partition), 0) if quiet else 0
             with contextlib.suppress(Retryable):
                 await self._driver.mend(partition, acknowledged.get(partition, 0), end)
-        await self._catch_up_commits(acknowledged)
+        self._catch_up_commits(acknowledged)
 
-    async def _catch_up_commits(self, acknowledged: dict[int, int]) -> None:
+    def _catch_up_commits(self, acknowledged: dict[int, int]) -> None:
         """Where commits stood still behind the table since the last look, the table's place is committed."""
         settled = {number: track.next for number, track in self._driver.tracks.items() if track.settled}
         before, self._looked = self._looked, {p: (acknowledged.get(p, 0), at) for p, at in settled.items()}
@@ -285,12 +288,22 @@ class Machine:
             for number, (committed, taken) in before.items()
             if number in settled and committed < taken and acknowledged.get(number, 0) == committed
         }
-        if stuck:
-            _log.info("commits stood still, the table's places are committed", places=stuck)
-            try:
-                await self._engine.acknowledge(stuck)
-            except Exception as error:  # noqa: BLE001 -- tried again at the next look; only lag tools need it
-                _log.warning("not committed", error=repr(error))
+        if stuck and (self._committing is None or self._committing.done()):
+            self._committing = asyncio.create_task(self._commit(stuck))
+
+    async def _commit(self, places: dict[int, int]) -> None:
+        """Beside the watch, which must go on: a log that refuses commits may do so for hours."""
+        committing = asyncio.ensure_future(self._engine.acknowledge(places))
+        try:
+            done, _ = await asyncio.wait({committing}, timeout=_SILENT_SECONDS)
+            if not done:
+                _log.warning("Kafka does not take commits", group=self._group, places=places)
+            if await committing:
+                _log.info("commits stood still, the table's places are committed", places=places)
+        except Exception as error:  # noqa: BLE001 -- tried again at the next look; only lag tools need it
+            _log.warning("not committed", error=repr(error))
+        finally:
+            committing.cancel()
 
     # -- telling ----------------------------------------------------------
 
@@ -315,8 +328,11 @@ class Machine:
         self._metrics.set(RUNNER_UP, float(state == "running"), runner=self.name)
 
     def _tell_lag(self, ends: dict[Partition, int]) -> None:
-        committed = sum(self._engine.acknowledged().values())
-        stalled = self._commits.stalled(time.monotonic(), committed, self.status.records)
+        acknowledged = self._engine.acknowledged()
+        committed = sum(acknowledged.values())
+        places = {number: track.next for number, track in self._driver.tracks.items() if track.known}
+        behind = sum(max(0, at - acknowledged.get(number, 0)) for number, at in places.items())
+        stalled = self._commits.stalled(time.monotonic(), committed, committed + behind)
         self._metrics.set(LOOP_COMMITTED, committed, runner=self.name)
         self._metrics.set(LOOP_COMMIT_STALLED, stalled, runner=self.name)
         self.status.parked = self._driver.parked

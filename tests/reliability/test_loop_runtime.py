@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from aiokafka.consumer.group_coordinator import GroupCoordinator  # type: ignore[import-untyped]
+from aiokafka.errors import GroupCoordinatorNotAvailableError  # type: ignore[import-untyped]
 from confluent_kafka.admin import (
     AclBinding,
     AclOperation,
@@ -26,6 +28,7 @@ from confluent_kafka.admin import (
 from services.kit.bus.protocol import Outgoing
 from services.kit.envelope import to_record
 from services.kit.errors import Integrity, Retryable
+from services.kit.metrics import LOOP_COMMIT_STALLED
 from services.kit.runners.limit import PARKED_REASON as PARKED
 from services.kit.runners.limit import DeadLetterLimit
 from services.kit.settings import KafkaSettings
@@ -234,6 +237,48 @@ async def test_too_many_dead_letters_stop_it_and_nothing_more_is_acknowledged(wo
         await eventually(lambda: machine.status.dead_letters == 7, "the rest is taken")
     letters = await asyncio.to_thread(world.letters)
     assert [int(letter["n"]) for letter in letters] == list(range(12)), "in order, none skipped, none twice"
+
+
+# -- commits that are refused -------------------------------------------------
+
+
+@contextlib.contextmanager
+def _no_coordinator(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Whoever keeps a group's places is away, as Kafka tells it; records are given and taken."""
+
+    async def away(*_: Any) -> None:
+        raise GroupCoordinatorNotAvailableError
+
+    with monkeypatch.context() as patched:
+        patched.setattr(GroupCoordinator, "_do_commit_offsets", away)
+        yield
+
+
+@pytest.mark.faults
+async def test_commits_that_hang_stop_no_loop_and_are_told(
+    world: LoopWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither does the watch wait with the commit that it makes itself, nor do two keep records away."""
+    async with machine_in(world) as machine:
+        status = machine.status
+
+        def stalled() -> float:
+            labels = {"service": "loops", "runner": "loops.heard"}
+            return machine._metrics.registry.get_sample_value(LOOP_COMMIT_STALLED.name, labels) or 0.0
+
+        await asyncio.to_thread(world.feed, world.events(30))
+        await asyncio.to_thread(world.until_taken)
+        with _no_coordinator(monkeypatch):
+            await asyncio.to_thread(world.feed, world.events(30))
+            await eventually(lambda: status.records == 60, "records are taken meanwhile")
+            await eventually(lambda: stalled() > 12, "it is told")
+            await asyncio.to_thread(world.feed, world.events(30))
+            await eventually(lambda: status.records == 90, "also long after")
+            assert (status.state, time.monotonic() - status.beat < 2) == ("running", True)
+            assert await asyncio.to_thread(world.lag) == 60, "nothing of it is committed"
+        await asyncio.to_thread(world.until_taken)
+        await eventually(lambda: stalled() == 0, "no restart was needed")
+    await asyncio.to_thread(world.judge)
 
 
 # -- what it says -------------------------------------------------------------

@@ -8,6 +8,7 @@ their effect in one of the two makings only.
 
 from __future__ import annotations
 
+import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
@@ -29,6 +30,8 @@ from services.kit.work import NotYet, Scope
 _log = get_logger("kit.aside")
 #: Sources taken up in one go, so that the runner does not forget its partitions over them.
 _MANY = 500
+#: What waits for so long is told in the log: most that overtakes waits for less.
+_LONG_SECONDS = 60.0
 
 
 class Turn(NamedTuple):
@@ -73,6 +76,9 @@ class Aside:
         self._making = making
         self._scope = scope
         self._marked = marked
+        #: The sources that wait, since when (monotonic seconds), and of which of them it was told.
+        self._waited: dict[str, float] = {}
+        self._told: set[str] = set()
 
     def _in_turn(self, tries: Iterable[Try]) -> int:
         """Deal with each key or source as far as it goes; answers how many records were dealt with.
@@ -193,8 +199,19 @@ class Aside:
     # -- events that wait -------------------------------------------------
 
     def waiting(self) -> int:
-        """How many sources wait."""
-        return len(self._store.transact(self._rows))
+        """How many sources wait; what one lacks is told once it has waited for a minute."""
+        rows, now = self._store.transact(self._rows), time.monotonic()
+        self._waited = {row.id: self._waited.get(row.id, now) for row in rows}
+        self._told &= self._waited.keys()
+        for row in rows:
+            if row.id not in self._told and now - self._waited[row.id] >= _LONG_SECONDS:
+                self._told.add(row.id)
+                first = row.state.records[0]
+                place = f"{first.topic}/{first.partition}/{first.offset}"
+                lacks = f"{row.state.kind} {row.state.id}"
+                runner = row.state.runner
+                _log.warning("waits for what it refers to", runner=runner, record=place, lacks=lacks)
+        return len(rows)
 
     def _rows(self, txn: Transaction) -> list[Stored[Waiting]]:
         read = Where(WAITING, "runner", self._making.runner)

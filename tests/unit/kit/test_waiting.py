@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from pharmaloop.production.v1 import events_pb2 as production
 from pharmaloop.rnd.v1 import events_pb2 as rnd
 from services.kit.envelope import Event
+from services.kit.runners import aside
 from services.kit.runners.letters import DONE, LETTERS, OPEN, REDRIVE
 from services.kit.runners.notes import WAITING
 from services.kit.runners.reactor import Events
@@ -81,6 +82,24 @@ def test_what_came_too_early_waits_and_is_taken_up_once(bench: Bench, seq: int |
     assert bench.states(WAITING) == {}
     runner.settle()
     assert told(bench, A) == [f"a{seq}"]
+
+
+def test_what_is_lacking_is_told_once_when_it_is_long_in_coming(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def lacking() -> list[str]:
+        return [line for line in capsys.readouterr().out.splitlines() if "waits for what" in line]
+
+    runner = turner(bench)
+    bench.send(about(A, 1, LATE))
+    runner.settle()
+    assert lacking() == [], "what overtakes waits for a moment"
+    monkeypatch.setattr(aside, "_LONG_SECONDS", 0.0)
+    runner.settle()
+    (line,) = lacking()
+    assert f"{NOTE.name} {LATE}" in line
+    runner.settle()
+    assert lacking() == []
 
 
 def test_what_is_there_already_is_not_waited_for(bench: Bench) -> None:

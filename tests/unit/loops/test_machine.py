@@ -34,6 +34,14 @@ def test_a_commit_that_stands_while_records_are_taken_is_a_stall_that_grows() ->
     assert watch.stalled(64.0, committed=20, taken=20) == 0
 
 
+def test_what_was_taken_before_the_first_look_at_a_commit_counts() -> None:
+    # A burst that ends within two seconds, and nothing after it.
+    watch = CommitWatch()
+    watch.stalled(0.0, committed=5, taken=35)
+    watch.stalled(2.0, committed=5, taken=35)
+    assert watch.stalled(62.0, committed=5, taken=35) == 60
+
+
 def test_a_loop_that_has_nothing_to_do_does_not_stall() -> None:
     watch = CommitWatch()
     assert [watch.stalled(now, committed=5, taken=5) for now in (0.0, 100.0, 1000.0)] == [0, 0, 0]
