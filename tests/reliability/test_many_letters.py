@@ -8,6 +8,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
+import structlog
 
 from services.kit.bus.kafka import KafkaBus
 from services.kit.bus.migrate import migrate
@@ -31,6 +32,14 @@ from tests.suites.backbone import Backbone, new_name
 
 _LIMIT = 100
 _UNREADABLE = 130
+
+
+@pytest.fixture(autouse=True)
+def _plain_logs() -> Iterator[None]:
+    """Drawing hundreds of tracebacks takes longer than the test."""
+    structlog.configure(processors=[structlog.processors.KeyValueRenderer()])
+    yield
+    structlog.reset_defaults()
 
 
 @pytest.fixture
