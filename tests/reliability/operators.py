@@ -144,10 +144,10 @@ async def running(
     database: str,
     runner: str = RUNNER,
     *,
-    ready: bool = True,
+    until: str = "ready",
 ) -> AsyncIterator[Operator]:
     port = str(free_port())
-    service = running_service(spec, backbone, mongo, folder, database=database, ready=ready, grpc_port=port)
+    service = running_service(spec, backbone, mongo, folder, database=database, until=until, grpc_port=port)
     async with service as (app, _):
         yield Operator(app, f"127.0.0.1:{port}", runner)
 

@@ -96,7 +96,7 @@ async def test_an_operator_sees_what_has_stopped_a_runner_and_gets_it_going_agai
     product, key, database = new_name("product"), new_name("k"), new_name("t")
     spec = deployed(product, ())
     stands = await others.send(*unreadable(_UNREADABLE))
-    async with running(spec, alone, mongo, tmp_path, database, ready=False) as operator:
+    async with running(spec, alone, mongo, tmp_path, database, until="started") as operator:
         why = await stopped(operator)
         letters = await shown(operator)
         assert len(letters) == _LIMIT, "an operator sees nothing of what cannot be read, or all of it"
@@ -105,7 +105,7 @@ async def test_an_operator_sees_what_has_stopped_a_runner_and_gets_it_going_agai
         left = {f"{at.topic}/{at.partition}/{at.offset}" for at in stands if at not in letters}
         assert any(f"UNDECODABLE at {place}," in why for place in left), why
     # Whoever restarts it, a probe too, makes no more letters.
-    async with running(spec, alone, mongo, tmp_path, database, ready=False) as operator:
+    async with running(spec, alone, mongo, tmp_path, database, until="started") as operator:
         await stopped(operator)
         assert await shown(operator) == letters
         assert await passed(operator, stands) == letters
