@@ -13,13 +13,13 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from itertools import groupby
-from typing import Any, NoReturn, TypeVar
+from typing import Any, TypeVar
 
 import click
 from rich.console import Console
 
 from pharmaloop.common.v1 import operations_pb2 as api
+from services.cli.dlq_pages import Moved, Page, in_turn
 from services.cli.nouns import DLQ
 from services.cli.plain import iso, plain, word
 from services.cli.processes import known_as, own, process_of, service_of
@@ -31,7 +31,9 @@ C = TypeVar("C", bound=Callable[..., Any])
 _STATES = ("open", "redrive", "done", "discarded")
 _WAIT_SECONDS = 60.0
 _POLL_SECONDS = 0.2
-#: Ids that one request names; the server's limit of a page.
+#: So much longer between two looks for each letter that is looked at.
+_POLL_EACH = 0.001
+#: Ids that one list names.
 _MANY = 500
 #: Letters shown before somebody is asked about them.
 _SHOWN = 20
@@ -259,7 +261,7 @@ def show(session: Session, letter: str) -> None:
 @_narrowing
 @_reason("--reason")
 @click.option("--yes", is_flag=True, help="Do not ask.")
-@click.option("--timeout", default=_WAIT_SECONDS, show_default=True, help="Seconds to wait for the outcome.")
+@click.option("--timeout", default=_WAIT_SECONDS, show_default=True, help="Seconds to wait while none ends.")
 @click.pass_context
 def redrive(
     context: click.Context,
@@ -273,54 +275,66 @@ def redrive(
     """Have letters processed again, in the order of their keys, and say what became of each."""
     session: Session = context.obj
     chosen = _choose(session, Wanted(letters, service, runner, reason), yes, "process {} again?")
-    for name, ids in _by_process(chosen):
-        request = api.RedriveDeadLettersRequest(request_id=new_id(), filter={"letters": ids})
-        session.call(session.operations_of(name).RedriveDeadLetters, request)
     if not session.as_json:
         click.echo(f"{_letters(len(chosen))} to be processed again")
-    after = _wait(session, chosen, timeout)
+    after: list[api.DeadLetter] = []
+
+    def again(page: Page, moved: Moved) -> bool:
+        request = api.RedriveDeadLettersRequest(request_id=new_id(), filter={"letters": page.own})
+        session.call(session.operations_of(page.process).RedriveDeadLetters, request, page.seconds)
+        after.extend(_wait(session, page.ids, timeout, moved))
+        return all(_state(letter) != "redrive" for letter in after)
+
+    broken_off = in_turn(session, chosen, again)
+    if broken_off and not after:
+        raise broken_off
     states = Counter(_state(letter) for letter in after)
+    left = len(chosen) - len(after)
     document = {"letters": [plain(letter) for letter in after], **{name: states[name] for name in _STATES}}
-    session.show(document, lambda out: _print_outcome(out, after, states))
+    session.show({**document, "left": left}, lambda out: _print_outcome(out, after, states, left))
+    if broken_off:
+        raise broken_off
     if states["open"] or states["redrive"]:
         context.exit(1)
 
 
-def _wait(session: Session, chosen: list[str], timeout: float) -> list[api.DeadLetter]:
-    """The letters once none of them is about to be processed, or as they stand when the time is over."""
+def _wait(session: Session, ids: tuple[str, ...], timeout: float, moved: Moved) -> list[api.DeadLetter]:
+    """The letters once none of them is about to be processed, or none has ended for so long."""
     end = time.monotonic() + timeout
     stands: dict[str, api.DeadLetter] = {}
-    moving = tuple(chosen)
+    moving = ids
     while moving:
-        found = find(session, Wanted(moving))
-        if found.silent:
-            _broken(found)
-        stands |= {letter.letter: letter for letter in found.letters}
-        if time.monotonic() > end:
+        stands |= {letter.letter: letter for letter in find(session, Wanted(moving)).letters}
+        still = tuple(id for id in moving if stands[id].state == api.DEAD_LETTER_STATE_REDRIVE)
+        if len(still) < len(moving):
+            moved(len(moving) - len(still))
+            end = time.monotonic() + timeout
+        elif time.monotonic() > end:
             break
-        moving = tuple(id for id in moving if stands[id].state == api.DEAD_LETTER_STATE_REDRIVE)
-        time.sleep(_POLL_SECONDS if moving else 0)
-    return [stands[id] for id in chosen]
+        moving = still
+        time.sleep(_POLL_SECONDS + _POLL_EACH * len(moving) if moving else 0)
+    return [stands[id] for id in ids]
 
 
-def _broken(found: Found) -> NoReturn:
-    services = ", ".join(sorted(found.silent))
-    raise Failure(
-        f"{services} no longer answers; the letters are marked: 'pharmaloop dlq list' tells how they end"
-    )
-
-
-def _print_outcome(out: Console, letters: list[api.DeadLetter], states: Counter[str]) -> None:
+def _print_outcome(out: Console, letters: list[api.DeadLetter], states: Counter[str], left: int) -> None:
     words = {"redrive": "not processed yet", "open": "open again"}
+    # Of many, those that somebody has to look at.
+    shown = [one for one in letters if len(letters) <= _SHOWN or _state(one) != "done"]
     rows = [
         [short(letter.letter), words.get(_state(letter), _state(letter)), _why(letter), str(letter.attempts)]
-        for letter in letters
+        for letter in shown[:_SHOWN]
     ]
-    out.print(table("Letters", ["letter", "outcome", "why", "tries"], rows))
+    if rows or not letters:
+        out.print(table("Letters", ["letter", "outcome", "why", "tries"], rows))
+    if len(shown) > _SHOWN:
+        out.print(f"... and {len(shown) - _SHOWN} more: 'pharmaloop dlq list' shows them")
     told = [f"{states[name]} {words.get(name, name)}" for name in _STATES if states[name]]
+    told += [f"{left} left as they were"] if left else []
     out.print("\n" + (", ".join(told) or "none"))
     if states["redrive"]:
         out.print("Their runner has not come to some: it is down, or its view is being rebuilt.")
+        if left:
+            out.print("Once it runs, give the same command again for those that are left.")
 
 
 def _why(letter: api.DeadLetter) -> str:
@@ -347,19 +361,31 @@ def discard(
     if not why.strip():
         raise Failure("say with --reason why these letters may be given up")
     chosen = _choose(session, Wanted(letters, service, runner, reason), yes, "give {} up for good?")
-    count = 0
-    for name, ids in _by_process(chosen):
-        request = api.DiscardDeadLettersRequest(request_id=new_id(), filter={"letters": ids}, reason=why)
-        count += session.call(session.operations_of(name).DiscardDeadLetters, request).letters
-    document = {"letters": chosen, "discarded": count}
+    count, done = 0, list[str]()
+
+    def give_up(page: Page, moved: Moved) -> bool:
+        nonlocal count
+        request = api.DiscardDeadLettersRequest(request_id=new_id(), filter={"letters": page.own}, reason=why)
+        call = session.operations_of(page.process).DiscardDeadLetters
+        count += session.call(call, request, page.seconds).letters
+        done.extend(page.ids)
+        moved(len(page.ids))
+        return True
+
+    broken_off = in_turn(session, chosen, give_up)
+    if broken_off and not done:
+        raise broken_off
+    document = {"letters": done, "discarded": count}
     session.show(document, lambda out: out.print(f"{_letters(count)} discarded: {why}", markup=False))
+    if broken_off:
+        raise broken_off
 
 
 # -- choosing -------------------------------------------------------------
 
 
-def _choose(session: Session, wanted: Wanted, yes: bool, question: str) -> list[str]:
-    """Ids of the letters that wait and are wanted, once somebody has agreed."""
+def _choose(session: Session, wanted: Wanted, yes: bool, question: str) -> list[api.DeadLetter]:
+    """The letters that wait and are wanted, once somebody has agreed."""
     if not wanted.narrows:
         raise Failure("name letters, or choose them by --runner or a reason")
     if session.as_json and not yes:
@@ -375,13 +401,7 @@ def _choose(session: Session, wanted: Wanted, yes: bool, question: str) -> list[
     if waiting and not yes:
         _print(console(stderr=True), waiting, _SHOWN)
         click.confirm(question.format(_letters(len(waiting))), abort=True, err=True)
-    return [letter.letter for letter in waiting]
-
-
-def _by_process(ids: list[str]) -> Iterator[tuple[str, list[str]]]:
-    """Ids by process, as it calls them; all of it in one request, for order is judged over the whole."""
-    for process, some in groupby(sorted(ids, key=lambda id: (process_of(id), id)), key=process_of):
-        yield process, [own(id) for id in some]
+    return waiting
 
 
 def _letters(count: int) -> str:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, NamedTuple, Protocol
 
@@ -32,6 +32,11 @@ _log = get_logger("kit.aside")
 _MANY = 500
 #: What waits for so long is told in the log: most that overtakes waits for less.
 _LONG_SECONDS = 60.0
+#: For the same reason, and for the records that come meanwhile, a look takes about so long; the rest waits
+#: for the next one.
+_LOOK_SECONDS = 2.0
+#: Letters of a key that are read for one of them: it, the one behind it, and the one that was done before.
+_FRONT = 3
 
 
 class Turn(NamedTuple):
@@ -56,6 +61,14 @@ class Folding(Protocol):
 
     def waits_as(self, record: Record) -> str:
         """Id of the note under which the record would wait for a state; empty where it never waits."""
+
+
+@dataclass
+class _Queue:
+    """A key, or the id of a fact's letter; and the ids of its letters that wait, in order, as last seen."""
+
+    key: str
+    ids: list[str] = field(default_factory=list)
 
 
 class Aside:
@@ -86,13 +99,15 @@ class Aside:
         What is done counts also when the database goes away in between: the
         runner must hear that keys and sources are not as they were.
         """
-        done = 0
+        done, end = 0, time.monotonic() + _LOOK_SECONDS
         try:
             for attempt in tries:
                 turn = Turn(True, True)
                 while turn.more:
                     turn = self._once(attempt)
                     done += turn.done
+                    if done and time.monotonic() > end:
+                        return done
         except Retryable as error:
             if not done:
                 raise
@@ -142,11 +157,11 @@ class Aside:
         ours = [letter for letter in asked if letter.state.runner == self._making.runner]
         mine = [letter for letter in ours if _place_of(letter.state.record.record) in self._marked]
         keys = dict.fromkeys(letter.state.key or letter.id for letter in sorted(mine, key=_place))
-        return self._in_turn(partial(self._next, key) for key in keys)
+        return self._in_turn(partial(self._next, _Queue(key)) for key in keys)
 
-    def _next(self, key: str, txn: Transaction, bad: Poison | None) -> Turn:
+    def _next(self, queue: _Queue, txn: Transaction, bad: Poison | None) -> Turn:
         """Process the first letter of a key, if somebody wants it."""
-        letters = self._letters(txn, key)
+        letters = self._front(txn, queue)
         rebuild = self._rebuild(txn)
         if not letters or letters[0].state.state != REDRIVE:
             return _STOP
@@ -156,9 +171,26 @@ class Aside:
         if not self._holds_mark(txn, record):
             return _STOP
         stopped = bad or self._fold(txn, record)
+        if stopped:
+            letters = self._letters(txn, queue.key)
         writes = _put_back(letters, stopped) if stopped else self._passed(txn, letters)
         txn.write(Plan(tuple(writes), ()))
         return Turn(not stopped, not stopped and len(letters) > 1)
+
+    def _front(self, txn: Transaction, queue: _Queue) -> list[Stored[Letter]]:
+        """The first letters of a key that wait: two at least, or all.
+
+        All are read for the first one alone, for a key may have thousands. What is settled stays so.
+        """
+        reads = [Get(LETTERS, id) for id in queue.ids[:_FRONT]]
+        loaded = txn.load(reads) if reads else {}
+        letters = [one for read in reads for one in loaded[read] if one.state.waits]
+        if len(letters) < 2:
+            letters = self._letters(txn, queue.key)
+            queue.ids = [one.id for one in letters]
+        else:
+            queue.ids = queue.ids[queue.ids.index(letters[0].id) :]
+        return letters
 
     def _letters(self, txn: Transaction, key: str) -> list[Stored[Letter]]:
         """The letters of a key that wait, in order; a fact's letter is alone."""

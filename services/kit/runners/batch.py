@@ -30,8 +30,8 @@ from services.kit.metrics import RUNNER_LAG, RUNNER_RETRIES, RUNNER_UP, RUNNER_W
 from services.kit.runners.aside import Aside
 from services.kit.runners.counts import Counts
 from services.kit.runners.fold import Flags, HandlerFold, scope_of
-from services.kit.runners.letters import Graves
-from services.kit.runners.limit import DeadLetterLimit
+from services.kit.runners.letters import LETTERS, OPEN, Graves, letter_id
+from services.kit.runners.limit import PARKED_REASON, DeadLetterLimit, TooManyLetters
 from services.kit.runners.notes import MARKS, PARKED, Fenced, Making, Mark
 from services.kit.runners.reactor import Reactor
 from services.kit.runners.rows import RowFold
@@ -348,11 +348,17 @@ class BatchRunner:
         """Fold a batch: all its effects and its watermark in one transaction.
 
         Where the database can never store what a batch makes, its records are
-        folded one by one, and the one at fault is dead-lettered.
+        folded one by one, and the one at fault is dead-lettered. What comes
+        before the dead letter that breaks the limit is folded still: its letters
+        tell an operator what the records are.
         """
         began = time.monotonic()
         try:
             reasons = self._around.store.transact(lambda txn: self._batch(txn, records))
+        except TooManyLetters as error:
+            if error.fits:
+                self.process(records[: error.fits])
+            raise
         except Unstorable as error:
             if len(records) > 1:
                 for record in records:
@@ -373,10 +379,19 @@ class BatchRunner:
         """For each record, the reason to dead-letter it, if there was one."""
         marks = self._marks(txn, self.unmarked | _ends(records))
         reasons = self._fold.fold(txn, records, self._scope(records), self._flags)
-        self._limit.check(reasons)
+        self._check_limit(txn, records, reasons)
         txn.write(Plan(marks, ()))
         points.reached("batch.written")
         return reasons
+
+    def _check_limit(self, txn: Transaction, records: list[Record], reasons: list[str | None]) -> None:
+        """TooManyLetters where these would be too many, with the open ones that an earlier process left."""
+        if any(reasons) and not self._limit.begun:
+            read, these = Where(LETTERS, "state", OPEN), {letter_id(self.name, record) for record in records}
+            left = [one.state for one in txn.load([read])[read] if one.id not in these]
+            mine = (one for one in left if one.runner == self.name and one.reason != PARKED_REASON)
+            self._limit.begin(sum(1 for _ in mine))
+        self._limit.check(reasons, records)
 
     def _scope(self, records: Iterable[Record]) -> Scope:
         """What the works of these records may touch."""
@@ -392,7 +407,7 @@ class BatchRunner:
         graves = Graves(txn, self.making, [record], any_parked=self._flags.parked, emits=not self._follows)
         reason = graves.bury(record, bad)
         self._flags.parked = self._flags.parked or graves.any_parked
-        self._limit.check([reason])
+        self._check_limit(txn, [record], [reason])
         marks = self._marks(txn, self.unmarked | _ends([record]))
         letters = graves.plan()
         txn.write(Plan(letters.writes + marks, letters.outbox))

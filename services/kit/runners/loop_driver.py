@@ -287,7 +287,7 @@ class LoopDriver(Generic[S]):
         span = tracing.process_record(self._runner, record)
         turn = self._loop.take(self._runner, before, record, span.trace)
         if turn.letter is not None:
-            self._limit.check([turn.reason])
+            self._limit.check([turn.reason], [record])
             await self._port.send(partition, turn.letter)
         self._limit.note([turn.reason or None])
         if not self._port.mine(partition):

@@ -70,13 +70,16 @@ async def running_service(
     *,
     database: str = "",
     role: str = "all",
+    until: str = "ready",
     **extra: str,
 ) -> AsyncIterator[tuple[App, aio.Channel]]:
     """The service, serving, with a database and consumer groups of its own.
 
     Give `database` to continue with what an earlier run of the test stored; one
     that does not exist is then taken for lost, and comes back from the topics.
-    `role` is what the process does. `extra` are settings of the service by field name.
+    `role` is what the process does. It is waited for `until` it is "ready", or only
+    "started" where it cannot become ready. `extra` are settings of the service by
+    field name.
     """
     name = database or f"t{uuid.uuid4().hex[:12]}"
     prefix = f"PHARMALOOP_{spec.name.upper()}_"
@@ -100,7 +103,7 @@ async def running_service(
     try:
         await running.start()
         async with asyncio.timeout(_READY_SECONDS):
-            while not app.ready:
+            while until == "ready" and not app.ready:
                 if running.failed.done():
                     await running.failed
                 await asyncio.sleep(0.02)

@@ -11,7 +11,8 @@ import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from pharmaloop.common.v1 import operations_pb2 as api
-from services.kit.errors import Invalid, Unknown
+from services.cli import dlq, dlq_pages
+from services.kit.errors import Invalid, Rejected, Retryable, Unknown
 from tests.unit.cli import support
 from tests.unit.cli.support import Bench
 
@@ -42,7 +43,10 @@ class Service:
     """Keeps letters as a service does, a page of two at a time; what is redriven becomes `becomes`."""
 
     def __init__(self, bench: Bench, *letters: api.DeadLetter) -> None:
-        self.letters = {one.letter: one for one in letters}
+        self.bench = bench
+        self.letters = {
+            one.letter: one for one in (api.DeadLetter.FromString(x.SerializeToString()) for x in letters)
+        }
         self.becomes: Callable[[api.DeadLetter], int] = lambda one: DONE
         bench.fake.answers |= {
             "ListDeadLetters": self.page,
@@ -311,3 +315,154 @@ def test_discard_needs_a_reason_and_records_it(rnd: Bench) -> None:
     assert "1 letter discarded: a test lot" in result.output
     assert service.states == [OPEN, DISCARDED]
     assert rnd.fake.of("DiscardDeadLetters")[0].reason == "a test lot"
+
+
+# -- many -------------------------------------------------------------------
+
+
+def of_key(key: str, *offsets: int) -> list[api.DeadLetter]:
+    return [letter(offset, key=key) for offset in offsets]
+
+
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pages of four letters."""
+    monkeypatch.setattr(dlq_pages, "_MANY", 4)
+
+
+MANY = [*of_key("a", 1, 4, 7), *of_key("b", 2, 5), *of_key("c", 3, *range(8, 14)), *of_key("d", 6)]
+DEAL = pytest.mark.parametrize(
+    ("command", "method", "outcome"),
+    [
+        (["redrive", "--timeout", "0.1"], "RedriveDeadLetters", DONE),
+        (["discard", "--reason", "a test lot"], "DiscardDeadLetters", DISCARDED),
+    ],
+    ids=["redrive", "discard"],
+)
+
+
+def pages(bench: Bench, method: str) -> list[list[int]]:
+    """Offsets of the letters that each request was about."""
+    return [[int(id.rpartition("|")[2]) for id in one.filter.letters] for one in bench.fake.of(method)]
+
+
+def refused_from(service: Service, method: str, number: int, error: Exception) -> Callable[[], None]:
+    """From the request with this number on nothing is done; gives what mends it."""
+    real, left = service.bench.fake.answers[method], [number]
+
+    def answer(request: Any) -> Any:
+        left[0] -= 1
+        if left[0] <= 0:
+            raise error
+        return real(request)
+
+    service.bench.fake.answers[method] = answer
+    return lambda: service.bench.fake.answers.update({method: real})
+
+
+@DEAL
+def test_many_go_page_by_page_and_a_key_stays_whole(
+    rnd: Bench, small: None, command: list[str], method: str, outcome: int
+) -> None:
+    service = Service(rnd, *MANY)
+    result = rnd.run("dlq", *command, "--runner", "rnd.insights", "--yes")
+    assert result.exit_code == 0
+    assert pages(rnd, method) == [[1, 4, 7], [2, 5], [3, 8, 9, 10, 11, 12, 13], [6]]
+    assert set(service.states) == {outcome}
+    assert "13 letters" in result.output
+
+
+@DEAL
+def test_what_is_broken_off_in_the_middle_says_where_it_stands_and_goes_on_when_given_again(
+    rnd: Bench, small: None, command: list[str], method: str, outcome: int
+) -> None:
+    service = Service(rnd, *MANY)
+    mend = refused_from(service, method, 3, Retryable("MongoDB did not answer"))
+    broken = rnd.run("dlq", *command, "--runner", "rnd.insights", "--yes")
+    assert broken.exit_code == 3
+    assert "MongoDB did not answer" in broken.stderr
+    assert "of 13 letters 5 are dealt with, 7 were just asked for and may be so too, 1 were not begun" in (
+        broken.stderr
+    )
+    assert "give the same command again: it goes on with the letters that wait" in broken.stderr
+    assert "5 done" in broken.output or "5 letters discarded" in broken.output
+    assert service.states.count(outcome) == 5
+    mend()
+    rnd.fake.requests.clear()
+    assert rnd.run("dlq", *command, "--runner", "rnd.insights", "--yes").exit_code == 0
+    assert set(service.states) == {outcome}
+    asked = {offset for page in pages(rnd, method) for offset in page}
+    assert asked == {3, *range(6, 14)} - {7}, "what was dealt with was asked for again"
+
+
+def test_a_refusal_in_the_middle_keeps_its_reason(rnd: Bench, small: None) -> None:
+    service = Service(rnd, *MANY)
+    refused_from(service, "DiscardDeadLetters", 2, Rejected("UNDER_WAY", "letter 2 is on its way", "filter"))
+    result = rnd.run("dlq", "discard", "--runner", "rnd.insights", "--reason", "x", "--yes", "--json")
+    assert result.exit_code == 1
+    assert [int(id.rpartition("|")[2]) for id in json.loads(result.stdout)["letters"]] == [1, 4, 7]
+    error = json.loads(result.stderr)["error"]
+    assert error["reason"] == "UNDER_WAY"
+    assert "3 are dealt with" in error["message"]
+    assert "then give the same command again" in error["next"]
+
+
+def test_a_redrive_whose_runner_does_not_come_asks_for_no_more(rnd: Bench, small: None) -> None:
+    service = Service(rnd, *MANY)
+    service.becomes = lambda one: REDRIVE if one.key == "b" else DONE
+    result = rnd.run("dlq", "redrive", "--runner", "rnd.insights", "--yes", "--timeout", "0.1")
+    assert result.exit_code == 1
+    assert "2 not processed yet, 3 done, 8 left as they were" in result.output
+    assert "give the same command again" in result.output
+    assert pages(rnd, "RedriveDeadLetters") == [[1, 4, 7], [2, 5]]
+
+
+class Looks:
+    """Time that passes with each pause, a second at a time."""
+
+    now = 0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += 1
+
+
+def test_the_time_to_wait_begins_anew_with_each_that_ends(
+    rnd: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks = Looks()
+    monkeypatch.setattr(dlq, "time", looks)
+    service = Service(rnd, *of_key("a", *range(1, 6)))
+    service.becomes = lambda one: DONE if one.offset * 4 <= looks.now else REDRIVE
+    result = rnd.run("dlq", "redrive", "--runner", "rnd.insights", "--yes", "--timeout", "6")
+    assert result.exit_code == 0, result.output
+    assert looks.now > 20
+
+
+def test_somebody_who_interrupts_hears_what_is_done(
+    rnd: Bench, small: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service, real = Service(rnd, *MANY), dlq._wait
+
+    def wait(session: Any, ids: tuple[str, ...], *more: Any) -> Any:
+        if len(ids) == 2:
+            raise KeyboardInterrupt
+        return real(session, ids, *more)
+
+    monkeypatch.setattr(dlq, "_wait", wait)
+    result = rnd.run("dlq", "redrive", "--runner", "rnd.insights", "--yes")
+    assert result.exit_code == 2
+    assert "it was interrupted; of 13 letters 3 are dealt with, 2 were just asked for" in result.stderr
+    assert service.states.count(DONE) == 3
+
+
+def test_of_many_outcomes_those_are_shown_that_somebody_has_to_look_at(rnd: Bench) -> None:
+    service = Service(rnd, *(letter(n, key=str(n)) for n in range(1, 61)))
+    service.becomes = lambda one: OPEN if one.offset % 2 else DONE
+    result = rnd.run("dlq", "redrive", "--runner", "rnd.insights", "--yes")
+    assert f"{TOPIC}|2|1\t" in result.output
+    assert f"{TOPIC}|2|2\t" not in result.output
+    assert "... and 10 more: 'pharmaloop dlq list' shows them" in result.output
+    assert "30 open again, 30 done" in result.output

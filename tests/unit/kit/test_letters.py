@@ -13,17 +13,20 @@ from hypothesis import strategies as st
 
 from pharmaloop.common.v1 import operations_pb2 as api
 from pharmaloop.production.v1 import events_pb2 as production
+from services.kit import operations
 from services.kit.envelope import Event
 from services.kit.errors import Integrity, Invalid, Rejected, Retryable, Unknown
 from services.kit.operations import Choice, DeadLetters
 from services.kit.rpc.operations import OperationsServicer
-from services.kit.runners.letters import DISCARDED, DONE, OPEN, REDRIVE
+from services.kit.runners import aside
+from services.kit.runners.letters import DISCARDED, DONE, LETTERS, OPEN, REDRIVE
 from services.kit.runners.notes import MARKS, PARKED
-from services.kit.store.memory import MemoryStore
+from services.kit.runners.reactor import Reactor
+from services.kit.store.memory import MemoryStore, MemoryTransaction
 from services.kit.store.protocol import Transaction
 from services.kit.work import Work
 from tests.unit.kit.plant import RUNNER, WHO, A, B, Plant, held
-from tests.unit.kit.support import LOT
+from tests.unit.kit.support import LOT, NOTE, CountingStore
 
 
 @pytest.fixture
@@ -301,6 +304,141 @@ def test_a_discarded_record_that_comes_again_is_passed_over(plant: Plant) -> Non
     assert plant.stand() == [("a1", DISCARDED)]
     assert plant.told() == ["a2"]
     assert len(plant.bench.database.outbox) == letters + 1, "no second letter; the event of a2"
+
+
+# -- many ------------------------------------------------------------------
+
+
+@pytest.fixture(autouse=True)
+def _small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(operations, "_TOGETHER", 10)
+
+
+def many(plant: Plant, count: int) -> None:
+    """So many letters of one key: the first has failed, the others stand behind it."""
+    plant.deploy("a1")
+    plant.hear(*(held(A, n) for n in range(1, count + 1)))
+    assert len(plant.stand()) == count
+
+
+def test_many_letters_of_a_key_cost_few_transactions(plant: Plant) -> None:
+    many(plant, 25)
+    counting = plant.bench.waiting = CountingStore(plant.bench.database)
+    plant.letters = DeadLetters(counting, {RUNNER})
+    plant.deploy()
+    assert plant.redrive(runner=RUNNER) == 25
+    assert counting.transactions == 3
+    assert plant.told() == [f"a{n}" for n in range(1, 26)]
+    assert plant.bench.states(PARKED) == {}
+
+
+def test_a_key_is_not_taken_up_before_all_its_letters_are_marked(
+    plant: Plant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    many(plant, 25)
+    real, between = type(plant.bench.waiting).transact, list[int]()
+
+    async def transact(store: Any, work: Any) -> Any:
+        result = await real(store, work)
+        between.append(plant.runner.settle())
+        return result
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(plant.bench.waiting), "transact", transact)
+        plant.redrive(runner=RUNNER)
+    assert between == [0, 0, 0], "the runner went on between two transactions, with half of the key"
+    assert {state for _, state in plant.stand()} == {OPEN}, (
+        "a letter behind the one that failed was left over"
+    )
+    assert plant.all()[plant.id("a1")].attempts == 2
+
+
+def test_a_redrive_that_is_cut_off_is_taken_up_by_the_next(
+    plant: Plant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    many(plant, 25)
+    plant.deploy()
+    real, left = type(plant.bench.waiting).transact, [2]
+
+    async def failing(store: Any, work: Any) -> Any:
+        left[0] -= 1
+        if left[0] < 0:
+            raise Retryable("MongoDB did not answer")
+        return await real(store, work)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(plant.bench.waiting), "transact", failing)
+        with pytest.raises(Retryable):
+            plant.redrive(runner=RUNNER)
+    plant.runner.settle()
+    assert plant.told() == []
+    plant.redrive(runner=RUNNER)
+    assert plant.told() == [f"a{n}" for n in range(1, 26)]
+    assert plant.bench.versions(LOT) == {A: 25}
+
+
+def test_many_discarded_letters_free_their_key_once_none_waits(plant: Plant) -> None:
+    many(plant, 25)
+    plant.discard(*(f"a{n}" for n in range(1, 25)))
+    assert len(plant.bench.states(PARKED)) == 1, "one of them waits still"
+    plant.discard("a25")
+    assert plant.bench.states(PARKED) == {}
+    plant.hear(held(A, 26))
+    assert plant.told() == ["a26"]
+
+
+def test_a_key_with_many_letters_is_not_read_whole_for_each(
+    plant: Plant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    many(plant, 120)
+    plant.deploy()
+    asyncio.run(plant.letters.redrive(Choice(runner=RUNNER), WHO))
+    read: list[int] = []
+    real = MemoryTransaction.load
+
+    def load(self: MemoryTransaction, reads: Any) -> Any:
+        loaded = real(self, reads)
+        read.extend(len(found) for get, found in loaded.items() if get.kind is LETTERS)
+        return loaded
+
+    with monkeypatch.context() as patch:
+        patch.setattr(MemoryTransaction, "load", load)
+        plant.runner.settle()
+    assert len(plant.told()) == 120
+    assert sum(read) < 120 * 10
+
+
+def test_a_look_that_takes_long_leaves_the_rest_to_the_next(
+    plant: Plant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    many(plant, 5)
+    plant.deploy()
+    asyncio.run(plant.letters.redrive(Choice(runner=RUNNER), WHO))
+    monkeypatch.setattr(aside, "_LOOK_SECONDS", 0.0)
+    assert [plant.runner.runner.look_aside() for _ in range(6)] == [1, 1, 1, 1, 1, 0]
+    assert plant.told() == ["a1", "a2", "a3", "a4", "a5"]
+
+
+def test_one_discarded_while_its_key_is_processed_is_passed_over(
+    plant: Plant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    many(plant, 6)
+    plant.deploy()
+    asyncio.run(plant.letters.redrive(Choice(runner=RUNNER), WHO))
+    handle = plant.handle
+
+    def discarding(work: Work, event: Event) -> None:
+        handle(work, event)
+        if event.id == "a2":
+            ids = tuple(plant.id(f"a{n}") for n in (3, 4))
+            asyncio.run(plant.letters.discard(Choice(ids), WHO, "meanwhile"))
+
+    monkeypatch.setattr(plant, "handle", discarding)
+    plant.reactor = Reactor("test", {production.LotHeld: discarding}, views=(NOTE,))
+    plant.restart()
+    plant.runner.settle()
+    assert plant.told() == ["a1", "a2", "a5", "a6"]
+    assert plant.bench.states(PARKED) == {}
 
 
 # -- any course of things ---------------------------------------------------

@@ -355,7 +355,7 @@ def test_nothing_is_sent_from_behind_an_open_letter(world: World) -> None:
     world.run_loop()
     world.look()
     # Chosen together with x-1, which has failed again before it came to this one.
-    asyncio.run(world.operator._judge(world.id("x-2"), REDRIVE, WHO, ""))
+    asyncio.run(world.operator._judge([world.id("x-2")], REDRIVE, WHO, ""))
     world.settle()
     assert world.told == []
     world.bugs = set()
