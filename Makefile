@@ -61,7 +61,7 @@ endif
 faults: setup ## Run the long faults on whole platforms: disks, networks, clocks, frozen and killed processes [T=path]
 	@$(BIN)/python -m pytest -m faults $(or $(T),tests/reliability tests/loops)
 
-test-all: test faults charts-e2e images images-smoke ## Run the tests, the long faults, the charts on a Kubernetes, and an image that is built and started
+test-all: test faults charts-policy charts-e2e images images-smoke ## Run the tests, the long faults, the charts by policies and on a Kubernetes, and images that are built and started
 
 sim: setup ## Run one simulated world and print its steps [SEED=0]
 	@$(BIN)/python -m tests.reliability.sim $(or $(SEED),0)
