@@ -65,7 +65,7 @@ long: setup ## Run what takes long and breaks seldom: every page in English and 
 	@$(BIN)/python -m deploy.local.browser
 	@$(BIN)/python -m pytest -m long $(or $(T),tests/ui tests/partners)
 
-test-all: test faults long charts-e2e images images-smoke ## Run the tests, the long ones, the charts on a Kubernetes, and an image that is built and started
+test-all: test faults long charts-policy charts-e2e images images-smoke ## Run the tests, the long ones, the charts by policies and on a Kubernetes, and images that are built and started
 
 sim: setup ## Run one simulated world and print its steps [SEED=0]
 	@$(BIN)/python -m tests.reliability.sim $(or $(SEED),0)

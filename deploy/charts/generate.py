@@ -1,4 +1,4 @@
-"""Write what the charts take from the project: catalogue, backbone, schema, table of values.
+"""Write what the charts take from the project: catalogue, backbone, rules, dashboards, schema, values.
 
     python -m deploy.charts.generate [--check]
 
@@ -20,6 +20,9 @@ from deploy.charts.schema import schema
 ROOT = Path(__file__).resolve().parents[2]
 CHARTS = ROOT / "charts"
 RULES = ROOT / "deploy" / "prometheus"
+DASHBOARDS = ROOT / "deploy" / "grafana" / "dashboards"
+#: Folders of the umbrella chart in which every file is made here.
+_MADE = ("rules", "dashboards")
 _NOTE = "# Made by `make charts-docs` from proto/topics.yaml and the services; do not edit.\n"
 
 
@@ -34,6 +37,7 @@ def files() -> dict[Path, str]:
         umbrella / "files" / "catalogue.yaml": _yaml(catalogue.document()),
         kafka / "files" / "backbone.yaml": _yaml(backbone.document()),
         **{umbrella / "files" / "rules" / name: text for name, text in rules().items()},
+        **{umbrella / "files" / "dashboards" / name: text for name, text in dashboards().items()},
         **_values(umbrella, schema()),
         **_values(kafka, backbone_schema.schema()),
     }
@@ -45,6 +49,19 @@ def rules() -> dict[str, str]:
     return {
         f"{path.parent.name}.{path.name.removesuffix('.rules.yaml')}.yaml": path.read_text() for path in found
     }
+
+
+def dashboards() -> dict[str, str]:
+    """Grafana's dashboards by their name in the chart: deploy/grafana/dashboards without the spaces."""
+    return {
+        path.name: json.dumps(json.loads(path.read_text()), separators=(",", ":"), ensure_ascii=False) + "\n"
+        for path in sorted(DASHBOARDS.glob("*.json"))
+    }
+
+
+def _made() -> set[Path]:
+    """Files that stand in folders in which every file is made here."""
+    return {path for name in _MADE for path in (CHARTS / "pharmaloop" / "files" / name).glob("*")}
 
 
 def _values(chart: Path, schema: dict[str, Any]) -> dict[Path, str]:
@@ -59,7 +76,7 @@ def _values(chart: Path, schema: dict[str, Any]) -> dict[Path, str]:
 def differing() -> list[Path]:
     """Generated files that are not as they must be."""
     wanted = files()
-    gone = set((CHARTS / "pharmaloop" / "files" / "rules").glob("*")) - set(wanted)
+    gone = _made() - set(wanted)
     return [*(p for p, text in wanted.items() if not p.exists() or p.read_text() != text), *sorted(gone)]
 
 
@@ -68,7 +85,7 @@ def main() -> int:
         for path in (found := differing()):
             print(f"{path.relative_to(ROOT)} is not as the project is now: run 'make charts-docs'")
         return 1 if found else 0
-    for path in (CHARTS / "pharmaloop" / "files" / "rules").glob("*"):
+    for path in _made():
         path.unlink()
     for path, text in files().items():
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -424,6 +424,13 @@ def schema() -> Schema:
                         "runbooks": text("what stands before docs/runbooks in links", pattern=_LINK),
                     },
                 ),
+                "dashboards": table(
+                    "Grafana's dashboards, a ConfigMap for each file of deploy/grafana/dashboards.",
+                    {
+                        "enabled": switch("make them; links lead to rules.portal and rules.runbooks"),
+                        "labels": words("labels by which Grafana's sidecar finds them"),
+                    },
+                ),
             },
         ),
         "tracing": table(

@@ -25,6 +25,8 @@ is taken by Prometheus and gives a result over series of the metric registry; na
 labels exist; links lead to pages, dashboards and runbooks that there are. How it looks on a screen is not.
 
 ## Installing them
+- **In Kubernetes** the chart makes a ConfigMap of each (`monitoring.dashboards`), with the addresses of
+  `monitoring.rules`.
 - **Files.** `dashboards/` goes to `/etc/grafana/dashboards/pharmaloop`, the two folders of `provisioning/` to
   `/etc/grafana/provisioning`; `PROMETHEUS_URL` in Grafana's environment says where Prometheus is.
 - **Addresses.** Links lead to the portal and the docs by two constants of each dashboard. This writes the
@@ -36,8 +38,8 @@ labels exist; links lead to pages, dashboards and runbooks that there are. How i
 ## Which panels have numbers
 `make dashboards-check` asks the stack that runs here whether each selector of a panel finds a series, and
 tells the panels without. With `PROMETHEUS=URL` (`make watch` tells its address) a Prometheus evaluates every
-query instead. `.venv/bin/python -m deploy.grafana.check --metrics URL ...` asks other processes. A whole
-stack was not yet asked: a real Prometheus was, over two processes with some of the metrics.
+query instead. `.venv/bin/python -m deploy.grafana.check --metrics URL ...` asks other processes. A test asks
+a whole stack so after its simulated world is done (`tests/loops/test_thread.py`).
 """
 
 

@@ -13,6 +13,8 @@ import yaml
 from deploy.charts.catalogue import BY_NAME, WORKLOADS, cap, reads
 from deploy.charts.generate import rules
 from deploy.charts.render import EXAMPLES, UMBRELLA, documents, template
+from deploy.grafana.boards import BOARDS
+from deploy.grafana.build import texts
 from deploy.watch import tools
 from services.kit.contracts import contract
 from services.kit.metrics import CATALOGUE
@@ -144,6 +146,31 @@ def test_every_rule_is_there_and_its_links_lead_somewhere(production: Resources)
         assert one["metadata"]["labels"]["release"] == "prometheus"
 
 
+@pytest.mark.parametrize("end", ["", "/"])
+def test_addresses_before_links_may_end_with_a_slash(end: str) -> None:
+    sets = [
+        f'monitoring.rules={{"enabled":true,"portal":"https://p{end}","runbooks":"https://w/here{end}"}}',
+        "monitoring.dashboards.enabled=true",
+    ]
+    found = Resources(documents(template(UMBRELLA, [EXAMPLES / "minimal.yaml"], sets)))
+    groups = [group for rule in found.of("PrometheusRule") for group in rule["spec"]["groups"]]
+    links = [rule["annotations"] for group in groups for rule in group["rules"] if "annotations" in rule]
+    assert all(re.fullmatch(r"https://w/here/docs/runbooks/\w+\.md", one["runbook_url"]) for one in links)
+    assert all(re.match(r"https://p/\w", one["portal"]) for one in links)
+    (loops,) = found.named("ConfigMap", "pharmaloop-dashboard-loops")["data"].values()
+    constants = {one["name"]: one["query"] for one in json.loads(loops)["templating"]["list"]}
+    assert (constants["portal"], constants["docs"]) == ("https://p", "https://w/here")
+
+
+def test_every_dashboard_is_there_for_grafanas_sidecar(production: Resources) -> None:
+    links = ("https://pharmaloop.example.org", "https://wiki.example.org/pharmaloop")
+    wanted = {f"{uid}.json": json.loads(text) for uid, text in texts(BOARDS, *links).items()}
+    maps = [one for one in production.of("ConfigMap") if "-dashboard-" in one["metadata"]["name"]]
+    assert all(one["metadata"]["labels"]["grafana_dashboard"] == "1" for one in maps)
+    assert all(len(json.dumps(one)) < 1_000_000 for one in maps), "a ConfigMap holds no more"
+    assert {name: json.loads(text) for one in maps for name, text in one["data"].items()} == wanted
+
+
 def test_every_workload_is_missed_when_nothing_of_it_is_left(production: Resources, tmp_path: Path) -> None:
     """A pod that cannot start is no target: no series of it is there that could be 0."""
     spec = production.named("PrometheusRule", "pharmaloop-workloads")["spec"]
@@ -240,13 +267,16 @@ def test_a_hospital_alone_in_its_own_cluster() -> None:
         f"services.{service}.enabled=false"
         for service in ("production", "traceability", "alerting", "rnd", "loops", "exchange", "evaluator")
     ]
+    # The topics belong to the centre's release: this one's migration would be refused.
     there = ['endpoints={"exchange":"exchange.example.org:8443"}', "portal.enabled=false"]
+    there.append("migration.enabled=false")
     there.append('networkPolicy.elsewhere=[{"ipBlock":{"cidr":"192.0.2.0/24"}}]')
     alone = Resources(documents(template(UMBRELLA, [EXAMPLES / "minimal.yaml"], [*off, *there])))
     assert {pod.name for pod in alone.processes} == {
         "pharmaloop-clinical-hospital-a",
         "pharmaloop-agent-hospital-a",
     }
+    assert not alone.of("Job")
     told = alone.pod("pharmaloop-agent-hospital-a").environment
     assert told["PHARMALOOP_AGENT_EXCHANGE"] == "exchange.example.org:8443"
     policy = alone.named("NetworkPolicy", "pharmaloop-agent-hospital-a")["spec"]["egress"]

@@ -302,6 +302,12 @@ CONTRADICTIONS: list[tuple[list[str], str, str, str]] = [
         "nobody may reach their collector",
         "name its pods or addresses",
     ),
+    (
+        ["monitoring.dashboards.enabled=true", 'monitoring.rules.portal="https://p.example.org"'],
+        "monitoring.dashboards.enabled",
+        "nobody says where these are",
+        "give monitoring.rules.portal and monitoring.rules.runbooks",
+    ),
     (["demo.enabled=true"], "demo.clock.anchor", "must never jump", "give the present moment"),
     (
         ["demo.enabled=true", "services.rnd.enabled=false"],

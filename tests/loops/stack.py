@@ -52,6 +52,12 @@ class Stack:
         done = self._run("services.cli.main", *arguments, "--json", seconds=120)
         return done.returncode, json.loads(done.stdout or "null")
 
+    def panels_without_data(self) -> list[str]:
+        """Panels of dashboards that always have a number and find no series here; each says which."""
+        done = self._run("deploy.grafana.check", seconds=120)
+        assert done.returncode in (0, 1), done.stdout + done.stderr
+        return [line for line in done.stdout.splitlines()[:-1] if ": no data: " in line]
+
     def _plan(self) -> Plan:
         with environment({"PHARMALOOP_STATE_DIR": str(self.state_dir)}):
             return make_plan()

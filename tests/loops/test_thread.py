@@ -153,6 +153,11 @@ def test_planted_faults_find_all_their_patients_and_all_three_loops_close(finish
     assert waiting["deviations"] or all(one["resolved"] for one in of_deviations), "judged, and still calls"
 
 
+@pytest.mark.timeout(600)
+def test_every_panel_of_the_dashboards_finds_its_series(finished: Stack) -> None:
+    assert finished.panels_without_data() == []
+
+
 class _Killer(threading.Thread):
     """Kills each service once, without warning, while loops are open."""
 

@@ -179,6 +179,12 @@
   {{- end -}}
 {{- end -}}
 
+{{- /* Dashboards */ -}}
+{{- $links := .Values.monitoring.rules -}}
+{{- if and (dig "dashboards" "enabled" false .Values.monitoring) (not (and $links.portal $links.runbooks)) -}}
+{{- $wrong = append $wrong "monitoring.dashboards.enabled: panels lead to pages of the portal and to runbooks, and nobody says where these are; give monitoring.rules.portal and monitoring.rules.runbooks" -}}
+{{- end -}}
+
 {{- /* The simulated industry */ -}}
 {{- if .Values.demo.enabled -}}
   {{- range $service, $entry := $catalogue -}}

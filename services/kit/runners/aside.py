@@ -30,11 +30,11 @@ from services.kit.work import NotYet, Scope
 _log = get_logger("kit.aside")
 #: Sources taken up in one go, so that the runner does not forget its partitions over them.
 _MANY = 500
-#: What waits for so long is told in the log: most that overtakes waits for less.
-_LONG_SECONDS = 60.0
 #: For the same reason, and for the records that come meanwhile, a look takes about so long; the rest waits
 #: for the next one.
 _LOOK_SECONDS = 2.0
+#: What waits for so long is told in the log: most that overtakes waits for less.
+_LONG_SECONDS = 60.0
 #: Letters of a key that are read for one of them: it, the one behind it, and the one that was done before.
 _FRONT = 3
 

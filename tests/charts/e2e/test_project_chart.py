@@ -172,6 +172,24 @@ def test_the_keys_go_too_when_told_so(platform: Lab, namespace: str) -> None:
     assert left(platform, before) == frozenset()
 
 
+def test_an_installation_takes_up_the_keys_that_an_earlier_one_left(platform: Lab, namespace: str) -> None:
+    """As after `helm uninstall` for a restore: a new claim would be empty, and what was sealed lost."""
+    release = Release(platform, namespace, EXAMPLES / "minimal.yaml")
+
+    def claims() -> dict[str, str]:
+        found = (one["metadata"] for one in platform.objects("persistentvolumeclaims", namespace))
+        return {one["name"]: one["uid"] for one in found if one["name"].endswith("-keys")}
+
+    release.bring()
+    release.install()
+    before = claims()
+    assert before
+    release.run("uninstall", RELEASE, "--wait")
+    release.install()
+    assert claims() == before
+    assert release.unready() == []
+
+
 def test_a_site_more(platform: Lab, namespace: str, tmp_path: Path) -> None:
     example = yaml.safe_load((EXAMPLES / "minimal.yaml").read_text())
     more = {
@@ -221,6 +239,21 @@ def test_a_failing_migration_changes_nothing(platform: Lab, namespace: str) -> N
     with pytest.raises(CommandFailed, match="migrate"):
         release.upgrade("--set", "image.tag=failing,migration.backoffLimit=0")
     assert (release.images(), release.pods()) == (images, pods)
+
+
+def test_a_first_installation_that_failed_is_taken_away_and_begun_again(
+    platform: Lab, namespace: str
+) -> None:
+    release = Release(platform, namespace, EXAMPLES / "minimal.yaml")
+    release.bring()
+    with pytest.raises(CommandFailed, match="migrate"):
+        release.install("--set", "image.tag=failing,migration.backoffLimit=0")
+    assert release.workloads() == {}, "nothing starts before the migration"
+    with pytest.raises(CommandFailed, match=RELEASE):
+        release.install()
+    release.run("uninstall", RELEASE, "--wait")
+    release.install()
+    assert release.unready() == []
 
 
 def test_the_migration_needs_no_right_and_has_none(platform: Lab, namespace: str) -> None:
