@@ -72,6 +72,22 @@ def walk(outside: Outside, work: Work, request: Struct) -> Empty:
     return Empty()
 
 
+def go_over(work: Work, request: Struct) -> Empty:
+    """The facts of a sealed run were folded again, by a database that was set back: whatever of them its
+    journal lacks names the successor."""
+    plain = MessageToDict(request)
+    watcher = work.get(RUNS, plain["run"])
+    if watcher is None or not (watcher.sealed and watcher.again) or watcher.round != int(plain["round"]):
+        return Empty()
+    work.get(EXPOSURES, watcher.run)
+    work.load(NODES, watcher.lots)
+    journal.late(work, watcher, _dispenses_of(work, watcher.lots))
+    if any(child not in watcher.lots for lot in watcher.lots for child in _node(work, lot).outputs):
+        journal.after_seal(work, watcher)
+    work.put(RUNS, watcher.run, run.gone_over(watcher))
+    return Empty()
+
+
 def seal(outside: Outside, work: Work, request: Struct) -> Empty:
     """Answer the asked seal, unless a lot was found since; Retryable while the fold lacks a record."""
     watcher = _at_round(work, request)
