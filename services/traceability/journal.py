@@ -116,27 +116,51 @@ def _take_loose(work: Work, run: Run) -> list[exposure.Joining]:
 
 
 def _recounted(
-    work: Work, run: Run, head: exposure.Exposure | None, dispenses: Iterable[Dispense]
+    work: Work, run: Run, head: exposure.Exposure | None, dispenses: Sequence[Dispense]
 ) -> tuple[int, int]:
     """How the counts of who is not named change, where no event tells which dispenses they count.
 
     An explanation that fell is on no topic: where there seem to be more than are announced, which of them
     stand is not known, and all are asked for again.
     """
-    by_id = {dispense.dispense: dispense for dispense in dispenses}
-    held = work.where(ENTRIES, "open_in", run.run)
-    said = head.explained if head else 0
+    held = _unnamed(work, run, dispenses)
+    said, counted = (head.explained, head.unattributed) if head else (0, 0)
     fell = sum(entry.explained for entry in held.values()) > said
-    explained = 0
     for id, entry in held.items():
-        of, stands = by_id.get(entry.dispense), entry.explained and not fell
-        lot, at = entry.lot, entry.at
-        if of is not None and not lot:  # what its explanation did not tell
-            lot, at = next(lot for lot in of.lots if lot in run.lots), of.at
-        work.put(ENTRIES, id, replace(entry, lot=lot, at=at, explained=stands))
-        explained += stands
-    counted = head.unattributed if head else 0
+        work.put(ENTRIES, id, replace(entry, explained=entry.explained and not fell))
+    explained = 0 if fell else sum(entry.explained for entry in held.values())
     return len(held) - explained - counted, explained - said
+
+
+def recount_sealed(work: Work, run: Run, dispenses: Sequence[Dispense]) -> None:
+    """Who is not named, in a sealed journal: no more stand open, and no more explained, than are announced.
+
+    Of those that may have been closed before the seal none keeps a successor from taking what they are about.
+    """
+    head = work.get(EXPOSURES, run.run)
+    assert head is not None, "it is sealed"
+    open_now = {d.dispense for d in dispenses if entries.unexplained(d, registered(work))}
+    held = _unnamed(work, run, dispenses)
+    for explained, counted in ((False, head.unattributed), (True, head.explained)):
+        found = {id: entry for id, entry in held.items() if entry.explained == explained}
+        stand = {id for id, entry in found.items() if entry.dispense in open_now}
+        close = set() if len(found) <= counted else found.keys() - stand if len(stand) <= counted else found
+        for id, entry in found.items():
+            closed = replace(entry, open_in="", explained=False)
+            work.put(ENTRIES, id, closed if id in close else entry)
+
+
+def _unnamed(work: Work, run: Run, dispenses: Iterable[Dispense]) -> dict[str, Entry]:
+    """The run's entries of dispenses that name nobody, each with what its explanation did not tell."""
+    by_id = {dispense.dispense: dispense for dispense in dispenses}
+    found = work.where(ENTRIES, "open_in", run.run)
+    for id, entry in found.items():
+        of = by_id.get(entry.dispense)
+        if of is not None and not entry.lot:
+            lot = next(lot for lot in of.lots if lot in run.lots)
+            found[id] = entries.entry_of(run.run, UNATTRIBUTED, of, lot, Patient("", ""))
+            found[id] = replace(found[id], open_in=entry.open_in, explained=entry.explained)
+    return found
 
 
 def late(work: Work, run: Run, dispenses: Sequence[Dispense]) -> None:

@@ -81,7 +81,9 @@ def go_over(work: Work, request: Struct) -> Empty:
         return Empty()
     work.get(EXPOSURES, watcher.run)
     work.load(NODES, watcher.lots)
-    journal.late(work, watcher, _dispenses_of(work, watcher.lots))
+    dispenses = _dispenses_of(work, watcher.lots)
+    journal.recount_sealed(work, watcher, dispenses)
+    journal.late(work, watcher, dispenses)
     if any(child not in watcher.lots for lot in watcher.lots for child in _node(work, lot).outputs):
         journal.after_seal(work, watcher)
     work.put(RUNS, watcher.run, run.gone_over(watcher))

@@ -14,7 +14,7 @@ from pharmaloop.loops.v1 import events_pb2 as loops
 from pharmaloop.traceability.v1 import events_pb2 as events
 from pharmaloop.traceability.v1 import service_pb2 as api
 from services.kit.envelope import Event
-from tests.integration.test_traceability import SITE, Trace, digest_by_the_site, register, running
+from tests.integration.test_traceability import SITE, Trace, digest_by_the_site, register, running, until
 
 #: What a database holds: documents by collection.
 Dump = dict[str, list[dict[str, Any]]]
@@ -59,10 +59,13 @@ class Course:
         """A pack more, patients more; sealed; and somebody after the seal."""
         await trace.record(trace.material("pack2", "bulk"))
         await trace.record(trace.dispense("o5", "pack2"), trace.dispense("o6", "pack1"))
-        await trace.until_phase(self.run, "open")
-        shown = await trace.stub.GetExposure(api.GetExposureRequest(run=self.run), timeout=5)
-        version = shown.announced.version
-        await self.ask(trace, version, 2)
+
+        async def grown() -> int:
+            shown = await trace.stub.GetExposure(api.GetExposureRequest(run=self.run), timeout=5)
+            whole = shown.phase == "open" and shown.announced.sites[SITE].n == 7
+            return shown.announced.version if whole else 0
+
+        await self.ask(trace, await until(grown), 2)
         await trace.until_phase(self.run, "sealed")
         self.saved["sealed"] = self._save()
         await trace.record(trace.dispense("late", "pack1"))
