@@ -248,7 +248,7 @@ class Service:
         ):
             held.clear()
             held.update(kept)
-        sites = sorted(m.site for m in self._facts(clinical.SiteRegistered))
+        sites = tuple(sorted(m.site for m in self._facts(clinical.SiteRegistered)))
         own = OwnLog(
             *("traceability", contract(), self.bus, self.store, KINDS, sites),
             reads=self._workers[0].topics,
@@ -264,7 +264,8 @@ class Service:
         return [message for message in found if isinstance(message, cls)]
 
     @property
-    def _recovering(self) -> bool:
+    def recovering(self) -> bool:
+        """Is it still folding again what it had folded before its database was set back?"""
         until = self._restored.until() if self._restored else {}
         return any(p in self._partitions and self.folded(p) < end for p, end in until.items())
 
@@ -324,7 +325,7 @@ class Service:
     async def _submit(
         self, method: str, request: Message, request_id: str, trace: str, actor: str = "platform"
     ) -> object:
-        if self._recovering:
+        if self.recovering:
             raise Retryable("the database was older than its topics and catches up")
         cause = request_cause(actor, method, request_id, self.clock.now(), trace)
         command = self._commands[method]

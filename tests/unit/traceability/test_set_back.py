@@ -49,8 +49,8 @@ def course(service: Service) -> Iterable[str]:
     """A recall, stage by stage: lots and members, what joins, who is not named, its seal, who is late."""
     for message in (registered(A), registered(B), material("bulk", "raw"), material("pack", "bulk")):
         service.publish(message)
-    for message in (dispense("d1", "pack", A, "P1"), dispense("d2", "bulk", B, "P2")):
-        service.publish(message)
+    for record in (dispense("d1", "pack", A, "P1"), dispense("d2", "bulk", B, "P2")):
+        service.publish(record)
     service.settle()
     yield "nothing opened"
     service.publish(opened(RUN, "raw"))
@@ -255,6 +255,10 @@ class Unlucky(Player):
                 self.service.publish(asked(run, self.service.announced(run)[-1].version))
         self._settle()
         return len(runs)
+
+    def _explain(self, number: int) -> None:
+        if not self.service.recovering:  # commands are taken afterwards
+            super()._explain(number)
 
     def _is_to_explain(self, entry: Any) -> bool:
         return entry.open and not entry.explained and not self.service.state(RUNS, entry.run).over
