@@ -1,5 +1,7 @@
-"""What stands beside lots and corrective actions, brought back from their own events: a completed lot's profile
-is due, and a changed limit is in force."""
+"""What stands beside lots and corrective actions, brought back from their own events.
+
+The profile of a completed lot is due, and a changed limit is in force.
+"""
 
 from __future__ import annotations
 
