@@ -137,6 +137,59 @@ def check(service: Service, run: str) -> None:
         assert at.n == sum(kind == "MEMBER" for *_, kind in mine)
 
 
+def test_a_seal_that_was_refused_is_not_refused_once_more(service: Service) -> None:
+    stages = iter(course(service))
+    while next(stages) != "walked":
+        pass
+    service.relay()
+    copy = service.saved()
+    before = service.announced(RUN)[-1].version
+    service.publish(dispense("d8", "pack", A, "P8"))
+    service.publish(asked(RUN, before))
+    service.settle()
+    assert isinstance(service.told(RUN)[-1].message, events.ExposureExtended)
+    service.relay()
+    told = said(service)
+    service.set_back(copy)
+    service.settle()
+    assert said(service) == told
+    service.publish(asked(RUN, before + 1))
+    service.settle()
+    assert service.state(RUNS, RUN).sealed
+
+
+def test_what_was_lost_of_a_late_patient_names_the_successor(service: Service) -> None:
+    """Folded after the moment, decided and not published: nobody else knows of it any more."""
+    for stage in course(service):
+        if stage == "sealed":
+            break
+    service.relay()
+    copy = service.saved()
+    service.publish(dispense("d9", "pack", A, "P9"))
+    service.settle()
+    assert isinstance(service.told(RUN)[-1].message, events.ExposureAfterSeal)
+    service.set_back(copy)
+    service.settle()
+    assert isinstance(service.told(RUN)[-1].message, events.ExposureAfterSeal)
+
+
+def test_a_late_patient_of_a_run_whose_seal_the_database_lacks_names_the_successor(service: Service) -> None:
+    copy = None
+    for stage in course(service):
+        copy = service.saved() if stage == "walked" else copy
+        if stage == "sealed":
+            break
+    service.relay()
+    service.publish(dispense("d9", "pack", A, "P9"))  # in the log when the database is lost
+    service.set_back(copy)
+    service.settle()
+    last = service.told(RUN)[-1].message
+    assert isinstance(last, events.ExposureAfterSeal)
+    service.publish(opened(last.successor, "raw", follows=RUN))
+    service.settle()
+    assert set(service.members(last.successor)) == {"d9"}
+
+
 # -- a transaction that was not published whole -------------------------------------------
 
 
