@@ -14,6 +14,7 @@ from services.exchange.coordinator.desk import Desk
 from services.exchange.coordinator.hub import Hub
 from services.exchange.evaluator_api import EvaluatorApi
 from services.exchange.handlers import COMMANDS, EVENTS, LISTS
+from services.exchange.regain import REGAIN
 from services.exchange.site_api import SiteApi
 from services.exchange.steps import Jobs, Patience
 from services.exchange.valuations import Valuations
@@ -68,6 +69,7 @@ def make_spec() -> ServiceSpec:
         commands=COMMANDS,
         steps=steps,
         settings=ExchangeSettings,
+        regain=REGAIN,
     )
 
 

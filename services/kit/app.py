@@ -36,7 +36,7 @@ from services.kit.metrics import Metrics
 from services.kit.positions import Positions
 from services.kit.presence import Usurped
 from services.kit.readiness import Readiness
-from services.kit.recovery import OwnLog, Passed, Restored, recover
+from services.kit.recovery import OwnLog, Passed, Regain, Restored, recover
 from services.kit.relay import Relay
 from services.kit.rpc.changes import add_changes
 from services.kit.rpc.operations import add_operations
@@ -101,7 +101,8 @@ class ServiceSpec:
     the runners have started; `background` runs beside the runners until it is
     cancelled, and the service stops when it fails. `loops` are the names of the
     loops that it runs, whose dead letters are settled like those of `reactors`.
-    `tally` counts its rows for whoever watches.
+    `tally` counts its rows for whoever watches. `regain` brings back what stands beside an aggregate from the
+    aggregate's own events, where the database was set back.
     """
 
     name: str
@@ -117,6 +118,7 @@ class ServiceSpec:
     on_start: Background | None = None
     background: Background | None = None
     tally: Tally | None = None
+    regain: Mapping[Kind[Any], Regain] = field(default_factory=dict)
     #: One process runs all of it: a second one on the same database is refused.
     alone: bool = False
 
@@ -229,8 +231,19 @@ async def _assemble(spec: ServiceSpec, plan: Plan, ground: Ground) -> App:
         _log.warning("transactions of a killed process ended", transactions=abandoned)
     kinds = [*spec.kinds, *NOTES, LETTERS, STEPS, ANSWERS, LEASES]
     await explained(store.prepare(kinds), plan.database)
-    own = OwnLog(spec.name, contract(), bus, batch_store, spec.kinds, platform.sites, site)
-    restored = await explained(asyncio.to_thread(recover, own, plan.reads), plan.database)
+    own = OwnLog(
+        spec.name,
+        contract(),
+        bus,
+        batch_store,
+        spec.kinds,
+        platform.sites,
+        site,
+        plan.reads,
+        spec.regain,
+        clock.now,
+    )
+    restored = await explained(asyncio.to_thread(recover, own), plan.database)
     holder = f"{socket.gethostname()}/{spec.name}-{settings.instance}-{os.getpid()}"
     outlet = WatchedOrderedProducer(bus.ordered_producer(), producer)
     relay = Relay(store, outlet, clock, metrics, holder)

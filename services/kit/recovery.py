@@ -3,41 +3,58 @@
 An event is on a topic only after its transaction was committed; so a topic that
 holds newer versions than the database means that the database was set back (a
 backup was restored, or it is new). The aggregates are brought up to date from
-their own events, which are noted as having happened; then the runners fold
+their own events, which are noted as having happened, and with them what the
+service keeps beside them and can bring back (`Regain`); then the runners fold
 their inputs again, and what the topics show to have happened is not done, and
 not said, a second time.
 """
 
 from __future__ import annotations
 
+import uuid
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
+from functools import partial
 from typing import Any
 
 from services.kit.bus.protocol import Bus, Partition, Record
+from services.kit.clock import wall_now
 from services.kit.contracts import Contract
 from services.kit.envelope import Event, from_record
 from services.kit.errors import Integrity, Poison
 from services.kit.log import get_logger
 from services.kit.positions import Positions
+from services.kit.runners.fold import drive
 from services.kit.runners.notes import MARKS, Making, Mark
 from services.kit.store.kinds import Get, Kind, Plan, Read, Write
 from services.kit.store.protocol import Store, Transaction
-from services.kit.work import INBOX, Acted
+from services.kit.work import INBOX, Acted, Cause, Job, Overlay, Work, run_jobs
 
 _log = get_logger("kit.recovery")
 _TAKE = 2000
 _TAKE_SECONDS = 1.0
 #: Silent turns after which the rest of a partition is taken to hold nothing of ours.
 _SILENT_TURNS = 20
+#: Events of so many bytes are taken in by one transaction: what is brought back beside them is larger.
+_MOST_BYTES = 512 * 1024
+
+#: Brings back what a service keeps beside an aggregate, from one of the aggregate's own events that the
+#: database lacks: it reads and puts states and makes steps due; it says nothing. The events of an aggregate
+#: come in order; that of a transaction which was not published whole may be the last.
+Regain = Callable[[Work, Event], None]
 
 
 @dataclass(frozen=True)
 class Restored:
-    """The database was set back once; until here its runners fold what was folded before."""
+    """The database was set back once; until here its runners fold what was folded before.
+
+    `life` is new with every restore: what is asked in it was not asked before.
+    """
 
     ends: tuple[tuple[str, int, int], ...]
+    life: str = ""
 
     def until(self) -> dict[Partition, int]:
         return {Partition(topic, number): end for topic, number, end in self.ends}
@@ -73,7 +90,8 @@ class OwnLog:
     """The topics that a service says its own aggregates' events on.
 
     Of a service that runs once for each site, `site` is the one whose database this is: what
-    another site's process has said on a shared topic is not its own.
+    another site's process has said on a shared topic is not its own. `reads` are the topics that the
+    service folds; `regain` brings back, by kind, what stands beside its aggregates; `now` is platform time.
     """
 
     service: str
@@ -83,12 +101,17 @@ class OwnLog:
     kinds: Iterable[Kind[Any]]
     sites: tuple[str, ...]
     site: str = ""
+    reads: Iterable[str] = ()
+    regain: Mapping[Kind[Any], Regain] = field(default_factory=dict)
+    now: Callable[[], datetime] = wall_now
     _waiting: dict[_Place, dict[int, Event]] = field(default_factory=lambda: defaultdict(dict))
 
     def __post_init__(self) -> None:
         self._aggregates = {kind.name: kind for kind in self.kinds if kind.evolve is not None}
         self._making = Making(f"{self.service}.own")
         self._log = self.bus.log()
+        self._regain = {kind.name: function for kind, function in self.regain.items()}
+        self._restored = Restored(())
         self.topics = sorted(
             name
             for name, topic in self.contract.names((self.site,) if self.site else self.sites)
@@ -135,12 +158,15 @@ class OwnLog:
     def catch_up(self) -> int:
         """Bring the aggregates up to date from their own events; answers how many events were lacking.
 
+        If any was, it is noted with it that the database was set back: up to the present ends the topics
+        are evidence of what happened before.
         Integrity when an event between the database and the topic is nowhere.
         """
         behind = self._behind() if self._aggregates else {}
         if not behind:
             return 0
-        lacking = sum(self._take_in(records) for records in self._read(behind))
+        self._restored = _restored_to(self._log.ends(self.reads))
+        lacking = sum(self._take_in(piece) for records in self._read(behind) for piece in _pieces(records))
         missing = [place for place, held in self._waiting.items() if held]
         if missing:
             kind, id = missing[0]
@@ -177,7 +203,7 @@ class OwnLog:
         for record in records:
             event = self._own(record)
             if event is not None and event.seq is not None:
-                place = (event.source.rsplit("/", 1)[1], event.subject)
+                place = (_kind_of(event), event.subject)
                 self._waiting[place].setdefault(event.seq, event)
                 touched.add(place)
         if not touched:
@@ -210,20 +236,40 @@ class OwnLog:
         after: dict[_Place, int] = {}
         writes: list[Write] = []
         acted: set[str] = set()
+        taken: list[Event] = []
         for place, get in states.items():
             found = loaded[get]
             state, version = (found[0].state, found[0].version) if found else (None, 0)
             before[place] = version
             while (event := self._waiting[place].get(version + 1)) is not None:
                 state, version = self._evolved(get, state, event), version + 1
+                taken.append(event)
                 acted.add(event.id)
                 if event.cause:
                     acted.add(f"{place[0]}/{place[1]}|{event.cause}")
             after[place] = version
             if version > before[place]:
                 writes.append(Write(get.kind, get.id, before[place], version, state))
-        txn.write(Plan((*writes, *self._acted(txn, acted)), ()))
+        if taken:
+            noted = _noted(txn, self._restored)
+            txn.write(Plan((*writes, *self._acted(txn, acted), *self._regained(txn, taken), noted), ()))
         return before, after
+
+    def _regained(self, txn: Transaction, taken: Iterable[Event]) -> tuple[Write, ...]:
+        """What stands beside the aggregates of these events."""
+        jobs, actor = [], f"service:{self.service}"
+        for event in taken:
+            regain = self._regain.get(_kind_of(event))
+            if regain is not None:
+                cause = Cause(event.id, self.now(), actor, event.id, event.case, event.run)
+                jobs.append(Job(cause, partial(_call, regain, event)))
+        overlay = Overlay()
+        for done in drive(txn, run_jobs(jobs, overlay, self.contract, self.service)):
+            if done.error is not None:
+                raise done.error
+        plan = overlay.plan()
+        assert not plan.outbox, "what happened is not said again"
+        return plan.writes
 
     def _evolved(self, get: Get, state: Any, event: Event) -> Any:
         assert get.kind.evolve is not None
@@ -247,29 +293,51 @@ class OwnLog:
         ]
 
 
-def recover(own: OwnLog, reads: Iterable[str]) -> Restored | None:
-    """Catch up from the service's own topics; what is left for its runners to pass, if it ever was set back.
+def _call(regain: Regain, event: Event, work: Work) -> None:
+    regain(work, event)
 
-    `reads` are the topics that they fold.
-    """
+
+def _kind_of(event: Event) -> str:
+    """Name of the kind of the aggregate that said it."""
+    return event.source.rsplit("/", 1)[1]
+
+
+def _pieces(records: list[Record]) -> Iterator[list[Record]]:
+    """The records in pieces of a transaction's size."""
+    piece: list[Record] = []
+    size = 0
+    for record in records:
+        size += len(record.value or b"")
+        if piece and size > _MOST_BYTES:
+            yield piece
+            piece, size = [], len(record.value or b"")
+        piece.append(record)
+    yield piece
+
+
+def recover(own: OwnLog) -> Restored | None:
+    """Catch up from the service's own topics; what its runners have to pass, if it ever was set back."""
     lacking = own.catch_up()
     if lacking:
         _log.warning("the database was older than its topics", events=lacking)
-        return note_restored(own.store, own.bus.log().ends(reads))
     return restored_of(own.store)
 
 
 def note_restored(store: Store, ends: Mapping[Partition, int]) -> Restored:
     """From now on the topics, up to these ends, are evidence of what happened before."""
-    restored = Restored(tuple((p.topic, p.number, end) for p, end in sorted(ends.items())))
-
-    def work(txn: Transaction) -> None:
-        found = txn.load([Get(RESTORED, _LATEST)])[Get(RESTORED, _LATEST)]
-        base = found[0].version if found else 0
-        txn.write(Plan((Write(RESTORED, _LATEST, base, base + 1, restored),), ()))
-
-    store.transact(work)
+    restored = _restored_to(ends)
+    store.transact(lambda txn: txn.write(Plan((_noted(txn, restored),), ())))
     return restored
+
+
+def _restored_to(ends: Mapping[Partition, int]) -> Restored:
+    return Restored(tuple((p.topic, p.number, end) for p, end in sorted(ends.items())), uuid.uuid4().hex)
+
+
+def _noted(txn: Transaction, restored: Restored) -> Write:
+    found = txn.load([Get(RESTORED, _LATEST)])[Get(RESTORED, _LATEST)]
+    base = found[0].version if found else 0
+    return Write(RESTORED, _LATEST, base, base + 1, restored)
 
 
 def restored_of(store: Store) -> Restored | None:

@@ -225,6 +225,11 @@ class Work:
     def now(self) -> datetime:
         return self.cause.now
 
+    @property
+    def restored(self) -> bool:
+        """May this have been done before, by a database that was set back since?"""
+        return self._scope.restored
+
     def _held(self, get: Get) -> _Held:
         return self.changes[get] if get in self.changes else self._overlay.get(get)
 

@@ -14,6 +14,7 @@ from services.production import handlers
 from services.production.api import ProductionApi
 from services.production.domain.samples import Samples
 from services.production.payloads import Payloads
+from services.production.regain import REGAIN
 from services.production.steps import steps
 from services.production.twins.following import Basis, follow_lot
 from services.production.views import KINDS, PARAMETERS, PRODUCTS, WATCHES
@@ -58,6 +59,7 @@ SPEC = ServiceSpec(
     ),
     commands=handlers.COMMANDS,
     steps=lambda app: steps(app, _payloads(app)),
+    regain=REGAIN,
 )
 
 if __name__ == "__main__":

@@ -2,7 +2,9 @@
 
 It never blocks and never refuses a fact. From a run's watch on, what is
 folded for a watched lot joins the run's journal in the same transaction;
-what belongs to a sealed run names its successor.
+what belongs to a sealed run names its successor. What is folded again, because
+the database was set back, may be in a journal already: then the run goes over
+all its lots afterwards.
 """
 
 from __future__ import annotations
@@ -186,10 +188,12 @@ def on_site_registered(outside: Outside, work: Work, event: Event) -> None:
 
 def on_safety_run_opened(outside: Outside, work: Work, event: Event) -> None:
     opened = cast(loops.SafetyRunOpened, event.message)
-    if work.get(RUNS, opened.run) is not None:
+    case, held = opened.case or event.case, work.get(RUNS, opened.run)
+    if held is not None:
+        if work.restored:  # the journal's events do not tell all of it
+            work.put(RUNS, opened.run, replace(held, case=case, follows=opened.follows))
         return
     _put_node(work, graph.watched(_node(work, opened.lot), opened.run))
-    case = opened.case or event.case
     work.put(RUNS, opened.run, run.opened(opened.run, case, opened.lot, opened.follows, event.trace))
     work.due(CUT_STEP, opened.run, outside.now())
 
@@ -217,6 +221,8 @@ def on_loop_closed(work: Work, event: Event) -> None:
 def _join(outside: Outside, work: Work, name: str, found: list[Dispense]) -> None:
     """Dispenses of watched lots join the run's journal; after its seal they name the successor."""
     watcher = _run(work, name)
+    if _goes_over(outside, work, watcher):
+        return
     if not watcher.over:
         journal.append(work, outside, watcher, found)
     elif watcher.sealed:
@@ -229,6 +235,8 @@ def _spread(outside: Outside, work: Work, name: str, lot: str, parents: Iterable
     if name in node.watches:
         return
     watcher = _run(work, name)
+    if _goes_over(outside, work, watcher):
+        return
     if watcher.over:
         if watcher.sealed:
             journal.after_seal(work, watcher)
@@ -237,6 +245,16 @@ def _spread(outside: Outside, work: Work, name: str, lot: str, parents: Iterable
     _put_node(work, graph.watched(node, name))
     journal.append(work, outside, run.watching(watcher, [Watch(lot, depth)]))
     _wake(outside, work, watcher)
+
+
+def _goes_over(outside: Outside, work: Work, watcher: Run) -> bool:
+    """Is this left to the run's going over all its lots? The row is written in any case: a walk that has
+    not seen what is folded now conflicts with it."""
+    if watcher.cancelled or not (work.restored or watcher.again):
+        return False
+    work.put(RUNS, watcher.run, run.going_over(watcher))
+    _wake(outside, work, watcher)
+    return True
 
 
 def _wake(outside: Outside, work: Work, before: Run) -> None:

@@ -43,10 +43,11 @@ def fold_events(outside: Outside) -> Events:
 
 
 def commands(outside: Outside) -> Mapping[str, Command]:
-    """The first three are submitted by the step `cut` alone, the last by a person."""
+    """The first four are submitted by the step `cut` alone, the last by a person."""
     return {
         "NoteCut": protocol.note_cut,
         "Walk": partial(protocol.walk, outside),
+        "GoOver": protocol.go_over,
         "Seal": partial(protocol.seal, outside),
         "ExplainUnattributed": partial(explanations.explain, outside),
     }

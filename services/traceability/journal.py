@@ -25,9 +25,10 @@ from services.traceability.domain.entries import (
     entry_id,
     member_key,
 )
+from services.traceability.domain.moments import iso
 from services.traceability.domain.run import Run
 from services.traceability.outside import Outside
-from services.traceability.views import ALL_SITES, ENTRIES, EXPOSURES, REGISTRY, RUNS
+from services.traceability.views import ALL_SITES, ENTRIES, EXPOSURES, LOOSE, REGISTRY, RUNS
 
 _SITE_EVENTS = (events.ExposureOpened, events.ExposureEntriesJoined)
 
@@ -41,16 +42,19 @@ def registered(work: Work) -> tuple[str, ...]:
 def append(work: Work, outside: Outside, run: Run, dispenses: Sequence[Dispense] = ()) -> None:
     """One commit of a run that goes on: its new lots, and what of the dispenses is new.
 
-    Announces when anything changed, and a first time in any case; stores the run.
+    Announces when anything changed, and a first time in any case; stores the run. Of a run that goes over
+    its lots again, after its database was set back, the dispenses are all those of its lots.
     """
     head = work.get(EXPOSURES, run.run)
     sites = registered(work)
     # A run of its own trigger asks every patient anew; a successor takes what no journal has.
     earlier = _sealed_of_root(work, run) if run.follows and dispenses else []
+    loose = _take_loose(work, run) if run.again else []
     counted = head is not None and head.unattributed + head.explained > 0
     news = [pair for pair in _news(work, run, dispenses, sites, earlier, counted) if any(pair[1])]
     known, lots = set(head.lots) if head else set(), run.lots
     joining = [entry for dispense, item in news for entry in _take(work, run.run, dispense, item, lots)]
+    joining += loose
     growth = exposure.Growth(
         lots=[(lot, depth) for lot, depth in lots.items() if lot not in known],
         entries=sorted(joining),
@@ -58,8 +62,11 @@ def append(work: Work, outside: Outside, run: Run, dispenses: Sequence[Dispense]
         explained=sum(item.explained for _, item in news),
         sites=sites,
     )
+    if run.again:
+        unattributed, explained = _recounted(work, run, head, dispenses)
+        growth = growth._replace(unattributed=unattributed, explained=explained)
     _tell(work, run, exposure.grown(head, run.run, run.root, growth, outside))
-    work.put(RUNS, run.run, run)
+    work.put(RUNS, run.run, replace(run, again=False))
 
 
 def explain(work: Work, outside: Outside, run: Run, told: events.UnattributedExplained) -> None:
@@ -79,6 +86,81 @@ def _tell(work: Work, run: Run, told: Iterable[Message]) -> None:
     for event in told:
         site = event.site if isinstance(event, _SITE_EVENTS) else ""
         work.apply(EXPOSURES, run.run, event, site=site, case=run.case, run=run.run)
+
+
+# -- a database that was set back ---------------------------------------------
+
+
+def keep(work: Work, told: events.ExposureEntriesJoined) -> None:
+    """The entries of a bulk that the topics tell of."""
+    for item in told.entries:
+        id = entry_id(told.run, item.dispense, member_key(Patient(told.site, item.pseudonym)))
+        held = work.get(ENTRIES, id) or entries.Entry(
+            told.run, MEMBER, item.dispense, item.lot, told.site, item.pseudonym, iso(item.at)
+        )
+        became = exposure.disposition_of(item)
+        if item.number > held.number:
+            held = replace(held, disposition=became, number=item.number)
+        work.put(ENTRIES, id, held)
+
+
+def _take_loose(work: Work, run: Run) -> list[exposure.Joining]:
+    """Entries that sites have heard of and nobody has announced: they are said once more, and counted."""
+    found = []
+    for id, loose in work.where(LOOSE, "run", run.run).items():
+        told = events.ExposureEntriesJoined.FromString(loose.bulk)
+        keep(work, told)
+        found += exposure.joinings(told)
+        work.drop(LOOSE, id)
+    return found
+
+
+def _recounted(
+    work: Work, run: Run, head: exposure.Exposure | None, dispenses: Sequence[Dispense]
+) -> tuple[int, int]:
+    """How the counts of who is not named change, where no event tells which dispenses they count.
+
+    An explanation that fell is on no topic: where there seem to be more than are announced, which of them
+    stand is not known, and all are asked for again.
+    """
+    held = _unnamed(work, run, dispenses)
+    said, counted = (head.explained, head.unattributed) if head else (0, 0)
+    fell = sum(entry.explained for entry in held.values()) > said
+    for id, entry in held.items():
+        work.put(ENTRIES, id, replace(entry, explained=entry.explained and not fell))
+    explained = 0 if fell else sum(entry.explained for entry in held.values())
+    return len(held) - explained - counted, explained - said
+
+
+def recount_sealed(work: Work, run: Run, dispenses: Sequence[Dispense]) -> None:
+    """Who is not named, in a sealed journal: no more stand open, and no more explained, than are announced.
+
+    Of those that may have been closed before the seal none keeps a successor from taking what they are about.
+    """
+    head = work.get(EXPOSURES, run.run)
+    assert head is not None, "it is sealed"
+    open_now = {d.dispense for d in dispenses if entries.unexplained(d, registered(work))}
+    held = _unnamed(work, run, dispenses)
+    for explained, counted in ((False, head.unattributed), (True, head.explained)):
+        found = {id: entry for id, entry in held.items() if entry.explained == explained}
+        stand = {id for id, entry in found.items() if entry.dispense in open_now}
+        close = set() if len(found) <= counted else found.keys() - stand if len(stand) <= counted else found
+        for id, entry in found.items():
+            closed = replace(entry, open_in="", explained=False)
+            work.put(ENTRIES, id, closed if id in close else entry)
+
+
+def _unnamed(work: Work, run: Run, dispenses: Iterable[Dispense]) -> dict[str, Entry]:
+    """The run's entries of dispenses that name nobody, each with what its explanation did not tell."""
+    by_id = {dispense.dispense: dispense for dispense in dispenses}
+    found = work.where(ENTRIES, "open_in", run.run)
+    for id, entry in found.items():
+        of = by_id.get(entry.dispense)
+        if of is not None and not entry.lot:
+            lot = next(lot for lot in of.lots if lot in run.lots)
+            found[id] = entries.entry_of(run.run, UNATTRIBUTED, of, lot, Patient("", ""))
+            found[id] = replace(found[id], open_in=entry.open_in, explained=entry.explained)
+    return found
 
 
 def late(work: Work, run: Run, dispenses: Sequence[Dispense]) -> None:

@@ -18,6 +18,7 @@ from services.traceability.fold import CUT_STEP
 from services.traceability.handlers import CUT_EVENTS, commands, fold_events
 from services.traceability.lineages import HOP_ROWS
 from services.traceability.outside import Outside
+from services.traceability.regain import REGAIN
 from services.traceability.steps import cut_step
 from services.traceability.tallies import tally
 from services.traceability.views import KINDS
@@ -55,6 +56,7 @@ def make_spec() -> ServiceSpec:
         commands=commands(outside),
         steps=steps,
         tally=tally,
+        regain=REGAIN,
     )
 
 

@@ -29,6 +29,11 @@ from services.traceability.views import DISPENSES, EXPOSURES, NODES, RUNS
 FOLD = "traceability.fold"
 #: How far down one walk goes; deeper lots are walked in the next round.
 _WALK_LEVELS = 60
+#: A service brings a run back with its journal; who caught up by an earlier build has the journal alone.
+_HALF_BACK = (
+    "the journal of this run is sealed and its entries are not here: the database was set back, and caught "
+    "up by a build that could not bring them back; put the same copy of the database back once more"
+)
 
 
 def round_request(name: str, round: int, **more: Any) -> Struct:
@@ -62,13 +67,33 @@ def walk(outside: Outside, work: Work, request: Struct) -> Empty:
     if watcher is None or not watcher.cut_is_open:
         return Empty()
     # Read first, for whatever is read later runs this function again over all that stands above it.
-    work.get(EXPOSURES, watcher.run)
+    head = work.get(EXPOSURES, watcher.run)
+    if head is not None and head.sealed:
+        raise Retryable(_HALF_BACK)
     journal.registered(work)
     found = _descend(work, watcher)
     dispenses = _dispenses_of(work, [*watcher.not_firm, *(watch.lot for watch in found)])
     for watch in found:
         work.put(NODES, watch.lot, graph.watched(_node(work, watch.lot), watcher.run))
     journal.append(work, outside, run.walked(run.watching(watcher, found)), dispenses)
+    return Empty()
+
+
+def go_over(work: Work, request: Struct) -> Empty:
+    """The facts of a sealed run were folded again, by a database that was set back: whatever of them its
+    journal lacks names the successor."""
+    plain = MessageToDict(request)
+    watcher = work.get(RUNS, plain["run"])
+    if watcher is None or not (watcher.sealed and watcher.again) or watcher.round != int(plain["round"]):
+        return Empty()
+    work.get(EXPOSURES, watcher.run)
+    work.load(NODES, watcher.lots)
+    dispenses = _dispenses_of(work, watcher.lots)
+    journal.recount_sealed(work, watcher, dispenses)
+    journal.late(work, watcher, dispenses)
+    if any(child not in watcher.lots for lot in watcher.lots for child in _node(work, lot).outputs):
+        journal.after_seal(work, watcher)
+    work.put(RUNS, watcher.run, run.gone_over(watcher))
     return Empty()
 
 

@@ -45,14 +45,17 @@ class CutStep:
         submit: Submit,
         topics: Iterable[str],
         patience: float = _PATIENCE_SECONDS,
+        life: str = "",
     ) -> None:
-        """`topics` are those that can carry genealogy or dispenses; `patience` is in wall seconds."""
+        """`topics` are those that can carry genealogy or dispenses; `patience` is in wall seconds; `life` is
+        that of a database that was set back, whose rounds have the numbers of rounds that it lost."""
         self._store = store
         self._log = log
         self._folded_to = folded_to
         self._submit = submit
         self._topics = tuple(topics)
         self._patience = patience
+        self._life = f"|{life}" if life else ""
         self._asking: asyncio.Future[dict[Partition, int]] | None = None
 
     async def __call__(self, step: Step) -> Again | None:
@@ -61,7 +64,9 @@ class CutStep:
             if found is None or found.state.at_rest:
                 return None
             run = found.state
-            if run.cut_is_open:
+            if run.sealed:
+                await self._command("GoOver", run)
+            elif run.cut_is_open:
                 if not await self._folds(run):
                     return Again(_FOLDING_SECONDS)
                 await self._command("Walk", run)
@@ -82,12 +87,12 @@ class CutStep:
         """Note a new cut. The run was read before the ends are: that order is the protocol."""
         ends = await asyncio.to_thread(self._log.ends, self._topics)
         cut = [Place(p.topic, p.number, end) for p, end in sorted(ends.items()) if end]
-        request_id = f"{run.run}|{run.round + 1}"
+        request_id = f"{run.run}|{run.round + 1}{self._life}"
         await self._submit("NoteCut", note_request(run, cut), request_id, run.trace)
 
     async def _command(self, method: str, run: Run) -> None:
         request = round_request(run.run, run.round)
-        await self._submit(method, request, f"{run.run}|{run.round}", run.trace)
+        await self._submit(method, request, f"{run.run}|{run.round}{self._life}", run.trace)
 
     async def _folds(self, run: Run) -> bool:
         """Wait until the fold has passed the cut; False when the patience is at its end."""
@@ -117,4 +122,5 @@ def cut_step(app: App, topics: Iterable[str]) -> CutStep:
     async def submit(method: str, request: Message, request_id: str, trace: str) -> object:
         return await app.decider.submit(method, request, request_id=request_id, actor="platform", trace=trace)
 
-    return CutStep(app.store, app.bus.log(), lambda: app.positions.of(FOLD), submit, topics)
+    life = app.restored.life if app.restored else ""
+    return CutStep(app.store, app.bus.log(), lambda: app.positions.of(FOLD), submit, topics, life=life)

@@ -34,11 +34,21 @@ class Suspect:
     description: str
 
 
+@dataclass(frozen=True)
+class Loose:
+    """Entries that the topics tell of and no announcement there counts, of a database that was set back:
+    ExposureEntriesJoined, as bytes."""
+
+    run: str
+    bulk: bytes
+
+
 NODES: Kind[Node] = Kind("lot_node", Node)
 DISPENSES: Kind[Dispense] = Kind("dispense", Dispense, ("lots", "waiting"))
 RUNS: Kind[run.Run] = Kind("exposure_run", run.Run, ("root", "sealed"))
 EXPOSURES: Kind[exposure.Exposure] = Kind("exposure", exposure.Exposure, evolve=exposure.evolve)
 ENTRIES: Kind[entries.Entry] = Kind("entry", entries.Entry, ("open_in", "explained"))
+LOOSE: Kind[Loose] = Kind("loose_entries", Loose, ("run",))
 REGISTRY: Kind[Registry] = Kind("site_registry", Registry)
 SUSPECTS: Kind[Suspect] = Kind("suspect", Suspect)
 BALANCES: Kind[Balance] = Kind("balance", Balance)
@@ -64,7 +74,7 @@ DOSSIER_RECORDS: tuple[Kind[Any], ...] = (
     *(HAZARD_RECORDS, CAPA_RECORDS, TAKEN_RECORDS),
 )
 KINDS: tuple[Kind[Any], ...] = (
-    *(BALANCES, NODES, DISPENSES, RUNS, EXPOSURES, ENTRIES, REGISTRY, SUSPECTS),
+    *(BALANCES, NODES, DISPENSES, RUNS, EXPOSURES, ENTRIES, LOOSE, REGISTRY, SUSPECTS),
     *DOSSIER_RECORDS,
     HOPS,
     THINGS,

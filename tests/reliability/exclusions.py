@@ -41,6 +41,7 @@ FIELDS: dict[tuple[str, str], str] = {
     ("traceability.exposure_run", "covers"): ROUNDS,
     ("traceability.exposure_run", "asked"): ROUNDS,
     ("traceability.exposure_run", "cut_asked"): ROUNDS,
+    ("traceability.exposure_run", "extended"): ROUNDS,
     ("traceability.exposure_run", "cut"): "positions in the log: repeats take places too",
     ("traceability.exposure_run", "trace"): SPAN,
     ("traceability.exposure", "version"): ROUNDS,

@@ -19,7 +19,7 @@ from pharmaloop.common.v1 import types_pb2 as common
 from pharmaloop.traceability.v1 import events_pb2 as events
 from services.traceability.domain import digest, dispense
 from services.traceability.domain.entries import MEMBER
-from services.traceability.domain.moments import stamp
+from services.traceability.domain.moments import iso, stamp
 
 #: At most so many entries in one event.
 BULK = 500
@@ -176,6 +176,28 @@ def joined(
     for start in range(0, len(mine), BULK):
         bulk = [_entry(entry) for entry in mine[start : start + BULK]]
         yield events.ExposureEntriesJoined(run=run, site=site, epoch=epoch, entries=bulk)
+
+
+def joinings(told: events.ExposureEntriesJoined) -> list[Joining]:
+    """The entries of a bulk, as they joined."""
+    return [
+        Joining(
+            told.site,
+            item.dispense,
+            item.lot,
+            item.pseudonym,
+            iso(item.at),
+            item.possible,
+            item.number,
+            disposition_of(item),
+        )
+        for item in told.entries
+    ]
+
+
+def disposition_of(item: events.ExposureEntry) -> str:
+    """What became of the member; empty for the member itself."""
+    return next(name for name, told in _DISPOSITIONS.items() if told == item.disposition)
 
 
 def _entry(entry: Joining) -> events.ExposureEntry:

@@ -37,7 +37,10 @@ class Run:
 
     `round` counts the cuts noted, `passed` those passed and walked; `covers`
     is how many watches the newest cut covers, `cut_asked` the seal that was
-    asked for when it was noted.
+    asked for when it was noted. `again`: what was folded for it may be missing
+    in its journal, for the database was set back; all its lots are read again,
+    and until then nothing joins. `extended` is the newest version whose seal
+    was asked for, and which had grown.
     """
 
     run: str
@@ -54,6 +57,8 @@ class Run:
     cut_asked: int = 0
     sealed: bool = False
     cancelled: bool = False
+    again: bool = False
+    extended: int = 0
 
     @property
     def lots(self) -> dict[str, int]:
@@ -79,7 +84,7 @@ class Run:
     @property
     def at_rest(self) -> bool:
         """Is there nothing to do until something is folded?"""
-        return self.phase in ("open", "sealed", "cancelled")
+        return self.cancelled or (self.phase in ("open", "sealed") and not self.again)
 
     @property
     def over(self) -> bool:
@@ -94,7 +99,7 @@ class Run:
     def may_seal(self) -> bool:
         """Was a cut noted after the seal was asked for, and passed, and is every lot firm?"""
         asked = bool(self.asked) and self.cut_asked == self.asked
-        return asked and not self.over and not self.cut_is_open and not self.not_firm
+        return asked and not (self.over or self.again or self.cut_is_open or self.not_firm)
 
 
 def opened(run: str, case: str, root: str, follows: str, trace: str) -> Run:
@@ -109,8 +114,8 @@ def watching(run: Run, found: Iterable[Watch]) -> Run:
 
 
 def asking(run: Run, version: int) -> Run:
-    """The run with a seal asked for; the newest request counts."""
-    return run if run.over else replace(run, asked=version)
+    """The run with a seal asked for; the newest request counts, and none that was answered."""
+    return run if run.over or version <= run.extended else replace(run, asked=version)
 
 
 def ended(run: Run) -> Run:
@@ -137,3 +142,25 @@ def walked(run: Run) -> Run:
 def answered(run: Run, sealed: bool) -> Run:
     """The run after its asked seal was answered."""
     return replace(run, asked=0, sealed=sealed)
+
+
+# -- a database that was set back --------------------------------------------
+
+
+def going_over(run: Run) -> Run:
+    """The run whose lots are all to be read again; no cut of before makes one of them firm."""
+    if run.over:
+        return replace(run, again=run.sealed)
+    watches = tuple(replace(watch, firm=False) for watch in run.watches)
+    return replace(run, again=True, watches=watches, covers=0, cut_asked=0)
+
+
+def gone_over(run: Run) -> Run:
+    """The sealed run after its lots were read again."""
+    return replace(run, again=False, round=run.round + 1, passed=run.round + 1)
+
+
+def has_extended(run: Run, version: int) -> Run:
+    """The run whose seal was asked for at a version, and refused, for it had grown."""
+    asked = 0 if run.asked <= version else run.asked
+    return replace(run, asked=asked, extended=max(run.extended, version))

@@ -162,6 +162,7 @@ def connect_outside(spec: ServiceSpec, site: str, clock: Any) -> None:
             contract=contract(),
             store=None,
             bus=SimpleNamespace(log=lambda: None),
+            restored=None,
             leaving=[],
         )
     )
@@ -246,6 +247,7 @@ class Process:
             "runners": runners,
             "started": START,
             "version": "0",
+            "restored": None,
             "leaving": [],
         }
         # Of the many things that a service has at hand, those that one in a simulated world asks for.

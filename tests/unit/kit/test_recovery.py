@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from copy import deepcopy
 from dataclasses import replace
+from typing import Any
+from unittest import mock
 
 import pytest
 from google.protobuf.message import Message
@@ -12,11 +14,12 @@ from google.protobuf.message import Message
 from pharmaloop.clinical.v1 import events_pb2 as clinical
 from pharmaloop.production.v1 import events_pb2 as production
 from pharmaloop.rnd.v1 import events_pb2 as rnd
+from services.kit import recovery
 from services.kit.bus.protocol import Partition
 from services.kit.contracts import contract
 from services.kit.envelope import Event, to_record
 from services.kit.errors import Integrity
-from services.kit.recovery import OwnLog, note_restored, restored_of
+from services.kit.recovery import OwnLog, Regain, note_restored, recover, restored_of
 from services.kit.runners.notes import WAITING
 from services.kit.work import Work
 from tests.unit.kit.support import (
@@ -211,3 +214,86 @@ async def test_what_waited_when_the_backup_was_made_and_then_acted_does_not_act_
         again.settle()
     assert bench.states(WAITING) == {}
     assert (await told(bench), bench.versions(LOT)) == (said, {lot: 1})
+
+
+# -- what stands beside an aggregate -------------------------------------------------------
+
+
+def beside(work: Work, event: Event) -> None:
+    """Counts an aggregate's events in a note of its own."""
+    held = work.get(NOTE, event.subject) or Note("")
+    work.put(NOTE, event.subject, Note(f"{held.text}{event.seq}"))
+
+
+def regaining(bench: Bench, regain: Regain = beside) -> OwnLog:
+    return OwnLog(
+        "rnd",
+        contract(),
+        bench.bus,
+        bench.store,
+        (LOT,),
+        ("hospital-a",),
+        reads=(INSIGHT_TOPIC,),
+        regain={LOT: regain},
+    )
+
+
+def test_what_stands_beside_an_aggregate_comes_back_in_the_order_of_its_events(bench: Bench) -> None:
+    for seq in (3, 1, 2, 2):
+        bench.bus.append(to_record(aggregate_event(LOTS[0], seq), INSIGHT_TOPIC))
+    assert regaining(bench).catch_up() == 3
+    assert bench.states(NOTE) == {LOTS[0]: Note("123")}
+    bench.bus.append(to_record(aggregate_event(LOTS[0], 4), INSIGHT_TOPIC))
+    assert regaining(bench).catch_up() == 1
+    assert bench.states(NOTE) == {LOTS[0]: Note("1234")}, "each event once"
+
+
+def test_an_event_comes_back_with_what_stands_beside_it_or_not_at_all(bench: Bench) -> None:
+    def fails(work: Work, event: Event) -> None:
+        beside(work, event)
+        raise ValueError("not brought back")
+
+    bench.bus.append(to_record(aggregate_event(LOTS[0], 1), INSIGHT_TOPIC))
+    with pytest.raises(ValueError, match="not brought back"):
+        regaining(bench, fails).catch_up()
+    assert (bench.states(LOT), bench.states(NOTE)) == ({}, {})
+    assert restored_of(bench.store) is None
+    assert regaining(bench).catch_up() == 1, "the next start takes all of it"
+
+
+def test_that_a_database_was_set_back_is_noted_with_the_first_event_that_it_lacked(bench: Bench) -> None:
+    """Whoever dies, or starts, in the middle of it must not take commands as if nothing had been lost."""
+    strict = replace(LOT, evolve=None if LOT.evolve is None else _only_the_first(LOT.evolve))
+    for seq in (1, 2):
+        bench.bus.append(to_record(aggregate_event(LOTS[0], seq), INSIGHT_TOPIC))
+        bench.bus.append(to_record(aggregate_event(LOTS[1], seq), INSIGHT_TOPIC))
+    log = OwnLog(
+        "rnd", contract(), bench.bus, bench.store, (strict,), ("hospital-a",), reads=(INSIGHT_TOPIC,)
+    )
+    with mock.patch.object(recovery, "_MOST_BYTES", 1), pytest.raises(Integrity):
+        log.catch_up()
+    assert 0 < len(bench.versions(LOT)) < 4
+    noted = restored_of(bench.store)
+    assert noted is not None
+    assert noted.until() == bench.bus.log().ends([INSIGHT_TOPIC])
+
+
+def _only_the_first(evolve: Callable[[Any, Message], Any]) -> Callable[[Any, Message], Any]:
+    def first(state: Any, message: Message) -> Any:
+        assert state is None, "a second event"
+        return evolve(state, message)
+
+    return first
+
+
+def test_every_restore_has_a_life_of_its_own(bench: Bench) -> None:
+    assert restored_of(bench.store) is None
+    assert recover(regaining(bench)) is None, "nothing was lacking"
+    lives = []
+    for seq in (1, 2):
+        bench.bus.append(to_record(aggregate_event(LOTS[0], seq), INSIGHT_TOPIC))
+        restored = recover(regaining(bench))
+        assert restored is not None
+        assert restored == recover(regaining(bench)), "a start is none"
+        lives.append(restored.life)
+    assert len(set(lives)) == 2

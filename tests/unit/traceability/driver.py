@@ -23,7 +23,7 @@ from pharmaloop.loops.v1 import events_pb2 as loops
 from pharmaloop.production.v1 import events_pb2 as production
 from pharmaloop.traceability.v1 import events_pb2 as events
 from services.kit.bus.memory import MemoryBus
-from services.kit.bus.protocol import Partition, Record
+from services.kit.bus.protocol import Outgoing, Partition, Record
 from services.kit.clock import ManualClock
 from services.kit.contracts import contract, event_type
 from services.kit.envelope import Event, from_record, to_record
@@ -31,18 +31,21 @@ from services.kit.errors import Retryable
 from services.kit.ids import lot_key
 from services.kit.metrics import Metrics
 from services.kit.positions import Positions
+from services.kit.recovery import OwnLog, Restored, recover
 from services.kit.runners.batch import BatchRunner, Surroundings
 from services.kit.runners.reactor import Reactor
 from services.kit.runners.step import StepRunner
 from services.kit.store.kinds import OutboxRow
 from services.kit.store.memory import AsyncMemoryStore, MemoryDatabase
 from services.kit.store.protocol import Transaction
-from services.kit.work import Job, Overlay, request_cause, run_one
+from services.kit.work import Job, Overlay, Scope, request_cause, run_one
 from services.traceability.fold import CUT_STEP
 from services.traceability.handlers import CUT_EVENTS, commands, fold_events
 from services.traceability.outside import Outside
 from services.traceability.protocol import FOLD
+from services.traceability.regain import REGAIN
 from services.traceability.steps import CutStep
+from services.traceability.views import KINDS
 from tests.unit.rough_stores import SnapshotStore
 
 FACTS = (
@@ -189,21 +192,82 @@ class Service:
         self._count = 0
         #: What happens between the reads and the commit of the next command of a method.
         self.during: dict[str, Callable[[], None]] = {}
-        metrics = Metrics("traceability")
-        around = Surroundings("traceability", "", contract(), self.bus, self.store, metrics, lambda: None)
+        self._commands = commands(self.outside)
+        self._seqs: dict[str, int] = defaultdict(int)
+        self._loop = asyncio.Runner()
+        #: What is on the topics of the service itself, by the events' ids.
+        self._said: dict[str, OutboxRow] = {}
+        self._start(None)
+
+    def _start(self, restored: Restored | None) -> None:
+        """The process, on the database as it stands."""
+        self._restored = restored
+        metrics, until = Metrics("traceability"), restored.until() if restored else {}
+        around = Surroundings(
+            *("traceability", "", contract(), self.bus, self.store, metrics, lambda: None), restored=until
+        )
         reactor = Reactor("fold", fold_events(self.outside))
         #: Two workers of the fold, as in a consumer group: each has its own partitions.
         self._workers = (BatchRunner(reactor, around), BatchRunner(reactor, around))
         topics = sorted(self._workers[0].topics)
         assert self._workers[0].name == FOLD
         self._partitions = [p for topic in topics for p in self.bus.partitions_of(topic)]
-        self._commands = commands(self.outside)
-        self._seqs: dict[str, int] = defaultdict(int)
-        self._loop = asyncio.Runner()
+        for partition in self._partitions:
+            self._workers[self.worker(partition)]._start_at([partition])
         store = AsyncMemoryStore(self.database)
         positions = Positions(store, {FOLD: topics})
-        step = CutStep(store, self.bus.log(), lambda: positions.of(FOLD), self._submit, TOPICS, patience=0.0)
+        step = CutStep(
+            *(store, self.bus.log(), lambda: positions.of(FOLD), self._submit, TOPICS),
+            patience=0.0,
+            life=restored.life if restored else "",
+        )
         self._steps = StepRunner(store, self.clock, metrics, {CUT_STEP: step})
+
+    # -- a database that is set back ------------------------------------------
+
+    def relay(self, most: int | None = None) -> None:
+        """Publish what was said, in its order; or so many events of it."""
+        waiting = [row for id, row in self.database.outbox.items() if id not in self.database.published]
+        for row in sorted(waiting, key=lambda row: (row.aggregate, row.seq))[:most]:
+            record = Outgoing(row.topic, row.key, row.value, row.headers)
+            self.database.published[row.id] = self.bus.append(record)
+            self._said[row.id] = row
+
+    def saved(self) -> Any:
+        """A copy of the database."""
+        database = self.database
+        return deepcopy((dict(database.docs), database.outbox, database.published))
+
+    def set_back(self, copy: Any) -> None:
+        """The database is what it was, and the process starts on it; what was not published is gone."""
+        docs, outbox, published = deepcopy(copy)
+        for held, kept in (
+            (self.database.docs, docs),
+            (self.database.outbox, outbox),
+            (self.database.published, published),
+        ):
+            held.clear()
+            held.update(kept)
+        sites = tuple(sorted(m.site for m in self._facts(clinical.SiteRegistered)))
+        own = OwnLog(
+            *("traceability", contract(), self.bus, self.store, KINDS, sites),
+            reads=self._workers[0].topics,
+            regain=REGAIN,
+            now=self.clock.now,
+        )
+        self._start(recover(own))
+        self.clock.advance(60)  # leases of the process that ran then
+
+    def _facts(self, cls: type[Any]) -> list[Any]:
+        topic = contract().topic_of(event_type(cls)).name
+        found = (from_record(contract(), record).message for record in self.bus.all(topic))
+        return [message for message in found if isinstance(message, cls)]
+
+    @property
+    def recovering(self) -> bool:
+        """Is it still folding again what it had folded before its database was set back?"""
+        until = self._restored.until() if self._restored else {}
+        return any(p in self._partitions and self.folded(p) < end for p, end in until.items())
 
     def close(self) -> None:
         self._loop.close()
@@ -228,7 +292,9 @@ class Service:
         return (place // 2 + place) % 2
 
     def folded(self, partition: Partition) -> int:
-        """How many of its records are folded."""
+        """How many of its records are folded; none of a topic that is not taken."""
+        if partition not in self._partitions:
+            return 0
         return self._workers[self.worker(partition)].positions().get(partition, 0)
 
     def waiting(self) -> list[Partition]:
@@ -259,11 +325,13 @@ class Service:
     async def _submit(
         self, method: str, request: Message, request_id: str, trace: str, actor: str = "platform"
     ) -> object:
+        if self.recovering:
+            raise Retryable("the database was older than its topics and catches up")
         cause = request_cause(actor, method, request_id, self.clock.now(), trace)
         command = self._commands[method]
 
         def work(txn: Transaction) -> Any:
-            overlay = Overlay()
+            overlay = Overlay(Scope(restored=self._restored is not None))
             job = run_one(Job(cause, lambda w: command(w, request)), overlay, contract(), "traceability")
             try:
                 reads = next(job)
@@ -286,7 +354,7 @@ class Service:
 
     def told(self, run: str = "") -> list[Told]:
         """What the service emitted, in the order in which its relay would publish it."""
-        rows = sorted(self.database.outbox.values(), key=lambda row: (row.aggregate, row.seq))
+        rows = sorted({**self._said, **self.database.outbox}.values(), key=lambda r: (r.aggregate, r.seq))
         told = [_told(row) for row in rows if row.aggregate.startswith("exposure/")]
         return [item for item in told if not run or item.run == run]
 
