@@ -49,8 +49,17 @@ def settle(here: Here, work: Work, holding: Holding) -> Holding:
 
 
 def settle_again(here: Here, work: Work, request: clinical.MonitoringPlan) -> Message:
-    """Everything is folded again that was folded before the database was set back: what is new is said."""
-    settle(here, work, holding_of(here, work, request.run))
+    """Everything is folded again that was folded before the database was set back: what is new is said.
+
+    Of own records that the journal shows the trace hears when they are taken back: it may have them from here.
+    """
+    holding = holding_of(here, work, request.run)
+    listed = [name for name in holding.lots if holding.lot(name).listed]
+    for name in listed:
+        for id, dispense in work.where(DISPENSES, "lots", name).items():
+            if not dispense.reported and dispenses.compared(dispense, holding.run).shown:
+                work.put(DISPENSES, id, dispenses.may_be_reported(dispense))
+    settle(here, work, holding)
     return request
 
 

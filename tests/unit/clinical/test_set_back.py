@@ -6,6 +6,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pharmaloop.clinical.v1 import events_pb2 as clinical
+from pharmaloop.traceability.v1 import events_pb2 as traceability
 from services.clinical.handlers.due import SETTLE_STEP
 from services.clinical.views import KINDS
 from services.kit.work import STEPS
@@ -58,5 +59,8 @@ def test_any_order_of_folding_again_ends_in_the_same_statements(data: st.DataObj
         assert site.last(clinical.ExposureReceived, run) == wanted.received
         assert site.last(clinical.PlansOpened, run) == wanted.opened
         assert site.last(clinical.FollowUpSummarised, run) == wanted.summary
+    told = {fact.dispense for fact in site.all(traceability.DispenseRecorded)}
+    taken_back = {fact.dispense for fact in site.all(traceability.DispenseCorrected)}
+    assert {given.id for given in story.given if given.own == "taken back"} & told <= taken_back
     cases = {event.case for event in site.events() if isinstance(event.message, _STATEMENTS)}
     assert cases == {LOTS[0]}, SITE
