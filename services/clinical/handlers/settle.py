@@ -51,7 +51,7 @@ def settle(here: Here, work: Work, holding: Holding) -> Holding:
 def settle_again(here: Here, work: Work, request: clinical.MonitoringPlan) -> Message:
     """Everything is folded again that was folded before the database was set back: what is new is said.
 
-    Of own records that the journal shows the trace hears when they are taken back: it may have them from here.
+    Of own records that the journal shows the trace hears when they are taken back: it may have them from us.
     """
     holding = holding_of(here, work, request.run)
     listed = [name for name in holding.lots if holding.lot(name).listed]
