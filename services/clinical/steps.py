@@ -1,5 +1,5 @@
 """What a site does by the platform clock: it ends follow-ups, reminds, chooses comparators, reviews
-evidence, tells the trace again.
+evidence, tells the trace again, settles again.
 
 Each step reads what is held and ends by submitting commands, named after what
 they rest on, so that doing it twice has one effect.
@@ -17,7 +17,7 @@ from services.clinical.domain import dispenses, moments, plans, reminders
 from services.clinical.domain.plans import Plan
 from services.clinical.evidence import Reader, numbers
 from services.clinical.handlers.comparators import plan_of
-from services.clinical.handlers.due import CHOICE_STEP, FOLLOW_UP_STEP, REVIEW_STEP
+from services.clinical.handlers.due import CHOICE_STEP, FOLLOW_UP_STEP, REVIEW_STEP, SETTLE_STEP
 from services.clinical.handlers.telling import TELLING_STEP
 from services.clinical.held_templates import asked_by
 from services.clinical.views import DISPENSES, PLANS, RELEASES
@@ -39,6 +39,7 @@ class Steps:
             CHOICE_STEP: self._choose,
             REVIEW_STEP: self._review,
             TELLING_STEP: self._tell,
+            SETTLE_STEP: self._settle,
         }
 
     async def _follow_up(self, step: Step) -> None:
@@ -113,6 +114,10 @@ class Steps:
         if found is not None and dispenses.unheard(found.state) is not None:
             named = traceability.DispenseRecorded(dispense=step.key, site=self._app.site)
             await self._submit("TellAgain", named, f"telling/{step.key}/{step.due}")
+
+    async def _settle(self, step: Step) -> None:
+        of_run = clinical.MonitoringPlan(run=step.key)
+        await self._submit("SettleAgain", of_run, f"settle/{step.key}/{step.due}")
 
     async def _submit(self, method: str, request: Message, request_id: str) -> None:
         await self._app.decider.submit(method, request, request_id=request_id, actor="platform")

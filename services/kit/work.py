@@ -226,9 +226,9 @@ class Work:
         return self.cause.now
 
     @property
-    def restored(self) -> bool:
-        """May this have been done before, by a database that was set back since?"""
-        return self._scope.restored
+    def again(self) -> bool:
+        """Is this an event that may have been folded before, by a database that was set back since?"""
+        return self._scope.restored and bool(self.cause.event)
 
     def _held(self, get: Get) -> _Held:
         return self.changes[get] if get in self.changes else self._overlay.get(get)

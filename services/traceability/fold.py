@@ -190,7 +190,7 @@ def on_safety_run_opened(outside: Outside, work: Work, event: Event) -> None:
     opened = cast(loops.SafetyRunOpened, event.message)
     case, held = opened.case or event.case, work.get(RUNS, opened.run)
     if held is not None:
-        if work.restored:  # the journal's events do not tell all of it
+        if work.again:  # the journal's events do not tell all of it
             work.put(RUNS, opened.run, replace(held, case=case, follows=opened.follows))
         return
     _put_node(work, graph.watched(_node(work, opened.lot), opened.run))
@@ -250,7 +250,7 @@ def _spread(outside: Outside, work: Work, name: str, lot: str, parents: Iterable
 def _goes_over(outside: Outside, work: Work, watcher: Run) -> bool:
     """Is this left to the run's going over all its lots? The row is written in any case: a walk that has
     not seen what is folded now conflicts with it."""
-    if watcher.cancelled or not (work.restored or watcher.again):
+    if watcher.cancelled or not (work.again or watcher.again):
         return False
     work.put(RUNS, watcher.run, run.going_over(watcher))
     _wake(outside, work, watcher)

@@ -1,4 +1,4 @@
-"""Every database of a working platform is set back while the log goes on, and it comes to where it had been.
+"""The databases of a working platform are set back while its log goes on, and it comes to where it had been.
 
 One platform plays cases. At moments on the way all databases are copied, as a point-in-time restore
 gives them back: a recall has just been opened, walks, seals; a study computes. When the platform has
@@ -30,11 +30,16 @@ _EVERY_SECONDS, _MOST = 1.0, 4
 _REST_SECONDS = 180.0
 
 
+def _is_set_back(database: str) -> bool:
+    """An agent's database is its site's own, and what it knows of sums that were opened must not be lost."""
+    return database.startswith("pharmaloop_") and not database.startswith("pharmaloop_agent_")
+
+
 def copied(world: World) -> Copy:
     """All databases of the platform, at one moment."""
     client = world.database
     found: Copy = {}
-    names = [name for name in client.list_database_names() if name.startswith("pharmaloop_")]
+    names = [name for name in client.list_database_names() if _is_set_back(name)]
     held = {name: client[name].list_collection_names() for name in names}
     with client.start_session(snapshot=True) as session:
         for name, collections in held.items():
@@ -53,7 +58,7 @@ def put_back(world: World, copy: Copy) -> None:
             child.process.wait(20)
     client = world.database
     for name in client.list_database_names():
-        if name.startswith("pharmaloop_"):
+        if _is_set_back(name):
             for one in client[name].list_collection_names():
                 client[name][one].delete_many({})
                 if docs := copy.get(name, {}).get(one):
@@ -69,11 +74,20 @@ def at_rest_and_right(observer: Observer) -> Seen:
     """Everything at rest, every version said once, no dead letter."""
     observer.wait_for_rest(_REST_SECONDS)
     seen = observer.look()
-    assert not seen.letters
+    told = [{name: value for name, value in one.headers if name.startswith("dlq_")} for one in seen.letters]
+    assert not told, told
     # Stored answers are not those of all inputs: what was asked after the moment is decided again.
     wrong = broken(Facts(seen.databases, seen.events, seen.ends, observer.marks(), []))
     assert not wrong, "\n".join(wrong[:40])
     return seen
+
+
+def comparable(seen: Seen) -> Seen:
+    """Without the alerts; and where a journal shows a dispense the site may have told the trace, or not."""
+    for doc in seen.databases["clinical"].get("dispense", []):
+        if doc["s"]["members"]:
+            doc["s"]["reported"] = True
+    return but_alerts(seen)
 
 
 def in_flight(copy: Copy) -> str:
@@ -110,7 +124,7 @@ def test_a_platform_whose_databases_were_set_back_comes_to_where_it_had_been(wor
     for told, copy in list(shown.items())[-_MOST:]:
         print("set back to:", told)
         put_back(world, copy)
-        same(but_alerts(course), but_alerts(at_rest_and_right(observer)))
+        same(comparable(course), comparable(at_rest_and_right(observer)))
     again = Case(3)
     again.play(caller)
     at_rest_and_right(observer)

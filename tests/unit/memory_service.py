@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from copy import deepcopy
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 from zlib import crc32
 
 from google.protobuf.message import Message
 
 from services.kit.bus.memory import MemoryBus
-from services.kit.bus.protocol import Partition, Record
+from services.kit.bus.protocol import Outgoing, Partition, Record
 from services.kit.contracts import contract
 from services.kit.envelope import Event, from_record, to_record
 from services.kit.metrics import Metrics
+from services.kit.recovery import OwnLog, Regain
 from services.kit.runners.batch import BatchRunner, Surroundings
 from services.kit.runners.decider import Command
 from services.kit.runners.reactor import Reactor
@@ -24,7 +26,7 @@ from services.kit.store.kinds import Kind, OutboxRow
 from services.kit.store.memory import MemoryDatabase
 from services.kit.store.protocol import Transaction
 from services.kit.words import meaning_of
-from services.kit.work import Done, Job, Overlay, request_cause, run_jobs
+from services.kit.work import Done, Job, Overlay, Scope, request_cause, run_jobs
 from tests.unit.rough_stores import SnapshotStore
 
 S = TypeVar("S")
@@ -51,12 +53,72 @@ class MemoryService:
     def __init__(self, name: str, reactor: Reactor, commands: Mapping[str, Command], site: str = "") -> None:
         self.database = MemoryDatabase()
         self._name, self._site, self._commands = name, site, commands
-        self._store, metrics = SnapshotStore(self.database), Metrics(name)
-        around = Surroundings(name, site, contract(), MemoryBus(), self._store, metrics, lambda: None)
-        #: As in a consumer group: each has partitions of its own.
-        self._workers = (BatchRunner(reactor, around), BatchRunner(reactor, around))
-        self._offsets: dict[Partition, int] = defaultdict(int)
+        self._reactor, self._store = reactor, SnapshotStore(self.database)
+        #: Everything that was delivered.
+        self.log: dict[Partition, list[Record]] = defaultdict(list)
+        self._said: dict[str, OutboxRow] = {}
         self._requests = 0
+        self._start({})
+
+    def _start(self, restored: Mapping[Partition, int]) -> None:
+        around = Surroundings(
+            *(
+                self._name,
+                self._site,
+                contract(),
+                MemoryBus(),
+                self._store,
+                Metrics(self._name),
+                lambda: None,
+            ),
+            restored=restored,
+        )
+        self._is_restored = bool(restored)
+        #: As in a consumer group: each has partitions of its own.
+        self._workers = (BatchRunner(self._reactor, around), BatchRunner(self._reactor, around))
+        for partition in self.log:
+            self._workers[partition.number]._start_at([partition])
+
+    # -- a database that is set back ------------------------------------------
+
+    def saved(self) -> Any:
+        """A copy of the database."""
+        return deepcopy((dict(self.database.docs), self.database.outbox))
+
+    def set_back(
+        self, copy: Any, kinds: Iterable[Kind[Any]], regain: Mapping[Kind[Any], Regain], now: datetime
+    ) -> int:
+        """The database is what it was, and everything that was said is on the topics: the process starts,
+        and catches up; how many events it lacked. What it had folded it has to `fold` again."""
+        self._said |= self.database.outbox
+        bus = MemoryBus()
+        for row in sorted(self._said.values(), key=lambda row: (row.aggregate, row.seq)):
+            bus.append(Outgoing(row.topic, row.key, row.value, row.headers))
+        docs, outbox = deepcopy(copy)
+        for held, kept in ((self.database.docs, docs), (self.database.outbox, outbox)):
+            held.clear()
+            held.update(kept)
+        sites = (self._site,) if self._site else ()
+        own = OwnLog(
+            *(self._name, contract(), bus, self._store, kinds, sites, self._site),
+            regain=regain,
+            now=lambda: now,
+        )
+        lacking = own.catch_up()
+        self._start({partition: len(records) for partition, records in self.log.items()} if lacking else {})
+        return lacking
+
+    def unfolded(self) -> list[Partition]:
+        """Partitions of which something is not folded (again)."""
+        return [p for p, records in self.log.items() if self._next(p) < len(records)]
+
+    def _next(self, partition: Partition) -> int:
+        return self._workers[partition.number].positions().get(partition, 0)
+
+    def fold(self, partition: Partition, count: int) -> None:
+        """Fold the next records of a partition."""
+        start = self._next(partition)
+        self._workers[partition.number].process(self.log[partition][start : start + count])
 
     def deliver(self, *said: Said, together: bool = False) -> None:
         """One batch for each of two workers, one after the other, or at the same moment: then the
@@ -70,6 +132,11 @@ class MemoryService:
         for worker, share in zip(self._workers, (first, second), strict=True):
             if share:
                 worker.process(share)
+
+    def append(self, *said: Said) -> None:
+        """Records that are in the log, and not folded."""
+        for one in said:
+            self._record(one)
 
     def _record(self, said: Said) -> Record:
         topic, key = contract().route(said.message, self._site)
@@ -86,9 +153,10 @@ class MemoryService:
         )
         out = to_record(event, topic)
         place = Partition(topic, crc32(f"{topic}/{key}".encode()) % 2)
-        offset = self._offsets[place]
-        self._offsets[place] += 1
-        return Record(topic, place.number, offset, out.key, out.value, out.headers, said.recorded)
+        offset = len(self.log[place])
+        record = Record(topic, place.number, offset, out.key, out.value, out.headers, said.recorded)
+        self.log[place].append(record)
+        return record
 
     def command(self, method: str, request: Message, now: datetime, actor: str = "platform") -> Message:
         """Decide a command, as the decider does; its refusal is raised."""
@@ -102,7 +170,7 @@ class MemoryService:
         return answer
 
     def _decide(self, txn: Transaction, job: Job) -> Done:
-        overlay = Overlay()
+        overlay = Overlay(Scope(restored=self._is_restored))
         deciding = run_jobs([job], overlay, contract(), self._name)
         try:
             reads = next(deciding)
@@ -118,7 +186,8 @@ class MemoryService:
         return {id: kind.from_doc(doc).state for id, doc in self.database.docs[kind.name].items()}
 
     def rows(self) -> list[OutboxRow]:
-        return list(self.database.outbox.values())
+        """What it has said, in the order of its making; also what a database that was set back lacks."""
+        return list({**self._said, **self.database.outbox}.values())
 
     def events(self) -> list[Event]:
         """Everything the service has said, in the order of its making."""

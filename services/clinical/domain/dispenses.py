@@ -201,6 +201,11 @@ def reported(dispense: Dispense) -> Dispense:
     return replace(dispense, reported=True, again=dispense.again + dispense.reported)
 
 
+def may_be_reported(dispense: Dispense) -> Dispense:
+    """A journal shows it, and whether the trace has it from here is not known any more."""
+    return replace(dispense, reported=True)
+
+
 def unheard(dispense: Dispense) -> OwnRecord | None:
     """The own record that the trace was told of and that no journal names yet; None when there is none.
 

@@ -13,7 +13,16 @@ from pharmaloop.clinical.v1 import events_pb2 as clinical
 from pharmaloop.loops.v1 import events_pb2 as loops
 from pharmaloop.production.v1 import events_pb2 as production
 from pharmaloop.traceability.v1 import events_pb2 as traceability
-from services.clinical.handlers import answers, asking, comparators, exposures, profiles, records, telling
+from services.clinical.handlers import (
+    answers,
+    asking,
+    comparators,
+    exposures,
+    profiles,
+    records,
+    settle,
+    telling,
+)
 from services.clinical.handlers import commands as do
 from services.clinical.handlers.here import Here
 from services.kit.runners.decider import Command
@@ -53,6 +62,7 @@ def commands(here: Here) -> dict[str, Command]:
         "ReviewEvidence": partial(comparators.review_evidence, here),
         "OpenAgain": partial(exposures.open_again, here),
         "TellAgain": partial(telling.tell_again, here),
+        "SettleAgain": partial(settle.settle_again, here),
         "ExplainDifference": partial(do.explain_difference, here),
         "RegisterFollowUpTemplate": partial(asking.register_template, here),
     }

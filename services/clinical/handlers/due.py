@@ -15,6 +15,8 @@ from services.kit.work import Work
 #: lack the state of another step each time.
 FOLLOW_UP_STEP = "follow-up"
 CHOICE_STEP, REVIEW_STEP = "comparators", "evidence"
+#: Of a run whose database was set back: it is settled once more when everything is folded again.
+SETTLE_STEP = "settle"
 
 
 def make_due(here: Here, work: Work, before: Holding, after: Holding, opened: str) -> None:

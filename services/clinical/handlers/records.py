@@ -64,7 +64,8 @@ def on_medication_corrected(here: Here, work: Work, event: Event) -> None:
     before = work.get(DISPENSES, told.dispense) or Dispense(told.dispense)
     if before.taken_back:
         return
-    if before.own is not None and before.reported:
+    # Of a database that was set back nobody knows whether it had told the trace.
+    if before.own is not None and (before.reported or work.again):
         fact = dispenses.correction(before, before.own, here.site, told)
         id = derived_id("correction", here.site, told.dispense)
         work.emit_fact(fact, id, subject=told.dispense)

@@ -8,13 +8,15 @@ patients must not open them all in one transaction, nor one by one.
 
 from __future__ import annotations
 
+from google.protobuf.message import Message
+
 from pharmaloop.clinical.v1 import events_pb2 as clinical
 from services.clinical.domain import dispenses, holdings, plans, statements, templates
 from services.clinical.domain.holdings import Holding
 from services.clinical.domain.plans import Plan
 from services.clinical.handlers.asking import chooser
-from services.clinical.handlers.due import make_due
-from services.clinical.handlers.here import Here
+from services.clinical.handlers.due import SETTLE_STEP, make_due
+from services.clinical.handlers.here import Here, holding_of
 from services.clinical.handlers.telling import tell_trace
 from services.clinical.views import DISPENSES, HOLDINGS, LOTS, PLANS, STATEMENTS
 from services.kit.ids import plan_id
@@ -37,9 +39,28 @@ def settle(here: Here, work: Work, holding: Holding) -> Holding:
     work.put(HOLDINGS, id, holding)
     for bulk in plans.bulks(holding.run, here.site, opened):
         work.apply(STATEMENTS, id, bulk, site=here.site, **place)
+    if work.again:
+        # What was said last may be ahead of what is held by now: of the half of it nothing is said.
+        work.due(SETTLE_STEP, holding.run, here.now())
+        return holding
     for message in statements.news(work.get(STATEMENTS, id), holding, here.site, bool(opened)):
         work.apply(STATEMENTS, id, message, **place)
     return holding
+
+
+def settle_again(here: Here, work: Work, request: clinical.MonitoringPlan) -> Message:
+    """Everything is folded again that was folded before the database was set back: what is new is said.
+
+    Of own records that the journal shows the trace hears when they are taken back: it may have them from us.
+    """
+    holding = holding_of(here, work, request.run)
+    listed = [name for name in holding.lots if holding.lot(name).listed]
+    for name in listed:
+        for id, dispense in work.where(DISPENSES, "lots", name).items():
+            if not dispense.reported and dispenses.compared(dispense, holding.run).shown:
+                work.put(DISPENSES, id, dispenses.may_be_reported(dispense))
+    settle(here, work, holding)
+    return request
 
 
 def _tell_trace(here: Here, work: Work, holding: Holding) -> Holding:

@@ -156,8 +156,9 @@ def going_over(run: Run) -> Run:
 
 
 def gone_over(run: Run) -> Run:
-    """The sealed run after its lots were read again."""
-    return replace(run, again=False, round=run.round + 1, passed=run.round + 1)
+    """The sealed run after its lots were read again. Each was firm when it was sealed."""
+    watches = tuple(replace(watch, firm=True) for watch in run.watches)
+    return replace(run, again=False, watches=watches, round=run.round + 1, passed=run.round + 1)
 
 
 def has_extended(run: Run, version: int) -> Run:

@@ -24,7 +24,7 @@ _SETTINGS = settings(
 )
 
 
-def _site() -> MemorySite:
+def asking_site() -> MemorySite:
     """A site whose patients are asked by a template that depends on what a run is about."""
     site = MemorySite()
     request = api.RegisterFollowUpTemplateRequest(site=SITE, template=template("", KIND, HOURS))
@@ -34,7 +34,7 @@ def _site() -> MemorySite:
 
 def _play(data: st.DataObject) -> tuple[Story, MemorySite]:
     story = data.draw(stories(), label="story")
-    site = _site()
+    site = asking_site()
     for batch in data.draw(deliveries(story), label="deliveries"):
         site.deliver(*batch, together=data.draw(st.booleans(), label="together"))
     assert not site.dead_letters()
@@ -127,7 +127,7 @@ def test_every_event_of_a_run_carries_its_run_and_to_all_its_case(data: st.DataO
 def test_delivering_everything_again_says_nothing_new(data: st.DataObject) -> None:
     story = data.draw(stories(), label="story")
     batches = data.draw(deliveries(story), label="deliveries")
-    site = _site()
+    site = asking_site()
     for batch in batches:
         site.deliver(*batch)
     said, held = site.rows(), site.states(HOLDINGS)
