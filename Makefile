@@ -134,7 +134,8 @@ charts-docs: setup ## Write what the charts take from the project, their tables 
 	@$(BIN)/python -m deploy.charts.generate
 	@$(BIN)/python -m deploy.charts.golden
 
-charts-policy: setup ## Judge the rendered charts by checkov's policies (installs it into .tools on first use)
+charts-policy: setup ## Judge the rendered charts by kubeconform and by checkov's policies (into .tools on first use)
+	@$(BIN)/python -m deploy.charts.conform
 	@$(BIN)/python -m deploy.charts.policy
 
 .PHONY: watch watch-tools

@@ -7,21 +7,10 @@ from typing import Any
 import pytest
 import yaml
 
+from deploy.charts.conform import OPERATORS, VERSIONS
 from deploy.charts.render import UMBRELLA, Document
 from tests.charts import kubernetes
 from tests.charts.resources import Resources
-
-#: Of these kinds the project's own tests say what they must hold: test_backbone.py, test_operators.py.
-OPERATORS = {
-    ("kafka.strimzi.io/v1", kind) for kind in ("Kafka", "KafkaNodePool", "KafkaTopic", "KafkaUser")
-} | {
-    ("keda.sh/v1alpha1", "ScaledObject"),
-    ("monitoring.coreos.com/v1", "PodMonitor"),
-    ("monitoring.coreos.com/v1", "PrometheusRule"),
-    ("cert-manager.io/v1", "Certificate"),
-}
-#: The oldest that Chart.yaml allows, and the newest that is known.
-VERSIONS = ("1.30.0", "1.37.0")
 
 
 @pytest.mark.parametrize("version", VERSIONS)

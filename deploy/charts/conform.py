@@ -1,0 +1,106 @@
+"""Judge the rendered variants by kubeconform: `make charts-policy`.
+
+kubeconform is built by Go into `.tools` on first use, of one version, whose sum is
+compared. The definitions of Kubernetes are those of the package kubernetes-validate,
+which judges the same resources in `make test`; two programs that read them
+differently are two opinions.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from importlib import resources
+from pathlib import Path
+
+from deploy.charts import golden
+from deploy.charts.render import variants
+from deploy.local.stamps import ROOT
+
+MODULE, VERSION = "github.com/yannh/kubeconform", "v0.7.0"
+SUM = "h1:ZFfniR8VChrWQxaxTUGnNrxw8RIDkjVBrjdhXSamwjw="
+FOLDER = ROOT / ".tools" / "kubeconform"
+#: The oldest that Chart.yaml allows, and the newest that is known.
+VERSIONS = ("1.30.0", "1.37.0")
+#: Of these kinds Kubernetes itself has no definition: the operators' own judge them in `make charts-e2e`,
+#: and tests/charts/test_backbone.py and test_operators.py say what they must hold.
+OPERATORS = {
+    ("kafka.strimzi.io/v1", kind) for kind in ("Kafka", "KafkaNodePool", "KafkaTopic", "KafkaUser")
+} | {
+    ("keda.sh/v1alpha1", "ScaledObject"),
+    ("monitoring.coreos.com/v1", "PodMonitor"),
+    ("monitoring.coreos.com/v1", "PrometheusRule"),
+    ("cert-manager.io/v1", "Certificate"),
+}
+
+
+def program() -> Path:
+    """kubeconform, built when it is missing; raises RuntimeError where its sum is another or Go cannot."""
+    path = FOLDER / f"kubeconform-{VERSION}"
+    if not path.exists():
+        print("charts-policy: building kubeconform (once) ...", flush=True)
+        with tempfile.TemporaryDirectory() as folder:
+            command = ["go", "install", f"{MODULE}/cmd/kubeconform@{VERSION}"]
+            _run(command, {**os.environ, "GOBIN": folder, "GOFLAGS": ""})
+            made = Path(folder) / "kubeconform"
+            told = _run(["go", "version", "-m", str(made)], dict(os.environ))
+            if f"{MODULE}\t{VERSION}\t{SUM}" not in told:
+                raise RuntimeError(f"{MODULE} {VERSION} is not the one that is pinned ({SUM}):\n{told[:500]}")
+            FOLDER.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(made.read_bytes())
+            path.chmod(0o755)
+    return path
+
+
+def _run(command: list[str], environment: dict[str, str]) -> str:
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RuntimeError(f"{' '.join(command)} failed:\n{done.stderr[-2000:]}")
+    return done.stdout
+
+
+def schemas(version: str, folder: Path) -> str:
+    """The definitions of a version, copied to a folder with its address in them; where kubeconform looks."""
+    package = resources.files("kubernetes_validate")
+    source = Path(str(package)) / "kubernetes-json-schema" / f"v{version}-local-strict"
+    for file in source.glob("*.json"):
+        text = file.read_text().replace('"/api/_definitions.json#', f'"file://{folder}/_definitions.json#')
+        (folder / file.name).write_text(text)
+    return f"{folder}/{{{{ .ResourceKind }}}}{{{{ .KindSuffix }}}}.json"
+
+
+def judge(rendered: str, location: str) -> tuple[int, list[str]]:
+    """How many resources are valid, and what is wrong with the others."""
+    kinds = ",".join(f"{version}/{kind}" for version, kind in sorted(OPERATORS))
+    done = subprocess.run(
+        [program(), "-strict", "-output", "json", "-summary", "-skip", kinds, "-schema-location", location],
+        input=rendered,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    try:
+        report = json.loads(done.stdout)
+    except ValueError:
+        raise RuntimeError(f"kubeconform gave no report:\n{done.stderr[-2000:]}") from None
+    wrong = [f"{one['kind']} {one['name']}: {one['msg']}" for one in report.get("resources") or ()]
+    return int(report["summary"]["valid"]), wrong
+
+
+def main() -> int:
+    bad = False
+    for version in VERSIONS:
+        with tempfile.TemporaryDirectory() as folder:
+            location = schemas(version, Path(folder))
+            for name in variants():
+                valid, wrong = judge(golden.rendered(name), location)
+                bad = bad or bool(wrong) or not valid
+                print(f"{name}, Kubernetes {version}: {valid} valid, {len(wrong)} not", *wrong, sep="\n  ")
+    return 1 if bad else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
