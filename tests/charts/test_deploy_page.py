@@ -10,6 +10,7 @@ import click
 import pytest
 import yaml
 
+from deploy.charts.conform import VERSIONS
 from deploy.charts.render import BACKBONE, ROOT, UMBRELLA, Document, documents, notes, run, template
 from deploy.cluster import build
 from deploy.cluster.crds import MODULES
@@ -21,7 +22,6 @@ from services.kit.startup.database import OLDEST
 from tests.charts import deploy_page as page
 from tests.charts import kubernetes
 from tests.charts.resources import Resources
-from tests.charts.test_manifests import VERSIONS
 
 BACKUP, RESTORE = (ROOT / "deploy" / "kubernetes" / f"{name}.yaml" for name in ("backup", "restore"))
 COMMANDS = page.commands()
