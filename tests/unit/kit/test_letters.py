@@ -37,6 +37,11 @@ def plant() -> Plant:
 # -- redrive ----------------------------------------------------------------
 
 
+def mark(plant: Plant) -> None:
+    """Every letter of the runner is to be processed again; nobody has begun."""
+    asyncio.run(plant.letters.redrive(Choice(runner=RUNNER), WHO))
+
+
 def test_a_mended_key_is_processed_in_its_order_once(plant: Plant) -> None:
     plant.deploy("a2")
     plant.hear(held(A, 1), held(A, 2), held(A, 3), held(B, 1), held(A, 4))
@@ -187,7 +192,7 @@ def test_two_instances_at_once_process_a_letter_once(plant: Plant) -> None:
     plant.deploy("a1")
     plant.hear(held(A, 1), held(A, 2))
     plant.deploy()
-    asyncio.run(plant.letters.redrive(Choice(runner=RUNNER), WHO))
+    mark(plant)
     for runner in (plant.runner, plant.bench.making(plant.reactor)):
         runner.runner.look_aside()
     assert plant.told() == ["a1", "a2"]
@@ -214,7 +219,7 @@ def test_a_database_that_goes_away_in_a_redrive_costs_nothing(
     plant.deploy("a1", "b1")
     plant.hear(held(A, 1), held(B, 1))
     plant.deploy()
-    asyncio.run(plant.letters.redrive(Choice(runner=RUNNER), WHO))
+    mark(plant)
     real, left = MemoryStore.transact, [2]  # the search, one letter, and then no more
 
     def failing(self: MemoryStore, work: Callable[[Transaction], Any]) -> Any:
@@ -392,7 +397,7 @@ def test_a_key_with_many_letters_is_not_read_whole_for_each(
 ) -> None:
     many(plant, 120)
     plant.deploy()
-    asyncio.run(plant.letters.redrive(Choice(runner=RUNNER), WHO))
+    mark(plant)
     read: list[int] = []
     real = MemoryTransaction.load
 
@@ -413,7 +418,7 @@ def test_a_look_that_takes_long_leaves_the_rest_to_the_next(
 ) -> None:
     many(plant, 5)
     plant.deploy()
-    asyncio.run(plant.letters.redrive(Choice(runner=RUNNER), WHO))
+    mark(plant)
     monkeypatch.setattr(aside, "_LOOK_SECONDS", 0.0)
     assert [plant.runner.runner.look_aside() for _ in range(6)] == [1, 1, 1, 1, 1, 0]
     assert plant.told() == ["a1", "a2", "a3", "a4", "a5"]
@@ -424,7 +429,7 @@ def test_one_discarded_while_its_key_is_processed_is_passed_over(
 ) -> None:
     many(plant, 6)
     plant.deploy()
-    asyncio.run(plant.letters.redrive(Choice(runner=RUNNER), WHO))
+    mark(plant)
     handle = plant.handle
 
     def discarding(work: Work, event: Event) -> None:
@@ -463,7 +468,7 @@ def test_whatever_operators_do_each_event_acts_once_in_its_order(steps: list[tup
             plant.hear(held(lot, sent[lot]))
         elif what == "redrive":
             plant.bugs = set() if bad else plant.bugs
-            asyncio.run(plant.letters.redrive(Choice(runner=RUNNER), WHO))
+            mark(plant)
             plant.runner.settle()
         elif what == "restart":
             plant.restart()
