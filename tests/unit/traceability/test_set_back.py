@@ -210,6 +210,7 @@ def test_what_was_published_of_a_transaction_is_announced_all_the_same(
     for _ in stages:  # what follows is one long course
         service.relay()
     assert service.states(LOOSE) == {}
+    assert {announced.root for announced in service.announced(RUN)} == {lot("raw")}
     assert {d for d, m in members(service).items()} == {"d1", "d2", "d3"}
     assert [d.disposition for d in distinct(service) if d.number == 1] == ["RETURNED_UNOPENED"] * 2
     check(service, RUN)
