@@ -46,14 +46,27 @@ def _safety_runs(stack: Stack) -> list[dict[str, Any]]:
 
 def _assert_promised_times(stack: Stack) -> None:
     """By the wall: ten seconds to every plan; half a minute for all that waits for no person."""
+    unexplained = 0
     for run in _safety_runs(stack):
         took = {stage["name"]: stage["seconds"] for stage in run["stages"]}
         assert sum(took[stage] for stage in _TO_PLANS) <= 10
-        assert sum(seconds for stage, seconds in took.items() if stage not in _BY_PEOPLE) <= 30
+        # A pharmacist looks for two hours of the platform's clock who received what names nobody.
+        explained = _explained(stack, run["run"])
+        people = {*_BY_PEOPLE, "seal"} if explained else _BY_PEOPLE
+        assert sum(seconds for stage, seconds in took.items() if stage not in people) <= 30
+        unexplained += not explained
+    assert unexplained, "no run was sealed without a person"
 
 
 _TO_PLANS = ("trace", "receive", "hold", "plan")
-_BY_PEOPLE = ("evaluate", "notify", "respond", "propose", "approve")
+_BY_PEOPLE = {"evaluate", "notify", "respond", "propose", "approve"}
+
+
+def _explained(stack: Stack, run: str) -> int:
+    """Dispenses of a run whose journal could be sealed only when a person had explained them."""
+    code, shown = stack.pharmaloop("run", "show", run)
+    assert code == 0, shown
+    return int(shown["exposure"]["announced"]["explained"])
 
 
 def _assert_closings_cite_their_course(stack: Stack) -> None:
