@@ -141,7 +141,7 @@ def grown(state: Exposure | None, run: str, root: str, growth: Growth, keys: Dig
 
     Empty when nothing is new and the run was announced before.
     """
-    # A head of a transaction that was lost when half of it was published knows no root: no announcement told it.
+    # The head of a transaction that was lost half published knows no root: an announcement would tell it.
     state = replace(state or Exposure(run, root), root=root)
     fresh = sorted(set(growth.sites) - {site.site for site in state.sites})
     if state.version and not fresh and growth.empty:
