@@ -59,11 +59,11 @@ else
 endif
 
 faults: setup ## Run the long faults on whole platforms: disks, networks, clocks, frozen and killed processes [T=path]
-	@$(BIN)/python -m pytest -m faults $(or $(T),tests/reliability tests/loops)
+	@$(BIN)/python -m pytest -m faults $(or $(T),tests)
 
-long: setup ## Run what takes long and breaks seldom: every page in English and in a pseudo-language, partners' compiled examples [T=path]
+long: setup ## Run what takes long and breaks seldom: pages in English and in a pseudo-language, a drill of own files, partners' compiled examples [T=path]
 	@$(BIN)/python -m deploy.local.browser
-	@$(BIN)/python -m pytest -m long $(or $(T),tests/ui tests/partners)
+	@$(BIN)/python -m pytest -m long $(or $(T),tests)
 
 test-all: test faults long charts-policy charts-e2e images images-smoke ## Run the tests, the long ones, the charts by policies and on a Kubernetes, and images that are built and started
 

@@ -140,11 +140,10 @@ class Relay:
             if not await self._lease.hold():
                 self._blocked.forget()
                 return False
-            # Both at once: the lease is asked for while the rows come, and by the clock at the end.
-            rows, ours = await asyncio.gather(self._read(), self._lease.check())
-            if not ours:
-                raise LeaseLost("another relay has taken over")
+            rows = await self._read()
             if rows:
+                if not await self._lease.check():
+                    raise LeaseLost("another relay has taken over")
                 points.reached("relay.read")
             clear, probes = self._blocked.sort_out(rows, self._loop.time())
             if clear:

@@ -9,7 +9,7 @@ from datetime import timedelta
 from services.kit.clock import PlatformClock
 
 #: How often the simulated people look at what is published, in wall seconds.
-LOOK_SECONDS = 0.5
+LOOK_SECONDS = 1.0
 #: Nobody rests longer: a look that took minutes did not read so long, it waited for a service that was away.
 LONGEST_REST_SECONDS = 20.0
 

@@ -348,6 +348,7 @@ async def _answer(site: Hospital, name: str) -> None:
     assert len(open_plans.plans) == 1
 
 
+@pytest.mark.faults
 async def test_a_large_run_goes_on_after_a_restart(backbone: str, mongo: str, tmp_path: Path) -> None:
     database, count = f"t{uuid.uuid4().hex[:12]}", 1200
     async with _hospital(backbone, mongo, tmp_path, database) as site:

@@ -91,6 +91,7 @@ def test_a_failed_transaction_leaves_nothing(mongo_client: MongoClient[dict[str,
     assert counts(mongo_client) == (0, 0)
 
 
+@pytest.mark.faults
 def test_kafka_keeps_records_when_killed(tmp_path: Path) -> None:
     engine = KafkaEngine(tmp_path / "data", free_port(), free_port())
     log = tmp_path / "kafka.log"

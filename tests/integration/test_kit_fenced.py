@@ -94,6 +94,7 @@ def test_who_was_fenced_by_nobody_who_stays_goes_on(kafka: str, topic: str) -> N
         assert sorted(member.lost) == had, "what it held is given back before it is taken anew"
 
 
+@pytest.mark.faults
 def test_a_later_build_of_a_member_is_given_what_only_it_reads(kafka: str, topic: str) -> None:
     """The broker gives a static member that comes back what it had, whatever it asks for now."""
     with Member.joins(kafka, topic) as earlier:

@@ -124,6 +124,7 @@ def started_by_the_page() -> str:
     return str(command)
 
 
+@pytest.mark.long
 @pytest.mark.timeout(400)
 def test_own_files_become_a_recall_drill(tmp_path: Path, folder: Path) -> None:
     with running_stack(tmp_path / "state", "--only", started_by_the_page()) as stack:

@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import pytest
+
 from deploy.drill.alarm import alarm, until
 from deploy.watch.tools import need
 from services.kit.testing.engines import HOST, free_port
@@ -39,6 +41,7 @@ def serving(port: int) -> Iterator[None]:
         server.server_close()
 
 
+@pytest.mark.faults
 def test_an_alert_is_seen_in_a_hurry_and_seen_to_end(tmp_path: Path) -> None:
     for program in ("prometheus", "alertmanager"):
         need(program)

@@ -379,6 +379,7 @@ def test_a_clock_file_that_is_half_written_is_named(engines: Engines, tmp_path: 
     assert "backup" in str(error)
 
 
+@pytest.mark.faults
 def test_a_second_process_of_one_instance_id_yields_and_says_so(engines: Engines, tmp_path: Path) -> None:
     values = {**good(engines, tmp_path), "PHARMALOOP_RND_INSTANCE": "rnd-7"}
     with process(values, tmp_path) as first:
@@ -434,6 +435,7 @@ def test_both_clients_of_loops_log_in(engines: Engines, tmp_path: Path) -> None:
 # -- liveness, readiness, recovery ----------------------------------------------
 
 
+@pytest.mark.faults
 def test_a_frozen_process_lets_its_heartbeat_age(engines: Engines, tmp_path: Path) -> None:
     file = tmp_path / "alive" / "rnd-0.json"
     code, why = alive(file, 5)

@@ -116,6 +116,7 @@ def test_killed_at_a_fifth_and_joined_by_a_second_worker_nothing_is_lost_or_doub
     world.judge()
 
 
+@pytest.mark.faults
 def test_killed_while_a_handler_sleeps_and_with_its_disk_gone_it_is_exact(world: LoopWorld) -> None:
     """Pitfalls 1 and 7: what was in flight comes again; the changelog alone restores the table."""
     events = [world.event("slow") for _ in range(10)]
@@ -355,6 +356,7 @@ async def test_a_missing_topic_is_named_with_the_remedy(backbone: str, tmp_path:
         await asyncio.to_thread(check, nowhere, machine.needs, 0.1)
 
 
+@pytest.mark.faults
 async def test_a_case_topic_that_was_made_anew_stops_the_loop(world: LoopWorld) -> None:
     await asyncio.to_thread(world.feed, world.events(20))
     async with machine_in(world):

@@ -18,7 +18,7 @@ from tests.reliability.sim.losses import Exchange, Told, amiss_without, exchange
 from tests.reliability.sim.story import tell
 from tests.reliability.sim.verdict import workers
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = [pytest.mark.faults, pytest.mark.timeout(600)]
 #: The last one has a study whose time runs out.
 #: In that below 0 a corrective action is refused.
 _SEEDS = (*range(12), 25, -3)

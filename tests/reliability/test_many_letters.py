@@ -128,6 +128,7 @@ async def test_an_operator_sees_what_has_stopped_a_runner_and_gets_it_going_agai
         await operator.until(told)
 
 
+@pytest.mark.faults
 @pytest.mark.timeout(300)
 async def test_hundreds_of_letters_are_settled_once_and_in_order_though_the_command_dies(
     backbone: str, mongo: str, tmp_path: Path

@@ -104,6 +104,7 @@ def backbone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield engine.bootstrap
 
 
+@pytest.mark.faults
 async def test_what_was_decided_after_the_backup_comes_back_and_is_not_decided_again(
     backbone: str, mongo: str, tmp_path: Path
 ) -> None:

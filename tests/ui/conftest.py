@@ -41,7 +41,7 @@ def chromium() -> Iterator[Browser]:
         browser.close()
 
 
-@pytest.fixture(params=["zh-CN", "en-GB"])
+@pytest.fixture(params=["zh-CN", pytest.param("en-GB", marks=pytest.mark.long)])
 def reader(request: pytest.FixtureRequest, chromium: Browser, portal: str) -> Iterator[BrowserContext]:
     """Somebody before a screen of 1366 by 768, who reads Chinese; and somebody who reads English."""
     context = chromium.new_context(

@@ -75,7 +75,7 @@ def network(portal: str) -> Iterator[Proxy]:
     proxy.stop()
 
 
-@pytest.mark.parametrize("fault", ["broken", "mute"])
+@pytest.mark.parametrize("fault", ["broken", pytest.param("mute", marks=pytest.mark.long)])
 def test_a_lost_connection_is_told_and_mended_without_anybody(
     finished: Stack, alert: str, chromium: Browser, network: Proxy, fault: str
 ) -> None:

@@ -43,7 +43,9 @@ _log = get_logger("kit.batch")
 
 _TAKE_SECONDS = 0.2
 _TELL_SECONDS = 2.0
-_ASIDE_SECONDS = 0.5
+#: What was set aside is looked at so often: where something is known to be, and where a person may want
+#: a letter tried again.
+_ASIDE_SECONDS, _LETTERS_SECONDS = 0.5, 2.0
 #: What was passed over is marked when nothing comes for so long, and at the latest after so long:
 #: readers of the watermarks wait for it.
 _QUIET_SECONDS, _UNMARKED_SECONDS = 0.01, 0.1
@@ -416,7 +418,8 @@ class BatchRunner:
     # -- what was set aside ---------------------------------------------
 
     def _look_aside(self, consumer: Consumer) -> None:
-        if time.monotonic() - self._aside_at < _ASIDE_SECONDS:
+        known = self._flags.parked or self._flags.waiting
+        if time.monotonic() - self._aside_at < (_ASIDE_SECONDS if known else _LETTERS_SECONDS):
             return
         self._aside_at = time.monotonic()
         try:

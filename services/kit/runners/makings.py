@@ -126,8 +126,10 @@ class Makings:
 
     async def _turn(self) -> None:
         self._busy = False
+        docs = await self._store.among(GENERATIONS, "_id", list(self._reactors)) if self._reactors else []
+        found = {doc.id: doc for doc in docs}
         for name in self._reactors:
-            doc = await self._read(name)
+            doc = found.get(name) or _first(name)
             await self._follow(name, doc.state)
             if self.works and (doc.state.building or doc.state.dropping):
                 self._busy = True
@@ -337,11 +339,11 @@ class Makings:
 
     async def _read(self, name: str) -> Stored[Generation]:
         found = await self._store.get(GENERATIONS, name)
-        return found or Stored(name, 0, Generation(name))
+        return found or _first(name)
 
     async def _load(self, txn: AsyncTransaction, name: str) -> Stored[Generation]:
         found = (await txn.load([Get(GENERATIONS, name)]))[Get(GENERATIONS, name)]
-        return found[0] if found else Stored(name, 0, Generation(name))
+        return found[0] if found else _first(name)
 
     async def _change(self, name: str, doc: Stored[Generation], state: Generation) -> None:
         """Write the document, unless another process has moved it on."""
@@ -351,6 +353,11 @@ class Makings:
                 await _put(txn, name, doc, state)
 
         await self._store.transact(work)
+
+
+def _first(name: str) -> Stored[Generation]:
+    """The document of a runner that was never rebuilt."""
+    return Stored(name, 0, Generation(name))
 
 
 def _changed(doc: Generation, **fields: object) -> Generation:

@@ -26,8 +26,9 @@ from services.kit.store.protocol import AsyncStore, AsyncTransaction
 from services.kit.work import STEPS, Step, moment_text
 
 _log = get_logger("kit.step")
-#: For what becomes due by the clock, and for what another process has committed.
-_POLL_SECONDS = 0.2
+#: For what becomes due by the clock, and for what another process has committed: while there is work, and
+#: when there was none for a while.
+_POLL_SECONDS, _QUIET_POLL_SECONDS, _QUIET_SECONDS = 0.2, 0.5, 5.0
 #: Commits wake the runner; however many there are, it looks no oftener than this.
 _LEAST_SECONDS = 0.004
 _TELL_SECONDS = 2.0
@@ -140,6 +141,7 @@ class StepRunner:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._wake = asyncio.Event()
         self._told = -_TELL_SECONDS
+        self._worked = 0.0
         metrics.add(FENCED, 0, part="steps")
 
     def wake(self) -> None:
@@ -165,8 +167,10 @@ class StepRunner:
 
     async def _wait(self) -> None:
         await asyncio.sleep(_LEAST_SECONDS)
+        quiet = asyncio.get_running_loop().time() - self._worked > _QUIET_SECONDS
+        pause = _QUIET_POLL_SECONDS if quiet else _POLL_SECONDS
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(_POLL_SECONDS - _LEAST_SECONDS):
+            async with asyncio.timeout(pause - _LEAST_SECONDS):
                 await self._wake.wait()
         self._wake.clear()
 
@@ -185,6 +189,8 @@ class StepRunner:
         """Start what is due, as far as there is room."""
         room = _AT_ONCE - len(self._running)
         rows = await self._free(room) if room > 0 else []
+        if rows:
+            self._worked = asyncio.get_running_loop().time()
         started = []
         for row in rows:
             task = asyncio.ensure_future(self._claim_and_run(row))

@@ -62,7 +62,10 @@ BY_PATIENT = {"model": "logistic", "terms": BAND_ALONE, "outcome": {"column": "e
 
 
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize(("count", "inside", "outside"), [(2000, 12, 12), (500, 10, 10), (500, 10, 30)])
+@pytest.mark.parametrize(
+    ("count", "inside", "outside"),
+    [pytest.param(2000, 12, 12, marks=pytest.mark.long), (500, 10, 10), (500, 10, 30)],
+)
 def test_with_errors_by_lot_false_findings_keep_to_five_in_a_hundred(
     count: int, inside: int, outside: int
 ) -> None:
