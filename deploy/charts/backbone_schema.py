@@ -49,6 +49,10 @@ def schema() -> Schema:
                 "create": switch("make them"),
                 "prefix": text("what their names begin with", pattern=SITE_NAME, maxLength=20),
                 "authentication": text("how they log in", enum=["tls", "scram-sha-512"]),
+                "backup": switch("a user for `pharmaloop backup make`, who may read everything"),
+                "restore": switch(
+                    "a user for `pharmaloop backup restore`, who may write everything, for that time"
+                ),
             },
         ),
         "keep": switch("leave cluster and topics when the release is uninstalled"),

@@ -17,7 +17,7 @@ from deploy.charts.render import BACKBONE, EXAMPLES, ROOT, UMBRELLA, documents, 
 
 FOLDER = ROOT / "tests" / "charts" / "golden"
 KAFKA = "kafka-two-sites"
-KAFKA_SITES = ('sites=["hospital-a","hospital-b"]',)
+KAFKA_SETS = ('sites=["hospital-a","hospital-b"]', "users.backup=true", "users.restore=true")
 _VERSIONS = ("helm.sh/chart", "app.kubernetes.io/version")
 _DASHBOARD = re.compile(r"pharmaloop-[\w-]+\.json")
 
@@ -25,7 +25,7 @@ _DASHBOARD = re.compile(r"pharmaloop-[\w-]+\.json")
 def rendered(name: str) -> str:
     """A variant's resources, or the backbone's."""
     if name == KAFKA:
-        return template(BACKBONE, sets=KAFKA_SITES)
+        return template(BACKBONE, sets=KAFKA_SETS)
     return template(UMBRELLA, [EXAMPLES / f"{name}.yaml"])
 
 

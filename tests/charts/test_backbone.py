@@ -8,6 +8,7 @@ import pytest
 
 from deploy.charts.backbone import MIGRATE
 from deploy.charts.catalogue import WORKLOADS, reads
+from deploy.charts.golden import KAFKA_SETS
 from deploy.charts.render import BACKBONE, documents, template
 from services.kit.bus.migrate import wanted
 from services.kit.bus.register import TOPIC as REGISTER
@@ -95,6 +96,27 @@ def test_a_service_may_do_nothing_else(workload: Any, site: str, backbone: Resou
             assert ("Read" in operations) == (topic in folds or workload.service == entry.owner), topic
 
 
+def test_who_backs_up_may_read_everything_and_write_nothing(backbone: Resources) -> None:
+    acls = backbone.named("KafkaUser", "pharmaloop-backup")["spec"]["authorization"]["acls"]
+    of = {acl["resource"]["type"]: (acl["resource"], set(acl["operations"])) for acl in acls}
+    topics, groups = of["topic"], of["group"]
+    assert topics == (
+        {"type": "topic", "name": "pharmaloop", "patternType": "prefix"},
+        {"Describe", "DescribeConfigs", "Read"},
+    )
+    assert groups == ({"type": "group", "name": "*", "patternType": "literal"}, {"Describe"})
+    names = [topic["spec"]["topicName"] for topic in backbone.of("KafkaTopic")]
+    assert names
+    assert all(name.startswith("pharmaloop") for name in names)
+
+
+def test_users_of_a_backup_are_made_where_they_are_asked_for() -> None:
+    made = documents(template(BACKBONE, sets=KAFKA_SETS[:1]))
+    users = {one["metadata"]["name"] for one in made if one["kind"] == "KafkaUser"}
+    assert users
+    assert not users & {"pharmaloop-backup", "pharmaloop-restore"}
+
+
 def test_no_site_sees_another(backbone: Resources) -> None:
     for service in ("clinical", "agent"):
         for site, other in (SITES, SITES[::-1]):
@@ -125,14 +147,14 @@ def test_loops_have_the_rights_that_they_look_for(backbone: Resources) -> None:
     assert APP_ID in _groups(backbone, "loops")
 
 
-def test_only_the_migration_may_make_topics(backbone: Resources) -> None:
+def test_only_the_migration_and_a_restore_may_make_topics(backbone: Resources) -> None:
     makers = {
         user["metadata"]["name"]
         for user in backbone.of("KafkaUser")
         for acl in user["spec"]["authorization"]["acls"]
         if "Create" in acl["operations"]
     }
-    assert makers == {f"pharmaloop-{MIGRATE}"}
+    assert makers == {f"pharmaloop-{MIGRATE}", "pharmaloop-restore"}
     assert {"Read", "Write"} <= _rights(backbone, MIGRATE)[REGISTER]
 
 
@@ -156,12 +178,14 @@ def test_resources_are_as_strimzi_takes_them(backbone: Resources) -> None:
     assert not {"replicas", "storage"} & set(spec), "pools hold them"
     assert set(kafka["spec"]["entityOperator"]) == {"topicOperator", "userOperator"}
     operations = {"Read", "Write", "Create", "Describe", "DescribeConfigs"}
+    of_a_restore = operations | {"Delete", "AlterConfigs"}
     for user in backbone.of("KafkaUser"):
         assert user["spec"]["authentication"] == {"type": "tls"}
         for acl in user["spec"]["authorization"]["acls"]:
             assert set(acl) == {"resource", "operations"}
             assert acl["resource"]["patternType"] in ("literal", "prefix")
-            assert set(acl["operations"]) <= operations
+            restores = user["metadata"]["name"] == "pharmaloop-restore"
+            assert set(acl["operations"]) <= (of_a_restore if restores else operations)
 
 
 def test_an_existing_cluster_gets_topics_and_users_only() -> None:

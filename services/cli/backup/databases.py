@@ -36,7 +36,7 @@ Moved = Callable[[int], None]
 PREFIX = "pharmaloop_"
 #: Of a snapshot that the server does not have (any more): it was too long ago, or a collection came or
 #: went meanwhile.
-_SNAPSHOT_TOO_OLD, _SNAPSHOT_UNAVAILABLE = 239, 246
+_SNAPSHOT_TOO_OLD, _SNAPSHOT_UNAVAILABLE, _UNAUTHORIZED = 239, 246, 13
 _ATTEMPTS = 3
 _TOGETHER, _TOGETHER_BYTES = 1000, 8 << 20
 #: What was noted as published longer ago stands below the ends that were asked for just now, however
@@ -97,7 +97,17 @@ def connected(settings: MongoSettings) -> Iterator[Client]:
 
 def names(client: Client, prefix: str = PREFIX) -> list[str]:
     """The databases of the platform."""
-    return sorted(name for name in client.list_database_names() if name.startswith(prefix))
+    try:
+        # Otherwise MongoDB leaves out what the user may not read, and says nothing.
+        found = [one["name"] for one in client.list_databases(nameOnly=True, authorizedDatabases=False)]
+    except OperationFailure as error:
+        if error.code != _UNAUTHORIZED:
+            raise
+        raise Unreachable(
+            "the login of MONGODB_URI may not list all databases: the backup would lack some",
+            "give it the role readAnyDatabase, and for a restore readWriteAnyDatabase",
+        ) from None
+    return sorted(name for name in found if name.startswith(prefix))
 
 
 def collections(client: Client, database: str) -> list[dict[str, Any]]:

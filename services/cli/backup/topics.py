@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import confluent_kafka as ck
-from confluent_kafka import ConsumerGroupTopicPartitions
+from confluent_kafka import ConsumerGroupTopicPartitions, TopicCollection
 from confluent_kafka.admin import AdminClient, ConfigResource, ConfigSource, OffsetSpec, ResourceType
 
 from services.cli.backup import segments
@@ -41,11 +41,17 @@ _SECONDS = 30.0
 #: A partition that gives nothing for so long, although something is left, ends the backup.
 _SILENT_SECONDS = 60.0
 _TAKE = 2000
+_NAMED = 3
+_NO_TOPIC = ck.KafkaError.TOPIC_AUTHORIZATION_FAILED
+_NO_GROUP = ck.KafkaError.GROUP_AUTHORIZATION_FAILED
+_NO_RIGHT = (_NO_TOPIC, _NO_GROUP, ck.KafkaError.CLUSTER_AUTHORIZATION_FAILED)
 _ELECTING = (
     ck.KafkaError.NOT_LEADER_FOR_PARTITION,
     ck.KafkaError.LEADER_NOT_AVAILABLE,
     ck.KafkaError.UNKNOWN_TOPIC_OR_PART,
 )
+#: A group that nobody has: who may ask for it may ask for every group.
+_ANY_GROUP = "pharmaloop-backup-any-group"
 #: They follow from the cluster that the topics come to, not from that which they come from.
 _OF_THE_CLUSTER = "min.insync.replicas"
 
@@ -75,6 +81,13 @@ def plain_errors(settings: KafkaSettings) -> Iterator[None]:
     try:
         yield
     except ck.KafkaException as error:
+        cause: Any = error.args[0]
+        if cause.code() in _NO_RIGHT:
+            raise Unreachable(
+                f"Kafka at {settings.bootstrap_servers}: this user lacks a right ({cause.name()})",
+                "see 'Rights in Kafka' in docs/deploy.md for what a backup and a restore need; the chart "
+                "pharmaloop-kafka makes users for them (users.backup=true, users.restore=true)",
+            ) from None
         raise Unreachable(
             f"Kafka at {settings.bootstrap_servers}: {error.args[0]}",
             "see that it runs, and that the user of KAFKA_SASL_USERNAME may read, write and alter everything",
@@ -148,6 +161,26 @@ class Backbone:
             for resource, future in answers.items()
         }
 
+    def refuse_hidden(self, topics: Iterable[str]) -> None:
+        """Failure where the user may not see one of the topics, or a group: Kafka lists what he may see."""
+        unseen = sorted(set(topics) - self.partitions(everything=True).keys())
+        answers: dict[str, Any] = {}
+        if unseen:
+            answers = self.admin.describe_topics(TopicCollection(unseen), request_timeout=_SECONDS)
+        hidden = [name for name, future in answers.items() if _code(future) == _NO_TOPIC]
+        asked = self.admin.list_consumer_group_offsets(
+            [ConsumerGroupTopicPartitions(_ANY_GROUP)], request_timeout=_SECONDS
+        )
+        lacks = [f"topic {name}" for name in hidden[:_NAMED]]
+        lacks += ["all groups"] if any(_code(future) == _NO_GROUP for future in asked.values()) else []
+        if lacks:
+            raise Failure(
+                f"this user has no right to see {', '.join(lacks)} of Kafka at "
+                f"{self.settings.bootstrap_servers}: the backup would lack them",
+                "give it Read, Describe and DescribeConfigs on all topics that begin with 'pharmaloop', and "
+                "Describe on all groups (chart pharmaloop-kafka: users.backup=true)",
+            )
+
     def groups(self) -> tuple[Group, ...]:
         """What the groups of the platform's topics have told."""
         listed = self.admin.list_consumer_groups(request_timeout=_SECONDS).result().valid
@@ -164,6 +197,13 @@ class Backbone:
             if offsets:
                 found.append(Group(name, tuple(sorted(offsets))))
         return tuple(found)
+
+
+def _code(future: Any) -> int | None:
+    """Why Kafka did not answer; None where it did."""
+    error = future.exception(_SECONDS)
+    cause: Any = error.args[0] if isinstance(error, ck.KafkaException) else None
+    return cause.code() if cause is not None else None
 
 
 def _source(entry: Any) -> int:

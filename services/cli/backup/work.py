@@ -81,6 +81,7 @@ def _written(engines: Engines, folder: Path, bar: Bar) -> Manifest:
     with topics.plain_errors(engines.kafka):
         backbone = topics.Backbone(engines.kafka)
         topics.refuse_unfinished(backbone)
+        backbone.refuse_hidden(name for name, _ in contract().names(()))
     log = _Log(backbone)
     with databases.connected(engines.mongo) as client:
         caught, collections = _databases(client, folder, engines.prefix, bar, log)
@@ -135,6 +136,7 @@ class _Log:
 
     def cut_at(self, known: Mapping[topics.Place, int]) -> None:
         with topics.plain_errors(self._backbone.settings):
+            self._backbone.refuse_hidden({topic for topic, _ in known})
             self.cut = self._backbone.cut(self._ends, known)
 
 
