@@ -150,8 +150,9 @@ watch-tools: setup ## Fetch Prometheus, Alertmanager and their checkers where th
 dashboard: setup ## Show a dashboard in the terminal, by the Prometheus of `make watch` [BOARD=loops ALL=1]
 	@$(BIN)/python -m deploy.grafana.show $(BOARD) $(if $(ALL),--all)
 
-dashboards: setup ## Make Grafana's dashboards and their page from deploy/grafana/boards
+dashboards: setup ## Make Grafana's dashboards, their page and the chart's copies from deploy/grafana/boards
 	@$(BIN)/python -m deploy.grafana
+	@$(BIN)/python -m deploy.charts.generate
 
 dashboards-check: setup ## Tell which panels of the dashboards have no data on the stack that runs here [PROMETHEUS=url]
 	@$(BIN)/python -m deploy.grafana.check $(if $(PROMETHEUS),--prometheus $(PROMETHEUS))

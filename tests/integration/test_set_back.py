@@ -5,36 +5,15 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
-from pymongo import MongoClient
 
 from pharmaloop.loops.v1 import events_pb2 as loops
 from pharmaloop.traceability.v1 import events_pb2 as events
 from pharmaloop.traceability.v1 import service_pb2 as api
 from services.kit.envelope import Event
 from tests.integration.test_traceability import SITE, Trace, digest_by_the_site, register, running, until
-
-#: What a database holds: documents by collection.
-Dump = dict[str, list[dict[str, Any]]]
-
-
-def dumped(uri: str, database: str) -> Dump:
-    """Every collection at one moment, as a snapshot of the volume would have it."""
-    with MongoClient[dict[str, Any]](uri) as client:
-        names = client[database].list_collection_names()
-        with client.start_session(snapshot=True) as session:
-            return {name: list(client[database][name].find(session=session)) for name in names}
-
-
-def set_back(uri: str, database: str, dump: Dump) -> None:
-    with MongoClient[dict[str, Any]](uri) as client:
-        for name in client[database].list_collection_names():
-            client[database][name].delete_many({})
-        for name, docs in dump.items():
-            if docs:
-                client[database][name].insert_many(docs)
+from tests.snapshots import Dump, dumped, set_back
 
 
 class Course:

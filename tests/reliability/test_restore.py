@@ -13,7 +13,6 @@ from typing import Any
 import grpc
 import pytest
 from grpc import aio
-from pymongo import MongoClient
 
 from pharmaloop.production.v1 import events_pb2 as production
 from pharmaloop.production.v1 import service_pb2 as api
@@ -28,11 +27,11 @@ from services.kit.settings import KafkaSettings
 from services.kit.testing.engines import KafkaEngine, free_port, running
 from services.kit.testing.service import running_service
 from services.production.main import SPEC
+from tests.snapshots import dumped, set_back
 from tests.suites.backbone import Backbone, new_name
 
 LOT_TOPIC = "pharmaloop.production.lot.v1"
 DRYER = "plant-1/dryer-1"
-Dump = dict[str, list[dict[str, Any]]]
 
 
 class Plant:
@@ -63,22 +62,6 @@ def start(lot: str) -> api.StartLotRequest:
 
 def hold(lot: str) -> api.HoldLotRequest:
     return api.HoldLotRequest(request_id=str(uuid.uuid4()), lot=lot, reason="looked at")
-
-
-def dumped(uri: str, database: str) -> Dump:
-    with MongoClient[dict[str, Any]](uri) as client:
-        return {
-            name: list(client[database][name].find()) for name in client[database].list_collection_names()
-        }
-
-
-def restore(uri: str, database: str, dump: Dump) -> None:
-    with MongoClient[dict[str, Any]](uri) as client:
-        for name in client[database].list_collection_names():
-            client[database][name].delete_many({})
-        for name, docs in dump.items():
-            if docs:
-                client[database][name].insert_many(docs)
 
 
 def versions(records: list[Any], lots: set[str]) -> dict[str, list[tuple[int, str]]]:
@@ -120,7 +103,7 @@ async def test_what_was_decided_after_the_backup_comes_back_and_is_not_decided_a
         lost = [hold(early), start(late), hold(late)]
         for request in lost:
             await plant.send(request)
-    restore(mongo, database, backup)
+    set_back(mongo, database, backup)
     async with running_service(SPEC, backbone, mongo, tmp_path, database=database) as (app, channel):
         plant = Plant(channel)
         assert app.restored is not None, "it did not see that the database is older than its topics"

@@ -11,10 +11,10 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from tests import snapshots
 from tests.reliability.invariants import Facts, broken
 from tests.reliability.observe import Observer, Seen, same
 from tests.reliability.test_backup_platform import but_alerts, running
@@ -24,7 +24,7 @@ from tests.reliability.world import World, until
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(900)]
 
 #: What databases hold: documents by database and collection.
-Copy = dict[str, dict[str, list[dict[str, Any]]]]
+Copy = dict[str, snapshots.Dump]
 #: Wall seconds between two copies, and how many are put back at the most, the latest first.
 _EVERY_SECONDS, _MOST = 1.0, 4
 _REST_SECONDS = 180.0
@@ -37,14 +37,7 @@ def _is_set_back(database: str) -> bool:
 
 def copied(world: World) -> Copy:
     """All databases of the platform, at one moment."""
-    client = world.database
-    found: Copy = {}
-    names = [name for name in client.list_database_names() if _is_set_back(name)]
-    held = {name: client[name].list_collection_names() for name in names}
-    with client.start_session(snapshot=True) as session:
-        for name, collections in held.items():
-            found[name] = {one: list(client[name][one].find(session=session)) for one in collections}
-    return found
+    return snapshots.copied(world.database, filter(_is_set_back, world.database.list_database_names()))
 
 
 def put_back(world: World, copy: Copy) -> None:
@@ -57,12 +50,8 @@ def put_back(world: World, copy: Copy) -> None:
             assert child.process is not None
             child.process.wait(20)
     client = world.database
-    for name in client.list_database_names():
-        if _is_set_back(name):
-            for one in client[name].list_collection_names():
-                client[name][one].delete_many({})
-                if docs := copy.get(name, {}).get(one):
-                    client[name][one].insert_many(docs)
+    for name in filter(_is_set_back, client.list_database_names()):
+        snapshots.put_back(client, name, copy.get(name, {}))
     with world._lock:
         for child in children:
             child.wanted = True
