@@ -56,19 +56,19 @@ def check(kafka: KafkaSettings, needs: Needs, patience: float = 5.0) -> None:
 
     It looks again for `patience` seconds: a topic made a moment ago shows late.
     """
-    probe = BackboneProbe(kafka, "loops")
-    deadline = time.monotonic() + patience
-    while True:
-        try:
-            metadata = probe.check()
-            _check_rights(probe.admin, needs)
-            check_topics(probe.admin, metadata, needs.topics)
-        except Retryable:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.1)
-        else:
-            return
+    with BackboneProbe(kafka, "loops") as probe:
+        deadline = time.monotonic() + patience
+        while True:
+            try:
+                metadata = probe.check()
+                _check_rights(probe.admin, needs)
+                check_topics(probe.admin, metadata, needs.topics)
+            except Retryable:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.1)
+            else:
+                return
 
 
 def _check_rights(admin: AdminClient, needs: Needs) -> None:

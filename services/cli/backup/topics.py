@@ -101,8 +101,8 @@ class Backbone:
 
     def __init__(self, settings: KafkaSettings) -> None:
         self.settings = settings
-        probe = BackboneProbe(settings, "backup")
-        probe.check()
+        with BackboneProbe(settings, "backup") as probe:
+            probe.check()
         self.admin: Any = AdminClient(client_config(settings, "backup"))
 
     def partitions(self, everything: bool = False) -> dict[str, int]:

@@ -71,8 +71,8 @@ def migrate(kafka: KafkaSettings, sites: tuple[str, ...], claim: InstallationSet
     then; when a topic exists with another partition count or a restore did not end;
     Invalid when a setting keeps us out, and Retryable when the broker does not answer.
     """
-    probe = BackboneProbe(kafka, "topic-migration")
-    created = _migrate(probe, kafka, sites, claim)
+    with BackboneProbe(kafka, "topic-migration") as probe:
+        created = _migrate(probe, kafka, sites, claim)
     _register(kafka, REGISTER in created)
     claim_topics(kafka, claim)
     return created

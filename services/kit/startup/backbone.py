@@ -13,7 +13,7 @@ import socket
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import confluent_kafka as ck
 from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType
@@ -78,7 +78,11 @@ def cause(told: Iterable[str], where: str) -> PharmaLoopError | None:
 
 
 class BackboneProbe:
-    """Asks Kafka, in bounded time, whether it is there; one client for many questions."""
+    """Asks Kafka, in bounded time, whether it is there; one client for many questions.
+
+    Who needs it for a moment uses it in a `with`: librdkafka ends the whole process when
+    its client is collected as garbage in its own thread, while that tells an answer.
+    """
 
     def __init__(self, settings: KafkaSettings, client: str) -> None:
         self._settings = settings
@@ -96,9 +100,17 @@ class BackboneProbe:
                 )
         config = client_config(settings, f"{client}-probe")
         try:
-            self.admin = AdminClient({**config, "error_cb": lambda error: self._told.append(error.str())})
+            told = self._told  # and not the probe itself: it would be freed by the collector alone
+            self.admin = AdminClient({**config, "error_cb": lambda error: told.append(error.str())})
         except ck.KafkaException as error:
             raise _refused_config(error) from None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        client: Any = self.admin  # its stubs do not know that it can be closed
+        client.__exit__(None, None, None)
 
     def check(self) -> Any:
         """The cluster's metadata; raises what keeps us out."""

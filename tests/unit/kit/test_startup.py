@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+import gc
 import os
+import weakref
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -275,6 +277,22 @@ def test_a_volume_that_takes_nothing_is_told_apart_from_one_that_is_only_read(
     monkeypatch.setattr("tempfile.TemporaryFile", refuses)
     said = machine.takes_nothing(tmp_path)
     assert (said.startswith(f"{tmp_path} cannot be written") and "enlarge its volume" in said) is told
+
+
+def test_a_probe_that_is_let_go_is_gone_at_once_and_one_that_is_left_is_closed() -> None:
+    """Else the collector frees its client, maybe in the client's own thread, and that ends the process."""
+    gc.disable()
+    try:
+        probe = BackboneProbe(KafkaSettings(), "rnd")
+        there = weakref.ref(probe)
+        del probe
+        assert there() is None
+    finally:
+        gc.enable()
+    with BackboneProbe(KafkaSettings(), "rnd") as left:
+        pass
+    with pytest.raises(RuntimeError, match="closed"):
+        left.admin.list_topics(timeout=0.1)
 
 
 def test_topics_are_looked_at_again_while_the_service_runs() -> None:
