@@ -175,6 +175,7 @@ async def heard_by(world: LoopWorld, ids: list[str]) -> bool:
     return [id for case in cases.values() if case.state for id in case.state.ids] == ids
 
 
+@pytest.mark.faults
 async def test_letters_of_a_loop_are_seen_and_settled_like_all_others(
     backbone: str, mongo: str, tmp_path: Path
 ) -> None:

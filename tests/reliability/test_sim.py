@@ -22,7 +22,7 @@ from tests.reliability.sim.verdict import Verdict, caught, judged, workers
 
 pytestmark = pytest.mark.timeout(600)
 #: Seeds that every change is tried with, and those of the long faults; `make sim-night` has the rest.
-_SEEDS = 20
+_SEEDS = 10
 _LONG = 400
 _CHUNK = 10
 _ENOUGH = 40
