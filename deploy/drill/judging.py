@@ -129,15 +129,16 @@ def ends(bootstrap: str) -> Ends:
         "log_level": 0,
         "error_cb": lambda error: None,
     }
-    admin: Any = AdminClient(quiet)
-    topics = admin.list_topics(timeout=_KAFKA_SECONDS).topics
-    places = [
-        TopicPartition(name, partition)
-        for name, topic in topics.items()
-        if name.startswith("pharmaloop.")
-        for partition in topic.partitions
-    ]
-    asked = admin.list_offsets(
-        {place: OffsetSpec.latest() for place in places}, request_timeout=_KAFKA_SECONDS
-    )
-    return {(place.topic, place.partition): asked[place].result().offset for place in places}
+    client: Any = AdminClient(quiet)
+    with client as admin:
+        topics = admin.list_topics(timeout=_KAFKA_SECONDS).topics
+        places = [
+            TopicPartition(name, partition)
+            for name, topic in topics.items()
+            if name.startswith("pharmaloop.")
+            for partition in topic.partitions
+        ]
+        asked = admin.list_offsets(
+            {place: OffsetSpec.latest() for place in places}, request_timeout=_KAFKA_SECONDS
+        )
+        return {(place.topic, place.partition): asked[place].result().offset for place in places}
