@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from types import SimpleNamespace
 
 import pytest
@@ -26,7 +27,7 @@ class _Kafka:
         self.topics: dict[str, None] = {}
         self.owner: bytes | None = None
         self.made: list[str] = []
-        monkeypatch.setattr(migrate, "BackboneProbe", lambda settings, client: self)
+        monkeypatch.setattr(migrate, "BackboneProbe", lambda settings, client: nullcontext(self))
         monkeypatch.setattr(migrate, "_register", lambda settings, fresh: None)
         monkeypatch.setattr(migrate, "check_partitions", lambda name, count, metadata: None)
         monkeypatch.setattr(migrate, "_create", self._create)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from types import SimpleNamespace
 
 import pytest
@@ -22,6 +23,7 @@ class _Probe:
 
 
 def test_nothing_is_made_where_a_restore_did_not_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(migrate, "BackboneProbe", lambda settings, client: _Probe(migrate.UNFINISHED))
+    probe = _Probe(migrate.UNFINISHED)
+    monkeypatch.setattr(migrate, "BackboneProbe", lambda settings, client: nullcontext(probe))
     with pytest.raises(Integrity, match="empty this Kafka and its MongoDB"):
         migrate.migrate(KafkaSettings(), ("hospital-a",))
