@@ -37,16 +37,20 @@ def held(session: pytest.Session) -> ExitStack:
 LONGEST = ("finished", "reliability")
 
 
-def _folder(nodeid: str) -> str:
+def _group(nodeid: str) -> str:
+    """Tests that run in one process: those of a folder, which may share a platform; in tests/integration,
+    where none is shared, those of a file, so that no process is left with all of them at the end."""
     folder = nodeid.split("/")[1] if "/" in nodeid else ""
+    if folder == "integration":
+        return nodeid.split("::", maxsplit=1)[0]
     return "finished" if folder in ("loops", "ui") else folder
 
 
 class Shared(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no types
-    """Where tests run in several processes, one process runs all that may share a platform."""
+    """Where tests run in several processes, one process runs all of a group."""
 
     def _split_scope(self, nodeid: str) -> str:
-        return _folder(nodeid)
+        return _group(nodeid)
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadScopeScheduling | None:
@@ -58,8 +62,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     the two worlds at the end of theirs: never both at once."""
 
     def order(item: pytest.Item) -> tuple[int, int]:
-        folder = _folder(item.nodeid)
-        place = LONGEST.index(folder) if folder in LONGEST else len(LONGEST)
+        group = _group(item.nodeid)
+        place = LONGEST.index(group) if group in LONGEST else len(LONGEST)
         return place, {"finished": 0, "": 1, "stand": 2}[shared_by(item)]
 
     items.sort(key=order)

@@ -130,15 +130,15 @@ def ends(bootstrap: str) -> Ends:
         "error_cb": lambda error: None,
     }
     client: Any = AdminClient(quiet)
-    with client as admin:
-        topics = admin.list_topics(timeout=_KAFKA_SECONDS).topics
+    with client:
+        topics = client.list_topics(timeout=_KAFKA_SECONDS).topics
         places = [
             TopicPartition(name, partition)
             for name, topic in topics.items()
             if name.startswith("pharmaloop.")
             for partition in topic.partitions
         ]
-        asked = admin.list_offsets(
+        asked = client.list_offsets(
             {place: OffsetSpec.latest() for place in places}, request_timeout=_KAFKA_SECONDS
         )
         return {(place.topic, place.partition): asked[place].result().offset for place in places}

@@ -26,7 +26,14 @@ from services.cli.backup import work
 from services.cli.session import Failure, Unreachable
 from services.kit.bus.migrate import migrate
 from services.kit.settings import KafkaSettings, MongoSettings
-from services.kit.testing.engines import KafkaEngine, MongoEngine, SecuredListeners, free_port, running
+from services.kit.testing.engines import (
+    ASKING,
+    KafkaEngine,
+    MongoEngine,
+    SecuredListeners,
+    free_port,
+    running,
+)
 from tests.reliability.test_backup import (
     CHANGELOG,
     DISPENSES,
@@ -56,20 +63,8 @@ _PATTERNS = {"literal": ResourcePatternType.LITERAL, "prefix": ResourcePatternTy
 _KINDS = {"topic": ResourceType.TOPIC, "group": ResourceType.GROUP}
 
 
-class AskingKafka(KafkaEngine):
-    """Who logs in may do what he was given, and nothing else."""
-
-    def prepare(self) -> None:
-        super().prepare()
-        with (self.data_dir / "server.properties").open("a") as file:
-            file.write(
-                "authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer\n"
-                "super.users=User:ANONYMOUS\n"
-            )
-
-
 class Asking:
-    """A running one: settings of each of its users; who does not log in may do everything."""
+    """A Kafka where who logs in may do what he was given, and who does not log in everything."""
 
     def __init__(self, engine: KafkaEngine, sasl_port: int) -> None:
         self.everybody = KafkaSettings(bootstrap_servers=engine.bootstrap)
@@ -108,7 +103,8 @@ class Asking:
 def asking_kafka(folder: Path) -> Iterator[Asking]:
     sasl = free_port()
     secured = SecuredListeners(sasl, dict.fromkeys(USERS, PASSWORD))
-    engine = AskingKafka(folder / "data", free_port(), free_port(), secured=secured)
+    asking = {**ASKING, "super.users": "User:ANONYMOUS"}
+    engine = KafkaEngine(folder / "data", free_port(), free_port(), secured=secured, settings=asking)
     with running(engine, folder / "kafka.log", timeout=120):
         yield Asking(engine, sasl)
 

@@ -32,7 +32,7 @@ from services.kit.metrics import LOOP_COMMIT_STALLED
 from services.kit.runners.limit import PARKED_REASON as PARKED
 from services.kit.runners.limit import DeadLetterLimit
 from services.kit.settings import KafkaSettings
-from services.kit.testing.engines import KafkaEngine, free_port, running
+from services.kit.testing.engines import ASKING, KafkaEngine, free_port, running
 from services.loops.checks import Needs, check
 from services.loops.machine import Machine, MachineFailed
 from tests.reliability import loop_child
@@ -375,24 +375,15 @@ async def test_a_case_topic_that_was_made_anew_stops_the_loop(world: LoopWorld) 
 # -- a broker of its own --------------------------------------------------------
 
 
-class HardKafka(KafkaEngine):
-    """A broker that compacts at once and asks who may do what."""
-
-    def prepare(self) -> None:
-        super().prepare()
-        with (self.data_dir / "server.properties").open("a") as file:
-            file.write(
-                "authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer\n"
-                "allow.everyone.if.no.acl.found=true\n"
-                "log.cleaner.backoff.ms=200\n"
-            )
+#: It compacts at once and asks who may do what.
+HARD = {**ASKING, "allow.everyone.if.no.acl.found": "true", "log.cleaner.backoff.ms": "200"}
 
 
 class Broker:
     """A running one that a test may kill and start again; its data stay."""
 
     def __init__(self, folder: Path) -> None:
-        self.engine = HardKafka(folder / "data", free_port(), free_port())
+        self.engine = KafkaEngine(folder / "data", free_port(), free_port(), settings=HARD)
         self.address = self.engine.bootstrap
         self._folder = folder
         self._stack = ExitStack()

@@ -42,9 +42,11 @@ _SECONDS = 30.0
 _SILENT_SECONDS = 60.0
 _TAKE = 2000
 _NAMED = 3
-_NO_TOPIC = ck.KafkaError.TOPIC_AUTHORIZATION_FAILED
-_NO_GROUP = ck.KafkaError.GROUP_AUTHORIZATION_FAILED
-_NO_RIGHT = (_NO_TOPIC, _NO_GROUP, ck.KafkaError.CLUSTER_AUTHORIZATION_FAILED)
+_NO_RIGHT = (
+    ck.KafkaError.TOPIC_AUTHORIZATION_FAILED,
+    ck.KafkaError.GROUP_AUTHORIZATION_FAILED,
+    ck.KafkaError.CLUSTER_AUTHORIZATION_FAILED,
+)
 _ELECTING = (
     ck.KafkaError.NOT_LEADER_FOR_PARTITION,
     ck.KafkaError.LEADER_NOT_AVAILABLE,
@@ -167,12 +169,12 @@ class Backbone:
         answers: dict[str, Any] = {}
         if unseen:
             answers = self.admin.describe_topics(TopicCollection(unseen), request_timeout=_SECONDS)
-        hidden = [name for name, future in answers.items() if _code(future) == _NO_TOPIC]
+        hidden = [name for name, future in answers.items() if _refused(future)]
         asked = self.admin.list_consumer_group_offsets(
             [ConsumerGroupTopicPartitions(_ANY_GROUP)], request_timeout=_SECONDS
         )
         lacks = [f"topic {name}" for name in hidden[:_NAMED]]
-        lacks += ["all groups"] if any(_code(future) == _NO_GROUP for future in asked.values()) else []
+        lacks += ["all groups"] if any(_refused(future) for future in asked.values()) else []
         if lacks:
             raise Failure(
                 f"this user has no right to see {', '.join(lacks)} of Kafka at "
@@ -199,11 +201,17 @@ class Backbone:
         return tuple(found)
 
 
-def _code(future: Any) -> int | None:
-    """Why Kafka did not answer; None where it did."""
-    error = future.exception(_SECONDS)
-    cause: Any = error.args[0] if isinstance(error, ck.KafkaException) else None
-    return cause.code() if cause is not None else None
+def _refused(future: Any) -> bool:
+    """Whether the user may not know; what is not there is not hidden, and another error is the caller's."""
+    try:
+        future.result()
+    except ck.KafkaException as error:
+        cause: Any = error.args[0]
+        code = cause.code()
+        if code not in (*_NO_RIGHT, ck.KafkaError.UNKNOWN_TOPIC_OR_PART):
+            raise
+        return code in _NO_RIGHT
+    return False
 
 
 def _source(entry: Any) -> int:

@@ -22,6 +22,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import cycle
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Protocol
 
 from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
@@ -37,6 +38,8 @@ _own_ports = cycle(random.SystemRandom().sample(range(15_000, 20_000), 5_000))
 KAFKA_LIBS = Path(__file__).resolve().parents[3] / ".tools" / "kafka" / "libs"
 REPLICA_SET = "rs0"
 NOT_YET_INITIALIZED = 94  # MongoDB's error code
+#: A broker with these settings asks who may do what.
+ASKING = {"authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer"}
 
 Alive = Callable[[], bool]
 
@@ -135,14 +138,17 @@ class KafkaEngine:
         secured: SecuredListeners | None = None,
         *,
         advertised: int = 0,
+        settings: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
-        """`advertised` is the port that clients are told, where a proxy stands before the broker."""
+        """`advertised` is the port that clients are told, where a proxy stands before the broker; `settings`
+        are further properties of it."""
         self.data_dir = data_dir
         self.secured = secured
         self.port = port
         self.controller_port = controller_port
         self.libs_dir = libs_dir
         self.advertised = advertised or port
+        self.settings = settings
         self.bootstrap = f"{HOST}:{self.advertised}"
         self._java: Path | None = None
 
@@ -160,7 +166,9 @@ class KafkaEngine:
     def properties(self) -> str:
         """The broker's configuration; of a key that stands twice the later value counts."""
         secured = self.secured or SecuredListeners()
-        return KAFKA_PROPERTIES.format(engine=self, listeners=secured.listeners()) + secured.properties()
+        further = "".join(f"{name}={value}\n" for name, value in self.settings.items())
+        own = KAFKA_PROPERTIES.format(engine=self, listeners=secured.listeners())
+        return own + secured.properties() + further
 
     def cluster_id(self) -> str:
         """The name under which the storage is formatted: brokers of one cluster share it."""
