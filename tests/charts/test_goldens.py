@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import difflib
+import json
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -44,3 +46,18 @@ def test_after_an_installation_a_user_knows_which_secrets_to_bring() -> None:
     assert "mongodb-hospital-c: connection: connection string of MongoDB" in said
     assert "helm test pharmaloop --namespace pharma" in said
     assert "outlive this release" in said
+
+
+@pytest.mark.parametrize("collected", [True, False])
+def test_rules_without_a_pod_monitor_say_which_labels_the_collector_must_give(
+    tmp_path: Path, collected: bool
+) -> None:
+    watching = {
+        "monitoring": {"rules": {"enabled": True}, "podMonitor": {"enabled": collected}},
+        "networkPolicy": {"monitoring": [{"podSelector": {}}]},
+    }
+    values = tmp_path / "watching.yaml"
+    values.write_text(json.dumps(watching))
+    said = notes(UMBRELLA, [EXAMPLES / "minimal.yaml", values])
+    assert ("without them ServiceGone pages" in said) is not collected
+    assert "helm test pharmaloop" in said
