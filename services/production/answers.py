@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
 
 from pharmaloop.common.v1 import types_pb2 as common
 from pharmaloop.production.v1 import events_pb2 as events
 from pharmaloop.production.v1 import service_pb2 as api
 from services import sayings
-from services.kit.errors import Invalid
 from services.kit.ids import LotParts, product_of
 from services.kit.rpc.status import timestamp
 from services.production.domain.lists import CapaRow, DecisionRow, DeviationRow, Happened, ResultRow
@@ -62,16 +60,6 @@ _OUTCOMES = {
     "laboratory_error": events.INVESTIGATION_OUTCOME_LABORATORY_ERROR,
     "confirmed": events.INVESTIGATION_OUTCOME_CONFIRMED,
 }
-
-
-def name(states: dict[str, Any], value: int) -> str:
-    """The stored name of a state; empty for all of them."""
-    if not value:
-        return ""
-    for known, number in states.items():
-        if number == value:
-            return known
-    raise Invalid("OUT_OF_RANGE", f"{value} is not a state", "state")
 
 
 def lot(held: Lot, parts: LotParts) -> api.Lot:

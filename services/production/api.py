@@ -15,6 +15,7 @@ from services.kit.facts import vector
 from services.kit.ids import check_product, parse_lot, product_of
 from services.kit.rpc.changes import events_of
 from services.kit.rpc.context import caller
+from services.kit.rpc.states import stored
 from services.kit.store.kinds import Prefix
 from services.production import answers, lot_changes
 from services.production.api_transfers import TransferApi
@@ -165,7 +166,7 @@ class ProductionApi(TransferApi, WallApi, api_grpc.ProductionServiceServicer):
         if request.lot:
             parse_lot(request.lot)
         filters: dict[str, Any] = {
-            "state": answers.name(answers.DEVIATION_STATES, request.state),
+            "state": stored(answers.DEVIATION_STATES, request.state),
             "_id": request.deviation,
             "lot": request.lot,
         }
@@ -251,7 +252,7 @@ class ProductionApi(TransferApi, WallApi, api_grpc.ProductionServiceServicer):
         if request.lot:
             parse_lot(request.lot)
         await self.reach(request)
-        filters = {"state": answers.name(answers.RESULT_STATES, request.state), "lot": request.lot}
+        filters = {"state": stored(answers.RESULT_STATES, request.state), "lot": request.lot}
         page = await self.page(request, RESULT_ROWS, filters, "at", descending=True)
         rows = [answers.result(item.state) for item in page.items]
         return api.ListResultsResponse(results=rows, next_page_token=page.token)
@@ -265,7 +266,7 @@ class ProductionApi(TransferApi, WallApi, api_grpc.ProductionServiceServicer):
             check_product(request.product)
         await self.reach(request)
         filters = {
-            "state": answers.name(answers.CAPA_STATES, request.state),
+            "state": stored(answers.CAPA_STATES, request.state),
             "_id": request.capa,
             "lot": request.lot,
             "run": request.run,

@@ -14,6 +14,7 @@ from services.kit.app import App
 from services.kit.errors import Unknown
 from services.kit.ids import check_product, parse_lot
 from services.kit.rpc.api import Api
+from services.kit.rpc.states import stored
 from services.production import answers
 from services.production.domain.plant import check_detail, check_line
 from services.production.domain.record import Lot
@@ -109,7 +110,7 @@ class TransferApi(Api):
         self, request: api.ListTransfersRequest, context: Any
     ) -> api.ListTransfersResponse:
         await self.reach(request)
-        filters = {"state": answers.name(answers.TRANSFER_STATES, request.state), "plant": request.plant}
+        filters = {"state": stored(answers.TRANSFER_STATES, request.state), "plant": request.plant}
         page = await self.page(request, TRANSFER_ROWS, filters, "at", descending=not request.oldest_first)
         rows = [answers.transfer(item.state) for item in page.items]
         return api.ListTransfersResponse(transfers=rows, next_page_token=page.token)

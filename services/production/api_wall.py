@@ -16,6 +16,7 @@ from services.kit.app import App
 from services.kit.errors import Invalid, Unknown
 from services.kit.ids import check_product, parse_lot
 from services.kit.rpc.api import Api
+from services.kit.rpc.states import stored
 from services.kit.store.kinds import Prefix, Stored
 from services.production import answers, answers_wall
 from services.production.domain.equipment import Equipment
@@ -188,7 +189,7 @@ class WallApi(Api):
     # -- lots --------------------------------------------------------------
 
     async def ListLots(self, request: api.ListLotsRequest, context: Any) -> api.ListLotsResponse:
-        filters: dict[str, Any] = {"state": answers.name(answers.LOT_STATES, request.state)}
+        filters: dict[str, Any] = {"state": stored(answers.LOT_STATES, request.state)}
         if request.product:
             check_product(request.product)
             filters["_id"] = Prefix(f"{request.product}/")

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from pharmaloop.common.v1 import types_pb2 as common
 from pharmaloop.rnd.v1 import events_pb2 as events
 from pharmaloop.rnd.v1 import service_pb2 as api
-from services.kit.errors import Invalid
 from services.kit.rpc.status import timestamp
 from services.rnd.domain.calibration import TransferOutcome
 from services.rnd.domain.candidates import RankingRow
@@ -35,16 +33,6 @@ FINDING_STATES = {
     "taken_up": api.FINDING_STATE_TAKEN_UP,
     "declined": api.FINDING_STATE_DECLINED,
 }
-
-
-def name(states: dict[str, Any], value: int) -> str:
-    """The stored name of a state; empty for all of them."""
-    if not value:
-        return ""
-    for known, number in states.items():
-        if number == value:
-            return known
-    raise Invalid("OUT_OF_RANGE", f"{value} is not a state", "state")
 
 
 def stamp(at: str) -> Timestamp | None:

@@ -11,6 +11,7 @@ from pharmaloop.rnd.v1 import service_pb2 as api
 from services.kit.app import App
 from services.kit.errors import Invalid, Unknown
 from services.kit.ids import check_product
+from services.kit.rpc.states import stored
 from services.rnd import answers
 from services.rnd.api_base import RndBase
 from services.rnd.domain import calibration, candidates, findings, trials
@@ -83,7 +84,7 @@ class LearningApi(RndBase):
 
     async def ListFindings(self, request: api.ListFindingsRequest, context: Any) -> api.ListFindingsResponse:
         await self.reach(request)
-        state = answers.name(answers.FINDING_STATES, request.state)
+        state = stored(answers.FINDING_STATES, request.state)
         filters = {"product": request.product, "state": state}
         page = await self.page(request, FINDING_ROWS, filters, "at", descending=not request.oldest_first)
         found = [answers.finding(item.state, *await self._reason(item.state)) for item in page.items]

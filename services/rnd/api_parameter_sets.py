@@ -11,6 +11,7 @@ from pharmaloop.rnd.v1.parameter_set_pb2 import ParameterSetContent
 from services.kit.errors import Invalid, Unknown
 from services.kit.ids import check_product
 from services.kit.rpc.context import caller
+from services.kit.rpc.states import stored
 from services.kit.units import conversion
 from services.rnd import answers, contents
 from services.rnd.api_base import RndBase
@@ -92,7 +93,7 @@ class ParameterSetsApi(RndBase):
         self, request: api.ListParameterSetsRequest, context: Any
     ) -> api.ListParameterSetsResponse:
         await self.reach(request)
-        state = answers.name(answers.SET_STATES, request.state)
+        state = stored(answers.SET_STATES, request.state)
         filters = {"product": request.product, "set": request.set, "state": state}
         page = await self.page(request, VERSIONS, filters, "at", descending=not request.oldest_first)
         shown = [answers.version(item.state) for item in page.items]

@@ -34,36 +34,9 @@ from services.production.main import SPEC as PRODUCTION
 from services.production.views import PROFILES
 from services.rnd.main import SPEC as RND
 from tests.integration import leaks
+from tests.unit.production.transfer_story import PILOT, VESSEL
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
-PILOT: dict[str, Any] = {
-    "volume_m3": 0.15,
-    "liquid_m3": 0.10,
-    "tank_diameter_m": 0.48,
-    "impeller_diameter_m": 0.16,
-    "blade_width_m": 0.032,
-    "impellers": 2,
-    "power_number": 5.0,
-    "stirrer_min_per_s": 0.5,
-    "stirrer_max_per_s": 10.0,
-    "power_max_w": 500.0,
-    "gas_max_m3_per_s": 0.001,
-    "kla_calibration": 1.05,
-}
-VESSEL: dict[str, Any] = {
-    "volume_m3": 1.5,
-    "liquid_m3": 1.0,
-    "tank_diameter_m": 1.034,
-    "impeller_diameter_m": 0.3447,
-    "blade_width_m": 0.06894,
-    "impellers": 2,
-    "power_number": 5.0,
-    "stirrer_min_per_s": 0.5,
-    "stirrer_max_per_s": 5.8,
-    "power_max_w": 5000.0,
-    "gas_max_m3_per_s": 0.01,
-    "kla_calibration": 0.90,
-}
 TAGS = {
     "FeedRate": ("L/h", 1.26),
     "AerationRate": ("L/h", 9600.0),
