@@ -15,9 +15,9 @@ from services.kit.contracts import contract
 from services.kit.envelope import Event
 from services.kit.ids import derived_id
 from tests.reliability import study_rules
+from tests.reliability.asking import Acknowledged
 from tests.reliability.export import Doc
 from tests.reliability.specs import AGGREGATES, SITE, runners
-from tests.reliability.workload import Acknowledged
 from tests.unit.exchange.hospitals import ROWS
 
 Databases = Mapping[str, Mapping[str, list[Doc]]]

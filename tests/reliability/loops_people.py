@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
@@ -29,30 +28,17 @@ from services.kit.bus.protocol import Partition, Record
 from services.kit.clock import load_clock
 from services.kit.contracts import contract
 from services.kit.ids import product_key, transfer_case
-from services.kit.rpc.client import metadata
-from services.kit.rpc.errors import reason_of
 from services.kit.settings import KafkaSettings
 from tests.reliability import study_rules
+from tests.reliability.asking import OPTIONS, Journal, answered, noted
 from tests.reliability.sim import loop_invariants as rules
-from tests.reliability.workload import Journal, noted
-from tests.reliability.world import NOON, PART, SPEED, Late, World, until
+from tests.reliability.world import NOON, PART, SPEED, World, until
 from tests.unit.exchange.hospitals import PRODUCT, ROWS, SITES, request
 from tests.unit.production.transfer_story import VESSEL
 from tests.unit.rnd.penicillin import limits, says
 
 PLANT, LINE, FERMENTER = "plant-2", "line-a", "plant-2/fermenter-1"
 BROTH = product_key("maker", "item", "BROTH")
-_AGAIN = {
-    grpc.StatusCode.UNAVAILABLE,
-    grpc.StatusCode.DEADLINE_EXCEEDED,
-    grpc.StatusCode.CANCELLED,
-    grpc.StatusCode.ABORTED,
-}
-_OPTIONS: list[tuple[str, Any]] = [
-    ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.max_reconnect_backoff_ms", 500),
-    ("grpc.enable_retries", 0),
-]
 _SECONDS = 90.0
 _RULES = (rules.one_run, rules.ended_rightly, rules.told_once, rules.stages_sum)
 
@@ -91,7 +77,7 @@ class People:
         self.seconds = seconds
         self.patience = patience
         self.line = {
-            name: grpc.insecure_channel(world.address(name), options=_OPTIONS)
+            name: grpc.insecure_channel(world.address(name), options=OPTIONS)
             for name in ("rnd", "production", "loops", "exchange")
         }
         self.rnd = rnd_grpc.RndServiceStub(self.line["rnd"])
@@ -107,24 +93,12 @@ class People:
         """The answer; a refusal is an error of the test. `name`: the request's id, where it has one."""
         if name:
             asked.request_id = name  # type: ignore[attr-defined]
-        answer = self._answer(call, asked, name, actor)
+        answer = answered(
+            call, asked, self.journal, seconds=self.seconds, patience=self.patience, actor=actor
+        )
         if name:
             self.journal.acknowledged.append(noted(asked, answer, actor=actor))
         return answer
-
-    def _answer(self, call: Any, asked: Message, name: str, actor: str) -> Any:
-        end = time.monotonic() + self.patience
-        while True:
-            self.journal.calls += 1
-            try:
-                return call(asked, timeout=self.seconds, metadata=metadata(actor))
-            except grpc.RpcError as error:
-                self.journal.failed[(type(asked).__name__, error.code().name)] += 1
-                if error.code() not in _AGAIN:
-                    raise AssertionError(f"{name}: {reason_of(error)} {error.details()}") from error
-                if time.monotonic() > end:
-                    raise Late(f"{name or type(asked).__name__} was not answered") from error
-            time.sleep(0.1)
 
     # -- before -----------------------------------------------------------------
 

@@ -20,24 +20,19 @@ from urllib.request import urlopen
 
 import grpc
 
-from pharmaloop.clinical.v1 import events_pb2 as clinical_events
-from pharmaloop.clinical.v1 import service_pb2 as clinical
 from pharmaloop.production.v1 import service_pb2 as production
-from pharmaloop.traceability.v1 import events_pb2 as traceability_events
-from pharmaloop.traceability.v1 import service_pb2 as traceability
-from services.kit.ids import dispense_id
 from services.kit.metrics import GROUP_LAG, OUTBOX_WAITING, RUNNER_LAG
 from services.kit.testing.engines import HOST
-from tests.reliability.specs import SITE
+from tests.reliability import facts
+from tests.reliability.asking import Acknowledged
+from tests.reliability.moments import moment
 from tests.reliability.workload import (
     DRYER,
     GOOD,
     PRODUCT,
-    Acknowledged,
     Caller,
     Case,
     dryer_runs,
-    moment,
     readings,
 )
 from tests.reliability.world import World
@@ -147,64 +142,17 @@ class Round:
         return f"{self.TABLETS}{self.number}"
 
     def _packs(self, caller: Caller) -> None:
-        made = [
-            traceability_events.MaterialRecorded(
-                lot=pack,
-                inputs=[traceability_events.MaterialInput(lot=self.tablets)],
-                at=moment(1),
-                record=pack,
-                source="mes",
-            )
-            for pack in self._pack_lots
-        ]
-        request = traceability.RecordMaterialRequest(
-            request_id=self._id("material"), materials=made, all_or_nothing=True
-        )
-        caller.do(
-            caller.traceability.RecordMaterial,
-            request,
-            [("traceability", "lot_node", pack) for pack in self._pack_lots],
-        )
+        facts.record_packs(caller, self._id("material"), self._pack_lots, self.tablets)
 
     def _received(self, caller: Caller) -> None:
         names = [f"f{self.number}-p{n}" for n in range(PATIENTS)]
-        people = [clinical.Subject(pseudonym=name, consent=True, at=moment(2)) for name in names]
-        caller.do(
-            caller.clinical.RecordSubjects,
-            clinical.RecordSubjectsRequest(
-                request_id=self._id("subjects"), site=SITE, subjects=people, all_or_nothing=True
-            ),
-            [("clinical", "patient", name) for name in names],
-        )
+        facts.record_patients(caller, self._id("subjects"), dict.fromkeys(names, True))
         given = [
-            (f"f-order-{self.number}-{n}", names[n % PATIENTS], self._pack_lots[n % PACKS])
+            facts.Given(f"f-order-{self.number}-{n}", names[n % PATIENTS], self._pack_lots[n % PACKS])
             for n in range(DISPENSES)
         ]
-        ids = [dispense_id(SITE, order, lot) for order, _, lot in given]
-        own = [
-            clinical_events.MedicationRecorded(pseudonym=name, lot=lot, order=order, at=moment(30))
-            for order, name, lot in given
-        ]
-        caller.do(
-            caller.clinical.RecordMedications,
-            clinical.RecordMedicationsRequest(
-                request_id=self._id("medications"), site=SITE, medications=own, all_or_nothing=True
-            ),
-            [("clinical", "dispense", id) for id in ids],
-        )
-        told = [
-            traceability_events.DispenseRecorded(
-                lot=lot, site=SITE, pseudonym=name, order=order, at=moment(30), source="pharmacy"
-            )
-            for order, name, lot in given
-        ]
-        caller.do(
-            caller.traceability.RecordDispense,
-            traceability.RecordDispenseRequest(
-                request_id=self._id("dispenses"), dispenses=told, all_or_nothing=True
-            ),
-            [("traceability", "dispense", id) for id in ids],
-        )
+        facts.record_medications(caller, self._id("medications"), given)
+        facts.record_dispenses(caller, self._id("dispenses"), given)
 
     def _line(self, caller: Caller) -> None:
         lot = f"{PRODUCT}/F{self.number}"

@@ -29,9 +29,10 @@ from pharmaloop.common.v1 import types_pb2 as common
 from services.cli.backup import manifest
 from services.cli.backup.manifest import Manifest
 from tests.earlier import ROOT
+from tests.reliability.asking import Acknowledged
 from tests.reliability.invariants import Facts, broken
 from tests.reliability.observe import Observer, Seen, same
-from tests.reliability.workload import Acknowledged, Caller, Case, furnish
+from tests.reliability.workload import Caller, Case, furnish
 from tests.reliability.world import World, until
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(900)]

@@ -13,10 +13,10 @@ from pharmaloop.production.v1 import events_pb2 as production
 from services.kit.bus.protocol import Partition
 from services.kit.envelope import Event
 from services.kit.ids import derived_id
+from tests.reliability.asking import ACTOR, Acknowledged
 from tests.reliability.export import Doc, export
 from tests.reliability.invariants import Facts, broken
 from tests.reliability.specs import SPECS, runners
-from tests.reliability.workload import ACTOR, Acknowledged
 
 NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
 TOPIC, LOT = "pharmaloop.production.lot.v1", "maker/item/tablet/1"

@@ -14,13 +14,14 @@ from typing import Any
 import pytest
 
 from services.kit.ids import transfer_case
+from tests.reliability.asking import Journal
 from tests.reliability.ha.trouble import AT_ONCE, IN_TURN, three, work_on
 from tests.reliability.ha.world import ThreeWorld
 from tests.reliability.invariants import Facts, broken
 from tests.reliability.loops_people import BROTH, PLANT, People, twice_or_never
 from tests.reliability.observe import Observer
 from tests.reliability.specs import database_of
-from tests.reliability.workload import Caller, Journal, Patient, furnish
+from tests.reliability.workload import Caller, Patient, furnish
 from tests.reliability.world import PART
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(1200)]

@@ -11,11 +11,12 @@ from pharmaloop.production.v1 import events_pb2 as events
 from pharmaloop.production.v1 import service_pb2 as production
 from pharmaloop.production.v1 import service_pb2_grpc as production_grpc
 from tests.reliability import invariants
+from tests.reliability.asking import Journal
 from tests.reliability.ha.trouble import AT_ONCE, IN_TURN, three, work_on
 from tests.reliability.ha.world import ThreeWorld
 from tests.reliability.invariants import Facts
 from tests.reliability.observe import Observer
-from tests.reliability.workload import DRYER, UNITS, Caller, Case, Journal
+from tests.reliability.workload import DRYER, UNITS, Caller, Case
 from tests.reliability.world import until
 
 pytestmark = pytest.mark.faults

@@ -9,11 +9,9 @@ from __future__ import annotations
 
 import csv
 import importlib.util
-import time
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -26,7 +24,6 @@ from pharmaloop.alerting.v1 import service_pb2_grpc as alerting_grpc
 from pharmaloop.clinical.v1 import events_pb2 as clinical_events
 from pharmaloop.clinical.v1 import service_pb2 as clinical
 from pharmaloop.clinical.v1 import service_pb2_grpc as clinical_grpc
-from pharmaloop.common.v1 import types_pb2 as common
 from pharmaloop.exchange.v1 import service_pb2_grpc as exchange_grpc
 from pharmaloop.loops.v1 import service_pb2 as loops
 from pharmaloop.loops.v1 import service_pb2_grpc as loops_grpc
@@ -34,18 +31,16 @@ from pharmaloop.production.v1 import events_pb2 as events
 from pharmaloop.production.v1 import service_pb2 as production
 from pharmaloop.production.v1 import service_pb2_grpc as production_grpc
 from pharmaloop.rnd.v1 import service_pb2_grpc as rnd_grpc
-from pharmaloop.traceability.v1 import events_pb2 as traceability_events
-from pharmaloop.traceability.v1 import service_pb2 as traceability
 from pharmaloop.traceability.v1 import service_pb2_grpc as traceability_grpc
-from services.kit.ids import derived_id, dispense_id
-from services.kit.rpc.client import metadata
-from services.kit.rpc.errors import reason_of
+from services.kit.ids import derived_id
+from tests.reliability import facts
+from tests.reliability.asking import ACTOR, AGAIN, OPTIONS, Journal, answered, noted
+from tests.reliability.moments import START, moment
 from tests.reliability.specs import SITE
 from tests.reliability.workload_studies import Study, furnish_studies
-from tests.reliability.world import Late, World, until
+from tests.reliability.world import World, until
 
 PRODUCT, DRYER, TAG, FAULT = "maker/item/granulate", "plant-1/dryer-1", "JacketTemperature", 40.0
-START = datetime(2026, 2, 1, tzinfo=UTC)
 UNITS = {
     "CollectorTankLevel": "%",
     "DifferentialPressure": "mbar",
@@ -58,21 +53,8 @@ UNITS = {
     "DryerTemperatureSP": "Cel",
     "DryerTemp": "Cel",
 }
-#: Who sends every command, where nobody else is named.
-ACTOR = "qa"
 FAULTY, GOOD = "39", [str(number) for number in range(1, 11)]
 CONSENTING, OTHERS = 5, 1
-_AGAIN = {
-    grpc.StatusCode.UNAVAILABLE,
-    grpc.StatusCode.DEADLINE_EXCEEDED,
-    grpc.StatusCode.CANCELLED,
-    grpc.StatusCode.ABORTED,
-}
-_OPTIONS: list[tuple[str, Any]] = [
-    ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.max_reconnect_backoff_ms", 500),
-    ("grpc.enable_retries", 0),
-]
 #: The level of an alert that was given to the next role.
 _ESCALATED = 2
 _CALL_SECONDS, _TRAINING_SECONDS, _CASE_SECONDS = 5.0, 120.0, 150.0
@@ -112,55 +94,12 @@ def readings(lot: str, run: Table, first: int = 0, last: int | None = None) -> e
     return made
 
 
-def moment(hours: float) -> common.Moment:
-    made = common.Moment(offset_minutes=480)
-    made.at.FromDatetime(START + timedelta(hours=hours))
-    return made
-
-
-@dataclass(frozen=True)
-class Acknowledged:
-    """An input that was acknowledged: the events it made, or the records where its facts stand."""
-
-    method: str
-    request_id: str
-    event_ids: tuple[str, ...] = ()
-    facts: int = 0
-    positions: tuple[tuple[str, int, int], ...] = ()
-    expects: tuple[tuple[str, str, str], ...] = ()
-    actor: str = ACTOR
-
-
-@dataclass
-class Journal:
-    """Everything that was acknowledged, and how often the caller had to ask."""
-
-    acknowledged: list[Acknowledged] = field(default_factory=list)
-    calls: int = 0
-    #: What came instead of an answer: the request and the status.
-    failed: Counter[tuple[str, str]] = field(default_factory=Counter)
-
-
-def noted(
-    request: Any, answer: Any, expects: Iterable[tuple[str, str, str]] = (), actor: str = ACTOR
-) -> Acknowledged:
-    """What is written down of an input by its answer; one of whose facts some are refused is an error."""
-    method, receipt = type(request).__name__.removesuffix("Request"), answer.receipt
-    places = tuple((p.topic, p.partition, p.offset) for p in receipt.positions.positions)
-    if isinstance(receipt, common.FactReceipt):
-        assert not receipt.refused, receipt
-        ids, facts = (), receipt.accepted
-    else:
-        ids, facts = tuple(receipt.event_ids), 0
-    return Acknowledged(method, request.request_id, ids, facts, places, tuple(expects), actor)
-
-
 class Caller:
     """Calls the services of a world as their users do. `times`: everything is sent so often; `seconds`: so
     long a call waits for its answer."""
 
     #: After these statuses the same request is sent again; every other one is an error of the test.
-    again = frozenset(_AGAIN)
+    again = AGAIN
 
     def __init__(self, world: World, *, times: int = 1, seconds: float = _CALL_SECONDS) -> None:
         self.world = world
@@ -168,7 +107,7 @@ class Caller:
         self.times = times
         self.seconds = seconds
         self._channels = {
-            name: grpc.insecure_channel(world.address(name), options=_OPTIONS)
+            name: grpc.insecure_channel(world.address(name), options=OPTIONS)
             for name in ("production", "traceability", "clinical", "alerting", "loops", "rnd", "exchange")
         }
         self.production = production_grpc.ProductionServiceStub(self._channels["production"])
@@ -187,21 +126,15 @@ class Caller:
         self, call: Callable[..., Any], request: Message, seconds: float = 0.0, actor: str = ACTOR
     ) -> Any:
         """Ask until there is an answer; a refusal is an error of the test."""
-        end = time.monotonic() + _CASE_SECONDS
-        while True:
-            self.journal.calls += 1
-            try:
-                return call(request, timeout=seconds or self.seconds, metadata=metadata(actor))
-            except grpc.RpcError as error:
-                code = error.code()
-                self.journal.failed[(type(request).__name__, code.name)] += 1
-                if code not in self.again:
-                    raise AssertionError(
-                        f"{type(request).__name__}: {code.name} {reason_of(error)} {error.details()}"
-                    ) from error
-                if time.monotonic() > end:
-                    raise Late(f"{type(request).__name__} was not answered: {code.name}") from error
-            time.sleep(0.1)
+        return answered(
+            call,
+            request,
+            self.journal,
+            seconds=seconds or self.seconds,
+            patience=_CASE_SECONDS,
+            actor=actor,
+            again=self.again,
+        )
 
     def do(
         self,
@@ -257,64 +190,13 @@ class Case:
         return f"order-{self.number}-{n}"
 
     def _facts(self, caller: Caller) -> None:
-        materials = [
-            traceability_events.MaterialRecorded(
-                lot=pack,
-                inputs=[traceability_events.MaterialInput(lot=self.lot)],
-                at=moment(1),
-                record=pack,
-                source="mes",
-            )
-            for pack in self.packs
-        ]
-        caller.do(
-            caller.traceability.RecordMaterial,
-            traceability.RecordMaterialRequest(
-                request_id=self._id("material"), materials=materials, all_or_nothing=True
-            ),
-            [("traceability", "lot_node", pack) for pack in self.packs],
-        )
-        subjects = [
-            clinical.Subject(pseudonym=name, consent=n < CONSENTING, at=moment(2))
-            for n, name in enumerate(self.patients)
-        ]
-        caller.do(
-            caller.clinical.RecordSubjects,
-            clinical.RecordSubjectsRequest(
-                request_id=self._id("subjects"), site=SITE, subjects=subjects, all_or_nothing=True
-            ),
-            [("clinical", "patient", name) for name in self.patients],
-        )
-        self._dispenses(caller)
-
-    def _dispenses(self, caller: Caller) -> None:
-        given = [(n, name, self.packs[n % 2]) for n, name in enumerate(self.patients)]
-        own = [
-            clinical_events.MedicationRecorded(pseudonym=name, lot=lot, order=self._order(n), at=moment(30))
-            for n, name, lot in given
-        ]
-        ids = [dispense_id(SITE, self._order(n), lot) for n, _, lot in given]
-        caller.do(
-            caller.clinical.RecordMedications,
-            clinical.RecordMedicationsRequest(
-                request_id=self._id("medications"), site=SITE, medications=own, all_or_nothing=True
-            ),
-            [("clinical", "dispense", id) for id in ids],
-        )
+        facts.record_packs(caller, self._id("material"), self.packs, self.lot)
+        consents = {name: n < CONSENTING for n, name in enumerate(self.patients)}
+        facts.record_patients(caller, self._id("subjects"), consents)
+        given = [facts.Given(self._order(n), name, self.packs[n % 2]) for n, name in enumerate(self.patients)]
+        facts.record_medications(caller, self._id("medications"), given)
         # The last one is known to the hospital alone: the site has to tell the trace.
-        told = [
-            traceability_events.DispenseRecorded(
-                lot=lot, site=SITE, pseudonym=name, order=self._order(n), at=moment(30), source="pharmacy"
-            )
-            for n, name, lot in given[:-1]
-        ]
-        caller.do(
-            caller.traceability.RecordDispense,
-            traceability.RecordDispenseRequest(
-                request_id=self._id("dispenses"), dispenses=told, all_or_nothing=True
-            ),
-            [("traceability", "dispense", id) for id in ids],
-        )
+        facts.record_dispenses(caller, self._id("dispenses"), given[:-1], given[-1:])
 
     # -- the plant ----------------------------------------------------------
 

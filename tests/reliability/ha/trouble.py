@@ -13,10 +13,10 @@ from pathlib import Path
 from confluent_kafka.admin import ConfigResource, ResourceType
 
 from services.kit.contracts import contract
+from tests.reliability.asking import Acknowledged, Journal
 from tests.reliability.ha.engines import COPIES, IN_STEP
 from tests.reliability.ha.world import ThreeWorld
 from tests.reliability.specs import SITE
-from tests.reliability.workload import Acknowledged, Journal
 from tests.reliability.world import SERVICES, until
 
 Loss = Mapping[str, bool]
