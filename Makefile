@@ -14,7 +14,7 @@ OPTIONS := $(WORLD) $(if $(ONLY),--only $(ONLY))
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
-.PHONY: charts charts-docs charts-policy docs-cli screenshots help setup run up down status restart logs clean test test-all faults long sim sim-night model lint proto proto-baseline bench bench-large evidence lock partner-kit
+.PHONY: charts charts-docs docs-cli screenshots help setup run up down status restart logs clean test test-all faults long sim sim-night model lint proto proto-baseline bench bench-large evidence lock partner-kit
 .NOTPARALLEL:
 
 help: ## List the targets
@@ -65,7 +65,7 @@ long: setup ## Run what takes long and breaks seldom: pages in English and in a 
 	@$(BIN)/python -m deploy.local.browser
 	@$(BIN)/python -m pytest -m long $(or $(T),tests)
 
-test-all: test faults long charts-policy charts-e2e images images-smoke ## Run the tests, the long ones, the charts by policies and on a Kubernetes, and images that are built and started
+test-all: test faults long charts-e2e images images-smoke ## Run the tests, the long ones, the charts on a Kubernetes, and images that are built and started
 
 sim: setup ## Run one simulated world and print its steps [SEED=0]
 	@$(BIN)/python -m tests.reliability.sim $(or $(SEED),0)
@@ -126,17 +126,13 @@ charts-e2e: setup ## Really install the charts on every Kubernetes that is tried
 	@$(BIN)/python -m deploy.cluster build $(if $(KUBERNETES),--version $(KUBERNETES))
 	@KUBERNETES=$(KUBERNETES) $(BIN)/python -m pytest -m cluster $(or $(T),tests/charts/e2e)
 
-charts: setup ## Check the charts: lint, schemas, refusals, held variants, rights
+charts: setup ## Check the charts: lint, schemas, policies, refusals, held variants, rights
 	@$(BIN)/python -m deploy.charts.generate --check
 	@$(BIN)/python -m pytest tests/charts --ignore tests/charts/e2e
 
 charts-docs: setup ## Write what the charts take from the project, their tables of values, and the held variants
 	@$(BIN)/python -m deploy.charts.generate
 	@$(BIN)/python -m deploy.charts.golden
-
-charts-policy: setup ## Judge the rendered charts by kubeconform and by checkov's policies (into .tools on first use)
-	@$(BIN)/python -m deploy.charts.conform
-	@$(BIN)/python -m deploy.charts.policy
 
 .PHONY: watch watch-tools
 

@@ -1,8 +1,8 @@
-"""Judge the rendered variants by kubeconform: `make charts-policy`.
+"""Judge the rendered variants by kubeconform.
 
 kubeconform is built by Go into `.tools` on first use, of one version, whose sum is
 compared. The definitions of Kubernetes are those of the package kubernetes-validate,
-which judges the same resources in `make test`; two programs that read them
+which judges the same resources as well; two programs that read them
 differently are two opinions.
 """
 
@@ -11,14 +11,12 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 import tempfile
+from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
 
-from deploy.charts import golden
-from deploy.charts.render import variants
-from deploy.local.stamps import ROOT
+from deploy.local.stamps import ROOT, alone
 
 MODULE, VERSION = "github.com/yannh/kubeconform", "v0.7.0"
 SUM = "h1:ZFfniR8VChrWQxaxTUGnNrxw8RIDkjVBrjdhXSamwjw="
@@ -40,19 +38,21 @@ OPERATORS = {
 def program() -> Path:
     """kubeconform, built when it is missing; raises RuntimeError where its sum is another or Go cannot."""
     path = FOLDER / f"kubeconform-{VERSION}"
-    if not path.exists():
-        print("charts-policy: building kubeconform (once) ...", flush=True)
-        with tempfile.TemporaryDirectory() as folder:
-            command = ["go", "install", f"{MODULE}/cmd/kubeconform@{VERSION}"]
-            _run(command, {**os.environ, "GOBIN": folder, "GOFLAGS": ""})
-            made = Path(folder) / "kubeconform"
-            told = _run(["go", "version", "-m", str(made)], dict(os.environ))
-            if f"{MODULE}\t{VERSION}\t{SUM}" not in told:
-                raise RuntimeError(f"{MODULE} {VERSION} is not the one that is pinned ({SUM}):\n{told[:500]}")
-            FOLDER.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(made.read_bytes())
-            path.chmod(0o755)
+    with alone(FOLDER / "lock"):
+        if not path.exists():
+            _build(path)
     return path
+
+
+def _build(path: Path) -> None:
+    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+        command = ["go", "install", f"{MODULE}/cmd/kubeconform@{VERSION}"]
+        _run(command, {**os.environ, "GOBIN": folder, "GOFLAGS": ""})
+        made = Path(folder) / "kubeconform"
+        told = _run(["go", "version", "-m", str(made)], dict(os.environ))
+        if f"{MODULE}\t{VERSION}\t{SUM}" not in told:
+            raise RuntimeError(f"{MODULE} {VERSION} is not the one that is pinned ({SUM}):\n{told[:500]}")
+        made.rename(path)
 
 
 def _run(command: list[str], environment: dict[str, str]) -> str:
@@ -72,35 +72,22 @@ def schemas(version: str, folder: Path) -> str:
     return f"{folder}/{{{{ .ResourceKind }}}}{{{{ .KindSuffix }}}}.json"
 
 
-def judge(rendered: str, location: str) -> tuple[int, list[str]]:
-    """How many resources are valid, and what is wrong with the others."""
-    kinds = ",".join(f"{version}/{kind}" for version, kind in sorted(OPERATORS))
-    done = subprocess.run(
-        [program(), "-strict", "-output", "json", "-summary", "-skip", kinds, "-schema-location", location],
-        input=rendered,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+def complaints(rendered: Mapping[str, str], version: str) -> list[str]:
+    """What a version of Kubernetes would not take of the variants, by their names."""
+    with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryDirectory() as definitions:
+        files = [Path(folder, f"{name}.yaml") for name in rendered]
+        for file in files:
+            file.write_text(rendered[file.stem])
+        location = schemas(version, Path(definitions))
+        kinds = ",".join(f"{version}/{kind}" for version, kind in sorted(OPERATORS))
+        options = ["-strict", "-output", "json", "-summary", "-skip", kinds, "-schema-location", location]
+        done = subprocess.run([program(), *options, *files], capture_output=True, text=True, check=False)
     try:
         report = json.loads(done.stdout)
-    except ValueError:
+        valid = int(report["summary"]["valid"])
+        wrong = report.get("resources") or ()
+    except (ValueError, KeyError, TypeError):
         raise RuntimeError(f"kubeconform gave no report:\n{done.stderr[-2000:]}") from None
-    wrong = [f"{one['kind']} {one['name']}: {one['msg']}" for one in report.get("resources") or ()]
-    return int(report["summary"]["valid"]), wrong
-
-
-def main() -> int:
-    bad = False
-    for version in VERSIONS:
-        with tempfile.TemporaryDirectory() as folder:
-            location = schemas(version, Path(folder))
-            for name in variants():
-                valid, wrong = judge(golden.rendered(name), location)
-                bad = bad or bool(wrong) or not valid
-                print(f"{name}, Kubernetes {version}: {valid} valid, {len(wrong)} not", *wrong, sep="\n  ")
-    return 1 if bad else 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    if not valid:
+        raise RuntimeError("kubeconform checked nothing")
+    return [f"{Path(one['filename']).stem}: {one['kind']} {one['name']}: {one['msg']}" for one in wrong]

@@ -1,4 +1,4 @@
-"""Judge the rendered variants by checkov's policies: `make charts-policy`.
+"""Judge the rendered variants by checkov's policies.
 
 checkov lives in an environment of its own under `.tools`, hash-pinned, made on
 first use. Every finding is either mended or waived here with its reason; a
@@ -16,9 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from deploy.charts import golden
-from deploy.charts.render import variants
-from deploy.local.stamps import ROOT, Stamp, digest
+from deploy.local.stamps import ROOT, Stamp, alone, digest
 
 FOLDER = ROOT / ".tools" / "checkov"
 PINS = ROOT / "requirements" / "checkov.txt"
@@ -70,28 +68,49 @@ def program() -> list[str]:
     """How checkov is called; its environment is made when it is missing."""
     python = FOLDER / "bin" / "python"
     stamp = Stamp("checkov", digest([PINS], str(sys.version_info[:2])), python)
-    if not stamp.is_current():
-        print("charts-policy: installing checkov (once) ...", flush=True)
-        subprocess.run([sys.executable, "-m", "venv", "--clear", str(FOLDER)], check=True)
-        pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-input"]
-        subprocess.run([*pip, "--require-hashes", "-r", str(PINS)], check=True)
-        stamp.write()
+    with alone(FOLDER.with_suffix(".lock")):
+        if not stamp.is_current():
+            subprocess.run([sys.executable, "-m", "venv", "--clear", str(FOLDER)], check=True)
+            pip = [
+                str(python),
+                "-m",
+                "pip",
+                "install",
+                "--quiet",
+                "--disable-pip-version-check",
+                "--no-input",
+            ]
+            subprocess.run([*pip, "--require-hashes", "-r", str(PINS)], check=True)
+            stamp.write()
     return [str(python), "-m", "checkov.main"]
 
 
-def findings(text: str) -> list[Finding]:
-    """What checkov finds in rendered resources."""
+def complaints(rendered: Mapping[str, str]) -> list[str]:
+    """Findings of the variants, by their names, that nobody waived; waivers that nothing needs."""
+    found = findings(rendered)
+    bad = [f"{name}: {one}" for name, every in found.items() for one in every if not one.waived]
+    needed = {one.check for every in found.values() for one in every if one.waived}
+    unneeded = sorted(set(WAIVERS) - needed)
+    return bad + [f"the waiver of {check} is not needed any more: remove it" for check in unneeded]
+
+
+def findings(rendered: Mapping[str, str]) -> dict[str, list[Finding]]:
+    """What checkov finds in the resources of each variant."""
     with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "rendered.yaml"
-        file.write_text(text)
-        command = [*program(), "--file", str(file), "--framework", "kubernetes", "--output", "json"]
+        for name, text in rendered.items():
+            Path(folder, f"{name}.yaml").write_text(text)
+        command = [*program(), "--directory", folder, "--framework", "kubernetes", "--output", "json"]
         # Its guides on the web are of no use here; offline it would wait for them.
         done = subprocess.run(
             [*command, "--skip-download", "--quiet", "--compact"], capture_output=True, text=True, check=False
         )
     try:
         report = json.loads(done.stdout)
-        return _parse(report["results"]["failed_checks"], int(report["summary"]["passed"]))
+        failed, passed = report["results"]["failed_checks"], int(report["summary"]["passed"])
+        return {
+            name: _parse([one for one in failed if Path(one["file_path"]).stem == name], passed)
+            for name in rendered
+        }
     except (ValueError, KeyError, TypeError):
         raise RuntimeError(f"checkov gave no report:\n{done.stdout[-500:]}{done.stderr[-2000:]}") from None
 
@@ -104,23 +123,3 @@ def _parse(failed: Iterable[Mapping[str, Any]], passed: int) -> list[Finding]:
         kind, _, rest = str(one["resource"]).partition(".")
         found.append(Finding(str(one["check_id"]), str(one["check_name"]), kind, rest.rpartition(".")[2]))
     return found
-
-
-def main() -> int:
-    needed, bad = set[str](), False
-    for name in variants():
-        found = findings(golden.rendered(name))
-        needed |= {finding.check for finding in found if finding.waived}
-        for finding in found:
-            if not finding.waived:
-                bad = True
-                print(f"{name}: {finding}")
-        print(f"{name}: {len(found)} findings, {sum(f.waived for f in found)} of them waived", flush=True)
-    for check in sorted(set(WAIVERS) - needed):
-        bad = True
-        print(f"the waiver of {check} is not needed any more: remove it")
-    return 1 if bad else 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

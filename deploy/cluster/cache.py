@@ -5,14 +5,14 @@ out of date; it appears whole or not at all, also when two processes want it
 at once or one of them is killed. Standard library only.
 """
 
-import fcntl
 import hashlib
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from pathlib import Path
+
+from deploy.local.stamps import alone
 
 
 def root() -> Path:
@@ -40,7 +40,7 @@ def made(name: str, make: Callable[[Path], None]) -> Path:
     if folder.is_dir():
         return folder
     root().mkdir(parents=True, exist_ok=True)
-    with _locked(root() / f"{name}.lock"):
+    with alone(root() / f"{name}.lock"):
         if folder.is_dir():
             return folder
         new = Path(tempfile.mkdtemp(prefix=f"{name}.", dir=root()))
@@ -51,10 +51,3 @@ def made(name: str, make: Callable[[Path], None]) -> Path:
         finally:
             shutil.rmtree(new, ignore_errors=True)
     return folder
-
-
-@contextmanager
-def _locked(file: Path) -> Iterator[None]:
-    with file.open("w") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield

@@ -4,8 +4,10 @@ A stamp is a file under `.tools/stamps` that holds the hash of a step's inputs.
 Standard library only: the set-up runs before anything is installed.
 """
 
+import fcntl
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +23,15 @@ def digest(files: Iterable[Path], *facts: str) -> str:
     for fact in facts:
         total.update(f"{fact}\0".encode())
     return total.hexdigest()
+
+
+@contextmanager
+def alone(lock: Path) -> Iterator[None]:
+    """One process at a time, by a file that is made where it is missing: tests run in several."""
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    with lock.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def forget(name: str) -> None:

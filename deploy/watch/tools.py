@@ -9,19 +9,17 @@ alone has to be installed, for it reads a file of its package under /usr/share;
 its checker has not.
 """
 
-import fcntl
 import os
 import re
 import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
+from deploy.local.stamps import ROOT, alone
+
 TOOLS = ROOT / ".tools" / "watch"
 
 
@@ -62,12 +60,12 @@ def find(program: str) -> str | None:
 def need(program: str) -> str:
     """Path of a program, fetched where this machine has none. ToolsError says how to get it by hand."""
     if not (path := find(program)):
-        with _alone():
+        with alone(TOOLS / "lock"):
             if not find(program):
                 _fetch(PROGRAMS[program])
         path = find(program)
     if program == "alertmanager" and path and path.startswith(str(TOOLS)) and not _TEMPLATE.exists():
-        with _alone():
+        with alone(TOOLS / "lock"):
             if not _TEMPLATE.exists():
                 _install(PROGRAMS[program])
     if not path:
@@ -84,15 +82,6 @@ def _version(path: str) -> str:
     done = subprocess.run([path, "--version"], capture_output=True, text=True, check=True)
     found = re.search(r"version (\d[\d.]*)", done.stdout + done.stderr)
     return found[1] if found else ""
-
-
-@contextmanager
-def _alone() -> Iterator[None]:
-    """One process at a time: tests run in several."""
-    TOOLS.mkdir(parents=True, exist_ok=True)
-    with (TOOLS / "lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 def _setting(program: str) -> str:
