@@ -20,12 +20,12 @@ from services.clinical.domain.holdings import Holding
 from services.clinical.domain.plans import Plan
 from services.clinical.evidence import Reader
 from services.clinical.intake import check_site
-from services.clinical.refusals import refusals
 from services.clinical.shown import evidence_of
 from services.clinical.views import DISPENSES, HOLDINGS, LOTS, PLANS, RELEASES
 from services.kit.app import App
 from services.kit.errors import Invalid, Unknown
 from services.kit.ids import parse_lot
+from services.kit.refused import refusals
 from services.kit.work import moment_text
 
 

@@ -19,10 +19,10 @@ from pharmaloop.clinical.v1 import service_pb2 as api
 from pharmaloop.common.v1 import types_pb2 as common
 from services.clinical.domain.answers import LONGEST_WORDS, judged
 from services.clinical.domain.vocabulary import coded
-from services.clinical.refusals import refusals
 from services.kit.errors import Invalid, Unknown
 from services.kit.facts import Fact
 from services.kit.ids import derived_id, dispense_id, parse_lot
+from services.kit.refused import refusals
 from services.kit.sealing import Sealer, subject_key
 
 _ACTIVE = clinical.SUBJECT_STATUS_ACTIVE

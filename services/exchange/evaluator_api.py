@@ -9,8 +9,8 @@ from pharmaloop.common.v1 import types_pb2 as common
 from pharmaloop.exchange.v1 import service_pb2 as api
 from pharmaloop.exchange.v1 import service_pb2_grpc as api_grpc
 from services.exchange.coordinator.desk import Desk
-from services.exchange.handlers.refusals import refusals
 from services.kit.app import App
+from services.kit.refused import refusals
 from services.kit.rpc.api import Api
 
 

@@ -12,12 +12,12 @@ from pharmaloop.exchange.v1 import service_pb2_grpc as api_grpc
 from services.exchange.coordinator.hub import Hub
 from services.exchange.coordinator.room import JOB_OVER, Declined, Room
 from services.exchange.domain.aggregation.messages import MaskedVector, Opening, Statement
-from services.exchange.domain.errors import Refusal
-from services.exchange.handlers.refusals import refusals
 from services.exchange.views import DATASETS
 from services.kit.app import App
 from services.kit.errors import Invalid, Unknown
 from services.kit.log import get_logger
+from services.kit.refused import refusals
+from services.refusals import Refusal
 
 _log = get_logger("exchange.sites")
 

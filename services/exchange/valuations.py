@@ -14,12 +14,12 @@ from pharmaloop.exchange.v1 import service_pb2 as api
 from services.exchange.coordinator.conductor import Conductor
 from services.exchange.coordinator.desk import Desk, Values
 from services.exchange.domain.contribution import metered
-from services.exchange.domain.errors import Refusal
 from services.exchange.valuing import COORDINATOR, DIGITS
 from services.exchange.views import METERS
 from services.kit.app import App
 from services.kit.log import get_logger
 from services.kit.work import Step
+from services.refusals import Refusal
 
 _log = get_logger("exchange.valuations")
 

@@ -13,6 +13,7 @@ from pharmaloop.production.v1 import service_pb2_grpc as api_grpc
 from services.kit.errors import Invalid, Unknown
 from services.kit.facts import vector
 from services.kit.ids import check_product, parse_lot, product_of
+from services.kit.refused import refusals
 from services.kit.rpc.changes import events_of
 from services.kit.rpc.context import caller
 from services.kit.rpc.states import stored
@@ -23,7 +24,6 @@ from services.production.api_wall import WallApi
 from services.production.domain.equipment import Equipment
 from services.production.domain.samples import Run
 from services.production.handlers.models import charts_of, check_price, train
-from services.production.handlers.refusals import refusals
 from services.production.intake import readings_fact, result_fact
 from services.production.views import (
     CAPA_ROWS,

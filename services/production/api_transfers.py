@@ -13,6 +13,7 @@ from pharmaloop.production.v1 import service_pb2 as api
 from services.kit.app import App
 from services.kit.errors import Unknown
 from services.kit.ids import check_product, parse_lot
+from services.kit.refused import refusals
 from services.kit.rpc.api import Api
 from services.kit.rpc.states import stored
 from services.production import answers
@@ -20,7 +21,6 @@ from services.production.domain.plant import check_detail, check_line
 from services.production.domain.record import Lot
 from services.production.domain.samples import Samples
 from services.production.domain.transfer import Attempt
-from services.production.handlers.refusals import refusals
 from services.production.payloads import Payloads
 from services.production.twins.following import Basis, Followers
 from services.production.views import (

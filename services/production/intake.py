@@ -9,10 +9,10 @@ from pharmaloop.production.v1 import events_pb2 as events
 from services.kit.errors import Invalid
 from services.kit.facts import Fact
 from services.kit.ids import derived_id, parse_lot, product_of
+from services.kit.refused import refusals
 from services.kit.units import conversion
 from services.production.domain import laboratory, readings
 from services.production.domain.equipment import Equipment
-from services.production.handlers.refusals import refusals
 
 
 def readings_fact(equipment: dict[str, Equipment]) -> Callable[[int, events.ReadingsRecorded], Fact]:

@@ -9,12 +9,12 @@ from pharmaloop.rnd.v1 import events_pb2 as events
 from pharmaloop.rnd.v1 import service_pb2 as api
 from pharmaloop.rnd.v1 import service_pb2_grpc as api_grpc
 from services.kit.errors import Unknown
+from services.kit.refused import refusals
 from services.kit.rpc.context import caller
 from services.rnd import answers
 from services.rnd.api_learning import LearningApi
 from services.rnd.api_parameter_sets import ParameterSetsApi
 from services.rnd.domain import catalogue
-from services.rnd.handlers.refusals import refusals
 from services.rnd.views import INSIGHTS, MOLECULES, PRODUCTS, TARGETS
 
 

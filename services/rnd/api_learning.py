@@ -11,12 +11,12 @@ from pharmaloop.rnd.v1 import service_pb2 as api
 from services.kit.app import App
 from services.kit.errors import Invalid, Unknown
 from services.kit.ids import check_product
+from services.kit.refused import refusals
 from services.kit.rpc.states import stored
 from services.rnd import answers
 from services.rnd.api_base import RndBase
 from services.rnd.domain import calibration, candidates, findings, trials
 from services.rnd.domain.findings import FindingRow
-from services.rnd.handlers.refusals import refusals
 from services.rnd.views import (
     CALIBRATIONS,
     FINDING_ROWS,

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pharmaloop.clinical.v1 import events_pb2 as clinical
-from services.clinical.domain.errors import Malformed
+from services.refusals import Malformed
 
 LONGEST_WORDS = 4000
 _FIELDS = {

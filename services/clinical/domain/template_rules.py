@@ -7,8 +7,8 @@ import re
 from collections.abc import Iterable
 
 from pharmaloop.clinical.v1 import events_pb2 as clinical
-from services.clinical.domain.errors import Malformed
 from services.clinical.domain.vocabulary import coded
+from services.refusals import Malformed
 
 #: Ten years: who is followed up for longer takes part in a study.
 LONGEST_HOURS = 10 * 365 * 24

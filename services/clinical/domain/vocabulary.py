@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 
-from services.clinical.domain.errors import Malformed
+from services.refusals import Malformed
 
 #: A complaint that the vocabulary has no term for: two of them are never taken for the same.
 OTHER = "PL9900"

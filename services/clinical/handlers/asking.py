@@ -11,9 +11,9 @@ from services.clinical.domain import template_rules, templates
 from services.clinical.domain.holdings import Holding
 from services.clinical.domain.plans import Plan
 from services.clinical.handlers.here import Here
-from services.clinical.refusals import refusals
 from services.clinical.views import HOLDINGS, TEMPLATES
 from services.kit.ids import check_product, product_of
+from services.kit.refused import refusals
 from services.kit.store.kinds import Where
 from services.kit.work import Work
 

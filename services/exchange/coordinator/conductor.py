@@ -24,8 +24,8 @@ from services.exchange.coordinator.room import Room
 from services.exchange.domain import insights, models, rounds
 from services.exchange.domain.aggregation import coordinator as aggregation
 from services.exchange.domain.aggregation.context import MINIMUM_SITES
-from services.exchange.domain.errors import Refusal
 from services.exchange.domain.stats.protocol import Ask, Model, Result, Vector
+from services.refusals import Refusal
 from services.sayings import saying
 
 _Task = api.WorkResponse

@@ -16,9 +16,9 @@ from pharmaloop.exchange.v1 import service_pb2 as api
 from services.exchange.coordinator.hub import Hub
 from services.exchange.coordinator.room import ACCEPTED, JOB_OVER, Room, Sealing
 from services.exchange.domain.contribution.shapley import Coalition
-from services.exchange.domain.errors import Refusal
 from services.exchange.valuing import TICKET
 from services.kit import hpke
+from services.refusals import Refusal
 
 _TICKET_BYTES = 32
 

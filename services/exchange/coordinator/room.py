@@ -12,7 +12,7 @@ from services.exchange.domain.aggregation import coordinator as rounds
 from services.exchange.domain.aggregation.coordinator import Round
 from services.exchange.domain.aggregation.keys import Certificate, check_certificate, check_confirmation
 from services.exchange.domain.aggregation.messages import MaskedVector, Opening
-from services.exchange.domain.errors import Refusal
+from services.refusals import Refusal
 
 ACCEPTED, DUPLICATE = "ACCEPTED", "DUPLICATE"
 #: What became of what came for a job that is over, or that nobody computes here.

@@ -10,9 +10,9 @@ import numpy as np
 from services.exchange.domain.disclosure import budget, cells, differencing
 from services.exchange.domain.disclosure.budget import Query, Spent
 from services.exchange.domain.disclosure.limits import Breach, Limits
-from services.exchange.domain.errors import Refusal
 from services.exchange.domain.insights import EXPOSED
 from services.exchange.domain.stats.protocol import Columns, Spec, Vector
+from services.refusals import Refusal
 
 
 @dataclass(frozen=True)

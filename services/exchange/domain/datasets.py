@@ -12,7 +12,7 @@ from google.protobuf.message import Message
 from pharmaloop.exchange.v1 import events_pb2 as events
 from services.exchange.domain.disclosure import budget
 from services.exchange.domain.disclosure.budget import Grant
-from services.exchange.domain.errors import Malformed, Refusal
+from services.refusals import Malformed, Refusal
 
 _ID = re.compile(r"[a-z0-9][a-z0-9-]*/[a-z0-9][a-z0-9-]*")
 _KEY_BYTES = 32

@@ -11,7 +11,7 @@ from itertools import pairwise
 
 from pharmaloop.common.v1 import types_pb2 as common
 from pharmaloop.exchange.v1 import cohort_pb2 as cohort
-from services.exchange.domain.errors import Malformed
+from services.refusals import Malformed
 from services.sayings import saying
 
 _LONGEST_DAYS = 3650

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from services.exchange.domain.errors import Malformed, Refusal
+from services.refusals import Malformed, Refusal
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]*")
 _KEY_BYTES = 32

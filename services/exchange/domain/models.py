@@ -10,9 +10,9 @@ from importlib import import_module
 from typing import Any
 
 from services.exchange.domain.disclosure import accounting
-from services.exchange.domain.errors import Malformed
 from services.exchange.domain.stats.protocol import Model, Spec, canonical
 from services.exchange.domain.stats.reading import PUBLIC
+from services.refusals import Malformed
 
 #: Protection that a study of patients may strengthen and never weaken: at least, and at most.
 _AT_LEAST = {"contributing_at_least": 3, "sites_at_least": 2, "cells_at_least": 3}

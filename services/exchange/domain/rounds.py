@@ -15,9 +15,9 @@ import numpy as np
 from services.exchange.domain.aggregation.context import Context, cohort_hash, packed, parameters_hash
 from services.exchange.domain.aggregation.layout import FRACTION_BITS, Part
 from services.exchange.domain.aggregation.layout import Layout as Words
-from services.exchange.domain.errors import Malformed, Refusal
 from services.exchange.domain.stats.protocol import Ask, Layout, Model, Spec, Vector
 from services.exchange.domain.stats.protocol import Part as Numbers
+from services.refusals import Malformed, Refusal
 
 #: Sums of a regression need more digits than 64 bits hold beside the bound of a million rows.
 WIDTH = 128

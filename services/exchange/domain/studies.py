@@ -26,7 +26,7 @@ from services.exchange.domain.datasets import Dataset, check_offers
 from services.exchange.domain.disclosure import budget
 from services.exchange.domain.disclosure.budget import Query, Spent
 from services.exchange.domain.disclosure.limits import Breach, refuse
-from services.exchange.domain.errors import Absent, Malformed, Refusal
+from services.refusals import Absent, Malformed, Refusal
 
 StudyState: TypeAlias = Literal[
     "requested",

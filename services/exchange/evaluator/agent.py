@@ -16,7 +16,6 @@ from services.exchange.domain import models
 from services.exchange.domain.contribution import evaluation as valuing
 from services.exchange.domain.contribution.evaluation import Evaluation, NotValued, Utility
 from services.exchange.domain.contribution.shapley import Coalition
-from services.exchange.domain.errors import Refusal
 from services.exchange.domain.stats.protocol import Ask
 from services.exchange.evaluator.valuation import Valuation
 from services.exchange.site.seen import SeenDataset, SeenStudy
@@ -27,6 +26,7 @@ from services.kit.ids import derived_id, new_id
 from services.kit.log import get_logger
 from services.kit.rpc.client import metadata
 from services.kit.rpc.errors import reason_of
+from services.refusals import Refusal
 
 _log = get_logger("exchange.evaluator")
 _CALL_SECONDS = 60.0

@@ -7,7 +7,6 @@ import asyncio
 from pydantic import Field
 
 from pharmaloop.exchange.v1 import service_pb2_grpc as api_grpc
-from services.exchange.domain.errors import Refusal
 from services.exchange.evaluator.agent import Evaluator
 from services.exchange.site.seen import SEEN, SEEN_DATASETS, SEEN_STUDIES, SeenStudy, seen_datasets
 from services.kit.app import App, ServiceSpec, main
@@ -16,6 +15,7 @@ from services.kit.rpc.client import channel
 from services.kit.runners.reactor import projector
 from services.kit.sealing import LocalKeys
 from services.kit.settings import ServiceSettings
+from services.refusals import Refusal
 
 #: How long a job waits for the topics to have told of its study.
 _SEEN_SECONDS, _LOOK_SECONDS = 5.0, 0.02

@@ -12,9 +12,10 @@ from services.exchange.domain.contribution import evaluation as told
 from services.exchange.domain.contribution import explained
 from services.exchange.domain.contribution.evaluation import Evaluation, Open
 from services.exchange.domain.contribution.shapley import Coalition
-from services.exchange.domain.errors import Refusal, Unfit
+from services.exchange.domain.errors import Unfit
 from services.exchange.domain.stats.fitted import FIT, Fitted
 from services.exchange.domain.stats.protocol import Ask, Spec, State, Vector
+from services.refusals import Refusal
 
 #: (coalition, ask, everybody) -> what each asked site sealed.
 AskSites = Callable[[Coalition, Ask, bool], Awaitable[Mapping[str, bytes]]]

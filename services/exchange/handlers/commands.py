@@ -12,7 +12,6 @@ from services.exchange.domain import datasets, evaluators, studies
 from services.exchange.domain.disclosure.limits import Breach
 from services.exchange.domain.evaluators import Evaluator
 from services.exchange.domain.studies import Study
-from services.exchange.handlers.refusals import refusals
 from services.exchange.handlers.runs import EXPIRY_STEP, JOB_STEP, VALUATION_STEP
 from services.exchange.valuing import COORDINATOR
 from services.exchange.views import (
@@ -27,6 +26,7 @@ from services.exchange.views import (
     Meters,
 )
 from services.kit.ids import check_product, derived_id, study_case
+from services.kit.refused import refusals
 from services.kit.work import Work
 
 

@@ -13,13 +13,13 @@ from pharmaloop.exchange.v1 import cohort_pb2 as cohort
 from pharmaloop.exchange.v1 import service_pb2 as api
 from pharmaloop.exchange.v1 import service_pb2_grpc as api_grpc
 from services.exchange.domain.aggregation.messages import MaskedVector, Opening
-from services.exchange.domain.errors import Refusal
 from services.exchange.site.session import Session, Site
 from services.kit.errors import Retryable
 from services.kit.ids import derived_id, new_id
 from services.kit.log import get_logger
 from services.kit.rpc.client import metadata
 from services.kit.rpc.errors import reason_of
+from services.refusals import Refusal
 
 _log = get_logger("exchange.agent")
 _AGAIN_SECONDS = 1.0

@@ -11,7 +11,6 @@ from pydantic import Field
 from pharmaloop.exchange.v1 import service_pb2_grpc as api_grpc
 from services.exchange.domain.disclosure.budget import USUAL_EPSILON, USUAL_ROUNDS, Grant
 from services.exchange.domain.disclosure.limits import Profile
-from services.exchange.domain.errors import Refusal
 from services.exchange.site.agent import Agent
 from services.exchange.site.seen import SEEN, SEEN_DATASETS, SEEN_STUDIES, SeenStudy, seen_identities
 from services.exchange.site.session import Site
@@ -23,6 +22,7 @@ from services.kit.rpc.client import channel
 from services.kit.runners.reactor import projector
 from services.kit.sealing import LocalKeys
 from services.kit.settings import ServiceSettings
+from services.refusals import Refusal
 
 #: How long a task waits for the topics to have told of its study.
 _SEEN_SECONDS, _LOOK_SECONDS = 5.0, 0.02

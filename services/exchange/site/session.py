@@ -25,12 +25,12 @@ from services.exchange.domain.contribution import explained
 from services.exchange.domain.disclosure import budget, cells, differencing, noise
 from services.exchange.domain.disclosure.budget import Grant
 from services.exchange.domain.disclosure.limits import Profile, check_profile, limits_of, refuse
-from services.exchange.domain.errors import Refusal
 from services.exchange.domain.stats.protocol import Ask, Columns, Fixed, Model, Spec, Vector
 from services.exchange.site import valuing
 from services.exchange.site.seen import SeenStudy
 from services.exchange.site.source import CohortData, CohortSource
 from services.exchange.site.stored import MOST_MEMBERS, SiteKeys
+from services.refusals import Refusal
 
 _PROFILES = {
     events.DISCLOSURE_PROFILE_PROTECTED: Profile.PROTECTED,

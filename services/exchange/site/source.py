@@ -13,10 +13,10 @@ from pharmaloop.clinical.v1 import service_pb2 as clinical
 from pharmaloop.clinical.v1 import service_pb2_grpc as clinical_grpc
 from pharmaloop.exchange.v1 import cohort_pb2 as cohort
 from pharmaloop.exchange.v1 import events_pb2 as events
-from services.exchange.domain.errors import Refusal
 from services.exchange.domain.stats.protocol import Vector
 from services.kit.rpc.client import metadata
 from services.kit.rpc.errors import reason_of
+from services.refusals import Refusal
 
 _SECONDS = 50.0
 _REFUSED = (StatusCode.INVALID_ARGUMENT, StatusCode.NOT_FOUND, StatusCode.FAILED_PRECONDITION)

@@ -11,12 +11,12 @@ from pharmaloop.exchange.v1 import events_pb2 as events
 from pharmaloop.exchange.v1 import service_pb2 as api
 from services.exchange.domain.contribution import evaluation
 from services.exchange.domain.contribution.shapley import MOST_SITES
-from services.exchange.domain.errors import Refusal
 from services.exchange.domain.stats.protocol import Ask, Vector
 from services.exchange.site.seen import SeenStudy
 from services.exchange.valuing import ASK, COORDINATOR
 from services.kit import hpke
 from services.kit.errors import Invalid
+from services.refusals import Refusal
 
 #: Phase in which a site outside the coalition is asked, once: the fit is measured on its patients, too.
 _MEASURED = "fit"

@@ -23,9 +23,9 @@ from pharmaloop.common.v1 import types_pb2 as common
 from pharmaloop.production.v1 import events_pb2 as events
 from services.production.domain import pooled
 from services.production.domain.change_control import check_filing, check_validation
-from services.production.domain.errors import Absent, Malformed, Refusal
 from services.production.domain.evidence import Evidence
 from services.production.domain.record import given
+from services.refusals import Absent, Malformed, Refusal
 from services.sayings import saying
 
 CapaState: TypeAlias = Literal["proposed", "approved", "effective", "closed", "refused"]

@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import TypeAlias
 
 from pharmaloop.production.v1 import events_pb2 as events
-from services.production.domain.errors import Malformed
 from services.production.domain.record import given
+from services.refusals import Malformed
 
 Validated: TypeAlias = events.ChangeValidated | events.RecipeValidated
 Assessed: TypeAlias = events.ChangeFilingAssessed | events.RecipeFilingAssessed

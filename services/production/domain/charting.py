@@ -23,13 +23,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from services.production.domain.calibration import Config, calibrate, folds, ranges
-from services.production.domain.errors import Malformed
 from services.production.domain.estimation import MIN_SAMPLES, estimate
 from services.production.domain.maturity import Bools, Floats, Ints, Recipe
 from services.production.domain.residuals import SHIFT, Aligned, Golden, expected, places
 from services.production.domain.spc import run_length
 from services.production.domain.spc.charts import Cusum, Ewma
 from services.production.domain.spc.rules import RULES, chosen, signals
+from services.refusals import Malformed
 
 CUSUM, EWMA = "CUSUM", "EWMA"
 _TO_SIGMA = 1.4826

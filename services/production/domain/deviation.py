@@ -25,8 +25,8 @@ from typing import Any, TypeVar
 from google.protobuf.message import Message
 
 from pharmaloop.production.v1 import events_pb2 as events
-from services.production.domain.errors import Absent, Malformed, Refusal
 from services.production.domain.record import Deviation, DeviationState, Lot, given, known
+from services.refusals import Absent, Malformed, Refusal
 from services.sayings import kept, saying
 
 #: The states that may follow each.

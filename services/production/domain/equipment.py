@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from google.protobuf.message import Message
 
 from pharmaloop.production.v1 import events_pb2 as events
-from services.production.domain.errors import Malformed, Refusal
+from services.refusals import Malformed, Refusal
 
 #: Form of a UCUM code: atoms ("Cel", "m[H2O]", "10*3", "{run}") with exponents, joined by "." and "/".
 _NAME = r"(?:[A-Za-z%'\"_]|\[[^\[\]\s]+\])+"

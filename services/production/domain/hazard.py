@@ -10,8 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pharmaloop.production.v1 import events_pb2 as events
-from services.production.domain.errors import Absent, Malformed, Refusal
 from services.production.domain.evidence import Evidence
+from services.refusals import Absent, Malformed, Refusal
 
 _LONGEST_WORDS = 4000
 

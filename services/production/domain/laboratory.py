@@ -17,9 +17,9 @@ from google.protobuf.message import Message
 from pharmaloop.common.v1 import types_pb2 as common
 from pharmaloop.production.v1 import events_pb2 as events
 from services.production.domain.equipment import is_ucum
-from services.production.domain.errors import Absent, Malformed, Refusal
 from services.production.domain.readings import check_moment
 from services.production.domain.record import Investigation, Lot, Outcome, given, known
+from services.refusals import Absent, Malformed, Refusal
 from services.sayings import saying
 
 _OUTCOMES: dict[events.InvestigationOutcome, Outcome] = {

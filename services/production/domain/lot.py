@@ -28,8 +28,8 @@ from pharmaloop.common.v1 import types_pb2 as common
 from pharmaloop.production.v1 import events_pb2 as events
 from services import sayings
 from services.production.domain import deviation, laboratory
-from services.production.domain.errors import Refusal
 from services.production.domain.record import Deviation, Lot, QualityState, given, known, number_of
+from services.refusals import Refusal
 from services.sayings import saying
 
 #: Who holds a lot by rule.

@@ -10,8 +10,8 @@ from google.protobuf.message import Message
 
 from pharmaloop.production.v1 import events_pb2 as events
 from services.production.domain.equipment import Equipment
-from services.production.domain.errors import Absent, Malformed, Refusal
 from services.production.domain.record import given
+from services.refusals import Absent, Malformed, Refusal
 
 _LONGEST_NAME = 200
 #: Numbers of a vessel that must be above 0; how they fit together is for the twin to say.

@@ -11,7 +11,7 @@ import numpy as np
 from pharmaloop.common.v1 import types_pb2 as common
 from pharmaloop.production.v1 import events_pb2 as events
 from services.production.domain.equipment import Equipment
-from services.production.domain.errors import Malformed
+from services.refusals import Malformed
 
 MAX_SAMPLES = 10_000
 _FIRST_SECOND = -62_135_596_800  # 0001-01-01, as protobuf's Timestamp

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 from urllib.parse import unquote
 
-from services.production.domain.errors import Absent, Malformed
+from services.refusals import Absent, Malformed
 
 QualityState: TypeAlias = Literal["started", "completed", "held", "released", "rejected"]
 DeviationState: TypeAlias = Literal[

@@ -14,7 +14,7 @@ from google.protobuf.message import Message
 
 from pharmaloop.production.v1 import events_pb2 as events
 from services.production.domain.equipment import is_ucum
-from services.production.domain.errors import Malformed
+from services.refusals import Malformed
 
 _KNOWN = (events.SEVERITY_MINOR, events.SEVERITY_MAJOR, events.SEVERITY_CRITICAL)
 

@@ -30,8 +30,8 @@ from google.protobuf.message import Message
 from pharmaloop.common.v1 import types_pb2 as common
 from pharmaloop.production.v1 import events_pb2 as events
 from services.production.domain.change_control import check_filing, check_validation
-from services.production.domain.errors import Absent, Malformed, Refusal
 from services.production.domain.record import given
+from services.refusals import Absent, Malformed, Refusal
 
 TransferState: TypeAlias = Literal[
     "opened", "adapted", "refused", "proposed", "in_change_control", "effective", "concluded", "ended"

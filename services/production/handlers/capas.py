@@ -7,11 +7,11 @@ from google.protobuf.message import Message
 from pharmaloop.production.v1 import events_pb2 as events
 from pharmaloop.production.v1 import service_pb2 as api
 from services.kit.ids import derived_id
+from services.kit.refused import refusals
 from services.kit.work import Work, moment_text
 from services.production.domain import capa as capas
 from services.production.domain import deviation, limits
 from services.production.domain.capa import Capa, InForce
-from services.production.handlers.refusals import refusals
 from services.production.views import CAPAS, LIMITS, LOTS, MODELS
 
 

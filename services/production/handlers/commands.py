@@ -10,13 +10,13 @@ from pharmaloop.production.v1 import events_pb2 as events
 from pharmaloop.production.v1 import service_pb2 as api
 from services.kit.errors import Invalid, Unknown
 from services.kit.ids import check_product, parse_lot, product_of
+from services.kit.refused import refusals
 from services.kit.rpc.status import timestamp
 from services.kit.work import Work
 from services.production.domain import equipment as equipments
 from services.production.domain import lot as lots
 from services.production.domain import transfer as transfers
 from services.production.domain.record import Deviation, Lot
-from services.production.handlers.refusals import refusals
 from services.production.views import EQUIPMENT, EVIDENCE, LOTS, MODELS, PROFILE_STEP, TRANSFERS
 
 

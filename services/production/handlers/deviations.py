@@ -9,10 +9,10 @@ from google.protobuf.message import Message
 from pharmaloop.production.v1 import events_pb2 as events
 from pharmaloop.production.v1 import service_pb2 as api
 from services.kit.ids import check_product, parse_lot
+from services.kit.refused import refusals
 from services.kit.work import Work
 from services.production.domain import deviation, severity
 from services.production.domain import lot as lots
-from services.production.handlers.refusals import refusals
 from services.production.views import LOTS, SEVERITY_RULES
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pharmaloop.production.v1 import events_pb2 as events
 from pharmaloop.production.v1 import service_pb2 as api
+from services.kit.refused import refusals
 from services.kit.work import Work
 from services.production.domain import hazard
 from services.production.domain.evidence import Evidence
-from services.production.handlers.refusals import refusals
 from services.production.views import EVIDENCE, HAZARDS
 
 

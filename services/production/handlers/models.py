@@ -9,11 +9,11 @@ from pharmaloop.production.v1 import events_pb2 as events
 from services.production.domain import charting, golden, watch
 from services.production.domain.charting import Charting, Charts
 from services.production.domain.equipment import Equipment
-from services.production.domain.errors import Malformed, Refusal
 from services.production.domain.golden import LIMIT, GoldenModel
 from services.production.domain.recipes import recipe_for
 from services.production.domain.samples import Run
 from services.production.domain.spc.charts import Cusum, Ewma
+from services.refusals import Malformed, Refusal
 
 
 def train(

@@ -16,6 +16,7 @@ from pharmaloop.rnd.v1 import events_pb2 as rnd
 from services.kit.envelope import Event
 from services.kit.errors import Retryable
 from services.kit.ids import transfer_case
+from services.kit.refused import refusals
 from services.kit.units import conversion
 from services.kit.work import Work, moment_text
 from services.production import twins
@@ -26,7 +27,6 @@ from services.production.domain.record import Lot
 from services.production.domain.release import Calibration, Release
 from services.production.domain.transfer import Transfer
 from services.production.domain.twin import quantities
-from services.production.handlers.refusals import refusals
 from services.production.views import (
     ADAPT_STEP,
     ADVISE_STEP,

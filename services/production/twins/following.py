@@ -18,7 +18,6 @@ import numpy as np
 from pharmaloop.production.v1 import events_pb2 as events
 from pharmaloop.production.v1 import service_pb2 as api
 from services.production.domain import samples as sampled
-from services.production.domain.errors import Refusal
 from services.production.domain.samples import Samples, Values
 from services.production.domain.twin import quantities, reference
 from services.production.domain.twin.errors import Refused
@@ -27,6 +26,7 @@ from services.production.domain.twin.oxygen import parameters_in
 from services.production.domain.twin.pensim import ReducedParameters
 from services.production.domain.twin.process import Process
 from services.production.twins.reading import VERSION, vessel_of
+from services.refusals import Refusal
 
 #: Tags that the twin needs, with the unit that it reckons in; and those of which it needs one at least.
 INPUTS = {"FeedRate": "L/h", "AerationRate": "L/h", "AgitatorPower": "W", "Temperature": "K", "PH": "[pH]"}

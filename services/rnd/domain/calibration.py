@@ -15,8 +15,8 @@ from google.protobuf.message import Message
 
 from pharmaloop.production.v1 import events_pb2 as production
 from pharmaloop.rnd.v1 import events_pb2 as events
+from services.refusals import Malformed
 from services.rnd.domain import outcomes
-from services.rnd.domain.errors import Malformed
 from services.rnd.domain.outcomes import Outcome
 
 _HALF_WIDTH = 1.959963984540054  # standard deviations of a normal 95 % interval

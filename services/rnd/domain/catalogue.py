@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from google.protobuf.message import Message
 
 from pharmaloop.rnd.v1 import events_pb2 as events
-from services.rnd.domain.errors import Absent, Refusal, named
+from services.refusals import Absent, Refusal
+from services.rnd.domain.errors import named
 from services.rnd.domain.molecules import smiles
 
 

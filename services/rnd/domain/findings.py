@@ -21,8 +21,9 @@ from google.protobuf.message import Message
 from pharmaloop.common.v1 import types_pb2 as common
 from pharmaloop.exchange.v1 import events_pb2 as exchange
 from pharmaloop.rnd.v1 import events_pb2 as events
+from services.refusals import Absent, Malformed, Refusal
 from services.rnd.domain.catalogue import Product
-from services.rnd.domain.errors import Absent, Malformed, Refusal, named
+from services.rnd.domain.errors import named
 from services.rnd.domain.hypotheses.insight import Hypothesis, Insight, Scale
 from services.rnd.domain.hypotheses.verdict import RULE, Assessment, judge
 from services.sayings import kept, saying

@@ -28,7 +28,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal, TypeAlias, get_args
 
-from services.rnd.domain.errors import Malformed, named, out_of_range, positive
+from services.refusals import Malformed
+from services.rnd.domain.errors import named, out_of_range, positive
 from services.rnd.domain.trial.distributions import t_quantile
 
 Scale: TypeAlias = Literal["difference", "ratio"]

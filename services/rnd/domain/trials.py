@@ -9,7 +9,8 @@ from google.protobuf.message import Message
 
 from pharmaloop.common.v1 import types_pb2 as common
 from pharmaloop.rnd.v1 import events_pb2 as events
-from services.rnd.domain.errors import Absent, Malformed, Refusal, named
+from services.refusals import Absent, Malformed, Refusal
+from services.rnd.domain.errors import named
 from services.rnd.domain.trial import record, sequential, virtual
 from services.rnd.domain.trial.dosing import FixedDose, GuidedDose, LotPotency, Supply
 from services.rnd.domain.trial.virtual import Assessment, Rule, TrialDesign

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pharmaloop.rnd.v1 import events_pb2 as events
 from pharmaloop.rnd.v1 import service_pb2 as api
 from services.kit.ids import check_product
+from services.kit.refused import refusals
 from services.kit.work import Work
 from services.rnd.domain import catalogue
-from services.rnd.handlers.refusals import refusals
 from services.rnd.views import MOLECULES, PRODUCTS, TARGETS
 
 

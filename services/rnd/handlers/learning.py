@@ -11,12 +11,12 @@ from pharmaloop.rnd.v1 import events_pb2 as events
 from pharmaloop.rnd.v1 import service_pb2 as api
 from services.kit.envelope import Event
 from services.kit.ids import derived_id
+from services.kit.refused import refusals
 from services.kit.store.kinds import Get, Where
 from services.kit.work import Work, moment_text
 from services.rnd.domain import calibration, candidates, findings
 from services.rnd.domain.catalogue import Product
 from services.rnd.domain.findings import PLATFORM, Belief, Finding, Judged
-from services.rnd.handlers.refusals import refusals
 from services.rnd.views import (
     CALIBRATIONS,
     DECLINED,

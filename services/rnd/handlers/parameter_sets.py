@@ -16,10 +16,10 @@ from pharmaloop.rnd.v1 import service_pb2 as api
 from services.kit.envelope import Event
 from services.kit.errors import Retryable
 from services.kit.ids import transfer_case
+from services.kit.refused import refusals
 from services.kit.work import Work
 from services.rnd.domain import trials
 from services.rnd.domain.parameter_sets import life
-from services.rnd.handlers.refusals import refusals
 from services.rnd.views import PARAMETER_SETS, PRODUCTS, TRIALS
 
 

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from pharmaloop.clinical.v1 import events_pb2 as clinical
 from services.clinical.domain import adverse
 from services.clinical.domain.adverse import WINDOW, Course, Report, Source
-from services.clinical.domain.errors import Malformed
 from services.clinical.domain.vocabulary import OTHER, TERMS, coded
 from services.clinical.views import ADVERSE
 from services.kit.ids import plan_id
+from services.refusals import Malformed
 from tests.unit.clinical.memory_site import SITE, START, moment
 from tests.unit.clinical.teller import RUN, Teller
 

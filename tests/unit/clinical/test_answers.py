@@ -12,10 +12,10 @@ import pytest
 from pharmaloop.clinical.v1 import events_pb2 as clinical
 from pharmaloop.clinical.v1 import service_pb2 as api
 from services.clinical.domain.answers import judged
-from services.clinical.domain.errors import Malformed
 from services.clinical.views import PLANS
 from services.kit.errors import Invalid, Rejected
 from services.kit.ids import plan_id
+from services.refusals import Malformed
 from tests.unit.clinical.door import Door
 from tests.unit.clinical.memory_site import START, moment, stamp
 from tests.unit.clinical.patches import ALT, answers, template

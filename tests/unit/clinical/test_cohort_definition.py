@@ -10,7 +10,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from pharmaloop.exchange.v1 import cohort_pb2 as exchange
 from services.clinical.domain.cohort import definition
-from services.clinical.domain.errors import Malformed
+from services.refusals import Malformed
 
 BEGIN = datetime(2026, 1, 1, tzinfo=UTC)
 Spoil = Callable[[exchange.CohortDefinition], object]

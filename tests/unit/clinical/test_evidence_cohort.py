@@ -9,9 +9,9 @@ from typing import Literal
 import pytest
 
 from services.clinical.domain.evidence.cohort import Comparison, Followed, arm_of, table
-from services.clinical.domain.evidence.errors import Malformed
 from services.clinical.domain.evidence.person_time import Observation, Pack
 from services.clinical.domain.evidence.tables import PROMPTED, ROUTINE, Cells, Kind, Stratum, stratum_of
+from services.refusals import Malformed
 
 DAY = timedelta(days=1)
 BEGIN = datetime(2026, 3, 1, tzinfo=UTC)

@@ -19,7 +19,6 @@ from statsmodels.stats.contingency_tables import StratifiedTable
 
 from services.clinical.domain.evidence import cohort
 from services.clinical.domain.evidence.cohort import Comparison, Followed
-from services.clinical.domain.evidence.errors import Malformed
 from services.clinical.domain.evidence.mantel_haenszel import (
     Estimate,
     Sums,
@@ -30,6 +29,7 @@ from services.clinical.domain.evidence.mantel_haenszel import (
 )
 from services.clinical.domain.evidence.person_time import Observation, Pack
 from services.clinical.domain.evidence.tables import PROMPTED, ROUTINE, Cells, Kind, Stratum, Table
+from services.refusals import Malformed
 
 Prompted = Literal[Kind.PROMPTED]
 START = datetime(2026, 3, 1, tzinfo=UTC)

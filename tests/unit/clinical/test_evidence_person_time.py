@@ -10,7 +10,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.clinical.domain.evidence.errors import Malformed
 from services.clinical.domain.evidence.person_time import (
     Observation,
     Pack,
@@ -20,6 +19,7 @@ from services.clinical.domain.evidence.person_time import (
     spans,
     until,
 )
+from services.refusals import Malformed
 
 ORIGIN = datetime(2026, 3, 1, tzinfo=UTC)
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)

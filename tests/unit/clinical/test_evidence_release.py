@@ -17,10 +17,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.clinical.domain.evidence.errors import Malformed
 from services.clinical.domain.evidence.mantel_haenszel import Sums, sums
 from services.clinical.domain.evidence.release import Counts, Released, Row, State, Told, counts_of, release
 from services.clinical.domain.evidence.tables import PROMPTED, ROUTINE, Cells, Kind, Stratum, Table
+from services.refusals import Malformed
 
 Prompted = Literal[Kind.PROMPTED]
 Group = tuple[int, int]  # cases, total

@@ -19,7 +19,6 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from statsmodels.stats.proportion import proportion_confint
 
-from services.clinical.domain.evidence.errors import Malformed
 from services.clinical.domain.evidence.mantel_haenszel import Sums, sums
 from services.clinical.domain.evidence.sequential import (
     Design,
@@ -33,6 +32,7 @@ from services.clinical.domain.evidence.sequential import (
     spent,
 )
 from services.clinical.domain.evidence.tables import PROMPTED, Cells, Kind, Stratum, Table
+from services.refusals import Malformed
 
 Prompted = Literal[Kind.PROMPTED]
 FIVE, THREE = (0.2, 0.4, 0.6, 0.8, 1.0), (1 / 3, 2 / 3, 1.0)

@@ -18,7 +18,7 @@ from services.exchange.domain.aggregation.context import (
 from services.exchange.domain.aggregation.coordinator import Receipt, Round
 from services.exchange.domain.aggregation.layout import Floats, Layout, Part, Words, fitted, from_bytes
 from services.exchange.domain.aggregation.messages import Opening
-from services.exchange.domain.errors import Malformed, Refusal
+from services.refusals import Malformed, Refusal
 from tests.unit.exchange.rounds import (
     NAMES,
     Job,

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from services.exchange.domain.aggregation import keys
-from services.exchange.domain.errors import Absent, Malformed, Refusal
+from services.refusals import Absent, Malformed, Refusal
 from tests.unit.exchange.rounds import NAMES, context, fixed_secret, job, public
 
 A, B = NAMES[:2]

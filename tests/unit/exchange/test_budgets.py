@@ -13,9 +13,9 @@ from pharmaloop.exchange.v1 import events_pb2 as events
 from pharmaloop.exchange.v1 import service_pb2 as api
 from services.exchange.api import ExchangeApi
 from services.exchange.domain.disclosure.budget import Grant
-from services.exchange.domain.errors import Refusal
 from services.exchange.views import DATASETS
 from services.kit.errors import Rejected
+from services.refusals import Refusal
 from tests.unit.exchange.consortium import Consortium, consortium
 from tests.unit.exchange.hospitals import SITES
 from tests.unit.exchange.test_differencing_jobs import FOUR, Hostile

@@ -16,9 +16,9 @@ from services.exchange.domain.contribution import evaluation, quality, shapley
 from services.exchange.domain.contribution.evaluation import Evaluation, NotValued, Utility
 from services.exchange.domain.contribution.quality import Quality, Ratio
 from services.exchange.domain.contribution.shapley import NOBODY, Coalition
-from services.exchange.domain.errors import Absent, Malformed, Refusal
 from services.kit import hpke
 from services.kit.errors import Invalid
+from services.refusals import Absent, Malformed, Refusal
 
 SITES = ("a", "b", "c", "d")
 

@@ -17,13 +17,13 @@ from pharmaloop.exchange.v1 import service_pb2 as api
 from pharmaloop.loops.v1 import events_pb2 as loops
 from services.exchange.domain import definitions
 from services.exchange.domain.disclosure.budget import Grant
-from services.exchange.domain.errors import Refusal
 from services.exchange.domain.studies import MOST_JOBS
 from services.exchange.site.session import Session
 from services.exchange.site.source import CohortData
 from services.exchange.steps import pause_after
 from services.kit.ids import study_case
 from services.kit.rpc.errors import reason_of
+from services.refusals import Refusal
 from tests.unit.exchange.consortium import Consortium, consortium
 from tests.unit.exchange.hospitals import SITES, TERMS, without
 from tests.unit.memory_service import Said

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from services.exchange.domain.disclosure import budget, cells, differencing, limits
 from services.exchange.domain.disclosure.limits import PROTECTED, PUBLIC_DATA, Breach, Profile
-from services.exchange.domain.errors import Refusal
+from services.refusals import Refusal
 
 KEY = bytes(range(32))
 

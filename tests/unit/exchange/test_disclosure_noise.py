@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from services.exchange.domain.disclosure import accounting, noise
-from services.exchange.domain.errors import Malformed
+from services.refusals import Malformed
 
 #: (q, sigma, steps, delta) -> (Renyi, PLD), by dp-accounting 0.6.0 with its defaults.
 REFERENCE = {

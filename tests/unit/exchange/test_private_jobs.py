@@ -12,9 +12,9 @@ import pytest
 from pharmaloop.exchange.v1 import events_pb2 as events
 from pharmaloop.exchange.v1 import service_pb2 as api
 from services.exchange.domain import definitions, models, rounds
-from services.exchange.domain.errors import Refusal
 from services.exchange.site.session import Session
 from services.kit.errors import Rejected
+from services.refusals import Refusal
 from tests.unit.exchange.consortium import Consortium, consortium
 from tests.unit.exchange.hospitals import SITES, SPECIFICATION
 

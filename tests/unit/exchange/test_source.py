@@ -9,10 +9,10 @@ import pytest
 from grpc import aio
 
 from pharmaloop.clinical.v1 import service_pb2 as clinical
-from services.exchange.domain.errors import Refusal
 from services.exchange.site.source import ClinicalSource, ratio
 from services.kit.errors import Rejected, Retryable
 from services.kit.rpc.errors import status_of
+from services.refusals import Refusal
 from tests.unit.exchange.hospitals import definition
 
 

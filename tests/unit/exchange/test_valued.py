@@ -16,7 +16,6 @@ from services.exchange.domain import models
 from services.exchange.domain.contribution import evaluation, explained, shapley
 from services.exchange.domain.contribution.evaluation import Evaluation, Utility, agreed
 from services.exchange.domain.contribution.shapley import Coalition
-from services.exchange.domain.errors import Refusal
 from services.exchange.domain.stats.protocol import Ask, Vector
 from services.exchange.evaluator.valuation import Valuation
 from services.exchange.site import valuing
@@ -25,6 +24,7 @@ from services.exchange.site.session import Session
 from services.exchange.site.source import CohortData
 from services.kit import hpke
 from services.kit.errors import Invalid, Rejected
+from services.refusals import Refusal
 from tests.unit.exchange.consortium import Consortium, consortium
 from tests.unit.exchange.hospitals import SITES, SPECIFICATION, TERMS, Hospital, data
 

@@ -17,9 +17,9 @@ from pharmaloop.traceability.v1 import events_pb2 as traceability
 from services.production.domain import capa as capas
 from services.production.domain import evidence, limits, lists
 from services.production.domain.capa import Capa, InForce, publishable
-from services.production.domain.errors import Absent, Malformed, Refusal
 from services.production.domain.evidence import Evidence, SiteAnswers
 from services.production.domain.pooled import Release, Row
+from services.refusals import Absent, Malformed, Refusal
 
 WHOLE = Evidence(
     "r1",

@@ -12,7 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from pharmaloop.production.v1 import events_pb2 as events
 from services.production.domain import capa as capas
 from services.production.domain.capa import Capa
-from services.production.domain.errors import Absent, Malformed, Refusal
+from services.refusals import Absent, Malformed, Refusal
 from tests.unit.production.test_capa import WHOLE, assess, check, fold, validate
 
 _BEFORE, _AFTER = 6.0, 5.0

@@ -11,7 +11,6 @@ import pytest
 from pharmaloop.production.v1 import events_pb2 as events
 from services.production.domain.charting import Charts
 from services.production.domain.course import judge_extents
-from services.production.domain.errors import Malformed, Refusal
 from services.production.domain.golden import GoldenModel, decode, encode, train
 from services.production.domain.maturity import Programme, Recipe, Run
 from services.production.domain.monitor import judge
@@ -19,6 +18,7 @@ from services.production.domain.recipes import DRYER
 from services.production.domain.spc.charts import Cusum, Ewma
 from services.production.domain.spc.rules import WESTERN_ELECTRIC
 from services.production.handlers.models import charts_of, check_price, published
+from services.refusals import Malformed, Refusal
 from services.world import plant
 
 CLOCK = Recipe(("A",), Programme(("run",)), Programme(("run",)))

@@ -20,12 +20,12 @@ from services.kit.envelope import Event
 from services.kit.runners.reactor import Reactor
 from services.production.domain import golden, samples
 from services.production.domain.equipment import Equipment, Tag
-from services.production.domain.errors import Refusal
 from services.production.domain.golden import GoldenModel
 from services.production.domain.samples import Run
 from services.production.handlers import DETECTOR, HISTORY
 from services.production.handlers.models import published, train
 from services.production.views import LOTS, PRODUCTS, RUNS, WATCHES
+from services.refusals import Refusal
 from tests.unit.production.memory import Memory, minutes, said
 
 PRODUCT, OVEN = "maker/item/API", "plant-1/oven-1"

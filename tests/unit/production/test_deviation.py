@@ -15,11 +15,11 @@ from services.kit.runners.reactor import Reactor
 from services.production.domain import deviation as deviations
 from services.production.domain import lot as lots
 from services.production.domain import severity
-from services.production.domain.errors import Absent, Malformed, Refusal
 from services.production.domain.record import Lot, known
 from services.production.domain.severity import Rules
 from services.production.handlers import LISTS, QUALITY
 from services.production.views import DEVIATION_ROWS, LOTS
+from services.refusals import Absent, Malformed, Refusal
 from tests.unit.production.memory import START, Memory, minutes
 from tests.unit.production.test_quality import CHILD, ROOT, implicated, opened, plant
 

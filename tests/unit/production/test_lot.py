@@ -16,8 +16,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from pharmaloop.production.v1 import events_pb2 as events
 from services.production.domain import deviation as deviations
 from services.production.domain import lot as lots
-from services.production.domain.errors import Absent, Malformed, Refusal
 from services.production.domain.record import Lot, known
+from services.refusals import Absent, Malformed, Refusal
 
 KEY, PRODUCT = "maker/item/API/1", "maker/item/API"
 AT = Timestamp()

@@ -12,7 +12,7 @@ from pharmaloop.production.v1 import events_pb2 as events
 from services.production.domain import equipment as equipments
 from services.production.domain import readings
 from services.production.domain.equipment import Equipment, Tag
-from services.production.domain.errors import Malformed, Refusal
+from services.refusals import Malformed, Refusal
 
 DRYER = Equipment("plant-1/dryer-1", "plant-1", (Tag("Temp", "Cel"), Tag("Pressure", "mbar")))
 BAD = 0x80000000

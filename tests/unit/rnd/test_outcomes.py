@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from services.refusals import Malformed
 from services.rnd.domain import outcomes
-from services.rnd.domain.errors import Malformed
 from services.rnd.domain.outcomes import Calibration, Outcome, Prior
 
 START = datetime(2026, 3, 1, tzinfo=UTC)

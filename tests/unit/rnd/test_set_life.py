@@ -9,7 +9,7 @@ from google.protobuf.message import Message
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from pharmaloop.rnd.v1 import events_pb2 as events
-from services.rnd.domain.errors import Refusal
+from services.refusals import Refusal
 from services.rnd.domain.parameter_sets import life
 from services.rnd.domain.parameter_sets.model import ParameterSet, evolve
 from services.rnd.domain.parameter_sets.rows import VersionRow, changed, drafted

@@ -15,8 +15,8 @@ from itertools import pairwise
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from pharmaloop.exchange.v1 import cohort_pb2 as exchange
-from services.clinical.domain.errors import Malformed
 from services.clinical.domain.vocabulary import TERMS
+from services.refusals import Malformed
 
 BAND, GENOTYPE, LOTS = (
     exchange.EXPOSURE_KIND_PARAMETER_BAND,

@@ -25,8 +25,8 @@ from dataclasses import dataclass
 from statistics import NormalDist
 from typing import Generic, Literal
 
-from services.clinical.domain.evidence.errors import Malformed
 from services.clinical.domain.evidence.tables import Cells, K, Table
+from services.refusals import Malformed
 
 #: Why an estimate, or its interval, is not given. Only strata with both arms are looked at. The last two are
 #: of laboratory results (`labs`).

@@ -25,7 +25,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from itertools import pairwise
 
-from services.clinical.domain.evidence.errors import Malformed
+from services.refusals import Malformed
 
 _DAY = timedelta(days=1)
 _LONGEST_SUPPLY_DAYS = 3650.0

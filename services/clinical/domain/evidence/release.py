@@ -49,9 +49,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Generic
 
-from services.clinical.domain.evidence.errors import Malformed
 from services.clinical.domain.evidence.mantel_haenszel import Sums
 from services.clinical.domain.evidence.tables import K, Kind, Table
+from services.refusals import Malformed
 
 #: The smallest group that may be told, and the fewest new responders of a release.
 SMALLEST = 10

@@ -36,7 +36,7 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from services.clinical.domain.evidence.errors import Malformed
+from services.refusals import Malformed
 
 Floats: TypeAlias = npt.NDArray[np.float64]
 

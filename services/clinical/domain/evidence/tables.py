@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, Generic, Literal, TypeVar
 
-from services.clinical.domain.evidence.errors import Malformed
+from services.refusals import Malformed
 
 
 class Kind(StrEnum):

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from services.exchange.domain.aggregation.layout import Layout
-from services.exchange.domain.errors import Malformed
+from services.refusals import Malformed
 
 #: With two sites the total reveals to each the numbers of the other.
 MINIMUM_SITES = 3

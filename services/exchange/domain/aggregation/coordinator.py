@@ -20,7 +20,7 @@ from services.exchange.domain.aggregation.messages import (
     check_statement,
     hashed,
 )
-from services.exchange.domain.errors import Refusal
+from services.refusals import Refusal
 
 
 class Receipt(Enum):

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X
 
 from services.exchange.domain.aggregation.context import packed
 from services.exchange.domain.aggregation.masks import KEY_BYTES, derived
-from services.exchange.domain.errors import Absent, Malformed, Refusal
+from services.refusals import Absent, Malformed, Refusal
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from services.exchange.domain.errors import Malformed, Refusal
+from services.refusals import Malformed, Refusal
 
 Floats = NDArray[np.float64]
 #: Words of a vector: shape (numbers, limbs), little-endian limbs.

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from services.exchange.domain.aggregation.context import Context, packed
 from services.exchange.domain.aggregation.keys import verified
-from services.exchange.domain.errors import Refusal
+from services.refusals import Refusal
 
 
 @dataclass(frozen=True, slots=True)

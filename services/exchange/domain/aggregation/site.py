@@ -25,7 +25,7 @@ from services.exchange.domain.aggregation.messages import (
     hashed,
     statement_bytes,
 )
-from services.exchange.domain.errors import Absent, Refusal
+from services.refusals import Absent, Refusal
 
 
 @dataclass(frozen=True, slots=True)

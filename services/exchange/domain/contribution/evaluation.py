@@ -27,7 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from services.exchange.domain.contribution.shapley import MOST_SITES, NOBODY, Coalition, coalitions
-from services.exchange.domain.errors import Absent, Malformed, Refusal
+from services.refusals import Absent, Malformed, Refusal
 
 Floats = NDArray[np.float64]
 

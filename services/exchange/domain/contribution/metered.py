@@ -17,7 +17,7 @@ from services.exchange.domain.contribution.evaluation import (
 )
 from services.exchange.domain.contribution.explained import MODELS
 from services.exchange.domain.contribution.shapley import Coalition
-from services.exchange.domain.errors import Malformed
+from services.refusals import Malformed
 
 
 def why_not(study: events.StudyRequested, consents: Sequence[str], sites: Sequence[str]) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 from fractions import Fraction
 
 from pharmaloop.exchange.v1 import events_pb2 as events
-from services.exchange.domain.errors import Malformed
+from services.refusals import Malformed
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from fractions import Fraction
 from itertools import combinations
 
-from services.exchange.domain.errors import Malformed, Refusal
+from services.refusals import Malformed, Refusal
 
 Coalition = frozenset[str]
 NOBODY: Coalition = frozenset()

@@ -25,7 +25,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from services.exchange.domain.errors import Malformed
+from services.refusals import Malformed
 
 Floats = NDArray[np.float64]
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
 
-from services.exchange.domain.errors import Refusal
+from services.refusals import Refusal
 
 
 class Profile(Enum):

@@ -18,7 +18,7 @@ import numpy as np
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from numpy.typing import NDArray
 
-from services.exchange.domain.errors import Malformed
+from services.refusals import Malformed
 
 Floats = NDArray[np.float64]
 

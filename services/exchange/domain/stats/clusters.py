@@ -37,11 +37,12 @@ from typing import Any
 
 import numpy as np
 
-from services.exchange.domain.errors import Malformed, Unfit
+from services.exchange.domain.errors import Unfit
 from services.exchange.domain.stats import columns
 from services.exchange.domain.stats.newton import square, triangle
 from services.exchange.domain.stats.protocol import Columns, Part, Vector, part
 from services.exchange.domain.stats.reading import Fields, Protection
+from services.refusals import Malformed
 
 
 @dataclass(frozen=True)

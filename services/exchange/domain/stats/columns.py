@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from services.exchange.domain.errors import Malformed, Unfit
+from services.exchange.domain.errors import Unfit
 from services.exchange.domain.stats.protocol import Columns, Vector
 from services.exchange.domain.stats.reading import Levels, Measured
+from services.refusals import Malformed
 
 Index = NDArray[np.intp]
 

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from services.exchange.domain.errors import Malformed, Unfit
+from services.exchange.domain.errors import Unfit
 from services.exchange.domain.stats import columns, grid
 from services.exchange.domain.stats.inference import wald
 from services.exchange.domain.stats.newton import square, triangle
@@ -25,6 +25,7 @@ from services.exchange.domain.stats.noised import Noised, whole
 from services.exchange.domain.stats.protocol import Columns, Estimate, Part, Result, Vector, part
 from services.exchange.domain.stats.reading import Fields, Levels, Measured, levels, measured
 from services.exchange.domain.stats.summed import Job, Summed, Sums, enough
+from services.refusals import Malformed
 
 #: Cells of a table of counts, or bins of a histogram; more is a list of people.
 _CELLS = 10_000

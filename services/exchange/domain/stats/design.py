@@ -22,10 +22,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from services.exchange.domain.errors import Malformed, Unfit
+from services.exchange.domain.errors import Unfit
 from services.exchange.domain.stats import columns
 from services.exchange.domain.stats.protocol import Columns, Fixed, Part, Vector, part
 from services.exchange.domain.stats.reading import Fields, Levels, Measured, Protection, measured
+from services.refusals import Malformed
 
 #: Divisor of the variance that scales the columns: n - DDOF.
 DDOF = 0

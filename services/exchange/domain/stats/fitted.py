@@ -32,7 +32,7 @@ from typing import Any
 
 import numpy as np
 
-from services.exchange.domain.errors import Malformed, Unfit
+from services.exchange.domain.errors import Unfit
 from services.exchange.domain.stats import clusters, columns, design, newton
 from services.exchange.domain.stats.clusters import Clusters
 from services.exchange.domain.stats.design import Frame, Term
@@ -50,6 +50,7 @@ from services.exchange.domain.stats.protocol import (
     part,
 )
 from services.exchange.domain.stats.reading import Fields, Protection, protection
+from services.refusals import Malformed
 
 PRESENCE, MOMENTS, FIT, SCORES = "presence", "moments", "fit", "scores"
 

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from scipy import special
 
-from services.exchange.domain.errors import Malformed, Unfit
+from services.exchange.domain.errors import Unfit
 from services.exchange.domain.stats import clusters, columns
 from services.exchange.domain.stats.clusters import Count
 from services.exchange.domain.stats.fitted import (
@@ -38,6 +38,7 @@ from services.exchange.domain.stats.inference import wald
 from services.exchange.domain.stats.newton import Evaluation, square, triangle
 from services.exchange.domain.stats.protocol import Columns, Part, Result, State, Vector, part
 from services.exchange.domain.stats.reading import Fields, Measured, measured
+from services.refusals import Malformed
 
 
 @dataclass(frozen=True, eq=False)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from services.exchange.domain.errors import Malformed
 from services.exchange.domain.stats.cox import Cox, CoxGrid
 from services.exchange.domain.stats.describe import Counts, Histogram, Moments, Quantiles
 from services.exchange.domain.stats.glm import Linear, Logistic, Poisson
 from services.exchange.domain.stats.mantel_haenszel import MantelHaenszel
 from services.exchange.domain.stats.protocol import Model, Spec
 from services.exchange.domain.stats.survival import KaplanMeier, LogRank
+from services.refusals import Malformed
 
 _ALL: tuple[Model, ...] = (
     Counts(),

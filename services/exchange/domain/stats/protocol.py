@@ -26,7 +26,8 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from services.exchange.domain.errors import Malformed, Unfit
+from services.exchange.domain.errors import Unfit
+from services.refusals import Malformed
 
 Vector = NDArray[np.float64]
 T = TypeVar("T")

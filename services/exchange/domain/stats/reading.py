@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Literal
 
-from services.exchange.domain.errors import Malformed
+from services.refusals import Malformed
 
 _MISSING = object()
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from services.exchange.domain.errors import Malformed, Unfit
+from services.exchange.domain.errors import Unfit
 from services.exchange.domain.stats import columns, design, noised
 from services.exchange.domain.stats.noised import NOISED, Noise, Noised
 from services.exchange.domain.stats.protocol import (
@@ -31,6 +31,7 @@ from services.exchange.domain.stats.protocol import (
     part,
 )
 from services.exchange.domain.stats.reading import Fields, Protection, protection
+from services.refusals import Malformed
 
 PRESENCE = "presence"
 

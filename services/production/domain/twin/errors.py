@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from services.production.domain.errors import Malformed
+from services.refusals import Malformed
 
 _ROUNDING = 1e-9
 

@@ -19,7 +19,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from services.rnd.domain.errors import Malformed, named, out_of_range
+from services.refusals import Malformed
+from services.rnd.domain.errors import named, out_of_range
 from services.rnd.domain.hypotheses.insight import Hypothesis, Insight, dated
 from services.rnd.domain.hypotheses.verdict import judge
 

@@ -9,7 +9,8 @@ from datetime import datetime
 from statistics import NormalDist
 from typing import Literal, TypeAlias, get_args
 
-from services.rnd.domain.errors import Malformed, named, out_of_range
+from services.refusals import Malformed
+from services.rnd.domain.errors import named, out_of_range
 
 #: `ratio`: of risks, rates, odds or hazards, with no effect at 1; `difference`: no effect at 0.
 Scale: TypeAlias = Literal["ratio", "difference"]

@@ -7,7 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from services.rnd.domain.errors import Malformed, named
+from services.refusals import Malformed
+from services.rnd.domain.errors import named
 from services.rnd.domain.hypotheses import evidence
 from services.rnd.domain.hypotheses.evidence import Contribution, Piece, Scored, Weights
 from services.rnd.domain.hypotheses.insight import Hypothesis, Insight

@@ -20,7 +20,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Literal, TypeAlias
 
-from services.rnd.domain.errors import Malformed
+from services.refusals import Malformed
 from services.rnd.domain.hypotheses.insight import Hypothesis, Insight, dated
 
 State: TypeAlias = Literal["supported", "contradicted", "needs data"]

@@ -17,7 +17,7 @@ from collections import Counter, defaultdict, deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from services.rnd.domain.errors import Malformed
+from services.refusals import Malformed
 
 #: Elements that drugs, contrast agents and radiopharmaceuticals are made of.
 _NAMES = """

@@ -13,8 +13,9 @@ from google.protobuf.message import Message
 from pharmaloop.common.v1 import types_pb2 as common
 from pharmaloop.production.v1 import events_pb2 as production
 from pharmaloop.rnd.v1 import events_pb2 as events
+from services.refusals import Absent, Malformed, Refusal
 from services.rnd.domain.catalogue import Product
-from services.rnd.domain.errors import Absent, Malformed, Refusal, named
+from services.rnd.domain.errors import named
 from services.rnd.domain.parameter_sets.model import Asked, ParameterSet, Version
 from services.sayings import saying
 

@@ -17,7 +17,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-from services.rnd.domain.errors import Malformed, out_of_range
+from services.refusals import Malformed
+from services.rnd.domain.errors import out_of_range
 
 Decision: TypeAlias = Literal["escalate", "stay", "de-escalate", "eliminate", "stop"]
 #: So many patients a dose needs before it is eliminated.

@@ -22,7 +22,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from services.rnd.domain.errors import Malformed, out_of_range, positive
+from services.refusals import Malformed
+from services.rnd.domain.errors import out_of_range, positive
 from services.rnd.domain.trial.warfarin import Floats, Patients, joined
 
 #: Patients that share a random stream.

@@ -14,7 +14,8 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from services.rnd.domain.errors import Malformed, named, out_of_range, positive
+from services.refusals import Malformed
+from services.rnd.domain.errors import named, out_of_range, positive
 from services.rnd.domain.trial.warfarin import (
     HILL,
     LARGEST_RISE,

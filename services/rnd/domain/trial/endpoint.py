@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from services.rnd.domain.errors import Malformed, out_of_range
+from services.refusals import Malformed
+from services.rnd.domain.errors import out_of_range
 from services.rnd.domain.trial.warfarin import Floats
 
 #: The therapeutic range of INR in most indications of warfarin.

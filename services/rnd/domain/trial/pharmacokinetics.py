@@ -27,7 +27,8 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from services.rnd.domain.errors import Malformed, out_of_range
+from services.refusals import Malformed
+from services.rnd.domain.errors import out_of_range
 
 Floats: TypeAlias = npt.NDArray[np.float64]
 

@@ -20,7 +20,8 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from services.rnd.domain.errors import Malformed, named
+from services.refusals import Malformed
+from services.rnd.domain.errors import named
 from services.rnd.domain.trial.virtual import Verdict
 
 Plain: TypeAlias = "bool | int | float | str | list[Plain] | dict[str, Plain] | None"

@@ -26,7 +26,8 @@ from typing import Literal, TypeAlias, get_args
 
 import numpy as np
 
-from services.rnd.domain.errors import Malformed, fraction, out_of_range
+from services.refusals import Malformed
+from services.rnd.domain.errors import fraction, out_of_range
 from services.rnd.domain.trial.distributions import (
     normal_quantile,
     normal_upper,

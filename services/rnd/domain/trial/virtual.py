@@ -20,7 +20,8 @@ from typing import Literal, TypeAlias, get_args
 
 import numpy as np
 
-from services.rnd.domain.errors import Malformed, named, out_of_range
+from services.refusals import Malformed
+from services.rnd.domain.errors import named, out_of_range
 from services.rnd.domain.trial import cohort, sequential, warfarin
 from services.rnd.domain.trial.cohort import HAN_CHINESE, Population
 from services.rnd.domain.trial.distributions import normal_upper, t_quantile

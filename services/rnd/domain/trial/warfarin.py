@@ -30,7 +30,8 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from services.rnd.domain.errors import Malformed, out_of_range, positive
+from services.refusals import Malformed
+from services.rnd.domain.errors import out_of_range, positive
 
 Floats: TypeAlias = npt.NDArray[np.float64]
 Ints: TypeAlias = npt.NDArray[np.int64]

@@ -21,11 +21,11 @@ from services.clinical.intake import Intake, check_site
 from services.kit.errors import Invalid, Rejected, Unknown
 from services.kit.facts import Fact
 from services.kit.ids import product_of
+from services.kit.refused import refusals
 from services.kit.sealing import LocalKeys, Sealer
 from services.production.domain import equipment as equipments
 from services.production.domain import lot as lots
 from services.production.domain.record import Lot
-from services.production.handlers.refusals import refusals
 from services.production.intake import readings_fact, result_fact
 from services.traceability import intake
 from tests.unit.cli.support import SITE, Bench

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from services.exchange.domain.errors import Malformed, Unfit
+from services.exchange.domain.errors import Unfit
 from services.exchange.domain.stats.clusters import Count
 from services.exchange.domain.stats.models import MODELS
+from services.refusals import Malformed
 from tests.unit.exchange.stats.federation import fixed_point, play, rows
 
 PER_LOT = 9

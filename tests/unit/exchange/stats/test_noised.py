@@ -9,10 +9,10 @@ import pytest
 
 from services.exchange.domain import models
 from services.exchange.domain.disclosure import accounting, noise
-from services.exchange.domain.errors import Malformed
 from services.exchange.domain.stats.describe import Counts, Histogram, Moments
 from services.exchange.domain.stats.protocol import Ask, Model, Result, Vector
 from services.exchange.domain.stats.survival import KaplanMeier
+from services.refusals import Malformed
 
 EPSILON, DELTA = 1.0, 1e-6
 NOISE = {"epsilon": EPSILON, "delta": DELTA}

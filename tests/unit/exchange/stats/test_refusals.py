@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from services.exchange.domain.errors import Malformed, Unfit
+from services.exchange.domain.errors import Unfit
 from services.exchange.domain.rounds import words
 from services.exchange.domain.stats.models import MODELS, model_of
 from services.exchange.domain.stats.protocol import Ask, State
+from services.refusals import Malformed
 from tests.unit.exchange.stats import rossi
 from tests.unit.exchange.stats.federation import modulo, play, rows, split
 from tests.unit.exchange.stats.rossi import ROSSI

@@ -14,10 +14,10 @@ from pharmaloop.production.v1 import service_pb2 as api
 from services.kit.offload import Offload
 from services.production import twins
 from services.production.domain import samples
-from services.production.domain.errors import Refusal
 from services.production.domain.samples import Samples
 from services.production.twins import Adapted, Place, Refusals
 from services.production.twins.following import Basis, Followers, follow_lot
+from services.refusals import Refusal
 from tests.unit.production.test_following import TAGS, TRUTH, values
 from tests.unit.production.transfer_story import VESSEL, content
 

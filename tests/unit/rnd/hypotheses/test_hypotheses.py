@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from services.rnd.domain.errors import Malformed
+from services.refusals import Malformed
 from services.rnd.domain.hypotheses import evidence, ranking, verdict
 from services.rnd.domain.hypotheses.evidence import Piece, Weights
 from services.rnd.domain.hypotheses.insight import Hypothesis, Insight

@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from services.rnd.domain.errors import Malformed
+from services.refusals import Malformed
 from services.rnd.domain.molecules import smiles
 
 WARFARIN = "CC(=O)CC(c1ccccc1)C1=C(O)c2ccccc2OC1=O"

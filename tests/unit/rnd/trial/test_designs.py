@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from services.rnd.domain.errors import Malformed
+from services.refusals import Malformed
 from services.rnd.domain.trial import boin, distributions, sequential, sizes
 from services.rnd.domain.trial.boin import Boin
 from services.rnd.domain.trial.sequential import Design, Kind, characteristics, equal_steps

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.integrate import solve_ivp
 
-from services.rnd.domain.errors import Malformed
+from services.refusals import Malformed
 from services.rnd.domain.trial.pharmacokinetics import Oral, auc, concentrations, peak, peak_time
 
 THEOPHYLLINE = Oral.of(1.57, 2.76, 31.5)

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from services.rnd.domain.errors import Malformed
+from services.refusals import Malformed
 from services.rnd.domain.trial import cohort, endpoint, record, sequential, virtual, warfarin
 from services.rnd.domain.trial.dosing import FixedDose, GuidedDose, LotPotency, Supply, mean_potency
 from services.rnd.domain.trial.record import TrialRecord
