@@ -25,6 +25,7 @@ from services.kit.rpc.client import channel, metadata
 from services.kit.testing.engines import free_port
 from services.world.ids import stamp
 from tests.bench.framework import process
+from tests.bench.framework.engines import processors
 from tests.bench.framework.machine import Child, Machine
 from tests.bench.framework.rows import Row, Target, row
 from tests.bench.framework.run import option
@@ -141,13 +142,19 @@ def until_watched(machine: Machine) -> None:
         time.sleep(0.2)
 
 
-def taken(worker: Child, load: Load) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What it told when it had its partitions, and when its detector had judged every batch."""
-    begun, told = worker.told("assigned"), worker.told("taken")
+def taken(
+    machine: Machine, worker: Child, load: Load
+) -> tuple[dict[str, Any], dict[str, Any], dict[str, float]]:
+    """What it told when it had its partitions, and when its detector had judged every batch; microseconds
+    of processor time that each engine took for a point."""
+    begun, before = worker.told("assigned"), processors(machine.engines)
+    told = worker.told("taken")
     while told["detector"] < load.batches:
         told = worker.told("taken")
     assert told["detector"] == load.batches, f"{told['detector']} batches were taken, not {load.batches}"
-    return begun, told
+    after = processors(machine.engines)
+    each = {name: (after[name] - before[name]) / load.points * 1e6 for name in after}
+    return begun, told, each
 
 
 def check(machine: Machine, load: Load) -> int:
@@ -176,7 +183,7 @@ def measure(machine: Machine, load: Load) -> Row:
     assert (done["count"], done["left"]) == (load.batches, 0), f"the broker did not take every batch: {done}"
     worker = site(machine, "worker")
     machine.profiled(worker, f"charts-{load.width}", f"Readings to charts, batches of {load.width} s")
-    begun, told = taken(worker, load)
+    begun, told, engines = taken(machine, worker, load)
     worker.stop()
     others = check(machine, load)
     cpu = (told["cpu"] - begun["cpu"]) / load.points * 1e6
@@ -188,8 +195,9 @@ def measure(machine: Machine, load: Load) -> Row:
         target=Target(at_least=100_000),
         note=f"{load.points:,} points of {LOTS} lots side by side, {len(process.TAGS)} tags, a sample a "
         f"second, {load.batches:,} batches; until the detector has committed the last one, with `history` "
-        f"recording beside it; processor time of the worker {cpu:.2f} us a point, {told['rss']:.0f} MB at "
-        f"the end; every planted deviation found where it begins, {others} more where nothing was planted",
+        f"recording beside it; processor time a point: worker {cpu:.2f} us, broker "
+        f"{engines['kafka']:.2f} us, database {engines['mongod']:.2f} us; {told['rss']:.0f} MB at the end; "
+        f"every planted deviation found where it begins, {others} more where nothing was planted",
     )
 
 

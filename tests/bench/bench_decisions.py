@@ -10,7 +10,8 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import uvloop
@@ -27,6 +28,7 @@ from services.kit.rpc.client import channel, metadata
 from services.kit.settings import MongoSettings
 from services.kit.store.mongo import MAJORITY, SNAPSHOT, client_options
 from services.kit.testing.engines import free_port
+from tests.bench.framework.engines import processors, spent
 from tests.bench.framework.machine import Child, Machine
 from tests.bench.framework.rows import Row, Target, row
 from tests.bench.framework.run import option
@@ -92,14 +94,29 @@ def _until_serving(address: str, child: Child) -> None:
         time.sleep(0.05)
 
 
-async def _decisions(address: str) -> tuple[tuple[float, list[float]], list[float], list[str]]:
+@dataclass
+class Measured:
+    """Calls with many in flight: a second, and how long each took; calls alone; what was decided and not
+    yet published; processor time before and after those with many in flight."""
+
+    rate: float
+    times: list[float]
+    alone: list[float]
+    pending: list[str]
+    before: Mapping[str, float]
+    after: Mapping[str, float]
+
+
+async def _decisions(address: str, pids: Mapping[str, int]) -> Measured:
     pending: list[str] = []
     async with channel(address) as open_channel:
         stub = api_grpc.ProductionServiceStub(open_channel)
         await measure(_register(stub, "warm", []), _WARM_UP, IN_FLIGHT)
-        together = await measure(_register(stub, "together", pending), TOGETHER, IN_FLIGHT)
+        before = processors(pids)
+        rate, times = await measure(_register(stub, "together", pending), TOGETHER, IN_FLIGHT)
+        after = processors(pids)
         _, alone = await measure(_register(stub, "alone", pending), ALONE, 1)
-    return together, alone, pending
+    return Measured(rate, times, alone, pending, before, after)
 
 
 async def _echoes(address: str) -> tuple[float, list[float]]:
@@ -158,13 +175,14 @@ def run(machine: Machine) -> list[Row]:
         child, address = _start(machine, "decider", PHARMALOOP_PRODUCTION_DATABASE="decider")
         _until_serving(address, child)
         machine.profiled(child, "decisions", "Decisions through gRPC: the service")
-        (rate, times), alone, pending = runner.run(_decisions(address))
+        found = runner.run(_decisions(address, {**machine.engines, "the service": child.pid}))
         child.stop()
-    _check(machine, "decider", pending)
+    _check(machine, "decider", found.pending)
+    times, alone = found.times, found.alone
     return [
         row(
             f"decisions through gRPC, delivered, {IN_FLIGHT} in flight",
-            rate,
+            found.rate,
             "decisions/s",
             yardstick=("raw motor transactions one by one", one_by_one),
             target=Target(at_least=1500),
@@ -180,4 +198,5 @@ def run(machine: Machine) -> list[Row]:
             note=f"p95 {p95(alone) * 1e3:.1f} ms; raw transaction {p50(raw_alone) * 1e3:.1f} ms, "
             f"echo {p50(echo_alone) * 1e3:.1f} ms",
         ),
+        *spent(found.before, found.after, TOGETHER, "decisions"),
     ]

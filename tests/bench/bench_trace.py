@@ -24,7 +24,7 @@ from pharmaloop.traceability.v1 import service_pb2 as api
 from pharmaloop.traceability.v1 import service_pb2_grpc as api_grpc
 from services.kit.ids import lot_key
 from services.kit.rpc.client import channel, metadata
-from tests.bench.framework.engines import Engines
+from tests.bench.framework.engines import Engines, spent
 from tests.bench.framework.local import LocalStack
 from tests.bench.framework.machine import Machine
 from tests.bench.framework.rows import Row, Target, row
@@ -237,14 +237,8 @@ def taken(before: Engines, after: Engines) -> list[Row]:
         )
         for engine, grown, how in disks
     ]
-    for process, what in (
-        ("kafka", "the broker"),
-        ("mongod", "the database"),
-        ("traceability", "traceability"),
-    ):
-        seconds = after.seconds[process] - before.seconds[process]
-        rows.append(row(f"processor time of {what} for 1,000 dispenses", 1e6 * seconds / DISPENSES, "ms"))
-    return rows
+    shown = {name: after.seconds[name] for name in ("kafka", "mongod", "traceability")}
+    return rows + spent(before.seconds, shown, DISPENSES, "dispenses")
 
 
 def run(machine: Machine) -> list[Row]:

@@ -10,8 +10,11 @@ from typing import Any
 
 from pymongo import MongoClient
 
+from tests.bench.framework.rows import Row, row
+
 #: Of MongoDB's folder, what does not grow with what is kept: logs of fixed size, and its own measurements.
 _FIXED = ("journal", "diagnostic.data")
+_CALLED = {"kafka": "the broker", "mongod": "the database"}
 _TICKS = os.sysconf("SC_CLK_TCK")
 _BLOCK = 512
 
@@ -29,8 +32,25 @@ class Engines:
         """What they take now; the database writes out first what it holds in memory."""
         with MongoClient[Any](mongodb) as client:
             client.admin.command("fsync")
-        seconds = {name: processor_seconds(pid) for name, pid in pids.items()}
-        return cls(disk_bytes(state / "kafka"), disk_bytes(state / "mongod", _FIXED), seconds)
+        return cls(disk_bytes(state / "kafka"), disk_bytes(state / "mongod", _FIXED), processors(pids))
+
+
+def processors(pids: Mapping[str, int]) -> dict[str, float]:
+    """Seconds of processor time of each process since its start."""
+    return {name: processor_seconds(pid) for name, pid in pids.items()}
+
+
+def spent(before: Mapping[str, float], after: Mapping[str, float], count: int, what: str) -> list[Row]:
+    """Milliseconds of processor time that each process took for a thousand of what was done, of which there
+    were `count` meanwhile."""
+    return [
+        row(
+            f"processor time of {_CALLED.get(name, name)} for 1,000 {what}",
+            1e6 * (after[name] - before[name]) / count,
+            "ms",
+        )
+        for name in after
+    ]
 
 
 def processor_seconds(pid: int) -> float:

@@ -68,6 +68,8 @@ class Machine:
 
     def __init__(self) -> None:
         self._stack = contextlib.ExitStack()
+        #: The engines' processes, once they run: "kafka", "mongod".
+        self.engines: dict[str, int] = {}
 
     def __enter__(self) -> Machine:
         return self
@@ -83,7 +85,7 @@ class Machine:
     def kafka(self) -> KafkaSettings:
         """A broker of its own, with every topic of the contract."""
         engine = KafkaEngine(self.folder / "kafka", free_port(), free_port())
-        self._stack.enter_context(running(engine, self.folder / "kafka.log"))
+        self.engines["kafka"] = self._stack.enter_context(running(engine, self.folder / "kafka.log")).pid
         settings = KafkaSettings(bootstrap_servers=engine.bootstrap)
         migrate(settings, (SITE,))
         return settings
@@ -91,7 +93,7 @@ class Machine:
     @cached_property
     def mongo(self) -> MongoSettings:
         engine = MongoEngine(self.folder / "mongod", free_port())
-        self._stack.enter_context(running(engine, self.folder / "mongod.log"))
+        self.engines["mongod"] = self._stack.enter_context(running(engine, self.folder / "mongod.log")).pid
         return MongoSettings(uri=engine.uri)
 
     def surroundings(self) -> dict[str, str]:
