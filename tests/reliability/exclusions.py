@@ -28,7 +28,7 @@ COLLECTIONS: dict[str, str] = {
     "it says how far a process is, not what is true; the invariants check it",
     "*.system.*": "MongoDB's own",
     "exchange.budget": JOBS,
-    "agent.*.cohort": JOBS,
+    "agent.*.opened_cohort": JOBS,
     "rnd.finding": JOBS,
     "rnd.finding_row": JOBS,
     "traceability.lineage_hop": "a row for every event, by its id: events are compared where they live",

@@ -56,7 +56,7 @@ def test_a_relay_frozen_past_its_lease_does_not_interleave(stand: Stand) -> None
         until("somebody leads", holder)
         first = holder()
         # Which of the two leads is chance: the one that does is frozen.
-        frozen = "production-relay" if first.startswith("production-0-") else second
+        frozen = "production-relay" if "/production-0-" in first else second
         with stand.trouble(freeze):
             stand.case().play(stand.caller)
         world.remove(second)
