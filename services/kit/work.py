@@ -266,17 +266,14 @@ class Work:
         inbox = [Get(INBOX, self._acted_place(f"{kind.name}/{id}"))] if acted else []
         self.load_all([Get(kind, id), *inbox])
 
-    def where(self, kind: Kind[S], field: str, value: Any) -> dict[str, S]:
-        """Every state whose field holds the value, by id, in order of id."""
+    def where(self, kind: Kind[S], field: str, value: Any, **also: Any) -> dict[str, S]:
+        """Every state whose field holds the value, and whose other fields hold `also`, in order of id."""
         kind = self._scope.pin(kind)
-        keys = self._overlay.where(Where(kind, field, value))
+        read = Where(kind, field, value, tuple(also.items()))
+        keys = self._overlay.where(read)
         keys |= {get for get in self.changes if get.kind.name == kind.name}
         found = {get.id: self._held(get).state for get in keys}
-        return {
-            id: state
-            for id, state in sorted(found.items())
-            if state is not None and kind.matches(state, field, value)
-        }
+        return {id: state for id, state in sorted(found.items()) if state is not None and read.takes(state)}
 
     def put(self, kind: Kind[S], id: str, state: S) -> None:
         """Write a state that is not an aggregate."""

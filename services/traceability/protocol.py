@@ -14,7 +14,7 @@ from google.protobuf.json_format import MessageToDict
 from google.protobuf.struct_pb2 import Struct
 
 from services.kit.errors import Retryable
-from services.kit.runners.letters import LETTERS, Letter
+from services.kit.runners.letters import LETTERS
 from services.kit.runners.notes import PARKED
 from services.kit.work import NotLoaded, Work
 from services.traceability import journal
@@ -102,7 +102,7 @@ def seal(outside: Outside, work: Work, request: Struct) -> Empty:
     watcher = _at_round(work, request)
     if watcher is None or not watcher.may_seal:
         return Empty()
-    if work.where(PARKED, "runner", FOLD) or untaken(work.where(LETTERS, "waits", True).values()):
+    if work.where(PARKED, "runner", FOLD) or untaken(work):
         raise Retryable("a record that the fold could not take is not settled; the seal waits for it")
     journal.append(work, outside, watcher)  # a site registered at the same moment as the walk
     head = work.get(EXPOSURES, watcher.run)
@@ -113,9 +113,9 @@ def seal(outside: Outside, work: Work, request: Struct) -> Empty:
     return Empty()
 
 
-def untaken(waiting: Iterable[Letter]) -> bool:
-    """Is one of the letters that nobody has settled the fold's? A fact has no order, and parks no key."""
-    return any(letter.runner == FOLD for letter in waiting)
+def untaken(work: Work) -> bool:
+    """Is there a letter of the fold that nobody has settled? A fact has no order, and parks no key."""
+    return bool(work.where(LETTERS, "runner", FOLD, waits=True))
 
 
 def _at_round(work: Work, request: Struct) -> Run | None:

@@ -19,7 +19,7 @@ from services.kit.runners.step import Again
 from services.kit.store.protocol import AsyncStore
 from services.kit.work import Step
 from services.traceability.domain.run import Place, Run
-from services.traceability.protocol import FOLD, note_request, round_request, untaken
+from services.traceability.protocol import FOLD, note_request, round_request
 from services.traceability.views import RUNS
 
 #: The fold is nearly always milliseconds behind a cut: the step waits for it in place, looks soon and then
@@ -79,9 +79,10 @@ class CutStep:
 
     async def _lacks(self) -> bool:
         """Is there a record that the fold could not take, and that nobody has settled?"""
-        if await self._store.where(PARKED, "runner", FOLD):
+        # Counted, not read: a letter holds its record, and there may be very many.
+        if await self._store.count(PARKED, {"runner": FOLD}):
             return True
-        return untaken(found.state for found in await self._store.where(LETTERS, "waits", True))
+        return bool(await self._store.count(LETTERS, {"runner": FOLD, "waits": True}))
 
     async def _note(self, run: Run) -> None:
         """Note a new cut. The run was read before the ends are: that order is the protocol."""

@@ -80,7 +80,7 @@ def _forgets_what_it_saw(loop: Any, case: Any, event: Any) -> Any:
     return _step(loop, replace(case, seen={}) if case else None, event)
 
 
-_NO_LETTERS: Patch = (protocol, "untaken", lambda waiting: False)
+_NO_LETTERS: Patch = (protocol, "untaken", lambda work: False)
 
 
 def _seals_whatever_is_unattributed(of: safety.Run) -> bool:

@@ -61,8 +61,8 @@ class _Answers:
     async def get(self, kind: Any, id: str) -> Stored[Run] | None:
         return Stored(id, 1, self._run) if self._run is not None else None
 
-    async def where(self, kind: Any, field: str, value: Any) -> list[Stored[Any]]:
-        return list(self._untaken.get(kind.name, ()))
+    async def count(self, kind: Any, filters: Mapping[str, Any]) -> int:
+        return len(self._untaken.get(kind.name, ()))
 
     async def folded(self) -> dict[Partition, int]:
         return dict(self._folded)

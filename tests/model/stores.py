@@ -64,7 +64,7 @@ class Database:
         self._first: dict[Hashable, _Node | Effect] = {}
         self._effects: dict[tuple[int, Hashable], Effect] = {}
         self._applied: dict[tuple[int, tuple[tuple[int, int], ...]], int] = {}
-        self._matches: dict[tuple[int, str, Any], bool] = {}
+        self._matches: dict[tuple[Any, ...], bool] = {}
         self.empty = self._number(())
 
     # -- values -----------------------------------------------------------
@@ -124,9 +124,9 @@ class Database:
         return tuple(pair for pair in found if pair[1] and self._match(pair[1], read))
 
     def _match(self, value: int, where: Where) -> bool:
-        key = (value, where.field, where.value)
+        key = (value, *where[1:])
         if key not in self._matches:
-            self._matches[key] = where.kind.matches(self.values[value].state, where.field, where.value)
+            self._matches[key] = where.takes(self.values[value].state)
         return self._matches[key]
 
     def stored(self, read: Read, answer: Any) -> list[Stored[Any]]:
@@ -227,4 +227,4 @@ class ModelTransaction:
 def _order(read: Read) -> tuple[str, ...]:
     if isinstance(read, Get):
         return read.kind.name, "", read.id
-    return read.kind.name, read.field, str(read.value)
+    return read.kind.name, read.field, str(read.value), str(read.also)

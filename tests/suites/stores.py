@@ -276,6 +276,9 @@ class TransactionSuite:
             "done": Where(THING, "done", True),
             "none": Where(THING, "tags", "z"),
             "part of a word": Where(THING, "colour", "re"),
+            "red and done": Where(THING, "colour", "red", (("done", True),)),
+            "red, done and y": Where(THING, "colour", "red", (("done", True), ("tags", "y"))),
+            "blue and y": Where(THING, "colour", "blue", (("tags", "y"),)),
         }
         loaded = await form.run([*asked.values(), Get(THING, "b")], lambda _: NOTHING)
         found = {name: sorted(item.id for item in loaded[read]) for name, read in asked.items()}
@@ -286,6 +289,9 @@ class TransactionSuite:
             "done": ["c"],
             "none": [],
             "part of a word": [],
+            "red and done": ["c"],
+            "red, done and y": [],
+            "blue and y": ["b"],
         }
         assert [item.version for item in loaded[Get(THING, "b")]] == [1]
 

@@ -110,11 +110,17 @@ class Get(NamedTuple):
 
 
 class Where(NamedTuple):
-    """Read every state whose field holds the value."""
+    """Read every state whose field holds the value, and of these those whose other fields hold `also`."""
 
     kind: Kind[Any]
     field: str
     value: Any
+    also: tuple[tuple[str, Any], ...] = ()
+
+    def takes(self, state: Any) -> bool:
+        """Would the database give the state?"""
+        pairs = ((self.field, self.value), *self.also)
+        return all(self.kind.matches(state, field, value) for field, value in pairs)
 
 
 Read = Get | Where

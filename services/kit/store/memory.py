@@ -82,7 +82,8 @@ class MemoryTransaction:
         if isinstance(read, Get):
             doc = self._database.of(read.kind).get(read.id)
             return [read.kind.from_doc(deepcopy(doc))] if doc else []
-        return self._database.matching(read.kind, read.field, read.value)
+        found = self._database.matching(read.kind, read.field, read.value)
+        return [item for item in found if read.takes(item.state)]
 
     def write(self, plan: Plan) -> None:
         self._check(plan)

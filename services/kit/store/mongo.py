@@ -102,15 +102,17 @@ def index_specs(kinds: Iterable[Kind[Any]], names: Names) -> list[IndexSpec]:
 def queries(reads: Iterable[Read]) -> list[tuple[Kind[Any], Doc, list[Read]]]:
     """Reads as few queries: ids of one kind together, and the values of one field."""
     ids: dict[Kind[Any], list[Get]] = defaultdict(list)
-    values: dict[tuple[Kind[Any], str], list[Where]] = defaultdict(list)
+    values: dict[tuple[Kind[Any], str, tuple[tuple[str, Any], ...]], list[Where]] = defaultdict(list)
     for read in reads:
         if isinstance(read, Get):
             ids[read.kind].append(read)
         else:
-            values[read.kind, read.field].append(read)
+            values[read.kind, read.field, read.also].append(read)
     result: list[tuple[Kind[Any], Doc, list[Read]]] = []
-    for (kind, field), wheres in values.items():
-        result.append((kind, {f"s.{field}": {"$in": [where.value for where in wheres]}}, [*wheres]))
+    for (kind, field, also), wheres in values.items():
+        query: Doc = {f"s.{name}": value for name, value in also}
+        query[f"s.{field}"] = {"$in": [where.value for where in wheres]}
+        result.append((kind, query, [*wheres]))
     for kind, gets in ids.items():
         result.append((kind, {"_id": {"$in": [get.id for get in gets]}}, [*gets]))
     return result

@@ -67,9 +67,7 @@ class Database:
         if isinstance(read, Get):
             cell = self.at(name, read.id, moment)
             return [Stored(read.id, cell.version, cell.state)] if cell else []
-        return [
-            item for item in self.all(name, moment) if read.kind.matches(item.state, read.field, read.value)
-        ]
+        return [item for item in self.all(name, moment) if read.takes(item.state)]
 
     def all(self, kind: str, moment: int | None = None) -> list[Stored[Any]]:
         """Every document of a kind."""

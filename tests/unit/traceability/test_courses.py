@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from google.protobuf.message import Message
 
@@ -230,6 +232,18 @@ def test_a_dead_lettered_fact_holds_the_seal_until_it_is_settled(run: Service, r
     discarded = Write(LETTERS, id, 1, 2, letter.become(DISCARDED))
     run.store.transact(lambda txn: txn.write(Plan((discarded,), ())))
     run.settle()
+    assert run.state(RUNS, "r").phase == "sealed"
+
+
+def test_a_letter_of_a_view_holds_no_seal(run: Service) -> None:
+    topic, key = contract().route(dispense("d2", "pack", A, "P2"))
+    good = to_record(Event("broken", "/svc/test", key, START, dispense("d2", "pack", A, "P2"), key), topic)
+    run.bus.append(Outgoing(topic, good.key, b"\xff", good.headers))
+    run.settle()
+    ((id, letter),) = run.states(LETTERS).items()
+    of_a_view = Write(LETTERS, id, 1, 2, replace(letter, runner="traceability.dossier"))
+    run.store.transact(lambda txn: txn.write(Plan((of_a_view,), ())))
+    told(run, asked("r", run.announced("r")[-1].version))
     assert run.state(RUNS, "r").phase == "sealed"
 
 
