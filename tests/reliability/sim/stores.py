@@ -190,15 +190,17 @@ class AsyncStore:
         """By id only; the token is the last id."""
         assert (order, descending) == ("_id", False), "the simulated world pages by id"
         await self._ask()
-        found = [
-            item
-            for item in sorted(self.database.all(kind.name), key=lambda item: item.id)
-            if item.id > token and all(kind.matches(item.state, *one) for one in filters.items())
-        ]
+        behind = (item for item in self._filtered(kind, filters) if item.id > token)
+        found = sorted(behind, key=lambda item: item.id)
         return Page(found[:limit], found[limit - 1].id if len(found) > limit else "")
 
     async def count(self, kind: Kind[Any], filters: Mapping[str, Any]) -> int:
-        raise NotImplementedError("the simulated world counts nothing")
+        await self._ask()
+        return len(self._filtered(kind, filters))
+
+    def _filtered(self, kind: Kind[Any], filters: Mapping[str, Any]) -> list[Stored[Any]]:
+        every = self.database.all(kind.name)
+        return [item for item in every if all(kind.matches(item.state, *one) for one in filters.items())]
 
     async def not_after(
         self, kind: Kind[S], field: str, bound: Any, limit: int, also: Mapping[str, Any] | None = None
