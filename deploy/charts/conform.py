@@ -80,14 +80,17 @@ def complaints(rendered: Mapping[str, str], version: str) -> list[str]:
             file.write_text(rendered[file.stem])
         location = schemas(version, Path(definitions))
         kinds = ",".join(f"{version}/{kind}" for version, kind in sorted(OPERATORS))
-        options = ["-strict", "-output", "json", "-summary", "-skip", kinds, "-schema-location", location]
+        options = ["-strict", "-output", "json", "-verbose", "-skip", kinds, "-schema-location", location]
         done = subprocess.run([program(), *options, *files], capture_output=True, text=True, check=False)
     try:
         report = json.loads(done.stdout)
-        valid = int(report["summary"]["valid"])
-        wrong = report.get("resources") or ()
+        judged = [(Path(one["filename"]).stem, one) for one in report["resources"]]
     except (ValueError, KeyError, TypeError):
         raise RuntimeError(f"kubeconform gave no report:\n{done.stderr[-2000:]}") from None
-    if not valid:
-        raise RuntimeError("kubeconform checked nothing")
-    return [f"{Path(one['filename']).stem}: {one['kind']} {one['name']}: {one['msg']}" for one in wrong]
+    if unseen := rendered.keys() - {name for name, one in judged if one["status"] == "statusValid"}:
+        raise RuntimeError(f"kubeconform found nothing valid in {', '.join(sorted(unseen))}")
+    return [
+        f"{name}: {one['kind']} {one['name']}: {one['msg']}"
+        for name, one in judged
+        if one["status"] in ("statusInvalid", "statusError")
+    ]

@@ -11,6 +11,7 @@ import json
 import subprocess
 import sys
 import tempfile
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -102,17 +103,21 @@ def findings(rendered: Mapping[str, str]) -> dict[str, list[Finding]]:
         command = [*program(), "--directory", folder, "--framework", "kubernetes", "--output", "json"]
         # Its guides on the web are of no use here; offline it would wait for them.
         done = subprocess.run(
-            [*command, "--skip-download", "--quiet", "--compact"], capture_output=True, text=True, check=False
+            [*command, "--skip-download", "--compact"], capture_output=True, text=True, check=False
         )
     try:
-        report = json.loads(done.stdout)
-        failed, passed = report["results"]["failed_checks"], int(report["summary"]["passed"])
-        return {
-            name: _parse([one for one in failed if Path(one["file_path"]).stem == name], passed)
-            for name in rendered
-        }
+        results = json.loads(done.stdout)["results"]
+        failed, passed = _by_file(results["failed_checks"]), _by_file(results["passed_checks"])
+        return {name: _parse(failed[name], len(passed[name])) for name in rendered}
     except (ValueError, KeyError, TypeError):
         raise RuntimeError(f"checkov gave no report:\n{done.stdout[-500:]}{done.stderr[-2000:]}") from None
+
+
+def _by_file(checks: Iterable[Mapping[str, Any]]) -> Mapping[str, list[Mapping[str, Any]]]:
+    found: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
+    for one in checks:
+        found[Path(one["file_path"]).stem].append(one)
+    return found
 
 
 def _parse(failed: Iterable[Mapping[str, Any]], passed: int) -> list[Finding]:
